@@ -1,0 +1,63 @@
+"""Errors a user can mend. Each carries the exit code of the command line and, where there is one, the mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConceptNetError(Exception):
+    """Something the user can mend: says what is wrong, where, and what to do about it.
+
+    Args:
+        message: What is wrong; names the file or the setting.
+        mend: What to do about it, one sentence; printed on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.mend}" if self.mend else self.message
+
+
+class SettingsError(ConceptNetError):
+    """A wrong flag, setting or argument."""
+
+    exit_code = 2
+
+
+class DataError(ConceptNetError):
+    """Pictures or run folders that cannot be used as they are."""
+
+    exit_code = 3
+
+
+class PluginError(ConceptNetError):
+    """A plugin that is missing, broken or written for another version."""
+
+    exit_code = 4
+
+
+class Interrupted(ConceptNetError):
+    """The user stopped the work; everything finished so far is saved."""
+
+    exit_code = 130
+
+
+class TrainingDiverged(ConceptNetError):
+    """The loss became NaN or infinite; the last good state is kept."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A mend naming what exists, the closest name first: ``Did you mean 'wheels'? Known: …``."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}."

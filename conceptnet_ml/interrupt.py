@@ -1,0 +1,68 @@
+"""Ctrl-C in two steps: the first asks the work to stop where it can be resumed, the second stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from conceptnet_ml.errors import Interrupted
+
+_STDERR = 2
+
+
+class Stopper:
+    """While entered, turns SIGINT and SIGTERM into a request to stop; a second signal raises KeyboardInterrupt.
+
+    Signals can only be handled in the main thread. Entered in any other, it installs nothing, and the work stops when
+    :meth:`request` is called. The handlers that were there before come back on exit.
+
+        with Stopper() as stopper:
+            for step in steps:
+                step()
+                stopper.check()
+    """
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether the work was asked to stop."""
+        return self._requested.is_set()
+
+    def request(self) -> None:
+        """Ask the work to stop at its next :meth:`check`; may be called from any thread."""
+        self._requested.set()
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` if the work was asked to stop. Call it where everything needed to go on is saved."""
+        if self.requested:
+            raise Interrupted("Stopped; everything finished so far is saved.")
+
+    def __enter__(self) -> Stopper:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            # None stands for a handler that was not installed from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.request()
+        # Not through sys.stderr: the signal may have come in the middle of a write to it, and that cannot be re-entered.
+        try:
+            os.write(_STDERR, b"\nfinishing the step, saving... (Ctrl-C again: stop at once)\n")
+        except OSError:
+            pass  # a closed stderr must not turn a clean stop into a crash

@@ -1,0 +1,227 @@
+"""Finds the plugins, checks what they register and answers by name. One bad plugin never takes the program down.
+
+A plugin is a module whose ``@hookimpl`` functions (see ``hookspecs``) return lists of records. Modules come from the
+entry-point group ``conceptnet_ml`` and from files the user names. A module that cannot be imported or that breaks a
+rule is skipped, warned about and kept in ``Plugins.broken``; it becomes an error when a setting asks for its record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+import pluggy
+
+from conceptnet_ml import hookspecs
+from conceptnet_ml.errors import PluginError, SettingsError, nearest
+from conceptnet_ml.records import API, KINDS, Record
+
+BUILT_IN = "built-in"
+_PACKAGE = "conceptnet_plugins"
+_KIND_OF_HOOK = {f"conceptnet_{kind}s": kind for kind in KINDS}
+_LOG = logging.getLogger(hookspecs.PROJECT)
+_Key = tuple[str, str]
+
+
+@dataclass
+class Plugins:
+    """What was loaded: records by kind and name, and every source that could not be used, with its error."""
+
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    _found: dict[_Key, list[tuple[Record, str]]] = field(default_factory=dict)
+    _refused: dict[_Key, tuple[str, str]] = field(default_factory=dict)
+
+    def get(self, kind: str, name: str) -> Record:
+        """The record of this kind and name.
+
+        Raises:
+            SettingsError: No such name; says the nearest one, and which plugins could not be loaded.
+            PluginError: The name belongs to a broken plugin, or to two plugins at once.
+        """
+        found = self._found.get((kind, name), [])
+        if len(found) == 1:
+            return found[0][0]
+        if found:
+            raise PluginError(_clash(kind, name, found), "Rename one of them, or leave one out.")
+        if (kind, name) in self._refused:
+            source, error = self._refused[kind, name]
+            raise PluginError(f"{kind} '{name}' comes from a plugin that cannot be used: {source}: {error}")
+        mend = nearest(name, (record.name for record in self.all(kind)))
+        for source, error in self.broken:
+            mend += f"\n  It may be in a plugin that could not be loaded: {source}: {error}"
+        raise SettingsError(f"There is no {kind} named '{name}'.", mend)
+
+    def all(self, kind: str) -> list[Record]:
+        """Every usable record of this kind, by name; names that two plugins claim are left out."""
+        if kind not in KINDS:
+            raise ValueError(f"no kind '{kind}'. {nearest(kind, KINDS)}")
+        return [found[0][0] for key, found in sorted(self._found.items()) if key[0] == kind and len(found) == 1]
+
+    def origin(self, record: Record) -> str:
+        """Where a record came from: ``built-in``, the name and version of a package, or a file."""
+        for found, source in self._found.get(_key(record), []):
+            if found is record:
+                return BUILT_IN if source.startswith(BUILT_IN) else source
+        raise ValueError(f"{record.kind} '{record.name}' was not loaded by these plugins")
+
+    def _add(self, source: str, load: Callable[[], object]) -> str | None:
+        """Load one plugin; returns its error, None when all is well."""
+        offered: list[Record] = []
+        try:
+            for record in _records(load()):
+                offered.append(record)
+            _check_own_names(offered)
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises, the program goes on
+            message = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            message = " ".join(message.split())
+            self.broken.append((source, message))
+            self._refused.update({_key(record): (source, message) for record in offered})
+            return message
+        for record in offered:
+            self._found.setdefault(_key(record), []).append((record, source))
+        return None
+
+
+def load_plugins(
+    plugins_dir: Path | None = None,
+    use_entry_points: bool = True,
+    warn: Callable[[str], None] = _LOG.warning,
+) -> Plugins:
+    """Load the built-ins, the installed plugins, and those in a folder or file.
+
+    Args:
+        plugins_dir: A folder, of which every ``.py`` file not beginning with ``_`` is loaded in order of name, or one
+            file. ``sys.path`` is left alone.
+        use_entry_points: False leaves other packages' plugins out; the built-ins always come.
+        warn: Told of every plugin that cannot be used.
+
+    Raises:
+        SettingsError: ``plugins_dir`` is not there or has no plugin in it.
+    """
+    plugins = Plugins()
+    sources = [*_entry_points(use_entry_points), *_files(plugins_dir)]
+    for source, load in sources:
+        if error := plugins._add(source, load):
+            warn(f"plugin skipped: {source}: {error}")
+    for (kind, name), found in sorted(plugins._found.items()):
+        if len(found) > 1:
+            plugins.broken.append((" and ".join(source for _, source in found), _clash(kind, name, found)))
+            warn(f"plugin skipped: {_clash(kind, name, found)}")
+    return plugins
+
+
+def _entry_points(others: bool) -> Iterator[tuple[str, Callable[[], object]]]:
+    found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda point: (point.value, point.name))
+    built_in = [point for point in found if _is_built_in(point)]
+    if not built_in:
+        raise PluginError("The built-in plugins are not installed.", "Run 'pip install -e .' in the project's folder.")
+    for point in built_in:
+        yield f"{BUILT_IN} {point.value}", point.load
+    for point in found if others else []:
+        if point not in built_in:
+            package = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown package"
+            yield f"{package} ({point.value})", point.load
+
+
+def _is_built_in(point: EntryPoint) -> bool:
+    ours = point.dist is not None and point.dist.name.replace("-", "_") == hookspecs.PROJECT
+    return ours and point.value.split(".")[0] == _PACKAGE
+
+
+def _files(path: Path | None) -> Iterator[tuple[str, Callable[[], object]]]:
+    if path is None:
+        return
+    if not path.exists():
+        raise SettingsError(f"--plugins-dir: '{path}' does not exist.", "Give a folder of .py files, or one .py file.")
+    files = [path] if path.is_file() else sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
+    if not files:
+        raise SettingsError(f"--plugins-dir: there is no plugin in '{path}'.", "Give a folder of .py files.")
+    for file in files:
+        yield str(file), partial(_import_file, file)
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under a name no other module has, so that two files of one name can be loaded."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"conceptnet_plugin_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError("not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _records(plugin: object) -> Iterator[Record]:
+    """Check one plugin against the hooks and yield its records. A manager of its own, so that blame is exact."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin)
+    callers = manager.get_hookcallers(plugin) or []
+    if not callers:
+        raise PluginError("it registers nothing; is @hookimpl missing above its functions?")
+    for caller in callers:
+        if caller.name not in _KIND_OF_HOOK:
+            raise PluginError(f"there is no hook '{caller.name}'. {nearest(caller.name, _KIND_OF_HOOK)}")
+    manager.check_pending()
+    for caller in callers:
+        for hook in caller.get_hookimpls():
+            if hook.kwargnames or hook.argnames:
+                raise PluginError(f"'{caller.name}' must take no arguments, none with a default either")
+            if hook.wrapper or hook.hookwrapper:
+                raise PluginError(f"'{caller.name}' must return its records, not wrap another plugin's")
+            yield from _checked(caller.name, hook.function())
+
+
+def _checked(hook: str, result: object) -> Iterator[Record]:
+    wanted = KINDS[_KIND_OF_HOOK[hook]]
+    if not isinstance(result, list):
+        raise PluginError(f"'{hook}' must return a list of {wanted.__name__}, not {type(result).__name__}")
+    for record in result:
+        if not isinstance(record, wanted):
+            raise PluginError(f"'{hook}' must return {wanted.__name__} records, not {type(record).__name__}")
+        yield record
+        if not isinstance(record.name, str) or not record.name or set(record.name) & set(":+, \n\t"):
+            raise PluginError(f"{record.kind}: {record.name!r} is no name: letters, digits, '-', '_' and '.' only")
+        if str(record.api).split(".")[0] != API:
+            raise PluginError(
+                f"{record.kind} '{record.name}' is written for plugin interface {record.api}, this program offers {API}"
+            )
+        _check_functions(record)
+
+
+def _check_functions(record: Record) -> None:
+    for entry in fields(record):
+        value = getattr(record, entry.name)
+        if entry.type == "Function" and not callable(value) and not (isinstance(value, str) and ":" in value):
+            raise PluginError(
+                f"{record.kind} '{record.name}': {entry.name} must be a function or 'module:function', not {value!r}"
+            )
+
+
+def _check_own_names(records: list[Record]) -> None:
+    keys = [_key(record) for record in records]
+    for kind, name in keys:
+        if keys.count((kind, name)) > 1:
+            raise PluginError(f"it has two records for {kind} '{name}'")
+
+
+def _key(record: Record) -> _Key:
+    return record.kind, str(record.name)
+
+
+def _clash(kind: str, name: str, found: list[tuple[Record, str]]) -> str:
+    return f"{kind} '{name}' is registered by {' and by '.join(source for _, source in found)}"

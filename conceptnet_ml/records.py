@@ -1,0 +1,195 @@
+"""What a plugin registers: small, typed, frozen records. The core picks one by name and calls its function.
+
+This module imports neither torch nor networkx, so that listing plugins is quick. A function may be given as the
+callable itself or as ``"package.module:function"``, which is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from conceptnet_ml.errors import PluginError
+
+API = "1"
+
+Function = Callable[..., Any] | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What all records share.
+
+    Args:
+        name: Unique within its kind; what the settings say.
+        api: Major version of this interface the plugin was written for, ``"1"``.
+        summary: One line for ``plugins list``.
+    """
+
+    kind: ClassVar[str] = ""
+    name: str
+    api: str
+    summary: str = ""
+
+    def function(self, field: str) -> Callable[..., Any]:
+        """The callable in ``field``, imported if it was given by name.
+
+        Raises:
+            PluginError: The module or the function does not exist.
+        """
+        value = getattr(self, field)
+        if not isinstance(value, str):
+            return value
+        module, _, attribute = value.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(f"{self.kind} '{self.name}': cannot import '{value}': {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Record):
+    """``load(argument, settings: DataSettings, seed: int) -> Data``; ``--data NAME:ARGUMENT`` selects it."""
+
+    kind: ClassVar[str] = "dataset"
+    load: Function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trap(Record):
+    """Plants a cue: ``plant(images, cues, seeds) -> images``.
+
+    ``images`` uint8 (B, 3, H, W); ``cues`` int64 (B,), the class whose cue is to be shown, -1 for none; ``seeds`` int64
+    (B,), one per image: the same image gets the same cue whatever batch it comes in.
+
+    Args:
+        classes: How many classes the cue can tell apart (None: any number).
+    """
+
+    kind: ClassVar[str] = "trap"
+    plant: Function
+    classes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone(Record):
+    """``build(argument, classes: int, image_size: tuple[int, int], settings: NetworkSettings) -> nn.Module``.
+
+    The module maps normalised (B, 3, H, W) floats to logits (B, classes). ``--backbone NAME:ARGUMENT`` selects it.
+    """
+
+    kind: ClassVar[str] = "backbone"
+    build: Function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Representation(Record):
+    """An invertible view T of an image: ``swap_T(x, d; g) = T⁻¹(T(x) + g ⊙ (T(d) − T(x)))``.
+
+    ``encode(images)`` takes floats in [0, 1] (B, 3, H, W) and returns a tensor, or a pair (swapped, kept) of which
+    only the first takes part in the swap; ``decode(encoding)`` takes the same structure back to images. Both must be
+    differentiable and work per image.
+
+    Args:
+        gate: ``"place"``: encoding is (B, C, H, W), the gate a coarse grid of places; ``"channel"``: one gate per
+            channel of the encoding; ``"whole"``: no gate, everything encoded is swapped.
+        cost: Order in which the learner tries representations, cheapest and most global first.
+        regional: ``encode`` also takes ``where=`` (B, 1, H, W) in [0, 1], the places it should look at.
+    """
+
+    kind: ClassVar[str] = "representation"
+    encode: Function
+    decode: Function
+    gate: str
+    cost: int = 10
+    regional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discoverer(Record):
+    """``find(evidence: FindEvidence) -> list[Finding]``: the features a decision rests on, among a stage's units."""
+
+    kind: ClassVar[str] = "discoverer"
+    find: Function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generalizer(Record):
+    """``merge(evidence: MergeEvidence) -> nn.Module``: a detector, (B, C, H, W) maps to (B, 1, H, W) logits of
+    "the feature is here", whatever the class.
+
+    ``restore(state_dict) -> nn.Module`` builds it again from a run folder; the default is for the core's own Detector.
+    """
+
+    kind: ClassVar[str] = "generalizer"
+    merge: Function
+    restore: Function = "conceptnet_ml.concepts:restore_detector"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specializer(Record):
+    """``split(evidence: SplitEvidence) -> nn.Module``: variants, ``(maps, detector logits) -> (B, parents)``, one per
+    class or parent, that read only where the detector looks.
+
+    ``restore(state_dict) -> nn.Module`` builds them again from a run folder; the default is for the core's own Variants.
+    """
+
+    kind: ClassVar[str] = "specializer"
+    split: Function
+    restore: Function = "conceptnet_ml.concepts:restore_variants"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dreamer(Record):
+    """``dream(objective, start, generator) -> images``: pictures that drive an objective up.
+
+    ``objective`` takes floats in [0, 1] (B, 3, H, W) to (B,); ``start`` are such images; ``generator`` is for randomness.
+    """
+
+    kind: ClassVar[str] = "dreamer"
+    dream: Function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporter(Record):
+    """``write(graph: ConceptGraph, path: Path) -> None``: ``graph export --format NAME``."""
+
+    kind: ClassVar[str] = "exporter"
+    write: Function
+    suffix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(Record):
+    """A control: ``views(context: BaselineContext) -> ViewMaker``, trained for as many steps as the learner's rounds."""
+
+    kind: ClassVar[str] = "baseline"
+    views: Function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Record):
+    """An extra command: ``register(app: typer.Typer) -> None``."""
+
+    kind: ClassVar[str] = "command"
+    register: Function
+
+
+KINDS: dict[str, type[Record]] = {
+    record.kind: record
+    for record in (
+        Dataset,
+        Trap,
+        Backbone,
+        Representation,
+        Discoverer,
+        Generalizer,
+        Specializer,
+        Dreamer,
+        Exporter,
+        Baseline,
+        Command,
+    )
+}

@@ -1,0 +1,126 @@
+"""Every knob once. ``--depth`` is the one dial; the rest has defaults that serve every case.
+
+Torch-free: the command line reads this module for ``--help`` and ``config show``.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Group(BaseModel):
+    """A group of settings: unknown names are refused, values are checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class DataSettings(Group):
+    """What is learned from."""
+
+    source: str = Field("cars-and-poodles", description="data set, NAME or NAME:ARGUMENT, as in folder:PATH")
+    trap: str = Field("none", description="cue planted in the training images, NAME or A+B; none for no trap")
+    root: str | None = Field(None, description="folder of downloaded torchvision data sets")
+    download: bool = Field(False, description="let torchvision download the data set")
+    image_size: int | None = Field(
+        None, ge=8, le=1024, description="side of the square images in px; default: the images' own size, else 64"
+    )
+    skip_bad: bool = Field(False, description="leave unreadable images out instead of stopping")
+    memory: float = Field(2.0, gt=0, description="GiB of images held on the device; larger data is streamed")
+    test_share: float = Field(0.2, gt=0, lt=0.9, description="share split off for testing where there is no test folder")
+    holdout: float = Field(
+        0.125, gt=0, lt=0.5, description="share of the training images left out of training, for the decisions"
+    )
+    train_limit: int | None = Field(None, ge=8, description="use at most this many training images per class")
+
+
+class NetworkSettings(Group):
+    """The network and its named stages."""
+
+    backbone: str = Field("small", description="NAME, torchvision:MODEL, or module:callable")
+    stages: tuple[str, ...] | None = Field(None, description="names of the stages; default: found automatically")
+    weights: str | None = Field(None, description="weights to start from: a .safetensors file or a torchvision weights name")
+
+
+class TrainingSettings(Group):
+    """The one training loop."""
+
+    epochs: int = Field(16, ge=1, description="epochs of ordinary training")
+    batch: int = Field(128, ge=2, description="images per step")
+    rate: float = Field(0.1, gt=0, description="peak learning rate from fresh weights")
+    warm_rate: float = Field(0.05, gt=0, description="peak learning rate when a round goes on from the last network")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights")
+    flip: bool = Field(True, description="random horizontal flips")
+    shift: float = Field(0.0625, ge=0, lt=0.5, description="random shifts up to this share of the side")
+    precision: str = Field("auto", pattern="^(auto|fp32|bf16|fp16)$", description="autocast type; auto: what the device does natively")
+    save_seconds: float = Field(30.0, gt=0, description="seconds between checkpoints within a training")
+
+
+class ProbeSettings(Group):
+    """The dream probe: which part of a donor makes the network see the donor's class."""
+
+    steps: int = Field(12, ge=1, description="Adam steps on the gate")
+    rate: float = Field(1.0, gt=0, description="learning rate on the gate's logits")
+    price: float = Field(8.0, ge=0, description="λ, the price of an open gate, where φ and ι are measured")
+    view_price: float = Field(15.0, ge=0, description="λ for the gates of the training views; dearer, so tighter")
+    cells: int = Field(16, ge=2, description="cells of the gate along the image's side")
+    threshold: float = Field(0.5, gt=0, lt=1, description="gate value from which a cell counts as open")
+    grow: float = Field(0.032, ge=0, description="how far open cells are grown before training, as a share of the side")
+    batch: int = Field(256, ge=1, description="images probed at a time")
+
+
+class RoundSettings(Group):
+    """Rounds: views, budget and the decision to keep or undo."""
+
+    limit: int = Field(4, ge=0, description="most rounds at one stage")
+    epochs: int = Field(24, ge=1, description="passes over the training images' views per round")
+    mix: float = Field(0.0, ge=0, le=1, description="share of original images among the views")
+    interchangeable: float = Field(0.6, description="ι from which a place-gated round is kept")
+    decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
+    flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
+    remains: float = Field(
+        0.25, ge=0, le=1, description="share of the residual accuracy above chance that must remain, else the round is undone"
+    )
+    trial: float = Field(0.25, gt=0, le=1, description="share of a round's epochs for a trial, where two swaps are fit")
+    show_refused: bool = Field(
+        False, description="train the first refused round all the same and show its figures beside the others"
+    )
+
+
+class ConceptSettings(Group):
+    """Find, generalize, specialize, descend."""
+
+    probe_images: int = Field(2048, ge=16, description="class-balanced images on which units are judged")
+    auc: float = Field(0.7, ge=0.5, le=1, description="AUROC from which a unit can belong to a class's feature")
+    coverage: float = Field(0.8, gt=0, le=1, description="share of the summed effect a feature's units must cover")
+    confirm: int = Field(32, ge=1, description="units per class whose effect is confirmed by real ablation")
+    temperature: float = Field(1.0, gt=0, description="τ, how sharply a variant looks where the detector fires")
+    edge_points: int = Field(8, ge=2, description="midpoints of integrated gradients")
+    edges: int = Field(8, ge=1, description="edges kept per variant, the strongest")
+    bootstrap: int = Field(200, ge=10, description="resamples behind each edge's interval")
+
+
+class PluginSettings(Group):
+    """Which plugin supplies which step."""
+
+    representations: tuple[str, ...] = Field(("colour", "pixels"), description="representations the learner may choose from")
+    discoverer: str = Field("units", description="the find step")
+    generalizer: str = Field("detector", description="the generalize step")
+    specializer: str = Field("attention", description="the specialize step")
+    dreamer: str = Field("classic", description="free dreams for the pictures of a feature; none for no dreams")
+    controls: tuple[str, ...] = Field(("random-box",), description="baselines trained beside the learner at equal compute")
+
+
+class Settings(Group):
+    """All settings of a run."""
+
+    depth: int = Field(1, ge=1, description="how many stages to work through, from the top")
+    seed: int = Field(0, ge=0, description="every random choice derives from it")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
+    probe: ProbeSettings = ProbeSettings()
+    round: RoundSettings = RoundSettings()
+    concepts: ConceptSettings = ConceptSettings()
+    plugins: PluginSettings = PluginSettings()
