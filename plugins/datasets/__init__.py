@@ -1,0 +1,31 @@
+"""Built-in data sets. Nothing here imports torch, so that listing them is quick."""
+
+from __future__ import annotations
+
+from conceptnet_ml.hookspecs import hookimpl
+from conceptnet_ml.records import Dataset
+
+
+@hookimpl
+def conceptnet_datasets() -> list[Dataset]:
+    """The built-in data sets."""
+    return [
+        Dataset(
+            name="cars-and-poodles",
+            api="1",
+            summary="drawn cars and poodles with known parts and telling test sets; argument: nothing or 'tinted'",
+            load="conceptnet_plugins.datasets.cars_and_poodles:load",
+        ),
+        Dataset(
+            name="folder",
+            api="1",
+            summary="a folder with one subfolder per class, or train/ and test/ of these; argument: its path",
+            load="conceptnet_plugins.datasets.folder:load",
+        ),
+        Dataset(
+            name="torchvision",
+            api="1",
+            summary="a torchvision classification data set; argument: its name, as in torchvision:CIFAR10",
+            load="conceptnet_plugins.datasets.torchvision_sets:load",
+        ),
+    ]

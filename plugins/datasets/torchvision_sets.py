@@ -1,0 +1,160 @@
+"""Classification data sets of torchvision: ``torchvision:NAME``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import datasets
+
+from conceptnet_ml.data import Data, ImageSet, StreamedImages, split_by_class
+from conceptnet_ml.errors import DataError, SettingsError, nearest
+from conceptnet_ml.imagefiles import common_size, fit, in_threads
+from conceptnet_ml.settings import DataSettings
+
+_TRAIN_NAMES, _TEST_NAMES = ("train", "trainval"), ("test", "val", "valid")
+_LABELS = ("targets", "labels", "_labels")
+
+
+def load(argument: str, settings: DataSettings, seed: int) -> Data:
+    """Read a data set from ``settings.root``, where torchvision put it.
+
+    Any data set works whose items are an image and one class number; ``train=`` or ``split=`` gives the test set, and
+    where there is neither, a seeded share ``settings.test_share`` of every class. Nothing is downloaded unless
+    ``settings.download`` says so. Sizes as for ``folder``; the size of the first image stands for all.
+
+    Raises:
+        SettingsError: An unknown data set, or no root.
+        DataError: It is not there, or is no classification data set.
+    """
+    kind = _kind(argument)
+    if settings.root is None:
+        raise SettingsError("data.root is not set: where are torchvision's data sets?", "Give --root FOLDER.")
+    root = Path(settings.root).expanduser()
+    accepted = inspect.signature(kind).parameters
+    train, test = _open_both(kind, argument, root, settings, accepted)
+    train_labels = _labels(argument, train)
+    notes: list[str] = []
+    if test is None:
+        rest, chosen = split_by_class(train_labels, settings.test_share, seed)
+        pairs = [(train, rest, train_labels[rest]), (train, chosen, train_labels[chosen])]
+        notes.append(f"no test set: {len(chosen)} of {len(train_labels)} images split off for testing")
+    else:
+        test_labels = _labels(argument, test)
+        pairs = [(s, torch.arange(len(y)), y) for s, y in ((train, train_labels), (test, test_labels))]
+    first = _picture(train[0][0])
+    size = settings.image_size or common_size([first.size])
+    held = len(pairs[0][1]) + len(pairs[1][1]) * (1 if settings.trap == "none" else 5)
+    streamed = held * 3 * size * size > settings.memory * 2**30
+    if first.size != (size, size):
+        notes.append(f"images resized to {size} × {size} px: shorter side scaled, centre kept")
+    if streamed:
+        notes.append(f"streamed: more than {settings.memory:g} GiB of images")
+    sets = [_images(*pair, size, streamed) for pair in pairs]
+    classes = _classes(train, max(int(y.max()) for _, _, y in pairs) + 1)
+    return Data(f"torchvision:{argument}", classes, sets[0], {"test": sets[1]}, tuple(notes))
+
+
+def _kind(name: str) -> Callable[..., Any]:
+    known = [
+        found
+        for found in datasets.__all__
+        if isinstance(getattr(datasets, found), type) and issubclass(getattr(datasets, found), datasets.VisionDataset)
+    ]
+    if name not in known:
+        raise SettingsError(f"torchvision has no data set '{name}'.", nearest(name, known))
+    return getattr(datasets, name)
+
+
+def _open_both(
+    kind: Callable[..., Any], name: str, root: Path, settings: DataSettings, accepted: Any
+) -> tuple[Any, Any | None]:
+    """The training and the test part; no test part where the data set knows none."""
+
+    def opened(**part: object) -> Any:
+        return _open(kind, name, root, settings, accepted, part)
+
+    if name == "EMNIST":  # takes split= (its variant) and train= both
+        return opened(split="balanced", train=True), opened(split="balanced", train=False)
+    if "train" in accepted:
+        return opened(train=True), opened(train=False)
+    if "split" in accepted:
+        return _first(opened, _TRAIN_NAMES), _first(opened, _TEST_NAMES)
+    if name == "QMNIST":
+        return opened(train=True), opened(train=False)
+    return opened(), None
+
+
+def _first(opened: Callable[..., Any], names: tuple[str, ...]) -> Any:
+    """The first of these splits that the data set knows."""
+    for name in names[:-1]:
+        try:
+            return opened(split=name)
+        except ValueError:
+            continue
+    return opened(split=names[-1])
+
+
+def _open(
+    kind: Callable[..., Any], name: str, root: Path, settings: DataSettings, accepted: Any, part: dict[str, Any]
+) -> Any:
+    options = dict(part)
+    loads = "download" in accepted or "kwargs" in accepted
+    if settings.download and loads:
+        options["download"] = True
+    if "root" in accepted:
+        options["root"] = str(root)
+    try:
+        return kind(**options)
+    except ValueError:
+        raise
+    except (RuntimeError, OSError) as error:
+        why = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        if settings.download:
+            raise DataError(f"torchvision:{name} could not be downloaded to {root}: {why}.", "Try again.") from error
+        mend = (
+            "Add --download, or point --root to its folder." if loads else "It has no download: put it there by hand."
+        )
+        raise DataError(f"torchvision:{name} is not in {root}: {why}.", mend) from error
+    except Exception as error:  # a broken archive raises whatever its reader raises
+        raise DataError(f"torchvision:{name} in {root} cannot be read: {error}.", "Download it anew.") from error
+
+
+def _labels(name: str, dataset: Any) -> Tensor:
+    """Every class number, without decoding the images where the data set keeps them apart."""
+    values = next((getattr(dataset, field) for field in _LABELS if hasattr(dataset, field)), None)
+    if values is None:
+        values = [item[1] for item in in_threads(dataset.__getitem__, range(len(dataset)))]
+    try:
+        labels = torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError):
+        labels = torch.empty(0, 0)
+    if labels.ndim != 1 or len(labels) != len(dataset) or labels.is_floating_point() or len(labels) == 0:
+        raise DataError(f"torchvision:{name} has not one class per image.", "Choose a classification data set.")
+    return labels.to(torch.int64)
+
+
+def _classes(dataset: Any, count: int) -> tuple[str, ...]:
+    names = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
+    if isinstance(names, (list, tuple)) and len(names) >= count and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return tuple(str(number) for number in range(count))
+
+
+def _picture(value: Any) -> Image.Image:
+    return value if isinstance(value, Image.Image) else Image.fromarray(np.asarray(value))
+
+
+def _images(dataset: Any, places: Tensor, labels: Tensor, size: int, streamed: bool) -> ImageSet:
+    def read(place: int) -> Tensor:
+        return fit(_picture(dataset[place][0]), size)
+
+    if streamed:
+        return StreamedImages(read, places, labels, (size, size))
+    return ImageSet(torch.stack(in_threads(read, places.tolist())), labels)
