@@ -1,0 +1,367 @@
+"""A CNN as named stages: run up to a stage, on from a stage, and with some of its units replaced."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conceptnet_ml import runtime
+from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.settings import Settings
+from conceptnet_ml.staging import Cut, Hooked, Route, Stage, choose_stages, quiet
+from conceptnet_ml.tracing import CannotTraceError, Traced
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of photographs (ImageNet), the usual normalisation; a network may bring its own."""
+
+
+class StagedNetwork(nn.Module):
+    """A classifier that can be run in parts, at its named stages. Stage 0, the image, is not listed.
+
+    The parts share the classifier's weights and modes, are differentiable, and give exactly what the whole gives. The
+    state dict is the classifier's, each name after ``model.``, plus ``mean`` and ``std``.
+
+    Args:
+        model: Maps normalised (B, 3, H, W) floats to logits (B, classes). In-place activations are switched off in it.
+        image_size: Height and width of the images in px; stages are found for this size.
+        stages: Names of the stages to use; None finds them: the last place of each resolution.
+        mean, std: The normalisation, one number per channel. By default the module's own attributes ``input_mean`` and
+            ``input_std`` where it has them, else :data:`MEAN` and :data:`STD`.
+        classes: Names of the classes; where given, the logits must have as many columns.
+
+    Raises:
+        SettingsError: The network cannot take such images, has other logits, has no stage, or not the one asked for.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        image_size: tuple[int, int],
+        stages: Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        first = next(model.parameters(), torch.empty(0))
+        if first.is_floating_point() and first.dtype != torch.float32:
+            raise SettingsError(f"the network's weights are {first.dtype}", "Give a network with float32 weights.")
+        self.model = model
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.classes = tuple(classes)
+        mean = getattr(model, "input_mean", MEAN) if mean is None else mean
+        std = getattr(model, "input_std", STD) if std is None else std
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=first.device).view(1, -1, 1, 1))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        example = torch.rand(2, 3, *self.image_size, generator=torch.Generator().manual_seed(0)).to(first.device)
+        self._check(example)
+        self._route, cuts = self._find_route(example)
+        self.stages = self._stages(cuts, stages)
+        self._fragile = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages from input to output."""
+        return tuple(stage.name for stage in self.stages)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of this name.
+
+        Raises:
+            SettingsError: There is none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise SettingsError(f"the network has no stage '{name}'", nearest(name, self.stage_names))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, 3, H, W), floats in [0, 1]."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        # An inference-mode batch norm is (images - mean) / std in one pass over memory, three times as fast as two.
+        return self.model(functional.batch_norm(images, self.mean.flatten(), self.std.flatten().square(), eps=0.0))
+
+    def run_until(self, images: Tensor, stage: str) -> Tensor:
+        """Maps (B, C, h, w) of a stage; nothing beyond it is computed."""
+        return self._route.run(self, images, None, self.stage(stage).name)
+
+    def run_from(self, maps: Tensor, stage: str) -> Tensor:
+        """Logits (B, classes) of the maps (B, C, h, w) of a stage; nothing before it is computed, the maps stay as
+        they are."""
+        return self._route.run(self, self._safe(maps, stage), stage, None)
+
+    def run_between(self, maps: Tensor, from_stage: str, to_stage: str) -> Tensor:
+        """Maps of a later stage from the maps of an earlier one.
+
+        Raises:
+            ValueError: The stages are not in this order.
+        """
+        order = self.stage_names.index(self.stage(to_stage).name) - self.stage_names.index(self.stage(from_stage).name)
+        if order < 0:
+            raise ValueError(f"stage '{from_stage}' comes after stage '{to_stage}'")
+        return maps if order == 0 else self._route.run(self, self._safe(maps, from_stage), from_stage, to_stage)
+
+    def run_all(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The maps of every stage and the logits, at the cost of one forward pass."""
+        maps: dict[str, Tensor] = {}
+        value, start = images, None
+        for name in self.stage_names:
+            maps[name] = self._route.run(self, value, start, name)
+            value, start = self._safe(maps[name], name), name
+        return maps, self._route.run(self, value, start, None)
+
+    def run_with(self, images: Tensor, stage: str, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        """Logits with the maps of a stage replaced by ``edit(maps)``."""
+        return self.run_from(edit(self.run_until(images, stage)), stage)
+
+    def ablate(self, images: Tensor, stage: str, units: Sequence[int] | Tensor, values: Tensor | float = 0.0) -> Tensor:
+        """Logits with units of a stage held at given values; for many ablations of the same images, keep the maps of
+        `run_until` and use :func:`replace_units` and `run_from`.
+
+        Args:
+            images: Floats in [0, 1] (B, 3, H, W).
+            units: Which channels.
+            values: One number for each of them, or one for all; 0 by default, their means as a rule.
+        """
+        return self.run_with(images, stage, lambda maps: replace_units(maps, units, values))
+
+    def _safe(self, maps: Tensor, stage: str) -> Tensor:
+        return maps.clone() if self.stage(stage).name in self._fragile else maps
+
+    def _overwrites(self, example: Tensor, stage: str) -> bool:
+        """Whether what follows a stage works in place on its maps."""
+        with quiet(self):
+            maps = self._route.run(self, example, None, stage).clone()
+            version = maps._version
+            self._route.run(self, maps, stage, None)
+        return maps._version != version
+
+    def _check(self, example: Tensor) -> None:
+        """Try the network, with in-place activations switched off if that changes nothing."""
+        size = "×".join(str(side) for side in self.image_size)
+        try:
+            with quiet(self):
+                logits = self(example)
+                in_place = [part for part in self.model.modules() if getattr(part, "inplace", False) is True]
+                for part in in_place:
+                    part.inplace = False  # type: ignore[assignment]
+                if in_place and not torch.equal(_tensor(logits), _tensor(self(example))):
+                    for part in in_place:
+                        part.inplace = True  # type: ignore[assignment]
+        except Exception as error:  # whatever a stranger's network raises
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SettingsError(
+                f"the network cannot take images of {size} px: {reason}",
+                "Set data.image_size to what it takes, or choose another network.backbone.",
+            ) from error
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(example):
+            what = f"a tensor {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise SettingsError(
+                f"the network returns {what} for {len(example)} images", "It must return logits, (images, classes)."
+            )
+        if self.classes and logits.shape[1] != len(self.classes):
+            raise SettingsError(
+                f"the network has {logits.shape[1]} outputs, but the data have {len(self.classes)} classes",
+                "Let the backbone's callable take num_classes and build its last layer accordingly.",
+            )
+
+    def _find_route(self, example: Tensor) -> tuple[Route, list[Cut]]:
+        traced = Traced()
+        try:
+            cuts = traced.cuts(self, example)
+            if choose_stages(cuts, self.image_size):
+                return traced, cuts
+        except CannotTraceError:
+            pass
+        hooked = Hooked(self.image_size)
+        return hooked, hooked.cuts(self, example)
+
+    def _stages(self, cuts: Sequence[Cut], wanted: Sequence[str] | None) -> tuple[Stage, ...]:
+        found = choose_stages(cuts, self.image_size)
+        if wanted is None:
+            if not found:
+                raise SettingsError(
+                    "the network has no stages: no place with maps (B, C, h, w) of at least 2×2 cells that "
+                    "everything passes through",
+                    "Use larger images (data.image_size) or a convolutional network.backbone.",
+                )
+            return tuple(found)
+        places = {name: number for number, cut in enumerate(cuts) for name in cut.names}
+        modules = {name for name, _ in self.model.named_modules() if name}
+        for name in wanted:
+            if name in places:
+                continue
+            close = difflib.get_close_matches(name, places, n=3)
+            known = nearest(name, {*close, *(stage.name for stage in found)})
+            if name in modules:
+                raise SettingsError(
+                    f"network.stages: '{name}' cannot be a stage: its output is no map (B, C, h, w) that "
+                    "everything passes through exactly once, such as the inside of a residual block",
+                    known,
+                )
+            raise SettingsError(f"network.stages: the network has no module '{name}'", known)
+        chosen = sorted(dict.fromkeys(wanted), key=lambda name: places[name])
+        return tuple(Stage(name, cuts[places[name]].units, cuts[places[name]].size) for name in chosen)
+
+
+def replace_units(maps: Tensor, units: Sequence[int] | Tensor, values: Tensor | float = 0.0) -> Tensor:
+    """A copy of maps (B, C, h, w) with the channels ``units`` held at ``values`` everywhere: one each, or one."""
+    places = torch.as_tensor(units, dtype=torch.int64, device=maps.device)
+    filled = torch.as_tensor(values, dtype=maps.dtype, device=maps.device).expand(len(places))
+    replacement = torch.zeros(maps.shape[1], dtype=maps.dtype, device=maps.device).index_put((places,), filled)
+    held = torch.zeros(maps.shape[1], dtype=torch.bool, device=maps.device).index_fill(0, places, True)
+    return torch.where(held[:, None, None], replacement[:, None, None], maps)
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.empty(0)
+
+
+def build_network(
+    settings: Settings,
+    classes: Sequence[str],
+    image_size: tuple[int, int],
+    plugins: Plugins,
+    seed: int | None = None,
+) -> StagedNetwork:
+    """The network of ``settings.network`` with fresh weights, or those of ``settings.network.weights``.
+
+    Args:
+        settings: All settings of the run.
+        classes: Names of the classes.
+        image_size: Height and width of the images in px.
+        plugins: Where the backbone is looked up by name; what is no name there is taken for ``module:callable``, called
+            with ``num_classes=`` or the number of classes where it takes one.
+        seed: Of the fresh weights; by default derived from ``settings.seed``. The global random state is left alone.
+
+    Raises:
+        SettingsError: No such backbone, stage or weights, or they do not fit the data.
+    """
+    name, _, argument = settings.network.backbone.partition(":")
+    weights = settings.network.weights
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(runtime.seed_for(settings.seed, "network") if seed is None else seed)
+        if argument and name not in {record.name for record in plugins.all("backbone")}:
+            if weights and not weights.endswith(".safetensors"):
+                raise SettingsError(f"network.weights '{weights}' is no .safetensors file", "Give a .safetensors file.")
+            model = _users_model(settings.network.backbone, len(classes), plugins)
+        else:
+            build = plugins.get("backbone", name).function("build")
+            model = build(argument, len(classes), image_size, settings.network)
+    network = StagedNetwork(model, image_size, settings.network.stages, classes=classes)
+    if weights and weights.endswith(".safetensors"):
+        _load_weights(network, Path(weights))
+    return network
+
+
+def save_alone(network: StagedNetwork, path: Path) -> None:
+    """Save a network as a ``.pt2`` program that needs torch alone: ``torch.export.load(path).module()(images)``.
+
+    It takes any number of float images in [0, 1] of the network's size, on the CPU, and answers as in evaluation mode.
+    """
+    alone = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    example = torch.rand(2, 3, *network.image_size).contiguous(memory_format=torch.channels_last)
+    dynamic = ({0: torch.export.Dim("batch", min=1)},)
+    with torch.no_grad():
+        program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    torch.export.save(program, unfinished)
+    os.replace(unfinished, path)
+
+
+def _users_model(target: str, classes: int, plugins: Plugins) -> nn.Module:
+    module_name, _, attribute = target.partition(":")
+    known = nearest(module_name, (record.name for record in plugins.all("backbone")))
+    try:
+        with _working_directory_importable():
+            found = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise SettingsError(f"network.backbone '{target}' cannot be imported: {error}") from error
+        message = f"network.backbone '{target}': there is neither a backbone nor a module named '{module_name}'"
+        raise SettingsError(message, known) from error
+    except Exception as error:
+        raise SettingsError(f"network.backbone '{target}' cannot be imported: {error}") from error
+    build = getattr(found, attribute, None)
+    if build is None:
+        raise SettingsError(
+            f"network.backbone: module '{module_name}' has no '{attribute}'", nearest(attribute, vars(found))
+        )
+    if isinstance(build, nn.Module):
+        return copy.deepcopy(build)
+    try:
+        model = _call(build, classes)
+    except Exception as error:
+        raise SettingsError(f"network.backbone '{target}' failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise SettingsError(
+            f"network.backbone '{target}' returned {type(model).__name__}", "It must return a torch.nn.Module."
+        )
+    return model
+
+
+def _call(build: Callable[..., Any], classes: int) -> Any:
+    try:
+        parameters = inspect.signature(build).parameters.values()
+    except (TypeError, ValueError):  # built in C
+        return build(classes)
+    if any(parameter.name == "num_classes" for parameter in parameters):
+        return build(num_classes=classes)
+    if any(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters):
+        return build(classes)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return build(num_classes=classes)
+    return build()
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """As if by ``python -m``: an installed command does not look for modules where it is called."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _load_weights(network: StagedNetwork, path: Path) -> None:
+    """Load a state dict, of the staged network or of the classifier inside it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"network.weights: '{path}' does not exist", "Give the path of a .safetensors file."
+        ) from error
+    except (SafetensorError, OSError) as error:
+        raise SettingsError(f"network.weights: '{path}' cannot be read: {error}") from error
+    target: nn.Module = network if any(name.startswith("model.") for name in state) else network.model
+    try:
+        target.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise SettingsError(
+            f"network.weights: '{path}' does not fit the backbone: {reason}",
+            "Use weights of the same backbone with as many classes.",
+        ) from error
