@@ -1,0 +1,312 @@
+"""What a concept graph is made of: the records of its nodes and edges, checked when made and frozen afterwards.
+
+Imports neither torch nor networkx. Shares, rates and accuracies are in [0, 1]; every number is finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+SCHEMA = "conceptnet_ml.graph"
+SCHEMA_VERSION = 1
+
+NodeKind = Literal["class", "variant", "generalized", "feature", "unit"]
+EdgeKind = Literal["built_from", "generalizes", "specializes"]
+NODE_KINDS: tuple[NodeKind, ...] = ("class", "variant", "generalized", "feature", "unit")
+"""From what is decided to what it is made of; within one stage ``built_from`` follows this order."""
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" for c in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("must be relative to the run folder")
+    return path
+
+
+def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(numbers)) != len(numbers):
+        raise ValueError("must not repeat")
+    return tuple(sorted(numbers))
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Units = Annotated[tuple[Count, ...], AfterValidator(_ascending)]
+Picture = Annotated[Text, AfterValidator(_inside)]
+Shares = Annotated[
+    Mapping[Text, Share],
+    BeforeValidator(dict),
+    AfterValidator(lambda m: MappingProxyType(dict(m))),
+    PlainSerializer(dict),
+]
+
+
+class GraphRecord(BaseModel):
+    """Frozen, no unknown fields, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The record as JSON values, without what is not set."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Stage(GraphRecord):
+    """A named stage of the network and how many units it has."""
+
+    name: Text
+    units: int = Field(ge=1)
+
+
+class Header(GraphRecord):
+    """What the graph is about.
+
+    Args:
+        classes: Names, in the order of the network's logits.
+        stages: The network's stages from the image upwards.
+        network: Fingerprint of the learned network's weights.
+        settings: Digest of the run's settings.
+        seed: The run's seed.
+    """
+
+    classes: tuple[Text, ...] = Field(min_length=1)
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    network: Text
+    settings: Text
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _unique(self) -> Header:
+        for what, names in (("class", self.classes), ("stage", tuple(stage.name for stage in self.stages))):
+            if len(set(names)) != len(names):
+                raise ValueError(f"two {what} names are the same")
+        return self
+
+
+class Provenance(GraphRecord):
+    """Who made a node: the plugin's name and the seed it was given."""
+
+    plugin: Text
+    seed: int = Field(ge=0)
+
+
+class Node(GraphRecord):
+    """What all nodes share.
+
+    Args:
+        id: Content hash of what the node is, see :func:`node_id`.
+        label: Words for people, unique among nodes of the same stage, kind, round, parent and units.
+        stage: Name of its stage; only a class has none.
+        round: Round within the stage, from 1.
+        classes: Names of the classes it speaks for.
+        parent: Id of the node above whose margin took the class's place, below the top stage.
+        units: Unit numbers within the stage, ascending.
+        auc: One-vs-rest AUROC of its score for its class (or parent).
+        effect: Mean fall of the margin of its class (or parent) when it is replaced by its mean, in logits.
+        accuracy: How well the family (class: the network) tells the classes apart by itself.
+        pictures: Dreams and contact sheets, paths relative to the run folder.
+        examples: Indices of the training images that show it best, best first.
+    """
+
+    kind: NodeKind
+    id: Identifier
+    label: Text
+    stage: Text | None = None
+    round: int | None = Field(None, ge=1)
+    classes: tuple[Text, ...] = ()
+    parent: Identifier | None = None
+    units: Units = ()
+    auc: Share | None = None
+    effect: float | None = None
+    accuracy: Share | None = None
+    pictures: tuple[Picture, ...] = ()
+    examples: tuple[Count, ...] = ()
+    provenance: Provenance | None = None
+
+    @model_validator(mode="after")
+    def _identified(self) -> Node:
+        if (self.kind == "class") != (self.stage is None):
+            raise ValueError("a class has no stage" if self.kind == "class" else f"a {self.kind} needs a stage")
+        expected = node_id(self.kind, self.label, self.stage, self.round, self.parent, self.units)
+        if self.id != expected:
+            raise ValueError(f"id {self.id} is not the hash of the node's content, {expected}")
+        return self
+
+
+class Judged(Node):
+    """A node that a round was about.
+
+    Args:
+        phi: φ, flip rate: how often the swapped image is taken for the donor's class.
+        iota: ι, interchangeability: about 1 for a thing among others, about 0 for a part of the object itself.
+        decision: ``kept``, ``undone``, or ``leaf`` (the object itself, or nothing decided).
+        reason: Why, in a sentence.
+        representation: Name of the representation in which it was swapped.
+        r_before, r_after: Residual accuracy before and after the round.
+        swap_cost: Mean of the gate.
+        coverage: Per class, the share of its images' gates the detector finds.
+        overlap: Intersection over union of the detector's map and the gates.
+    """
+
+    phi: Share | None = None
+    iota: float | None = None
+    decision: Literal["kept", "undone", "leaf"] | None = None
+    reason: Text | None = None
+    representation: Text | None = None
+    r_before: Share | None = None
+    r_after: Share | None = None
+    swap_cost: Share | None = None
+    coverage: Shares = Field(default_factory=dict, validate_default=True)
+    overlap: Share | None = None
+
+
+class ClassNode(Node):
+    """A class of the data; its label is the class's name."""
+
+    kind: Literal["class"] = "class"
+
+
+class UnitNode(Node):
+    """One channel of a stage."""
+
+    kind: Literal["unit"] = "unit"
+    units: Annotated[Units, Field(min_length=1, max_length=1)]
+
+
+class FeatureNode(Judged):
+    """A set of units of one stage that together carry a class or a parent variant."""
+
+    kind: Literal["feature"] = "feature"
+    units: Annotated[Units, Field(min_length=1)]
+
+
+class GeneralizedNode(Judged):
+    """The features of several classes merged into one, with a detector that ignores the class."""
+
+    kind: Literal["generalized"] = "generalized"
+
+
+class VariantNode(Judged):
+    """What a generalized feature looks like in one class (or for one parent)."""
+
+    kind: Literal["variant"] = "variant"
+
+
+class Edge(GraphRecord):
+    """What all edges share: from what is explained to what explains it."""
+
+    allowed: ClassVar[Mapping[NodeKind, frozenset[NodeKind]]]
+    kind: EdgeKind
+    source: Identifier
+    target: Identifier
+
+
+class BuiltFrom(Edge):
+    """Higher → lower: what a node is made of.
+
+    Args:
+        weight: Integrated gradients, mean over images.
+        low, high: Bootstrap interval of the weight.
+        effect: Fall of the source's response when the target is ablated.
+        gap: Completeness gap: what the source's weights leave unexplained, as a share of its response.
+    """
+
+    allowed = {
+        "class": frozenset({"variant", "generalized", "feature", "unit"}),
+        "variant": frozenset({"variant", "generalized", "feature", "unit"}),
+        "generalized": frozenset({"variant", "generalized", "feature", "unit"}),
+        "feature": frozenset({"variant", "generalized", "feature", "unit"}),
+        "unit": frozenset({"unit"}),
+    }
+    kind: Literal["built_from"] = "built_from"
+    weight: float
+    low: float | None = None
+    high: float | None = None
+    effect: float | None = None
+    gap: float | None = None
+
+    @model_validator(mode="after")
+    def _interval(self) -> BuiltFrom:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval needs low and high")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"the interval is upside down: low {self.low} > high {self.high}")
+        return self
+
+
+class Generalizes(Edge):
+    """Generalized → member feature, with the analogy score that tied it in."""
+
+    allowed = {"generalized": frozenset({"feature"})}
+    kind: Literal["generalizes"] = "generalizes"
+    score: float | None = None
+
+
+class Specializes(Edge):
+    """Variant → generalized, for one class or, below the top stage, one parent."""
+
+    allowed = {"variant": frozenset({"generalized"})}
+    kind: Literal["specializes"] = "specializes"
+    class_name: Text | None = None
+    parent: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _owned(self) -> Specializes:
+        if self.class_name is None and self.parent is None:
+            raise ValueError("a variant stands for a class or for a parent: give class_name or parent")
+        return self
+
+
+NODES: dict[str, type[Node]] = {
+    "class": ClassNode,
+    "variant": VariantNode,
+    "generalized": GeneralizedNode,
+    "feature": FeatureNode,
+    "unit": UnitNode,
+}
+EDGES: dict[str, type[Edge]] = {"built_from": BuiltFrom, "generalizes": Generalizes, "specializes": Specializes}
+
+
+def node_id(
+    kind: str,
+    label: str,
+    stage: str | None = None,
+    round: int | None = None,
+    parent: str | None = None,
+    units: Iterable[int] = (),
+) -> str:
+    """The id of a node: the first 12 hex digits of the SHA-256 of what identifies it, as canonical JSON.
+
+    The same run gives the same ids on every machine; the order of ``units`` does not matter.
+    """
+    content = [kind, label.strip(), stage, round, parent, sorted(int(unit) for unit in units)]
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def flatten(record: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """JSON values as GraphML can hold them: lists and objects become JSON strings."""
+    return {
+        key: json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+        for key, value in record.items()
+    }
+
+
+def unflatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo :func:`flatten`. Raises ValueError where a string that begins like a list or an object is not JSON."""
+    nested = ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage")
+    return {key: json.loads(value) if key in nested else value for key, value in record.items()}
