@@ -1,0 +1,98 @@
+"""An image classifier that keeps generalizing: finds the feature a class hangs on, generalizes it, specializes it.
+
+Everything public is here and imported when first used, so that ``import conceptnet_ml`` is quick::
+
+    from conceptnet_ml import learn, open_run
+
+    run = learn("folder:photos", depth=2)
+    run.evaluate()
+    run.model  # an ordinary nn.Module
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from conceptnet_ml.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BaselineContext": "controls",
+    "Baseline": "records",
+    "Backbone": "records",
+    "Codec": "swaps",
+    "Command": "records",
+    "ConceptGraph": "graph",
+    "ConceptNetError": "errors",
+    "Data": "data",
+    "DataError": "errors",
+    "Dataset": "records",
+    "Detector": "concepts",
+    "Discoverer": "records",
+    "Dreamer": "records",
+    "Exporter": "records",
+    "FindEvidence": "finding",
+    "Finding": "finding",
+    "Generalizer": "records",
+    "ImageSet": "data",
+    "LearnedRun": "opened",
+    "MergeEvidence": "concepts",
+    "PluginError": "errors",
+    "Representation": "records",
+    "Settings": "settings",
+    "SettingsError": "errors",
+    "Specializer": "records",
+    "SplitEvidence": "concepts",
+    "StagedNetwork": "network",
+    "Trap": "records",
+    "Variants": "concepts",
+    "ViewMaker": "training",
+    "auroc": "finding",
+    "learn": "api",
+    "load_plugins": "plugins",
+    "open_run": "api",
+    "plan": "api",
+    "unit_scores": "finding",
+}
+
+__all__ = ["__version__", "hookimpl", *sorted(_HOMES)]
+
+if TYPE_CHECKING:
+    from conceptnet_ml.api import learn, open_run, plan
+    from conceptnet_ml.concepts import Detector, MergeEvidence, SplitEvidence, Variants
+    from conceptnet_ml.controls import BaselineContext
+    from conceptnet_ml.data import Data, ImageSet
+    from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
+    from conceptnet_ml.finding import FindEvidence, Finding, auroc, unit_scores
+    from conceptnet_ml.graph import ConceptGraph
+    from conceptnet_ml.network import StagedNetwork
+    from conceptnet_ml.opened import LearnedRun
+    from conceptnet_ml.plugins import load_plugins
+    from conceptnet_ml.records import (
+        Backbone,
+        Baseline,
+        Command,
+        Dataset,
+        Discoverer,
+        Dreamer,
+        Exporter,
+        Generalizer,
+        Representation,
+        Specializer,
+        Trap,
+    )
+    from conceptnet_ml.settings import Settings
+    from conceptnet_ml.swaps import Codec
+    from conceptnet_ml.training import ViewMaker
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'conceptnet_ml' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"conceptnet_ml.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,162 @@
+"""What units of a stage do: their scores, how well each tells a class, and what is lost without it.
+
+The find step itself is a plugin (a *discoverer*); this is the evidence it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml import runtime
+from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.probing import frozen
+from conceptnet_ml.settings import ConceptSettings
+
+Head = Callable[[Tensor], Tensor]
+"""A stage's maps (B, C, h, w) to responses (B, K): the class logits at the top, parents' variants below."""
+
+MapSource = Callable[[], "list[tuple[Tensor, Tensor]]"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A feature: the units of one stage that together carry a class (or a parent variant).
+
+    Args:
+        parent: Number of the class or parent.
+        units: The members, strongest effect first.
+        auc: One-vs-rest AUROC of each member's score.
+        effect: Mean fall of the parent's margin when the member is replaced by its mean, each.
+        share: Share of all units' summed positive effect that the members cover.
+    """
+
+    parent: int
+    units: tuple[int, ...]
+    auc: tuple[float, ...]
+    effect: tuple[float, ...]
+    share: float
+
+
+@dataclass
+class FindEvidence:
+    """A probe set at one stage, with what a discoverer may ask of it.
+
+    Args:
+        batches: The stage's maps (B, C, h, w), fp32, and the right parent (B,) of the probe images, batch by batch.
+        head: From the maps on to the responses.
+        parents: How many classes or parents there are.
+        settings: Thresholds.
+    """
+
+    batches: list[tuple[Tensor, Tensor]]
+    head: Head
+    parents: int
+    settings: ConceptSettings = field(default_factory=ConceptSettings)
+
+    @property
+    def mean(self) -> Tensor:
+        """(C, h, w): the maps' mean over the probe set."""
+        total = sum(maps.double().sum(0) for maps, _ in self.batches)
+        return (total / sum(len(maps) for maps, _ in self.batches)).float()  # type: ignore[union-attr, operator]
+
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """Unit scores (N, C) and the right parents (N,), on the CPU."""
+        return (
+            torch.cat([unit_scores(maps).cpu() for maps, _ in self.batches]),
+            torch.cat([parents.cpu() for _, parents in self.batches]),
+        )
+
+    def estimated_effects(self) -> Tensor:
+        """(K, C): gradient × (activation − mean), summed over places, averaged over each parent's own images.
+
+        A first-order estimate of :meth:`ablation_effects` for all units at once. Cost: one forward and backward pass.
+        """
+        mean = self.mean
+        sums = torch.zeros(self.parents, mean.shape[0], device=mean.device)
+        counts = torch.zeros(self.parents, device=mean.device)
+        for maps, parents in self.batches:
+            free = maps.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(margins(self.head(free), parents).sum(), free)
+            with torch.no_grad():
+                sums.index_add_(0, parents, (slope * (maps - mean)).flatten(2).sum(2))
+                counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
+        return (sums / counts.clamp_min(1)[:, None]).cpu()
+
+    @torch.no_grad()
+    def ablation_effects(self, units: Tensor) -> Tensor:
+        """(K, len(units)): real mean fall of each parent's margin when a unit is replaced by its mean map.
+
+        Cost: one pass from this stage on per unit.
+        """
+        mean = self.mean
+        falls = torch.zeros(self.parents, len(units), device=mean.device)
+        counts = torch.zeros(self.parents, device=mean.device)
+        for maps, parents in self.batches:
+            counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
+            before = margins(self.head(maps), parents)
+            for column, unit in enumerate(units.tolist()):
+                without = maps.clone()
+                without[:, unit] = mean[unit]
+                falls[:, column].index_add_(0, parents, before - margins(self.head(without), parents))
+        return (falls / counts.clamp_min(1)[:, None]).cpu()
+
+
+def gather(
+    network: StagedNetwork,
+    stage: str,
+    head: Head,
+    images: list[tuple[Tensor, Tensor]],
+    parents: int,
+    settings: ConceptSettings,
+) -> FindEvidence:
+    """Evidence at a stage: the maps of the probe images, in fp32.
+
+    Args:
+        network: Read only; in evaluation mode.
+        images: Float images (B, 3, H, W) and right parents (B,), batch by batch.
+    """
+    with torch.no_grad(), frozen(network):
+        batches = [(network.run_until(part, stage).float(), right) for part, right in images]
+    return FindEvidence(batches, head, parents, settings)
+
+
+def unit_scores(maps: Tensor) -> Tensor:
+    """``s_u``: the mean of a unit's strongest 10 % of places, (B, C) from (B, C, h, w)."""
+    flat = maps.flatten(2)
+    return flat.topk(max(1, round(0.1 * flat.shape[2])), dim=2).values.mean(2)
+
+
+def margins(responses: Tensor, parents: Tensor) -> Tensor:
+    """The right response less the strongest other one, (B,)."""
+    own = responses.gather(1, parents[:, None])[:, 0]
+    others = responses.scatter(1, parents[:, None], float("-inf"))
+    return own - others.amax(1)
+
+
+def auroc(scores: Tensor, positive: Tensor) -> Tensor:
+    """Area under the ROC curve of each column, (C,) from scores (N, C) and a mask (N,); ties count one half.
+
+    The Mann–Whitney U statistic over ranks. Cost: one sort per column.
+    """
+    order = scores.double().T.contiguous().sort(1)
+    ranks = torch.arange(1, scores.shape[0] + 1, dtype=torch.float64).expand_as(order.values)
+    # Ties share the mean of their ranks: first and last rank of each run of equal scores.
+    first = torch.searchsorted(order.values, order.values, side="left")
+    last = torch.searchsorted(order.values, order.values, side="right")
+    ranks = (first + 1 + last).double() / 2
+    hits = positive.double()[order.indices]
+    yes = hits.sum(1)
+    no = hits.shape[1] - yes
+    return ((ranks * hits).sum(1) - yes * (yes + 1) / 2) / (yes * no).clamp_min(1)
+
+
+def balanced(labels: Tensor, pool: Tensor, most: int, seed: int) -> Tensor:
+    """At most ``most`` image numbers of a pool, the same number of every class, shuffled by the seed."""
+    order = pool[torch.randperm(len(pool), generator=runtime.generator(seed))]
+    groups = [order[labels[order] == c] for c in labels[order].unique()]
+    count = min(min(len(group) for group in groups), max(1, most // len(groups)))
+    return torch.stack([group[:count] for group in groups], 1).flatten()

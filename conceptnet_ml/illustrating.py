@@ -1,0 +1,102 @@
+"""Pictures of every round: what was exchanged, with whom, where; and free dreams of what carries each class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.decisions import answer
+from conceptnet_ml.pictures import Row, dream_sheet, probe_sheet
+from conceptnet_ml.probing import frozen
+from conceptnet_ml.stories import Story
+from conceptnet_ml.swaps import open_cells
+from conceptnet_ml.workbench import Workbench
+
+PAIRS = 4
+"""Image pairs shown per class."""
+
+
+def illustrate(bench: Workbench, stories: list[Story]) -> None:
+    """A contact sheet per round (image, donor, swapped view, gate) and, where a dreamer is set, a sheet of dreams."""
+    with bench.progress.task("draw pictures", total=len(stories)) as task:
+        for story in stories:
+            slug = story.name.replace("/", "-")
+            story.pictures = bench.once(f"{story.name}/pictures", lambda story=story, slug=slug: _draw(bench, story, slug))
+            task.advance()
+
+
+def _draw(bench: Workbench, story: Story, slug: str) -> list[str]:
+    drawn = []
+    if story.judged:
+        drawn.append(bench.run.save_picture(f"{slug}-swaps.png", _swaps(bench, story)))
+    if story.findings and bench.settings.plugins.dreamer != "none":
+        drawn.append(bench.run.save_picture(f"{slug}-dreams.png", _dreams(bench, story)))
+    return drawn
+
+
+def _swaps(bench: Workbench, story: Story) -> object:
+    """Held-out images with the swap as it was judged: ungrown gates, donors of another class."""
+    judged = story.chosen or max(story.judged, key=lambda one: (one.measured.gate == "place", one.measured.phi))
+    codec = bench.codec(judged.measured.representation)
+    parents = story.parents
+    prober = bench.prober(parents, codec)
+    views = bench.views(bench.held, parents.swaps)
+    generator = bench.generator(story.name, "pictures")
+    hosts = torch.cat([bench.held[bench.labels[bench.held] == c][:PAIRS] for c in range(bench.classes)])[: 8 * PAIRS]
+    donors = views.donors.foreign(hosts, generator)
+    images, material = views.of(hosts, generator), views.of(donors, generator)
+    with frozen(parents.network):
+        gates = prober.gates(images, material, bench.labels[donors].to(bench.device))
+        where = None
+        if parents.looks is not None and codec.record.regional:
+            where = (parents.where(images), parents.where(material))
+        with torch.no_grad():
+            hard = None if gates is None else open_cells(gates, bench.size, prober.settings.threshold, 0)
+            swapped = codec.swap(images, material, hard, where)
+        before = answer(parents.objective, images, bench.dtype)
+        after = answer(parents.objective, swapped, bench.dtype)
+    shown = gates if gates is not None else (where[0] if where is not None else None)
+    return probe_sheet(
+        _bytes(images),
+        _bytes(material),
+        _bytes(swapped),
+        None if shown is None else [gate.cpu() for gate in shown],
+        bench.data.classes,
+        labels=bench.labels[hosts].tolist(),
+        donor_labels=bench.labels[donors].tolist(),
+        seen=after.tolist(),
+        seen_before=before.tolist(),
+        title=f"{story.name}: {codec.name}, {story.decision}",
+    )
+
+
+def _dreams(bench: Workbench, story: Story) -> object:
+    """For each class's feature: a dream from grey, one from a real image of another class, and the best real images."""
+    dream = bench.plugins.get("dreamer", bench.settings.plugins.dreamer).function("dream")
+    network = story.parents.network
+    rows = []
+    with frozen(network):
+        for finding in story.findings:
+            units = list(finding.units)
+
+            def objective(images: Tensor, units: list[int] = units) -> Tensor:
+                return network.run_until(images, story.stage).float()[:, units].mean((1, 2, 3))
+
+            views = bench.views(bench.held, [])
+            pool = bench.held
+            with torch.no_grad():
+                scores = torch.cat([objective(views.raw(part)).cpu() for part in pool.split(256)])
+            best = pool[scores.argsort(descending=True)[:4]]
+            other = pool[bench.labels[pool] != finding.parent][:1]
+            grey = torch.full((1, 3, *bench.size), 0.5, device=bench.device)
+            start = torch.cat([grey, views.raw(other)])
+            dreams = dream(objective, start, bench.generator(story.name, "dream", finding.parent))
+            name = bench.data.classes[finding.parent]
+            tiles = [("dream from grey", _bytes(dreams)[0]), ("image", _bytes(start)[1]), ("dreamed on", _bytes(dreams)[1])]
+            tiles += [(bench.data.classes[int(bench.labels[n])], image) for n, image in zip(best, _bytes(views.raw(best)), strict=True)]
+            rows.append(Row(tiles, f"{name}\nunits {', '.join(map(str, units[:6]))}"))
+    return dream_sheet(rows, f"{story.name}: what the features dream of, and the real images that show them best")
+
+
+def _bytes(images: Tensor) -> list[Tensor]:
+    return list((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu())

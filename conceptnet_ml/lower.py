@@ -1,0 +1,207 @@
+"""Below the top stage: the stage's channels as a probe, places of a parent, and what becomes of a parent's family.
+
+A parent's variants take the class margins' place. Channels find and explain; training swaps happen in the image, since
+a network whose maps are swapped inside only moves the cue into its remaining channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conceptnet_ml.concepts import Detector, Family, Merged, Trunk
+from conceptnet_ml.decisions import Decision, Measured
+from conceptnet_ml.finding import auroc
+from conceptnet_ml.probing import frozen
+from conceptnet_ml.steps import generalize, probe, specialize
+from conceptnet_ml.stories import Story
+from conceptnet_ml.swaps import Swap
+from conceptnet_ml.workbench import Parents, Workbench
+
+STEPS = 40
+RATE = 0.3
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Which channels of a stage carry the difference between the parents.
+
+    Args:
+        measured: φ, ι and their parts when the open channels are swapped inside the network.
+        gate: (C,) soft gate, one for all images.
+        moves: Per representation, AUROC with which "it moves this channel" tells the open channels from the others.
+    """
+
+    measured: Measured
+    gate: Tensor
+    moves: dict[str, float]
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The open channels."""
+        return tuple(torch.nonzero(self.gate > 0.5).flatten().tolist())
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A parent's family after a round below it.
+
+    Args:
+        parents: With the family as it answers now.
+        decision: Whether enough of it remains.
+        before, after: Accuracy on held-out views: before, under the swaps so far; after, with the new one.
+        blind: Accuracy of the family as it was on the new views: near chance where it rested on what was swapped.
+    """
+
+    parents: Parents
+    decision: Decision
+    before: float
+    after: float
+    blind: float
+
+
+def channels(bench: Workbench, stage: str, name: str, parents: Parents) -> Channels:
+    """Find one gate over the stage's channels that carries the parents' difference, and what moves those channels."""
+
+    def work() -> dict[str, Any]:
+        with frozen(parents.network):
+            gate = _channel_gate(bench, stage, name, parents)
+            measured = _measure_channels(bench, stage, name, parents, gate)
+            moves = {
+                codec.name: _moves(bench, stage, name, parents, codec.name, gate)
+                for codec in probe.codecs(bench, parents)
+            }
+        return {"gate": gate, "measured": dict(measured.__dict__), "moves": moves}
+
+    with bench.progress.task(f"{name} channels"):
+        done = bench.once(f"{name}/channels", work)
+    found = Channels(Measured(**done["measured"]), done["gate"], done["moves"])
+    bench.run.log(event="channels", name=name, open=found.units, moves=found.moves, **found.measured.record())
+    return found
+
+
+def same_channels(judged: list[probe.Judged], found: Channels) -> list[probe.Judged]:
+    """Refuse swaps that do not move the channels the parents' difference is carried by."""
+    checked = []
+    for one in judged:
+        moves = found.moves.get(one.measured.representation, 0.0)
+        reason = f"{one.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
+        checked.append(replace(one, decision=Decision(one.decision.keep and moves > 0.5, reason)))
+    return checked
+
+
+def place(bench: Workbench, stage: str, story: Story) -> Family | None:
+    """Where a leaf is: a detector trained on the gates of the first representation that has places; None if none has."""
+    spatial = next((one for one in story.judged if one.measured.gate == "place"), None)
+    if spatial is None:
+        return None
+    parents, name = story.parents, story.name
+    swap = probe.swap_of(bench, name, parents, parents.swaps, spatial.measured.representation)
+    story.merged = generalize.merge(bench, stage, name, parents, parents.swaps, swap, story.findings)
+    return Family(Trunk(parents.network, stage), story.merged.detector, torch.nn.Identity())
+
+
+def teach(bench: Workbench, name: str, parents: Parents, swap: Swap) -> Taught:
+    """Fit the parent's variants anew on views in which what was found below is exchanged.
+
+    Judged like any round: undone if hardly anything that tells the variants apart remains.
+    """
+    family = parents.family
+    assert family is not None and parents.stage is not None and isinstance(family.detector, Detector)
+    merged = Merged(family.detector, {}, [], (), (), 0.0)
+    swaps = [*parents.swaps, swap]
+    before = specialize.accuracy(bench, f"{name}/teach", family, parents.swaps)
+    blind = specialize.accuracy(bench, f"{name}/teach", family, swaps)
+    split = specialize.split(bench, parents.stage, f"{name}/teach", parents, swaps, merged)
+    chance = 1 / bench.classes
+    floor = chance + bench.settings.round.remains * max(0.0, before - chance)
+    keep = split.accuracy >= floor
+    sign = "≥" if keep else "<"
+    reason = f"the family {before:.2f} → {split.accuracy:.2f} {sign} {floor:.2f} (untaught {blind:.2f})"
+    bench.run.log(event="taught", name=name, before=before, blind=blind, after=split.accuracy, keep=keep)
+    taught = replace(parents, family=split.family, looks=split.family)
+    return Taught(taught, Decision(keep, reason), before, split.accuracy, blind)
+
+
+def _pairs(bench: Workbench, stage: str, what: str, name: str, parents: Parents, pool: Tensor, numbers: Tensor) -> Any:
+    """Batches of hosts' and three donors' maps, with the right answers of host and donor."""
+    views = bench.views(pool, parents.swaps)
+    for place_, part in enumerate(numbers.split(bench.settings.probe.batch)):
+        generator = bench.generator(name, "channels", what, place_)
+        draw = views.donors
+        others = [draw.foreign(part, generator), draw.foreign(part, generator), draw.mates(part, generator)]
+        with torch.no_grad():
+            maps = [parents.network.run_until(views.of(who, generator), stage).float() for who in (part, *others)]
+        yield maps, bench.labels[part].to(bench.device), bench.labels[others[0]].to(bench.device)
+
+
+def _channel_gate(bench: Workbench, stage: str, name: str, parents: Parents) -> Tensor:
+    """Minimise CE(answer to the swapped maps, donor) + λ · mean(gate) over one gate for all pairs of the probe set."""
+    batches = list(_pairs(bench, stage, "fit", name, parents, bench.fit, bench.probe_set[:512]))
+    head = parents.head(stage)
+    logits = torch.zeros(batches[0][0][0].shape[1], device=bench.device, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=RATE)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        gate = logits.sigmoid()
+        for maps, _, wanted in batches:
+            answers = head(maps[0] + gate[:, None, None] * (maps[1] - maps[0]))
+            loss = functional.cross_entropy(answers.float(), wanted) + bench.settings.probe.price * gate.mean()
+            (loss / len(batches)).backward(retain_graph=True)
+        optimizer.step()
+    return logits.detach().sigmoid().cpu()
+
+
+@torch.no_grad()
+def _measure_channels(bench: Workbench, stage: str, name: str, parents: Parents, gate: Tensor) -> Measured:
+    head, hard = parents.head(stage), (gate > 0.5).float().to(bench.device)[:, None, None]
+    counts = torch.zeros(4, bench.classes, dtype=torch.float64)
+    for maps, right, _ in _pairs(bench, stage, "held", name, parents, bench.held, bench.held):
+        answered = head(maps[0]).argmax(1) == right
+        changed = [answered]
+        changed += [answered & (head(maps[0] + hard * (other - maps[0])).argmax(1) != right) for other in maps[1:]]
+        for row, hit in enumerate(changed):
+            counts[row].index_add_(0, right.cpu(), hit.double().cpu())
+    seen = counts[0].clamp_min(1)
+    flips, others, mates = ((counts[row] / seen).tolist() for row in (1, 2, 3))
+    return Measured(
+        f"channels of {stage}",
+        "channel",
+        tuple(int(n) for n in counts[0]),
+        tuple(flips),
+        tuple(others),
+        tuple(mates),
+        float((gate > 0.5).float().mean()),
+    )
+
+
+@torch.no_grad()
+def _moves(bench: Workbench, stage: str, name: str, parents: Parents, representation: str, gate: Tensor) -> float:
+    """AUROC of "how far the image swap moves a channel, in its own spread" for the open channels."""
+    opened = gate > 0.5
+    if opened.all() or not opened.any():
+        return 0.5
+    codec = bench.codec(representation)
+    prober = bench.prober(parents, codec)
+    views = bench.views(bench.held, parents.swaps)
+    moved, spread, count = torch.zeros(len(gate)), torch.zeros(len(gate)), 0
+    for place_, part in enumerate(bench.held.split(bench.settings.probe.batch)):
+        generator = bench.generator(name, "moves", representation, place_)
+        donors = views.donors.foreign(part, generator)
+        images, material = views.of(part, generator), views.of(donors, generator)
+        where = None
+        if parents.looks is not None and codec.record.regional:
+            where = (parents.where(images), parents.where(material))
+        with torch.enable_grad():
+            found = prober.gates(images, material, bench.labels[donors].to(bench.device))
+        swapped = probe.exchange(prober, images, material, found, 0, where)
+        before = parents.network.run_until(images, stage).float()
+        after = parents.network.run_until(swapped, stage).float()
+        moved += (after - before).flatten(2).mean(2).abs().sum(0).cpu()
+        spread += before.flatten(2).mean(2).std(0).cpu() * len(part)
+        count += len(part)
+    return float(auroc((moved / spread.clamp_min(1e-9))[:, None], opened)[0])

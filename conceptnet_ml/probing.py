@@ -1,0 +1,99 @@
+"""The dream probe: gradient ascent on a gate that makes a network see a donor's feature in an image, at least cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conceptnet_ml import runtime
+from conceptnet_ml.settings import ProbeSettings
+from conceptnet_ml.swaps import Codec
+
+Objective = Callable[[Tensor], Tensor]
+"""Images in [0, 1] (B, 3, H, W) to logits (B, K): the class margins at the top stage, parents' variants below."""
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients for weights, put back as it was afterwards: a probe only asks for the gate's."""
+    training = [module.training for module in modules]
+    wanted = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    for module in modules:
+        module.eval()
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+        for module, mode in zip(modules, training, strict=True):
+            module.train(mode)
+
+
+@dataclass(frozen=True)
+class Prober:
+    """Dreams donors' features into images.
+
+    Args:
+        objective: Whose answer is to change.
+        codec: The representation swapped in.
+        settings: Steps, rate, price and grid.
+        dtype: Autocast type of the objective.
+    """
+
+    objective: Objective
+    codec: Codec
+    settings: ProbeSettings
+    dtype: torch.dtype | None = None
+
+    def gates(self, images: Tensor, donors: Tensor, targets: Tensor) -> Tensor | None:
+        """The cheapest gate per image that makes the objective answer ``targets``.
+
+        Minimises ``CE(f(swap_T(x, d; g)), target) + λ · mean(g)`` over the gate's logits with Adam, from g = 0.5. Images
+        do not influence each other. Cost: ``steps`` forward and backward passes.
+
+        Args:
+            images, donors: Floats in [0, 1] (B, 3, H, W).
+            targets: int64 (B,), the answer wanted.
+
+        Returns:
+            Soft gates: (B, 1, cells, cells) for a place gate, (B, C) for a channel gate, None where there is no gate.
+        """
+        logits = self._start(images)
+        if logits is None:
+            return None
+        first, second = torch.zeros_like(logits), torch.zeros_like(logits)
+        for step in range(1, self.settings.steps + 1):
+            logits.requires_grad_(True)
+            gate = logits.sigmoid()
+            swapped = self.codec.swap(images, donors, gate)
+            with runtime.autocast(images.device, self.dtype):
+                answers = self.objective(swapped)
+            loss = functional.cross_entropy(answers.float(), targets, reduction="sum")
+            loss = loss + self.settings.price * gate.flatten(1).mean(1).sum()
+            (slope,) = torch.autograd.grad(loss, logits)
+            with torch.no_grad():
+                first.lerp_(slope, 0.1)
+                second.lerp_(slope * slope, 0.001)
+                scaled = (second / (1 - 0.999**step)).sqrt_().add_(1e-8)
+                logits = logits.detach() - self.settings.rate * (first / (1 - 0.9**step)) / scaled
+        return logits.detach().sigmoid()
+
+    def _start(self, images: Tensor) -> Tensor | None:
+        cells = self.settings.cells
+        if self.codec.gate == "place":
+            height, width = images.shape[-2:]
+            side = max(height, width)
+            grid = (max(2, round(cells * height / side)), max(2, round(cells * width / side)))
+            return images.new_zeros(len(images), 1, *grid)
+        if self.codec.gate == "channel":
+            encoding = self.codec.encode(images[:1])
+            channels = (encoding[0] if isinstance(encoding, tuple) else encoding).shape[1]
+            return images.new_zeros(len(images), channels)
+        return None

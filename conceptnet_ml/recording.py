@@ -1,0 +1,187 @@
+"""From what happened to the concept graph."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from torch import Tensor
+
+from conceptnet_ml.graph import ConceptGraph
+from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.settings import Settings
+from conceptnet_ml.stories import Story
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """SHA-256 of a network's weights, first 16 hex digits."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def draw_graph(
+    stories: list[Story], network: StagedNetwork, settings: Settings, classes: tuple[str, ...], accuracy: float | None
+) -> ConceptGraph:
+    """The concept graph of all rounds so far.
+
+    Args:
+        stories: In order; a parent's story comes before those about its variants.
+        network: The learned network.
+        accuracy: Of the learned network on held-out views, for the class nodes.
+    """
+    graph = ConceptGraph(
+        classes,
+        [(stage.name, stage.units) for stage in network.stages],
+        network=fingerprint(network.state_dict()),
+        settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
+        seed=settings.seed,
+    )
+    artist = _Artist(graph, settings, classes)
+    for name in classes:
+        graph.add_node("class", name, classes=[name], **({} if accuracy is None else {"accuracy": accuracy}))
+    for story in stories:
+        artist.draw(story)
+    return graph
+
+
+class _Artist:
+    """Adds one story after the other; knows which node stands for which family's variant."""
+
+    def __init__(self, graph: ConceptGraph, settings: Settings, classes: tuple[str, ...]) -> None:
+        self.graph = graph
+        self.settings = settings
+        self.classes = classes
+        self.variants: dict[str, dict[int, str]] = {}
+
+    def draw(self, story: Story) -> None:
+        above = self.variants.get(story.parents.key, {})
+        features = self._features(story, above)
+        sources = features
+        if story.decision != "leaf" and story.merged is not None:
+            sources = self._generalized(story, features, above)
+        elif story.decision == "leaf":
+            self.variants[f"{story.stage}.leaf"] = features
+        if story.family is not None:
+            self.variants[story.family.key] = sources
+        if story.below is not None:
+            self._edges(story, sources)
+
+    def _features(self, story: Story, above: dict[int, str]) -> dict[int, str]:
+        members = dict(story.merged.members) if story.merged is not None else {}
+        found = {finding.parent: finding for finding in story.findings}
+        nodes: dict[int, str] = {}
+        for parent in sorted({*members, *found}):
+            finding = found.get(parent)
+            units = members.get(parent) or (finding.units if finding else ())
+            if not units:
+                continue
+            fields: dict[str, Any] = {
+                "stage": story.stage,
+                "round": story.number,
+                "classes": [self.classes[parent]],
+                "units": units,
+                "parent": above.get(parent),
+                "pictures": story.pictures,
+                "provenance": self._by(self.settings.plugins.discoverer),
+            }
+            if finding is not None:
+                fields["auc"] = max(finding.auc)
+                fields["effect"] = sum(finding.effect)
+            node = self.graph.add_node(
+                "feature", f"{self.classes[parent]} in {story.name}", **fields, **self._judgement(story, parent)
+            )
+            nodes[parent] = node
+            source = above.get(parent) or self.graph.class_node(self.classes[parent]).id
+            if finding is not None:
+                self.graph.add_edge("built_from", source, node, weight=sum(finding.effect), effect=sum(finding.effect))
+                for unit, effect in zip(finding.units, finding.effect, strict=True):
+                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=effect, effect=effect)
+            for unit in units:
+                if finding is None or unit not in finding.units:
+                    score = max((a.score for a in story.merged.analogies if a.unit == unit), default=0.0)  # type: ignore[union-attr]
+                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=score)
+        return nodes
+
+    def _generalized(self, story: Story, features: dict[int, str], above: dict[int, str]) -> dict[int, str]:
+        merged = story.merged
+        assert merged is not None
+        coverage = dict(zip(self.classes, merged.coverage, strict=True))
+        node = self.graph.add_node(
+            "generalized",
+            f"what is exchanged in {story.name}",
+            stage=story.stage,
+            round=story.number,
+            classes=self.classes,
+            units=sorted({unit for units in merged.members.values() for unit in units}),
+            auc=max(merged.auc),
+            coverage=coverage,
+            overlap=merged.overlap,
+            pictures=story.pictures,
+            provenance=self._by(self.settings.plugins.generalizer),
+            **self._judgement(story, None),
+        )
+        for parent, feature in features.items():
+            scores = [a.score for a in merged.analogies if parent in (a.parent, a.other)]
+            score = {"score": max(scores)} if scores else {}
+            self.graph.add_edge("generalizes", node, feature, **score)
+        if story.split is None:
+            return features
+        variants = {}
+        for parent, name in enumerate(self.classes):
+            variant = self.graph.add_node(
+                "variant",
+                f"{name} in {story.name}",
+                stage=story.stage,
+                round=story.number,
+                classes=[name],
+                parent=above.get(parent),
+                accuracy=story.split.accuracy,
+                pictures=story.pictures,
+                provenance=self._by(self.settings.plugins.specializer),
+                **self._judgement(story, parent),
+            )
+            self.graph.add_edge("specializes", variant, node, class_name=name, parent=above.get(parent))
+            variants[parent] = variant
+        return variants
+
+    def _edges(self, story: Story, sources: dict[int, str]) -> None:
+        assert story.below is not None
+        for edge in story.edges:
+            source = sources.get(edge.parent) or self.graph.class_node(self.classes[edge.parent]).id
+            self.graph.add_edge(
+                "built_from",
+                source,
+                self._unit(story.below, edge.unit),
+                weight=edge.weight,
+                low=edge.low,
+                high=edge.high,
+                effect=edge.ablation,
+                gap=edge.gap,
+            )
+
+    def _judgement(self, story: Story, parent: int | None) -> dict[str, Any]:
+        fields: dict[str, Any] = {"decision": story.decision, "reason": story.reason or None}
+        judged = story.chosen or max(story.judged, key=lambda one: one.measured.phi, default=None)
+        if judged is not None:
+            measured = judged.measured
+            fields |= {"representation": measured.representation, "swap_cost": measured.price}
+            fields |= {
+                "phi": measured.phi if parent is None else measured.flips[parent],
+                "iota": measured.iota if parent is None else measured.iotas[parent],
+            }
+        if story.trained is not None:
+            fields |= {"r_before": story.trained.r_before, "r_after": story.trained.r_after}
+        return fields
+
+    def _unit(self, stage: str, unit: int) -> str:
+        label = f"{stage} unit {unit}"
+        for node in self.graph.nodes("unit", stage=stage):
+            if node.units == (unit,):
+                return node.id
+        return self.graph.add_node("unit", label, stage=stage, units=[unit])
+
+    def _by(self, plugin: str) -> dict[str, Any]:
+        return {"plugin": plugin, "seed": self.settings.seed}

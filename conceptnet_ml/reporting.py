@@ -1,0 +1,166 @@
+"""What a run leaves behind: controls, figures on every test set, graph, model, pictures, summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from conceptnet_ml import illustrating, runtime
+from conceptnet_ml.concepts import Family, GeneralizedModel
+from conceptnet_ml.controls import train_controls
+from conceptnet_ml.evaluation import accuracies
+from conceptnet_ml.learner import Learned
+from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.recording import draw_graph, fingerprint
+from conceptnet_ml.stories import Story
+from conceptnet_ml.summaries import to_text
+from conceptnet_ml.truth import compare_with_masks
+from conceptnet_ml.workbench import Workbench
+
+
+def conclude(bench: Workbench, learned: Learned) -> None:
+    """Controls, figures, graph, model, pictures and summary; marks the run as done."""
+    controls = dict(train_controls(bench, learned))
+    if learned.refused is not None:
+        controls["refused round"] = learned.refused
+    families = {story.family.key: story.family.family for story in learned.stories if story.family is not None}
+    illustrating.illustrate(bench, learned.stories)
+    methods: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
+    test_sets = _evaluate(bench, methods, {f"family {key}": family for key, family in families.items()})
+    with bench.progress.task("write graph and model"):
+        r_after = [story.trained.r_after for story in learned.stories if story.trained and story.decision == "kept"]
+        graph = draw_graph(
+            learned.stories,
+            learned.network,
+            bench.settings,
+            bench.data.classes,
+            r_after[-1] if r_after else None,
+        )
+        problems = graph.check()
+        if problems:
+            raise RuntimeError("the concept graph is not sound: " + "; ".join(problems))
+        bench.run.save_graph(graph)
+        _save_model(bench, learned, controls, families)
+    summary = {
+        "data": bench.data.name,
+        "trap": bench.settings.data.trap,
+        "classes": list(bench.data.classes),
+        "depth": bench.settings.depth,
+        "seed": bench.settings.seed,
+        "images": {"fit": len(bench.fit), "held_out": len(bench.held), "skipped": bench.data.skipped},
+        "rounds": [_round(story) for story in learned.stories],
+        "test_sets": test_sets,
+        "families": _families(bench, learned.stories),
+        "cost": _cost(learned),
+        "graph": {"nodes": len(graph), "edges": len(graph.edges())},
+        "peak_memory_gib": runtime.peak_memory(bench.device),
+        "notes": list(bench.data.notes),
+    }
+    bench.run.finish(summary, to_text(summary))
+
+
+def _evaluate(bench: Workbench, methods: dict[str, nn.Module], families: dict[str, Any]) -> dict[str, Any]:
+    with bench.progress.task("evaluate", total=len(bench.data.tests)) as task:
+        table = {}
+        for name, images in bench.data.tests.items():
+            table |= bench.once(
+                f"evaluate/{name}",
+                lambda name=name, images=images: accuracies(
+                    {**methods, **families}, {name: images}, bench.device, bench.dtype
+                ),
+            )
+            task.advance()
+    return table
+
+
+def _round(story: Story) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "name": story.name,
+        "stage": story.stage,
+        "decision": story.decision,
+        "reason": story.reason,
+        "representations": [judged.record() for judged in story.judged],
+        "trials": story.trials,
+        "features": [
+            {"class": finding.parent, "units": finding.units, "auc": finding.auc} for finding in story.findings
+        ],
+    }
+    if story.channels is not None:
+        record["channels"] = {"open": story.channels.units, "moves": story.channels.moves}
+        record["channels"] |= story.channels.measured.record()
+    if story.merged is not None:
+        record["detector"] = {
+            "auc": story.merged.auc,
+            "coverage": story.merged.coverage,
+            "overlap": story.merged.overlap,
+            "analogies": len(story.merged.analogies),
+        }
+    if story.trained is not None:
+        record |= {"r_before": story.trained.r_before, "r_after": story.trained.r_after}
+    if story.taught is not None:
+        taught = story.taught
+        record["family"] = {"before": taught.before, "blind": taught.blind, "after": taught.after}
+    return record
+
+
+def _families(bench: Workbench, stories: list[Story]) -> list[dict[str, Any]]:
+    found = []
+    for story in stories:
+        if story.family is not None and story.split is not None and story.merged is not None:
+            entry = {"name": story.family.key, "stage": story.stage, "accuracy": story.split.accuracy}
+            assert story.family.family is not None
+            truth = compare_with_masks(bench, story.name, story.family.family, story.merged)
+            found.append({**entry, **({"true_masks": truth} if truth else {})})
+    return found
+
+
+def _cost(learned: Learned) -> dict[str, float]:
+    """Seconds, and as multiples of ordinary training in the same run."""
+    ordinary = max(learned.seconds["ordinary"], 1e-9)
+    spent = learned.seconds["probing"] + learned.seconds["rounds"]
+    kept = max(1, sum(story.trained is not None for story in learned.stories))
+    return {
+        **{f"{name}_seconds": value for name, value in learned.seconds.items()},
+        "times_ordinary": spent / ordinary,
+        "times_ordinary_per_round": spent / ordinary / kept,
+    }
+
+
+def _save_model(
+    bench: Workbench, learned: Learned, controls: dict[str, StagedNetwork], families: dict[str, Family]
+) -> None:
+    weights: dict[str, Any] = {}
+
+    def add(network: Any) -> str:
+        key = fingerprint(network.state_dict())
+        weights.update({f"networks.{key}.{name}": value for name, value in network.state_dict().items()})
+        return key
+
+    networks = {name: add(network) for name, network in {
+        "ordinary": learned.ordinary, "learned": learned.network, **controls}.items()}
+    described = []
+    for name, family in families.items():
+        key = add(family.trunk.network)
+        networks.setdefault(f"trunk {key}", key)
+        for part, module in (("detector", family.detector), ("variants", family.variants)):
+            weights |= {f"families.{name}.{part}.{field}": value for field, value in module.state_dict().items()}
+        described.append({
+            "name": name,
+            "stage": family.trunk.stage,
+            "network": key,
+            "generalizer": bench.settings.plugins.generalizer,
+            "specializer": bench.settings.plugins.specializer,
+        })
+    bench.run.save_model(
+        weights,
+        {
+            "classes": list(bench.data.classes),
+            "image_size": list(bench.size),
+            "networks": networks,
+            "families": described,
+        },
+    )
+
+
+__all__ = ["GeneralizedModel", "conclude"]

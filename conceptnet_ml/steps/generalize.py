@@ -1,0 +1,160 @@
+"""Step 3, generalize: merge what the probes tie together, and train the network to do without its difference."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml import analogies
+from conceptnet_ml.concepts import Merged, MergeEvidence, pooled
+from conceptnet_ml.decisions import Decision, residual
+from conceptnet_ml.finding import Finding, auroc, unit_scores
+from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.probing import frozen
+from conceptnet_ml.swaps import Swap, open_cells
+from conceptnet_ml.workbench import Parents, Workbench
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network after a round's views, and whether the round stands."""
+
+    network: StagedNetwork
+    decision: Decision
+    r_before: float
+    r_after: float
+    seconds: float
+    trials: dict[str, float] = field(default_factory=dict)
+
+
+def merge(
+    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap, findings: list[Finding]
+) -> Merged:
+    """Merge the findings and their analogues into one feature with a detector at the stage."""
+    record = bench.plugins.get("generalizer", bench.settings.plugins.generalizer)
+
+    def work() -> dict[str, Any]:
+        numbers, maps, targets = _evidence(bench, stage, name, parents, swaps, swap)
+        labels = bench.labels[numbers].to(bench.device)
+        tied = analogies.find(bench, stage, name, parents, swaps, swap, findings)
+        members = {finding.parent: finding.units for finding in findings}
+        for analogy in tied:
+            units = members.get(analogy.parent, ())
+            members[analogy.parent] = tuple(dict.fromkeys((*units, analogy.unit)))
+        half = len(numbers) // 2
+        evidence = MergeEvidence(
+            maps[:half],
+            targets[:half],
+            labels[:half],
+            members,
+            bench.classes,
+            bench.seed(name, "merge"),
+            bench.settings.concepts,
+        )
+        detector = record.function("merge")(evidence)
+        quality = judge(detector(maps[half:]).detach(), targets[half:], labels[half:], bench.classes)
+        return {
+            "state": detector.state_dict(),
+            "members": sorted([parent, *units] for parent, units in members.items()),
+            "analogies": [asdict(analogy) for analogy in tied],
+            **quality,
+        }
+
+    with bench.progress.task(f"{name} merge"):
+        done = bench.once(f"{name}/merge", work)
+    detector = record.function("restore")(done["state"]).to(bench.device).eval().requires_grad_(False)
+    return Merged(
+        detector,
+        {parent: tuple(units) for parent, *units in done["members"]},
+        [analogies.Analogy(**analogy) for analogy in done["analogies"]],
+        tuple(done["auc"]),
+        tuple(done["coverage"]),
+        done["overlap"],
+    )
+
+
+def train_views(
+    bench: Workbench, name: str, network: StagedNetwork, swaps: list[Swap], swap: Swap, epochs: int | None = None
+) -> Trained:
+    """Train on the views of all kept swaps and this one; undo the round if hardly anything is left to learn.
+
+    r, the residual accuracy, is the share of held-out views answered rightly: before, by the network as it was on the
+    views of the swaps kept so far; after, by the new one on the new views.
+    """
+    settings = bench.settings.round
+    r_before = residual(network, bench.views(bench.held, swaps), bench.held, bench.seed(name, "r"), bench.dtype)
+    views = bench.views(bench.fit, [*swaps, swap], settings.mix)
+    count = settings.epochs if epochs is None else epochs
+    trained, report = bench.train(
+        f"{name}/train-{swap.codec.name}-{count}", network, views, count, bench.settings.training.warm_rate
+    )
+    r_after = residual(trained, bench.views(bench.held, [*swaps, swap]), bench.held, bench.seed(name, "r"), bench.dtype)
+    chance = 1 / bench.classes
+    floor = chance + settings.remains * max(0.0, r_before - chance)
+    keep = r_after >= floor
+    sign = "≥" if keep else "<"
+    decision = Decision(keep, f"r {r_before:.2f} → {r_after:.2f} {sign} {floor:.2f}, the least that must remain")
+    bench.run.log(event="round", name=name, swap=swap.name, r_before=r_before, r_after=r_after, keep=keep)
+    return Trained(trained, decision, r_before, r_after, report["seconds"])
+
+
+def judge(logits: Tensor, targets: Tensor, parents: Tensor, count: int) -> dict[str, Any]:
+    """How well a detector's map fits the gates: class AUC, coverage per class, overlap.
+
+    Args:
+        logits: (N, 1, h, w), any score map.
+        targets: (N, 1, h, w) in [0, 1], the gates' open share of each cell.
+        parents: (N,).
+        count: Number of parents.
+    """
+    scores = unit_scores(logits).cpu()
+    aucs = [float(auroc(scores, parents.cpu() == parent)[0]) for parent in range(count)]
+    found = open_as_much(logits, targets)
+    covered = []
+    for parent in range(count):
+        mine = parents == parent
+        covered.append(float((found * targets)[mine].sum() / targets[mine].sum().clamp_min(1e-9)))
+    both = torch.minimum(found, targets).sum()
+    return {
+        "auc": aucs,
+        "coverage": covered,
+        "overlap": float(both / torch.maximum(found, targets).sum().clamp_min(1e-9)),
+    }
+
+
+def open_as_much(scores: Tensor, targets: Tensor) -> Tensor:
+    """The highest-scoring places of all images together, as many as the targets have open area; 0 or 1."""
+    count = max(1, min(scores.numel(), round(float(targets.sum()))))
+    threshold = scores.flatten().topk(count).values[-1]
+    return (scores >= threshold).float()
+
+
+def _evidence(
+    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers, maps and targets of the probe set.
+
+    The target is where the image's own feature is: its own gate, open cells at the stage's resolution. What the donor
+    contributes to a gate cannot be seen in the image's maps and averages out over images.
+    """
+    numbers = bench.probe_set
+    views = bench.views(bench.fit, swaps)
+    maps, targets = [], []
+    with torch.no_grad(), frozen(parents.network):
+        for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
+            images = views.of(part, bench.generator(name, "merge", place))
+            maps.append(parents.network.run_until(images, stage).float())
+            targets.append(pooled(_places(bench, swap, part), (maps[-1].shape[2], maps[-1].shape[3])))
+    return numbers, torch.cat(maps), torch.cat(targets).to(bench.device)
+
+
+def _places(bench: Workbench, swap: Swap, numbers: Tensor) -> Tensor:
+    """Where a swap acts in these images, (B, 1, H, W)."""
+    if swap.gates is not None:
+        return open_cells(swap.gates[numbers], bench.size, swap.threshold, 0)
+    if swap.regions is not None:
+        return torch.nn.functional.interpolate(swap.regions[numbers], bench.size, mode="bilinear", align_corners=False)
+    return torch.ones(len(numbers), 1, *bench.size)

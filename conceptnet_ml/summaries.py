@@ -1,0 +1,97 @@
+"""The summary a run prints: what was decided, and every figure beside its control."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ORDER = ("test", "aligned", "conflict", "random", "absent")
+
+
+def to_text(summary: dict[str, Any], width: int = 110) -> str:
+    """The summary as plain text, for a terminal and for summary.txt."""
+    console = Console(file=io.StringIO(), width=width, highlight=False, no_color=True)
+    for part in tables(summary):
+        console.print(part)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]
+
+
+def tables(summary: dict[str, Any]) -> list[Any]:
+    """The summary as rich renderables: rounds, test sets, families, notes."""
+    parts: list[Any] = [_rounds(summary), _test_sets(summary)]
+    if summary["families"]:
+        parts.append(_families(summary))
+    cost = summary["cost"]
+    kept = sum(entry["decision"] == "kept" for entry in summary["rounds"])
+    lines = [
+        f"{kept} round{'' if kept == 1 else 's'} kept. Cost {cost['times_ordinary']:.1f} × ordinary training, "
+        f"{cost['times_ordinary_per_round']:.1f} × a trained round; peak memory {summary['peak_memory_gib']:.1f} GiB. "
+        f"Graph: {summary['graph']['nodes']} nodes, {summary['graph']['edges']} edges.",
+        "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "
+        "exchanged; the families keep the rest.",
+    ]
+    if not kept:
+        lines.insert(0, "Nothing interchangeable was found: 'learned' is the ordinary network.")
+    return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
+
+
+def _rounds(summary: dict[str, Any]) -> Table:
+    table = Table(title="Rounds", title_justify="left", title_style="bold", expand=False)
+    for name in ("round", "representation", "φ", "ι", "r", "decision", "why"):
+        table.add_column(name, overflow="fold", justify="right" if name in "φιr" else "left")
+    for entry in summary["rounds"]:
+        rows = entry["representations"] or [None]
+        for place, one in enumerate(rows):
+            first = place == 0
+            used = one is not None and one["keep"] and entry["decision"] != "leaf"
+            residual = f"{entry['r_before']:.2f} → {entry['r_after']:.2f}" if used and "r_after" in entry else ""
+            table.add_row(
+                entry["name"] if first else "",
+                "" if one is None else one["representation"],
+                "" if one is None else f"{one['phi']:.2f}",
+                "" if one is None or one["iota"] is None else f"{one['iota']:.2f}",
+                residual,
+                entry["decision"] if first else "",
+                entry["reason"] if one is None else one["reason"],
+                end_section=place + 1 == len(rows),
+            )
+    return table
+
+
+def _test_sets(summary: dict[str, Any]) -> Table:
+    sets = summary["test_sets"]
+    methods = [name for name in next(iter(sets.values())) if name != "images"]
+    shown = [name for name in methods if not name.startswith("family ")]
+    table = Table(title="Accuracy, %", title_justify="left", title_style="bold")
+    table.add_column("test set")
+    table.add_column("images", justify="right")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for name in sorted(sets, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+        row = sets[name]
+        table.add_row(name, str(row["images"]), *(f"{100 * row[method]['accuracy']:.1f}" for method in shown))
+    return table
+
+
+def _families(summary: dict[str, Any]) -> Table:
+    table = Table(title="Families: what was generalized, and is kept", title_justify="left", title_style="bold")
+    for name in ("family", "tells the classes apart, held-out %", "finds the true parts"):
+        table.add_column(name, overflow="fold")
+    for family in summary["families"]:
+        masks = family.get("true_masks")
+        words = ""
+        if masks:
+            detector, unit = masks["detector"], masks["best_unit"]
+            words = (
+                f"{' / '.join(masks['parts'])}: coverage {_percent(detector['coverage'])}, overlap "
+                f"{detector['overlap']:.2f} (best single unit {_percent(unit['coverage'])}, {unit['overlap']:.2f})"
+            )
+        table.add_row(family["name"], f"{100 * family['accuracy']:.1f}", words)
+    return table
+
+
+def _percent(shares: list[float]) -> str:
+    return " / ".join(f"{100 * share:.0f} %" for share in shares)

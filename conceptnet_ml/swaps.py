@@ -1,0 +1,232 @@
+"""The swap: an image takes over from a donor what a gate lets through, and keeps the rest.
+
+``swap_T(x, d; g) = T⁻¹( T(x) + g ⊙ (T(d) − T(x)) )`` for a representation T; a *view* is a training image with its own
+label after the swaps of all kept rounds, each with fresh random donors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conceptnet_ml.data import ImageSet
+from conceptnet_ml.records import Representation
+from conceptnet_ml.training import to_float
+
+Encoding = Tensor | tuple[Tensor, Tensor]
+
+
+class Codec:
+    """A representation ready to swap with: its two functions, looked up once."""
+
+    def __init__(self, record: Representation) -> None:
+        self.record = record
+        self.name = record.name
+        self.gate = record.gate
+        self._encode = record.function("encode")
+        self._decode = record.function("decode")
+
+    def encode(self, images: Tensor, where: Tensor | None = None) -> Encoding:
+        """T(images); a regional representation looks at ``where`` only."""
+        if self.record.regional and where is not None:
+            return self._encode(images, where=where)
+        return self._encode(images)
+
+    def swap(
+        self,
+        images: Tensor,
+        donors: Tensor,
+        gate: Tensor | None = None,
+        where: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """``swap_T(images, donors; gate)``, differentiable in the gate.
+
+        Args:
+            images, donors: Floats in [0, 1] (B, 3, H, W).
+            gate: What is taken over, in [0, 1]: (B, 1, h, w) for a place gate (any grid, upsampled bilinearly),
+                (B, C) for a channel gate, None to take over everything.
+            where: Places the swap may touch, of the images and of the donors, (B, 1, H, W) in [0, 1] each.
+
+        Returns:
+            Floats in [0, 1] (B, 3, H, W).
+        """
+        mine = self.encode(images, None if where is None else where[0])
+        theirs = self.encode(donors, None if where is None else where[1])
+        swapped = self._decode(_mix(mine, theirs, gate)).clamp(0, 1)
+        if where is not None:
+            swapped = images + where[0] * (swapped - images)
+        return swapped
+
+
+def _mix(mine: Encoding, theirs: Encoding, gate: Tensor | None) -> Encoding:
+    if isinstance(mine, tuple):
+        assert isinstance(theirs, tuple)
+        return mine[0] + _spread(gate, mine[0]) * (theirs[0] - mine[0]), mine[1]
+    assert isinstance(theirs, Tensor)
+    return mine + _spread(gate, mine) * (theirs - mine)
+
+
+def _spread(gate: Tensor | None, encoding: Tensor) -> Tensor | float:
+    """The gate in the encoding's shape."""
+    if gate is None:
+        return 1.0
+    if gate.ndim == 2:
+        return gate.reshape(gate.shape + (1,) * (encoding.ndim - 2))
+    if gate.shape[-2:] == encoding.shape[-2:]:
+        return gate
+    return functional.interpolate(gate, encoding.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def open_cells(gates: Tensor, size: tuple[int, int], threshold: float, grow: int) -> Tensor:
+    """Soft coarse gates to hard ones at image resolution, grown by ``grow`` px (a feature's context reaches beyond its
+    most telling pixels).
+
+    Args:
+        gates: (B, 1, h, w) in [0, 1].
+        size: Height and width of the image.
+
+    Returns:
+        (B, 1, H, W) floats, 0 or 1.
+    """
+    hard = (functional.interpolate(gates.float(), size, mode="bilinear", align_corners=False) > threshold).float()
+    return functional.max_pool2d(hard, 2 * grow + 1, stride=1, padding=grow) if grow else hard
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A kept swap: the representation and, for every training image, the gate its probe found.
+
+    Args:
+        codec: The representation.
+        gates: (N, 1, h, w) soft gates on the coarse grid, one per training image; None where there is no gate.
+        threshold, grow: How a soft gate becomes a region; ``grow`` in px.
+        regions: (N, 1, h, w) places the swap may touch, where it works on a parent's places only.
+        name: What it is called in the log.
+    """
+
+    codec: Codec
+    gates: Tensor | None
+    threshold: float = 0.5
+    grow: int = 0
+    regions: Tensor | None = None
+    name: str = ""
+
+    def region(self, indices: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
+        """The open gate of these images at image resolution, (B, 1, H, W)."""
+        if self.gates is None:
+            return None
+        return open_cells(self.gates[indices].to(device), size, self.threshold, self.grow)
+
+    def apply(self, images: Tensor, donors: Tensor, indices: Tensor, donor_indices: Tensor) -> Tensor:
+        """My feature out, yours in: the region is the image's own gate joined with the donor's."""
+        size, device = (images.shape[-2], images.shape[-1]), images.device
+        mine, theirs = self.region(indices, size, device), self.region(donor_indices, size, device)
+        gate = None if mine is None or theirs is None else torch.maximum(mine, theirs)
+        where = None
+        if self.regions is not None:
+            where = (
+                _resize(self.regions[indices].to(device), size),
+                _resize(self.regions[donor_indices].to(device), size),
+            )
+        return self.codec.swap(images, donors, gate, where)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(maps.float(), size, mode="bilinear", align_corners=False)
+
+
+class Donors:
+    """Draws donors among the images of a pool, by class."""
+
+    def __init__(self, labels: Tensor, pool: Tensor, classes: int) -> None:
+        self.labels = labels
+        self.classes = classes
+        self.pool = pool
+        self._members = [pool[labels[pool] == c] for c in range(classes)]
+
+    def of(self, classes: Tensor, generator: torch.Generator) -> Tensor:
+        """One random image of each of the given classes, (B,) image numbers."""
+        drawn = torch.rand(len(classes), generator=generator, dtype=torch.float64)
+        picked = torch.empty_like(classes)
+        for c, members in enumerate(self._members):
+            mine = classes == c
+            picked[mine] = members[(drawn[mine] * len(members)).long()]
+        return picked
+
+    def uniform(self, count: int, generator: torch.Generator) -> Tensor:
+        """Classes drawn uniformly from all, an image's own included, else the cue would still tell the label."""
+        return self.of(torch.randint(self.classes, (count,), generator=generator), generator)
+
+    def foreign(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """One random image of another class for each."""
+        shift = torch.randint(1, self.classes, (len(indices),), generator=generator)
+        return self.of((self.labels[indices] + shift) % self.classes, generator)
+
+    def mates(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """One random image of the same class for each."""
+        return self.of(self.labels[indices], generator)
+
+
+class Views:
+    """Training images after all kept swaps; a :class:`~conceptnet_ml.training.ViewMaker`.
+
+    Places are exchanged first and whole-image statistics last, so that the statistics an image ends up with are those
+    of its last donor alone. A later swap pastes the donor's own view, not its raw pixels.
+
+    Args:
+        images: All training images, numbered as the swaps' gates are.
+        pool: The numbers donors are drawn from and ``__call__`` counts in.
+        swaps: The kept swaps.
+        classes: Number of classes.
+        device: Where the views are made.
+        mix: Share of images left as they are.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        pool: Tensor,
+        swaps: Sequence[Swap],
+        classes: int,
+        device: torch.device,
+        mix: float = 0.0,
+    ) -> None:
+        self.images = images
+        self.pool = pool
+        self.swaps = sorted(swaps, key=lambda swap: swap.gates is None)
+        self.donors = Donors(images.labels, pool, classes)
+        self.device = device
+        self.mix = mix
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch of fresh views of the pool's images number ``indices`` and their labels."""
+        numbers = self.pool[indices]
+        views = self.of(numbers, generator)
+        if self.mix:
+            kept = torch.rand(len(numbers), generator=generator) < self.mix
+            views = torch.where(kept.to(self.device)[:, None, None, None], self.raw(numbers), views)
+        return views, self.images.labels[numbers].to(self.device)
+
+    def of(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
+        """One view of each of these images, floats in [0, 1]."""
+        return self._after(len(self.swaps), numbers, generator)
+
+    def raw(self, numbers: Tensor) -> Tensor:
+        """The images as they are, floats in [0, 1]."""
+        return to_float(self.images.take(numbers), self.device)
+
+    def _after(self, count: int, numbers: Tensor, generator: torch.Generator) -> Tensor:
+        if count == 0:
+            return self.raw(numbers)
+        donors = self.donors.uniform(len(numbers), generator)
+        mine = self._after(count - 1, numbers, generator)
+        theirs = self._after(count - 1, donors, generator)
+        with torch.no_grad():
+            return self.swaps[count - 1].apply(mine, theirs, numbers, donors)

@@ -1,0 +1,75 @@
+"""Where the true masks of parts are known: does a detector find them, and how does it compare with single units?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.concepts import Family, Merged, pooled
+from conceptnet_ml.probing import frozen
+from conceptnet_ml.steps.generalize import open_as_much
+from conceptnet_ml.training import to_float
+from conceptnet_ml.workbench import Workbench
+
+IMAGES = 600
+
+
+def compare_with_masks(bench: Workbench, name: str, family: Family, merged: Merged) -> dict[str, Any] | None:
+    """Overlap and coverage of the true masks by the detector and by the best single unit of the stage.
+
+    A class's true mask is the part that most of its images and hardly any other class's have. Maps are opened at their
+    highest places, over all classes together, until as much is open as the masks have area. *Coverage* of a class is
+    the share of its masks' area found, *overlap* the intersection over union over all classes. The best single unit
+    is the one with the greatest overlap.
+
+    Returns:
+        None where the data knows no masks of parts for every class.
+    """
+    test = bench.data.tests["test"]
+    parts = _parts(test.masks, test.labels, bench.classes)
+    if parts is None:
+        return None
+    numbers = torch.arange(len(test))[:: max(1, len(test) // IMAGES)]
+    labels = test.labels[numbers]
+    truth = torch.stack([test.masks[parts[int(c)]][n] for n, c in zip(numbers, labels, strict=True)])[:, None].float()
+    with torch.no_grad(), frozen(family):
+        maps = torch.cat([family.trunk(to_float(test.take(part), bench.device)).float() for part in numbers.split(256)])
+        found = family.detector(maps)
+    targets = pooled(truth, (maps.shape[2], maps.shape[3])).to(bench.device)
+    labels = labels.to(bench.device)
+    detector = _fit(found, targets, labels, bench.classes)
+    units = [_fit(maps[:, unit : unit + 1], targets, labels, bench.classes) for unit in range(maps.shape[1])]
+    best = max(range(len(units)), key=lambda unit: units[unit]["overlap"])
+    evenest = max(range(len(units)), key=lambda unit: min(units[unit]["coverage"]))
+    return {
+        "parts": [parts[c] for c in range(bench.classes)],
+        "detector": detector,
+        "best_unit": {"unit": best, **units[best]},
+        "evenest_unit": {"unit": evenest, **units[evenest]},
+    }
+
+
+def _fit(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
+    opened = open_as_much(scores, targets)
+    both, either = torch.minimum(opened, targets), torch.maximum(opened, targets)
+    coverage = [float(both[labels == c].sum() / targets[labels == c].sum().clamp_min(1e-9)) for c in range(classes)]
+    overlaps = [float(both[labels == c].sum() / either[labels == c].sum().clamp_min(1e-9)) for c in range(classes)]
+    return {"overlap": float(both.sum() / either.sum().clamp_min(1e-9)), "overlaps": overlaps, "coverage": coverage}
+
+
+def _parts(masks: dict[str, Tensor], labels: Tensor, classes: int) -> dict[int, str] | None:
+    """The part that tells each class: most of its images have it and few others do."""
+    parts: dict[int, str] = {}
+    for c in range(classes):
+        best, margin = "", 0.5
+        for name, mask in masks.items():
+            has = mask.flatten(1).any(1).float()
+            gap = float(has[labels == c].mean() - has[labels != c].mean())
+            if gap > margin:
+                best, margin = name, gap
+        if not best:
+            return None
+        parts[c] = best
+    return parts

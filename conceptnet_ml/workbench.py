@@ -1,0 +1,218 @@
+"""What every step works with: settings, data, device, the run's memory, and whose answer a round is about."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml import runtime
+from conceptnet_ml.concepts import Family
+from conceptnet_ml.data import Data
+from conceptnet_ml.finding import balanced
+from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.network import StagedNetwork, build_network
+from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.probing import Prober
+from conceptnet_ml.progress import Progress
+from conceptnet_ml.runs import Run
+from conceptnet_ml.settings import Settings
+from conceptnet_ml.swaps import Codec, Swap, Views
+from conceptnet_ml.training import Job, ViewMaker, train
+
+
+@dataclass
+class Workbench:
+    """Shared by all steps of a run.
+
+    Args:
+        settings: All settings.
+        plugins: Where algorithms are looked up by name.
+        data: The images; a trap is already laid.
+        run: The run folder; remembers finished steps.
+        progress: The one progress display.
+        stopper: Says when the user wants to stop.
+        device, dtype: Where and in which autocast type networks run.
+    """
+
+    settings: Settings
+    plugins: Plugins
+    data: Data
+    run: Run
+    progress: Progress
+    stopper: Stopper
+    device: torch.device
+    dtype: torch.dtype | None
+    fit: Tensor = field(init=False)
+    held: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fit, self.held = _split(self.labels, self.settings.data.holdout, self.seed("holdout"))
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) class numbers of the training images."""
+        return self.data.train.labels
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.data.classes)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.data.shape[1], self.data.shape[2]
+
+    @property
+    def grow(self) -> int:
+        """How far open cells are grown before training, in px."""
+        return round(self.settings.probe.grow * max(self.size))
+
+    @cached_property
+    def probe_set(self) -> Tensor:
+        """Numbers of the class-balanced training images on which units are judged."""
+        return balanced(self.labels, self.fit, self.settings.concepts.probe_images, self.seed("probe set"))
+
+    def seed(self, *ids: object) -> int:
+        """The seed of one item of this run."""
+        return runtime.seed_for(self.settings.seed, *ids)
+
+    def generator(self, *ids: object) -> torch.Generator:
+        """A generator for one item of this run."""
+        return runtime.generator(self.seed(*ids))
+
+    def views(self, pool: Tensor, swaps: Sequence[Swap], mix: float = 0.0) -> Views:
+        """Views of a pool of training images under these swaps."""
+        return Views(self.data.train, pool, swaps, self.classes, self.device, mix)
+
+    def probe_views(self, name: str, swaps: Sequence[Swap]) -> list[tuple[Tensor, Tensor]]:
+        """One view of each image of the probe set under these swaps, and its class, batch by batch."""
+        views = self.views(self.fit, swaps)
+        batches = []
+        for place, numbers in enumerate(self.probe_set.split(self.settings.probe.batch)):
+            with torch.no_grad():
+                images = views.of(numbers, self.generator(name, "look", place))
+            batches.append((images, self.labels[numbers].to(self.device)))
+        return batches
+
+    def codec(self, name: str) -> Codec:
+        """A representation by name."""
+        return Codec(self.plugins.get("representation", name))  # type: ignore[arg-type]
+
+    def prober(self, parents: Parents, codec: Codec, price: float | None = None) -> Prober:
+        """The dream probe of these parents in a representation, at the price of the settings unless another is given."""
+        settings = self.settings.probe if price is None else self.settings.probe.model_copy(update={"price": price})
+        return Prober(parents.objective, codec, settings, self.dtype)
+
+    def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
+        """A network with fresh weights, or with these."""
+        network = build_network(self.settings, self.data.classes, self.size, self.plugins)
+        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if state is not None:
+            network.load_state_dict(state)
+        return network.eval()
+
+    def train(
+        self,
+        name: str,
+        network: StagedNetwork,
+        views: ViewMaker,
+        epochs: int,
+        rate: float,
+        images: int | None = None,
+    ) -> tuple[StagedNetwork, dict[str, float]]:
+        """A trained copy of the network and what the training reports; a finished training is read back.
+
+        Args:
+            name: Name of the step.
+            images: How many images the views are numbered by; default the images that are not held out.
+        """
+        network = copy.deepcopy(network)
+
+        def work() -> dict[str, Any]:
+            count = len(self.fit) if images is None else images
+            job = Job(
+                count,
+                epochs,
+                rate,
+                self.seed(name),
+                self.device,
+                self.dtype,
+                stopped=lambda: self.stopper.requested,
+                middle=self.run.checkpoint(name),
+                settings=self.settings.training,
+            )
+            with self.progress.task(name, total=job.steps) as task:
+                job.advance = task.advance
+                report = train(network, views, job)
+            self.run.log(event="trained", name=name, **report)
+            return {"state": dict(network.state_dict()), "report": report}
+
+        done = self.run.once(name, work)
+        network.load_state_dict(done["state"])
+        return network.eval(), done["report"]
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """A step's value, computed once in the life of the run; the place where a wish to stop is heard."""
+        value = self.run.once(name, compute)
+        self.stopper.check()
+        return value
+
+
+@dataclass
+class Parents:
+    """Whose answer a round is about: the class margins at the top stage, the variants of a feature below it.
+
+    Args:
+        key: Short name, part of step names: ``classes`` or a feature's.
+        network: What computes the stages.
+        stage: The stage the answers are read from; None for the network's own logits.
+        family: The variants that answer, None for the network's own logits.
+        looks: A family whose detector says where the answer looks; None for everywhere.
+        swaps: The swaps under whose views the answers are to be right.
+        elementary: Below a feature, the cost of its own representation: only cheaper ones are tried here.
+    """
+
+    key: str
+    network: StagedNetwork
+    stage: str | None = None
+    family: Family | None = None
+    looks: Family | None = None
+    swaps: list[Swap] = field(default_factory=list)
+    elementary: int | None = None
+
+    def objective(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the parents' answers (B, K)."""
+        return self.network(images) if self.family is None else self.family(images)
+
+    def head(self, stage: str) -> Callable[[Tensor], Tensor]:
+        """From the maps of a stage (at or below the parents' own) to the answers."""
+        if self.family is None or self.stage is None:
+            return lambda maps: self.network.run_from(maps, stage).float()
+        family, top = self.family, self.stage
+        return lambda maps: family.respond(self.network.run_between(maps, stage, top).float())
+
+    def where(self, images: Tensor) -> Tensor:
+        """Where the answer looks, (B, 1, H, W) in [0, 1], 1 at the place it looks at most."""
+        assert self.looks is not None
+        with torch.no_grad():
+            places = self.looks.where(images)
+        return places / places.amax((2, 3), keepdim=True).clamp_min(1e-6)
+
+
+def _split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Image numbers to train on and to hold out, the same share of every class, at least two of each."""
+    order = torch.randperm(len(labels), generator=runtime.generator(seed))
+    fit, held = [], []
+    for c in labels.unique():
+        mine = order[labels[order] == c]
+        count = max(2, round(share * len(mine)))
+        held.append(mine[:count])
+        fit.append(mine[count:])
+    return torch.cat(fit), torch.cat(held)

@@ -1,0 +1,1 @@
+"""The built-in plugins, installed as the package ``conceptnet_plugins``: one algorithm a file."""

@@ -1,0 +1,32 @@
+"""Views of an image in which a feature can be exchanged."""
+
+from __future__ import annotations
+
+from conceptnet_ml.hookspecs import hookimpl
+from conceptnet_ml.records import Representation
+
+
+@hookimpl
+def conceptnet_representations() -> list[Representation]:
+    """Colour statistics first (cheapest, most global), then gated pixels."""
+    return [
+        Representation(
+            name="colour",
+            api="1",
+            encode="conceptnet_plugins.representations.colour:encode",
+            decode="conceptnet_plugins.representations.colour:decode",
+            gate="whole",
+            cost=1,
+            regional=True,
+            summary="mean and covariance of RGB, exchanged whole",
+        ),
+        Representation(
+            name="pixels",
+            api="1",
+            encode="conceptnet_plugins.representations.pixels:encode",
+            decode="conceptnet_plugins.representations.pixels:decode",
+            gate="place",
+            cost=9,
+            summary="places of the image, transplanted through a gate",
+        ),
+    ]
