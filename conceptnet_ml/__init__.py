@@ -57,7 +57,46 @@ _HOMES = {
     "unit_scores": "finding",
 }
 
-__all__ = ["__version__", "hookimpl", *sorted(_HOMES)]
+__all__ = [
+    "Backbone",
+    "Baseline",
+    "BaselineContext",
+    "Codec",
+    "Command",
+    "ConceptGraph",
+    "ConceptNetError",
+    "Data",
+    "DataError",
+    "Dataset",
+    "Detector",
+    "Discoverer",
+    "Dreamer",
+    "Exporter",
+    "FindEvidence",
+    "Finding",
+    "Generalizer",
+    "ImageSet",
+    "LearnedRun",
+    "MergeEvidence",
+    "PluginError",
+    "Representation",
+    "Settings",
+    "SettingsError",
+    "Specializer",
+    "SplitEvidence",
+    "StagedNetwork",
+    "Trap",
+    "Variants",
+    "ViewMaker",
+    "__version__",
+    "auroc",
+    "hookimpl",
+    "learn",
+    "load_plugins",
+    "open_run",
+    "plan",
+    "unit_scores",
+]
 
 if TYPE_CHECKING:
     from conceptnet_ml.api import learn, open_run, plan

@@ -57,7 +57,9 @@ def _match(finding: Finding, parent: int, rises: Tensor, falls: Tensor, generato
     gain = (score - null).clamp_min(0)
     rows, columns = linear_sum_assignment(gain.numpy(), maximize=True)
     return [
-        Analogy(parent, int(column), finding.parent, finding.units[row], float(score[row, column]), float(null[row, column]))
+        Analogy(
+            parent, int(column), finding.parent, finding.units[row], float(score[row, column]), float(null[row, column])
+        )
         for row, column in zip(rows, columns, strict=True)
         if gain[row, column] > 0 and int(column) not in finding.units
     ]

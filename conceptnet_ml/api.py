@@ -99,11 +99,17 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     worked = [*reversed(network.stage_names)][: settings.depth]
     steps = (len(data.train) - bench_held) // settings.training.batch
     rows = [
-        ("data", f"{data.name}: {len(data.train)} images of {len(data.classes)} classes, {data.shape[2]}×{data.shape[1]} px"),
+        (
+            "data",
+            f"{data.name}: {len(data.train)} images of {len(data.classes)} classes, {data.shape[2]}×{data.shape[1]} px",
+        ),
         ("classes", ", ".join(data.classes)),
         ("test sets", ", ".join(f"{name} ({len(images)})" for name, images in data.tests.items())),
         ("held out", f"{bench_held} training images, for the decisions"),
-        ("network", f"{settings.network.backbone}, stages " + " → ".join(f"{s.name} ({s.units})" for s in network.stages)),
+        (
+            "network",
+            f"{settings.network.backbone}, stages " + " → ".join(f"{s.name} ({s.units})" for s in network.stages),
+        ),
         ("worked on", ", then ".join(worked)),
         ("device", f"{device}, {'fp32' if dtype is None else str(dtype).removeprefix('torch.')}"),
         ("ordinary training", f"{settings.training.epochs} epochs of {steps} steps"),

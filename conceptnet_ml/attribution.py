@@ -120,9 +120,7 @@ def _interval(values: Tensor, resamples: int, seed: int) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def _ablate(
-    batches: list[tuple[Tensor, Tensor]], respond: Respond, mean: Tensor, parent: int, units: Tensor
-) -> Tensor:
+def _ablate(batches: list[tuple[Tensor, Tensor]], respond: Respond, mean: Tensor, parent: int, units: Tensor) -> Tensor:
     falls, count = torch.zeros(len(units)), 0
     for maps, parents in batches:
         mine = maps[parents == parent]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.settings import ConceptSettings
 
 
@@ -223,8 +224,9 @@ class GeneralizedModel(nn.Module):
     """
 
     alpha: Tensor
+    network: StagedNetwork
 
-    def __init__(self, network: nn.Module, families: dict[str, Family] | None = None) -> None:
+    def __init__(self, network: StagedNetwork, families: dict[str, Family] | None = None) -> None:
         super().__init__()
         self.network = network
         # Module names must not contain dots, the families' names do.

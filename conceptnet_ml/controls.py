@@ -39,9 +39,8 @@ def train_controls(bench: Workbench, learned: Learned) -> dict[str, StagedNetwor
     networks = {}
     for name in bench.settings.plugins.controls:
         views = bench.plugins.get("baseline", name).function("views")(context)
-        networks[name], _ = bench.train(
-            f"control/{name}", learned.ordinary, views, learned.epochs, bench.settings.training.warm_rate
-        )
+        rate = bench.settings.training.warm_rate
+        networks[name] = bench.train(f"control/{name}", learned.ordinary, views, learned.epochs, rate, "controls")
     return networks
 
 

@@ -41,7 +41,8 @@ class ImageSet:
     def __init__(self, images: Tensor, labels: Tensor, masks: Mapping[str, Tensor] | None = None) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
-        self.images = images
+        # Channels last at rest, so that a batch is on its way to the network without another copy.
+        self._pixels = images.permute(0, 2, 3, 1).contiguous()
         self.labels = _labels(labels, len(images))
         self.masks = dict(masks or {})
         for name, mask in self.masks.items():
@@ -52,14 +53,19 @@ class ImageSet:
         return len(self.labels)
 
     @property
+    def images(self) -> Tensor:
+        """All images, uint8 (N, 3, H, W)."""
+        return self._pixels.permute(0, 3, 1, 2)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(3, H, W)."""
-        return (3, int(self.images.shape[2]), int(self.images.shape[3]))
+        return (3, int(self._pixels.shape[1]), int(self._pixels.shape[2]))
 
     @property
     def device(self) -> torch.device:
         """Where ``take`` puts its images."""
-        return self.images.device
+        return self._pixels.device
 
     @property
     def nbytes(self) -> int:
@@ -68,7 +74,7 @@ class ImageSet:
 
     def take(self, indices: Tensor) -> Tensor:
         """The images at these positions, uint8 (B, 3, H, W) on the set's device."""
-        return self.images[indices.to(self.images.device)]
+        return self._pixels.index_select(0, indices.to(self._pixels.device)).permute(0, 3, 1, 2)
 
     def subset(self, indices: Tensor) -> ImageSet:
         """The images at these positions, in this order, as a set of their own."""

@@ -20,6 +20,10 @@ from conceptnet_ml.swaps import Views, open_cells
 from conceptnet_ml.training import predict
 
 
+DONORS = 3
+"""Other donors and class-mates drawn for each image; more make ι less noisy at one forward pass each."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a probe found in one representation, per class (or parent).
@@ -29,9 +33,10 @@ class Measured:
         gate: Its kind of gate.
         images: Held-out images counted, those answered rightly before the swap.
         flips: φ, the rate at which the donor's swap changes the answer.
-        others: The same for another random donor of another class under the same gate.
-        mates: The same for a random class-mate as the donor, under a grown gate.
+        others: The same for other random donors of other classes under the same gate.
+        mates: The same for random class-mates as donors, under a grown gate.
         price: Mean share of the gate that is open; 1 where there is no gate.
+        answered: Share of all held-out images answered rightly before the swap.
     """
 
     representation: str
@@ -41,6 +46,7 @@ class Measured:
     others: tuple[float, ...]
     mates: tuple[float, ...]
     price: float
+    answered: float = 1.0
 
     @property
     def phi(self) -> float:
@@ -65,6 +71,13 @@ class Measured:
     def contrast(self) -> float:
         """φ less what a class-mate's material changes already: the measure for swaps without a place gate."""
         return self.phi - _mean(self.mates)
+
+    def separable(self, imperfection: float) -> float | None:
+        """ι less what the network gets wrong, weighed: the measure for place-gated swaps, None where ι is undefined.
+
+        A shortcut fits the labels perfectly, so a network that rests on one hardly errs; an object is seldom that easy.
+        """
+        return None if self.iota is None else self.iota - imperfection * (1 - self.answered)
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""
@@ -109,23 +122,25 @@ def measure(
     for place, batch in enumerate(numbers.split(prober.settings.batch)):
         generator = runtime.generator(runtime.seed_for(seed, "measure", place))
         draw = views.donors
-        hosts, donors, others, mates = batch, draw.foreign(batch, generator), draw.foreign(batch, generator), None
-        mates = draw.mates(batch, generator)
-        images, first, second, third = (views.of(who, generator) for who in (hosts, donors, others, mates))
-        right = parents[hosts]
+        donors = draw.foreign(batch, generator)
+        images, material = views.of(batch, generator), views.of(donors, generator)
+        right = parents[batch]
         answered = answer(prober.objective, images, prober.dtype) == right
-        gates = prober.gates(images, first, parents[donors].to(images.device))
-        changed = [answered]
-        for who, material, grow in ((donors, first, 0), (others, second, 0), (mates, third, 2)):
-            where = None if regions is None else (regions(images, hosts), regions(material, who))
-            swapped = exchange(prober, images, material, gates, grow, where)
-            changed.append(answered & (answer(prober.objective, swapped, prober.dtype) != right))
-        for row, hit in enumerate(changed):
-            counts[row].index_add_(0, right, hit.double())
+        gates = prober.gates(images, material, parents[donors].to(images.device))
+        counts[0].index_add_(0, right, answered.double())
+        rows = [(1, donors, material, 0)]
+        for _ in range(DONORS):
+            others, mates = draw.foreign(batch, generator), draw.mates(batch, generator)
+            rows += [(2, others, views.of(others, generator), 0), (3, mates, views.of(mates, generator), 2)]
+        for row, who, given, grow in rows:
+            where = None if regions is None else (regions(images, batch), regions(given, who))
+            swapped = exchange(prober, images, given, gates, grow, where)
+            changed = answered & (answer(prober.objective, swapped, prober.dtype) != right)
+            counts[row].index_add_(0, right, changed.double())
         price.append(_open_share(gates, images, prober))
         advance(len(batch))
     seen = counts[0].clamp_min(1)
-    flips, other, mate = ((counts[row] / seen).tolist() for row in (1, 2, 3))
+    flips, other, mate = ((counts[row] / seen / share).tolist() for row, share in ((1, 1), (2, DONORS), (3, DONORS)))
     return Measured(
         prober.codec.name,
         prober.codec.gate,
@@ -134,6 +149,7 @@ def measure(
         tuple(other),
         tuple(mate),
         float(torch.cat(price).mean()),
+        float(counts[0].sum()) / len(numbers),
     )
 
 
@@ -163,8 +179,8 @@ def answer(objective: Objective, images: Tensor, dtype: torch.dtype | None) -> T
 def decide(measured: Measured, settings: RoundSettings) -> Decision:
     """Keep a swap that moves the decision by something that can be exchanged; leave the object itself alone.
 
-    A place-gated swap is judged by ι: any donor's material serves under the gate, a class-mate's changes nothing. A
-    swap without a place gate is always interchangeable, so it is judged by how much more often it flips the answer than
+    A place-gated swap is judged by ι (any donor's material serves under the gate, a class-mate's changes nothing), less
+    the network's errors on held-out images. A swap without a place gate is always interchangeable, so it is judged by how much more often it flips the answer than
     a class-mate's does.
     """
     if measured.phi < settings.flips:
@@ -174,17 +190,19 @@ def decide(measured: Measured, settings: RoundSettings) -> Decision:
         sign = "≥" if keep else "<"
         what = "decides by itself" if keep else "is one cue among others"
         return Decision(keep, f"contrast {measured.contrast:.2f} {sign} {settings.decisive:.2f}: it {what}")
-    iota = measured.iota
-    if iota is None:
+    score = measured.separable(settings.imperfection)
+    if measured.iota is None or score is None:
         return Decision(False, "ι is undefined: no class flips often enough")
-    keep = iota >= settings.interchangeable
+    keep = score >= settings.interchangeable
     what = "one thing among others, it can be exchanged" if keep else "this is the object"
-    return Decision(keep, f"ι {iota:.2f} {'≥' if keep else '<'} {settings.interchangeable:.2f}: {what}")
+    wrong = settings.imperfection * (1 - measured.answered)
+    sign = "≥" if keep else "<"
+    return Decision(
+        keep, f"ι {measured.iota:.2f} − {wrong:.2f} for errors {sign} {settings.interchangeable:.2f}: {what}"
+    )
 
 
-def residual(
-    network: torch.nn.Module, views: Views, numbers: Tensor, seed: int, dtype: torch.dtype | None
-) -> float:
+def residual(network: torch.nn.Module, views: Views, numbers: Tensor, seed: int, dtype: torch.dtype | None) -> float:
     """r, the accuracy on views of these held-out images, each with fresh donors of its own."""
     right = 0
     for place, batch in enumerate(numbers.split(512)):

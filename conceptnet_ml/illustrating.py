@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ def illustrate(bench: Workbench, stories: list[Story]) -> None:
     with bench.progress.task("draw pictures", total=len(stories)) as task:
         for story in stories:
             slug = story.name.replace("/", "-")
-            story.pictures = bench.once(f"{story.name}/pictures", lambda story=story, slug=slug: _draw(bench, story, slug))
+            story.pictures = bench.once(f"{story.name}/pictures", partial(_draw, bench, story, slug))
             task.advance()
 
 
@@ -92,8 +94,15 @@ def _dreams(bench: Workbench, story: Story) -> object:
             start = torch.cat([grey, views.raw(other)])
             dreams = dream(objective, start, bench.generator(story.name, "dream", finding.parent))
             name = bench.data.classes[finding.parent]
-            tiles = [("dream from grey", _bytes(dreams)[0]), ("image", _bytes(start)[1]), ("dreamed on", _bytes(dreams)[1])]
-            tiles += [(bench.data.classes[int(bench.labels[n])], image) for n, image in zip(best, _bytes(views.raw(best)), strict=True)]
+            tiles = [
+                ("dream from grey", _bytes(dreams)[0]),
+                ("image", _bytes(start)[1]),
+                ("dreamed on", _bytes(dreams)[1]),
+            ]
+            tiles += [
+                (bench.data.classes[int(bench.labels[n])], image)
+                for n, image in zip(best, _bytes(views.raw(best)), strict=True)
+            ]
             rows.append(Row(tiles, f"{name}\nunits {', '.join(map(str, units[:6]))}"))
     return dream_sheet(rows, f"{story.name}: what the features dream of, and the real images that show them best")
 

@@ -61,7 +61,7 @@ class Stopper:
         if self.requested:
             raise KeyboardInterrupt
         self.request()
-        # Not through sys.stderr: the signal may have come in the middle of a write to it, and that cannot be re-entered.
+        # Not through sys.stderr: the signal may have come in the middle of a write to it, which cannot be re-entered.
         try:
             os.write(_STDERR, b"\nfinishing the step, saving... (Ctrl-C again: stop at once)\n")
         except OSError:

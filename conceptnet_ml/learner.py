@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from conceptnet_ml import lower, steps
-from conceptnet_ml.concepts import Merged
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.stories import Story
 from conceptnet_ml.swaps import Swap
@@ -26,7 +25,7 @@ class Learned:
         swaps: All kept swaps.
         stories: Every round, in order, kept or not.
         refused: The network of the first refused round, where the settings ask for it.
-        seconds: What was spent on ``ordinary`` training, ``probing`` and training ``rounds``.
+        epochs: Passes over the views of all kept rounds together.
     """
 
     ordinary: StagedNetwork
@@ -34,7 +33,6 @@ class Learned:
     swaps: list[Swap] = field(default_factory=list)
     stories: list[Story] = field(default_factory=list)
     refused: StagedNetwork | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
     epochs: int = 0
 
 
@@ -44,8 +42,8 @@ def run_loop(bench: Workbench) -> Learned:
     fresh = bench.network()
     stages = [*reversed(fresh.stage_names)]
     plain = bench.views(bench.fit, [])
-    ordinary, report = bench.train("ordinary", fresh, plain, settings.training.epochs, settings.training.rate)
-    learned = Learned(ordinary, ordinary, seconds={"ordinary": report["seconds"], "probing": 0.0, "rounds": 0.0})
+    ordinary = bench.train("ordinary", fresh, plain, settings.training.epochs, settings.training.rate, "ordinary")
+    learned = Learned(ordinary, ordinary)
     above = [Parents("classes", ordinary)]
     for place, stage in enumerate(stages[: settings.depth]):
         below = stages[place + 1] if place + 1 < len(stages) else None
@@ -88,8 +86,9 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
         story.judged = lower.same_channels(story.judged, story.channels)
     candidates = [judged for judged in story.judged if judged.decision.keep]
     if not candidates:
-        story.decision, story.reason = "leaf", "; ".join(
-            f"{judged.measured.representation}: {judged.decision.reason}" for judged in story.judged
+        story.decision, story.reason = (
+            "leaf",
+            "; ".join(f"{judged.measured.representation}: {judged.decision.reason}" for judged in story.judged),
         )
         _show_refused(bench, learned, name, parents, story)
         return story
@@ -99,7 +98,6 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
     story.swap = swap
     story.merged = steps.generalize.merge(bench, stage, name, parents, parents.swaps, swap, findings)
     story.trained = steps.generalize.train_views(bench, name, learned.network, learned.swaps, swap)
-    learned.seconds["rounds"] += story.trained.seconds
     story.reason = f"{chosen.measured.representation}: {chosen.decision.reason}; {story.trained.decision.reason}"
     if not story.trained.decision.keep:
         story.decision = "undone"
@@ -147,9 +145,7 @@ def _leaf(bench: Workbench, stage: str, story: Story, deeper: bool) -> Parents:
 
 
 def _descend(bench: Workbench, learned: Learned, below: str, family: Parents) -> None:
-    story = next(
-        story for story in reversed(learned.stories) if story.family is family or story.decision != "kept"
-    )
+    story = next(story for story in reversed(learned.stories) if story.family is family or story.decision != "kept")
     story.edges = steps.descend.descend(bench, below, f"{story.name}", family, family.swaps)
     story.below = below
 
@@ -160,7 +156,6 @@ def _show_refused(bench: Workbench, learned: Learned, name: str, parents: Parent
         return
     best = max(story.judged, key=lambda judged: (judged.measured.gate == "place", judged.measured.phi))
     swap = steps.probe.swap_of(bench, name, parents, parents.swaps, best.measured.representation)
-    learned.refused = steps.generalize.train_views(bench, f"{name}/refused", learned.network, learned.swaps, swap).network
-
-
-__all__ = ["Learned", "Merged", "run_loop"]
+    learned.refused = steps.generalize.train_views(
+        bench, f"{name}/refused", learned.network, learned.swaps, swap, spends="controls"
+    ).network

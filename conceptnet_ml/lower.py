@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from conceptnet_ml.concepts import Detector, Family, Merged, Trunk
+from conceptnet_ml.concepts import Family, Merged, Trunk
 from conceptnet_ml.decisions import Decision, Measured
 from conceptnet_ml.finding import auroc
 from conceptnet_ml.probing import frozen
@@ -78,7 +78,7 @@ def channels(bench: Workbench, stage: str, name: str, parents: Parents) -> Chann
         return {"gate": gate, "measured": dict(measured.__dict__), "moves": moves}
 
     with bench.progress.task(f"{name} channels"):
-        done = bench.once(f"{name}/channels", work)
+        done = bench.once(f"{name}/channels", work, "probing")
     found = Channels(Measured(**done["measured"]), done["gate"], done["moves"])
     bench.run.log(event="channels", name=name, open=found.units, moves=found.moves, **found.measured.record())
     return found
@@ -95,7 +95,7 @@ def same_channels(judged: list[probe.Judged], found: Channels) -> list[probe.Jud
 
 
 def place(bench: Workbench, stage: str, story: Story) -> Family | None:
-    """Where a leaf is: a detector trained on the gates of the first representation that has places; None if none has."""
+    """Where a leaf is: a detector trained on the gates of the first representation with places, None if there is none."""
     spatial = next((one for one in story.judged if one.measured.gate == "place"), None)
     if spatial is None:
         return None
@@ -111,7 +111,8 @@ def teach(bench: Workbench, name: str, parents: Parents, swap: Swap) -> Taught:
     Judged like any round: undone if hardly anything that tells the variants apart remains.
     """
     family = parents.family
-    assert family is not None and parents.stage is not None and isinstance(family.detector, Detector)
+    assert family is not None
+    assert parents.stage is not None
     merged = Merged(family.detector, {}, [], (), (), 0.0)
     swaps = [*parents.swaps, swap]
     before = specialize.accuracy(bench, f"{name}/teach", family, parents.swaps)

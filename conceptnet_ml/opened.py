@@ -130,12 +130,12 @@ class LearnedRun:
     @cached_property
     def _models(self) -> tuple[GeneralizedModel, dict[str, StagedNetwork]]:
         weights, description = self._saved
-        settings = self.settings.model_copy(update={"network": self.settings.network.model_copy(update={"weights": None})})
+        settings = self.settings.model_copy(
+            update={"network": self.settings.network.model_copy(update={"weights": None})}
+        )
         networks: dict[str, StagedNetwork] = {}
         for key in sorted(set(description["networks"].values())):
-            network = build_network(
-                settings, description["classes"], tuple(description["image_size"]), self._plugins
-            )
+            network = build_network(settings, description["classes"], tuple(description["image_size"]), self._plugins)
             network.load_state_dict(_below(weights, f"networks.{key}."))
             networks[key] = network.to(self.device).eval()
         families = {}

@@ -55,8 +55,8 @@ class Prober:
     def gates(self, images: Tensor, donors: Tensor, targets: Tensor) -> Tensor | None:
         """The cheapest gate per image that makes the objective answer ``targets``.
 
-        Minimises ``CE(f(swap_T(x, d; g)), target) + λ · mean(g)`` over the gate's logits with Adam, from g = 0.5. Images
-        do not influence each other. Cost: ``steps`` forward and backward passes.
+        Minimises ``CE(f(swap_T(x, d; g)), target) + λ · mean(g)`` over the gate's logits with Adam, from g = 0.5.
+        Images do not influence each other. Cost: ``steps`` forward and backward passes.
 
         Args:
             images, donors: Floats in [0, 1] (B, 3, H, W).

@@ -133,7 +133,7 @@ class Specializer(Record):
     """``split(evidence: SplitEvidence) -> nn.Module``: variants, ``(maps, detector logits) -> (B, parents)``, one per
     class or parent, that read only where the detector looks.
 
-    ``restore(state_dict) -> nn.Module`` builds them again from a run folder; the default is for the core's own Variants.
+    ``restore(state_dict) -> nn.Module`` builds them again from a run folder; the default is for the core's Variants.
     """
 
     kind: ClassVar[str] = "specializer"
@@ -145,7 +145,8 @@ class Specializer(Record):
 class Dreamer(Record):
     """``dream(objective, start, generator) -> images``: pictures that drive an objective up.
 
-    ``objective`` takes floats in [0, 1] (B, 3, H, W) to (B,); ``start`` are such images; ``generator`` is for randomness.
+    ``objective`` takes floats in [0, 1] (B, 3, H, W) to (B,); ``start`` are such images; ``generator`` is for
+    anything random.
     """
 
     kind: ClassVar[str] = "dreamer"
@@ -163,7 +164,7 @@ class Exporter(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Record):
-    """A control: ``views(context: BaselineContext) -> ViewMaker``, trained for as many steps as the learner's rounds."""
+    """A control: ``views(context: BaselineContext) -> ViewMaker``, trained as long as the learner's rounds."""
 
     kind: ClassVar[str] = "baseline"
     views: Function

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from conceptnet_ml import illustrating, runtime
-from conceptnet_ml.concepts import Family, GeneralizedModel
+from conceptnet_ml.concepts import Family
 from conceptnet_ml.controls import train_controls
 from conceptnet_ml.evaluation import accuracies
 from conceptnet_ml.learner import Learned
@@ -24,7 +25,11 @@ def conclude(bench: Workbench, learned: Learned) -> None:
     controls = dict(train_controls(bench, learned))
     if learned.refused is not None:
         controls["refused round"] = learned.refused
-    families = {story.family.key: story.family.family for story in learned.stories if story.family is not None}
+    families = {
+        story.family.key: story.family.family
+        for story in learned.stories
+        if story.family is not None and story.family.family is not None
+    }
     illustrating.illustrate(bench, learned.stories)
     methods: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
     test_sets = _evaluate(bench, methods, {f"family {key}": family for key, family in families.items()})
@@ -52,7 +57,7 @@ def conclude(bench: Workbench, learned: Learned) -> None:
         "rounds": [_round(story) for story in learned.stories],
         "test_sets": test_sets,
         "families": _families(bench, learned.stories),
-        "cost": _cost(learned),
+        "cost": _cost(bench, learned.stories),
         "graph": {"nodes": len(graph), "edges": len(graph.edges())},
         "peak_memory_gib": runtime.peak_memory(bench.device),
         "notes": list(bench.data.notes),
@@ -62,14 +67,10 @@ def conclude(bench: Workbench, learned: Learned) -> None:
 
 def _evaluate(bench: Workbench, methods: dict[str, nn.Module], families: dict[str, Any]) -> dict[str, Any]:
     with bench.progress.task("evaluate", total=len(bench.data.tests)) as task:
-        table = {}
+        table: dict[str, Any] = {}
         for name, images in bench.data.tests.items():
-            table |= bench.once(
-                f"evaluate/{name}",
-                lambda name=name, images=images: accuracies(
-                    {**methods, **families}, {name: images}, bench.device, bench.dtype
-                ),
-            )
+            work = partial(accuracies, {**methods, **families}, {name: images}, bench.device, bench.dtype)
+            table |= bench.once(f"evaluate/{name}", work)
             task.advance()
     return table
 
@@ -81,6 +82,7 @@ def _round(story: Story) -> dict[str, Any]:
         "decision": story.decision,
         "reason": story.reason,
         "representations": [judged.record() for judged in story.judged],
+        "chosen": None if story.chosen is None else story.chosen.measured.representation,
         "trials": story.trials,
         "features": [
             {"class": finding.parent, "units": finding.units, "auc": finding.auc} for finding in story.findings
@@ -115,15 +117,15 @@ def _families(bench: Workbench, stories: list[Story]) -> list[dict[str, Any]]:
     return found
 
 
-def _cost(learned: Learned) -> dict[str, float]:
+def _cost(bench: Workbench, stories: list[Story]) -> dict[str, float]:
     """Seconds, and as multiples of ordinary training in the same run."""
-    ordinary = max(learned.seconds["ordinary"], 1e-9)
-    spent = learned.seconds["probing"] + learned.seconds["rounds"]
-    kept = max(1, sum(story.trained is not None for story in learned.stories))
+    seconds = {name: bench.seconds.get(name, 0.0) for name in ("ordinary", "probing", "rounds", "controls")}
+    spent = (seconds["probing"] + seconds["rounds"]) / max(seconds["ordinary"], 1e-9)
+    trained = max(1, sum(story.trained is not None for story in stories))
     return {
-        **{f"{name}_seconds": value for name, value in learned.seconds.items()},
-        "times_ordinary": spent / ordinary,
-        "times_ordinary_per_round": spent / ordinary / kept,
+        **{f"{name}_seconds": value for name, value in seconds.items()},
+        "times_ordinary": spent,
+        "times_ordinary_per_round": spent / trained,
     }
 
 
@@ -137,21 +139,25 @@ def _save_model(
         weights.update({f"networks.{key}.{name}": value for name, value in network.state_dict().items()})
         return key
 
-    networks = {name: add(network) for name, network in {
-        "ordinary": learned.ordinary, "learned": learned.network, **controls}.items()}
+    networks = {
+        name: add(network)
+        for name, network in {"ordinary": learned.ordinary, "learned": learned.network, **controls}.items()
+    }
     described = []
     for name, family in families.items():
         key = add(family.trunk.network)
         networks.setdefault(f"trunk {key}", key)
         for part, module in (("detector", family.detector), ("variants", family.variants)):
             weights |= {f"families.{name}.{part}.{field}": value for field, value in module.state_dict().items()}
-        described.append({
-            "name": name,
-            "stage": family.trunk.stage,
-            "network": key,
-            "generalizer": bench.settings.plugins.generalizer,
-            "specializer": bench.settings.plugins.specializer,
-        })
+        described.append(
+            {
+                "name": name,
+                "stage": family.trunk.stage,
+                "network": key,
+                "generalizer": bench.settings.plugins.generalizer,
+                "specializer": bench.settings.plugins.specializer,
+            }
+        )
     bench.run.save_model(
         weights,
         {
@@ -161,6 +167,3 @@ def _save_model(
             "families": described,
         },
     )
-
-
-__all__ = ["GeneralizedModel", "conclude"]

@@ -26,7 +26,7 @@ class DataSettings(Group):
     )
     skip_bad: bool = Field(False, description="leave unreadable images out instead of stopping")
     memory: float = Field(2.0, gt=0, description="GiB of images held on the device; larger data is streamed")
-    test_share: float = Field(0.2, gt=0, lt=0.9, description="share split off for testing where there is no test folder")
+    test_share: float = Field(0.2, gt=0, lt=0.9, description="share split off where there is no test folder")
     holdout: float = Field(
         0.125, gt=0, lt=0.5, description="share of the training images left out of training, for the decisions"
     )
@@ -38,7 +38,7 @@ class NetworkSettings(Group):
 
     backbone: str = Field("small", description="NAME, torchvision:MODEL, or module:callable")
     stages: tuple[str, ...] | None = Field(None, description="names of the stages; default: found automatically")
-    weights: str | None = Field(None, description="weights to start from: a .safetensors file or a torchvision weights name")
+    weights: str | None = Field(None, description="weights to start from: a .safetensors file or torchvision's name")
 
 
 class TrainingSettings(Group):
@@ -52,7 +52,9 @@ class TrainingSettings(Group):
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights")
     flip: bool = Field(True, description="random horizontal flips")
     shift: float = Field(0.0625, ge=0, lt=0.5, description="random shifts up to this share of the side")
-    precision: str = Field("auto", pattern="^(auto|fp32|bf16|fp16)$", description="autocast type; auto: what the device does natively")
+    precision: str = Field(
+        "auto", pattern="^(auto|fp32|bf16|fp16)$", description="autocast type; auto: what the device does natively"
+    )
     save_seconds: float = Field(30.0, gt=0, description="seconds between checkpoints within a training")
 
 
@@ -75,11 +77,19 @@ class RoundSettings(Group):
     limit: int = Field(4, ge=0, description="most rounds at one stage")
     epochs: int = Field(24, ge=1, description="passes over the training images' views per round")
     mix: float = Field(0.0, ge=0, le=1, description="share of original images among the views")
-    interchangeable: float = Field(0.6, description="ι from which a place-gated round is kept")
+    interchangeable: float = Field(
+        0.45, description="ι less imperfection × errors, from which a place-gated round is kept"
+    )
+    imperfection: float = Field(
+        2.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
+    )
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
     remains: float = Field(
-        0.25, ge=0, le=1, description="share of the residual accuracy above chance that must remain, else the round is undone"
+        0.25,
+        ge=0,
+        le=1,
+        description="share of r above chance that must remain, else the round is undone",
     )
     trial: float = Field(0.25, gt=0, le=1, description="share of a round's epochs for a trial, where two swaps are fit")
     show_refused: bool = Field(
@@ -103,12 +113,12 @@ class ConceptSettings(Group):
 class PluginSettings(Group):
     """Which plugin supplies which step."""
 
-    representations: tuple[str, ...] = Field(("colour", "pixels"), description="representations the learner may choose from")
+    representations: tuple[str, ...] = Field(("colour", "pixels"), description="what the learner may choose from")
     discoverer: str = Field("units", description="the find step")
     generalizer: str = Field("detector", description="the generalize step")
     specializer: str = Field("attention", description="the specialize step")
     dreamer: str = Field("classic", description="free dreams for the pictures of a feature; none for no dreams")
-    controls: tuple[str, ...] = Field(("random-box",), description="baselines trained beside the learner at equal compute")
+    controls: tuple[str, ...] = Field(("random-box",), description="baselines trained beside it at equal compute")
 
 
 class Settings(Group):

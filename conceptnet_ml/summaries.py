@@ -45,16 +45,16 @@ def _rounds(summary: dict[str, Any]) -> Table:
     for entry in summary["rounds"]:
         rows = entry["representations"] or [None]
         for place, one in enumerate(rows):
-            first = place == 0
-            used = one is not None and one["keep"] and entry["decision"] != "leaf"
+            used = one is not None and one["representation"] == entry["chosen"]
             residual = f"{entry['r_before']:.2f} → {entry['r_after']:.2f}" if used and "r_after" in entry else ""
+            verdict = entry["decision"] if used or entry["chosen"] is None else "refused"
             table.add_row(
-                entry["name"] if first else "",
+                entry["name"] if place == 0 else "",
                 "" if one is None else one["representation"],
                 "" if one is None else f"{one['phi']:.2f}",
                 "" if one is None or one["iota"] is None else f"{one['iota']:.2f}",
                 residual,
-                entry["decision"] if first else "",
+                "not chosen" if one is not None and one["keep"] and not used else verdict,
                 entry["reason"] if one is None else one["reason"],
                 end_section=place + 1 == len(rows),
             )

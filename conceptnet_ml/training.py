@@ -165,9 +165,10 @@ def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generat
     columns = _reflect(torch.arange(width) + right, width)
     if settings.flip:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    numbers = torch.arange(count, device=images.device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[numbers, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    places = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
+    flat = images.permute(0, 2, 3, 1).reshape(count * height * width, -1)
+    moved = flat.index_select(0, places.flatten().to(images.device))
+    return moved.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _reflect(places: Tensor, size: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,8 @@ class Workbench:
         progress: The one progress display.
         stopper: Says when the user wants to stop.
         device, dtype: Where and in which autocast type networks run.
+        fit, held: Numbers of the training images that are trained on, and of those held out for the decisions.
+        seconds: Spent on ``ordinary`` training, ``probing``, ``rounds`` and ``controls``, in the run's whole life.
     """
 
     settings: Settings
@@ -50,6 +53,7 @@ class Workbench:
     dtype: torch.dtype | None
     fit: Tensor = field(init=False)
     held: Tensor = field(init=False)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.fit, self.held = _split(self.labels, self.settings.data.holdout, self.seed("holdout"))
@@ -106,7 +110,7 @@ class Workbench:
         return Codec(self.plugins.get("representation", name))  # type: ignore[arg-type]
 
     def prober(self, parents: Parents, codec: Codec, price: float | None = None) -> Prober:
-        """The dream probe of these parents in a representation, at the price of the settings unless another is given."""
+        """The dream probe of these parents in a representation, at the settings' price unless another is given."""
         settings = self.settings.probe if price is None else self.settings.probe.model_copy(update={"price": price})
         return Prober(parents.objective, codec, settings, self.dtype)
 
@@ -119,26 +123,20 @@ class Workbench:
         return network.eval()
 
     def train(
-        self,
-        name: str,
-        network: StagedNetwork,
-        views: ViewMaker,
-        epochs: int,
-        rate: float,
-        images: int | None = None,
-    ) -> tuple[StagedNetwork, dict[str, float]]:
-        """A trained copy of the network and what the training reports; a finished training is read back.
+        self, name: str, network: StagedNetwork, views: ViewMaker, epochs: int, rate: float, spends: str = "rounds"
+    ) -> StagedNetwork:
+        """A trained copy of the network, in evaluation mode; a finished training is read back.
 
         Args:
             name: Name of the step.
-            images: How many images the views are numbered by; default the images that are not held out.
+            views: Numbered by the images that are not held out.
+            spends: What the time is booked under.
         """
         network = copy.deepcopy(network)
 
         def work() -> dict[str, Any]:
-            count = len(self.fit) if images is None else images
             job = Job(
-                count,
+                len(self.fit),
                 epochs,
                 rate,
                 self.seed(name),
@@ -152,17 +150,28 @@ class Workbench:
                 job.advance = task.advance
                 report = train(network, views, job)
             self.run.log(event="trained", name=name, **report)
-            return {"state": dict(network.state_dict()), "report": report}
+            return dict(network.state_dict())
 
-        done = self.run.once(name, work)
-        network.load_state_dict(done["state"])
-        return network.eval(), done["report"]
+        network.load_state_dict(self.once(name, work, spends))
+        return network.eval()
 
-    def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """A step's value, computed once in the life of the run; the place where a wish to stop is heard."""
-        value = self.run.once(name, compute)
+    def once(self, name: str, compute: Callable[[], Any], spends: str = "") -> Any:
+        """A step's value, computed once in the life of the run; the place where a wish to stop is heard.
+
+        Args:
+            spends: What the time it took is booked under, nothing if empty.
+        """
+
+        def timed() -> dict[str, Any]:
+            began = time.monotonic()
+            value = compute()
+            return {"value": value, "seconds": time.monotonic() - began}
+
+        done = self.run.once(name, timed)
+        if spends:
+            self.seconds[spends] = self.seconds.get(spends, 0.0) + done["seconds"]
         self.stopper.check()
-        return value
+        return done["value"]
 
 
 @dataclass

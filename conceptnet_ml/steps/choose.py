@@ -15,7 +15,7 @@ def choose(
     """The swap that moves the decision most at the least loss of what else there is to learn.
 
     One candidate is taken as it is. Of several, each gets a short training on its views; the score is φ times the
-    residual accuracy above chance. r alone would reward a swap that removes nothing, φ alone one that removes everything.
+    residual accuracy above chance. r alone would reward a swap that removes nothing, φ alone one that removes all.
 
     Returns:
         The winner, and the score of each candidate by name (empty where there was one only).

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from conceptnet_ml import analogies
-from conceptnet_ml.concepts import Merged, MergeEvidence, pooled
+from conceptnet_ml.concepts import Analogy, Merged, MergeEvidence, pooled
 from conceptnet_ml.decisions import Decision, residual
 from conceptnet_ml.finding import Finding, auroc, unit_scores
 from conceptnet_ml.network import StagedNetwork
@@ -26,8 +26,6 @@ class Trained:
     decision: Decision
     r_before: float
     r_after: float
-    seconds: float
-    trials: dict[str, float] = field(default_factory=dict)
 
 
 def merge(
@@ -69,7 +67,7 @@ def merge(
     return Merged(
         detector,
         {parent: tuple(units) for parent, *units in done["members"]},
-        [analogies.Analogy(**analogy) for analogy in done["analogies"]],
+        [Analogy(**analogy) for analogy in done["analogies"]],
         tuple(done["auc"]),
         tuple(done["coverage"]),
         done["overlap"],
@@ -77,7 +75,13 @@ def merge(
 
 
 def train_views(
-    bench: Workbench, name: str, network: StagedNetwork, swaps: list[Swap], swap: Swap, epochs: int | None = None
+    bench: Workbench,
+    name: str,
+    network: StagedNetwork,
+    swaps: list[Swap],
+    swap: Swap,
+    epochs: int | None = None,
+    spends: str = "rounds",
 ) -> Trained:
     """Train on the views of all kept swaps and this one; undo the round if hardly anything is left to learn.
 
@@ -88,9 +92,8 @@ def train_views(
     r_before = residual(network, bench.views(bench.held, swaps), bench.held, bench.seed(name, "r"), bench.dtype)
     views = bench.views(bench.fit, [*swaps, swap], settings.mix)
     count = settings.epochs if epochs is None else epochs
-    trained, report = bench.train(
-        f"{name}/train-{swap.codec.name}-{count}", network, views, count, bench.settings.training.warm_rate
-    )
+    rate = bench.settings.training.warm_rate
+    trained = bench.train(f"{name}/train-{swap.codec.name}-{count}", network, views, count, rate, spends)
     r_after = residual(trained, bench.views(bench.held, [*swaps, swap]), bench.held, bench.seed(name, "r"), bench.dtype)
     chance = 1 / bench.classes
     floor = chance + settings.remains * max(0.0, r_before - chance)
@@ -98,7 +101,7 @@ def train_views(
     sign = "≥" if keep else "<"
     decision = Decision(keep, f"r {r_before:.2f} → {r_after:.2f} {sign} {floor:.2f}, the least that must remain")
     bench.run.log(event="round", name=name, swap=swap.name, r_before=r_before, r_after=r_after, keep=keep)
-    return Trained(trained, decision, r_before, r_after, report["seconds"])
+    return Trained(trained, decision, r_before, r_after)
 
 
 def judge(logits: Tensor, targets: Tensor, parents: Tensor, count: int) -> dict[str, Any]:

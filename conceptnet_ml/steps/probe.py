@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,9 +33,8 @@ def probe(bench: Workbench, name: str, parents: Parents, swaps: list[Swap]) -> l
     usable = codecs(bench, parents)
     with bench.progress.task(f"{name} probe", total=len(usable) * len(bench.held)) as task:
         for codec in usable:
-            values = bench.once(
-                f"{name}/probe-{codec.name}", lambda codec=codec: _measure(bench, name, parents, swaps, codec, task)
-            )
+            work = partial(_measure, bench, name, parents, swaps, codec, task)
+            values = bench.once(f"{name}/probe-{codec.name}", work, "probing")
             measured = Measured(**values)
             judged.append(Judged(measured, decide(measured, bench.settings.round)))
             bench.run.log(event="probe", name=name, **judged[-1].record())
@@ -85,12 +85,10 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
         assert found is not None
         return {"gates": found, "donors": donors_of}
 
-    return bench.once(f"{name}/gates-{codec.name}", work)["gates"]
+    return bench.once(f"{name}/gates-{codec.name}", work, "probing")["gates"]
 
 
-def swap_of(
-    bench: Workbench, name: str, parents: Parents, swaps: list[Swap], representation: str
-) -> Swap:
+def swap_of(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], representation: str) -> Swap:
     """The swap that a round would add to the views."""
     codec = bench.codec(representation)
     found = gates(bench, name, parents, swaps, codec)
@@ -115,7 +113,7 @@ def regions(bench: Workbench, name: str, parents: Parents) -> Tensor | None:
             maps.append(torch.nn.functional.adaptive_avg_pool2d(where, cells).cpu())
         return {"regions": torch.cat(maps)}
 
-    return bench.once(f"{name}/regions", work)["regions"]
+    return bench.once(f"{name}/regions", work, "probing")["regions"]
 
 
 def _measure(
@@ -134,7 +132,7 @@ def _measure(
             looked_at,
             task.advance,
         )
-    return {key: value for key, value in measured.__dict__.items()}
+    return dict(vars(measured))
 
 
 __all__ = ["Judged", "codecs", "exchange", "gates", "probe", "regions", "swap_of"]

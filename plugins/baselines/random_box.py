@@ -9,7 +9,7 @@ from conceptnet_ml import BaselineContext, ViewMaker
 
 
 def views(context: BaselineContext) -> ViewMaker:
-    """Every image gets a box of a random donor of any class; boxes cover, on average, as much as the learner's swaps."""
+    """Every image gets a box of a random donor of any class; boxes cover, on average, what the learner's swaps do."""
     plain, donors = context.plain, context.plain.donors
 
     def make(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

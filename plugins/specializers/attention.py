@@ -17,7 +17,7 @@ def split(evidence: SplitEvidence) -> Variants:
     """Variants that start as an exact split of the detector and learn to tell the parents apart where it looks.
 
     The copies' shares are unequal and sum to one, so that at the start Σ_c v_c(x) is the detector's own answer at the
-    places it looks at, and the copies get different gradients. Then softmax cross entropy on the parents, full-batch Adam.
+    places it looks at, and the copies get different gradients. Then cross entropy on the parents, full-batch Adam.
 
     Cost: ``STEPS`` products of an (N, C) matrix with (C, parents).
     """
