@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,14 @@ def allowed(info: FieldInfo) -> str:
     return ", ".join(parts)
 
 
+def default_folder(settings: Settings) -> Path:
+    """Where a run goes when nobody says: ``runs/DATA-TRAP-DATE-TIME``."""
+    name = re.split(r"[/\\]", settings.data.source.rstrip("/\\"))[-1]
+    trap = "" if settings.data.trap == "none" else f"-{settings.data.trap}"
+    words = re.sub(r"[^\w.+-]+", "-", name + trap)  # a name that needs no quotes in any shell
+    return Path("runs") / f"{words}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
 def show(value: Any) -> str:
     """A value as ``--set`` takes it."""
     if value is None:
@@ -220,9 +229,7 @@ def _check_name(name: str, origin: str) -> None:
     if same_end:
         raise SettingsError(f"{origin}: there is no setting '{name}'.", f"Did you mean '{same_end[0]}'?")
     mend, _, _ = nearest(name, known).partition("Known:")
-    raise SettingsError(
-        f"{origin}: there is no setting '{name}'.", f"{mend}'conceptnet-ml config show' lists every setting."
-    )
+    raise SettingsError(f"{origin}: there is no setting '{name}'.", f"{mend}'config show' lists every setting.")
 
 
 def _parse(text: str, info: FieldInfo) -> Any:

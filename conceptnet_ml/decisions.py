@@ -19,7 +19,6 @@ from conceptnet_ml.settings import RoundSettings
 from conceptnet_ml.swaps import Views, open_cells
 from conceptnet_ml.training import predict
 
-
 DONORS = 3
 """Other donors and class-mates drawn for each image; more make ι less noisy at one forward pass each."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from conceptnet_ml import runtime
 from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.probing import frozen
+from conceptnet_ml.probing import frozen, margins
 from conceptnet_ml.settings import ConceptSettings
 
 Head = Callable[[Tensor], Tensor]
@@ -128,13 +128,6 @@ def unit_scores(maps: Tensor) -> Tensor:
     """``s_u``: the mean of a unit's strongest 10 % of places, (B, C) from (B, C, h, w)."""
     flat = maps.flatten(2)
     return flat.topk(max(1, round(0.1 * flat.shape[2])), dim=2).values.mean(2)
-
-
-def margins(responses: Tensor, parents: Tensor) -> Tensor:
-    """The right response less the strongest other one, (B,)."""
-    own = responses.gather(1, parents[:, None])[:, 0]
-    others = responses.scatter(1, parents[:, None], float("-inf"))
-    return own - others.amax(1)
 
 
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:

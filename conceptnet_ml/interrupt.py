@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -62,7 +63,5 @@ class Stopper:
             raise KeyboardInterrupt
         self.request()
         # Not through sys.stderr: the signal may have come in the middle of a write to it, which cannot be re-entered.
-        try:
-            os.write(_STDERR, b"\nfinishing the step, saving... (Ctrl-C again: stop at once)\n")
-        except OSError:
-            pass  # a closed stderr must not turn a clean stop into a crash
+        with contextlib.suppress(OSError):  # a closed stderr must not turn a clean stop into a crash
+            os.write(_STDERR, "\nfinishing the step, saving… (Ctrl-C again: stop at once)\n".encode())

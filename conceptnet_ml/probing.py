@@ -65,6 +65,17 @@ class Prober:
         Returns:
             Soft gates: (B, 1, cells, cells) for a place gate, (B, C) for a channel gate, None where there is no gate.
         """
+        return self._descend(
+            images,
+            donors,
+            lambda answers: functional.cross_entropy(answers, targets, reduction="sum"),
+            self.settings.price,
+        )
+
+    def _descend(
+        self, images: Tensor, donors: Tensor, wrong: Callable[[Tensor], Tensor], price: float
+    ) -> Tensor | None:
+        """Adam on the gate's logits, from g = 0.5: ``wrong(answers) + price · mean(gate)``, summed over the images."""
         logits = self._start(images)
         if logits is None:
             return None
@@ -75,8 +86,7 @@ class Prober:
             swapped = self.codec.swap(images, donors, gate)
             with runtime.autocast(images.device, self.dtype):
                 answers = self.objective(swapped)
-            loss = functional.cross_entropy(answers.float(), targets, reduction="sum")
-            loss = loss + self.settings.price * gate.flatten(1).mean(1).sum()
+            loss = wrong(answers.float()) + price * gate.flatten(1).mean(1).sum()
             (slope,) = torch.autograd.grad(loss, logits)
             with torch.no_grad():
                 first.lerp_(slope, 0.1)
@@ -84,6 +94,29 @@ class Prober:
                 scaled = (second / (1 - 0.999**step)).sqrt_().add_(1e-8)
                 logits = logits.detach() - self.settings.rate * (first / (1 - 0.9**step)) / scaled
         return logits.detach().sigmoid()
+
+    def own(self, images: Tensor, right: Tensor, price: float) -> Tensor:
+        """Where an image's own feature is: the cheapest place gate under which its blurred self loses the answer.
+
+        As :meth:`gates`, with the image's own blurred version as the donor and the margin of the right answer to bring
+        down in place of a donor's class to bring up. A blurred image has no feature of anyone's, so the gate marks what
+        leaves and nothing that comes.
+
+        Args:
+            right: int64 (B,), the images' own answers.
+            price: λ, against a margin in logits.
+
+        Returns:
+            Soft gates (B, 1, cells, cells).
+        """
+        neutral = blurred(images)
+
+        def fall(answers: Tensor) -> Tensor:
+            return margins(answers, right).sum()
+
+        found = self._descend(images, neutral, fall, price)
+        assert found is not None
+        return found
 
     def _start(self, images: Tensor) -> Tensor | None:
         cells = self.settings.cells
@@ -97,3 +130,25 @@ class Prober:
             channels = (encoding[0] if isinstance(encoding, tuple) else encoding).shape[1]
             return images.new_zeros(len(images), channels)
         return None
+
+
+def margins(responses: Tensor, parents: Tensor) -> Tensor:
+    """The right response less the strongest other one, (B,)."""
+    own = responses.gather(1, parents[:, None])[:, 0]
+    others = responses.scatter(1, parents[:, None], float("-inf"))
+    return own - others.amax(1)
+
+
+def blurred(images: Tensor, share: float = 0.125) -> Tensor:
+    """Images (B, 3, H, W) blurred by a Gaussian whose spread is ``share`` of the longer side, edges reflected."""
+    spread = share * max(images.shape[-2:])
+    for axis in (2, 3):
+        reach = min(round(2 * spread), images.shape[axis] - 1)
+        places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+        weights = torch.exp(-((places / spread) ** 2) / 2)
+        shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
+        kernel = (weights / weights.sum()).reshape(shape).expand(images.shape[1], 1, *shape[2:])
+        edges = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+        padded = functional.pad(images, edges, mode="reflect")
+        images = functional.conv2d(padded, kernel, groups=images.shape[1])
+    return images

@@ -15,6 +15,7 @@ from typing import IO, Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 _REDRAW = 0.1  # seconds; below it an update costs more than it shows
@@ -209,7 +210,7 @@ class _Column(ProgressColumn):
     """A column that reads our task, for its own clock and estimate."""
 
     def __init__(self, what: str, style: str) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True, overflow="ellipsis"))
         self._what = what
         self._style = style
 

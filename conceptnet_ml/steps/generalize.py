@@ -140,24 +140,25 @@ def _evidence(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers, maps and targets of the probe set.
 
-    The target is where the image's own feature is: its own gate, open cells at the stage's resolution. What the donor
-    contributes to a gate cannot be seen in the image's maps and averages out over images.
+    The target is where the image's own feature is, as the share of each cell of the stage: found by a probe with the
+    blurred image as the donor, since the gate of a real donor also marks where the donor's feature comes in.
     """
-    numbers = bench.probe_set
+    numbers = bench.probe_set[: bench.settings.concepts.merge_images]
     views = bench.views(bench.fit, swaps)
+    price = bench.settings.concepts.own_price
+    prober = bench.prober(parents, bench.codec("pixels"))
     maps, targets = [], []
-    with torch.no_grad(), frozen(parents.network):
+    with frozen(parents.network):
         for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
-            images = views.of(part, bench.generator(name, "merge", place))
-            maps.append(parents.network.run_until(images, stage).float())
-            targets.append(pooled(_places(bench, swap, part), (maps[-1].shape[2], maps[-1].shape[3])))
-    return numbers, torch.cat(maps), torch.cat(targets).to(bench.device)
-
-
-def _places(bench: Workbench, swap: Swap, numbers: Tensor) -> Tensor:
-    """Where a swap acts in these images, (B, 1, H, W)."""
-    if swap.gates is not None:
-        return open_cells(swap.gates[numbers], bench.size, swap.threshold, 0)
-    if swap.regions is not None:
-        return torch.nn.functional.interpolate(swap.regions[numbers], bench.size, mode="bilinear", align_corners=False)
-    return torch.ones(len(numbers), 1, *bench.size)
+            with torch.no_grad():
+                images = views.of(part, bench.generator(name, "merge", place))
+                maps.append(parents.network.run_until(images, stage).float())
+            if swap.gates is None and swap.regions is None:
+                places = torch.ones(len(part), 1, *bench.size, device=bench.device)
+            elif swap.gates is None:
+                places = parents.where(images)
+            else:
+                soft = prober.own(images, bench.labels[part].to(bench.device), price)
+                places = open_cells(soft, bench.size, bench.settings.probe.threshold, 0)
+            targets.append(pooled(places, (maps[-1].shape[2], maps[-1].shape[3])))
+    return numbers, torch.cat(maps), torch.cat(targets)

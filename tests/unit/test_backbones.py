@@ -6,7 +6,6 @@ import importlib.util
 
 import pytest
 import torch
-from conceptnet_plugins.backbones import torchvision_models
 from torch import nn
 
 from conceptnet_ml.errors import SettingsError
@@ -14,6 +13,7 @@ from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.settings import NetworkSettings, Settings
 from conceptnet_ml.tracing import Traced
+from conceptnet_plugins.backbones import torchvision_models
 
 
 @pytest.fixture(scope="module")

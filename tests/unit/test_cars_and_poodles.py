@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conceptnet_plugins.datasets import cars_and_poodles as drawn
 from torch import Tensor
 
 from conceptnet_ml.data import Data, ImageSet, load_data
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.settings import DataSettings, Settings
+from conceptnet_plugins.datasets import cars_and_poodles as drawn
 
 CAR, POODLE = drawn.Wish(drawn.CAR), drawn.Wish(drawn.POODLE)
 

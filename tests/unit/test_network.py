@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from conceptnet_plugins.backbones.small import SmallNet
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +19,7 @@ from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.settings import NetworkSettings, Settings
 from conceptnet_ml.staging import Hooked
 from conceptnet_ml.tracing import Traced
+from conceptnet_plugins.backbones.small import SmallNet
 
 SIZE = (32, 32)
 

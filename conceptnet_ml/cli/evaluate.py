@@ -1,0 +1,81 @@
+"""``evaluate``: accuracy of a run's networks on every test set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from conceptnet_ml.cli import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EXAMPLES = options.examples(
+    ("evaluate runs/NAME", "on the run's own test sets"),
+    ("evaluate runs/NAME --data folder:other", "on other pictures of the same classes"),
+    ("evaluate runs/NAME --json", "for a script"),
+)
+
+
+def evaluate(
+    run: options.RunFolder,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME[:ARGUMENT]",
+            rich_help_panel=options.DATA,
+            help="other data with the same classes; default: the run's own",
+        ),
+    ] = None,
+    trap: Annotated[
+        str | None,
+        typer.Option(
+            "--trap",
+            metavar="NAME[+NAME]",
+            rich_help_panel=options.DATA,
+            help="cue planted in the images; default: the run's own on its own data, none on other data",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the run's")
+    ] = None,
+    json: options.Json = False,
+    plugins_dir: options.PluginsDir = None,
+    no_plugins: options.NoPlugins = False,
+) -> None:
+    """Measure the accuracy of the ordinary and the learned network on every test set.
+
+    With a trap there are four more: [bold]aligned[/] shows the cue of the image's
+    own class, [bold]conflict[/] another class's, [bold]random[/] any, [bold]absent[/] none.
+    """
+    from conceptnet_ml import open_run, runtime
+    from conceptnet_ml.progress import Progress
+
+    opened = open_run(run, options.load(plugins_dir, no_plugins))
+    if device is not None:
+        opened.device = runtime.choose_device(device)
+        opened.dtype = runtime.choose_precision(opened.settings.training.precision, opened.device)
+    with Progress() as progress, progress.task("evaluate"):
+        result = opened.evaluate(data, trap)
+    if json:
+        options.print_json(result)
+    else:
+        options.console().print(_table(result["test_sets"]))
+
+
+def _table(test_sets: dict[str, Any]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    methods = [name for name in next(iter(test_sets.values()), {}) if name != "images"]
+    table = Table(title="Accuracy, %", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("test set")
+    for name in ("images", *methods):
+        table.add_column(Text(name), justify="right")
+    for name, row in test_sets.items():
+        figures = (f"{100 * row[method]['accuracy']:.1f}" for method in methods)
+        table.add_row(Text(name), str(row["images"]), *figures)
+    return table

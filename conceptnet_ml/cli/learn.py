@@ -1,0 +1,160 @@
+"""``learn``: train, then find, probe, generalize, specialize and descend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from conceptnet_ml.cli import options
+from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN
+from conceptnet_ml.configuration import DEFAULT, Resolved, default_folder, flatten, resolve, resume, show
+from conceptnet_ml.errors import Interrupted, SettingsError
+from conceptnet_ml.interrupt import Stopper
+
+if TYPE_CHECKING:
+    from conceptnet_ml.opened import LearnedRun
+    from conceptnet_ml.plugins import Plugins
+
+EXAMPLES = options.examples(
+    ("learn --depth 2", "the embedded cars and poodles, two stages deep"),
+    ("learn --data folder:photos --trap wheels", "your own pictures, with a planted cue"),
+    ("learn --config cars.toml --set round.limit=2", "settings from a file, one of them changed"),
+    ("learn --depth 2 --dry-run", "say what would be done, train nothing"),
+    ("learn --resume runs/NAME", "go on after Ctrl-C"),
+)
+
+
+def learn(
+    depth: Annotated[str | None, options.setting("depth", NETWORK, "STAGES")] = None,
+    backbone: Annotated[str | None, options.setting("network.backbone", NETWORK, "NAME[:ARGUMENT]")] = None,
+    seed: Annotated[str | None, options.setting("seed", NETWORK, "NUMBER")] = None,
+    device: Annotated[str | None, options.setting("device", NETWORK, "DEVICE")] = None,
+    data: Annotated[str | None, options.setting("data.source", DATA, "NAME[:ARGUMENT]")] = None,
+    trap: Annotated[str | None, options.setting("data.trap", DATA, "NAME[+NAME]")] = None,
+    root: Annotated[str | None, options.setting("data.root", DATA, "FOLDER")] = None,
+    download: Annotated[bool | None, options.setting("data.download", DATA)] = None,
+    skip_bad: Annotated[bool | None, options.setting("data.skip_bad", DATA)] = None,
+    memory: Annotated[str | None, options.setting("data.memory", DATA, "GIB")] = None,
+    control: Annotated[list[str] | None, options.setting("plugins.controls", PLUGINS, "NAME")] = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", rich_help_panel=RUN, help="new run folder; default: runs/DATA-TIME"),
+    ] = None,
+    resumed: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", rich_help_panel=RUN, help="go on with a run, under its own settings"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="check everything, say what would be done, and stop")
+    ] = False,
+    json: options.Json = False,
+    plugins_dir: options.PluginsDir = None,
+    no_plugins: options.NoPlugins = False,
+) -> None:
+    """Train a network, generalize what its decisions rest on, and leave a run folder with a better one.
+
+    [bold]--depth[/] is the one dial: how many stages to work through, from the top.
+    Ctrl-C stops where the run can be resumed.
+    """
+    flags: dict[str, Any] = {
+        "data.source": data,
+        "data.trap": trap,
+        "data.root": root,
+        "data.download": download,
+        "data.skip_bad": skip_bad,
+        "data.memory": memory,
+        "depth": depth,
+        "network.backbone": backbone,
+        "seed": seed,
+        "device": device,
+        "plugins.controls": control or None,
+    }
+    if resumed is None:
+        resolved = resolve(config, assignments or (), flags)
+    else:
+        resolved = _resolve_resumed(resumed, out, config, assignments or [], flags)
+    plugins = options.load(plugins_dir, no_plugins)
+    if dry_run:
+        _show_plan(resolved, plugins, json)
+        return
+    run = _learn(resolved, out or default_folder(resolved.settings), resumed, plugins)
+    _show(run, json)
+
+
+def _resolve_resumed(
+    run: Path, out: Path | None, config: Path | None, assignments: list[str], flags: dict[str, Any]
+) -> Resolved:
+    from conceptnet_ml.runs import Run
+    from conceptnet_ml.settings import Settings
+
+    if out is not None:
+        raise SettingsError("--out and --resume contradict each other.", "A resumed run stays in its folder.")
+    stored = Run.open(run)
+    return resume(Settings.model_validate(stored.settings), stored.origins, config, assignments, flags)
+
+
+def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun:
+    from conceptnet_ml import learn
+    from conceptnet_ml.progress import Progress
+
+    folder = resumed or out
+    try:
+        with Stopper() as stopper, Progress() as progress:
+            progress.say(f"{', '.join(_chosen(resolved))}; run folder {folder}")
+            return learn(
+                settings=resolved.settings,
+                out=None if resumed else out,
+                resume=resumed,
+                plugins=plugins,
+                progress=progress,
+                stopper=stopper,
+                origins=resolved.origins,
+            )
+    except (Interrupted, KeyboardInterrupt) as stop:
+        started = (folder / "settings.json").exists()
+        mend = f"Go on with: {options.program()} learn --resume {folder}" if started else "Nothing was begun."
+        raise Interrupted("stopped", mend) from stop
+
+
+def _chosen(resolved: Resolved) -> list[str]:
+    """The dial, and every setting that is not at its default."""
+    values = flatten(resolved.settings)
+    shown = [name for name in values if name == "depth" or resolved.origins[name] != DEFAULT]
+    return [f"{name}={show(values[name])}" for name in shown]
+
+
+def _show_plan(resolved: Resolved, plugins: Plugins, json: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from conceptnet_ml import plan
+
+    rows = plan(resolved.settings, plugins)
+    if json:
+        notes = [how for what, how in rows if what == "note"]
+        steps = {what: how for what, how in rows if what != "note"}
+        options.print_json({"plan": steps, "notes": notes, "settings": resolved.settings.model_dump(mode="json")})
+        return
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for what, how in [*rows, ("settings", ", ".join(_chosen(resolved)))]:
+        table.add_row(Text(what, style="bold"), Text(how))
+    options.console().print(table)
+
+
+def _show(run: LearnedRun, json: bool) -> None:
+    summary = run.summary()
+    if json:
+        options.print_json({"run": str(run.path), **summary})
+        return
+    from conceptnet_ml.summaries import tables
+
+    console = options.console()
+    for part in tables(summary):
+        console.print(part, markup=False)
+    console.print(
+        f"\nThe run is in {run.path}. Look at what it found: {options.program()} graph show {run.path}", markup=False
+    )

@@ -1,0 +1,128 @@
+"""The command line: mounts the commands and turns errors into exit codes.
+
+0 done, 1 a bug, 2 usage or settings, 3 data, 4 plugin, 130 stopped by the user.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+from functools import cached_property
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from conceptnet_ml.cli import config, evaluate, graph, learn, options, plugins, predict
+from conceptnet_ml.errors import ConceptNetError
+
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """Our commands and those of installed plugins, which are loaded only when they are listed or asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *self._plugin_commands]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or self._plugin_commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConceptNetError as error:
+            _trace(ctx)
+            _complain("error", error.message, error.mend)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) or _is_typers(error):
+                raise
+            _trace(ctx)
+            again = shlex.join([*shlex.split(options.program()), "--debug", *sys.argv[1:]])
+            _complain("bug", f"{type(error).__name__}: {error}", f"To see where: {again}")
+            raise typer.Exit(1) from error
+
+    @cached_property
+    def _plugin_commands(self) -> dict[str, Any]:
+        from conceptnet_ml.plugins import load_plugins
+
+        ours = typer.Typer()
+        try:
+            records = load_plugins(warn=options.warn).all("command")
+        except ConceptNetError as error:
+            options.warn(str(error))
+            return {}
+        for record in records:
+            try:
+                record.function("register")(ours)
+            except Exception as error:  # a stranger's code; our own commands go on
+                options.warn(f"command '{record.name}' left out: {type(error).__name__}: {error}")
+        found = typer.main.get_group(ours).commands if records else {}
+        return {name: command for name, command in found.items() if name not in self.commands}
+
+
+def _is_typers(error: Exception) -> bool:
+    """Usage errors and exits, which Typer shows by itself. It names their common bases differently in each release."""
+    return isinstance(error, (typer.Exit, typer.Abort)) or hasattr(error, "format_message")
+
+
+def _trace(ctx: Any) -> None:
+    if ctx.params.get("debug"):
+        traceback.print_exc()
+
+
+def _complain(label: str, message: str, mend: str) -> None:
+    console = options.console(stderr=True)
+    console.print(f"[bold red]{label}:[/] {options.escaped(message)}", soft_wrap=True)
+    if mend:
+        console.print(f"  {mend}", soft_wrap=True, markup=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from conceptnet_ml import __version__
+
+        typer.echo(f"conceptnet-ml {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=options.examples(
+        ("learn --depth 2", "the embedded cars and poodles"),
+        ("learn --data folder:photos", "your own pictures, one folder a class"),
+        ("evaluate runs/NAME", "accuracy on every test set"),
+        ("graph show runs/NAME", "what it found"),
+    ),
+)
+
+
+@app.callback()
+def start(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train an image classifier that lets go of shortcuts.
+
+    It finds the features each class hangs on, generalizes them until they
+    fit every class, specializes them into variants, and draws what it found
+    as a graph of concepts.
+    """
+
+
+app.command(rich_help_panel="Learn and use", epilog=learn.EXAMPLES)(learn.learn)
+app.command(rich_help_panel="Learn and use", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(rich_help_panel="Learn and use", epilog=predict.EXAMPLES)(predict.predict)
+app.add_typer(graph.app, name="graph", rich_help_panel="Look")
+app.add_typer(config.app, name="config", rich_help_panel="Look")
+app.add_typer(plugins.app, name="plugins", rich_help_panel="Look")

@@ -1,0 +1,307 @@
+"""One contract for every registered record: its functions import, take what their kind is given, and return what its
+kind promises. A new plugin of a known kind is held to it without a line written here."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conceptnet_ml.concepts import MergeEvidence, SplitEvidence
+from conceptnet_ml.controls import BaselineContext
+from conceptnet_ml.data import ImageSet
+from conceptnet_ml.errors import PluginError
+from conceptnet_ml.finding import FindEvidence, Finding
+from conceptnet_ml.graph import ConceptGraph
+from conceptnet_ml.network import build_network
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.records import API, KINDS, Record
+from conceptnet_ml.settings import ConceptSettings, NetworkSettings, Settings
+from conceptnet_ml.swaps import Codec, Views
+
+PLUGINS = load_plugins(use_entry_points=False)
+CPU = torch.device("cpu")
+NEEDS_ARGUMENT = {("backbone", "torchvision"): "resnet18", ("backbone", "timm"): "resnet18"}
+NEEDS_PACKAGE = {("backbone", "timm"): "timm"}
+
+
+def records(kind: str) -> Any:
+    """A parameter over all records of a kind."""
+    return pytest.mark.parametrize("record", PLUGINS.all(kind), ids=lambda record: record.name)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def images(count: int = 6, height: int = 16, width: int = 16, seed: int = 0) -> Tensor:
+    """Soft pictures, away from black and white."""
+    small = noise(count, 3, 4, 4, seed=seed)
+    soft = nn.functional.interpolate(small, (height, width), mode="bilinear")
+    return 0.35 + 0.25 * soft + 0.05 * noise(count, 3, height, width, seed=seed + 1)
+
+
+EVERY = [record for kind in KINDS for record in PLUGINS.all(kind)]
+
+
+def test_nothing_is_broken_and_every_kind_that_a_run_needs_is_there() -> None:
+    assert PLUGINS.broken == []
+    for kind in KINDS:
+        assert PLUGINS.all(kind) or kind == "command"
+
+
+@pytest.mark.parametrize("record", EVERY, ids=lambda record: f"{record.kind}-{record.name}")
+def test_every_record(record: Record) -> None:
+    assert record.api == API
+    assert record.summary
+    assert len(record.summary) < 120
+    assert PLUGINS.get(record.kind, record.name) is record
+    named = [field.name for field in fields(record) if field.type == "Function"]
+    assert named
+    for name in named:
+        assert callable(record.function(name))
+
+
+def test_a_function_that_is_not_there_is_a_plain_error() -> None:
+    for where in ("conceptnet_ml.concepts:nothing", "no.such.module:it"):
+        with pytest.raises(PluginError, match="cannot import"):
+            KINDS["dreamer"](name="it", api="1", dream=where).function("dream")  # type: ignore[call-arg]
+
+
+@records("trap")
+@pytest.mark.parametrize("side", [24, 64])
+def test_traps(record: Record, side: int) -> None:
+    plant = record.function("plant")
+    pictures = (images(12, side, side) * 255).to(torch.uint8)
+    cues = torch.tensor([0, 1, -1] * 4)
+    seeds = torch.arange(12) * 7919 + 3
+    before = pictures.clone()
+    planted = plant(pictures.clone(), cues, seeds)
+    assert planted.dtype == torch.uint8
+    assert planted.shape == pictures.shape
+    assert torch.equal(planted[cues == -1], before[cues == -1])
+    assert not torch.equal(planted[cues == 0], before[cues == 0])
+    assert torch.equal(plant(pictures.clone(), cues, seeds), planted)
+    # The same image gets the same cue whatever batch it comes in.
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(plant(pictures[order], cues[order], seeds[order]), planted[order])
+    for one in range(12):
+        alone = slice(one, one + 1)
+        assert torch.equal(plant(pictures[alone].clone(), cues[alone], seeds[alone]), planted[alone])
+    # Two classes' cues differ, else there is nothing to learn.
+    same = pictures[:1].repeat(2, 1, 1, 1)
+    told = plant(same.clone(), torch.tensor([0, 1]), seeds[:1].repeat(2))
+    assert not torch.equal(told[0], told[1])
+
+
+@records("backbone")
+def test_backbones(record: Record) -> None:
+    package = NEEDS_PACKAGE.get((record.kind, record.name))
+    if package and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    argument = NEEDS_ARGUMENT.get((record.kind, record.name), "")
+    name = f"{record.name}:{argument}" if argument else record.name
+    settings = Settings(network=NetworkSettings(backbone=name))
+    network = build_network(settings, ("a", "b", "c"), (32, 32), PLUGINS).eval()
+    pictures = images(3, 32, 32)
+    with torch.no_grad():
+        logits = network(pictures)
+        assert logits.shape == (3, 3)
+        assert torch.isfinite(logits).all()
+        assert len(network.stages) >= 2
+        for stage in network.stages:
+            maps = network.run_until(pictures, stage.name)
+            assert maps.shape == (3, stage.units, *stage.size)
+            torch.testing.assert_close(network.run_from(maps, stage.name), logits, atol=1e-4, rtol=1e-4)
+
+
+@records("representation")
+def test_representations(record: Record) -> None:
+    codec = Codec(record)  # type: ignore[arg-type]
+    assert codec.gate in ("place", "channel", "whole")
+    pictures, donors = images(), images(seed=50)
+    back = codec._decode(codec.encode(pictures))
+    assert back.shape == pictures.shape
+    torch.testing.assert_close(back, pictures, atol=1e-3, rtol=0)
+    encoding = codec.encode(pictures)
+    swapped_part = encoding[0] if isinstance(encoding, tuple) else encoding
+    shape = {"place": (6, 1, 16, 16), "channel": tuple(swapped_part.shape[:2]), "whole": (6, 1)}[codec.gate]
+    closed, opened = torch.zeros(shape), torch.ones(shape)
+    torch.testing.assert_close(codec.swap(pictures, donors, closed), pictures, atol=1e-3, rtol=0)
+    full = codec.swap(pictures, donors, opened)
+    torch.testing.assert_close(full, codec.swap(pictures, donors), atol=1e-5, rtol=0)
+    assert (full - pictures).abs().max() > 0.02
+    assert 0 <= full.min() <= full.max() <= 1
+    theirs, now = codec.encode(donors), codec.encode(full)
+    wanted = theirs[0] if isinstance(theirs, tuple) else theirs
+    found = now[0] if isinstance(now, tuple) else now
+    torch.testing.assert_close(found, wanted, atol=0.02, rtol=0)
+    # Image by image, and differentiable.
+    torch.testing.assert_close(codec.swap(pictures[2:3], donors[2:3]), full[2:3], atol=1e-4, rtol=0)
+    free, gate = pictures.clone().requires_grad_(True), torch.full(shape, 0.5, requires_grad=True)
+    slopes = torch.autograd.grad(codec.swap(free, donors, gate).square().sum(), (free, gate))
+    assert all(torch.isfinite(slope).all() and slope.abs().max() > 0 for slope in slopes)
+    if codec.record.regional:
+        nowhere, half = torch.zeros(6, 1, 16, 16), torch.zeros(6, 1, 16, 16)
+        half[..., :8] = 1
+        assert torch.equal(codec.swap(pictures, donors, where=(nowhere, half)), pictures)
+        partly = codec.swap(pictures, donors, where=(half, half))
+        assert torch.equal(partly[..., 8:], pictures[..., 8:])
+        assert (partly[..., :8] - pictures[..., :8]).abs().max() > 0.01
+
+
+UNITS = 8
+
+
+def told_by(unit_of: dict[int, int], count: int = 90) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps (N, UNITS, 4, 4) in which each parent's images fire one unit of its own at a random place; the places."""
+    draw = torch.Generator().manual_seed(3)
+    maps = 0.3 * torch.rand(count, UNITS, 4, 4, generator=draw)
+    parents = torch.arange(count) % len(unit_of)
+    places = torch.zeros(count, 1, 4, 4)
+    for image, (row, column) in enumerate(torch.randint(4, (count, 2), generator=draw).tolist()):
+        maps[image, unit_of[int(parents[image])], row, column] += 2
+        places[image, 0, row, column] = 1
+    return maps, parents, places
+
+
+OWN = {0: 6, 1: 2, 2: 4}
+
+
+@records("discoverer")
+def test_discoverers(record: Record) -> None:
+    maps, parents, _ = told_by(OWN)
+    weight = torch.zeros(3, UNITS)
+    for parent, unit in OWN.items():
+        weight[parent, unit] = 40.0
+    batches = [(maps[:40], parents[:40]), (maps[40:], parents[40:])]
+    evidence = FindEvidence(batches, lambda these: these.mean((2, 3)) @ weight.T, 3, ConceptSettings())
+    findings = record.function("find")(evidence)
+    assert isinstance(findings, list)
+    assert all(isinstance(finding, Finding) for finding in findings)
+    assert sorted(finding.parent for finding in findings) == [0, 1, 2]
+    for finding in findings:
+        assert OWN[finding.parent] in finding.units
+        assert len(finding.units) == len(finding.auc) == len(finding.effect) == len(set(finding.units))
+        assert all(0 <= unit < UNITS for unit in finding.units)
+        assert all(0 <= auc <= 1 for auc in finding.auc)
+        assert 0 < finding.share <= 1
+    assert record.function("find")(evidence) == findings
+
+
+def merge_evidence() -> MergeEvidence:
+    maps, parents, places = told_by(OWN)
+    return MergeEvidence(maps, places, parents, {parent: (unit,) for parent, unit in OWN.items()}, 3, 5)
+
+
+@records("generalizer")
+def test_generalizers(record: Record) -> None:
+    evidence = merge_evidence()
+    detector = record.function("merge")(evidence)
+    assert isinstance(detector, nn.Module)
+    logits = detector(evidence.maps)
+    assert logits.shape == (90, 1, 4, 4)
+    assert torch.isfinite(logits).all()
+    # It finds the feature of every class: the highest place is where it is.
+    right = logits.flatten(1).argmax(1) == evidence.targets.flatten(1).argmax(1)
+    for parent in range(3):
+        assert right[evidence.parents == parent].double().mean() > 0.8
+    restored = record.function("restore")(detector.state_dict())
+    torch.testing.assert_close(restored(evidence.maps), logits)
+    assert torch.equal(record.function("merge")(merge_evidence())(evidence.maps), logits)
+
+
+@records("specializer")
+def test_specializers(record: Record) -> None:
+    evidence = merge_evidence()
+
+    class Looks(nn.Module):
+        """The true places, as a detector's logits."""
+
+        def forward(self, maps: Tensor) -> Tensor:
+            return 12 * (maps.amax(1, keepdim=True) > 1.5).float() - 6
+
+    split = SplitEvidence(Looks(), evidence.maps, evidence.parents, 3, 5)
+    variants = record.function("split")(split)
+    assert isinstance(variants, nn.Module)
+    looks = Looks()(evidence.maps)
+    answers = variants(evidence.maps, looks)
+    assert answers.shape == (90, 3)
+    assert (answers.argmax(1) == evidence.parents).double().mean() > 0.95
+    # They read only where the detector looks.
+    elsewhere = evidence.maps.clone()
+    elsewhere += 3 * noise(90, UNITS, 4, 4) * (looks < 0)
+    assert (variants(elsewhere, looks) - answers).abs().max() < 0.1 * answers.std()
+    restored = record.function("restore")(variants.state_dict())
+    torch.testing.assert_close(restored(evidence.maps, looks), answers)
+    # A detector that the record's own kind makes will do as well.
+    made = PLUGINS.get("generalizer", "detector").function("merge")(evidence)
+    other = record.function("split")(SplitEvidence(made, evidence.maps, evidence.parents, 3, 5))
+    assert other(evidence.maps, made(evidence.maps)).shape == (90, 3)
+
+
+@records("dreamer")
+def test_dreamers(record: Record) -> None:
+    target = images(1, 16, 16, seed=9)
+
+    def objective(pictures: Tensor) -> Tensor:
+        return -(pictures - target).square().mean((1, 2, 3)) * 100
+
+    start = noise(2, 3, 16, 16)
+    dream = record.function("dream")(objective, start.clone(), torch.Generator().manual_seed(0))
+    assert dream.shape == start.shape
+    assert not dream.requires_grad
+    assert 0 <= dream.min() <= dream.max() <= 1
+    assert (objective(dream) > objective(start) + 1).all()
+    again = record.function("dream")(objective, start.clone(), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again, dream)
+
+
+@records("exporter")
+def test_exporters(record: Any, tmp_path: Path) -> None:
+    graph = ConceptGraph(("cats", "dogs"), [("block1", 4), ("block2", 8)], network="n", settings="s", seed=0)
+    for name in graph.classes:
+        graph.add_node("class", name, classes=[name])
+    feature = graph.add_node("feature", "ears & <tails>", stage="block2", round=1, classes=["cats"], units=[3])
+    graph.add_edge("built_from", graph.class_node("cats").id, feature, weight=0.5)
+    assert record.suffix.startswith(".")
+    path, again = tmp_path / f"graph{record.suffix}", tmp_path / f"again{record.suffix}"
+    record.function("write")(graph, path)
+    record.function("write")(graph, again)
+    assert path.stat().st_size > 0
+    assert path.read_bytes() == again.read_bytes()
+    assert "cats" in path.read_text(encoding="utf-8")
+
+
+@records("baseline")
+def test_baselines(record: Record) -> None:
+    labels = torch.arange(20) % 2
+    whole = ImageSet((images(20) * 255).to(torch.uint8), labels)
+    pool = torch.arange(4, 20)
+    plain = Views(whole, pool, [], 2, CPU)
+    make = record.function("views")(BaselineContext(plain, 2, 0.2))
+    indices = torch.arange(16)
+    found, told = make(indices, torch.Generator().manual_seed(0))
+    assert found.shape == (16, 3, 16, 16)
+    assert found.dtype == torch.float32
+    assert 0 <= found.min() <= found.max() <= 1
+    assert torch.equal(told, labels[pool])
+    again, _ = make(indices, torch.Generator().manual_seed(0))
+    assert torch.equal(again, found)
+
+
+def test_the_random_box_exchanges_its_share_of_the_image() -> None:
+    labels = torch.arange(64) % 2
+    flat = (torch.arange(64) * 3 + 20).view(-1, 1, 1, 1).expand(64, 3, 32, 32)
+    plain = Views(ImageSet(flat.to(torch.uint8), labels), torch.arange(64), [], 2, CPU)
+    for share in (0.1, 0.4):
+        make = PLUGINS.get("baseline", "random-box").function("views")(BaselineContext(plain, 2, share))
+        indices = torch.arange(64).repeat(8)
+        found, _ = make(indices, torch.Generator().manual_seed(0))
+        changed = (found[:, 0] - plain.raw(indices)[:, 0]).abs() > 1e-6
+        assert float(changed.double().mean()) == pytest.approx(share, rel=0.2)

@@ -1,0 +1,254 @@
+"""The worked examples of docs/examples, loaded as ``--plugins-dir docs/examples`` loads them, in whole runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conceptnet_ml import (
+    Codec,
+    Data,
+    Detector,
+    ImageSet,
+    LearnedRun,
+    MergeEvidence,
+    Settings,
+    SplitEvidence,
+    Variants,
+    learn,
+    load_plugins,
+    open_run,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+PLUGINS = load_plugins(EXAMPLES, use_entry_points=False)
+SIDE, PATCH = 32, 8
+LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+
+
+def pictures(count: int, seed: int, patch: bool = False, light: str = "none") -> ImageSet:
+    """Bars in noise, lying in class 0 and standing in class 1.
+
+    Args:
+        patch: A coloured patch below the bar as well, another one for each class; ``patch0`` and ``patch1`` are
+            its true masks.
+        light: ``own`` darkens class 0 and brightens class 1, ``other`` does the contrary, ``none`` neither.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = 0.5 + 0.06 * torch.randn(count, 3, SIDE, SIDE, generator=draw)
+    masks = {f"patch{c}": torch.zeros(count, SIDE, SIDE, dtype=torch.uint8) for c in (0, 1)}
+    for number, label in enumerate(labels.tolist()):
+        y, x, top, left = (torch.rand(4, generator=draw) * torch.tensor((6, 16, 6, 24))).int().tolist()
+        high, wide = (2, 12) if label == 0 else (12, 2)
+        images[number, :, y + 6 - high // 2 : y + 6 + high // 2, x + 8 - wide // 2 : x + 8 + wide // 2] += 0.3
+        if patch:
+            top += 18
+            colour = torch.tensor((0.9, 0.3, 0.3) if label == 0 else (0.3, 0.3, 0.9))[:, None, None]
+            images[number, :, top : top + PATCH, left : left + PATCH] = colour
+            masks[f"patch{label}"][number, top : top + PATCH, left : left + PATCH] = 1
+    sign = {"own": 2 * labels - 1, "other": 1 - 2 * labels, "none": 0 * labels}[light]
+    images = images + 0.2 * sign[:, None, None, None]
+    return ImageSet((images.clamp(0, 1) * 255).round().to(torch.uint8), labels, masks if patch else None)
+
+
+def learned(data: Data, folder: Path, round: dict[str, Any], **plugins: Any) -> LearnedRun:
+    """A run of one round on tiny settings, opened from its folder, so that what was saved is what is tested."""
+    settings = Settings.model_validate(
+        {
+            "data": {"holdout": 0.25},
+            "training": {"epochs": 10, "batch": 32, "flip": False, "shift": 0.0, "precision": "fp32"},
+            "round": {"limit": 1, **round},
+            "probe": {"cells": 8},
+            "concepts": {"bootstrap": 10, "confirm": 4, "edges": 2, "probe_images": 192},
+            "plugins": {"controls": [], "dreamer": "none", **plugins},
+        }
+    )
+    learn(data, settings=settings, out=folder, plugins=PLUGINS)
+    return open_run(folder, PLUGINS)
+
+
+@pytest.fixture(scope="module")
+def patched(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
+    """A run on patches with both concept examples; the round is kept whatever the decision would be."""
+    data = Data("patches", ("lying", "standing"), pictures(320, 1, patch=True), {"test": pictures(120, 2, patch=True)})
+    kept = {"epochs": 4, "interchangeable": -9.0, "remains": 0.0}
+    names = {"representations": ("pixels",), "generalizer": "contrast", "specializer": "prototype"}
+    return learned(data, tmp_path_factory.mktemp("patched") / "run", kept, **names)
+
+
+@pytest.fixture(scope="module")
+def lit(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
+    """A run on images whose exposure tells the class, with the default decisions."""
+    tests = {"test": pictures(120, 4, light="own"), "conflict": pictures(120, 5, light="other")}
+    data = Data("lit", ("lying", "standing"), pictures(320, 3, light="own"), tests)
+    return learned(data, tmp_path_factory.mktemp("lit") / "run", {"epochs": 12}, representations=("luminance",))
+
+
+def test_all_examples_load() -> None:
+    assert PLUGINS.broken == []
+    for kind, name, file in (
+        ("representation", "luminance", "luminance.py"),
+        ("generalizer", "contrast", "contrast_generalizer.py"),
+        ("specializer", "prototype", "prototype_specializer.py"),
+    ):
+        assert PLUGINS.origin(PLUGINS.get(kind, name)) == str(EXAMPLES / file)
+
+
+# ---------------------------------------------------------------------------------------------------- luminance
+
+
+def luminance() -> Codec:
+    return Codec(PLUGINS.get("representation", "luminance"))  # type: ignore[arg-type]
+
+
+class Nothing(Codec):
+    """A representation that encodes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(PLUGINS.get("representation", "luminance"))  # type: ignore[arg-type]
+        self._encode = lambda images, where=None: (images.new_zeros(len(images), 2), images)
+        self._decode = lambda encoding: encoding[1]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_luminance_round_trip(flat: bool) -> None:
+    images = torch.rand(4, 3, 12, 10, generator=torch.Generator().manual_seed(0))
+    if flat:
+        images = images[:, :, :1, :1].expand(4, 3, 12, 10)
+    where = torch.rand(4, 1, 12, 10, generator=torch.Generator().manual_seed(1))
+    codec = luminance()
+    for encoding in (codec.encode(images), codec.encode(images, where)):
+        torch.testing.assert_close(codec._decode(encoding), images)
+
+
+def test_luminance_exchanges_light_and_leaves_hue() -> None:
+    images = 0.4 + 0.2 * torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    donors = 0.5 + 0.1 * torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    swapped = luminance().swap(images, donors)
+    light = [(part * LUMA).sum(1) for part in (images, donors, swapped)]
+    assert (light[0].mean((1, 2)) - light[1].mean((1, 2))).abs().min() > 0.01
+    torch.testing.assert_close(light[2].mean((1, 2)), light[1].mean((1, 2)))
+    torch.testing.assert_close(light[2].std((1, 2)), light[1].std((1, 2)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(swapped - light[2][:, None], images - light[0][:, None])
+
+
+def flips(run: LearnedRun, codec: Codec) -> float:
+    """How often the ordinary network changes its answer when a donor of the other class is swapped in."""
+    images = pictures(60, 6, light="own").images.float() / 255
+    donors = images.roll(1, 0)  # classes alternate
+    with torch.no_grad():
+        before, after = run.ordinary(images).argmax(1), run.ordinary(codec.swap(images, donors)).argmax(1)
+    return float((before != after).float().mean())
+
+
+def test_luminance_is_chosen_and_its_cue_generalized(lit: LearnedRun) -> None:
+    (first,) = lit.summary()["rounds"]
+    assert first["decision"] == "kept", first["reason"]
+    assert first["chosen"] == "luminance"
+    assert {node.representation for node in lit.graph.nodes("variant")} == {"luminance"}
+    conflict = lit.summary()["test_sets"]["conflict"]
+    assert conflict["ordinary"]["accuracy"] < 0.3
+    assert conflict["learned"]["accuracy"] > 0.7
+    assert flips(lit, luminance()) > 0.8
+    assert flips(lit, Nothing()) == 0  # so a representation that does nothing is never kept
+
+
+# ---------------------------------------------------------------------------------------------------- generalizer
+
+
+def overlap(detector: nn.Module, maps: Tensor, images: ImageSet) -> float:
+    """Intersection over union of the true patches and the detector's strongest places, as many as have patches."""
+    patches = (images.masks["patch0"] + images.masks["patch1"])[:, None].float()
+    truth = nn.functional.adaptive_avg_pool2d(patches, maps.shape[-2:])
+    with torch.no_grad():
+        scores = detector(maps)
+    found = (scores >= scores.flatten().topk(round(float(truth.sum()))).values[-1]).float()
+    return float(torch.minimum(found, truth).sum() / torch.maximum(found, truth).sum())
+
+
+def test_contrast_was_used_and_finds_the_patches(patched: LearnedRun) -> None:
+    (node,) = patched.graph.nodes("generalized")
+    assert node.provenance is not None
+    assert node.provenance.plugin == "contrast"
+    ((_, family),) = patched.model.named_families()
+    images = pictures(120, 2, patch=True)
+    with torch.no_grad():
+        maps = family.trunk(images.images.float() / 255).float()
+    nothing = Detector(family.detector.mean, family.detector.scale)  # type: ignore[arg-type]
+    nn.init.zeros_(nothing.weight.weight)
+    bound = 2 * overlap(nothing, maps, images)
+    assert overlap(family.detector, maps, images) > bound
+    assert not overlap(nothing, maps, images) > bound
+
+
+def evidence(kind: type, **more: Any) -> Any:
+    """Maps of 6 units: unit 0 is high inside the gates, unit 1 tells the class everywhere, the rest is noise."""
+    draw = torch.Generator().manual_seed(7)
+    parents = torch.arange(400) % 2
+    maps = torch.randn(400, 6, 8, 8, generator=draw)
+    targets = (torch.rand(400, 1, 8, 8, generator=draw) < 0.2).float()
+    maps[:, :1] += 3 * targets
+    maps[:, 1] += 2.0 * (2 * parents - 1)[:, None, None]
+    return kind(maps=maps, parents=parents, count=2, seed=0, **({"targets": targets} | more))
+
+
+def test_contrast_looks_at_the_gates_and_not_at_the_class() -> None:
+    given = evidence(MergeEvidence, members={0: (1,), 1: (0,)})
+    detector = PLUGINS.get("generalizer", "contrast").function("merge")(given)
+    assert isinstance(detector, Detector)
+    weights = detector.weight.weight.flatten()
+    assert weights[0] > 5 * weights[1:].abs().max()
+    opened = detector(given.maps) > 0
+    assert float((opened == given.targets.bool()).float().mean()) > 0.9
+    assert float(opened.float().mean()) == pytest.approx(0.2, abs=0.05)
+
+
+def test_contrast_survives_gates_that_are_open_everywhere() -> None:
+    given = evidence(MergeEvidence, members={}, targets=torch.ones(400, 1, 8, 8))
+    logits = PLUGINS.get("generalizer", "contrast").function("merge")(given)(given.maps)
+    assert logits.isfinite().all()
+    assert (logits > 0).float().mean() > 0.9
+
+
+# ---------------------------------------------------------------------------------------------------- specializer
+
+
+def accuracy(variants: nn.Module, looks: Tensor, maps: Tensor, labels: Tensor) -> float:
+    with torch.no_grad():
+        return float((variants(maps, looks).argmax(1) == labels).float().mean())
+
+
+def test_prototype_was_used_and_tells_the_classes_apart(patched: LearnedRun) -> None:
+    nodes = list(patched.graph.nodes("variant"))
+    assert len(nodes) == 2
+    assert {node.provenance.plugin for node in nodes if node.provenance} == {"prototype"}
+    ((_, family),) = patched.model.named_families()
+    images = pictures(120, 2, patch=True)
+    with torch.no_grad():
+        maps = family.trunk(images.images.float() / 255).float()
+        looks = family.detector(maps)
+    mean, scale = family.variants.mean, family.variants.scale
+    nothing = Variants(mean, scale, 2, 1.0)  # type: ignore[arg-type]
+    nn.init.zeros_(nothing.weight.weight)
+    assert accuracy(family.variants, looks, maps, images.labels) > 0.9
+    assert not accuracy(nothing, looks, maps, images.labels) > 0.9
+
+
+def test_prototype_answers_with_the_nearest_mean_where_the_detector_looks() -> None:
+    given = evidence(MergeEvidence, members={})
+    detector = PLUGINS.get("generalizer", "contrast").function("merge")(given)
+    split = PLUGINS.get("specializer", "prototype").function("split")
+    variants = split(SplitEvidence(detector, given.maps, given.parents, 2, 0))
+    assert isinstance(variants, Variants)
+    looks = detector(given.maps)
+    assert accuracy(variants, looks, given.maps, given.parents) > 0.98
+    reads = (variants.read(given.maps, looks) - variants.mean) / variants.scale
+    means = torch.stack([reads[given.parents == c].mean(0) for c in (0, 1)])
+    middle = means.mean(0, keepdim=True)  # as far from one prototype as from the other
+    first, second = variants.weight(middle)[0].tolist()
+    assert first == pytest.approx(second, abs=1e-4)

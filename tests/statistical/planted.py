@@ -1,0 +1,100 @@
+"""Generated images with a planted patch, and a workbench over them.
+
+The object of the first class is a bar that lies, that of the second a bar that stands; a striped patch near the lower
+right corner says the same more easily. Where the patch is, and whether it tells the truth, is known. The classes are
+mirror images of each other, so training must not mirror.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from conceptnet_ml.data import Data, ImageSet
+from conceptnet_ml.evaluation import accuracies
+from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.progress import Progress
+from conceptnet_ml.runs import Run
+from conceptnet_ml.settings import Settings
+from conceptnet_ml.workbench import Workbench
+
+SIDE, PATCH = 32, 7
+CORNER = 23  # the patch's upper left corner, both ways; it is up to 1 px off each way
+CPU = torch.device("cpu")
+PLUGINS = load_plugins(use_entry_points=False)
+
+_STEPS = torch.arange(PATCH)
+_RISING = ((_STEPS[:, None] + _STEPS[None]) % 4 < 2).float()
+PATTERNS = torch.stack([_RISING, _RISING.flip(1)])
+
+
+def images_with(cue: str, count: int, seed: int) -> ImageSet:
+    """Images of bars in noise, half of each class, with the true mask of the ``patch``.
+
+    Args:
+        cue: Whose patch an image carries: its ``own`` class's, the ``other``'s, a ``random`` one's, or ``none``.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = 0.4 + 0.08 * torch.randn(count, 3, SIDE, SIDE, generator=draw)
+    y, x = (5 + 16 * torch.rand(2, count, 1, 1, generator=draw)).unbind(0)
+    half = 5 + 2 * torch.rand(count, 1, 1, generator=draw)
+    lies = (labels == 0)[:, None, None]
+    rows, columns = torch.arange(SIDE).float().view(1, -1, 1), torch.arange(SIDE).float().view(1, 1, -1)
+    tall, wide = torch.where(lies, 1.5, half), torch.where(lies, half, 1.5)
+    bar = ((rows - y).abs() <= tall) & ((columns - x).abs() <= wide)
+    images += 0.14 * bar[:, None]
+    shown = {
+        "own": labels,
+        "other": 1 - labels,
+        "random": torch.randint(2, (count,), generator=draw),
+        "none": torch.full((count,), -1),
+    }[cue]
+    masks = torch.zeros(count, SIDE, SIDE, dtype=torch.uint8)
+    corners = CORNER + torch.randint(-1, 2, (count, 2), generator=draw)
+    for image, (top, left) in enumerate(corners.tolist()):
+        if shown[image] >= 0:
+            images[image, :, top : top + PATCH, left : left + PATCH] = 0.1 + 0.8 * PATTERNS[shown[image]]
+            masks[image, top : top + PATCH, left : left + PATCH] = 1
+    return ImageSet((images.clamp(0, 1) * 255).round().to(torch.uint8), labels, {"patch": masks})
+
+
+def planted_data(cue: str = "own", count: int = 320, seed: int = 0) -> Data:
+    """Training images whose patch follows the label (or which have none), and the test sets that betray it."""
+    kinds = {"test": cue, "conflict": "other", "random": "random", "absent": "none"}
+    tests = {name: images_with(kind, 200, 1000 * (seed + 1) + place) for place, (name, kind) in enumerate(kinds.items())}
+    return Data("planted", ("lying", "standing"), images_with(cue, count, 1000 * (seed + 1) + 999), tests)
+
+
+def settings(**changes: Any) -> Settings:
+    """Settings for these images; ``changes`` are merged in group by group."""
+    values: dict[str, Any] = {
+        "device": "cpu",
+        "training": {"precision": "fp32", "flip": False, "batch": 64, "epochs": 8},
+        "round": {"epochs": 16},
+        "plugins": {"dreamer": "none", "controls": ()},
+    }
+    for name, change in changes.items():
+        values[name] = {**values.get(name, {}), **change} if isinstance(change, dict) else change
+    return Settings.model_validate(values)
+
+
+def workbench(folder: Path, data: Data, chosen: Settings) -> Workbench:
+    """A workbench over these images, with a run folder of its own."""
+    run = Run.create(folder / "run", chosen.model_dump(mode="json"), {}, {}, "0")
+    return Workbench(chosen, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
+
+
+def accuracy(network: nn.Module, data: Data) -> dict[str, float]:
+    """Accuracy on every test set."""
+    table = accuracies({"it": network}, data.tests, CPU, None)
+    return {name: row["it"]["accuracy"] for name, row in table.items()}
+
+
+def overlap(mine: Tensor, theirs: Tensor) -> float:
+    """Intersection over union of two stacks of maps."""
+    return float(torch.minimum(mine, theirs).sum() / torch.maximum(mine, theirs).sum().clamp_min(1e-9))

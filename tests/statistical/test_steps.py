@@ -1,0 +1,364 @@
+"""Each of the five steps on images with a planted patch: a bound that the step meets and doing nothing does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from planted import CPU, PLUGINS, accuracy, overlap, planted_data, settings, workbench
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from conceptnet_ml import learn, steps
+from conceptnet_ml.attribution import Edge
+from conceptnet_ml.concepts import Detector, Family, Merged, Trunk, Variants, pooled
+from conceptnet_ml.controls import train_controls
+from conceptnet_ml.data import Data
+from conceptnet_ml.errors import Interrupted
+from conceptnet_ml.finding import auroc, unit_scores
+from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.learner import Learned
+from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.settings import Settings
+from conceptnet_ml.steps.generalize import Trained, judge
+from conceptnet_ml.steps.probe import Judged
+from conceptnet_ml.swaps import Swap
+from conceptnet_ml.training import to_float
+from conceptnet_ml.workbench import Parents, Workbench
+from conceptnet_plugins.generalizers import detector as generalizer
+from conceptnet_plugins.specializers import attention as specializer
+
+TOP, MIDDLE, LOW = "block3", "block2", "block1"
+
+
+@dataclass
+class World:
+    """Images, a network ordinarily trained on them, and the workbench it was trained on."""
+
+    bench: Workbench
+    network: StagedNetwork
+
+    @property
+    def parents(self) -> Parents:
+        return Parents("classes", self.network)
+
+
+def world(folder: Path, cue: str, epochs: int, seed: int) -> World:
+    chosen = settings(seed=seed, training={"epochs": epochs})
+    bench = workbench(folder, planted_data(cue, seed=seed), chosen)
+    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), epochs, chosen.training.rate)
+    return World(bench, network)
+
+
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def shortcut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The patch tells the class."""
+    made = world(tmp_path_factory.mktemp("shortcut"), "own", 8, request.param)
+    yield made
+    made.bench.run.close()
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """There is no patch, only the object."""
+    made = world(tmp_path_factory.mktemp("honest"), "none", 12, request.param)
+    yield made
+    made.bench.run.close()
+
+
+def probed(made: World) -> dict[str, Judged]:
+    judged = steps.probe.probe(made.bench, "probe", made.parents, [])
+    return {one.measured.representation: one for one in judged}
+
+
+def pixel_swap(made: World) -> Swap:
+    return steps.probe.swap_of(made.bench, "probe", made.parents, [], "pixels")
+
+
+def merged(made: World, stage: str, name: str = "merge") -> Merged:
+    findings = steps.find.find(made.bench, stage, f"find {stage}", made.parents, [])
+    return steps.generalize.merge(made.bench, stage, f"{name} {stage}", made.parents, [], pixel_swap(made), findings)
+
+
+def test_ordinary_training_falls_for_the_patch(shortcut: World, honest: World) -> None:
+    """What the other tests rest on."""
+    found = accuracy(shortcut.network, shortcut.bench.data)
+    assert found["test"] > 0.95
+    assert found["conflict"] < 0.1
+    assert accuracy(honest.network, honest.bench.data)["test"] > 0.9
+
+
+def test_find_finds_the_patchs_units(shortcut: World) -> None:
+    findings = steps.find.find(shortcut.bench, TOP, f"find {TOP}", shortcut.parents, [])
+    assert [finding.parent for finding in findings] == [0, 1]
+    # Judged where the patch says nothing about the class.
+    tests = shortcut.bench.data.tests["random"]
+    with torch.no_grad():
+        scores = unit_scores(shortcut.network.run_until(to_float(tests.images, CPU), TOP))
+        answers = shortcut.network(to_float(tests.images, CPU)).argmax(1)
+    told = auroc(scores, answers == 0)  # the network answers by the patch, see above
+    by_class = auroc(scores, tests.labels == 0)
+    for finding in findings:
+        mine, theirs = told[list(finding.units)], by_class[list(finding.units)]
+        if finding.parent == 1:
+            mine, theirs = 1 - mine, 1 - theirs
+        assert mine.mean() > 0.9
+        assert 0.35 < theirs.mean() < 0.65
+        assert len(finding.units) < 40  # not simply all
+        assert finding.share > 0.1
+    assert not set(findings[0].units) & set(findings[1].units)
+
+
+def test_probe_lies_on_the_patch(shortcut: World) -> None:
+    swap = replace(pixel_swap(shortcut), grow=0)
+    everything = torch.arange(len(shortcut.bench.labels))
+    gates = swap.region(everything, shortcut.bench.size, CPU)
+    assert gates is not None
+    truth = shortcut.bench.data.train.masks["patch"][:, None].float()
+    found = overlap(gates, truth)
+    anywhere = overlap(gates.flatten(1)[:, torch.randperm(gates[0].numel())].view_as(gates), truth)
+    assert found > 0.35
+    assert found > 5 * anywhere
+    assert found > 5 * overlap(torch.ones_like(gates), truth)
+    assert overlap(gates.amax((0, 1)), truth.amax((0, 1))) > 0.4
+
+
+def test_probe_and_decision_keep_the_patch(shortcut: World) -> None:
+    found = probed(shortcut)
+    assert found["pixels"].measured.phi > 0.8
+    assert found["pixels"].measured.iota is not None
+    assert found["pixels"].measured.iota > 0.7
+    assert found["pixels"].measured.price < 0.2
+    assert found["pixels"].decision.keep
+    # Both patches have the same colours.
+    assert found["colour"].measured.phi < 0.2
+    assert not found["colour"].decision.keep
+
+
+def test_decision_refuses_the_object(honest: World, shortcut: World) -> None:
+    found = probed(honest)
+    assert not any(one.decision.keep for one in found.values())
+    mine, theirs = found["pixels"].measured.iota, probed(shortcut)["pixels"].measured.iota
+    assert mine is not None
+    assert theirs is not None
+    assert mine < theirs - 0.3
+
+
+def trained(made: World) -> Trained:
+    return steps.generalize.train_views(made.bench, "views", made.network, [], pixel_swap(made))
+
+
+def test_generalize_trains_the_network_off_the_patch(shortcut: World) -> None:
+    before, after = (accuracy(network, shortcut.bench.data) for network in (shortcut.network, trained(shortcut).network))
+    assert after["conflict"] > before["conflict"] + 0.5
+    assert after["conflict"] > 0.7
+    assert after["test"] > 0.7
+    assert trained(shortcut).decision.keep
+
+
+def test_generalize_beats_a_random_box_at_equal_compute(shortcut: World) -> None:
+    bench = shortcut.bench
+    named = bench.settings.plugins.model_copy(update={"controls": ("random-box",)})
+    bench = replace_settings(bench, bench.settings.model_copy(update={"plugins": named}))
+    kept = Learned(shortcut.network, shortcut.network, [pixel_swap(shortcut)], epochs=bench.settings.round.epochs)
+    control = train_controls(bench, kept)["random-box"]
+    conflict = [accuracy(network, bench.data)["conflict"] for network in (control, trained(shortcut).network)]
+    assert conflict[1] > conflict[0] + 0.4
+
+
+def replace_settings(bench: Workbench, chosen: Settings) -> Workbench:
+    return Workbench(chosen, bench.plugins, bench.data, bench.run, bench.progress, bench.stopper, CPU, None)
+
+
+def evidence(made: World, stage: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps, true places of the patch and classes of the aligned test images."""
+    tests = made.bench.data.tests["test"]
+    with torch.no_grad():
+        maps = made.network.run_until(to_float(tests.images, CPU), stage)
+    truth = tests.masks["patch"][:, None].float()
+    return maps, pooled(truth, (maps.shape[2], maps.shape[3])), tests.labels
+
+
+def no_op_coverage(made: World, stage: str) -> float:
+    """Mean coverage of the true places by detectors with random weights."""
+    maps, truth, labels = evidence(made, stage)
+    mean, scale = maps.mean((0, 2, 3)), maps.std((0, 2, 3)).clamp_min(1e-3)
+    found = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        found += judge(Detector(mean, scale)(maps).detach(), truth, labels, 2)["coverage"]
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("stage", [MIDDLE, TOP])
+def test_generalize_merges_into_a_detector_of_every_classs_patch(stage: str, shortcut: World) -> None:
+    made = merged(shortcut, stage)
+    assert set(made.members) == {0, 1}
+    maps, truth, labels = evidence(shortcut, stage)
+    quality = judge(made.detector(maps), truth, labels, 2)
+    assert all(0.35 < auc < 0.65 for auc in quality["auc"])  # it does not tell the class, as its members do
+    assert min(quality["coverage"]) > max(1.5 * no_op_coverage(shortcut, stage), 0.3)
+
+
+def test_a_detector_that_did_not_learn_misses_the_bound(shortcut: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(evidence: object) -> Detector:
+        torch.manual_seed(0)
+        maps = evidence.maps  # type: ignore[attr-defined]
+        return Detector(maps.mean((0, 2, 3)), maps.std((0, 2, 3)).clamp_min(1e-3)).requires_grad_(False)
+
+    monkeypatch.setattr(generalizer, "merge", nothing)
+    made = merged(shortcut, MIDDLE, "merge nothing")
+    maps, truth, labels = evidence(shortcut, MIDDLE)
+    quality = judge(made.detector(maps), truth, labels, 2)
+    bound = max(1.5 * no_op_coverage(shortcut, MIDDLE), 0.3)
+    assert not (all(0.35 < auc < 0.65 for auc in quality["auc"]) and min(quality["coverage"]) > bound)
+
+
+def family(made: World, name: str = "split") -> tuple[Family, float]:
+    found = steps.specialize.split(made.bench, MIDDLE, name, made.parents, [], merged(made, MIDDLE))
+    return found.family, found.accuracy
+
+
+def test_specialize_tells_the_classes_where_the_detector_looks(shortcut: World) -> None:
+    variants, held_out = family(shortcut)
+    assert held_out > 0.9
+    # They are variants of the patch, not of the object: where the patch lies, they follow it.
+    found = accuracy(variants, shortcut.bench.data)
+    assert found["test"] > 0.9
+    assert found["conflict"] < 0.2
+
+
+def test_a_feature_that_was_not_split_is_at_chance(shortcut: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    variants, _ = family(shortcut)
+    one = Variants(torch.zeros(32), torch.ones(32), 2, 1.0).requires_grad_(False)
+    one.load_state_dict(variants.variants.state_dict())
+    one.weight.weight.copy_(one.weight.weight.mean(0, keepdim=True).expand(2, -1))
+    one.weight.bias.copy_(one.weight.bias.mean().expand(2))
+    copies = Family(variants.trunk, variants.detector, one)
+    assert accuracy(copies, shortcut.bench.data)["test"] == 0.5
+    monkeypatch.setattr(specializer, "STEPS", 0)
+    assert family(shortcut, "split nothing")[1] < 0.75
+
+
+def descended(made: World, parents: Parents, name: str) -> list[Edge]:
+    chosen = made.bench.settings
+    concepts = chosen.concepts.model_copy(update={"edges": 16})
+    bench = replace_settings(made.bench, chosen.model_copy(update={"concepts": concepts}))
+    return steps.descend.descend(bench, LOW, name, parents, [])
+
+
+def real_falls(made: World, variants: nn.Module, parent: int) -> Tensor:
+    """How much a variant's answer falls on its class's test images when a unit of the stage below is taken out."""
+    tests = made.bench.data.tests["test"]
+    images = to_float(tests.images, CPU)
+    mine = tests.labels == parent
+    network = made.network
+    with torch.no_grad():
+        maps = network.run_until(images, LOW)
+        before = variants.respond(network.run_between(maps, LOW, MIDDLE))[mine, parent]  # type: ignore[operator]
+        falls = []
+        for unit in range(maps.shape[1]):
+            without = maps[mine].clone()
+            without[:, unit] = maps[:, unit].mean(0)
+            after = variants.respond(network.run_between(without, LOW, MIDDLE))[:, parent]  # type: ignore[operator]
+            falls.append((before - after).mean())
+    return torch.stack(falls)
+
+
+def test_descend_ranks_units_as_taking_them_out_of_the_network_does(shortcut: World) -> None:
+    variants, _ = family(shortcut)
+    parents = Parents("patch", shortcut.network, MIDDLE, variants, variants)
+    edges = descended(shortcut, parents, "descend")
+    for parent in range(2):
+        mine = [edge for edge in edges if edge.parent == parent]
+        assert len(mine) == 16
+        falls = real_falls(shortcut, variants, parent)[[edge.unit for edge in mine]]
+        assert spearmanr([edge.weight for edge in mine], falls).statistic > 0.6
+        strongest = max(mine, key=lambda edge: abs(edge.weight))
+        assert strongest.weight * strongest.ablation > 0
+        assert strongest.low <= strongest.weight <= strongest.high
+        assert max(edge.gap for edge in mine) < 0.1
+
+
+def test_descend_finds_nothing_much_in_a_network_that_learned_nothing(shortcut: World) -> None:
+    variants, _ = family(shortcut)
+    learned = descended(shortcut, Parents("patch", shortcut.network, MIDDLE, variants, variants), "descend")
+    fresh = shortcut.bench.network()
+    torch.manual_seed(0)
+    blank = Family(Trunk(fresh, MIDDLE), variants.detector, Variants(torch.zeros(32), torch.ones(32), 2, 1.0)).eval()
+    blank.requires_grad_(False)
+    random = descended(shortcut, Parents("blank", fresh, MIDDLE, blank, blank), "descend blank")
+    strongest = [max(abs(edge.weight) for edge in edges) for edges in (learned, random)]
+    assert strongest[1] < 0.1 * strongest[0]
+
+
+SMALL = settings(
+    depth=2,
+    training={"epochs": 7, "batch": 32},
+    round={"epochs": 6, "limit": 2},
+    probe={"steps": 8},
+    concepts={"probe_images": 96, "edges": 4, "bootstrap": 20},
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> Data:
+    return planted_data(count=144)
+
+
+@pytest.fixture(scope="module")
+def graph_of(small: Data, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], str]:
+    """The graph's JSON of a run with a seed; a run is made once for each name."""
+    made: dict[tuple[int, str], str] = {}
+
+    def make(seed: int, name: str = "") -> str:
+        if (seed, name) not in made:
+            chosen = SMALL.model_copy(update={"seed": seed})
+            folder = tmp_path_factory.mktemp("learn") / "run"
+            made[seed, name] = learn(small, settings=chosen, out=folder, plugins=PLUGINS).graph.to_json()
+        return made[seed, name]
+
+    return make
+
+
+def test_the_same_seed_gives_the_same_graph_and_another_seed_another(graph_of: Callable[..., str]) -> None:
+    assert graph_of(0) == graph_of(0, "again")
+    assert graph_of(0) != graph_of(1)
+    assert '"generalized"' in graph_of(0)
+    assert '"built_from"' in graph_of(0)
+
+
+class Impatient(Stopper):
+    """Asks to stop when it has been asked so many times whether to."""
+
+    def __init__(self, patience: int) -> None:
+        super().__init__()
+        self.patience = patience
+
+    @property
+    def requested(self) -> bool:
+        self.patience -= 1
+        return self.patience < 0
+
+
+def test_a_run_stopped_again_and_again_ends_with_the_same_graph(
+    small: Data, graph_of: Callable[..., str], tmp_path: Path
+) -> None:
+    folder, stops = tmp_path / "run", 0
+    with pytest.raises(Interrupted):
+        learn(small, settings=SMALL, out=folder, plugins=PLUGINS, stopper=Impatient(7))
+    while True:
+        try:
+            run = learn(small, resume=folder, plugins=PLUGINS, stopper=Impatient(25))
+            break
+        except Interrupted:
+            stops += 1
+            assert stops < 50
+    assert stops >= 2
+    assert run.graph.to_json() == graph_of(0)
