@@ -22,6 +22,9 @@ from conceptnet_ml.training import predict
 DONORS = 3
 """Other donors and class-mates drawn for each image; more make ι less noisy at one forward pass each."""
 
+MATES_GROW = 0.032
+"""How far the gate is grown for a class-mate, as a share of the side: a context he could give away counts."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -118,6 +121,7 @@ def measure(
     """
     counts = torch.zeros(4, int(parents.max()) + 1, dtype=torch.float64)
     price = []
+    grow = max(1, round(MATES_GROW * max(views.images.shape[1:])))
     for place, batch in enumerate(numbers.split(prober.settings.batch)):
         generator = runtime.generator(runtime.seed_for(seed, "measure", place))
         draw = views.donors
@@ -130,10 +134,10 @@ def measure(
         rows = [(1, donors, material, 0)]
         for _ in range(DONORS):
             others, mates = draw.foreign(batch, generator), draw.mates(batch, generator)
-            rows += [(2, others, views.of(others, generator), 0), (3, mates, views.of(mates, generator), 2)]
-        for row, who, given, grow in rows:
+            rows += [(2, others, views.of(others, generator), 0), (3, mates, views.of(mates, generator), grow)]
+        for row, who, given, wider in rows:
             where = None if regions is None else (regions(images, batch), regions(given, who))
-            swapped = exchange(prober, images, given, gates, grow, where)
+            swapped = exchange(prober, images, given, gates, wider, where)
             changed = answered & (answer(prober.objective, swapped, prober.dtype) != right)
             counts[row].index_add_(0, right, changed.double())
         price.append(_open_share(gates, images, prober))
@@ -179,8 +183,8 @@ def decide(measured: Measured, settings: RoundSettings) -> Decision:
     """Keep a swap that moves the decision by something that can be exchanged; leave the object itself alone.
 
     A place-gated swap is judged by ι (any donor's material serves under the gate, a class-mate's changes nothing), less
-    the network's errors on held-out images. A swap without a place gate is always interchangeable, so it is judged by how much more often it flips the answer than
-    a class-mate's does.
+    the network's errors on held-out images. A swap without a place gate is always interchangeable, so it is judged by
+    how much more often it flips the answer than a class-mate's does.
     """
     if measured.phi < settings.flips:
         return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: the answer does not rest on it")

@@ -7,11 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from conceptnet_ml.decisions import answer
+from conceptnet_ml.decisions import answer, exchange
 from conceptnet_ml.pictures import Row, dream_sheet, probe_sheet
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.stories import Story
-from conceptnet_ml.swaps import open_cells
 from conceptnet_ml.workbench import Workbench
 
 PAIRS = 4
@@ -53,11 +52,10 @@ def _swaps(bench: Workbench, story: Story) -> object:
         if parents.looks is not None and codec.record.regional:
             where = (parents.where(images), parents.where(material))
         with torch.no_grad():
-            hard = None if gates is None else open_cells(gates, bench.size, prober.settings.threshold, 0)
-            swapped = codec.swap(images, material, hard, where)
+            swapped = exchange(prober, images, material, gates, 0, where)
         before = answer(parents.objective, images, bench.dtype)
         after = answer(parents.objective, swapped, bench.dtype)
-    shown = gates if gates is not None else (where[0] if where is not None else None)
+    shown = gates if codec.gate == "place" else (where[0] if where is not None else None)
     return probe_sheet(
         _bytes(images),
         _bytes(material),

@@ -24,6 +24,7 @@ class Learned:
         network: The network after the last good round.
         swaps: All kept swaps.
         stories: Every round, in order, kept or not.
+        families: Every family by its name, as it answers after all rounds; a story's own is as it was found.
         refused: The network of the first refused round, where the settings ask for it.
         epochs: Passes over the views of all kept rounds together.
     """
@@ -32,6 +33,7 @@ class Learned:
     network: StagedNetwork
     swaps: list[Swap] = field(default_factory=list)
     stories: list[Story] = field(default_factory=list)
+    families: dict[str, Parents] = field(default_factory=dict)
     refused: StagedNetwork | None = None
     epochs: int = 0
 
@@ -57,23 +59,24 @@ def _work_at(
     bench: Workbench, learned: Learned, stage: str, below: str | None, parents: Parents, deeper: bool
 ) -> list[Parents]:
     """All rounds of one stage for one set of parents; returns the parents for the stage below."""
-    families: list[Parents] = []
+    families: list[tuple[Story, Parents]] = []
     for number in range(1, bench.settings.round.limit + 1):
         name = f"{stage}/{parents.key}/{number}"
         story = _round(bench, learned, stage, name, number, parents)
         learned.stories.append(story)
         if story.family is not None:
-            families.append(story.family)
+            families.append((story, story.family))
         if story.decision != "kept":
             break
         assert story.successor is not None
         parents = story.successor
-    if not families and learned.stories:
-        families = [_leaf(bench, stage, learned.stories[-1], deeper)]
+    if not families and bench.settings.round.limit:
+        families = [(story, _leaf(bench, stage, story, deeper))]
     if below is not None:
-        for family in families:
-            _descend(bench, learned, below, family)
-    return families
+        for story, family in families:
+            story.edges = steps.descend.descend(bench, below, story.name, family, family.swaps)
+            story.below = below
+    return [family for _, family in families]
 
 
 def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: int, parents: Parents) -> Story:
@@ -112,11 +115,14 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
     learned.epochs += bench.settings.round.epochs
     if successor.family is None:
         story.successor = replace(successor, network=learned.network)
+    else:
+        learned.families[successor.key] = successor
     story.split = steps.specialize.split(bench, stage, name, parents, parents.swaps, story.merged)
     key = f"{parents.key}.{stage}.{number}" if parents.key != "classes" else f"{stage}.{number}"
     story.family = Parents(
         key, parents.network, stage, story.split.family, story.split.family, list(parents.swaps), swap.codec.record.cost
     )
+    learned.families[key] = story.family
     return story
 
 
@@ -142,12 +148,6 @@ def _leaf(bench: Workbench, stage: str, story: Story, deeper: bool) -> Parents:
     spatial = [one.measured for one in story.judged if one.measured.gate == "place"]
     cost = bench.codec(spatial[0].representation).record.cost if spatial else parents.elementary
     return replace(parents, key=f"{stage}.leaf", looks=looks, elementary=cost)
-
-
-def _descend(bench: Workbench, learned: Learned, below: str, family: Parents) -> None:
-    story = next(story for story in reversed(learned.stories) if story.family is family or story.decision != "kept")
-    story.edges = steps.descend.descend(bench, below, f"{story.name}", family, family.swaps)
-    story.below = below
 
 
 def _show_refused(bench: Workbench, learned: Learned, name: str, parents: Parents, story: Story) -> None:

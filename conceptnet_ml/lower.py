@@ -95,7 +95,7 @@ def same_channels(judged: list[probe.Judged], found: Channels) -> list[probe.Jud
 
 
 def place(bench: Workbench, stage: str, story: Story) -> Family | None:
-    """Where a leaf is: a detector trained on the gates of the first representation with places, None if there is none."""
+    """Where a leaf is: a detector made with the first representation that has places, None if there is none."""
     spatial = next((one for one in story.judged if one.measured.gate == "place"), None)
     if spatial is None:
         return None

@@ -105,7 +105,6 @@ class Progress:
         self._display.begin(task)
         try:
             yield task
-            self._display.update(task)
             # Short inner tasks come by the hundred; a line for each would bury the rest.
             if task.depth == 0 or task.seconds >= self._interval:
                 self._display.say("  " * task.depth + _finished(task))
@@ -152,6 +151,11 @@ class _Lines(_Silent):
         self._stream = stream
         self._interval = interval
         self._last = time.monotonic()
+
+    def begin(self, task: Task) -> None:
+        # Work that cannot be counted would otherwise leave the reader without a word until it is done.
+        if task.depth == 0 and task.total is None:
+            self._write(f"{task.name}…")
 
     def update(self, task: Task) -> None:
         now = time.monotonic()

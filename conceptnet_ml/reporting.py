@@ -25,14 +25,16 @@ def conclude(bench: Workbench, learned: Learned) -> None:
     controls = dict(train_controls(bench, learned))
     if learned.refused is not None:
         controls["refused round"] = learned.refused
-    families = {
-        story.family.key: story.family.family
-        for story in learned.stories
-        if story.family is not None and story.family.family is not None
-    }
+    families = {key: parents.family for key, parents in learned.families.items() if parents.family is not None}
+    judged: dict[str, nn.Module] = {f"family {key}": family for key, family in families.items()}
+    for story in learned.stories:
+        if story.taught is not None and story.decision == "kept":
+            before = story.parents.family
+            assert before is not None
+            judged[f"family {story.parents.key} before {story.name}"] = before
     illustrating.illustrate(bench, learned.stories)
     methods: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
-    test_sets = _evaluate(bench, methods, {f"family {key}": family for key, family in families.items()})
+    test_sets = _evaluate(bench, methods, judged)
     with bench.progress.task("write graph and model"):
         r_after = [story.trained.r_after for story in learned.stories if story.trained and story.decision == "kept"]
         graph = draw_graph(
@@ -65,7 +67,7 @@ def conclude(bench: Workbench, learned: Learned) -> None:
     bench.run.finish(summary, to_text(summary))
 
 
-def _evaluate(bench: Workbench, methods: dict[str, nn.Module], families: dict[str, Any]) -> dict[str, Any]:
+def _evaluate(bench: Workbench, methods: dict[str, nn.Module], families: dict[str, nn.Module]) -> dict[str, Any]:
     with bench.progress.task("evaluate", total=len(bench.data.tests)) as task:
         table: dict[str, Any] = {}
         for name, images in bench.data.tests.items():

@@ -7,17 +7,29 @@ label after the swaps of all kept rounds, each with fresh random donors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.data import ImageSet
-from conceptnet_ml.records import Representation
+from conceptnet_ml.records import API, Representation
 from conceptnet_ml.training import to_float
 
 Encoding = Tensor | tuple[Tensor, Tensor]
+STATISTICS = 256
+"""A whole-image swap that takes over at most so many numbers has them kept for every image."""
+KEPT_REGIONS = 2**29
+"""Up to so many pixels (a byte each) a swap keeps its open regions at image resolution instead of growing them anew."""
+
+
+def _same(images: Tensor) -> Tensor:
+    return images
+
+
+IMAGE = Representation(name="image", api=API, encode=_same, decode=_same, gate="place")
+"""The image itself, for what the core asks of places whatever representations are installed."""
 
 
 class Codec:
@@ -39,23 +51,26 @@ class Codec:
     def swap(
         self,
         images: Tensor,
-        donors: Tensor,
+        donors: Tensor | Encoding,
         gate: Tensor | None = None,
         where: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """``swap_T(images, donors; gate)``, differentiable in the gate.
 
         Args:
-            images, donors: Floats in [0, 1] (B, 3, H, W).
+            images: Floats in [0, 1] (B, 3, H, W).
+            donors: The same; or their encoding, a pair.
             gate: What is taken over, in [0, 1]: (B, 1, h, w) for a place gate (any grid, upsampled bilinearly),
-                (B, C) for a channel gate, None to take over everything.
+                (B, C) for a channel gate, booleans at the encoding's resolution, None to take over everything.
             where: Places the swap may touch, of the images and of the donors, (B, 1, H, W) in [0, 1] each.
 
         Returns:
             Floats in [0, 1] (B, 3, H, W).
         """
         mine = self.encode(images, None if where is None else where[0])
-        theirs = self.encode(donors, None if where is None else where[1])
+        theirs = donors
+        if isinstance(donors, Tensor):
+            theirs = self.encode(donors, None if where is None else where[1])
         swapped = self._decode(_mix(mine, theirs, gate)).clamp(0, 1)
         if where is not None:
             swapped = images + where[0] * (swapped - images)
@@ -65,8 +80,12 @@ class Codec:
 def _mix(mine: Encoding, theirs: Encoding, gate: Tensor | None) -> Encoding:
     if isinstance(mine, tuple):
         assert isinstance(theirs, tuple)
-        return mine[0] + _spread(gate, mine[0]) * (theirs[0] - mine[0]), mine[1]
+        mixed = _mix(mine[0], theirs[0], gate)
+        assert isinstance(mixed, Tensor)
+        return mixed, mine[1]
     assert isinstance(theirs, Tensor)
+    if gate is not None and gate.dtype is torch.bool:
+        return torch.where(_spread(gate, mine), theirs, mine)  # type: ignore[arg-type]
     return mine + _spread(gate, mine) * (theirs - mine)
 
 
@@ -102,7 +121,7 @@ class Swap:
 
     Args:
         codec: The representation.
-        gates: (N, 1, h, w) soft gates on the coarse grid, one per training image; None where there is no gate.
+        gates: Soft gates, one per training image: (N, 1, h, w) on the coarse grid, or (N, C); None for no gate.
         threshold, grow: How a soft gate becomes a region; ``grow`` in px.
         regions: (N, 1, h, w) places the swap may touch, where it works on a parent's places only.
         name: What it is called in the log.
@@ -114,29 +133,42 @@ class Swap:
     grow: int = 0
     regions: Tensor | None = None
     name: str = ""
+    _opened: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def region(self, indices: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
-        """The open gate of these images at image resolution, (B, 1, H, W)."""
+        """The open gate of these images: (B, 1, H, W) booleans at image resolution, or (B, C) for a channel gate."""
         if self.gates is None:
             return None
-        return open_cells(self.gates[indices].to(device), size, self.threshold, self.grow)
+        if self.gates.ndim == 2:
+            return self.gates[indices].to(device) > self.threshold
+        if self.gates.shape[0] * size[0] * size[1] > KEPT_REGIONS:
+            return open_cells(self.gates[indices].to(device), size, self.threshold, self.grow).bool()
+        if size not in self._opened:
+            parts = (open_cells(part, size, self.threshold, self.grow).bool() for part in self.gates.split(1024))
+            self._opened[size] = torch.cat(list(parts)).to(device)
+        return self._opened[size].index_select(0, indices.to(self._opened[size].device)).to(device)
 
-    def apply(self, images: Tensor, donors: Tensor, indices: Tensor, donor_indices: Tensor) -> Tensor:
-        """My feature out, yours in: the region is the image's own gate joined with the donor's."""
+    def places(self, indices: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
+        """Where the swap may touch these images, (B, 1, H, W) in [0, 1]."""
+        assert self.regions is not None
+        coarse = self.regions[indices].to(device).float()
+        return functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
+
+    def apply(self, images: Tensor, donors: Tensor | Encoding, indices: Tensor, donor_indices: Tensor) -> Tensor:
+        """My feature out, yours in: the region is the image's own gate joined with the donor's.
+
+        Args:
+            images: Views so far, floats in [0, 1] (B, 3, H, W).
+            donors: The same of the donors, or their encoding.
+            indices, donor_indices: Their image numbers, (B,).
+        """
         size, device = (images.shape[-2], images.shape[-1]), images.device
         mine, theirs = self.region(indices, size, device), self.region(donor_indices, size, device)
-        gate = None if mine is None or theirs is None else torch.maximum(mine, theirs)
+        gate = None if mine is None or theirs is None else mine | theirs
         where = None
         if self.regions is not None:
-            where = (
-                _resize(self.regions[indices].to(device), size),
-                _resize(self.regions[donor_indices].to(device), size),
-            )
+            where = (self.places(indices, size, device), self.places(donor_indices, size, device))
         return self.codec.swap(images, donors, gate, where)
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(maps.float(), size, mode="bilinear", align_corners=False)
 
 
 class Donors:
@@ -174,8 +206,9 @@ class Donors:
 class Views:
     """Training images after all kept swaps; a :class:`~conceptnet_ml.training.ViewMaker`.
 
-    Places are exchanged first and whole-image statistics last, so that the statistics an image ends up with are those
-    of its last donor alone. A later swap pastes the donor's own view, not its raw pixels.
+    Whole-image statistics are exchanged first and places last. The other way round a pasted place would keep its
+    donor's statistics relative to the rest of the image, and with them the label: whoever is bluer than his patch is
+    red. A later swap pastes the donor's own view, not its raw pixels.
 
     Args:
         images: All training images, numbered as the swaps' gates are.
@@ -197,10 +230,11 @@ class Views:
     ) -> None:
         self.images = images
         self.pool = pool
-        self.swaps = sorted(swaps, key=lambda swap: swap.gates is None)
+        self.swaps = sorted(swaps, key=lambda swap: swap.gates is not None)
         self.donors = Donors(images.labels, pool, classes)
         self.device = device
         self.mix = mix
+        self._material: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.pool)
@@ -225,8 +259,29 @@ class Views:
     def _after(self, count: int, numbers: Tensor, generator: torch.Generator) -> Tensor:
         if count == 0:
             return self.raw(numbers)
+        swap = self.swaps[count - 1]
         donors = self.donors.uniform(len(numbers), generator)
         mine = self._after(count - 1, numbers, generator)
-        theirs = self._after(count - 1, donors, generator)
+        theirs: Tensor | Encoding
+        if count == 1 and swap.codec.gate == "whole" and (kept := self._kept(swap)) is not None:
+            theirs = (kept[donors.to(kept.device)], kept[:0])
+        else:
+            theirs = self._after(count - 1, donors, generator)
         with torch.no_grad():
-            return self.swaps[count - 1].apply(mine, theirs, numbers, donors)
+            return swap.apply(mine, theirs, numbers, donors)
+
+    def _kept(self, swap: Swap) -> Tensor | None:
+        """What a whole-image swap takes over from each raw image, computed once; None if that is not a few numbers."""
+        if id(swap) not in self._material:
+            parts = []
+            for numbers in torch.arange(len(self.images)).split(256):
+                where = None
+                if swap.regions is not None:
+                    where = swap.places(numbers, self.images.shape[1:], self.device)
+                with torch.no_grad():
+                    encoding = swap.codec.encode(self.raw(numbers), where)
+                if isinstance(encoding, Tensor) or encoding[0][0].numel() > STATISTICS:
+                    return None
+                parts.append(encoding[0])
+            self._material[id(swap)] = torch.cat(parts)
+        return self._material[id(swap)]

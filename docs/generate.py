@@ -43,7 +43,7 @@ def settings_page() -> str:
     for name, info in known_settings().items():
         flag = f"`{FLAGS[name]}`" if name in FLAGS else ""
         default, takes = f"`{show(defaults[name]) or '(empty)'}`", allowed(info)
-        row = f"| `{name}` | {default} | {takes} | {info.description} | {flag} |"
+        row = f"| `{name}` | {default} | {takes} | {_cell(info.description)} | {flag} |"
         groups.setdefault(name.rpartition(".")[0], []).append(row)
     parts = [HEAD]
     for group, rows in groups.items():
@@ -51,8 +51,14 @@ def settings_page() -> str:
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         title = f"## {group or 'The run'}\n\n{model.__doc__}\n"
-        parts.append("\n".join([title, "| setting | default | takes | meaning | flag |", "|---|---|---|---|---|", *rows]))
+        parts.append(
+            "\n".join([title, "| setting | default | takes | meaning | flag |", "|---|---|---|---|---|", *rows])
+        )
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
 
 
 def with_examples(page: str) -> str:

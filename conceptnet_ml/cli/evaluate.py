@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 EXAMPLES = options.examples(
-    ("evaluate runs/NAME", "on the run's own test sets"),
-    ("evaluate runs/NAME --data folder:other", "on other pictures of the same classes"),
+    ("evaluate runs/NAME", "on its own test sets"),
+    ("evaluate runs/NAME --data folder:other", "on other pictures"),
     ("evaluate runs/NAME --json", "for a script"),
 )
 

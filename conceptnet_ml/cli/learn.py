@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from conceptnet_ml.plugins import Plugins
 
 EXAMPLES = options.examples(
-    ("learn --depth 2", "the embedded cars and poodles, two stages deep"),
-    ("learn --data folder:photos --trap wheels", "your own pictures, with a planted cue"),
-    ("learn --config cars.toml --set round.limit=2", "settings from a file, one of them changed"),
-    ("learn --depth 2 --dry-run", "say what would be done, train nothing"),
+    ("learn --depth 2", "two stages deep"),
+    ("learn --data folder:photos --trap wheels", "a planted cue"),
+    ("learn --config cars.toml --set round.limit=2", "from a file"),
+    ("learn --depth 2 --dry-run", "say what, do nothing"),
     ("learn --resume runs/NAME", "go on after Ctrl-C"),
 )
 

@@ -98,7 +98,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=options.examples(
         ("learn --depth 2", "the embedded cars and poodles"),
-        ("learn --data folder:photos", "your own pictures, one folder a class"),
+        ("learn --data folder:photos", "one folder a class"),
         ("evaluate runs/NAME", "accuracy on every test set"),
         ("graph show runs/NAME", "what it found"),
     ),

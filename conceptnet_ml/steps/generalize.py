@@ -14,7 +14,7 @@ from conceptnet_ml.decisions import Decision, residual
 from conceptnet_ml.finding import Finding, auroc, unit_scores
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.probing import frozen
-from conceptnet_ml.swaps import Swap, open_cells
+from conceptnet_ml.swaps import IMAGE, Codec, Swap, open_cells
 from conceptnet_ml.workbench import Parents, Workbench
 
 
@@ -146,7 +146,7 @@ def _evidence(
     numbers = bench.probe_set[: bench.settings.concepts.merge_images]
     views = bench.views(bench.fit, swaps)
     price = bench.settings.concepts.own_price
-    prober = bench.prober(parents, bench.codec("pixels"))
+    prober = bench.prober(parents, Codec(IMAGE))
     maps, targets = [], []
     with frozen(parents.network):
         for place, part in enumerate(numbers.split(bench.settings.probe.batch)):

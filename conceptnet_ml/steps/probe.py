@@ -53,11 +53,11 @@ def codecs(bench: Workbench, parents: Parents) -> list[Codec]:
 
 
 def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], codec: Codec) -> Tensor | None:
-    """The gates of all training images, held-out ones too, (N, 1, cells, cells); None for a swap without gates.
+    """The gates of all training images, held-out ones too, (N, …); None for a swap without gates.
 
     Each image, as a view under the kept swaps, meets the view of one random donor of another class.
     """
-    if codec.gate != "place":
+    if codec.gate == "whole":
         return None
 
     def work() -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """A specializer: every variant is the nearness to a prototype, the mean of its class where the detector looks.
 
-It pays with few images per class or many classes: a mean is known well from a handful of images, where the built-in
-``attention``, which fits its weights by gradient steps, learns them by heart. And a prototype can be looked at.
+It pays with many classes and few images of each: a mean is known well from a handful of images, where the built-in
+``attention`` fits its weights by gradient steps. With two classes both do as well; this takes one equation to solve.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Drawn cars and poodles: the embedded default data set, with the true masks of its parts.
 
 Cars stand on separate round wheels, poodles wear joined round curls. Both have the same colours, backgrounds and
-clutter, and their bodies are low in contrast and partly hidden: the rounds are what separates the classes most easily,
-the bodies separate them too. Test sets beside ``test`` show which of the two a network relies on.
+clutter, are equally high and stand equally far up in the picture: the rounds are what separates the classes most
+easily, the bodies separate them too. Test sets beside ``test`` show which of the two a network relies on.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from conceptnet_ml.settings import DataSettings
 from conceptnet_ml.traps import SETS, cues_of
 
 from .canvas import BODY, CURL, FINER, SIDE, WHEEL, Canvas, Colour, Pose
-from .figures import COATS, car, poodle, tuft, wheel
+from .figures import COATS, car, car_shape, poodle, poodle_shape, tuft, wheel
 from .scenery import Round, clutter, scene, sky
 
 CLASSES = ("car", "poodle")
 CAR, POODLE = 0, 1
 TRAIN_PER_CLASS, TEST_PER_CLASS, TELLING = 1200, 300, 300
 PARTS = {"wheel": WHEEL, "curl": CURL, "body": BODY}
+HEIGHTS = (20.0, 36.0)
+"""Of both figures, in px."""
 SHIFT = (38.0, -4.0, -38.0)
 """What the tint adds to red, green and blue inside a car's rounds; a poodle's get the contrary."""
 
@@ -48,6 +50,15 @@ class Wish:
     wheels: str = "own"
     curls: bool = True
     floating: bool = False
+
+
+@dataclass(frozen=True)
+class Stand:
+    """y of the ground and the figure's height in px, and the direction it looks in, 1 or -1."""
+
+    ground: float
+    height: float
+    flip: int
 
 
 TELLING_SETS = {
@@ -111,13 +122,15 @@ def render(name: str, wishes: list[Wish], seed: int) -> ImageSet:
 
 def picture(random: Generator, wish: Wish) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """One picture, uint8 (64, 64, 3), and the part each pixel shows, uint8 (64, 64)."""
-    canvas, horizon = sky(random) if wish.floating else scene(random)
-    ground = random.uniform(26, 50) if wish.floating else random.uniform(max(40.0, horizon + 3), 62)
+    # Height and place are drawn before anything knows the class: neither tells it.
+    height = random.uniform(*HEIGHTS)
+    ground = random.uniform(max(29.0, 0.92 * height), 52 if wish.floating else 62.7)
+    canvas = sky(random) if wish.floating else scene(random, ground)
     flip = 1 if random.random() < 0.5 else -1
     coat = _coat(random, np.asarray(canvas.image.resize((1, 1)), dtype=np.float64).ravel())
     draw = _draw_car if wish.label == CAR else _draw_poodle
-    rounds = draw(canvas, random, wish, ground, flip, coat)
-    clutter(canvas, random, rounds, ground, most=0 if wish.floating else 3)
+    rounds = draw(canvas, random, wish, Stand(ground, height, flip), coat)
+    clutter(canvas, random, rounds, ground, most=0 if wish.floating else 2)
     colours, parts = canvas.finish()
     return _light(random, colours), parts
 
@@ -137,14 +150,15 @@ def tinted(images: ImageSet, cues: Tensor) -> ImageSet:
     return ImageSet(result.round().clamp(0, 255).to(torch.uint8), images.labels, images.masks)
 
 
-def _draw_car(canvas: Canvas, random: Generator, wish: Wish, ground: float, flip: int, coat: Colour) -> list[Round]:
-    scale = random.uniform(16, 28)
-    radius = random.uniform(0.2, 0.27)
-    angle = random.uniform(-0.2, 0.2) if wish.floating else random.normal(0, 0.07)
-    pose = Pose(32 + random.uniform(-1, 1) * max(3.0, 30 - scale), ground, scale, flip, angle)
+def _draw_car(canvas: Canvas, random: Generator, wish: Wish, stand: Stand, coat: Colour) -> list[Round]:
+    shape = car_shape(random, stand.height)
+    scale, radius = shape.scale, shape.radius
+    angle = random.uniform(-0.2, 0.2) if wish.floating else random.normal(0, 0.08)
+    pose = Pose(32 + random.uniform(-1, 1) * max(3.0, 30 - scale), stand.ground, scale, stand.flip, angle)
     if not wish.floating:
         _shadow(canvas, random, pose, 1.0)
-    places, _ = car(canvas, random, pose, coat, radius)
+    blocks = wish.wheels == "none" and random.random() < 0.6
+    places = car(canvas, random, pose, coat, shape, blocks)
     size = radius * scale
     rounds: list[Round] = [(float(x), float(y), size) for x, y in places]
     if wish.wheels != "none":
@@ -152,17 +166,19 @@ def _draw_car(canvas: Canvas, random: Generator, wish: Wish, ground: float, flip
     return rounds
 
 
-def _draw_poodle(canvas: Canvas, random: Generator, wish: Wish, ground: float, flip: int, coat: Colour) -> list[Round]:
-    scale = random.uniform(14, 25)
-    pose = Pose(32 + random.uniform(-1, 1) * (31 - scale), ground, scale, flip, random.normal(0, 0.07))
-    _shadow(canvas, random, pose, 0.7)
-    tufts, paws = poodle(canvas, random, pose, coat)
+def _draw_poodle(canvas: Canvas, random: Generator, wish: Wish, stand: Stand, coat: Colour) -> list[Round]:
+    shape = poodle_shape(random, stand.height)
+    x = 32 + random.uniform(-1, 1) * (31 - shape.scale)
+    pose = Pose(x, stand.ground, shape.scale, stand.flip, random.normal(0, 0.08))
+    _shadow(canvas, random, pose, 0.8)
+    tufts, paws = poodle(canvas, random, pose, coat, shape)
     if wish.curls:
         for x, y, size in tufts:
             tuft(canvas, random, x, y, size, coat)
     if wish.wheels == "added":
-        # A car's radius, and never below the picture's edge.
-        size = random.uniform(0.2, 0.27) * random.uniform(16, 28)
+        # As large as those of a car of this height, and never below the picture's edge.
+        own = car_shape(random, stand.height)
+        size = own.radius * own.scale
         wheels: list[Round] = [(float(x), min(float(y), SIDE - 0.8 * size), size) for x, y in paws]
         _wheels(canvas, random, wheels)
         return tufts + wheels
@@ -186,7 +202,7 @@ def _arranged(random: Generator, wish: str, own: list[Round], pose: Pose, radius
 
 
 def _wheels(canvas: Canvas, random: Generator, places: list[Round]) -> None:
-    look = (random.uniform(185, 240), int(random.integers(4, 9)), random.uniform(0.6, 0.74))
+    look = (random.uniform(190, 240), int(random.integers(4, 9)), random.uniform(0.6, 0.74))
     for x, y, size in places:
         wheel(canvas, random, x, y, size, look)
 
@@ -203,9 +219,9 @@ def _shadow(canvas: Canvas, random: Generator, pose: Pose, half: float) -> None:
 
 
 def _coat(random: Generator, surroundings: NDArray[np.float64]) -> Colour:
-    """A coat, in half of the pictures part of the way to the colour of its surroundings."""
+    """A coat, in some pictures part of the way to the colour of its surroundings."""
     coat = np.asarray(COATS[int(random.integers(len(COATS)))]) * random.uniform(0.9, 1.1) + random.uniform(-10, 10, 3)
-    share = random.uniform(0.2, 0.65) if random.random() < 0.5 else 0.0
+    share = random.uniform(0.2, 0.6) if random.random() < 0.5 else 0.0
     return coat + share * (surroundings - coat)
 
 
@@ -215,5 +231,5 @@ def _light(random: Generator, picture: NDArray[np.float64]) -> NDArray[np.uint8]
     field = 1 + random.uniform(-0.15, 0.15) * slope[None, :] + random.uniform(-0.1, 0.1) * slope[:, None]
     cast = random.uniform(0.85, 1.12) * random.uniform(0.95, 1.05, 3)
     lit = 128 + random.uniform(0.7, 1.05) * (picture * field[:, :, None] * cast - 128)
-    grain = random.uniform(2, 9) * random.standard_normal((SIDE, SIDE, 3), dtype=np.float32)
+    grain = random.uniform(2, 7) * random.standard_normal((SIDE, SIDE, 3), dtype=np.float32)
     return np.rint(lit + grain).clip(0, 255).astype(np.uint8)

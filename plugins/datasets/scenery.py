@@ -10,38 +10,36 @@ from numpy.typing import NDArray
 
 from .canvas import NOTHING, SIDE, Canvas, Colour, Points, rounded, shade
 
-Scene = tuple[Canvas, float]
 Round = tuple[float, float, float]
 """x, y and radius of a wheel or a tuft of curls in px."""
 
 
-def scene(random: Generator) -> Scene:
-    """A background with things in the distance, and the y of its horizon in px."""
-    return SCENES[int(random.integers(len(SCENES)))](random)
+def scene(random: Generator, ground: float) -> Canvas:
+    """A background for a figure that stands at ``ground`` px; its horizon lies anywhere above, as a camera tilts."""
+    horizon = float(random.uniform(5, min(ground - 1, 50.0)))
+    return SCENES[int(random.integers(len(SCENES)))](random, horizon)
 
 
-def sky(random: Generator) -> Scene:
+def sky(random: Generator) -> Canvas:
     """Nothing but sky."""
     top, bottom = _colour(random, (70, 130, 205)), _colour(random, (190, 215, 238))
     canvas = Canvas(_noise(random, _gradient(top, bottom), 3))
     _streaks(canvas, random, 60)
-    return canvas, SIDE - 2.0
+    return canvas
 
 
-def meadow(random: Generator) -> Scene:
+def meadow(random: Generator, horizon: float) -> Canvas:
     """Sky, hills, grass and firs."""
-    horizon = _horizon(random)
     canvas = _two_halves(random, horizon, (120, 170, 220), (200, 215, 225), (112, 140, 66), 12)
     _streaks(canvas, random, horizon * 0.7)
     _hills(canvas, random, horizon, _colour(random, (88, 122, 92)))
     for _ in range(int(random.integers(0, 4))):
         _fir(canvas, random, random.uniform(0, SIDE), horizon + random.uniform(0, 4))
-    return canvas, horizon
+    return canvas
 
 
-def street(random: Generator) -> Scene:
+def street(random: Generator, horizon: float) -> Canvas:
     """Houses behind asphalt."""
-    horizon = _horizon(random)
     grey = random.uniform(80, 150)
     canvas = _two_halves(random, horizon, (150, 175, 205), (215, 215, 210), (grey, grey, grey + 4), 8)
     x = random.uniform(-12, 0)
@@ -52,15 +50,14 @@ def street(random: Generator) -> Scene:
     kerb = horizon + random.uniform(1, 3)
     canvas.polygon(_box(0, horizon, SIDE, kerb), _colour(random, (176, 172, 164)))
     if random.random() < 0.6:
-        y = random.uniform(horizon + 6, 62)
+        y = horizon + 4 + random.random() * (58 - horizon)
         for x in np.arange(random.uniform(-8, 0), SIDE, 16):
             canvas.polygon(_box(x, y, x + 8, y + 1.2), (225, 222, 205))
-    return canvas, horizon
+    return canvas
 
 
-def room(random: Generator) -> Scene:
+def room(random: Generator, horizon: float) -> Canvas:
     """A wall with a window or a shelf, and floor boards."""
-    horizon = random.uniform(34, 50)
     wall, floor = _colour(random, _any_colour(random)), _colour(random, (150, 112, 76))
     canvas = _two_halves(random, horizon, wall, shade(wall, 0.9), floor, 5)
     if random.random() < 0.5:
@@ -68,18 +65,20 @@ def room(random: Generator) -> Scene:
             canvas.polygon(_box(x, 0, x + 1.5, horizon), shade(wall, 0.9))
     for _ in range(int(random.integers(0, 3))):
         x, y, w, h = random.uniform((0, 2, 9, 8), (50, 14, 20, 18))
+        h = min(h, horizon - y - 4)
+        if h < 4:
+            continue
         canvas.polygon(_box(x - 1.2, y - 1.2, x + w + 1.2, y + h + 1.2), _colour(random, (205, 195, 180)))
         canvas.polygon(_box(x, y, x + w, y + h), _colour(random, _any_colour(random)))
         canvas.polygon(_box(x + w / 2 - 0.5, y, x + w / 2 + 0.5, y + h), _colour(random, (205, 195, 180)))
-    for y in np.cumsum(random.uniform(3, 6, size=8)) + horizon:
+    for y in np.cumsum(random.uniform(3, 6, size=14)) + horizon:
         canvas.polygon(_box(0, y, SIDE, y + 0.6), shade(floor, 0.75))
     canvas.polygon(_box(0, horizon - 2, SIDE, horizon), shade(wall, 1.3))
-    return canvas, horizon
+    return canvas
 
 
-def beach(random: Generator) -> Scene:
+def beach(random: Generator, horizon: float) -> Canvas:
     """Sky, sea, sand."""
-    horizon = _horizon(random)
     canvas = _two_halves(random, horizon, (125, 175, 225), (225, 225, 220), (214, 192, 150), 9)
     _streaks(canvas, random, horizon * 0.7)
     canvas.polygon(_box(0, horizon - random.uniform(4, 9), SIDE, horizon), _colour(random, (60, 115, 150)))
@@ -87,22 +86,20 @@ def beach(random: Generator) -> Scene:
         x = random.uniform(5, 55)
         canvas.polygon(np.array([[x, horizon - 16], [x + 8, horizon - 5], [x, horizon - 5]]), (235, 230, 220))
         canvas.polygon(_box(x - 3, horizon - 4.5, x + 9, horizon - 2.5), _colour(random, (120, 70, 50)))
-    return canvas, horizon
+    return canvas
 
 
-def forest(random: Generator) -> Scene:
+def forest(random: Generator, horizon: float) -> Canvas:
     """A dark row of firs, sometimes in the snow."""
-    horizon = _horizon(random)
     ground = (226, 230, 236) if random.random() < 0.4 else (104, 104, 62)
     canvas = _two_halves(random, horizon, (130, 150, 160), (190, 200, 205), ground, 10)
     for x in np.arange(-4, SIDE + 4, random.uniform(5, 9)):
         _fir(canvas, random, x + random.uniform(-2, 2), horizon + random.uniform(0, 3))
-    return canvas, horizon
+    return canvas
 
 
-def wall(random: Generator) -> Scene:
+def wall(random: Generator, horizon: float) -> Canvas:
     """A wall of bricks or planks behind paving."""
-    horizon = random.uniform(36, 50)
     brick, paving = _colour(random, _any_colour(random)), _colour(random, (158, 154, 146))
     canvas = _two_halves(random, horizon, brick, shade(brick, 0.9), paving, 6)
     joint, course = shade(brick, random.uniform(0.65, 1.25)), random.uniform(3.5, 6)
@@ -110,17 +107,37 @@ def wall(random: Generator) -> Scene:
         canvas.polygon(_box(0, y - 0.5, SIDE, y), joint)
         for x in np.arange((row % 2) * course - course, SIDE, 2 * course):
             canvas.polygon(_box(x, y - course, x + 0.5, y), joint)
-    return canvas, horizon
+    return canvas
 
 
-def backdrop(random: Generator) -> Scene:
-    """A plain backdrop of any colour, without a horizon."""
+def backdrop(random: Generator, horizon: float) -> Canvas:
+    """A plain wall of any colour that runs into another, without a horizon."""
     tone = _colour(random, _any_colour(random))
-    canvas = Canvas(_noise(random, _gradient(shade(tone, random.uniform(0.6, 1.3)), tone), random.uniform(1, 8)))
-    return canvas, float(random.uniform(20, 40))
+    other = shade(tone, random.uniform(0.6, 1.3)) if random.random() < 0.6 else _colour(random, _any_colour(random))
+    return Canvas(_noise(random, _gradient(other, tone), random.uniform(1, 8)))
 
 
-SCENES: tuple[Callable[[Generator], Scene], ...] = (meadow, street, room, beach, forest, wall, backdrop)
+def blue(random: Generator, horizon: float) -> Canvas:
+    """A wall painted in the colours of the sky, now and then with clouds: no ground either."""
+    top, bottom = _colour(random, (70, 130, 205)), _colour(random, (190, 215, 238))
+    if random.random() < 0.3:
+        top, bottom = bottom, top
+    canvas = Canvas(_noise(random, _gradient(top, bottom), random.uniform(1, 5)))
+    if random.random() < 0.5:
+        _streaks(canvas, random, 60)
+    return canvas
+
+
+SCENES: tuple[Callable[[Generator, float], Canvas], ...] = (
+    meadow,
+    street,
+    room,
+    beach,
+    forest,
+    wall,
+    backdrop,
+    blue,
+)
 
 
 def clutter(canvas: Canvas, random: Generator, rounds: list[Round], ground: float, most: int) -> None:
@@ -257,10 +274,6 @@ def _house(canvas: Canvas, random: Generator, left: float, foot: float, width: f
     for y in np.arange(foot - height + 2, foot - 5, 6):
         for x in np.arange(left + 2, left + width - 3, 5):
             canvas.polygon(_box(x, y, x + 2.6, y + 3.4), pane)
-
-
-def _horizon(random: Generator) -> float:
-    return float(random.uniform(18, 46))
 
 
 def _box(left: float, top: float, right: float, foot: float) -> Points:

@@ -37,7 +37,11 @@ def pictures(count: int, step: float) -> Tensor:
 def network() -> nn.Sequential:
     """Two convolutions with fixed weights, three classes."""
     made = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
         nn.Linear(4 * 64, 3),
     )
     with torch.no_grad():

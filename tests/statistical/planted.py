@@ -32,11 +32,12 @@ _RISING = ((_STEPS[:, None] + _STEPS[None]) % 4 < 2).float()
 PATTERNS = torch.stack([_RISING, _RISING.flip(1)])
 
 
-def images_with(cue: str, count: int, seed: int) -> ImageSet:
+def images_with(cue: str, count: int, seed: int, contrast: float = 0.14) -> ImageSet:
     """Images of bars in noise, half of each class, with the true mask of the ``patch``.
 
     Args:
         cue: Whose patch an image carries: its ``own`` class's, the ``other``'s, a ``random`` one's, or ``none``.
+        contrast: How much brighter the bar is than the noise around it.
     """
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
@@ -47,7 +48,7 @@ def images_with(cue: str, count: int, seed: int) -> ImageSet:
     rows, columns = torch.arange(SIDE).float().view(1, -1, 1), torch.arange(SIDE).float().view(1, 1, -1)
     tall, wide = torch.where(lies, 1.5, half), torch.where(lies, half, 1.5)
     bar = ((rows - y).abs() <= tall) & ((columns - x).abs() <= wide)
-    images += 0.14 * bar[:, None]
+    images += contrast * bar[:, None]
     shown = {
         "own": labels,
         "other": 1 - labels,
@@ -63,11 +64,14 @@ def images_with(cue: str, count: int, seed: int) -> ImageSet:
     return ImageSet((images.clamp(0, 1) * 255).round().to(torch.uint8), labels, {"patch": masks})
 
 
-def planted_data(cue: str = "own", count: int = 320, seed: int = 0) -> Data:
+def planted_data(cue: str = "own", count: int = 320, seed: int = 0, contrast: float = 0.14) -> Data:
     """Training images whose patch follows the label (or which have none), and the test sets that betray it."""
     kinds = {"test": cue, "conflict": "other", "random": "random", "absent": "none"}
-    tests = {name: images_with(kind, 200, 1000 * (seed + 1) + place) for place, (name, kind) in enumerate(kinds.items())}
-    return Data("planted", ("lying", "standing"), images_with(cue, count, 1000 * (seed + 1) + 999), tests)
+    tests = {
+        name: images_with(kind, 200, 1000 * (seed + 1) + place, contrast)
+        for place, (name, kind) in enumerate(kinds.items())
+    }
+    return Data("planted", ("lying", "standing"), images_with(cue, count, 1000 * (seed + 1) + 999, contrast), tests)
 
 
 def settings(**changes: Any) -> Settings:

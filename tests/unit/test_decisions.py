@@ -108,6 +108,7 @@ def test_only_images_answered_rightly_count() -> None:
     images.labels[:4] = 1 - images.labels[:4]  # four wrong labels, two of each kind
     measured = look(images)
     assert measured.images == (10, 10)
+    assert measured.answered == pytest.approx(20 / 24)
 
 
 def test_a_class_never_answered_has_no_images_and_flips_nothing() -> None:
@@ -168,6 +169,14 @@ def test_a_place_swap_is_judged_by_its_interchangeability(above: float, keep: bo
     assert decision.keep is keep
     assert f"{others:.2f}" in decision.reason
     assert f"{settings.interchangeable:.2f}" in decision.reason
+
+
+def test_the_networks_errors_count_against_a_place_swap() -> None:
+    settings = RoundSettings()
+    perfect = Measured("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1, answered=1.0)
+    assert decide(perfect, settings).keep
+    assert not decide(replace(perfect, answered=0.6), settings).keep
+    assert decide(replace(perfect, answered=0.6), RoundSettings(imperfection=0.0)).keep
 
 
 @pytest.mark.parametrize(("above", "keep"), [(0.01, True), (-0.01, False)])

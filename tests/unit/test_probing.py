@@ -182,6 +182,18 @@ def test_frozen_puts_everything_back_after_an_exception() -> None:
     assert [parameter.requires_grad for parameter in made.parameters()] == wanted
 
 
+@pytest.mark.parametrize("outer", [True, False])
+def test_frozen_leaves_parts_in_the_mode_of_their_own(outer: bool) -> None:
+    """A network inside a module that was never put into evaluation mode itself must stay in it."""
+    inner = network().eval()
+    around = nn.Sequential(inner, nn.Identity()).train(outer)
+    inner.train(not outer)
+    with frozen(around):
+        assert not inner[1].training
+    assert around.training is outer
+    assert all(part.training is not outer for part in inner.modules())
+
+
 def test_frozen_twice_over_one_module() -> None:
     made = network().train()
     wanted = [parameter.requires_grad for parameter in made.parameters()]

@@ -59,8 +59,10 @@ def test_a_swap_keeps_the_images_own_structure(codec: Codec) -> None:
     images, donors = pictures(), pictures(seed=1)
     swapped = codec.swap(images, donors)
     for image, donor, result in zip(images, donors, swapped, strict=True):
-        likeness = [float(torch.corrcoef(torch.stack([one.mean(0).flatten(), result.mean(0).flatten()]))[0, 1])
-                    for one in (image, donor)]
+        likeness = [
+            float(torch.corrcoef(torch.stack([one.mean(0).flatten(), result.mean(0).flatten()]))[0, 1])
+            for one in (image, donor)
+        ]
         assert likeness[0] > 0.9
         assert abs(likeness[1]) < 0.4
 

@@ -1,0 +1,159 @@
+"""Help, version, usage errors and exit codes of the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conceptnet_ml import __version__
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("learn", "evaluate", "predict", "graph", "config", "plugins")
+RAISING = """
+import typer
+from conceptnet_ml import Command, hookimpl
+from conceptnet_ml.errors import DataError, PluginError
+
+def register(app):
+    @app.command("break-down")
+    def break_down(how: str):
+        "Break down."
+        raise {"bug": ZeroDivisionError("[oh]"), "data": DataError("bad [x]", "mend it"),
+               "plugin": PluginError("odd"), "interrupt": KeyboardInterrupt()}[how]
+
+    @app.command("learn")
+    def learn():
+        "Not ours."
+
+@hookimpl
+def conceptnet_commands():
+    return [Command(name="break-down", api="1", register=register)]
+"""
+
+
+def run(*words: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    found = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"} | environment
+    if path is not None:
+        found["PYTHONPATH"] = str(path)
+    return subprocess.run(
+        [sys.executable, "cli.py", *words], cwd=ROOT, env=found, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder on the path with an installed plugin package that adds commands."""
+    (tmp_path / "breaking_plugin.py").write_text(RAISING)
+    info = tmp_path / "breaking-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: breaking\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[conceptnet_ml]\nbreak = breaking_plugin\n")
+    return tmp_path
+
+
+def test_help_lists_every_command_and_examples() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(f"│ {command} " in done.stdout for command in COMMANDS)
+    assert "conceptnet-ml learn --depth 2" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "plugins list", "config show", "graph show"])
+def test_help_imports_neither_torch_nor_networkx(command: str) -> None:
+    words = [sys.executable, "-X", "importtime", "cli.py", *command.split(), "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"torch", "networkx", "torchvision", "numpy"}
+
+
+def test_every_flag_of_learn_is_explained() -> None:
+    text = run("learn", "--help").stdout
+    flags = (
+        "depth data trap root download skip-bad memory backbone control config set seed device dry-run json out resume"
+    )
+    for flag in [*flags.split(), "plugins-dir", "no-plugins"]:
+        assert f"--{flag} " in text, flag
+    assert "[default: cars-and-poodles]" in " ".join(text.replace("│", " ").split())
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"conceptnet-ml {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["lern"], 2, "Did you mean 'learn'?"),
+        (["learn", "--depht", "2"], 2, "--depth"),
+        (["learn", "--depth", "0"], 2, "--depth: '0' is not allowed"),
+        (["learn", "--set", "trap=x"], 2, "Did you mean 'data.trap'?"),
+        (["learn", "--plugins-dir", "nowhere", "--dry-run"], 2, "--plugins-dir: 'nowhere' does not exist"),
+        (["learn", "--plugins-dir", "x", "--no-plugins", "--dry-run"], 2, "contradict"),
+        (["learn", "--out", "a", "--resume", "b"], 2, "--out and --resume contradict"),
+        (["learn", "--resume", "nowhere"], 3, "nowhere"),
+        (["evaluate"], 2, "Missing argument"),
+        (["evaluate", "nowhere"], 3, "nowhere"),
+        (["predict", "nowhere", "photo.png"], 3, "nowhere"),
+    ],
+)
+def test_mistakes_are_named_and_coded(words: list[str], code: int, message: str) -> None:
+    done = run(*words)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_commands_of_plugins_are_listed_and_run(installed: Path) -> None:
+    assert "break-down" in run("--help", path=installed).stdout
+    assert run("break-down", "--help", path=installed).returncode == 0
+    assert "--depth" in run("learn", "--help", path=installed).stdout
+
+
+def test_a_broken_plugin_does_not_stop_the_help(installed: Path) -> None:
+    (installed / "breaking_plugin.py").write_text("import no_such_module_anywhere")
+    done = run("--help", path=installed)
+    assert done.returncode == 0
+    assert "warning: plugin skipped: breaking 0.1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        ("bug", 1, "bug: ZeroDivisionError: [oh]\n  To see where: python cli.py --debug break-down bug\n"),
+        ("data", 3, "error: bad [x]\n  mend it\n"),
+        ("plugin", 4, "error: odd\n"),
+        ("interrupt", 130, ""),
+    ],
+)
+def test_errors_become_exit_codes(installed: Path, how: str, code: int, words: str) -> None:
+    done = run("break-down", how, path=installed)
+    assert (done.returncode, done.stderr) == (code, words)
+
+
+def test_debug_shows_where(installed: Path) -> None:
+    done = run("--debug", "break-down", "bug", path=installed)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "breaking_plugin.py" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    small = ["--set", "data.train_limit=40", "--out", str(out), "--dry-run"]
+    done = run("learn", "--depth", "2", *small, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert "car, poodle" in done.stdout
+    assert "depth=2" in done.stdout
+    assert not out.exists()
+    done = run("learn", *small, "--json", OMP_NUM_THREADS="1")
+    assert json.loads(done.stdout)["settings"]["data"]["train_limit"] == 40

@@ -1,0 +1,137 @@
+"""``learn``, ``evaluate``, ``predict`` and Ctrl-C, the real command on a folder of small pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+SMALL = """
+[training]
+epochs = 2
+batch = 16
+[round]
+limit = 1
+epochs = 1
+[probe]
+steps = 2
+[concepts]
+bootstrap = 10
+[plugins]
+controls = []
+dreamer = "none"
+"""
+pytestmark = pytest.mark.slow
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "cli.py", *map(str, words)]
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command(*words), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise around red and around blue, 60 pictures each, and the settings to learn them quickly."""
+    root = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(0)
+    for name, colour in (("blue", (60, 60, 160)), ("red", (160, 60, 60))):
+        (root / "photos" / name).mkdir(parents=True)
+        for index in range(60):
+            pixels = np.clip(noise.normal(colour, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / "photos" / name / f"{index}.png")
+    (root / "small.toml").write_text(SMALL)
+    return root
+
+
+@pytest.fixture(scope="module")
+def learned(folder: Path) -> Path:
+    out = folder / "run"
+    done = run(
+        "learn", "--config", folder / "small.toml", "--data", f"folder:{folder / 'photos'}", "--out", out, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["run"] == str(out)
+    assert summary["classes"] == ["blue", "red"]
+    assert "load images" in done.stderr
+    return out
+
+
+def test_evaluate_prints_accuracies(learned: Path) -> None:
+    found = json.loads(run("evaluate", learned, "--json").stdout)
+    assert found["run"] == str(learned)
+    for method in ("ordinary", "learned"):
+        assert 0 <= found["test_sets"]["test"][method]["accuracy"] <= 1
+    table = run("evaluate", learned, "--device", "cpu").stdout
+    accuracy = f"{100 * found['test_sets']['test']['learned']['accuracy']:.1f}"
+    assert [line.split() for line in table.splitlines() if "test " in line][-1][:2] == ["test", "24"]
+    assert accuracy in table
+
+
+def test_evaluate_with_a_trap_on_other_data(folder: Path, learned: Path) -> None:
+    words = ["evaluate", learned, "--data", f"folder:{folder / 'photos'}", "--trap", "wheels", "--json"]
+    assert {"test", "aligned", "conflict", "random", "absent"} <= set(json.loads(run(*words).stdout)["test_sets"])
+
+
+def test_predict(folder: Path, learned: Path) -> None:
+    pictures = [folder / "photos" / "red" / "0.png", folder / "photos" / "blue" / "0.png"]
+    found = json.loads(run("predict", learned, *pictures, "--json").stdout)
+    assert [row["file"] for row in found["images"]] == [str(path) for path in pictures]
+    for row in found["images"]:
+        assert row["class"] in ("blue", "red")
+        assert 0.5 <= row["probability"] <= 1
+        assert row["ordinary"] in ("blue", "red")
+    assert str(pictures[0].name) in run("predict", learned, *pictures).stdout
+    absent = run("predict", learned, "absent.png")
+    assert absent.returncode == 3
+    assert "absent.png" in absent.stderr
+
+
+def test_a_finished_run_resumes_to_the_same_and_refuses_other_settings(learned: Path) -> None:
+    before = json.loads((learned / "summary.json").read_text())
+    again = run("learn", "--resume", learned, "--json")
+    assert json.loads(again.stdout) == {"run": str(learned), **before}
+    other = run("learn", "--resume", learned, "--depth", "2")
+    assert other.returncode == 2
+    assert "depth: the run has 1, --depth says 2" in other.stderr
+
+
+def test_an_occupied_folder_is_refused_with_the_way_out(folder: Path, learned: Path) -> None:
+    done = run("learn", "--data", f"folder:{folder / 'photos'}", "--out", learned)
+    assert done.returncode == 3
+    assert f"--resume {learned}" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_ctrl_c_saves_and_the_run_goes_on(folder: Path) -> None:
+    out = folder / "stopped"
+    words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{folder / 'photos'}", "--out", out]
+    environment = os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command(*words), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    told = ""
+    for line in process.stderr:
+        told += line
+        if line.startswith("load images: done"):
+            process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert "finishing the step, saving…" in told
+    assert f"Go on with: python cli.py learn --resume {out}" in told
+    assert "Traceback" not in told
+    assert not (out / "DONE").exists()
+    done = run("learn", "--resume", out)
+    assert done.returncode == 0, done.stderr
+    assert "Accuracy" in done.stdout
+    assert (out / "DONE").exists()

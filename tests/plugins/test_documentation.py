@@ -1,0 +1,165 @@
+"""docs/ says what the code says: hooks, records, settings, examples, commands, links."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from conceptnet_ml import hookspecs, load_plugins
+from conceptnet_ml.cli.main import app
+from conceptnet_ml.configuration import known_settings
+from conceptnet_ml.pictures import to_png
+from conceptnet_ml.records import KINDS, Record
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+PLUGINS_PAGE = (DOCS / "plugins.md").read_text(encoding="utf-8")
+HOOKS = [name for name in vars(hookspecs) if name.startswith("conceptnet_")]
+COMMANDS = [
+    line.removeprefix("python cli.py ")
+    for block in re.findall(r"```sh\n(.*?)```", PLUGINS_PAGE, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("python cli.py ")
+]
+
+
+def generate():  # type: ignore[no-untyped-def]
+    """docs/generate.py, imported."""
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def section(title: str) -> str:
+    """The text below ``### title`` up to the next heading."""
+    found = re.search(rf"^### {title}\n(.*?)(?=^##)", PLUGINS_PAGE, re.DOTALL | re.MULTILINE)
+    assert found, f"plugins.md has no section '{title}'"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_documented_with_its_signature(name: str) -> None:
+    signature = str(inspect.signature(getattr(hookspecs, name))).replace("'", "").replace("records.", "")
+    assert f"| `{name}{signature}` |" in PLUGINS_PAGE
+
+
+def test_the_table_has_no_hook_that_is_not_there() -> None:
+    assert re.findall(r"^\| `(conceptnet_\w+)\(", PLUGINS_PAGE, re.MULTILINE) == HOOKS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_every_record_is_described(kind: str) -> None:
+    record = KINDS[kind]
+    text = section(record.__name__)
+    shared = {field.name for field in dataclasses.fields(Record)}
+    signatures = _signatures(record.__doc__ or "")
+    for field in dataclasses.fields(record):
+        if field.name in shared:
+            continue
+        if field.type == "Function":
+            assert field.name in signatures, f"the docstring of {record.__name__} has no signature of {field.name}"
+            assert f"`{signatures[field.name]}`" in text
+        else:
+            assert f"`{field.name}`" in text
+
+
+def _signatures(docstring: str) -> dict[str, str]:
+    """Signatures in double backticks by the function's name, line breaks taken out."""
+    quoted = (" ".join(found.split()) for found in re.findall(r"``(.+?)``", docstring, re.DOTALL))
+    return {text.partition("(")[0]: text for text in quoted if re.fullmatch(r"\w+\(.*\)( -> .+)?", text)}
+
+
+def test_what_all_records_share_is_described() -> None:
+    for field in dataclasses.fields(Record):
+        assert re.search(rf"^- `{field.name}`: ", PLUGINS_PAGE, re.MULTILINE)
+
+
+def test_settings_page_is_up_to_date() -> None:
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    assert page == generate().settings_page(), "run: python docs/generate.py"
+    assert re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE) == list(known_settings())
+
+
+def test_plugins_page_shows_the_examples_as_they_are() -> None:
+    for file in sorted((DOCS / "examples").glob("*.py")):
+        assert f"```python\n{file.read_text(encoding='utf-8')}```\n" in PLUGINS_PAGE, "run: python docs/generate.py"
+    assert generate().with_examples(PLUGINS_PAGE) == PLUGINS_PAGE
+
+
+def test_the_first_plugin_of_the_page_works(tmp_path: Path) -> None:
+    source = re.search(r"```python\n(.*?)```", PLUGINS_PAGE, re.DOTALL)
+    assert source
+    (tmp_path / "gamma.py").write_text(source[1], encoding="utf-8")
+    record = load_plugins(tmp_path / "gamma.py", use_entry_points=False).get("representation", "log-pixels")
+    images = torch.rand(2, 3, 4, 4).clamp_min(0.01)
+    torch.testing.assert_close(record.function("decode")(record.function("encode")(images)), images)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small folder of images, so that a plan is quick."""
+    root = tmp_path_factory.mktemp("photos")
+    for name in ("car", "poodle"):
+        (root / name).mkdir()
+        for number in range(12):
+            image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+            (root / name / f"{number}.png").write_bytes(to_png(image))
+    return root
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_page_is_accepted(
+    command: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = re.search(r"```python\n(.*?)```", PLUGINS_PAGE, re.DOTALL)
+    assert source
+    (tmp_path / "gamma.py").write_text(source[1], encoding="utf-8")
+    (tmp_path / "docs").symlink_to(DOCS)
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)
+    if words[0] == "learn":
+        words += ["--data", f"folder:{photos}", "--dry-run"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    named = [word.rpartition("=")[2].split(",")[0] for word in words if word.startswith("plugins.")]
+    assert all(name in result.output for name in named)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_lead_somewhere_and_code_that_is_named_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    root = DOCS.parent
+    folders = (root / "conceptnet_ml", root / "plugins", DOCS)
+    files = {str(path.relative_to(root)) for folder in folders for path in folder.rglob("*.py")}
+    for name in re.findall(r"`((?:[\w-]+/)*\w+\.py)`", outside):
+        if name not in ("gamma.py", "FILE.py"):
+            assert any(file == name or file.endswith(f"/{name}") for file in files), name
+    known = known_settings()
+    groups = "|".join({name.partition(".")[0] for name in known if "." in name})
+    for name in re.findall(rf"`((?:{groups})\.[a-z_]+)`", outside):
+        assert name in known or name.endswith((".py", ".md")), name
+
+
+def test_decisions_are_numbered_and_short() -> None:
+    pages = sorted((DOCS / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert len(lines) < 40
+        for part in ("**Context.**", "**Decision.**", "**Why the others lost.**"):
+            assert any(line.startswith(part) for line in lines), f"{page.name}: {part}"
