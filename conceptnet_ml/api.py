@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from conceptnet_ml import __version__, runtime
-from conceptnet_ml.configuration import flatten
+from conceptnet_ml.configuration import default_folder
 from conceptnet_ml.data import Data, load_data, trap_names
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.learner import run_loop
 from conceptnet_ml.network import build_network
@@ -63,10 +62,12 @@ def learn(
     stopper = Stopper() if stopper is None else stopper
     if resume is not None:
         run = Run.open(resume, write=True)
-        chosen = Settings.model_validate(run.settings)
+        chosen = Settings.model_validate(run.settings) if settings is None else settings
     else:
         chosen = _settings(data, depth, settings)
         run = None
+        if out is not None:
+            Run.check_free(out)
     device, dtype = _machine(chosen)
     _check_names(chosen, plugins)
     with progress.task("load images"):
@@ -74,13 +75,16 @@ def learn(
     images = _on_device(images, chosen, device)
     build_network(chosen, images.classes, (images.shape[1], images.shape[2]), plugins)
     if run is None:
-        folder = Path(out) if out is not None else Path("runs") / _name(chosen)
+        folder = Path(out) if out is not None else default_folder(chosen)
         environment = runtime.environment(device, dtype)
         run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
     with run:
         bench = Workbench(chosen, plugins, images, run, progress, stopper, device, dtype)
-        if not run.finished:
-            conclude(bench, run_loop(bench))
+        try:
+            if not run.finished:
+                conclude(bench, run_loop(bench))
+        except Interrupted as error:
+            raise Interrupted(error.message, f"Go on with learn(resume='{run.path}').") from error
     return LearnedRun(run, plugins, images)
 
 
@@ -120,13 +124,18 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     return rows + [("note", note) for note in data.notes]
 
 
-def open_run(path: str | Path, plugins: Plugins | None = None) -> LearnedRun:
+def open_run(path: str | Path, plugins: Plugins | None = None, device: str | None = None) -> LearnedRun:
     """A finished run: its model, graph and figures.
+
+    Args:
+        path: The run folder.
+        plugins: Loaded plugins; default: the built-ins and what is installed.
+        device: Where to run the model; default: the run's own device, if this machine has it.
 
     Raises:
         DataError: No run there, not finished, damaged, or of another version.
     """
-    return LearnedRun(Run.open(path), load_plugins() if plugins is None else plugins)
+    return LearnedRun(Run.open(path), load_plugins() if plugins is None else plugins, device=device)
 
 
 def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settings:
@@ -185,12 +194,3 @@ def _on_device(data: Data, settings: Settings, device: Any) -> Data:
             data.skipped,
         )
     return Data(data.name, data.classes, data.train.to(device), data.tests, data.notes, data.skipped)
-
-
-def _name(settings: Settings) -> str:
-    source = settings.data.source.rstrip("/").replace(":", "-").split("/")[-1]
-    trap = "" if settings.data.trap == "none" else f"-{settings.data.trap}"
-    return f"{source}{trap}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-__all__ = ["flatten", "learn", "open_run", "plan"]

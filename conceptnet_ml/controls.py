@@ -50,7 +50,7 @@ def _share(bench: Workbench, swaps: list[Swap]) -> float:
     for swap in swaps:
         numbers = bench.fit[:512]
         mine = swap.region(numbers, bench.size, torch.device("cpu"))
-        if mine is not None:
+        if mine is not None and mine.ndim == 4:
             theirs = mine[torch.randperm(len(mine), generator=generator)]
-            areas.append(float(torch.maximum(mine, theirs).mean()))
+            areas.append(float((mine | theirs).float().mean()))
     return max(areas) if areas else 0.25

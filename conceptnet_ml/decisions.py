@@ -6,7 +6,6 @@ a cue, no test image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,9 +13,8 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml import runtime
-from conceptnet_ml.probing import Objective, Prober
 from conceptnet_ml.settings import RoundSettings
-from conceptnet_ml.swaps import Views, open_cells
+from conceptnet_ml.swaps import Views
 from conceptnet_ml.training import predict
 
 DONORS = 3
@@ -99,86 +97,6 @@ class Decision:
     reason: str
 
 
-def measure(
-    prober: Prober,
-    views: Views,
-    numbers: Tensor,
-    parents: Tensor,
-    seed: int,
-    regions: Callable[[Tensor, Tensor], Tensor] | None = None,
-    advance: Callable[..., None] = lambda *args: None,
-) -> Measured:
-    """φ, ι and their parts on held-out images.
-
-    Args:
-        prober: What is probed, and in which representation.
-        views: Makes the images' views and draws donors; its pool must be the held-out images.
-        numbers: (N,) held-out image numbers.
-        parents: (all images,) the right answer of each image.
-        seed: Fixes views and donors.
-        regions: Images and their numbers to the places the swap may touch, (B, 1, H, W); None for everywhere.
-        advance: Called with the number of images done.
-    """
-    counts = torch.zeros(4, int(parents.max()) + 1, dtype=torch.float64)
-    price = []
-    grow = max(1, round(MATES_GROW * max(views.images.shape[1:])))
-    for place, batch in enumerate(numbers.split(prober.settings.batch)):
-        generator = runtime.generator(runtime.seed_for(seed, "measure", place))
-        draw = views.donors
-        donors = draw.foreign(batch, generator)
-        images, material = views.of(batch, generator), views.of(donors, generator)
-        right = parents[batch]
-        answered = answer(prober.objective, images, prober.dtype) == right
-        gates = prober.gates(images, material, parents[donors].to(images.device))
-        counts[0].index_add_(0, right, answered.double())
-        rows = [(1, donors, material, 0)]
-        for _ in range(DONORS):
-            others, mates = draw.foreign(batch, generator), draw.mates(batch, generator)
-            rows += [(2, others, views.of(others, generator), 0), (3, mates, views.of(mates, generator), grow)]
-        for row, who, given, wider in rows:
-            where = None if regions is None else (regions(images, batch), regions(given, who))
-            swapped = exchange(prober, images, given, gates, wider, where)
-            changed = answered & (answer(prober.objective, swapped, prober.dtype) != right)
-            counts[row].index_add_(0, right, changed.double())
-        price.append(_open_share(gates, images, prober))
-        advance(len(batch))
-    seen = counts[0].clamp_min(1)
-    flips, other, mate = ((counts[row] / seen / share).tolist() for row, share in ((1, 1), (2, DONORS), (3, DONORS)))
-    return Measured(
-        prober.codec.name,
-        prober.codec.gate,
-        tuple(int(n) for n in counts[0]),
-        tuple(flips),
-        tuple(other),
-        tuple(mate),
-        float(torch.cat(price).mean()),
-        float(counts[0].sum()) / len(numbers),
-    )
-
-
-def exchange(
-    prober: Prober,
-    images: Tensor,
-    donors: Tensor,
-    gates: Tensor | None,
-    grow: int,
-    where: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """The swap with a hardened gate, as it is counted and shown."""
-    with torch.no_grad():
-        if gates is None or prober.codec.gate != "place":
-            hard = None if gates is None else (gates > prober.settings.threshold).float()
-            return prober.codec.swap(images, donors, hard, where)
-        hard = open_cells(gates, (images.shape[-2], images.shape[-1]), prober.settings.threshold, grow)
-        return prober.codec.swap(images, donors, hard, where)
-
-
-def answer(objective: Objective, images: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """The objective's answer per image, (B,) on the CPU."""
-    with torch.no_grad(), runtime.autocast(images.device, dtype):
-        return objective(images).float().argmax(1).cpu()
-
-
 def decide(measured: Measured, settings: RoundSettings) -> Decision:
     """Keep a swap that moves the decision by something that can be exchanged; leave the object itself alone.
 
@@ -213,12 +131,6 @@ def residual(network: torch.nn.Module, views: Views, numbers: Tensor, seed: int,
         logits = predict(network, views.of(batch, generator), dtype)
         right += int((logits.argmax(1).cpu() == views.images.labels[batch]).sum())
     return right / max(1, len(numbers))
-
-
-def _open_share(gates: Tensor | None, images: Tensor, prober: Prober) -> Tensor:
-    if gates is None:
-        return torch.ones(len(images))
-    return (gates > prober.settings.threshold).float().flatten(1).mean(1).cpu()
 
 
 def _mean(values: tuple[float, ...]) -> float:

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from conceptnet_ml.decisions import answer, exchange
+from conceptnet_ml.measuring import answer, exchange
 from conceptnet_ml.pictures import Row, dream_sheet, probe_sheet
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.stories import Story

@@ -31,15 +31,16 @@ class LearnedRun:
         run: Its folder.
         plugins: Where backbones and concept parts are looked up.
         data: The images, if they are at hand; else they are loaded from the settings when wanted.
+        device: Where to run the model; default: the CPU for a run that asked for it, else what there is.
     """
 
-    def __init__(self, run: Run, plugins: Plugins, data: Data | None = None) -> None:
+    def __init__(self, run: Run, plugins: Plugins, data: Data | None = None, device: str | None = None) -> None:
         self._run = run
         self._plugins = plugins
         self._data = data
         self.path = run.path
         self.settings = Settings.model_validate(run.settings)
-        self.device = runtime.choose_device("auto" if self.settings.device.startswith("cuda") else self.settings.device)
+        self.device = runtime.choose_device(device or ("cpu" if self.settings.device == "cpu" else "auto"))
         self.dtype = runtime.choose_precision(self.settings.training.precision, self.device)
 
     @property

@@ -116,13 +116,7 @@ class Run:
         path = Path(path)
         with plainly(path, "write"):
             path.mkdir(parents=True, exist_ok=True)
-            occupied = sorted(item.name for item in path.iterdir() if item.name != "lock")
-        if "settings.json" in occupied:
-            raise DataError(
-                f"{path} holds a run already", f"Go on with it by --resume {path}, or choose another --out."
-            )
-        if occupied:
-            raise DataError(f"{path} is not empty: {occupied[0]}", "Choose an empty or a new folder with --out.")
+        cls.check_free(path)
         header = {
             "schema": SCHEMA,
             "version": SCHEMA_VERSION,
@@ -135,6 +129,21 @@ class Run:
         write_atomic(path / "environment.json", _pretty(environment))
         write_atomic(path / "settings.json", _pretty(header))
         return run
+
+    @staticmethod
+    def check_free(path: str | Path) -> None:
+        """Refuse a folder that holds something already; raises DataError, writes nothing."""
+        path = Path(path)
+        if not path.exists():
+            return
+        with plainly(path, "read"):
+            occupied = sorted(item.name for item in path.iterdir() if item.name != "lock")
+        if "settings.json" in occupied:
+            raise DataError(
+                f"{path} holds a run already", f"Go on with it by --resume {path}, or choose another --out."
+            )
+        if occupied:
+            raise DataError(f"{path} is not empty: {occupied[0]}", "Choose an empty or a new folder with --out.")
 
     @classmethod
     def open(cls, path: str | Path, write: bool = False) -> Run:

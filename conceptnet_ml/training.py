@@ -165,10 +165,23 @@ def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generat
     columns = _reflect(torch.arange(width) + right, width)
     if settings.flip:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    return rearranged(images, rows, columns)
+
+
+def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Each image (B, C, H, W) moved by its own whole number of px, edges reflected; ``down`` and ``right`` are (B,)."""
+    height, width = images.shape[-2:]
+    rows = _reflect(torch.arange(height) - down[:, None], height)
+    return rearranged(images, rows, _reflect(torch.arange(width) - right[:, None], width))
+
+
+def rearranged(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images (B, C, H, W) with their rows and columns taken from elsewhere: (B, H) and (B, W) source numbers each."""
+    count, _, height, width = images.shape
     places = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
     flat = images.permute(0, 2, 3, 1).reshape(count * height * width, -1)
-    moved = flat.index_select(0, places.flatten().to(images.device))
-    return moved.view(count, height, width, -1).permute(0, 3, 1, 2)
+    found = flat.index_select(0, places.flatten().to(images.device))
+    return found.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _reflect(places: Tensor, size: int) -> Tensor:

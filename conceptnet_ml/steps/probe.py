@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml.decisions import Decision, Measured, decide, exchange, measure
+from conceptnet_ml.decisions import Decision, Measured, decide
+from conceptnet_ml.measuring import exchange, measure
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import Codec, Swap
 from conceptnet_ml.workbench import Parents, Workbench
