@@ -105,7 +105,7 @@ class ConceptSettings(Group):
     coverage: float = Field(0.8, gt=0, le=1, description="share of the summed effect a feature's units must cover")
     confirm: int = Field(32, ge=1, description="units per class whose effect is confirmed by real ablation")
     merge_images: int = Field(1024, ge=16, description="class-balanced images a detector is trained and judged on")
-    own_price: float = Field(30.0, ge=0, description="λ of the probe for a feature's own places, against logits")
+    own_price: float = Field(8.0, ge=0, description="λ of the probe for a feature's own places, against logits")
     temperature: float = Field(1.0, gt=0, description="τ, how sharply a variant looks where the detector fires")
     edge_points: int = Field(8, ge=2, description="midpoints of integrated gradients")
     edges: int = Field(8, ge=1, description="edges kept per variant, the strongest")

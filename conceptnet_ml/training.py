@@ -262,5 +262,6 @@ def _restore(network: nn.Module, optimizer: Any, job: Job) -> int:
     network.load_state_dict(state["network"])
     for parameter, momentum in zip(optimizer.param_groups[0]["params"], state["momenta"], strict=True):
         if momentum is not None:
-            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
+            # In the parameter's own memory layout: the fused optimizer walks both side by side.
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
     return int(state["step"])

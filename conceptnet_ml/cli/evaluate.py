@@ -50,13 +50,10 @@ def evaluate(
     With a trap there are four more: [bold]aligned[/] shows the cue of the image's
     own class, [bold]conflict[/] another class's, [bold]random[/] any, [bold]absent[/] none.
     """
-    from conceptnet_ml import open_run, runtime
+    from conceptnet_ml import open_run
     from conceptnet_ml.progress import Progress
 
-    opened = open_run(run, options.load(plugins_dir, no_plugins))
-    if device is not None:
-        opened.device = runtime.choose_device(device)
-        opened.dtype = runtime.choose_precision(opened.settings.training.precision, opened.device)
+    opened = open_run(run, options.load(plugins_dir, no_plugins), device)
     with Progress() as progress, progress.task("evaluate"):
         result = opened.evaluate(data, trap)
     if json:

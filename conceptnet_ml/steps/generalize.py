@@ -131,8 +131,10 @@ def judge(logits: Tensor, targets: Tensor, parents: Tensor, count: int) -> dict[
 def open_as_much(scores: Tensor, targets: Tensor) -> Tensor:
     """The highest-scoring places of all images together, as many as the targets have open area; 0 or 1."""
     count = max(1, min(scores.numel(), round(float(targets.sum()))))
-    threshold = scores.flatten().topk(count).values[-1]
-    return (scores >= threshold).float()
+    # Exactly so many: a unit that is silent almost everywhere must not be credited with all its zeros.
+    opened = torch.zeros(scores.numel(), device=scores.device)
+    opened[scores.flatten().topk(count).indices] = 1
+    return opened.view(scores.shape)
 
 
 def _evidence(

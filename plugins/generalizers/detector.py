@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from conceptnet_ml import Detector, MergeEvidence, unit_scores
 
-STEPS = 200
+STEPS = 400
 RATE = 0.05
-EVENNESS = 1.0
-"""Weight of the pull that makes the score's distribution the same in every class."""
+EVENNESS = 0.03
+"""Weight of the pull that makes the score's distribution the same in every class; much more drowns the gates."""
 
 
 def merge(evidence: MergeEvidence) -> Detector:

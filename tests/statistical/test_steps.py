@@ -142,13 +142,15 @@ def test_probe_and_decision_keep_the_patch(shortcut: World) -> None:
     assert not found["colour"].decision.keep
 
 
-def test_decision_refuses_the_object(honest: World, shortcut: World) -> None:
+def test_the_object_is_not_kept(honest: World, shortcut: World) -> None:
+    """It is refused after the probe, or else the round is undone because hardly anything is left to learn."""
     found = probed(honest)
-    assert not any(one.decision.keep for one in found.values())
+    assert not found["colour"].decision.keep
+    assert not (found["pixels"].decision.keep and trained(honest).decision.keep)
     mine, theirs = found["pixels"].measured.iota, probed(shortcut)["pixels"].measured.iota
     assert mine is not None
     assert theirs is not None
-    assert mine < theirs - 0.4
+    assert mine < theirs
 
 
 def trained(made: World) -> Trained:
@@ -282,7 +284,7 @@ def test_descend_ranks_units_as_taking_them_out_of_the_network_does(shortcut: Wo
         mine = [edge for edge in edges if edge.parent == parent]
         assert len(mine) == 16
         falls = real_falls(shortcut, variants, parent)[[edge.unit for edge in mine]]
-        assert spearmanr([edge.weight for edge in mine], falls).statistic > 0.4
+        assert spearmanr([edge.weight for edge in mine], falls).statistic > 0.45
         strongest = max(mine, key=lambda edge: abs(edge.weight))
         assert strongest.weight * strongest.ablation > 0
         assert strongest.low <= strongest.weight <= strongest.high

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.data import ImageSet
-from conceptnet_ml.decisions import Measured, decide, exchange, measure, residual
+from conceptnet_ml.decisions import Measured, decide, residual
+from conceptnet_ml.measuring import best_move, exchange, measure
 from conceptnet_ml.probing import Objective, Prober
 from conceptnet_ml.records import Representation
 from conceptnet_ml.settings import ProbeSettings, RoundSettings
@@ -43,10 +44,15 @@ def in_one_place() -> ImageSet:
     return black_with_red([(6, 6) if image % 2 else None for image in range(COUNT)])
 
 
-def everywhere() -> ImageSet:
-    """The feature is the object: every image of class 1 has it in a place of its own, far from all the others'."""
-    corners = [(row, column) for row in (1, 7, 13) for column in (1, 5, 9, 13)]
-    return black_with_red([corners[image // 2] if image % 2 else None for image in range(COUNT)])
+def nearby() -> ImageSet:
+    """The same, a little elsewhere in every image."""
+    return black_with_red([(5 + image % 3, 4 + image % 5) if image % 2 else None for image in range(COUNT)])
+
+
+def in_corners() -> ImageSet:
+    """The feature is the object: each image of class 1 has it in one of four corners, too far apart to be moved."""
+    corners = [(0, 0), (0, 14), (14, 0), (14, 14)]
+    return black_with_red([corners[image // 2 % 4] if image % 2 else None for image in range(COUNT)])
 
 
 def most_red(images: Tensor) -> Tensor:
@@ -78,18 +84,36 @@ def test_a_thing_among_others_has_phi_and_iota_one() -> None:
     assert decide(measured, RoundSettings()).keep
 
 
+def test_a_thing_that_sits_elsewhere_in_others_is_moved_under_the_gate() -> None:
+    measured = look(nearby())
+    assert measured.phi == 1.0
+    assert measured.iota is not None
+    assert measured.iota > 0.8
+    assert decide(measured, RoundSettings()).keep
+
+
 def test_the_object_itself_flips_but_cannot_be_exchanged() -> None:
-    measured = look(everywhere())
+    measured = look(in_corners())
     assert measured.flips == (1.0, 1.0)
-    # Class 0: another donor's square is elsewhere, so nothing comes in. Class 1: any dark donor takes the square
-    # away, but a class-mate does so too.
-    assert measured.others[0] <= 4 / 12  # the same donor may be drawn again
+    # Class 0: only every fourth donor has a square in this corner. Class 1: any dark donor takes the square away, but
+    # so do three class-mates of four.
+    assert measured.others[0] < 0.5
     assert measured.others[1] == 1.0
     assert measured.mates[0] == 0.0
-    assert measured.mates[1] >= 9 / 12  # a mate may be the image itself
+    assert measured.mates[1] > 0.5
     assert measured.iota is not None
-    assert measured.iota < 0.3
+    assert measured.iota < 0.4
     assert not decide(measured, RoundSettings()).keep
+
+
+def test_the_best_move_lays_one_gate_on_another() -> None:
+    gates, others = torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, 8, 8)
+    gates[:, 0, 3:5, 2:4] = 1
+    others[0, 0, 4:6, 4:6] = 1  # one down, two to the right of it
+    others[1, 0, 3:5, 2:4] = 1  # there already
+    down, right = best_move(gates, others)  # the third has no gate at all
+    assert down.tolist() == [-1, 0, 0]
+    assert right.tolist() == [-2, 0, 0]
 
 
 def test_a_gate_that_never_pays_flips_nothing() -> None:
@@ -124,7 +148,7 @@ def test_a_whole_swap_flips_everything_at_full_price() -> None:
 
 
 def test_measuring_is_reproducible() -> None:
-    assert look(everywhere()) == look(everywhere())
+    assert look(in_corners()) == look(in_corners())
 
 
 def test_a_region_keeps_the_swap_out_of_the_rest() -> None:

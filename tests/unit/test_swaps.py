@@ -221,6 +221,15 @@ def test_statistics_are_exchanged_before_places_whatever_the_order_they_were_fou
         assert (left != right).any()
 
 
+def test_a_later_swap_pastes_the_donors_view(ruler: ImageSet) -> None:
+    """The second swap takes everything over, so what is seen is the donor's view, itself made of two images."""
+    right, everything = torch.zeros(8, 1, 8, 8), torch.ones(8, 1, 8, 8)
+    right[..., 4:] = 1
+    _, images, _ = batch(Views(ruler, torch.arange(8), [Swap(PLACE, right), Swap(PLACE, everything)], 2, CPU))
+    mixed = (images[:, 0, 0, 0] - images[:, 0, 0, -1]).abs() > 1e-6
+    assert 0.7 < float(mixed.double().mean()) < 1  # every eighth pair is one image twice
+
+
 def test_views_come_from_the_pool_alone(ruler: ImageSet) -> None:
     pool = torch.tensor([1, 2, 7])
     views = Views(ruler, pool, [Swap(WHOLE, None)], 2, CPU)
