@@ -53,7 +53,8 @@ def _match(finding: Finding, parent: int, rises: Tensor, falls: Tensor, generato
         [_cosine(rises, falls[torch.randperm(len(falls), generator=generator)]) for _ in range(SHUFFLES)]
     )
     score = score - shuffled.mean(0)
-    null = shuffled.sub(shuffled.mean(0)).quantile(0.95, dim=0)
+    # Against the best of all pairs in each shuffle: the assignment picks the best, so its null must too.
+    null = shuffled.sub(shuffled.mean(0)).flatten(1).amax(1).quantile(0.95).expand_as(score)
     gain = (score - null).clamp_min(0)
     rows, columns = linear_sum_assignment(gain.numpy(), maximize=True)
     return [

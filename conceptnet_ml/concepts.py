@@ -65,7 +65,7 @@ class Analogy:
         parent, unit: Whose feature left, and its unit.
         other, analogue: Whose feature came, and its unit.
         score: Cosine of fall and rise over image pairs, less what shuffled pairs give, in [−1, 1].
-        null: The score that 95 % of shuffles stay under, less the shuffles' mean.
+        null: What the best pair of 95 % of shuffles stays under, less the shuffles' mean.
     """
 
     parent: int

@@ -24,7 +24,8 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 
     Batch norms are a factor and an offset then, and are computed so: their own backward pass takes half a probe's time.
     """
-    training = [module.training for module in modules]
+    # Part by part: a family may be in training mode while its trunk, which others share, is not.
+    modes = {part: part.training for module in modules for part in module.modules()}
     wanted = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     for module in modules:
         module.eval()
@@ -40,8 +41,8 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             norm.__dict__.pop("forward", None)
         for parameter in wanted:
             parameter.requires_grad_(True)
-        for module, mode in zip(modules, training, strict=True):
-            module.train(mode)
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def _is_affine(module: nn.Module) -> bool:

@@ -114,7 +114,7 @@ def _families(bench: Workbench, stories: list[Story]) -> list[dict[str, Any]]:
         if story.family is not None and story.split is not None and story.merged is not None:
             entry = {"name": story.family.key, "stage": story.stage, "accuracy": story.split.accuracy}
             assert story.family.family is not None
-            truth = compare_with_masks(bench, story.name, story.family.family, story.merged)
+            truth = compare_with_masks(bench, story.family.family)
             found.append({**entry, **({"true_masks": truth} if truth else {})})
     return found
 

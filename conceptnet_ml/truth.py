@@ -7,22 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml.concepts import Family, Merged, pooled
+from conceptnet_ml.concepts import Family, pooled
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.steps.generalize import open_as_much
 from conceptnet_ml.training import to_float
 from conceptnet_ml.workbench import Workbench
 
 IMAGES = 600
+CELL = 0.2
 
 
-def compare_with_masks(bench: Workbench, name: str, family: Family, merged: Merged) -> dict[str, Any] | None:
+def compare_with_masks(bench: Workbench, family: Family) -> dict[str, Any] | None:
     """Overlap and coverage of the true masks by the detector and by the best single unit of the stage.
 
-    A class's true mask is the part that most of its images and hardly any other class's have. Maps are opened at their
-    highest places, over all classes together, until as much is open as the masks have area. *Coverage* of a class is
-    the share of its masks' area found, *overlap* the intersection over union over all classes. The best single unit
-    is the one with the greatest overlap.
+    A class's true mask is the part that most of its images and hardly any other class's have; a cell of the stage
+    belongs to it if at least a fifth of the cell does. Maps are opened at their highest places, over all classes
+    together, until as many cells are open as the masks have. *Coverage* of a class is the share of its masks' cells
+    found; *overlap* is the intersection over union within a class, averaged over the classes, so that a map that knows
+    one class only cannot do well. The best single unit is the one with the greatest overlap.
 
     Returns:
         None where the data knows no masks of parts for every class.
@@ -37,17 +39,15 @@ def compare_with_masks(bench: Workbench, name: str, family: Family, merged: Merg
     with torch.no_grad(), frozen(family):
         maps = torch.cat([family.trunk(to_float(test.take(part), bench.device)).float() for part in numbers.split(256)])
         found = family.detector(maps)
-    targets = pooled(truth, (maps.shape[2], maps.shape[3])).to(bench.device)
+    targets = (pooled(truth, (maps.shape[2], maps.shape[3])) >= CELL).float().to(bench.device)
     labels = labels.to(bench.device)
     detector = _fit(found, targets, labels, bench.classes)
     units = [_fit(maps[:, unit : unit + 1], targets, labels, bench.classes) for unit in range(maps.shape[1])]
     best = max(range(len(units)), key=lambda unit: units[unit]["overlap"])
-    evenest = max(range(len(units)), key=lambda unit: min(units[unit]["coverage"]))
     return {
         "parts": [parts[c] for c in range(bench.classes)],
         "detector": detector,
         "best_unit": {"unit": best, **units[best]},
-        "evenest_unit": {"unit": evenest, **units[evenest]},
     }
 
 
@@ -56,7 +56,7 @@ def _fit(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[
     both, either = torch.minimum(opened, targets), torch.maximum(opened, targets)
     coverage = [float(both[labels == c].sum() / targets[labels == c].sum().clamp_min(1e-9)) for c in range(classes)]
     overlaps = [float(both[labels == c].sum() / either[labels == c].sum().clamp_min(1e-9)) for c in range(classes)]
-    return {"overlap": float(both.sum() / either.sum().clamp_min(1e-9)), "overlaps": overlaps, "coverage": coverage}
+    return {"overlap": sum(overlaps) / classes, "overlaps": overlaps, "coverage": coverage}
 
 
 def _parts(masks: dict[str, Tensor], labels: Tensor, classes: int) -> dict[int, str] | None:

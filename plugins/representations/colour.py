@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-4
-"""Added to the covariance's diagonal (variance of values in [0, 1]), so that a one-coloured image can be whitened."""
+"""Added to the covariance's diagonal (variance of values in [0, 1]), so that a one-coloured image can be whitened; a
+little more for G and B, since equal eigenvalues have no gradient."""
 
 
 def encode(images: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -33,7 +34,8 @@ def encode(images: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]
         mean = (pixels * weights).sum(2, keepdim=True)
         centred = pixels - mean
         covariance = (centred * weights) @ centred.transpose(1, 2)
-    values, vectors = torch.linalg.eigh(covariance + RIDGE * torch.eye(3, device=images.device))
+    ridge = RIDGE * torch.diag(torch.tensor([1.0, 1.01, 1.02], device=images.device))
+    values, vectors = torch.linalg.eigh(covariance + ridge)
     root = values.clamp_min(RIDGE).sqrt()
     spread = (vectors * root[:, None, :]) @ vectors.transpose(1, 2)
     whitener = (vectors / root[:, None, :]) @ vectors.transpose(1, 2)
