@@ -193,11 +193,6 @@ class Family(nn.Module):
         """The variants' responses to the stage's maps."""
         return self.variants(maps, self.detector(maps))
 
-    def where(self, images: Tensor) -> Tensor:
-        """The places the family looks at, (B, 1, H, W) in [0, 1] at image resolution."""
-        looks = self.detector(self.trunk(images).float()).sigmoid()
-        return functional.interpolate(looks, images.shape[-2:], mode="bilinear", align_corners=False)
-
 
 class Trunk(nn.Module):
     """A network up to one of its stages."""

@@ -30,7 +30,7 @@ class Measured:
 
     Args:
         representation: Its name.
-        gate: Its kind of gate.
+        gate: Its kind of gate, as the representation has it.
         images: Held-out images counted, those answered rightly before the swap.
         flips: φ, the rate at which the donor's swap changes the answer.
         others: The same for other random donors of other classes under the same gate.

@@ -10,7 +10,9 @@ from torch import Tensor
 from conceptnet_ml.measuring import answer, exchange
 from conceptnet_ml.pictures import Row, dream_sheet, probe_sheet
 from conceptnet_ml.probing import frozen
+from conceptnet_ml.steps.probe import regions
 from conceptnet_ml.stories import Story
+from conceptnet_ml.swaps import RegionalCodec
 from conceptnet_ml.workbench import Workbench
 
 PAIRS = 4
@@ -38,24 +40,25 @@ def _draw(bench: Workbench, story: Story, slug: str) -> list[str]:
 def _swaps(bench: Workbench, story: Story) -> object:
     """Held-out images with the swap as it was judged: ungrown gates, donors of another class."""
     judged = story.chosen or max(story.judged, key=lambda one: (one.measured.gate == "place", one.measured.phi))
-    codec = bench.codec(judged.measured.representation)
     parents = story.parents
+    codec = bench.codec(judged.measured.representation, parents)
     prober = bench.prober(parents, codec)
     views = bench.views(bench.held, parents.swaps)
     generator = bench.generator(story.name, "pictures")
     hosts = torch.cat([bench.held[bench.labels[bench.held] == c][:PAIRS] for c in range(bench.classes)])[: 8 * PAIRS]
     donors = views.donors.foreign(hosts, generator)
     images, material = views.of(hosts, generator), views.of(donors, generator)
-    with frozen(parents.network):
-        gates = prober.gates(images, material, bench.labels[donors].to(bench.device))
+    with frozen(*parents.modules()):
         where = None
-        if parents.looks is not None and codec.record.regional:
-            where = (parents.where(images), parents.where(material))
+        if isinstance(codec, RegionalCodec):
+            own = regions(bench, story.name, parents)
+            where = (own(hosts), own(donors))
+        gates = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
         with torch.no_grad():
             swapped = exchange(prober, images, material, gates, 0, where)
         before = answer(parents.objective, images, bench.dtype)
         after = answer(parents.objective, swapped, bench.dtype)
-    shown = gates if codec.gate == "place" else (where[0] if where is not None else None)
+    shown = gates if codec.gate == "place" else None
     return probe_sheet(
         _bytes(images),
         _bytes(material),

@@ -49,15 +49,11 @@ def run_loop(bench: Workbench) -> Learned:
     above = [Parents("classes", ordinary)]
     for place, stage in enumerate(stages[: settings.depth]):
         below = stages[place + 1] if place + 1 < len(stages) else None
-        deeper = below is not None and place + 1 < settings.depth
-        families = [family for parents in above for family in _work_at(bench, learned, stage, below, parents, deeper)]
-        above = families
+        above = [family for parents in above for family in _work_at(bench, learned, stage, below, parents)]
     return learned
 
 
-def _work_at(
-    bench: Workbench, learned: Learned, stage: str, below: str | None, parents: Parents, deeper: bool
-) -> list[Parents]:
+def _work_at(bench: Workbench, learned: Learned, stage: str, below: str | None, parents: Parents) -> list[Parents]:
     """All rounds of one stage for one set of parents; returns the parents for the stage below."""
     families: list[tuple[Story, Parents]] = []
     for number in range(1, bench.settings.round.limit + 1):
@@ -71,7 +67,7 @@ def _work_at(
         assert story.successor is not None
         parents = story.successor
     if not families and bench.settings.round.limit:
-        families = [(story, _leaf(bench, stage, story, deeper))]
+        families = [(story, _leaf(bench, stage, story))]
     if below is not None:
         for story, family in families:
             story.edges = steps.descend.descend(bench, below, story.name, family, family.swaps)
@@ -84,7 +80,7 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
     findings = steps.find.find(bench, stage, name, parents, parents.swaps)
     story = Story(name, stage, number, parents, findings)
     story.judged = steps.probe.probe(bench, name, parents, parents.swaps)
-    if parents.family is not None or parents.looks is not None:
+    if parents.elementary is not None:
         story.channels = lower.channels(bench, stage, name, parents)
         story.judged = lower.same_channels(story.judged, story.channels)
     candidates = [judged for judged in story.judged if judged.decision.keep]
@@ -119,9 +115,7 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
         learned.families[successor.key] = successor
     story.split = steps.specialize.split(bench, stage, name, parents, parents.swaps, story.merged)
     key = f"{parents.key}.{stage}.{number}" if parents.key != "classes" else f"{stage}.{number}"
-    story.family = Parents(
-        key, parents.network, stage, story.split.family, story.split.family, list(parents.swaps), swap.codec.record.cost
-    )
+    story.family = Parents(key, parents.network, stage, story.split.family, list(parents.swaps), swap.codec.record.cost)
     learned.families[key] = story.family
     return story
 
@@ -141,13 +135,12 @@ def _successor(bench: Workbench, name: str, stage: str, parents: Parents, story:
     return replace(story.taught.parents, swaps=swaps), story.taught.decision.keep
 
 
-def _leaf(bench: Workbench, stage: str, story: Story, deeper: bool) -> Parents:
-    """The object itself as the parent of the stage below: the answers stay the network's own, read where it is."""
+def _leaf(bench: Workbench, stage: str, story: Story) -> Parents:
+    """The object itself as the parent of the stage below: the answers stay the network's own."""
     parents = story.parents
-    looks = lower.place(bench, stage, story) if deeper and parents.family is None else parents.looks
     spatial = [one.measured for one in story.judged if one.measured.gate == "place"]
     cost = bench.codec(spatial[0].representation).record.cost if spatial else parents.elementary
-    return replace(parents, key=f"{stage}.leaf", looks=looks, elementary=cost)
+    return replace(parents, key=f"{stage}.leaf", elementary=cost)
 
 
 def _show_refused(bench: Workbench, learned: Learned, name: str, parents: Parents, story: Story) -> None:

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from conceptnet_ml.concepts import Family, Merged, Trunk
+from conceptnet_ml.concepts import Merged
 from conceptnet_ml.decisions import Decision, Measured
 from conceptnet_ml.finding import auroc
 from conceptnet_ml.probing import frozen
-from conceptnet_ml.steps import generalize, probe, specialize
-from conceptnet_ml.stories import Story
-from conceptnet_ml.swaps import Swap
+from conceptnet_ml.steps import probe, specialize
+from conceptnet_ml.swaps import RegionalCodec, Swap
 from conceptnet_ml.workbench import Parents, Workbench
 
 STEPS = 40
@@ -68,7 +67,7 @@ def channels(bench: Workbench, stage: str, name: str, parents: Parents) -> Chann
     """Find one gate over the stage's channels that carries the parents' difference, and what moves those channels."""
 
     def work() -> dict[str, Any]:
-        with frozen(parents.network):
+        with frozen(*parents.modules()):
             gate = _channel_gate(bench, stage, name, parents)
             measured = _measure_channels(bench, stage, name, parents, gate)
             moves = {
@@ -94,17 +93,6 @@ def same_channels(judged: list[probe.Judged], found: Channels) -> list[probe.Jud
     return checked
 
 
-def place(bench: Workbench, stage: str, story: Story) -> Family | None:
-    """Where a leaf is: a detector made with the first representation that has places, None if there is none."""
-    spatial = next((one for one in story.judged if one.measured.gate == "place"), None)
-    if spatial is None:
-        return None
-    parents, name = story.parents, story.name
-    swap = probe.swap_of(bench, name, parents, parents.swaps, spatial.measured.representation)
-    story.merged = generalize.merge(bench, stage, name, parents, parents.swaps, swap, story.findings)
-    return Family(Trunk(parents.network, stage), story.merged.detector, torch.nn.Identity())
-
-
 def teach(bench: Workbench, name: str, parents: Parents, swap: Swap) -> Taught:
     """Fit the parent's variants anew on views in which what was found below is exchanged.
 
@@ -124,7 +112,7 @@ def teach(bench: Workbench, name: str, parents: Parents, swap: Swap) -> Taught:
     sign = "≥" if keep else "<"
     reason = f"the family {before:.2f} → {split.accuracy:.2f} {sign} {floor:.2f} (untaught {blind:.2f})"
     bench.run.log(event="taught", name=name, before=before, blind=blind, after=split.accuracy, keep=keep)
-    taught = replace(parents, family=split.family, looks=split.family)
+    taught = replace(parents, family=split.family)
     return Taught(taught, Decision(keep, reason), before, split.accuracy, blind)
 
 
@@ -186,19 +174,18 @@ def _moves(bench: Workbench, stage: str, name: str, parents: Parents, representa
     opened = gate > 0.5
     if opened.all() or not opened.any():
         return 0.5
-    codec = bench.codec(representation)
+    codec = bench.codec(representation, parents)
     prober = bench.prober(parents, codec)
+    own = probe.regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
     views = bench.views(bench.held, parents.swaps)
     moved, spread, count = torch.zeros(len(gate)), torch.zeros(len(gate)), 0
     for place_, part in enumerate(bench.held.split(bench.settings.probe.batch)):
         generator = bench.generator(name, "moves", representation, place_)
         donors = views.donors.foreign(part, generator)
         images, material = views.of(part, generator), views.of(donors, generator)
-        where = None
-        if parents.looks is not None and codec.record.regional:
-            where = (parents.where(images), parents.where(material))
+        where = None if own is None else (own(part), own(donors))
         with torch.enable_grad():
-            found = prober.gates(images, material, bench.labels[donors].to(bench.device))
+            found = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
         swapped = probe.exchange(prober, images, material, found, 0, where)
         before = parents.network.run_until(images, stage).float()
         after = parents.network.run_until(swapped, stage).float()

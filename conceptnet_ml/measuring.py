@@ -52,7 +52,7 @@ def measure(
     numbers: Tensor,
     parents: Tensor,
     seed: int,
-    regions: Callable[[Tensor, Tensor], Tensor] | None = None,
+    regions: Callable[[Tensor], Tensor] | None = None,
     advance: Callable[..., None] = lambda *args: None,
 ) -> Measured:
     """φ, ι and their parts on held-out images.
@@ -67,7 +67,7 @@ def measure(
         numbers: (N,) held-out image numbers; donors are drawn among them.
         parents: (all images,) the right answer of each image.
         seed: Fixes views and donors.
-        regions: Images and their numbers to the places the swap may touch, (B, 1, H, W); None for everywhere.
+        regions: Image numbers to the images' own places, (B, 1, H, W); None for everywhere.
         advance: Called with the number of images done.
 
     Cost: one probe, and ``2 · DONORS + 2`` forward passes per image.
@@ -92,7 +92,7 @@ def measure(
         price = float((bank.gates > prober.settings.threshold).float().mean())
     return Measured(
         prober.codec.name,
-        prober.codec.gate,
+        prober.codec.record.gate,
         tuple(int(n) for n in counts[0]),
         tuple(flips),
         tuple(others),
@@ -132,7 +132,7 @@ def _probe(
     right: Tensor,
     draw: Donors,
     seed: int,
-    regions: Callable[[Tensor, Tensor], Tensor] | None,
+    regions: Callable[[Tensor], Tensor] | None,
     advance: Callable[..., None],
 ) -> _Bank:
     """One view of every image, and the probe with one donor of another class each."""
@@ -147,10 +147,8 @@ def _probe(
         donors = draw.foreign(places, runtime.generator(runtime.seed_for(seed, "donors", part)))
         pictures, material = bank.floats(places), bank.floats(donors)
         was_right = answer(prober.objective, pictures, prober.dtype) == right[places]
-        found = prober.gates(pictures, material, right[donors].to(pictures.device))
-        where = None
-        if regions is not None:
-            where = (regions(pictures, numbers[places]), regions(material, numbers[donors]))
+        where = None if regions is None else (regions(numbers[places]), regions(numbers[donors]))
+        found = prober.gates(pictures, material, right[donors].to(pictures.device), where)
         swapped = exchange(prober, pictures, material, found, 0, where)
         answered.append(was_right)
         flipped.append(was_right & (answer(prober.objective, swapped, prober.dtype) != right[places]))
@@ -169,20 +167,20 @@ def _changed(
     who: Tensor,
     right: Tensor,
     grow: int,
-    regions: Callable[[Tensor, Tensor], Tensor] | None,
+    regions: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
     """Which right answers change when these others' material comes in under the images' own gates."""
     images, material = bank.floats(places), bank.floats(who)
     gates, where = None, None
     if bank.gates is not None:
         gates = bank.gates[places].to(images.device)
-        if prober.codec.gate == "place":
+        if prober.codec.gate == "place" and prober.codec.joins:
             open_ = bank.gates > prober.settings.threshold
             down, across = best_move(open_[places].float(), open_[who].float())
             cell = images.shape[-2] / bank.gates.shape[-2], images.shape[-1] / bank.gates.shape[-1]
             material = moved(material, (down * cell[0]).round().long(), (across * cell[1]).round().long())
     if regions is not None:
-        where = (regions(images, bank.numbers[places]), regions(material, bank.numbers[who]))
+        where = (regions(bank.numbers[places]), regions(bank.numbers[who]))
     swapped = exchange(prober, images, material, gates, grow, where)
     return bank.answered[places] & (answer(prober.objective, swapped, prober.dtype) != right[places])
 

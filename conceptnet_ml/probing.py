@@ -80,7 +80,9 @@ class Prober:
     settings: ProbeSettings
     dtype: torch.dtype | None = None
 
-    def gates(self, images: Tensor, donors: Tensor, targets: Tensor) -> Tensor | None:
+    def gates(
+        self, images: Tensor, donors: Tensor, targets: Tensor, where: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor | None:
         """The cheapest gate per image that makes the objective answer ``targets``.
 
         Minimises ``CE(f(swap_T(x, d; g)), target) + λ · mean(g)`` over the gate's logits with Adam, from g = 0.5.
@@ -89,6 +91,7 @@ class Prober:
         Args:
             images, donors: Floats in [0, 1] (B, 3, H, W).
             targets: int64 (B,), the answer wanted.
+            where: Own places of the images and of the donors, for a regional swap.
 
         Returns:
             Soft gates: (B, 1, cells, cells) for a place gate, (B, C) for a channel gate, None where there is no gate.
@@ -98,10 +101,16 @@ class Prober:
             donors,
             lambda answers: functional.cross_entropy(answers, targets, reduction="sum"),
             self.settings.price,
+            where,
         )
 
     def _descend(
-        self, images: Tensor, donors: Tensor, wrong: Callable[[Tensor], Tensor], price: float
+        self,
+        images: Tensor,
+        donors: Tensor,
+        wrong: Callable[[Tensor], Tensor],
+        price: float,
+        where: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor | None:
         """Adam on the gate's logits, from g = 0.5: ``wrong(answers) + price · mean(gate)``, summed over the images."""
         logits = self._start(images)
@@ -111,7 +120,7 @@ class Prober:
         for step in range(1, self.settings.steps + 1):
             logits.requires_grad_(True)
             gate = logits.sigmoid()
-            swapped = self.codec.swap(images, donors, gate)
+            swapped = self.codec.swap(images, donors, gate, where)
             with runtime.autocast(images.device, self.dtype):
                 answers = self.objective(swapped)
             loss = wrong(answers.float()) + price * gate.flatten(1).mean(1).sum()

@@ -121,7 +121,7 @@ def _families(bench: Workbench, stories: list[Story]) -> list[dict[str, Any]]:
 
 def _cost(bench: Workbench, stories: list[Story]) -> dict[str, float]:
     """Seconds, and as multiples of ordinary training in the same run."""
-    seconds = {name: bench.seconds.get(name, 0.0) for name in ("ordinary", "probing", "rounds", "controls")}
+    seconds = {name: bench.seconds(name) for name in ("ordinary", "probing", "rounds", "controls")}
     spent = (seconds["probing"] + seconds["rounds"]) / max(seconds["ordinary"], 1e-9)
     trained = max(1, sum(story.trained is not None for story in stories))
     return {

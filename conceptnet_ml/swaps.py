@@ -36,6 +36,9 @@ IMAGE = Representation(name="image", api=API, encode=_same, decode=_same, gate="
 class Codec:
     """A representation ready to swap with: its two functions, looked up once."""
 
+    joins = True
+    """Whether a donor's own gate joins the image's in views: places of a transplant mean the same in both."""
+
     def __init__(self, record: Representation) -> None:
         self.record = record
         self.name = record.name
@@ -78,6 +81,34 @@ class Codec:
         if where is not None:
             swapped = images + where[0] * (swapped - images)
         return swapped
+
+
+class RegionalCodec(Codec):
+    """A whole-image representation exchanged in places only: below a feature, whose places are not the whole image.
+
+    The gate is a place gate: it says which places of the image change, and over which its encoding is taken. The
+    donor's encoding is taken over the donor's own places, wherever they are.
+    """
+
+    joins = False
+
+    def __init__(self, record: Representation) -> None:
+        super().__init__(record)
+        self.gate = "place"
+
+    def swap(
+        self,
+        images: Tensor,
+        donors: Tensor | Encoding,
+        gate: Tensor | None = None,
+        where: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """``swap_T`` inside the gate; ``where`` gives the donors' places as its second part."""
+        assert gate is not None
+        assert where is not None
+        inside = _spread(gate, images)
+        assert isinstance(inside, Tensor)
+        return super().swap(images, donors, None, (inside.to(images.dtype), where[1]))
 
 
 def _mix(mine: Encoding, theirs: Encoding, gate: Tensor | None) -> Encoding:
@@ -139,7 +170,7 @@ class Swap:
         codec: The representation.
         gates: Soft gates, one per training image: (N, 1, h, w) on the coarse grid, or (N, C); None for no gate.
         threshold, grow: How a soft gate becomes a region; ``grow`` in px.
-        regions: (N, 1, h, w) places the swap may touch, where it works on a parent's places only.
+        regions: (N, 1, h, w) each image's own places, over which a regional swap takes the encoding of a donor.
         name: What it is called in the log.
     """
 
@@ -165,9 +196,9 @@ class Swap:
         return self._opened[size].index_select(0, indices.to(self._opened[size].device)).to(device)
 
     def places(self, indices: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
-        """Where the swap may touch these images, (B, 1, H, W) in [0, 1]."""
+        """These images' own places, (B, 1, H, W), 0 or 1."""
         assert self.regions is not None
-        return enlarged(self.regions[indices].to(device).float(), size)
+        return open_cells(self.regions[indices].to(device), size, self.threshold, 0)
 
     def apply(self, images: Tensor, donors: Tensor | Encoding, indices: Tensor, donor_indices: Tensor) -> Tensor:
         """My feature out, yours in: the region is the image's own gate joined with the donor's.
@@ -178,8 +209,11 @@ class Swap:
             indices, donor_indices: Their image numbers, (B,).
         """
         size, device = (images.shape[-2], images.shape[-1]), images.device
-        mine, theirs = self.region(indices, size, device), self.region(donor_indices, size, device)
-        gate = None if mine is None or theirs is None else mine | theirs
+        gate = self.region(indices, size, device)
+        if gate is not None and self.codec.joins:
+            theirs = self.region(donor_indices, size, device)
+            assert theirs is not None
+            gate = gate | theirs
         where = None
         if self.regions is not None:
             where = (self.places(indices, size, device), self.places(donor_indices, size, device))
@@ -221,7 +255,7 @@ class Donors:
 class Views:
     """Training images after all kept swaps; a :class:`~conceptnet_ml.training.ViewMaker`.
 
-    Whole-image statistics are exchanged first and places last. The other way round a pasted place would keep its
+    Statistics are exchanged first and transplants made last. The other way round a pasted place would keep its
     donor's statistics relative to the rest of the image, and with them the label: whoever is bluer than his patch is
     red. A later swap pastes the donor's own view, not its raw pixels.
 
@@ -245,7 +279,7 @@ class Views:
     ) -> None:
         self.images = images
         self.pool = pool
-        self.swaps = sorted(swaps, key=lambda swap: swap.gates is not None)
+        self.swaps = sorted(swaps, key=lambda swap: swap.gates is not None and swap.codec.joins)
         self.donors = Donors(images.labels, pool, classes)
         self.device = device
         self.mix = mix
@@ -290,11 +324,8 @@ class Views:
         if id(swap) not in self._material:
             parts = []
             for numbers in torch.arange(len(self.images)).split(256):
-                where = None
-                if swap.regions is not None:
-                    where = swap.places(numbers, self.images.shape[1:], self.device)
                 with torch.no_grad():
-                    encoding = swap.codec.encode(self.raw(numbers), where)
+                    encoding = swap.codec.encode(self.raw(numbers))
                 if isinstance(encoding, Tensor) or encoding[0][0].numel() > STATISTICS:
                     return None
                 parts.append(encoding[0])

@@ -21,9 +21,10 @@ from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.probing import Prober
 from conceptnet_ml.progress import Progress
+from conceptnet_ml.records import Representation
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
-from conceptnet_ml.swaps import Codec, Swap, Views
+from conceptnet_ml.swaps import Codec, RegionalCodec, Swap, Views
 from conceptnet_ml.training import Job, ViewMaker, train
 
 
@@ -40,7 +41,7 @@ class Workbench:
         stopper: Says when the user wants to stop.
         device, dtype: Where and in which autocast type networks run.
         fit, held: Numbers of the training images that are trained on, and of those held out for the decisions.
-        seconds: Spent on ``ordinary`` training, ``probing``, ``rounds`` and ``controls``, in the run's whole life.
+        booked: For each step that takes time, what it counts as and its seconds, whenever in the run's life it ran.
     """
 
     settings: Settings
@@ -53,7 +54,7 @@ class Workbench:
     dtype: torch.dtype | None
     fit: Tensor = field(init=False)
     held: Tensor = field(init=False)
-    seconds: dict[str, float] = field(default_factory=dict)
+    booked: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.fit, self.held = _split(self.labels, self.settings.data.holdout, self.seed("holdout"))
@@ -83,6 +84,10 @@ class Workbench:
         """Numbers of the class-balanced training images on which units are judged."""
         return balanced(self.labels, self.fit, self.settings.concepts.probe_images, self.seed("probe set"))
 
+    def seconds(self, what: str) -> float:
+        """Time spent on ``ordinary`` training, ``probing``, ``rounds`` or ``controls``."""
+        return sum(seconds for kind, seconds in self.booked.values() if kind == what)
+
     def seed(self, *ids: object) -> int:
         """The seed of one item of this run."""
         return runtime.seed_for(self.settings.seed, *ids)
@@ -105,9 +110,12 @@ class Workbench:
             batches.append((images, self.labels[numbers].to(self.device)))
         return batches
 
-    def codec(self, name: str) -> Codec:
-        """A representation by name."""
-        return Codec(self.plugins.get("representation", name))  # type: ignore[arg-type]
+    def codec(self, name: str, parents: Parents | None = None) -> Codec:
+        """A representation by name; below a feature a regional one works in places only."""
+        record = self.plugins.get("representation", name)
+        assert isinstance(record, Representation)
+        regional = parents is not None and parents.elementary is not None and record.regional
+        return RegionalCodec(record) if regional else Codec(record)
 
     def prober(self, parents: Parents, codec: Codec, price: float | None = None) -> Prober:
         """The dream probe of these parents in a representation, at the settings' price unless another is given."""
@@ -169,7 +177,7 @@ class Workbench:
 
         done = self.run.once(name, timed)
         if spends:
-            self.seconds[spends] = self.seconds.get(spends, 0.0) + done["seconds"]
+            self.booked[name] = (spends, done["seconds"])
         self.stopper.check()
         return done["value"]
 
@@ -183,7 +191,6 @@ class Parents:
         network: What computes the stages.
         stage: The stage the answers are read from; None for the network's own logits.
         family: The variants that answer, None for the network's own logits.
-        looks: A family whose detector says where the answer looks; None for everywhere.
         swaps: The swaps under whose views the answers are to be right.
         elementary: Below a feature, the cost of its own representation: only cheaper ones are tried here.
     """
@@ -192,7 +199,6 @@ class Parents:
     network: StagedNetwork
     stage: str | None = None
     family: Family | None = None
-    looks: Family | None = None
     swaps: list[Swap] = field(default_factory=list)
     elementary: int | None = None
 
@@ -200,19 +206,16 @@ class Parents:
         """Images (B, 3, H, W) to the parents' answers (B, K)."""
         return self.network(images) if self.family is None else self.family(images)
 
+    def modules(self) -> list[torch.nn.Module]:
+        """What computes the answers."""
+        return [self.network] if self.family is None else [self.network, self.family]
+
     def head(self, stage: str) -> Callable[[Tensor], Tensor]:
         """From the maps of a stage (at or below the parents' own) to the answers."""
         if self.family is None or self.stage is None:
             return lambda maps: self.network.run_from(maps, stage).float()
         family, top = self.family, self.stage
         return lambda maps: family.respond(self.network.run_between(maps, stage, top).float())
-
-    def where(self, images: Tensor) -> Tensor:
-        """Where the answer looks, (B, 1, H, W) in [0, 1], 1 at the place it looks at most."""
-        assert self.looks is not None
-        with torch.no_grad():
-            places = self.looks.where(images)
-        return places / places.amax((2, 3), keepdim=True).clamp_min(1e-6)
 
 
 def _split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -150,15 +150,13 @@ def _evidence(
     price = bench.settings.concepts.own_price
     prober = bench.prober(parents, Codec(IMAGE))
     maps, targets = [], []
-    with frozen(parents.network):
+    with frozen(*parents.modules()):
         for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
             with torch.no_grad():
                 images = views.of(part, bench.generator(name, "merge", place))
                 maps.append(parents.network.run_until(images, stage).float())
-            if swap.gates is None and swap.regions is None:
+            if swap.codec.gate != "place":
                 places = torch.ones(len(part), 1, *bench.size, device=bench.device)
-            elif swap.gates is None:
-                places = parents.where(images)
             else:
                 soft = prober.own(images, bench.labels[part].to(bench.device), price)
                 places = open_cells(soft, bench.size, bench.settings.probe.threshold, 0)

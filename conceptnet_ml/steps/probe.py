@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from conceptnet_ml.decisions import Decision, Measured, decide
 from conceptnet_ml.measuring import exchange, measure
 from conceptnet_ml.probing import frozen
-from conceptnet_ml.swaps import Codec, Swap
+from conceptnet_ml.swaps import IMAGE, Codec, RegionalCodec, Swap, open_cells
 from conceptnet_ml.workbench import Parents, Workbench
 
 
@@ -32,6 +33,8 @@ def probe(bench: Workbench, name: str, parents: Parents, swaps: list[Swap]) -> l
     """φ, ι and the decision for each representation, cheapest first, from held-out training images."""
     judged = []
     usable = codecs(bench, parents)
+    if any(isinstance(codec, RegionalCodec) for codec in usable):
+        own_places(bench, name, parents)  # beforehand, so that its time is not booked twice
     with bench.progress.task(f"{name} probe", total=len(usable) * len(bench.held)) as task:
         for codec in usable:
             work = partial(_measure, bench, name, parents, swaps, codec, task)
@@ -47,7 +50,7 @@ def codecs(bench: Workbench, parents: Parents) -> list[Codec]:
 
     Below a feature only more elementary ones than its own: a transplant of the same place is the parent's own swap.
     """
-    found = [bench.codec(name) for name in bench.settings.plugins.representations]
+    found = [bench.codec(name, parents) for name in bench.settings.plugins.representations]
     if parents.elementary is not None:
         found = [codec for codec in found if codec.record.cost < parents.elementary and codec.record.regional]
     return sorted(found, key=lambda codec: codec.record.cost)
@@ -63,10 +66,11 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
 
     def work() -> dict[str, Tensor]:
         prober = bench.prober(parents, codec, bench.settings.probe.view_price)
+        own = regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
         found: Tensor | None = None
         donors_of = torch.zeros(len(bench.labels), dtype=torch.int64)
         with (
-            frozen(parents.network),
+            frozen(*parents.modules()),
             bench.progress.task(f"{name} dream gates", total=len(bench.labels)) as task,
         ):
             for what, pool in (("fit", bench.fit), ("held", bench.held)):
@@ -76,7 +80,8 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
                     generator = bench.generator(name, "gates", what, place)
                     donors = views.donors.foreign(numbers, generator)
                     images, material = views.of(numbers, generator), views.of(donors, generator)
-                    part = prober.gates(images, material, bench.labels[donors].to(bench.device))
+                    where = None if own is None else (own(numbers), own(donors))
+                    part = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
                     assert part is not None
                     if found is None:
                         found = torch.zeros(len(bench.labels), *part.shape[1:])
@@ -91,49 +96,55 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
 
 def swap_of(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], representation: str) -> Swap:
     """The swap that a round would add to the views."""
-    codec = bench.codec(representation)
+    codec = bench.codec(representation, parents)
     found = gates(bench, name, parents, swaps, codec)
-    places = regions(bench, name, parents) if codec.record.regional else None
+    places = own_places(bench, name, parents) if isinstance(codec, RegionalCodec) else None
     return Swap(codec, found, bench.settings.probe.threshold, bench.grow, places, f"{name} {codec.name}")
 
 
-def regions(bench: Workbench, name: str, parents: Parents) -> Tensor | None:
-    """Where the parents look in each training image, (N, 1, cells, cells); None for everywhere.
+def own_places(bench: Workbench, name: str, parents: Parents) -> Tensor:
+    """Where each training image's own feature is, (N, 1, cells, cells) soft gates: without it the parents' answer goes.
 
-    Taken from the images themselves: swaps above are exchanged places, and the parent still looks at its own.
+    Taken from the images as they are: the swaps above exchange places, and a donor's are looked for in itself.
     """
-    if parents.looks is None:
-        return None
 
     def work() -> dict[str, Tensor]:
-        cells = bench.settings.probe.cells
-        maps = []
+        prober = bench.prober(parents, Codec(IMAGE))
         plain = bench.views(bench.fit, [])
-        for numbers in torch.arange(len(bench.labels)).split(bench.settings.probe.batch):
-            where = parents.where(plain.raw(numbers))
-            maps.append(torch.nn.functional.adaptive_avg_pool2d(where, cells).cpu())
-        return {"regions": torch.cat(maps)}
+        found = []
+        with frozen(*parents.modules()), bench.progress.task(f"{name} own places", total=len(bench.labels)) as task:
+            for numbers in torch.arange(len(bench.labels)).split(prober.settings.batch):
+                bench.stopper.check()
+                right = bench.labels[numbers].to(bench.device)
+                found.append(prober.own(plain.raw(numbers), right, bench.settings.concepts.own_price).float().cpu())
+                task.advance(len(numbers))
+        return {"places": torch.cat(found)}
 
-    return bench.once(f"{name}/regions", work, "probing")["regions"]
+    return bench.once(f"{name}/own-places", work, "probing")["places"]
+
+
+def regions(bench: Workbench, name: str, parents: Parents) -> Callable[[Tensor], Tensor]:
+    """Image numbers to own places at image resolution, (B, 1, H, W), 0 or 1."""
+    places = own_places(bench, name, parents)
+    threshold = bench.settings.probe.threshold
+    return lambda numbers: open_cells(places[numbers].to(bench.device), bench.size, threshold, 0)
 
 
 def _measure(
     bench: Workbench, name: str, parents: Parents, swaps: list[Swap], codec: Codec, task: Any
 ) -> dict[str, Any]:
-    looked_at = None
-    if parents.looks is not None and codec.record.regional:
-        looked_at = lambda images, numbers: parents.where(images)  # noqa: E731
-    with frozen(parents.network):
+    own = regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
+    with frozen(*parents.modules()):
         measured = measure(
             bench.prober(parents, codec),
             bench.views(bench.held, swaps),
             bench.held,
             bench.labels,
             bench.seed(name, "measure", codec.name),
-            looked_at,
+            own,
             task.advance,
         )
     return dict(vars(measured))
 
 
-__all__ = ["Judged", "codecs", "exchange", "gates", "probe", "regions", "swap_of"]
+__all__ = ["Judged", "codecs", "exchange", "gates", "own_places", "probe", "regions", "swap_of"]
