@@ -120,7 +120,7 @@ def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
         fused=job.device.type in ("cpu", "cuda"),
     )
     scaler = runtime.grad_scaler(job.device, job.dtype)
-    start = _restore(network, optimizer, job)
+    start = _restore(network, optimizer, scaler, job)
     if start:
         job.advance(start)
     began = saved = time.monotonic()
@@ -137,12 +137,12 @@ def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
         _set_rate(optimizer, job, step)
         loss = _step(network, optimizer, scaler, images, labels, job)
         if step % 25 == 24 or step + 1 == job.steps:
-            good = _keep_if_finite(network, good, loss, step)
+            good = _keep_if_finite(network, good, loss, step, job)
             job.advance(25 if step % 25 == 24 else (step + 1) % 25, loss=float(loss))
         now = time.monotonic()
         stop = job.stopped() and step + 1 < job.steps
         if job.middle is not None and (stop or now - saved > job.settings.save_seconds):
-            job.middle.save(_state(network, optimizer, step + 1))
+            job.middle.save(_state(network, optimizer, scaler, step + 1))
             saved = now
         if stop:
             raise Interrupted("stopped during training")
@@ -235,10 +235,14 @@ def _cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _keep_if_finite(network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int) -> dict[str, Tensor]:
+def _keep_if_finite(
+    network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int, job: Job
+) -> dict[str, Tensor]:
     if not math.isfinite(float(loss)):
         network.load_state_dict(good)
         network.eval()
+        if job.middle is not None:
+            job.middle.save({"step": step // 25 * 25, "network": good, "momenta": None, "scaler": {}})
         raise TrainingDiverged(
             f"the loss became {float(loss)} at step {step + 1}; the last good state is kept",
             "Lower training.rate (or training.warm_rate), or set training.precision=fp32.",
@@ -250,17 +254,20 @@ def _copy_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-def _state(network: nn.Module, optimizer: Any, step: int) -> dict[str, Any]:
+def _state(network: nn.Module, optimizer: Any, scaler: Any, step: int) -> dict[str, Any]:
     momenta = [optimizer.state[p].get("momentum_buffer") for p in optimizer.param_groups[0]["params"]]
-    return {"step": step, "network": _copy_state(network), "momenta": momenta}
+    return {"step": step, "network": _copy_state(network), "momenta": momenta, "scaler": scaler.state_dict()}
 
 
-def _restore(network: nn.Module, optimizer: Any, job: Job) -> int:
+def _restore(network: nn.Module, optimizer: Any, scaler: Any, job: Job) -> int:
     state = job.middle.load() if job.middle is not None else None
     if state is None:
         return 0
     network.load_state_dict(state["network"])
-    for parameter, momentum in zip(optimizer.param_groups[0]["params"], state["momenta"], strict=True):
+    if state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
+    parameters = optimizer.param_groups[0]["params"]
+    for parameter, momentum in zip(parameters, state["momenta"] or [None] * len(parameters), strict=True):
         if momentum is not None:
             # In the parameter's own memory layout: the fused optimizer walks both side by side.
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)

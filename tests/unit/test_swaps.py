@@ -9,7 +9,7 @@ from torch import Tensor
 from conceptnet_ml.data import ImageSet
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Representation
-from conceptnet_ml.swaps import Codec, Donors, Swap, Views, open_cells
+from conceptnet_ml.swaps import Codec, Donors, RegionalCodec, Swap, Views, open_cells
 
 CPU = torch.device("cpu")
 
@@ -87,6 +87,33 @@ def test_regional_swap_leaves_the_rest_untouched_and_looks_at_its_places_only() 
     assert torch.equal(swapped[..., 2:], image[..., 2:])
     # The image's mean on its left (0.3) gives way to the donor's mean on its right (0.6).
     torch.testing.assert_close(swapped[..., :2], torch.full((1, 3, 4, 2), 0.6))
+
+
+def test_regional_codec_changes_what_its_gate_opens_and_takes_from_the_donors_own_places() -> None:
+    image, donor = constant(0.2), constant(0.9)
+    donor[..., 2:] = 0.6
+    gate, own = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    gate[..., :1], own[..., 2:] = 1, 1
+    gate.requires_grad_(True)
+    swapped = RegionalCodec(WHOLE.record).swap(image, donor, gate, (own, own))
+    torch.testing.assert_close(swapped[..., 1:], image[..., 1:])
+    torch.testing.assert_close(swapped[..., :1], torch.full((1, 3, 4, 1), 0.6))
+    (slope,) = torch.autograd.grad(swapped.sum(), gate)
+    assert slope.abs().max() > 0
+
+
+def test_a_regional_swap_uses_the_images_own_gate_and_comes_before_transplants(ruler: ImageSet) -> None:
+    gates, own = torch.zeros(8, 1, 8, 8), torch.ones(8, 1, 8, 8)
+    gates[..., :4] = 1
+    regional = Swap(RegionalCodec(WHOLE.record), gates, regions=own)
+    indices, images, _ = batch(Views(ruler, torch.arange(8), [regional], 2, CPU))
+    raw = 100 + 2 * torch.tensor(RULER)[indices]
+    levels = {100 + 2 * step for step in RULER}
+    assert torch.equal((images[:, 0, 0, -1] * 255).round().long(), raw)
+    assert set((images[:, 0, 0, 0] * 255).round().long().tolist()) <= levels
+    assert ((images[:, 0, 0, 0] * 255).round().long() != raw).any()
+    transplant = Swap(PLACE, gates)
+    assert Views(ruler, torch.arange(8), [transplant, regional], 2, CPU).swaps == [regional, transplant]
 
 
 def test_open_cells_by_hand() -> None:
