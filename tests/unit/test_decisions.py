@@ -155,7 +155,8 @@ def test_a_region_keeps_the_swap_out_of_the_rest() -> None:
     images, numbers = in_one_place(), torch.arange(COUNT)
     prober = Prober(most_red, PLACE, ProbeSettings(cells=8, price=2.0))
     views = Views(images, numbers, [], 2, CPU)
-    closed = lambda pictures, who: torch.zeros(len(pictures), 1, SIDE, SIDE)  # noqa: E731
+    assert measure(prober, views, numbers, images.labels, 0).phi > 0.0
+    closed = lambda who: torch.zeros(len(who), 1, SIDE, SIDE)  # noqa: E731
     assert measure(prober, views, numbers, images.labels, 0, closed).phi == 0.0
 
 
