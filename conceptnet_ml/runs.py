@@ -21,7 +21,6 @@ never half of either. Nothing here needs torch until a tensor or a picture is sa
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +33,9 @@ from conceptnet_ml.errors import DataError
 from conceptnet_ml.storage import (
     FileLock,
     append,
+    finite,
     load_tree,
+    plain,
     plainly,
     remove_tensors,
     save_tree,
@@ -121,8 +122,8 @@ class Run:
             "schema": SCHEMA,
             "version": SCHEMA_VERSION,
             "package": version,
-            "settings": _plain(settings),
-            "origins": _plain(origins),
+            "settings": plain(settings),
+            "origins": plain(origins),
         }
         run = cls(path, header)
         run.hold()
@@ -248,7 +249,7 @@ class Run:
             if self._metrics is None:
                 _drop_torn_line(path)
                 self._metrics = path.open("ab", buffering=0)
-            line = json.dumps(_finite({"time": round(time.time(), 3), **metrics}))
+            line = json.dumps(finite({"time": round(time.time(), 3), **metrics}))
             append(self._metrics, line.encode() + b"\n")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -376,22 +377,8 @@ def _drop_torn_line(path: Path) -> None:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(_finite(value)))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
 def _pretty(value: Any) -> str:
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
 
 
 def _read_json(path: Path) -> Any:

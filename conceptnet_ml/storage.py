@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from conceptnet_ml import trees
 from conceptnet_ml.errors import DataError
@@ -200,6 +201,22 @@ def load_tree(path: Path) -> Tree:
         reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
         mend = f"Delete {path} and resume the run: what it held is computed anew."
         raise DataError(f"{culprit} is damaged: {reason}", mend) from error
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON reads it back."""
+    return json.loads(json.dumps(finite(value)))
+
+
+def finite(value: Any) -> Any:
+    """The value with NaN and infinities replaced by None, which JSON knows."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
 
 
 def sha256(data: bytes) -> str:
