@@ -29,7 +29,6 @@ bootstrap = 10
 controls = []
 dreamer = "none"
 """
-pytestmark = pytest.mark.slow
 
 
 def command(*words: str | Path) -> list[str]:
