@@ -65,8 +65,9 @@ class LearnedRun:
 
     def methods(self) -> dict[str, nn.Module]:
         """Every network of the run by name: ``ordinary``, ``learned``, and the controls."""
-        ordinary, *others = self._models[1].items()
-        return {ordinary[0]: ordinary[1], "learned": self.model, **dict(others)}
+        networks = self._models[1]
+        controls = {name: network for name, network in networks.items() if name not in ("ordinary", *self._trunks)}
+        return {"ordinary": networks["ordinary"], "learned": self.model, **controls}
 
     def summary(self) -> dict[str, Any]:
         """The run's summary, as it was printed."""
@@ -127,6 +128,11 @@ class LearnedRun:
     @cached_property
     def _saved(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return self._run.load_model()
+
+    @property
+    def _trunks(self) -> list[str]:
+        """Names of networks that are kept for a family's sake only."""
+        return [name for name in self._saved[1]["networks"] if name.startswith("trunk ")]
 
     @cached_property
     def _models(self) -> tuple[GeneralizedModel, dict[str, StagedNetwork]]:

@@ -69,7 +69,10 @@ def learned(data: Data, folder: Path, round: dict[str, Any], **plugins: Any) -> 
         }
     )
     learn(data, settings=settings, out=folder, plugins=PLUGINS)
-    return open_run(folder, PLUGINS)
+    opened = open_run(folder, PLUGINS)
+    # A family's trunk is kept for its sake; it is no method to be compared.
+    assert set(opened.methods()) == {"ordinary", "learned", *opened.settings.plugins.controls}
+    return opened
 
 
 @pytest.fixture(scope="module")
