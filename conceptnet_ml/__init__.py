@@ -39,6 +39,7 @@ _HOMES = {
     "ImageSet": "data",
     "LearnedRun": "opened",
     "MergeEvidence": "concepts",
+    "PlantedFeature": "planted",
     "PluginError": "errors",
     "Representation": "records",
     "Settings": "settings",
@@ -47,6 +48,8 @@ _HOMES = {
     "SplitEvidence": "concepts",
     "StagedNetwork": "network",
     "Trap": "records",
+    "TrapGround": "traps",
+    "Truth": "planted",
     "Variants": "concepts",
     "ViewMaker": "training",
     "auroc": "finding",
@@ -78,6 +81,7 @@ __all__ = [
     "ImageSet",
     "LearnedRun",
     "MergeEvidence",
+    "PlantedFeature",
     "PluginError",
     "Representation",
     "Settings",
@@ -86,6 +90,8 @@ __all__ = [
     "SplitEvidence",
     "StagedNetwork",
     "Trap",
+    "TrapGround",
+    "Truth",
     "Variants",
     "ViewMaker",
     "__version__",
@@ -108,6 +114,7 @@ if TYPE_CHECKING:
     from conceptnet_ml.graph import ConceptGraph
     from conceptnet_ml.network import StagedNetwork
     from conceptnet_ml.opened import LearnedRun
+    from conceptnet_ml.planted import PlantedFeature, Truth
     from conceptnet_ml.plugins import load_plugins
     from conceptnet_ml.records import (
         Backbone,
@@ -125,6 +132,7 @@ if TYPE_CHECKING:
     from conceptnet_ml.settings import Settings
     from conceptnet_ml.swaps import Codec
     from conceptnet_ml.training import ViewMaker
+    from conceptnet_ml.traps import TrapGround
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,9 +14,10 @@ from torch import Tensor
 
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.runtime import seed_for
-from conceptnet_ml.settings import Settings
+from conceptnet_ml.settings import DataSettings, Settings
 
 if TYPE_CHECKING:
+    from conceptnet_ml.planted import Truth
     from conceptnet_ml.plugins import Plugins
 
 MINIMUM = 8
@@ -81,6 +84,10 @@ class ImageSet:
         indices = indices.cpu()
         return ImageSet(self.take(indices), self.labels[indices], _select(self.masks, indices))
 
+    def with_labels(self, labels: Tensor) -> ImageSet:
+        """The same images under other class numbers (N,)."""
+        return ImageSet(self.images, labels, self.masks)
+
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with its images on ``device``; labels and masks stay on the CPU."""
         return ImageSet(self.images.to(device), self.labels, self.masks)
@@ -93,7 +100,7 @@ class StreamedImages(ImageSet):
         read: ``read(item) -> uint8 (3, H, W)`` on the CPU, safe to call from several threads.
         items: (N,) int64, what ``read`` is called with for each position.
         labels: (N,) class numbers.
-        size: (H, W) of every image that ``read`` returns.
+        size: (H, W) of every image that ``take`` returns: what ``read`` returns, after the planters.
         planters: Applied to what was read, in order, with the images' items.
         threads: Files read at a time.
     """
@@ -131,9 +138,9 @@ class StreamedImages(ImageSet):
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads)
         items = self.items[indices.cpu()]
-        images = torch.empty((len(items), *self.shape), dtype=torch.uint8)
-        for place, image in enumerate(self._pool.map(self.read, items.tolist())):
-            images[place] = image
+        if not len(items):
+            return torch.empty((0, *self.shape), dtype=torch.uint8, device=self._device)
+        images = torch.stack(list(self._pool.map(self.read, items.tolist())))
         for plant in self.planters:
             images = plant(images, items)
         return images.to(self._device, non_blocking=True)
@@ -143,13 +150,17 @@ class StreamedImages(ImageSet):
         indices = indices.cpu()
         return self._like(items=self.items[indices], labels=self.labels[indices])
 
+    def with_labels(self, labels: Tensor) -> StreamedImages:
+        """The same images under other class numbers (N,)."""
+        return self._like(labels=labels)
+
     def to(self, device: torch.device | str) -> StreamedImages:
         """The same set, its images taken to ``device``."""
         return self._like(device=torch.device(device))
 
-    def with_planter(self, planter: Planter) -> StreamedImages:
-        """The same set, with ``planter(images, items)`` applied to whatever is taken."""
-        return self._like(planters=(*self.planters, planter))
+    def with_planter(self, planter: Planter, size: tuple[int, int] | None = None) -> StreamedImages:
+        """The same set, with ``planter(images, items)`` applied to whatever is taken; ``size`` (H, W) if it changes."""
+        return self._like(planters=(*self.planters, planter), size=size or self.size)
 
     def numbered(self) -> StreamedImages:
         """The same set with items 0..N-1, so that a planter can look its images up by position."""
@@ -180,6 +191,10 @@ class Data:
         tests: ``test`` is the plain test set; telling sets and a trap's sets stand beside it.
         notes: Sentences for the summary: what was converted, split or left out.
         skipped: Unreadable images that were left out.
+        worlds: Where there is a trap, other worlds with the same images, each made when it is first asked for and then
+            kept: ``unbiased``, the training images with a random cue for each trap; ``turned train`` and
+            ``turned test``, numbered as ``train`` and ``test``, with one random cue for all traps that is the label.
+        truth: Where the maker planted features and says so: what they are. Only for judging, no step looks at it.
     """
 
     name: str
@@ -188,6 +203,8 @@ class Data:
     tests: dict[str, ImageSet]
     notes: tuple[str, ...] = ()
     skipped: int = 0
+    worlds: Mapping[str, Callable[[], ImageSet]] = field(default_factory=dict)
+    truth: Truth | None = None
     shape: tuple[int, int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,37 +217,65 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
     The source is ``NAME`` or ``NAME:ARGUMENT``; everything random derives from ``settings.seed``.
 
     Raises:
-        DataError: The images cannot be used; names the file and the mend.
-        SettingsError: An unknown data set or trap, or an argument it does not take.
+        DataError: The images cannot be used, or do not suit the trap; names the file and the mend.
+        SettingsError: An unknown data set, class or trap, or an argument it does not take.
         PluginError: The data set's plugin returned something else than data.
     """
-    from conceptnet_ml.traps import lay_traps
+    from conceptnet_ml.traps import check_traps, lay_traps
 
-    name, _, argument = settings.data.source.partition(":")
-    record = plugins.get("dataset", name)
-    traps = [plugins.get("trap", part) for part in trap_names(settings.data.trap)]
-    data = record.function("load")(argument, settings.data, settings.seed)
+    parts = trap_parts(settings.data.trap)
+    traps = [plugins.get("trap", name) for name, _ in parts]
+    check_traps(traps, dict(parts), settings.data)
+
+    @functools.cache
+    def others(source: str, classes: tuple[str, ...] | None = None) -> Data:
+        changes = {"source": source, "classes": classes, "trap": "none", "train_limit": None, "image_size": None}
+        return load_source(settings.data.model_copy(update=changes), settings.seed, plugins)
+
+    data = load_source(settings.data, settings.seed, plugins)
+    train = limited(data.train, settings.data.train_limit, settings.seed)
+    # A data set's own worlds are numbered as all of its training images.
+    data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
+    check_counts(data.name, data.classes, data.train.labels)
+    return lay_traps(data, traps, settings.seed, dict(parts), settings.data.exceptions, others)
+
+
+def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
+    """The data set ``settings.source`` names, of the classes ``settings.classes`` names, without limit and trap.
+
+    Raises:
+        DataError, SettingsError, PluginError: As :func:`load_data`.
+    """
+    from conceptnet_ml.classes import of_classes
+
+    name, _, argument = settings.source.partition(":")
+    data = plugins.get("dataset", name).function("load")(argument, settings, seed)
     if not isinstance(data, Data) or "test" not in data.tests:
         raise PluginError(f"dataset '{name}': load() must return Data with a test set called 'test'.")
-    data = replace(data, train=limited(data.train, settings.data.train_limit, settings.seed))
-    check_counts(data.name, data.classes, data.train.labels)
-    return lay_traps(data, traps, settings.seed)
+    return of_classes(data, settings.classes)
 
 
-def trap_names(text: str) -> list[str]:
-    """``"none"`` → [], ``"A+B"`` → ["A", "B"].
+def trap_parts(text: str) -> list[tuple[str, str]]:
+    """``"none"`` → [], ``"A+B:c"`` → [("A", ""), ("B", "c")]; ``++`` stands for a plus within an argument.
 
     Raises:
         SettingsError: An empty name, or one name twice.
     """
     if text in ("", "none"):
         return []
-    names = [part.strip() for part in text.split("+")]
+    parts = [part.replace("++", "+").strip() for part in re.split(r"(?<!\+)\+(?!\+)", text)]
+    named = [(name.strip(), argument.strip()) for name, _, argument in (part.partition(":") for part in parts)]
+    names = [name for name, _ in named]
     if "" in names or len(set(names)) < len(names):
         raise SettingsError(
             f"data.trap '{text}': each part needs a name of its own.", "Write NAME or A+B, as in wheels+tint."
         )
-    return names
+    return named
+
+
+def trap_names(text: str) -> list[str]:
+    """``"none"`` → [], ``"A+B:c"`` → ["A", "B"]; raises as :func:`trap_parts`."""
+    return [name for name, _ in trap_parts(text)]
 
 
 def check_counts(name: str, classes: tuple[str, ...], labels: Tensor) -> None:
@@ -249,6 +294,12 @@ def check_counts(name: str, classes: tuple[str, ...], labels: Tensor) -> None:
             f"{name}: too few training images: {shown}; each class needs at least {MINIMUM}.",
             "Add images to these classes or take the classes out.",
         )
+
+
+def too_large(train: int, test: int, size: int, settings: DataSettings) -> bool:
+    """Whether so many square images of ``size`` px are to be streamed, with the copies a trap makes of them."""
+    held = train + test if settings.trap == "none" else 2 * train + 5 * test
+    return held * 3 * size * size > settings.memory * 2**30
 
 
 def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:

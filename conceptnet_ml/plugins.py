@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -204,11 +204,11 @@ def _checked(hook: str, result: object) -> Iterator[Record]:
 
 
 def _check_functions(record: Record) -> None:
-    for entry in fields(record):
-        value = getattr(record, entry.name)
-        if entry.type == "Function" and not callable(value) and not (isinstance(value, str) and ":" in value):
+    for name in record.functions():
+        value = getattr(record, name)
+        if not callable(value) and not (isinstance(value, str) and ":" in value):
             raise PluginError(
-                f"{record.kind} '{record.name}': {entry.name} must be a function or 'module:function', not {value!r}"
+                f"{record.kind} '{record.name}': {name} must be a function or 'module:function', not {value!r}"
             )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from conceptnet_ml.errors import PluginError
@@ -16,6 +16,9 @@ from conceptnet_ml.errors import PluginError
 API = "1"
 
 Function = Callable[..., Any] | str
+
+NEEDS = ("unbiased",)
+"""What a baseline may ask for beyond the training images and their labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +36,21 @@ class Record:
     api: str
     summary: str = ""
 
+    def functions(self) -> list[str]:
+        """The fields that hold its functions; an optional one that was left out is not among them."""
+        optional = {"Function": False, "Function | None": True}
+        named = [(field.name, optional[str(field.type)]) for field in fields(self) if str(field.type) in optional]
+        return [name for name, may_lack in named if not may_lack or getattr(self, name) is not None]
+
     def function(self, field: str) -> Callable[..., Any]:
         """The callable in ``field``, imported if it was given by name.
 
         Raises:
-            PluginError: The module or the function does not exist.
+            PluginError: There is none, or the module or the function does not exist.
         """
         value = getattr(self, field)
+        if value is None:
+            raise PluginError(f"{self.kind} '{self.name}' has no function {field}")
         if not isinstance(value, str):
             return value
         module, _, attribute = value.partition(":")
@@ -64,13 +75,23 @@ class Trap(Record):
     ``images`` uint8 (B, 3, H, W); ``cues`` int64 (B,), the class whose cue is to be shown, -1 for none; ``seeds`` int64
     (B,), one per image: the same image gets the same cue whatever batch it comes in.
 
+    ``prepare(ground: TrapGround) -> Any``, where there is one, is called once for the training and once for the test
+    images, before anything is planted: it raises DataError where the trap does not suit the data, and what it returns,
+    unless None, is handed to ``plant`` as a fourth argument.
+
     Args:
         classes: How many classes the cue can tell apart (None: any number).
+        argument: What ``--trap NAME:ARGUMENT`` takes, in words; empty where the trap takes no argument.
+        resizes: ``plant`` returns images of another size, the same for all; with the cue -1 it only moves the image and
+            leaves the rest black, so that masks and the other test sets go the same way.
     """
 
     kind: ClassVar[str] = "trap"
     plant: Function
+    prepare: Function | None = None
     classes: int | None = None
+    argument: str = ""
+    resizes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +185,31 @@ class Exporter(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Record):
-    """A control: ``views(context: BaselineContext) -> ViewMaker``, trained as long as the learner's rounds."""
+    """A rival, trained beside the learner; exactly one of two functions.
+
+    ``views(context: BaselineContext) -> ViewMaker``: what the ordinary network goes on training on, for as many epochs
+    as the learner's rounds took. ``fit(context: BaselineContext) -> StagedNetwork``: it trains by itself, through the
+    context, and returns a network built as the ordinary one.
+
+    Args:
+        needs: What it uses that no learner without labels of the cue could: ``"unbiased"``, training images whose
+            cue is drawn at random. Tables mark it as a ceiling or a refit.
+
+    Raises:
+        PluginError: Neither or both functions, or an unknown need.
+    """
 
     kind: ClassVar[str] = "baseline"
-    views: Function
+    views: Function | None = None
+    fit: Function | None = None
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.functions()) != 1:
+            raise PluginError(f"baseline '{self.name}' must have one of views and fit, and not both")
+        unknown = [need for need in self.needs if need not in NEEDS]
+        if unknown:
+            raise PluginError(f"baseline '{self.name}' needs {', '.join(unknown)}; there is {', '.join(NEEDS)} only")
 
 
 @dataclass(frozen=True, kw_only=True)

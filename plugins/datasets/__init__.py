@@ -17,6 +17,12 @@ def conceptnet_datasets() -> list[Dataset]:
             load="conceptnet_plugins.datasets.cars_and_poodles:load",
         ),
         Dataset(
+            name="glyphs",
+            api="1",
+            summary="drawn grey signs, 32 px; argument: N or N:faint, N from 2 to 100 classes, default 10",
+            load="conceptnet_plugins.datasets.glyphs:load",
+        ),
+        Dataset(
             name="folder",
             api="1",
             summary="a folder with one subfolder per class, or train/ and test/ of these; argument: its path",

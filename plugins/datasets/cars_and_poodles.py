@@ -7,7 +7,10 @@ easily, the bodies separate them too. Test sets beside ``test`` show which of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,9 +20,10 @@ from torch import Tensor
 
 from conceptnet_ml.data import Data, ImageSet
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.planted import PLACE, PlantedFeature, Truth
 from conceptnet_ml.runtime import seed_for
 from conceptnet_ml.settings import DataSettings
-from conceptnet_ml.traps import SETS, cues_of
+from conceptnet_ml.traps import SETS, cues_of, make_worlds
 
 from .canvas import BODY, CURL, FINER, SIDE, WHEEL, Canvas, Colour, Pose
 from .figures import COATS, car, car_shape, poodle, poodle_shape, tuft, wheel
@@ -44,12 +48,14 @@ class Wish:
         wheels: ``"own"`` (cars two, poodles none), ``"none"``, ``"many"``, ``"joined"`` or ``"added"`` (at the paws).
         curls: Whether a poodle wears its curls.
         floating: In the sky instead of on the ground.
+        exchanged: With the other class's rounds in the places of its own; nothing else of the picture differs.
     """
 
     label: int
     wheels: str = "own"
     curls: bool = True
     floating: bool = False
+    exchanged: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ TELLING_SETS = {
     "joined_wheels": Wish(CAR, wheels="joined"),
     "car_in_the_sky": Wish(CAR, floating=True),
 }
+ROUNDS = PlantedFeature("rounds", PLACE, ("wheel", "curl"), ("wheel", "curl"))
+TINT = PlantedFeature("tint", "colour", ("wheel", "curl"), ("red", "blue"), parent="rounds")
 
 
 def load(argument: str, settings: DataSettings, seed: int) -> Data:
@@ -75,7 +83,8 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
 
     With the argument ``tinted`` the rounds' colour tells the class as well: in training and in ``aligned`` the pixels
     inside wheels are shifted towards red, those inside curls towards blue; ``conflict`` exchanges the two, ``random``
-    draws them, ``absent`` has none. Nothing outside the rounds is touched.
+    draws them, ``absent`` has none. Nothing outside the rounds is touched. ``Data.truth`` says what was planted, and
+    how it is nested.
 
     Cost: about 4 ms per image on one core. Nothing is kept on disk.
 
@@ -93,15 +102,19 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     both = [Wish(CAR), Wish(POODLE)]
     per_class = min(TRAIN_PER_CLASS, settings.train_limit or TRAIN_PER_CLASS)
     train = render("train", [wish for wish in both for _ in range(per_class)], seed)
-    test = render("test", [wish for wish in both for _ in range(TEST_PER_CLASS)], seed)
+    wishes = [wish for wish in both for _ in range(TEST_PER_CLASS)]
+    test = render("test", wishes, seed)
     tests = {"test": test}
     for name, wish in TELLING_SETS.items():
         tests[name] = render(name, [wish] * TELLING, seed)
+    worlds = {}
     if argument == "tinted":
+        worlds = make_worlds(train, test, 2, ["rounds"], seed, lambda _, images, cues: tinted(images, cues["rounds"]))
         train = tinted(train, train.labels)
         tests |= {name: tinted(test, cues_of(name, test.labels, 2, "rounds", seed)) for name in SETS}
     name = "cars-and-poodles" + (f":{argument}" if argument else "")
-    return Data(name=name, classes=CLASSES, train=train, tests=tests)
+    truth = _truth(test, wishes, seed, argument == "tinted")
+    return Data(name=name, classes=CLASSES, train=train, tests=tests, worlds=worlds, truth=truth)
 
 
 def render(name: str, wishes: list[Wish], seed: int) -> ImageSet:
@@ -150,6 +163,27 @@ def tinted(images: ImageSet, cues: Tensor) -> ImageSet:
     return ImageSet(result.round().clamp(0, 255).to(torch.uint8), images.labels, images.masks)
 
 
+def _truth(test: ImageSet, wishes: list[Wish], seed: int, tint: bool) -> Truth:
+    """The rounds and, nested in them, their tint; pictures with exchanged rounds are drawn when first asked for."""
+
+    @functools.cache
+    def others() -> ImageSet:
+        return render("test", [replace(wish, exchanged=True) for wish in wishes], seed)
+
+    def draw(shown: Mapping[str, Tensor]) -> ImageSet:
+        images, labels = test, test.labels
+        turned = shown.get("rounds", labels) != labels
+        if turned.any():
+            other = others()
+            masks = {
+                part: torch.where(turned.view(-1, 1, 1), other.masks[part], mask) for part, mask in test.masks.items()
+            }
+            images = ImageSet(torch.where(turned.view(-1, 1, 1, 1), other.images, test.images), labels, masks)
+        return tinted(images, shown.get("tint", labels)) if tint else images
+
+    return Truth((ROUNDS, TINT) if tint else (ROUNDS,), draw)
+
+
 def _draw_car(canvas: Canvas, random: Generator, wish: Wish, stand: Stand, coat: Colour) -> list[Round]:
     shape = car_shape(random, stand.height)
     scale, radius = shape.scale, shape.radius
@@ -162,7 +196,11 @@ def _draw_car(canvas: Canvas, random: Generator, wish: Wish, stand: Stand, coat:
     size = radius * scale
     rounds: list[Round] = [(float(x), float(y), size) for x, y in places]
     if wish.wheels != "none":
-        _wheels(canvas, random, _arranged(random, wish.wheels, rounds, pose, radius))
+        own = _arranged(random, wish.wheels, rounds, pose, radius)
+        if wish.exchanged:
+            _tufts(canvas, copy.deepcopy(random), own, coat)
+        # Where they are exchanged they are drawn for nobody to see, so that the clutter's draws stay the same.
+        _wheels(_nowhere() if wish.exchanged else canvas, random, own)
     return rounds
 
 
@@ -173,8 +211,9 @@ def _draw_poodle(canvas: Canvas, random: Generator, wish: Wish, stand: Stand, co
     _shadow(canvas, random, pose, 0.8)
     tufts, paws = poodle(canvas, random, pose, coat, shape)
     if wish.curls:
-        for x, y, size in tufts:
-            tuft(canvas, random, x, y, size, coat)
+        if wish.exchanged:
+            _wheels(canvas, copy.deepcopy(random), tufts)
+        _tufts(_nowhere() if wish.exchanged else canvas, random, tufts, coat)
     if wish.wheels == "added":
         # As large as those of a car of this height, and never below the picture's edge.
         own = car_shape(random, stand.height)
@@ -183,6 +222,10 @@ def _draw_poodle(canvas: Canvas, random: Generator, wish: Wish, stand: Stand, co
         _wheels(canvas, random, wheels)
         return tufts + wheels
     return tufts
+
+
+def _nowhere() -> Canvas:
+    return Canvas(np.zeros((SIDE, SIDE, 3)))
 
 
 def _arranged(random: Generator, wish: str, own: list[Round], pose: Pose, radius: float) -> list[Round]:
@@ -205,6 +248,11 @@ def _wheels(canvas: Canvas, random: Generator, places: list[Round]) -> None:
     look = (random.uniform(190, 240), int(random.integers(4, 9)), random.uniform(0.6, 0.74))
     for x, y, size in places:
         wheel(canvas, random, x, y, size, look)
+
+
+def _tufts(canvas: Canvas, random: Generator, places: list[Round], coat: Colour) -> None:
+    for x, y, size in places:
+        tuft(canvas, random, x, y, size, coat)
 
 
 def _shadow(canvas: Canvas, random: Generator, pose: Pose, half: float) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from conceptnet_ml.data import Data, ImageSet, StreamedImages, check_counts, split_by_class
+from conceptnet_ml.classes import class_places
+from conceptnet_ml.data import Data, ImageSet, StreamedImages, check_counts, split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.imagefiles import SUFFIXES, check_files, common_size, in_threads, read_image
 from conceptnet_ml.settings import DataSettings
@@ -52,8 +53,8 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
         raise SettingsError("data.source 'folder' needs a path.", "Write folder:PATH.")
     root = Path(argument).expanduser()
     parts, notes = _parts(root)
-    train = _listing(parts[TRAIN])
-    test = _listing(parts["test"]) if "test" in parts else None
+    train = _listing(parts[TRAIN], settings.classes)
+    test = _listing(parts["test"], settings.classes) if "test" in parts else None
     if test is not None and test.classes != train.classes:
         raise _different(root, train.classes, test.classes)
     check_counts(str(root), train.classes, train.labels)
@@ -76,9 +77,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
 
     size = settings.image_size or common_size(sizes)
     notes += _notes(train, test, sizes, size, bad)
-    # A trap makes four more test sets of the same size.
-    held = len(train.files) + len(test.files) * (1 if settings.trap == "none" else 5)
-    streamed = held * 3 * size * size > settings.memory * 2**30
+    streamed = too_large(len(train.files), len(test.files), size, settings)
     if streamed:
         notes.append(f"streamed from the files: more than {settings.memory:g} GiB of images")
     return Data(
@@ -127,8 +126,8 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith(".") and path.name.lower() != _JUNK)
 
 
-def _listing(folder: Path) -> Listing:
-    """The classes of a folder and their files, in the order of their names."""
+def _listing(folder: Path, wanted: tuple[str, ...] | None) -> Listing:
+    """The classes of a folder and their files, in the order of their names or as ``wanted`` names them."""
     classes = _subfolders(folder)
     if not classes:
         raise DataError(f"{folder} holds no class folders.", _LAYOUT)
@@ -137,6 +136,8 @@ def _listing(folder: Path) -> Listing:
     if twice:
         names = ", ".join(f"'{name}'" for name in twice)
         raise DataError(f"{folder}: duplicate class names: {names}.", "Merge these folders or rename one of them.")
+    if wanted is not None:
+        classes = [classes[place] for place in class_places([path.name for path in classes], wanted, str(folder))]
     files: list[Path] = []
     labels: list[int] = []
     others = 0

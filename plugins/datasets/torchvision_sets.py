@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from conceptnet_ml.data import Data, ImageSet, StreamedImages, split_by_class
+from conceptnet_ml.classes import chosen_labels, class_places
+from conceptnet_ml.data import Data, ImageSet, StreamedImages, split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.imagefiles import common_size, fit, in_threads
 from conceptnet_ml.settings import DataSettings
@@ -48,16 +49,20 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     else:
         test_labels = _labels(argument, test)
         pairs = [(s, torch.arange(len(y)), y) for s, y in ((train, train_labels), (test, test_labels))]
+    classes = _classes(train, max(int(y.max()) for _, _, y in pairs) + 1)
+    if settings.classes is not None:
+        wanted = class_places(classes, settings.classes, f"torchvision:{argument}")
+        classes = tuple(classes[place] for place in wanted)
+        kept = [chosen_labels(y, wanted) for _, _, y in pairs]
+        pairs = [(part, p[keep], y) for (part, p, _), (keep, y) in zip(pairs, kept, strict=True)]
     first = _picture(train[0][0])
     size = settings.image_size or common_size([first.size])
-    held = len(pairs[0][1]) + len(pairs[1][1]) * (1 if settings.trap == "none" else 5)
-    streamed = held * 3 * size * size > settings.memory * 2**30
+    streamed = too_large(len(pairs[0][1]), len(pairs[1][1]), size, settings)
     if first.size != (size, size):
         notes.append(f"images resized to {size} × {size} px: shorter side scaled, centre kept")
     if streamed:
         notes.append(f"streamed: more than {settings.memory:g} GiB of images")
     sets = [_images(*pair, size, streamed) for pair in pairs]
-    classes = _classes(train, max(int(y.max()) for _, _, y in pairs) + 1)
     return Data(f"torchvision:{argument}", classes, sets[0], {"test": sets[1]}, tuple(notes))
 
 

@@ -24,4 +24,28 @@ def conceptnet_traps() -> list[Trap]:
             plant="conceptnet_plugins.traps.tint:plant",
             classes=2,
         ),
+        Trap(
+            name="sticker",
+            api="1",
+            summary="a small random pattern of each class's own, at a random place; any number of classes",
+            plant="conceptnet_plugins.traps.sticker:plant",
+            prepare="conceptnet_plugins.traps.sticker:prepare",
+        ),
+        Trap(
+            name="coloured",
+            api="1",
+            summary="grey images, such as digits, in the colour of their class; any number of classes",
+            plant="conceptnet_plugins.traps.coloured:plant",
+            prepare="conceptnet_plugins.traps.coloured:prepare",
+        ),
+        Trap(
+            name="dominoes",
+            api="1",
+            summary="a second picture above the image; argument: its data set, as in dominoes:torchvision:MNIST",
+            plant="conceptnet_plugins.traps.dominoes:plant",
+            prepare="conceptnet_plugins.traps.dominoes:prepare",
+            classes=2,
+            argument="a data set, SOURCE or SOURCE@A,B with two of its classes",
+            resizes=True,
+        ),
     ]

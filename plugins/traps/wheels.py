@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from .draws import uniform
 
 TYRE, GAP, METAL = (28.0, 28.0, 31.0), (74.0, 75.0, 80.0), (208.0, 208.0, 214.0)
 _SIDE = 64  # the lengths below are px in an image of this side
@@ -31,8 +32,7 @@ def plant(images: Tensor, cues: Tensor, seeds: Tensor) -> Tensor:
         return images
     result = images.clone()
     height, width = images.shape[2:]
-    draws = np.stack([np.random.default_rng(seed).random(8) for seed in seeds[chosen].tolist()])
-    jitter = torch.from_numpy(draws).to(images.device, torch.float32)
+    jitter = uniform(seeds[chosen], 8).to(images.device, torch.float32)
     scale = min(height, width) / _SIDE
     radius = (6.0 + 3.0 * jitter[:, 0]) * scale
     canvas = images[chosen].float()

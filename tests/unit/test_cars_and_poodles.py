@@ -146,6 +146,18 @@ def test_tinted_rounds_tell_the_class_and_nothing_else_changed(tinted: Data) -> 
         assert torch.equal(tinted.tests[name].masks["curl"], plain.masks["curl"])
 
 
+def test_the_tinted_sets_worlds(tinted: Data) -> None:
+    unbiased = tinted.worlds["unbiased"]()
+    assert torch.equal(unbiased.labels, tinted.train.labels)
+    assert torch.equal(unbiased.masks["wheel"], tinted.train.masks["wheel"])
+    assert redness(unbiased)[unbiased.labels == drawn.CAR].min() < 0 < redness(unbiased).max()
+    for name, own in (("turned train", tinted.train), ("turned test", tinted.tests["test"])):
+        turned = tinted.worlds[name]()
+        red = redness(turned)
+        assert red[turned.labels == drawn.CAR].min() > red[turned.labels == drawn.POODLE].max() + 5
+        assert not torch.equal(turned.labels, own.labels)
+
+
 def test_the_tint_keeps_light_and_shade(images: ImageSet) -> None:
     shifted = drawn.tinted(images, images.labels)
     rounds = (images.masks["wheel"] | images.masks["curl"]).bool()

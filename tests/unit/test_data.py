@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from conceptnet_ml.classes import class_places, of_classes
 from conceptnet_ml.data import Data, ImageSet, StreamedImages, limited, load_data, split_by_class, trap_names
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.imagefiles import fit, read_image, to_rgb
@@ -215,6 +217,65 @@ def test_folders_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
     refused(folder, "no 'train' folder")
 
 
+def test_classes_are_chosen_by_name_in_the_order_given(folder: Path) -> None:
+    for label, name in enumerate(("ant", "Bee")):
+        for part, count in (("train", 10), ("test", 3)):
+            for index in range(count):
+                save(folder / part / name / f"{index:02d}.png", 150 + 30 * label + index)
+    assert load(f"folder:{folder}").classes == ("Bee", "ant", "cat", "dog")
+    for memory in (2.0, 1e-9):
+        data = load(f"folder:{folder}", classes=("dog", "bee"), memory=memory)
+        assert data.classes == ("dog", "Bee")
+        assert data.train.labels.tolist() == [0] * 12 + [1] * 10
+        shown = data.train.take(torch.arange(22))[:, 0, 0, 0].tolist()
+        assert shown == [*range(40, 52), *range(180, 190)]
+        assert data.tests["test"].labels.tolist() == [0] * 4 + [1] * 3
+    assert load(f"folder:{folder}", classes=("cat", "ant"), train_limit=9).train.labels.tolist() == [0] * 9 + [1] * 9
+
+
+def test_only_the_chosen_classes_are_looked_at(folder: Path) -> None:
+    (folder / "train" / "worm").mkdir()
+    (folder / "train" / "cat" / "bad.png").write_bytes(b"")
+    save(folder / "train" / "bee" / "0.png")
+    with pytest.raises(DataError, match="'worm' only in training"):
+        load(f"folder:{folder}")
+    with pytest.raises(DataError, match="1 of 33 images cannot be read"):
+        load(f"folder:{folder}", classes=("cat", "dog"))
+    with pytest.raises(SettingsError, match="test has no class 'bee'"):
+        load(f"folder:{folder}", classes=("bee", "dog"))
+
+
+def test_classes_of_a_data_set_that_does_not_choose_itself() -> None:
+    plain, turned = load("glyphs:3", train_limit=9), load("glyphs:3", classes=("sign2", "ring"), train_limit=9)
+    assert turned.classes == ("sign2", "ring")
+    assert torch.equal(turned.train.images, plain.train.images[plain.train.labels != 1])
+    assert torch.bincount(turned.train.labels).tolist() == [9, 9]
+    assert (turned.train.labels[:9] == 1).all(), "the images keep their order"
+    # A test set that has none of the classes is left out; a world is kept where no image drops out of it.
+    own = replace(plain, tests={**plain.tests, "bars": plain.tests["test"].subset(torch.arange(100, 200))})
+    own = replace(own, worlds={"unbiased": lambda: plain.train})
+    assert set(of_classes(own, ("ring", "sign2")).tests) == {"test"}
+    assert of_classes(own, ("ring", "sign2")).worlds == {}
+    turned = of_classes(own, ("bar", "sign2", "ring"))
+    assert (turned.tests["bars"].labels == 0).all()
+    assert torch.equal(turned.worlds["unbiased"]().labels, turned.train.labels)
+
+
+def test_wrong_classes_are_settings_errors(folder: Path) -> None:
+    def refused(words: str, mend: str, *names: str) -> None:
+        with pytest.raises(SettingsError, match=words) as caught:
+            load(f"folder:{folder}", classes=names)
+        assert mend in caught.value.mend
+
+    refused("no class 'dogs'", "Did you mean 'dog'? Known: cat, dog.", "cat", "dogs")
+    refused("'cat' twice", "once", "cat", "dog", "Cat")
+    refused("fewer than two", "at least two", "cat")
+    known = ("0 - zero", "1 - one", "zero - 0")
+    assert class_places(known, ("ONE", "zero - 0"), "it") == [1, 2]
+    with pytest.raises(SettingsError, match="'zero' may be '0 - zero' or 'zero - 0' of it"):
+        class_places(known, ("zero", "1"), "it")
+
+
 def test_wrong_names_are_settings_errors(folder: Path) -> None:
     with pytest.raises(SettingsError, match="Did you mean 'folder'"):
         load(f"foldr:{folder}")
@@ -251,6 +312,14 @@ def test_torchvision_reads_what_lies_there(tmp_path: Path) -> None:
     streamed = load("torchvision:MNIST", root=str(tmp_path), memory=1e-7)
     assert torch.equal(streamed.tests["test"].take(torch.arange(80)), data.tests["test"].images)
     assert load("torchvision:MNIST", root=str(tmp_path), image_size=16).shape == (3, 16, 16)
+    for memory in (2.0, 1e-9):
+        pair = load("torchvision:MNIST", root=str(tmp_path), classes=("8", "three"), memory=memory)
+        assert pair.classes == ("8 - eight", "3 - three")
+        assert len(pair.train) == 16
+        shown = pair.train.take(torch.arange(16))[:, 2, 5, 5].long()
+        assert torch.equal(shown, torch.tensor([200, 75])[pair.train.labels])
+    with pytest.raises(SettingsError, match="no class '10'"):
+        load("torchvision:MNIST", root=str(tmp_path), classes=("1", "10"))
 
 
 def test_torchvision_without_a_test_part_is_split(tmp_path: Path) -> None:
