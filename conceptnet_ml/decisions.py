@@ -17,12 +17,6 @@ from conceptnet_ml.settings import RoundSettings
 from conceptnet_ml.swaps import Views
 from conceptnet_ml.training import predict
 
-DONORS = 3
-"""Other donors and class-mates drawn for each image; more make ι less noisy at one forward pass each."""
-
-MATES_GROW = 0.032
-"""How far the gate is grown for a class-mate, as a share of the side: a context he could give away counts."""
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -33,10 +27,12 @@ class Measured:
         gate: Its kind of gate, as the representation has it.
         images: Held-out images counted, those answered rightly before the swap.
         flips: φ, the rate at which the donor's swap changes the answer.
-        others: The same for other random donors of other classes under the same gate.
-        mates: The same for random class-mates as donors, under a grown gate.
+        others: The same for other random donors of other classes, in the image's own gate joined with theirs.
+        mates: The same for random class-mates as donors.
         price: Mean share of the gate that is open; 1 where there is no gate.
         answered: Share of all held-out images answered rightly before the swap.
+        asked: Held-out images per class, right or wrong; none where nobody counted.
+        met: Which classes met: host, donor, how many swaps with others were tried, and how many changed the answer.
     """
 
     representation: str
@@ -47,6 +43,8 @@ class Measured:
     mates: tuple[float, ...]
     price: float
     answered: float = 1.0
+    asked: tuple[int, ...] = ()
+    met: tuple[tuple[int, int, int, int], ...] = ()
 
     @property
     def phi(self) -> float:
@@ -54,30 +52,38 @@ class Measured:
         return _mean(self.flips)
 
     @property
-    def iotas(self) -> tuple[float | None, ...]:
-        """ι per class: φ(another donor, same gate) / φ − φ(a class-mate); None where the class hardly ever flips."""
-        return tuple(
-            other / flip - mate if flip >= 0.2 else None
-            for flip, other, mate in zip(self.flips, self.others, self.mates, strict=True)
-        )
+    def iotas(self) -> tuple[float, ...]:
+        """ι per class: how much more often others of other classes change the answer than class-mates do."""
+        return tuple(other - mate for other, mate in zip(self.others, self.mates, strict=True))
 
     @property
-    def iota(self) -> float | None:
-        """ι, averaged over the classes in which it is defined."""
-        known = [iota for iota in self.iotas if iota is not None]
-        return _mean(tuple(known)) if known else None
+    def iota(self) -> float:
+        """ι of all classes together, see :func:`together`."""
+        return together(self.iotas)
 
     @property
     def contrast(self) -> float:
         """φ less what a class-mate's material changes already: the measure for swaps without a place gate."""
         return self.phi - _mean(self.mates)
 
-    def separable(self, imperfection: float) -> float | None:
-        """ι less what the network gets wrong, weighed: the measure for place-gated swaps, None where ι is undefined.
+    def separable(self, imperfection: float) -> float:
+        """ι less what the network gets wrong, weighed: the measure for place-gated swaps.
 
         A shortcut fits the labels perfectly, so a network that rests on one hardly errs; an object is seldom that easy.
         """
-        return None if self.iota is None else self.iota - imperfection * (1 - self.answered)
+        return self.iota - imperfection * (1 - self.answered)
+
+    def within(self, classes: tuple[int, ...], imperfection: float) -> tuple[tuple[float, ...], float]:
+        """ι per class and the measure, if these were all classes there are."""
+        tried, changed = dict.fromkeys(classes, 0), dict.fromkeys(classes, 0)
+        for host, donor, count, hits in self.met:
+            if host in tried and donor in tried:
+                tried[host] += count
+                changed[host] += hits
+        iotas = tuple(changed[c] / max(1, tried[c]) - self.mates[c] for c in classes)
+        asked = sum(self.asked[c] for c in classes)
+        right = sum(self.images[c] for c in classes) / max(1, asked)
+        return iotas, together(iotas) - imperfection * (1 - right)
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""
@@ -91,18 +97,29 @@ class Decision:
     Args:
         keep: The decision.
         reason: In words, with the numbers behind it.
+        classes: The classes that share the feature, None for all.
     """
 
     keep: bool
     reason: str
+    classes: tuple[int, ...] | None = None
+
+
+def together(iotas: tuple[float, ...]) -> float:
+    """ι of several classes: the mean of the half of them in which it is lowest.
+
+    A part of an object can often be exchanged one way and not the other (a car hides under a dog's head, a dog does not
+    under a car's door); what is no part of it can be exchanged both ways.
+    """
+    return _mean(tuple(sorted(iotas)[: max(1, len(iotas) // 2)]))
 
 
 def decide(measured: Measured, settings: RoundSettings) -> Decision:
     """Keep a swap that moves the decision by something that can be exchanged; leave the object itself alone.
 
-    A place-gated swap is judged by ι (any donor's material serves under the gate, a class-mate's changes nothing), less
-    the network's errors on held-out images. A swap without a place gate is always interchangeable, so it is judged by
-    how much more often it flips the answer than a class-mate's does.
+    A place-gated swap is judged by ι (any donor's material serves, a class-mate's changes nothing), less the network's
+    errors on held-out images. A swap without a place gate is always interchangeable, so it is judged by how much more
+    often it flips the answer than a class-mate's does.
     """
     if measured.phi < settings.flips:
         return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: the answer does not rest on it")
@@ -112,15 +129,44 @@ def decide(measured: Measured, settings: RoundSettings) -> Decision:
         what = "decides by itself" if keep else "is one cue among others"
         return Decision(keep, f"contrast {measured.contrast:.2f} {sign} {settings.decisive:.2f}: it {what}")
     score = measured.separable(settings.imperfection)
-    if measured.iota is None or score is None:
-        return Decision(False, "ι is undefined: no class flips often enough")
-    keep = score >= settings.interchangeable
-    what = "one thing among others, it can be exchanged" if keep else "this is the object"
     wrong = settings.imperfection * (1 - measured.answered)
-    sign = "≥" if keep else "<"
-    return Decision(
-        keep, f"ι {measured.iota:.2f} − {wrong:.2f} for errors {sign} {settings.interchangeable:.2f}: {what}"
-    )
+    found = f"ι {measured.iota:.2f} − {wrong:.2f} for errors"
+    if score >= settings.interchangeable:
+        least = settings.interchangeable
+        return Decision(True, f"{found} ≥ {least:.2f}: one thing among others, it can be exchanged")
+    few = sharing(measured, settings)
+    if few:
+        some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {together(measured.within(few, 0)[0]):.2f}"
+        return Decision(True, f"{found} < {settings.interchangeable:.2f}, {some}: one thing among others in these", few)
+    return Decision(False, f"{found} < {settings.interchangeable:.2f}: this is the object")
+
+
+def sharing(measured: Measured, settings: RoundSettings) -> tuple[int, ...]:
+    """Some classes that share an exchangeable feature where not all do; none if there are none.
+
+    The class with the lowest ι is left out, and again, until the rest passes. Whoever searches finds something: so the
+    rest must pass halfway between the threshold and one. Cost: nothing but counting.
+    """
+    classes = tuple(range(len(measured.iotas)))
+    strict = (settings.interchangeable + 1) / 2
+    while len(classes) > 2 and measured.met:
+        iotas, _ = measured.within(classes, settings.imperfection)
+        lowest = min(range(len(classes)), key=iotas.__getitem__)
+        classes = (*classes[:lowest], *classes[lowest + 1 :])
+        if measured.within(classes, settings.imperfection)[1] >= strict:
+            return classes
+    return ()
+
+
+def stands(r_before: float, r_after: float, r_without: float, chance: float, settings: RoundSettings) -> Decision:
+    """Whether a round that was trained stands; see :func:`conceptnet_ml.steps.generalize.train_views`."""
+    floor = chance + settings.remains * max(0.0, r_before - chance)
+    told = f"r {r_before:.2f} → {r_after:.2f}"
+    if r_after < floor:
+        return Decision(False, f"{told} < {floor:.2f}, the least that must remain")
+    if r_after > r_without + settings.inverted:
+        return Decision(False, f"{told}, but {r_without:.2f} where nothing is exchanged: it was the object itself")
+    return Decision(True, f"{told} ≥ {floor:.2f}, the least that must remain; {r_without:.2f} without the swap")
 
 
 def residual(network: torch.nn.Module, views: Views, numbers: Tensor, seed: int, dtype: torch.dtype | None) -> float:

@@ -45,6 +45,7 @@ def run_loop(bench: Workbench) -> Learned:
     stages = [*reversed(fresh.stage_names)]
     plain = bench.views(bench.fit, [])
     ordinary = bench.train("ordinary", fresh, plain, settings.training.epochs, settings.training.rate, "ordinary")
+    bench.partners = steps.probe.partners(bench, ordinary)
     learned = Learned(ordinary, ordinary)
     above = [Parents("classes", ordinary)]
     for place, stage in enumerate(stages[: settings.depth]):
@@ -76,35 +77,82 @@ def _work_at(bench: Workbench, learned: Learned, stage: str, below: str | None, 
 
 
 def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: int, parents: Parents) -> Story:
-    """One round: one feature per class generalized, or the reason why not."""
+    """One round: one feature per class generalized, or the reason why not.
+
+    Representations are tried cheapest and most global first; the first whose swap is kept, before and after training,
+    is the round's. One that is undone after training makes way for the next.
+    """
     findings = steps.find.find(bench, stage, name, parents, parents.swaps)
     story = Story(name, stage, number, parents, findings)
-    story.judged = steps.probe.probe(bench, name, parents, parents.swaps)
     if parents.elementary is not None:
         story.channels = lower.channels(bench, stage, name, parents)
-        story.judged = lower.same_channels(story.judged, story.channels)
-    candidates = [judged for judged in story.judged if judged.decision.keep]
-    if not candidates:
-        story.decision, story.reason = (
-            "leaf",
-            "; ".join(f"{judged.measured.representation}: {judged.decision.reason}" for judged in story.judged),
-        )
+    reasons = []
+    for codec in steps.probe.codecs(bench, parents):
+        judged = steps.probe.judge(bench, name, parents, parents.swaps, codec)
+        if story.channels is not None:
+            judged = lower.same_channels(judged, story.channels)
+        story.judged.append(judged)
+        reasons.append(f"{codec.name}: {judged.decision.reason}")
+        if not judged.decision.keep:
+            continue
+        reasons[-1] += _generalize(bench, learned, story, judged)
+        if story.decision == "kept":
+            break
+    story.reason = "; ".join(reasons if story.decision == "leaf" else reasons[-1:])
+    if story.decision == "leaf":
         _show_refused(bench, learned, name, parents, story)
-        return story
-    chosen, story.trials = steps.choose.choose(bench, name, parents, learned.network, learned.swaps, candidates)
-    story.chosen = chosen
-    swap = steps.probe.swap_of(bench, name, parents, parents.swaps, chosen.measured.representation)
-    story.swap = swap
-    story.merged = steps.generalize.merge(bench, stage, name, parents, parents.swaps, swap, findings)
+    return story
+
+
+def _generalize(bench: Workbench, learned: Learned, story: Story, chosen: steps.probe.Judged) -> str:
+    """Steps 3 and 4 with one representation; the story tells whether it is kept. Returns what was found, in words."""
+    name, stage, parents = story.name, story.stage, story.parents
+    swap = steps.probe.swap_of(bench, name, parents, parents.swaps, chosen)
+    story.chosen, story.swap, story.decision = chosen, swap, "undone"
     story.trained = steps.generalize.train_views(bench, name, learned.network, learned.swaps, swap)
-    story.reason = f"{chosen.measured.representation}: {chosen.decision.reason}; {story.trained.decision.reason}"
-    if not story.trained.decision.keep:
-        story.decision = "undone"
-        return story
-    successor, keeps = _successor(bench, name, stage, parents, story)
-    if not keeps:
-        story.decision = "undone"
-        return story
+    reason = f"; {story.trained.decision.reason}"
+    if story.trained.decision.keep:
+        reason += _close(bench, learned, story)
+        successor, keeps, taught = _successor(bench, name, stage, parents, story)
+        reason += taught
+        if keeps:
+            _keep(bench, learned, story, successor)
+    return reason
+
+
+def _close(bench: Workbench, learned: Learned, story: Story) -> str:
+    """Widen a place-gated swap until a fresh network, trained on the views, no longer finds the feature in them.
+
+    A round that would not stand with the wider swap stands without it. Returns what was found, in words.
+    """
+    assert story.swap is not None
+    assert story.trained is not None
+    found = ""
+    if story.parents.family is not None or story.swap.gates is None or not story.swap.codec.joins:
+        return found
+    for turn in range(1, bench.settings.round.closures + 1):
+        check = steps.close.check(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap)
+        story.closures.append(check)
+        found += f"; {check.reason}"
+        if check.closed:
+            break
+        wider = steps.close.widened(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap, check)
+        trained = steps.generalize.train_views(
+            bench, f"{story.name}/closure-{turn}", story.trained.network, learned.swaps, wider
+        )
+        if not trained.decision.keep:
+            found += f", but not widened: {trained.decision.reason}"
+            break
+        story.swap, story.trained = wider, replace(trained, r_before=story.trained.r_before)
+        learned.epochs += bench.settings.round.epochs
+    return found
+
+
+def _keep(bench: Workbench, learned: Learned, story: Story, successor: Parents) -> None:
+    """The round stands: its swap goes into all later views, its feature is merged and split."""
+    name, stage, parents, swap = story.name, story.stage, story.parents, story.swap
+    assert swap is not None
+    assert story.trained is not None
     story.decision, story.successor = "kept", successor
     learned.network = story.trained.network
     learned.swaps = [*learned.swaps, swap]
@@ -113,15 +161,15 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
         story.successor = replace(successor, network=learned.network)
     else:
         learned.families[successor.key] = successor
+    story.merged = steps.generalize.merge(bench, stage, name, parents, parents.swaps, swap, story.findings)
     story.split = steps.specialize.split(bench, stage, name, parents, parents.swaps, story.merged)
-    key = f"{parents.key}.{stage}.{number}" if parents.key != "classes" else f"{stage}.{number}"
+    key = f"{parents.key}.{stage}.{story.number}" if parents.key != "classes" else f"{stage}.{story.number}"
     story.family = Parents(key, parents.network, stage, story.split.family, list(parents.swaps), swap.codec.record.cost)
     learned.families[key] = story.family
-    return story
 
 
-def _successor(bench: Workbench, name: str, stage: str, parents: Parents, story: Story) -> tuple[Parents, bool]:
-    """Whose answer the next round at this stage is about, and whether anything of it remains.
+def _successor(bench: Workbench, name: str, stage: str, parents: Parents, story: Story) -> tuple[Parents, bool, str]:
+    """Whose answer the next round at this stage is about, whether anything of it remains, and why.
 
     At the top that is the network itself, trained on the new views; below it the parent's family, taught anew what
     tells its variants apart when what was just found no longer does.
@@ -129,10 +177,10 @@ def _successor(bench: Workbench, name: str, stage: str, parents: Parents, story:
     assert story.swap is not None
     swaps = [*parents.swaps, story.swap]
     if parents.family is None:
-        return replace(parents, swaps=swaps), True
+        return replace(parents, swaps=swaps), True, ""
     story.taught = lower.teach(bench, name, parents, story.swap)
-    story.reason += f"; {story.taught.decision.reason}"
-    return replace(story.taught.parents, swaps=swaps), story.taught.decision.keep
+    taught = story.taught.decision
+    return replace(story.taught.parents, swaps=swaps), taught.keep, f"; {taught.reason}"
 
 
 def _leaf(bench: Workbench, stage: str, story: Story) -> Parents:
@@ -148,7 +196,7 @@ def _show_refused(bench: Workbench, learned: Learned, name: str, parents: Parent
     if not bench.settings.round.show_refused or learned.refused is not None:
         return
     best = max(story.judged, key=lambda judged: (judged.measured.gate == "place", judged.measured.phi))
-    swap = steps.probe.swap_of(bench, name, parents, parents.swaps, best.measured.representation)
+    swap = steps.probe.swap_of(bench, name, parents, parents.swaps, best)
     learned.refused = steps.generalize.train_views(
         bench, f"{name}/refused", learned.network, learned.swaps, swap, spends="controls"
     ).network

@@ -83,14 +83,11 @@ def channels(bench: Workbench, stage: str, name: str, parents: Parents) -> Chann
     return found
 
 
-def same_channels(judged: list[probe.Judged], found: Channels) -> list[probe.Judged]:
-    """Refuse swaps that do not move the channels the parents' difference is carried by."""
-    checked = []
-    for one in judged:
-        moves = found.moves.get(one.measured.representation, 0.0)
-        reason = f"{one.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
-        checked.append(replace(one, decision=Decision(one.decision.keep and moves > 0.5, reason)))
-    return checked
+def same_channels(judged: probe.Judged, found: Channels) -> probe.Judged:
+    """Refuse a swap that does not move the channels the parents' difference is carried by."""
+    moves = found.moves.get(judged.measured.representation, 0.0)
+    reason = f"{judged.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
+    return replace(judged, decision=Decision(judged.decision.keep and moves > 0.5, reason))
 
 
 def teach(bench: Workbench, name: str, parents: Parents, swap: Swap) -> Taught:

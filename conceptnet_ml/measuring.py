@@ -7,20 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from conceptnet_ml import runtime
 from conceptnet_ml.decisions import Measured
 from conceptnet_ml.probing import Objective, Prober
 from conceptnet_ml.swaps import Donors, Views, open_cells
-from conceptnet_ml.training import moved
 
 DONORS = 3
 """Other donors and class-mates drawn for each image; more make ι less noisy at one forward pass each."""
-MATES_GROW = 0.032
-"""How far the gate is grown for a class-mate, as a share of the side: a context he could give away counts."""
-REACH = 0.25
-"""How far another donor's feature may be brought under the gate, as a share of the side."""
 
 
 @dataclass
@@ -30,6 +24,7 @@ class _Bank:
     Args:
         numbers: (N,) image numbers.
         images: uint8 (N, 3, H, W), one view each.
+        right: (N,) the right answers.
         answered: (N,) whether the objective was right before any swap.
         gates: (N, …) soft gates on the CPU, None for a swap without.
         flipped: (N,) whether the probe's own swap changed a right answer.
@@ -37,6 +32,7 @@ class _Bank:
 
     numbers: Tensor
     images: Tensor
+    right: Tensor
     answered: Tensor
     gates: Tensor | None
     flipped: Tensor
@@ -53,13 +49,15 @@ def measure(
     parents: Tensor,
     seed: int,
     regions: Callable[[Tensor], Tensor] | None = None,
+    hopeless: float = 0.0,
+    partners: Tensor | None = None,
     advance: Callable[..., None] = lambda *args: None,
 ) -> Measured:
     """φ, ι and their parts on held-out images.
 
-    Each image meets a donor of another class; the gate its probe finds is then used on other donors and on class-mates.
-    A feature may sit elsewhere in them, so under a place gate they are first moved, by at most a quarter of the side,
-    to where their own gate lies best on the image's.
+    Each image meets a donor of another class, and the probe finds its gate. Then others of other classes, and
+    class-mates, take the donor's place as they do in views: my feature out, yours in, so that the region is the image's
+    own gate joined with theirs, which their own probes found.
 
     Args:
         prober: What is probed, and in which representation.
@@ -68,25 +66,49 @@ def measure(
         parents: (all images,) the right answer of each image.
         seed: Fixes views and donors.
         regions: Image numbers to the images' own places, (B, 1, H, W); None for everywhere.
+        hopeless: A swap of the whole image that, entire, flips this much more often than a class-mate's at most is not
+            looked into any further: no part of it will do more.
+        partners: (classes, m) the classes an image of each class may meet, None for all others.
         advance: Called with the number of images done.
 
-    Cost: one probe, and ``2 · DONORS + 2`` forward passes per image.
+    Cost: one probe, and ``2 · DONORS + 2`` forward passes per image; three forward passes where there is no hope.
     """
     right = parents[numbers]
-    draw = Donors(right, torch.arange(len(numbers)), int(parents.max()) + 1)
-    bank = _probe(prober, views, numbers, right, draw, seed, regions, advance)
-    grow = max(1, round(MATES_GROW * max(bank.images.shape[-2:])))
+    draw = Donors(right, torch.arange(len(numbers)), int(parents.max()) + 1, partners)
+    bank = _look(prober, views, numbers, right, seed)
+    if prober.codec.gate != "place":
+        entire = _entire(prober, bank, right, draw, seed)
+        if entire.contrast < hopeless:
+            advance(len(numbers))
+            return entire
+    _dream(prober, bank, right, draw, seed, regions, advance)
     counts = torch.zeros(4, draw.classes, dtype=torch.float64)
     counts[0].index_add_(0, right, bank.answered.double())
     counts[1].index_add_(0, right, bank.flipped.double())
+    met = torch.zeros(2, draw.classes, draw.classes, dtype=torch.int64)
     for part, places in enumerate(torch.arange(len(numbers)).split(prober.settings.batch)):
         generator = runtime.generator(runtime.seed_for(seed, "others", part))
         for _ in range(DONORS):
-            for row, who, wider in ((2, draw.foreign(places, generator), 0), (3, draw.mates(places, generator), grow)):
-                changed = _changed(prober, bank, places, who, right, wider, regions)
+            foreign = draw.foreign(places, generator)
+            for row, who in ((2, foreign), (3, draw.mates(places, generator))):
+                changed = _changed(prober, bank, places, who, right, regions)
                 counts[row].index_add_(0, right[places], changed.double())
+                if row == 2:
+                    both = right[places], right[foreign]
+                    met[0].index_put_(both, bank.answered[places].long(), accumulate=True)
+                    met[1].index_put_(both, changed.long(), accumulate=True)
+    return _measured(prober, bank, counts, DONORS, met)
+
+
+def _measured(prober: Prober, bank: _Bank, counts: Tensor, draws: int, met: Tensor | None = None) -> Measured:
+    """From counts per class, (4, classes): images answered, flips, those by others and by mates in so many draws; and
+    per pair of classes, (2, classes, classes): swaps tried, answers changed."""
+    pairs = (
+        () if met is None else tuple((h, d, int(met[0, h, d]), int(met[1, h, d])) for h, d in met[0].nonzero().tolist())
+    )
     seen = counts[0].clamp_min(1)
-    flips, others, mates = ((counts[row] / seen / share).tolist() for row, share in ((1, 1), (2, DONORS), (3, DONORS)))
+    flips = (counts[1] / seen).tolist()
+    others, mates = ((counts[row] / seen / draws).tolist() for row in (2, 3))
     price = 1.0
     if bank.gates is not None:
         price = float((bank.gates > prober.settings.threshold).float().mean())
@@ -98,7 +120,9 @@ def measure(
         tuple(others),
         tuple(mates),
         price,
-        float(counts[0].sum()) / len(numbers),
+        float(counts[0].sum()) / len(bank.numbers),
+        tuple(torch.bincount(bank.right, minlength=counts.shape[1]).tolist()),
+        pairs,
     )
 
 
@@ -125,39 +149,54 @@ def answer(objective: Objective, images: Tensor, dtype: torch.dtype | None) -> T
         return objective(images).float().argmax(1).cpu()
 
 
-def _probe(
+def _look(prober: Prober, views: Views, numbers: Tensor, right: Tensor, seed: int) -> _Bank:
+    """One view of every image, and whether it is answered rightly."""
+    images, answered = [], []
+    for part, chosen in enumerate(numbers.split(prober.settings.batch)):
+        view = views.of(chosen, runtime.generator(runtime.seed_for(seed, "measure", part)))
+        images.append((view * 255).round().to(torch.uint8))
+    bank = _Bank(numbers, torch.cat(images), right, torch.zeros(0), None, torch.zeros(0))
+    for places in torch.arange(len(numbers)).split(prober.settings.batch):
+        answered.append(answer(prober.objective, bank.floats(places), prober.dtype) == right[places])
+    bank.answered = torch.cat(answered)
+    return bank
+
+
+def _entire(prober: Prober, bank: _Bank, right: Tensor, draw: Donors, seed: int) -> Measured:
+    """What swapping everything does, with one donor of another class and one class-mate an image."""
+    counts = torch.zeros(3, draw.classes, dtype=torch.float64)
+    counts[0].index_add_(0, right, bank.answered.double())
+    for part, places in enumerate(torch.arange(len(right)).split(prober.settings.batch)):
+        generator = runtime.generator(runtime.seed_for(seed, "entire", part))
+        for row, who in ((1, draw.foreign(places, generator)), (2, draw.mates(places, generator))):
+            changed = _changed(prober, bank, places, who, right, None)
+            counts[row].index_add_(0, right[places], changed.double())
+    return _measured(prober, bank, counts[[0, 1, 1, 2]], 1)
+
+
+def _dream(
     prober: Prober,
-    views: Views,
-    numbers: Tensor,
+    bank: _Bank,
     right: Tensor,
     draw: Donors,
     seed: int,
     regions: Callable[[Tensor], Tensor] | None,
     advance: Callable[..., None],
-) -> _Bank:
-    """One view of every image, and the probe with one donor of another class each."""
-    batch = prober.settings.batch
-    images = []
-    for part, chosen in enumerate(numbers.split(batch)):
-        view = views.of(chosen, runtime.generator(runtime.seed_for(seed, "measure", part)))
-        images.append((view * 255).round().to(torch.uint8))
-    bank = _Bank(numbers, torch.cat(images), torch.zeros(0), None, torch.zeros(0))
-    answered, flipped, gates = [], [], []
-    for part, places in enumerate(torch.arange(len(numbers)).split(batch)):
+) -> None:
+    """The probe with one donor of another class for each image: its gates and what they flip."""
+    flipped, gates = [], []
+    for part, places in enumerate(torch.arange(len(right)).split(prober.settings.batch)):
         donors = draw.foreign(places, runtime.generator(runtime.seed_for(seed, "donors", part)))
         pictures, material = bank.floats(places), bank.floats(donors)
-        was_right = answer(prober.objective, pictures, prober.dtype) == right[places]
-        where = None if regions is None else (regions(numbers[places]), regions(numbers[donors]))
+        where = None if regions is None else (regions(bank.numbers[places]), regions(bank.numbers[donors]))
         found = prober.gates(pictures, material, right[donors].to(pictures.device), where)
         swapped = exchange(prober, pictures, material, found, 0, where)
-        answered.append(was_right)
-        flipped.append(was_right & (answer(prober.objective, swapped, prober.dtype) != right[places]))
+        flipped.append(bank.answered[places] & (answer(prober.objective, swapped, prober.dtype) != right[places]))
         if found is not None:
             gates.append(found.cpu())
         advance(len(places))
-    bank.answered, bank.flipped = torch.cat(answered), torch.cat(flipped)
+    bank.flipped = torch.cat(flipped)
     bank.gates = torch.cat(gates) if gates else None
-    return bank
 
 
 def _changed(
@@ -166,44 +205,16 @@ def _changed(
     places: Tensor,
     who: Tensor,
     right: Tensor,
-    grow: int,
     regions: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
-    """Which right answers change when these others' material comes in under the images' own gates."""
+    """Which right answers change when these others' material comes in."""
     images, material = bank.floats(places), bank.floats(who)
     gates, where = None, None
     if bank.gates is not None:
         gates = bank.gates[places].to(images.device)
-        if prober.codec.gate == "place" and prober.codec.joins:
-            open_ = bank.gates > prober.settings.threshold
-            down, across = best_move(open_[places].float(), open_[who].float())
-            cell = images.shape[-2] / bank.gates.shape[-2], images.shape[-1] / bank.gates.shape[-1]
-            material = moved(material, (down * cell[0]).round().long(), (across * cell[1]).round().long())
+        if prober.codec.joins:
+            gates = torch.maximum(gates, bank.gates[who].to(images.device))
     if regions is not None:
         where = (regions(bank.numbers[places]), regions(bank.numbers[who]))
-    swapped = exchange(prober, images, material, gates, grow, where)
+    swapped = exchange(prober, images, material, gates, 0, where)
     return bank.answered[places] & (answer(prober.objective, swapped, prober.dtype) != right[places])
-
-
-def best_move(gates: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """How many cells each of the others must move down and to the right to lie best on its gate; the shortest such way.
-
-    Args:
-        gates, others: (B, 1, h, w), 0 or 1.
-
-    Returns:
-        Two (B,) integers. Cost: one product of the grids per move within reach.
-    """
-    height, width = gates.shape[-2:]
-    tall, wide = max(1, round(REACH * height)), max(1, round(REACH * width))
-    padded = functional.pad(others, (wide, wide, tall, tall))
-    best = torch.full((len(gates),), float("-inf"))
-    found = torch.zeros(2, len(gates), dtype=torch.int64)
-    for down in range(-tall, tall + 1):
-        for across in range(-wide, wide + 1):
-            there = padded[:, :, tall - down : tall - down + height, wide - across : wide - across + width]
-            fit = (gates * there).flatten(1).sum(1) - 1e-3 * (abs(down) + abs(across))
-            better = fit > best
-            best = torch.where(better, fit, best)
-            found[0][better], found[1][better] = down, across
-    return found[0], found[1]

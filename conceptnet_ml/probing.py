@@ -116,11 +116,12 @@ class Prober:
         logits = self._start(images)
         if logits is None:
             return None
+        swap = self.codec.mixer(images, donors, where)
         first, second = torch.zeros_like(logits), torch.zeros_like(logits)
         for step in range(1, self.settings.steps + 1):
             logits.requires_grad_(True)
             gate = logits.sigmoid()
-            swapped = self.codec.swap(images, donors, gate, where)
+            swapped = swap(gate)
             with runtime.autocast(images.device, self.dtype):
                 answers = self.objective(swapped)
             loss = wrong(answers.float()) + price * gate.flatten(1).mean(1).sum()

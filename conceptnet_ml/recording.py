@@ -60,9 +60,9 @@ class _Artist:
         above = self.variants.get(story.parents.key, {})
         features = self._features(story, above)
         sources = features
-        if story.decision != "leaf" and story.merged is not None:
+        if story.merged is not None:
             sources = self._generalized(story, features, above)
-        elif story.decision == "leaf":
+        else:
             self.variants[f"{story.stage}.leaf"] = features
         if story.family is not None:
             self.variants[story.family.key] = sources

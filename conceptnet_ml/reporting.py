@@ -85,7 +85,6 @@ def _round(story: Story) -> dict[str, Any]:
         "reason": story.reason,
         "representations": [judged.record() for judged in story.judged],
         "chosen": None if story.chosen is None else story.chosen.measured.representation,
-        "trials": story.trials,
         "features": [
             {"class": finding.parent, "units": finding.units, "auc": finding.auc} for finding in story.findings
         ],
@@ -101,7 +100,10 @@ def _round(story: Story) -> dict[str, Any]:
             "analogies": len(story.merged.analogies),
         }
     if story.trained is not None:
-        record |= {"r_before": story.trained.r_before, "r_after": story.trained.r_after}
+        trained = story.trained
+        record |= {"r_before": trained.r_before, "r_after": trained.r_after, "r_without": trained.r_without}
+    if story.closures:
+        record["closures"] = [{"score": check.score, "closed": check.closed} for check in story.closures]
     if story.taught is not None:
         taught = story.taught
         record["family"] = {"before": taught.before, "blind": taught.blind, "after": taught.after}

@@ -18,7 +18,15 @@ class DataSettings(Group):
     """What is learned from."""
 
     source: str = Field("cars-and-poodles", description="data set, NAME or NAME:ARGUMENT, as in folder:PATH")
-    trap: str = Field("none", description="cue planted in the training images, NAME or A+B; none for no trap")
+    classes: tuple[str, ...] | None = Field(
+        None, description="names of the classes to use, in this order; default: all of them"
+    )
+    trap: str = Field(
+        "none", description="cue planted in the training images, NAME, NAME:ARGUMENT or A+B; none for no trap"
+    )
+    exceptions: float = Field(
+        0.0, ge=0, lt=1, description="share of the training images whose cue shows another class; 0.01 for 1 %"
+    )
     root: str | None = Field(None, description="folder of downloaded torchvision data sets")
     download: bool = Field(False, description="let torchvision download the data set")
     image_size: int | None = Field(
@@ -47,7 +55,7 @@ class TrainingSettings(Group):
     epochs: int = Field(16, ge=1, description="epochs of ordinary training")
     batch: int = Field(128, ge=2, description="images per step")
     rate: float = Field(0.1, gt=0, description="peak learning rate from fresh weights")
-    warm_rate: float = Field(0.05, gt=0, description="peak learning rate when a round goes on from the last network")
+    warm_rate: float = Field(0.1, gt=0, description="peak learning rate when a round goes on from the last network")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights")
     flip: bool = Field(True, description="random horizontal flips")
@@ -65,20 +73,26 @@ class ProbeSettings(Group):
     rate: float = Field(1.0, gt=0, description="learning rate on the gate's logits")
     price: float = Field(8.0, ge=0, description="λ, the price of an open gate, where φ and ι are measured")
     view_price: float = Field(15.0, ge=0, description="λ for the gates of the training views; dearer, so tighter")
+    view_steps: int = Field(12, ge=1, description="Adam steps for the gates of the training views")
     cells: int = Field(16, ge=2, description="cells of the gate along the image's side")
     threshold: float = Field(0.5, gt=0, lt=1, description="gate value from which a cell counts as open")
     grow: float = Field(0.032, ge=0, description="how far open cells are grown before training, as a share of the side")
     batch: int = Field(256, ge=1, description="images probed at a time")
+    partners: int = Field(
+        9,
+        ge=1,
+        description="most classes whose donors an image meets in a probe: those its class is most readily taken for",
+    )
 
 
 class RoundSettings(Group):
     """Rounds: views, budget and the decision to keep or undo."""
 
     limit: int = Field(4, ge=0, description="most rounds at one stage")
-    epochs: int = Field(24, ge=1, description="passes over the training images' views per round")
+    epochs: int = Field(20, ge=1, description="passes over the training images' views per round")
     mix: float = Field(0.0, ge=0, le=1, description="share of original images among the views")
     interchangeable: float = Field(
-        0.45, description="ι less imperfection × errors, from which a place-gated round is kept"
+        0.58, description="ι less imperfection × errors, from which a place-gated round is kept"
     )
     imperfection: float = Field(
         2.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
@@ -91,7 +105,18 @@ class RoundSettings(Group):
         le=1,
         description="share of r above chance that must remain, else the round is undone",
     )
-    trial: float = Field(0.25, gt=0, le=1, description="share of a round's epochs for a trial, where two swaps are fit")
+    inverted: float = Field(
+        0.05,
+        ge=0,
+        description="by how much views may be answered better than the images without the swap; more undoes a round",
+    )
+    closures: int = Field(
+        1, ge=0, description="how often a swap may be widened by what a fresh network still finds; 0 for no check"
+    )
+    fresh: int = Field(3, ge=1, description="epochs of the fresh network that checks whether a feature is generalized")
+    closed: float = Field(
+        0.3, description="ι less imperfection × errors of the fresh network, from which a swap is widened"
+    )
     show_refused: bool = Field(
         False, description="train the first refused round all the same and show its figures beside the others"
     )
@@ -115,7 +140,9 @@ class ConceptSettings(Group):
 class PluginSettings(Group):
     """Which plugin supplies which step."""
 
-    representations: tuple[str, ...] = Field(("colour", "pixels"), description="what the learner may choose from")
+    representations: tuple[str, ...] = Field(
+        ("colour", "fourier", "pixels"), description="what the learner may choose from"
+    )
     discoverer: str = Field("units", description="the find step")
     generalizer: str = Field("detector", description="the generalize step")
     specializer: str = Field("attention", description="the specialize step")

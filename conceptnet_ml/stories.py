@@ -11,6 +11,7 @@ from conceptnet_ml.finding import Finding
 
 if TYPE_CHECKING:
     from conceptnet_ml.lower import Channels, Taught
+    from conceptnet_ml.steps.close import Closure
     from conceptnet_ml.steps.generalize import Trained
     from conceptnet_ml.steps.probe import Judged
     from conceptnet_ml.steps.specialize import Split
@@ -28,12 +29,12 @@ class Story:
         number: Round at this stage for these parents, from 1.
         parents: Whose answer it was about, as it was before the round.
         findings: Features the answers rest on, at most one per parent.
-        judged: Every representation's probe and decision.
+        judged: The probe and the decision of every representation tried, cheapest first, up to the one kept.
         decision: ``kept``, ``undone`` (after training), or ``leaf`` (nothing to exchange: this is the object).
         reason: Why, in words with numbers.
         channels: Below the top stage, the probe of that stage's channels.
         chosen, swap: The representation used and the swap made with it.
-        trials: Score of each representation where two were fit.
+        closures: What fresh networks found in the views, one check after each training.
         merged, trained, split: Results of steps 3 and 4.
         taught: Below the top stage, the parent's family after the round.
         family: The new family, parents of the next stage.
@@ -52,7 +53,7 @@ class Story:
     channels: Channels | None = None
     chosen: Judged | None = None
     swap: Swap | None = None
-    trials: dict[str, float] = field(default_factory=dict)
+    closures: list[Closure] = field(default_factory=list)
     merged: Merged | None = None
     trained: Trained | None = None
     split: Split | None = None

@@ -6,9 +6,10 @@ label after the swaps of all kept rounds, each with fresh random donors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from conceptnet_ml.data import ImageSet
 from conceptnet_ml.records import API, Representation
 from conceptnet_ml.training import to_float
 
-Encoding = Tensor | tuple[Tensor, Tensor]
+Encoding = Tensor | tuple[Tensor, Any]
+"""What a representation makes of images: a tensor, or a pair of which only the first takes part in a swap."""
 STATISTICS = 256
 """A whole-image swap that takes over at most so many numbers has them kept for every image."""
 KEPT_REGIONS = 2**29
@@ -71,10 +73,26 @@ class Codec:
         Returns:
             Floats in [0, 1] (B, 3, H, W).
         """
+        return self.mixer(images, donors, where)(gate)
+
+    def mixer(
+        self, images: Tensor, donors: Tensor | Encoding, where: tuple[Tensor, Tensor] | None = None
+    ) -> Callable[[Tensor | None], Tensor]:
+        """:meth:`swap` as a function of the gate alone: what does not depend on it is computed once."""
         mine = self.encode(images, None if where is None else where[0])
         theirs = donors
         if isinstance(donors, Tensor):
             theirs = self.encode(donors, None if where is None else where[1])
+        return lambda gate: self._join(images, mine, theirs, gate, where)
+
+    def _join(
+        self,
+        images: Tensor,
+        mine: Encoding,
+        theirs: Encoding,
+        gate: Tensor | None,
+        where: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
         swapped = self._decode(_mix(mine, theirs, gate))
         if not swapped.requires_grad:  # while a gate is being dreamed a little overshoot does no harm, a clamp costs
             swapped = swapped.clamp(0, 1)
@@ -96,19 +114,20 @@ class RegionalCodec(Codec):
         super().__init__(record)
         self.gate = "place"
 
-    def swap(
-        self,
-        images: Tensor,
-        donors: Tensor | Encoding,
-        gate: Tensor | None = None,
-        where: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
+    def mixer(
+        self, images: Tensor, donors: Tensor | Encoding, where: tuple[Tensor, Tensor] | None = None
+    ) -> Callable[[Tensor | None], Tensor]:
         """``swap_T`` inside the gate; ``where`` gives the donors' places as its second part."""
-        assert gate is not None
         assert where is not None
-        inside = _spread(gate, images)
-        assert isinstance(inside, Tensor)
-        return super().swap(images, donors, None, (inside.to(images.dtype), where[1]))
+        theirs = self.encode(donors, where[1]) if isinstance(donors, Tensor) else donors
+
+        def swap(gate: Tensor | None) -> Tensor:
+            inside = _spread(gate, images)
+            assert isinstance(inside, Tensor)
+            inside = inside.to(images.dtype)
+            return self._join(images, self.encode(images, inside), theirs, None, (inside, where[1]))
+
+        return swap
 
 
 def _mix(mine: Encoding, theirs: Encoding, gate: Tensor | None) -> Encoding:
@@ -221,10 +240,18 @@ class Swap:
 
 
 class Donors:
-    """Draws donors among the images of a pool, by class."""
+    """Draws donors among the images of a pool, by class.
 
-    def __init__(self, labels: Tensor, pool: Tensor, classes: int) -> None:
+    Args:
+        labels: Class of every image.
+        pool: Numbers of the images drawn from.
+        classes: How many classes there are.
+        partners: (classes, m) the classes that count as another for each class; None for all others.
+    """
+
+    def __init__(self, labels: Tensor, pool: Tensor, classes: int, partners: Tensor | None = None) -> None:
         self.labels = labels
+        self.partners = partners
         self.classes = classes
         self.pool = pool
         self._members = [pool[labels[pool] == c] for c in range(classes)]
@@ -244,6 +271,9 @@ class Donors:
 
     def foreign(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """One random image of another class for each."""
+        if self.partners is not None:
+            chosen = torch.randint(self.partners.shape[1], (len(indices),), generator=generator)
+            return self.of(self.partners[self.labels[indices], chosen], generator)
         shift = torch.randint(1, self.classes, (len(indices),), generator=generator)
         return self.of((self.labels[indices] + shift) % self.classes, generator)
 
@@ -266,6 +296,7 @@ class Views:
         classes: Number of classes.
         device: Where the views are made.
         mix: Share of images left as they are.
+        partners: Which classes a probe's donor may have, as in :class:`Donors`; views draw from all.
     """
 
     def __init__(
@@ -276,11 +307,12 @@ class Views:
         classes: int,
         device: torch.device,
         mix: float = 0.0,
+        partners: Tensor | None = None,
     ) -> None:
         self.images = images
         self.pool = pool
         self.swaps = sorted(swaps, key=lambda swap: swap.gates is not None and swap.codec.joins)
-        self.donors = Donors(images.labels, pool, classes)
+        self.donors = Donors(images.labels, pool, classes, partners)
         self.device = device
         self.mix = mix
         self._material: dict[int, Tensor] = {}

@@ -24,7 +24,16 @@ class ViewMaker(Protocol):
     """Turns image numbers into a training batch."""
 
     def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(B,) int64 image numbers to floats in [0, 1] (B, 3, H, W) and labels (B,), both on the training device."""
+        """(B,) int64 image numbers to floats in [0, 1] (B, 3, H, W) and labels, both on the training device.
+
+        Labels are class numbers (B,), or the classes' shares (B, K), floats that sum to one.
+        """
+
+
+Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""``objective(network, images, labels) -> loss``, one number; it runs under autocast, on a network in training mode.
+
+What it keeps from step to step belongs into the network, as parameters and buffers, or a training cannot be resumed."""
 
 
 class Mid(Protocol):
@@ -52,6 +61,7 @@ class Job:
         advance: Called after each step with the number of steps and the loss now and then.
         stopped: Asked after each step; True saves the state and raises Interrupted.
         middle: Where the state is kept meanwhile, None for nowhere.
+        objective: The loss of a batch; None for cross entropy on the network's logits.
     """
 
     images: int
@@ -64,6 +74,7 @@ class Job:
     stopped: Callable[[], bool] = lambda: False
     middle: Mid | None = None
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    objective: Objective | None = None
 
     @property
     def steps(self) -> int:
@@ -98,7 +109,7 @@ def to_float(images: Tensor, device: torch.device) -> Tensor:
 
 
 def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
-    """Train with SGD (Nesterov) and a one-cycle rate on cross entropy; returns the last loss and the seconds taken.
+    """Train with SGD (Nesterov) and a one-cycle rate; returns the last loss and the seconds taken.
 
     Args:
         network: Takes floats in [0, 1]; moved to ``job.device`` and channels_last, left in evaluation mode.
@@ -168,13 +179,6 @@ def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generat
     return rearranged(images, rows, columns)
 
 
-def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Each image (B, C, H, W) moved by its own whole number of px, edges reflected; ``down`` and ``right`` are (B,)."""
-    height, width = images.shape[-2:]
-    rows = _reflect(torch.arange(height) - down[:, None], height)
-    return rearranged(images, rows, _reflect(torch.arange(width) - right[:, None], width))
-
-
 def rearranged(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Images (B, C, H, W) with their rows and columns taken from elsewhere: (B, H) and (B, W) source numbers each."""
     count, _, height, width = images.shape
@@ -210,8 +214,8 @@ def predict_set(network: nn.Module, images: ImageSet, device: torch.device, dtyp
 
 def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, labels: Tensor, job: Job) -> Tensor:
     with runtime.autocast(job.device, job.dtype):
-        logits = network(images)
-    loss = nn.functional.cross_entropy(logits.float(), labels)
+        answers = network(images) if job.objective is None else job.objective(network, images, labels)
+    loss = nn.functional.cross_entropy(answers.float(), labels) if job.objective is None else answers
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     scaler.step(optimizer)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,9 @@ from conceptnet_ml.records import Representation
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.swaps import Codec, RegionalCodec, Swap, Views
-from conceptnet_ml.training import Job, ViewMaker, train
+from conceptnet_ml.training import Job, Objective, ViewMaker, train
+
+Net = TypeVar("Net", bound=torch.nn.Module)
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Workbench:
         stopper: Says when the user wants to stop.
         device, dtype: Where and in which autocast type networks run.
         fit, held: Numbers of the training images that are trained on, and of those held out for the decisions.
+        partners: (classes, m) the classes probes draw donors from for each class, None for all others.
         booked: For each step that takes time, what it counts as and its seconds, whenever in the run's life it ran.
     """
 
@@ -54,6 +57,7 @@ class Workbench:
     dtype: torch.dtype | None
     fit: Tensor = field(init=False)
     held: Tensor = field(init=False)
+    partners: Tensor | None = None
     booked: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -98,7 +102,7 @@ class Workbench:
 
     def views(self, pool: Tensor, swaps: Sequence[Swap], mix: float = 0.0) -> Views:
         """Views of a pool of training images under these swaps."""
-        return Views(self.data.train, pool, swaps, self.classes, self.device, mix)
+        return Views(self.data.train, pool, swaps, self.classes, self.device, mix, self.partners)
 
     def probe_views(self, name: str, swaps: Sequence[Swap]) -> list[tuple[Tensor, Tensor]]:
         """One view of each image of the probe set under these swaps, and its class, batch by batch."""
@@ -117,9 +121,13 @@ class Workbench:
         regional = parents is not None and parents.elementary is not None and record.regional
         return RegionalCodec(record) if regional else Codec(record)
 
-    def prober(self, parents: Parents, codec: Codec, price: float | None = None) -> Prober:
-        """The dream probe of these parents in a representation, at the settings' price unless another is given."""
-        settings = self.settings.probe if price is None else self.settings.probe.model_copy(update={"price": price})
+    def prober(self, parents: Parents, codec: Codec, price: float | None = None, steps: int | None = None) -> Prober:
+        """The dream probe of these parents in a representation, at the settings' price and steps unless others are
+        given."""
+        settings = self.settings.probe
+        settings = settings.model_copy(
+            update={"price": settings.price if price is None else price, "steps": steps or settings.steps}
+        )
         return Prober(parents.objective, codec, settings, self.dtype)
 
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
@@ -131,14 +139,22 @@ class Workbench:
         return network.eval()
 
     def train(
-        self, name: str, network: StagedNetwork, views: ViewMaker, epochs: int, rate: float, spends: str = "rounds"
-    ) -> StagedNetwork:
+        self,
+        name: str,
+        network: Net,
+        views: ViewMaker,
+        epochs: int,
+        rate: float,
+        spends: str = "rounds",
+        objective: Objective | None = None,
+    ) -> Net:
         """A trained copy of the network, in evaluation mode; a finished training is read back.
 
         Args:
             name: Name of the step.
             views: Numbered by the images that are not held out.
             spends: What the time is booked under.
+            objective: The loss of a batch; None for cross entropy.
         """
         network = copy.deepcopy(network)
 
@@ -153,6 +169,7 @@ class Workbench:
                 stopped=lambda: self.stopper.requested,
                 middle=self.run.checkpoint(name),
                 settings=self.settings.training,
+                objective=objective,
             )
             with self.progress.task(name, total=job.steps) as task:
                 job.advance = task.advance

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from conceptnet_ml.decisions import Decision, Measured, decide
 from conceptnet_ml.measuring import exchange, measure
+from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import IMAGE, Codec, RegionalCodec, Swap, open_cells
 from conceptnet_ml.workbench import Parents, Workbench
@@ -29,20 +30,47 @@ class Judged:
         return {**self.measured.record(), "keep": self.decision.keep, "reason": self.decision.reason}
 
 
-def probe(bench: Workbench, name: str, parents: Parents, swaps: list[Swap]) -> list[Judged]:
-    """φ, ι and the decision for each representation, cheapest first, from held-out training images."""
-    judged = []
-    usable = codecs(bench, parents)
-    if any(isinstance(codec, RegionalCodec) for codec in usable):
+def judge(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], codec: Codec) -> Judged:
+    """φ, ι and the decision for a representation, from held-out training images."""
+    if isinstance(codec, RegionalCodec):
         own_places(bench, name, parents)  # beforehand, so that its time is not booked twice
-    with bench.progress.task(f"{name} probe", total=len(usable) * len(bench.held)) as task:
-        for codec in usable:
-            work = partial(_measure, bench, name, parents, swaps, codec, task)
-            values = bench.once(f"{name}/probe-{codec.name}", work, "probing")
-            measured = Measured(**values)
-            judged.append(Judged(measured, decide(measured, bench.settings.round)))
-            bench.run.log(event="probe", name=name, **judged[-1].record())
+    with bench.progress.task(f"{name} probe {codec.name}", total=len(bench.held)) as task:
+        work = partial(_measure, bench, name, parents, swaps, codec, task)
+        measured = Measured(**bench.once(f"{name}/probe-{codec.name}", work, "probing"))
+    judged = Judged(measured, decide(measured, bench.settings.round))
+    bench.run.log(event="probe", name=name, **judged.record())
     return judged
+
+
+def probe(bench: Workbench, name: str, parents: Parents, swaps: list[Swap]) -> list[Judged]:
+    """:func:`judge` of every representation, cheapest first."""
+    return [judge(bench, name, parents, swaps, codec) for codec in codecs(bench, parents)]
+
+
+def partners(bench: Workbench, network: StagedNetwork) -> Tensor | None:
+    """For each class the few others it is most readily taken for, (classes, m); None where all others are few.
+
+    Not all pairs of classes are probed: their number grows as the square. Two classes that share units of the top stage
+    have logits that rise together; so a class's partners are those with the highest mean logit over its images, seen
+    from either side. Cost: one forward pass over the probe set.
+    """
+    few = bench.settings.probe.partners
+    if bench.classes <= few + 1:
+        return None
+
+    def work() -> dict[str, Tensor]:
+        logits, labels = [], []
+        with torch.no_grad(), frozen(network):
+            for images, right in bench.probe_views("partners", []):
+                logits.append(network(images).float())
+                labels.append(right)
+        answers, right = torch.cat(logits), torch.cat(labels)
+        mean = torch.stack([answers[right == c].mean(0) for c in range(bench.classes)]).cpu()
+        near = mean - mean.diag()[:, None]
+        near = torch.maximum(near, near.T).fill_diagonal_(float("-inf"))
+        return {"partners": near.topk(few).indices}
+
+    return bench.once("partners", work, "probing")["partners"]
 
 
 def codecs(bench: Workbench, parents: Parents) -> list[Codec]:
@@ -65,7 +93,8 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
         return None
 
     def work() -> dict[str, Tensor]:
-        prober = bench.prober(parents, codec, bench.settings.probe.view_price)
+        settings = bench.settings.probe
+        prober = bench.prober(parents, codec, settings.view_price, settings.view_steps)
         own = regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
         found: Tensor | None = None
         donors_of = torch.zeros(len(bench.labels), dtype=torch.int64)
@@ -94,10 +123,17 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
     return bench.once(f"{name}/gates-{codec.name}", work, "probing")["gates"]
 
 
-def swap_of(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], representation: str) -> Swap:
-    """The swap that a round would add to the views."""
-    codec = bench.codec(representation, parents)
+def swap_of(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], judged: Judged) -> Swap:
+    """The swap that a round would add to the views.
+
+    Where some classes only share the feature, the gates of all other images are closed: as hosts they take what comes,
+    as donors they give nothing but what they have where the host's own feature leaves.
+    """
+    codec = bench.codec(judged.measured.representation, parents)
     found = gates(bench, name, parents, swaps, codec)
+    if found is not None and judged.decision.classes is not None:
+        shares = torch.isin(bench.labels, torch.tensor(judged.decision.classes))
+        found = found * shares.view(-1, *[1] * (found.ndim - 1))
     places = own_places(bench, name, parents) if isinstance(codec, RegionalCodec) else None
     return Swap(codec, found, bench.settings.probe.threshold, bench.grow, places, f"{name} {codec.name}")
 
@@ -142,9 +178,11 @@ def _measure(
             bench.labels,
             bench.seed(name, "measure", codec.name),
             own,
+            bench.settings.round.decisive / 2,
+            bench.partners,
             task.advance,
         )
     return dict(vars(measured))
 
 
-__all__ = ["Judged", "codecs", "exchange", "gates", "own_places", "probe", "regions", "swap_of"]
+__all__ = ["Judged", "codecs", "exchange", "gates", "judge", "own_places", "partners", "probe", "regions", "swap_of"]

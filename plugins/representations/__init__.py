@@ -8,7 +8,7 @@ from conceptnet_ml.records import Representation
 
 @hookimpl
 def conceptnet_representations() -> list[Representation]:
-    """Colour statistics first (cheapest, most global), then gated pixels."""
+    """Colour statistics first (cheapest, most global), then Fourier amplitude, then gated pixels."""
     return [
         Representation(
             name="colour",
@@ -19,6 +19,15 @@ def conceptnet_representations() -> list[Representation]:
             cost=1,
             regional=True,
             summary="mean and covariance of RGB, exchanged whole",
+        ),
+        Representation(
+            name="fourier",
+            api="1",
+            encode="conceptnet_plugins.representations.fourier:encode",
+            decode="conceptnet_plugins.representations.fourier:decode",
+            gate="channel",
+            cost=2,
+            summary="strength of eight rings of spatial frequency, each through a gate of its own",
         ),
         Representation(
             name="pixels",

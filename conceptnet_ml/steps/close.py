@@ -1,0 +1,64 @@
+"""Between generalize and specialize: is a feature generalized, or does a fresh network still find it in the views?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from conceptnet_ml.steps.probe import Judged, gates, judge
+from conceptnet_ml.swaps import Swap
+from conceptnet_ml.workbench import Parents, Workbench
+
+
+@dataclass(frozen=True)
+class Closure:
+    """What a fresh network, briefly trained on the views of a round, rests on.
+
+    Args:
+        judged: Its probe, in the round's representation.
+        parents: The fresh network.
+        score: ι less errors: high if something in the views can still be exchanged.
+        closed: Whether it is so low that what the network found is taken for the object.
+    """
+
+    judged: Judged
+    parents: Parents
+    score: float
+    closed: bool
+
+    @property
+    def reason(self) -> str:
+        """In words, with the number behind it."""
+        what = "no longer finds it" if self.closed else "still finds it: widened"
+        return f"a fresh network {what} (ι less errors {self.score:.2f})"
+
+
+def check(bench: Workbench, name: str, swaps: list[Swap], swap: Swap) -> Closure:
+    """Train a fresh network for a few epochs on the views and probe it.
+
+    What is left of a feature outside its gates is the first thing a fresh network learns, since it fits every label,
+    while the network of the round, which has learned the object meanwhile, mixes the two. The training is kept short for
+    that reason, and so the object is not learned well: its errors count against ι, as everywhere.
+
+    Cost: ``round.fresh`` epochs and one probe of the held-out images.
+    """
+    settings = bench.settings
+    views = bench.views(bench.fit, [*swaps, swap])
+    fresh = bench.train(f"{name}/fresh", bench.network(), views, settings.round.fresh, settings.training.rate)
+    parents = Parents("classes", fresh, swaps=[*swaps, swap])
+    judged = judge(bench, name, parents, parents.swaps, swap.codec)
+    score = judged.measured.separable(settings.round.imperfection)
+    closed = score < settings.round.closed or judged.measured.phi < settings.round.flips
+    bench.run.log(event="closure", name=name, score=score, closed=closed)
+    return Closure(judged, parents, score, closed)
+
+
+def widened(bench: Workbench, name: str, swaps: list[Swap], swap: Swap, found: Closure) -> Swap:
+    """The swap with the fresh network's gates joined to its own: later gates of a feature belong to it."""
+    more = gates(bench, name, found.parents, [*swaps, swap], swap.codec)
+    assert more is not None
+    assert swap.gates is not None
+    shut = (swap.gates.flatten(1).amax(1) == 0).view(-1, *[1] * (more.ndim - 1))  # classes that do not share it
+    wider = torch.where(shut, 0, torch.maximum(swap.gates, more))
+    return replace(swap, gates=wider, name=f"{swap.name}, widened", _opened={})
