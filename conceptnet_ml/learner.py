@@ -109,7 +109,8 @@ def _generalize(bench: Workbench, learned: Learned, story: Story, chosen: steps.
     name, stage, parents = story.name, story.stage, story.parents
     swap = steps.probe.swap_of(bench, name, parents, parents.swaps, chosen)
     story.chosen, story.swap, story.decision = chosen, swap, "undone"
-    story.trained = steps.generalize.train_views(bench, name, learned.network, learned.swaps, swap)
+    classes = chosen.decision.classes
+    story.trained = steps.generalize.train_views(bench, name, learned.network, learned.swaps, swap, classes)
     reason = f"; {story.trained.decision.reason}"
     if story.trained.decision.keep:
         reason += _close(bench, learned, story)
@@ -127,18 +128,19 @@ def _close(bench: Workbench, learned: Learned, story: Story) -> str:
     """
     assert story.swap is not None
     assert story.trained is not None
-    found = ""
+    assert story.chosen is not None
+    found, classes = "", story.chosen.decision.classes
     if story.parents.family is not None or story.swap.gates is None or not story.swap.codec.joins:
         return found
     for turn in range(1, bench.settings.round.closures + 1):
-        check = steps.close.check(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap)
+        check = steps.close.check(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap, classes)
         story.closures.append(check)
         found += f"; {check.reason}"
         if check.closed:
             break
         wider = steps.close.widened(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap, check)
         trained = steps.generalize.train_views(
-            bench, f"{story.name}/closure-{turn}", story.trained.network, learned.swaps, wider
+            bench, f"{story.name}/closure-{turn}", story.trained.network, learned.swaps, wider, classes
         )
         if not trained.decision.keep:
             found += f", but not widened: {trained.decision.reason}"

@@ -34,12 +34,15 @@ class Closure:
         return f"a fresh network {what} (ι less errors {self.score:.2f})"
 
 
-def check(bench: Workbench, name: str, swaps: list[Swap], swap: Swap) -> Closure:
+def check(
+    bench: Workbench, name: str, swaps: list[Swap], swap: Swap, classes: tuple[int, ...] | None = None
+) -> Closure:
     """Train a fresh network for a few epochs on the views and probe it.
 
     What is left of a feature outside its gates is the first thing a fresh network learns, since it fits every label,
     while the network of the round, which has learned the object meanwhile, mixes the two. The training is kept short for
-    that reason, and so the object is not learned well: its errors count against ι, as everywhere.
+    that reason, and so the object is not learned well: its errors count against ι, as everywhere. ``classes`` are those
+    that share the feature, None for all.
 
     Cost: ``round.fresh`` epochs and one probe of the held-out images.
     """
@@ -48,8 +51,9 @@ def check(bench: Workbench, name: str, swaps: list[Swap], swap: Swap) -> Closure
     fresh = bench.train(f"{name}/fresh", bench.network(), views, settings.round.fresh, settings.training.rate)
     parents = Parents("classes", fresh, swaps=[*swaps, swap])
     judged = judge(bench, name, parents, parents.swaps, swap.codec)
-    score = judged.measured.separable(settings.round.imperfection)
-    closed = score < settings.round.closed or judged.measured.phi < settings.round.flips
+    measured, weight = judged.measured, settings.round.imperfection
+    score = measured.separable(weight) if classes is None else measured.within(classes, weight)[1]
+    closed = score < settings.round.closed or measured.phi < settings.round.flips
     bench.run.log(event="closure", name=name, score=score, closed=closed)
     return Closure(judged, parents, score, closed)
 

@@ -89,7 +89,7 @@ def train_views(
     network: StagedNetwork,
     swaps: list[Swap],
     swap: Swap,
-    epochs: int | None = None,
+    classes: tuple[int, ...] | None = None,
     spends: str = "rounds",
 ) -> Trained:
     """Train on the views of all kept swaps and this one, and decide on held-out images whether the round stands.
@@ -98,18 +98,22 @@ def train_views(
     views of the swaps kept so far; after, by the new one on the new views. A round is undone if hardly anything is left
     to learn, and if the new network answers the views *better* than the same images without the swap. Whoever looks at
     what was left alone finds it in both; only one who learned to answer against what is exchanged, since it was the
-    object itself, is lost where nothing was exchanged.
+    object itself, is lost where nothing was exchanged. Where some classes only share the feature, theirs are the images
+    that count.
     """
     settings = bench.settings.round
     seed = bench.seed(name, "r")
     before, after = (bench.views(bench.held, kept) for kept in (swaps, [*swaps, swap]))
-    r_before = residual(network, before, bench.held, seed, bench.dtype)
+    numbers = bench.held
+    if classes is not None:
+        numbers = numbers[torch.isin(bench.labels[numbers], torch.tensor(classes))]
+    r_before = residual(network, before, numbers, seed, bench.dtype)
     views = bench.views(bench.fit, [*swaps, swap], settings.mix)
-    count = settings.epochs if epochs is None else epochs
+    count = settings.epochs
     rate = bench.settings.training.warm_rate
     trained = bench.train(f"{name}/train-{swap.codec.name}-{count}", network, views, count, rate, spends)
-    r_after = residual(trained, after, bench.held, seed, bench.dtype)
-    r_without = residual(trained, before, bench.held, seed, bench.dtype)
+    r_after = residual(trained, after, numbers, seed, bench.dtype)
+    r_without = residual(trained, before, numbers, seed, bench.dtype)
     decision = stands(r_before, r_after, r_without, 1 / bench.classes, settings)
     bench.run.log(
         event="round",
