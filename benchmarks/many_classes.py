@@ -4,8 +4,9 @@
 
 Each class has a sign of its own (``glyphs:N:faint``) and, in training, a sticker of its own. The number of images per
 class is the same throughout, so work that is done once an image grows linearly; anything done for every pair of classes
-would show. The exponent is the slope of log seconds over log classes from ten classes on. Finished runs are read, not
-repeated.
+would show. So that every run does the whole work, the rule is overruled: pixels are taken whatever it says, and nothing
+is undone; what this does to accuracy is beside the point. The exponent is the slope of log seconds over log classes
+from ten classes on. Finished runs are read, not repeated.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def run(count: int, options: argparse.Namespace) -> dict[str, Any]:
         {
             "seed": options.seed,
             "data": {"source": f"glyphs:{count}:faint", "trap": "sticker", "train_limit": options.images},
-            "round": {"limit": 1},
-            "plugins": {"controls": (), "dreamer": "none"},
+            "round": {"limit": 1, "flips": 0, "interchangeable": -99, "remains": 0, "inverted": 1},
+            "plugins": {"controls": (), "dreamer": "none", "representations": ("pixels",)},
         }
     )
     resume = folder if (folder / "settings.json").exists() else None
@@ -47,27 +48,21 @@ def main() -> None:
     """Run every number of classes, print the curve."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/many-classes"))
-    parser.add_argument("--images", type=int, default=100, help="training images per class")
+    parser.add_argument("--images", type=int, default=60, help="training images per class")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=max(COUNTS), help="largest number of classes")
     options = parser.parse_args()
     counts = [count for count in COUNTS if count <= options.most]
-    print("| classes | ordinary s | probing s | rounds s | s per class | decision | conflict: ordinary → learned, % |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| classes | ordinary s | probing s | rounds s | learner s per class |")
+    print("| --- | --- | --- | --- | --- |")
     rows = []
     for count in counts:
         summary = run(count, options)
-        cost, first = summary["cost"], summary["rounds"][0]
+        cost = summary["cost"]
         learner = cost["probing_seconds"] + cost["rounds_seconds"]
-        conflict = summary["test_sets"]["conflict"]
-        before, after = (100 * conflict[name]["accuracy"] for name in ("ordinary", "learned"))
-        rows.append({"classes": count, "learner_seconds": learner, **cost, "before": before, "after": after})
+        rows.append({"classes": count, "learner_seconds": learner, **cost})
         seconds = " | ".join(f"{cost[f'{name}_seconds']:.1f}" for name in ("ordinary", "probing", "rounds"))
-        print(
-            f"| {count} | {seconds} | {learner / count:.2f} | {first['decision']} ({first['chosen']}) "
-            f"| {before:.0f} → {after:.0f} |",
-            flush=True,
-        )
+        print(f"| {count} | {seconds} | {learner / count:.2f} |", flush=True)
     large = [row for row in rows if row["classes"] >= 10] or rows
     exponents = {
         name: slope([row["classes"] for row in large], [row[f"{name}_seconds"] for row in large])

@@ -66,6 +66,9 @@ class Taught:
 def channels(bench: Workbench, stage: str, name: str, parents: Parents) -> Channels:
     """Find one gate over the stage's channels that carries the parents' difference, and what moves those channels."""
 
+    if any(isinstance(codec, RegionalCodec) for codec in probe.codecs(bench, parents)):
+        probe.own_places(bench, name, parents)  # a step of its own, which needs gradients
+
     def work() -> dict[str, Any]:
         with frozen(*parents.modules()):
             gate = _channel_gate(bench, stage, name, parents)
@@ -126,20 +129,29 @@ def _pairs(bench: Workbench, stage: str, what: str, name: str, parents: Parents,
 
 
 def _channel_gate(bench: Workbench, stage: str, name: str, parents: Parents) -> Tensor:
-    """Minimise CE(answer to the swapped maps, donor) + λ · mean(gate) over one gate for all pairs of the probe set."""
+    """Minimise CE(answer to the swapped maps, donor) + λ · mean(gate) over one gate for all pairs of the probe set.
+
+    Only channels that the parents are built from take part, where the stage above says which.
+    """
     batches = list(_pairs(bench, stage, "fit", name, parents, bench.fit, bench.probe_set[:512]))
     head = parents.head(stage)
-    logits = torch.zeros(batches[0][0][0].shape[1], device=bench.device, requires_grad=True)
+    count = batches[0][0][0].shape[1]
+    logits = torch.zeros(count, device=bench.device, requires_grad=True)
+    allowed = torch.ones(count, device=bench.device)
+    if parents.candidates:
+        allowed = torch.zeros(count, device=bench.device).index_fill(
+            0, torch.tensor(parents.candidates, device=bench.device), 1
+        )
     optimizer = torch.optim.Adam([logits], lr=RATE)
     for _ in range(STEPS):
         optimizer.zero_grad()
-        gate = logits.sigmoid()
+        gate = logits.sigmoid() * allowed
         for maps, _, wanted in batches:
             answers = head(maps[0] + gate[:, None, None] * (maps[1] - maps[0]))
             loss = functional.cross_entropy(answers.float(), wanted) + bench.settings.probe.price * gate.mean()
             (loss / len(batches)).backward(retain_graph=True)
         optimizer.step()
-    return logits.detach().sigmoid().cpu()
+    return (logits.detach().sigmoid() * allowed).cpu()
 
 
 @torch.no_grad()

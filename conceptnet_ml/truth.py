@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,28 +31,50 @@ def compare_with_masks(bench: Workbench, family: Family) -> dict[str, Any] | Non
         None where the data knows no masks of parts for every class.
     """
     test = bench.data.tests["test"]
-    parts = _parts(test.masks, test.labels, bench.classes)
-    if parts is None:
+    known = _parts(test.masks, test.labels, bench.classes)
+    if known is None:
         return None
+    parts = [known[c] for c in range(bench.classes)]
     numbers = torch.arange(len(test))[:: max(1, len(test) // IMAGES)]
     labels = test.labels[numbers]
-    truth = torch.stack([test.masks[parts[int(c)]][n] for n, c in zip(numbers, labels, strict=True)])[:, None].float()
     with torch.no_grad(), frozen(family):
         maps = torch.cat([family.trunk(to_float(test.take(part), bench.device)).float() for part in numbers.split(256)])
         found = family.detector(maps)
-    targets = (pooled(truth, (maps.shape[2], maps.shape[3])) >= CELL).float().to(bench.device)
+    targets = part_cells(test.masks, parts, numbers, labels, (maps.shape[2], maps.shape[3])).to(bench.device)
     labels = labels.to(bench.device)
-    detector = _fit(found, targets, labels, bench.classes)
-    units = [_fit(maps[:, unit : unit + 1], targets, labels, bench.classes) for unit in range(maps.shape[1])]
+    detector = fit(found, targets, labels, bench.classes)
+    units = [fit(maps[:, unit : unit + 1], targets, labels, bench.classes) for unit in range(maps.shape[1])]
     best = max(range(len(units)), key=lambda unit: units[unit]["overlap"])
-    return {
-        "parts": [parts[c] for c in range(bench.classes)],
-        "detector": detector,
-        "best_unit": {"unit": best, **units[best]},
-    }
+    return {"parts": parts, "detector": detector, "best_unit": {"unit": best, **units[best]}}
 
 
-def _fit(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
+def part_cells(
+    masks: Mapping[str, Tensor], parts: Sequence[str], numbers: Tensor, labels: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The cells of a stage that belong to each image's part: at least a fifth of the cell does.
+
+    Args:
+        masks: By part, uint8 (N, H, W) of 0 and 1.
+        parts: Per class, the part meant.
+        numbers, labels: (B,) which of the N images, and their classes.
+        size: Height and width of the stage's maps.
+
+    Returns:
+        (B, 1, h, w) floats, 0 or 1.
+    """
+    chosen = torch.stack([masks[parts[int(c)]][n] for n, c in zip(numbers, labels, strict=True)])
+    return (pooled(chosen[:, None], size) >= CELL).float()
+
+
+def fit(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
+    """Overlap and coverage of the true cells by a score map that is opened at its highest places, as many as are true.
+
+    Args:
+        scores: (N, 1, h, w).
+        targets: (N, 1, h, w), 0 or 1.
+        labels: (N,).
+        classes: How many there are.
+    """
     opened = open_as_much(scores, targets)
     both, either = torch.minimum(opened, targets), torch.maximum(opened, targets)
     coverage = [float(both[labels == c].sum() / targets[labels == c].sum().clamp_min(1e-9)) for c in range(classes)]

@@ -18,6 +18,7 @@ from conceptnet_ml.data import Data
 from conceptnet_ml.finding import balanced
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.network import StagedNetwork, build_network
+from conceptnet_ml.overrule import Overruler
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.probing import Prober
 from conceptnet_ml.progress import Progress
@@ -45,6 +46,7 @@ class Workbench:
         fit, held: Numbers of the training images that are trained on, and of those held out for the decisions.
         partners: (classes, m) the classes probes draw donors from for each class, None for all others.
         booked: For each step that takes time, what it counts as and its seconds, whenever in the run's life it ran.
+        overrule: What the user decides whatever the rule says.
     """
 
     settings: Settings
@@ -59,9 +61,12 @@ class Workbench:
     held: Tensor = field(init=False)
     partners: Tensor | None = None
     booked: dict[str, tuple[str, float]] = field(default_factory=dict)
+    overrule: Overruler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fit, self.held = _split(self.labels, self.settings.data.holdout, self.seed("holdout"))
+        self.overrule = Overruler(self.settings.round)
+        self._bases: dict[str, str] = {}
+        self.fit, self.held = split_held(self.labels, self.settings.data.holdout, self.seed("holdout"))
 
     @property
     def labels(self) -> Tensor:
@@ -167,7 +172,7 @@ class Workbench:
                 self.device,
                 self.dtype,
                 stopped=lambda: self.stopper.requested,
-                middle=self.run.checkpoint(name),
+                middle=self.run.checkpoint(f"{name}/{self._basis(name)}".rstrip("/")),
                 settings=self.settings.training,
                 objective=objective,
             )
@@ -183,6 +188,8 @@ class Workbench:
     def once(self, name: str, compute: Callable[[], Any], spends: str = "") -> Any:
         """A step's value, computed once in the life of the run; the place where a wish to stop is heard.
 
+        A value that rests on other decisions of the user than now is computed anew.
+
         Args:
             spends: What the time it took is booked under, nothing if empty.
         """
@@ -190,13 +197,21 @@ class Workbench:
         def timed() -> dict[str, Any]:
             began = time.monotonic()
             value = compute()
-            return {"value": value, "seconds": time.monotonic() - began}
+            return {"value": value, "seconds": time.monotonic() - began, **({"basis": basis} if basis else {})}
 
+        basis = self._basis(name)
         done = self.run.once(name, timed)
+        if done.get("basis", "") != basis:
+            self.run.forget(name)
+            done = self.run.once(name, timed)
         if spends:
             self.booked[name] = (spends, done["seconds"])
         self.stopper.check()
         return done["value"]
+
+    def _basis(self, name: str) -> str:
+        """What a step rests on besides settings and rule: the decisions overruled when it was first asked for."""
+        return self._bases.setdefault(name, self.overrule.basis)
 
 
 @dataclass
@@ -210,6 +225,7 @@ class Parents:
         family: The variants that answer, None for the network's own logits.
         swaps: The swaps under whose views the answers are to be right.
         elementary: Below a feature, the cost of its own representation: only cheaper ones are tried here.
+        candidates: Units of the stage below the answers are built from, by the edges that lead there; empty for all.
     """
 
     key: str
@@ -218,6 +234,7 @@ class Parents:
     family: Family | None = None
     swaps: list[Swap] = field(default_factory=list)
     elementary: int | None = None
+    candidates: tuple[int, ...] = ()
 
     def objective(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the parents' answers (B, K)."""
@@ -235,7 +252,7 @@ class Parents:
         return lambda maps: family.respond(self.network.run_between(maps, stage, top).float())
 
 
-def _split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def split_held(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Image numbers to train on and to hold out, the same share of every class, at least two of each."""
     order = torch.randperm(len(labels), generator=runtime.generator(seed))
     fit, held = [], []

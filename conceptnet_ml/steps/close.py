@@ -30,7 +30,7 @@ class Closure:
     @property
     def reason(self) -> str:
         """In words, with the number behind it."""
-        what = "no longer finds it" if self.closed else "still finds it: widened"
+        what = "no longer finds it" if self.closed else "still finds it, so it is widened"
         return f"a fresh network {what} (ι less errors {self.score:.2f})"
 
 
@@ -40,9 +40,9 @@ def check(
     """Train a fresh network for a few epochs on the views and probe it.
 
     What is left of a feature outside its gates is the first thing a fresh network learns, since it fits every label,
-    while the network of the round, which has learned the object meanwhile, mixes the two. The training is kept short for
-    that reason, and so the object is not learned well: its errors count against ι, as everywhere. ``classes`` are those
-    that share the feature, None for all.
+    while the network of the round, which has learned the object meanwhile, mixes the two. For that reason the training
+    is kept short, so that the object is not learned well: its errors count against ι, as everywhere. ``classes`` are
+    those that share the feature, None for all.
 
     Cost: ``round.fresh`` epochs and one probe of the held-out images.
     """
