@@ -52,6 +52,7 @@ _HOMES = {
     "Truth": "planted",
     "Variants": "concepts",
     "ViewMaker": "training",
+    "Views": "swaps",
     "auroc": "finding",
     "learn": "api",
     "load_plugins": "plugins",
@@ -94,6 +95,7 @@ __all__ = [
     "Truth",
     "Variants",
     "ViewMaker",
+    "Views",
     "__version__",
     "auroc",
     "hookimpl",
@@ -130,7 +132,7 @@ if TYPE_CHECKING:
         Trap,
     )
     from conceptnet_ml.settings import Settings
-    from conceptnet_ml.swaps import Codec
+    from conceptnet_ml.swaps import Codec, Views
     from conceptnet_ml.training import ViewMaker
     from conceptnet_ml.traps import TrapGround
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml import __version__, runtime
-from conceptnet_ml.configuration import default_folder
+import torch
+
+from conceptnet_ml import __version__, overrule, runtime
+from conceptnet_ml.configuration import OVERRULING, default_folder, flatten
+from conceptnet_ml.controls import check_controls
 from conceptnet_ml.data import Data, load_data, trap_names
 from conceptnet_ml.errors import Interrupted, SettingsError
+from conceptnet_ml.evaluation import unlabelled
 from conceptnet_ml.interrupt import Stopper
-from conceptnet_ml.learner import run_loop
-from conceptnet_ml.network import build_network
+from conceptnet_ml.learner import Learned, run_loop
+from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.opened import LearnedRun
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.progress import Progress
@@ -20,6 +26,9 @@ from conceptnet_ml.reporting import conclude
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.workbench import Workbench
+
+WORDS = ("keep", "undo")
+"""The settings of the group ``round`` by which the user overrules the rule."""
 
 
 def learn(
@@ -29,6 +38,8 @@ def learn(
     settings: Settings | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    keep: Sequence[str] = (),
+    undo: Sequence[str] = (),
     plugins: Plugins | None = None,
     progress: Progress | None = None,
     stopper: Stopper | None = None,
@@ -42,7 +53,9 @@ def learn(
         depth: How many stages to work through, from the top; default: the settings' depth.
         settings: Everything else.
         out: A new or empty folder for the run; default: ``runs/NAME-TIME``.
-        resume: A run folder to go on with instead; its own settings are used.
+        resume: A run folder to go on with instead; its own settings are used. A finished one is opened again where the
+            user's words on its rounds are others now, here or in its graph.json, or the pictures of the new world are.
+        keep, undo: Rounds to keep or to undo whatever the rule says, beside those in the settings.
         plugins: Loaded plugins; default: the built-ins and what is installed.
         progress: Where progress is shown; default: nowhere.
         stopper: Asked whether to stop; default: never.
@@ -60,31 +73,36 @@ def learn(
     plugins = load_plugins() if plugins is None else plugins
     progress = Progress(quiet=True) if progress is None else progress
     stopper = Stopper() if stopper is None else stopper
-    if resume is not None:
-        run = Run.open(resume, write=True)
-        chosen = Settings.model_validate(run.settings) if settings is None else settings
-    else:
-        chosen = _settings(data, depth, settings)
-        run = None
-        if out is not None:
-            Run.check_free(out)
-    device, dtype = _machine(chosen)
-    _check_names(chosen, plugins)
-    with progress.task("load images"):
-        images = given if given is not None else load_data(chosen, plugins)
-    images = _on_device(images, chosen, device)
-    build_network(chosen, images.classes, (images.shape[1], images.shape[2]), plugins)
-    if run is None:
-        folder = Path(out) if out is not None else default_folder(chosen)
-        environment = runtime.environment(device, dtype)
-        run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
-    with run:
-        bench = Workbench(chosen, plugins, images, run, progress, stopper, device, dtype)
-        try:
-            if not run.finished:
-                conclude(bench, run_loop(bench))
-        except Interrupted as error:
-            raise Interrupted(error.message, f"Go on with learn(resume='{run.path}').") from error
+    run = None if resume is None else Run.open(resume, write=True)
+    with run or contextlib.nullcontext():
+        if run is not None:
+            chosen, origins = _going_on(run, settings, (keep, undo), origins or {}, progress)
+        else:
+            chosen = _overruled(_settings(data, depth, settings), keep, undo)
+            if out is not None:
+                Run.check_free(out)
+        device, dtype = _machine(chosen)
+        _check_names(chosen, plugins)
+        with progress.task("load images"):
+            images = given if given is not None else load_data(chosen, plugins)
+        images = _on_device(images, chosen, device)
+        check_controls(chosen.plugins.controls, plugins, images)
+        network = build_network(chosen, images.classes, (images.shape[1], images.shape[2]), plugins)
+        if run is None or not run.complete or _differs(run, chosen):
+            _check_words_and_target(chosen, network)
+        if run is None:
+            folder = Path(out) if out is not None else default_folder(chosen)
+            environment = runtime.environment(device, dtype)
+            run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
+        elif changes := _differs(run, chosen):
+            _revise(run, changes, origins or {})
+        with run:
+            bench = Workbench(chosen, plugins, images, run, progress, stopper, device, dtype)
+            try:
+                if not run.complete:
+                    conclude(bench, run_loop(bench))
+            except Interrupted as error:
+                raise Interrupted(error.message, f"Go on with learn(resume='{run.path}').") from error
     return LearnedRun(run, plugins, images)
 
 
@@ -98,7 +116,9 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     device, dtype = _machine(settings)
     _check_names(settings, plugins)
     data = load_data(settings, plugins)
+    check_controls(settings.plugins.controls, plugins, data)
     network = build_network(settings, data.classes, (data.shape[1], data.shape[2]), plugins)
+    _check_words_and_target(settings, network)
     bench_held = round(settings.data.holdout * len(data.train))
     worked = [*reversed(network.stage_names)][: settings.depth]
     steps = (len(data.train) - bench_held) // settings.training.batch
@@ -124,6 +144,16 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     return rows + [("note", note) for note in data.notes]
 
 
+def check_settings(settings: Settings, plugins: Plugins) -> None:
+    """Refuse what can be refused before an image is read: names of plugins, the device, the precision.
+
+    Raises:
+        SettingsError, PluginError: As :func:`learn` would.
+    """
+    runtime.choose_precision(settings.training.precision, runtime.choose_device(settings.device))
+    _check_names(settings, plugins)
+
+
 def open_run(path: str | Path, plugins: Plugins | None = None, device: str | None = None) -> LearnedRun:
     """A finished run: its model, graph and figures.
 
@@ -136,6 +166,38 @@ def open_run(path: str | Path, plugins: Plugins | None = None, device: str | Non
         DataError: No run there, not finished, damaged, or of another version.
     """
     return LearnedRun(Run.open(path), load_plugins() if plugins is None else plugins, device=device)
+
+
+def reopen(
+    opened: LearnedRun,
+    plugins: Plugins | None = None,
+    progress: Progress | None = None,
+    stopper: Stopper | None = None,
+    **rounds: Any,
+) -> tuple[Workbench, Learned]:
+    """A finished run as its own steps saw it: the workbench, and what the loop ended with, read back step by step.
+
+    What is then asked of the workbench is remembered by the run like its own steps; close ``bench.run`` when done.
+
+    Args:
+        opened: The run.
+        plugins, progress, stopper: As in :func:`learn`.
+        rounds: Settings of the group ``round`` that are to differ; ``show_refused=True`` trains the first refused round.
+
+    Raises:
+        DataError: Another process writes into the run, or a step of it is damaged.
+    """
+    plugins = load_plugins() if plugins is None else plugins
+    settings = opened.settings
+    if rounds:
+        settings = settings.model_copy(update={"round": settings.round.model_copy(update=rounds)})
+    device, dtype = _machine(settings)
+    images = _on_device(opened._images(None, None), settings, device)
+    run = opened._run
+    run.hold()
+    progress = Progress(quiet=True) if progress is None else progress
+    bench = Workbench(settings, plugins, images, run, progress, stopper or Stopper(), device, dtype)
+    return bench, run_loop(bench)
 
 
 def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settings:
@@ -152,6 +214,61 @@ def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settin
     if depth is not None:
         values["depth"] = depth
     return Settings.model_validate(values)
+
+
+def _overruled(settings: Settings, keep: Sequence[str], undo: Sequence[str]) -> Settings:
+    """Settings with more words on rounds; the newest count."""
+    kept, undone = overrule.amended(settings.round, keep, undo)
+    return settings.model_copy(update={"round": settings.round.model_copy(update={"keep": kept, "undo": undone})})
+
+
+def _going_on(
+    run: Run,
+    settings: Settings | None,
+    given: tuple[Sequence[str], Sequence[str]],
+    origins: Mapping[str, str],
+    progress: Progress,
+) -> tuple[Settings, Mapping[str, str]]:
+    """The settings of a run that goes on, with the words on its rounds given now or found in its graph.json."""
+    stored = Settings.model_validate(run.settings)
+    chosen = stored if settings is None else settings
+    edited = overrule.edits(run)
+    if edited != ([], []):
+        said = ", ".join([*(f"keep {name}" for name in edited[0]), *(f"undo {name}" for name in edited[1])])
+        progress.say(f"{run.path / 'graph.json'} was changed by hand: {said}")
+        origins = {
+            **origins,
+            **{f"round.{verb}": "graph.json" for verb, names in zip(WORDS, edited, strict=True) if names},
+        }
+    new = []
+    for verb, by_hand, argument in zip(WORDS, edited, given, strict=True):
+        before = getattr(stored.round, verb)
+        new.append([*by_hand, *argument, *(name for name in getattr(chosen.round, verb) if name not in before)])
+    return _overruled(chosen, *new), origins
+
+
+def _differs(run: Run, chosen: Settings) -> dict[str, Any]:
+    """Of what may be another in a finished run and asks for work, what is: by dotted name."""
+    stored, wanted = flatten(Settings.model_validate(run.settings)), flatten(chosen)
+    return {name: wanted[name] for name in (*OVERRULING, "data.target") if stored[name] != wanted[name]}
+
+
+def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    settings = Settings.model_validate(run.settings).model_dump(mode="json")
+    for name, value in changes.items():
+        group, _, field = name.partition(".")
+        settings[group][field] = value
+    sources = {name: origins.get(name, "argument") for name in changes}
+    run.revise(settings, {**run.origins, **sources}, adapted=any(name in OVERRULING for name in changes))
+
+
+def _check_words_and_target(settings: Settings, network: StagedNetwork) -> None:
+    """The user's words name rounds there can be, and every picture of the new world can be read."""
+    overrule.check(settings, network.stage_names)
+    if settings.data.target is not None:
+        pictures = unlabelled(settings.data.target, network.image_size)
+        for part in torch.arange(len(pictures)).split(256):
+            pictures.take(part)
 
 
 def _machine(settings: Settings) -> tuple[Any, Any]:
@@ -176,21 +293,12 @@ def _check_names(settings: Settings, plugins: Plugins) -> None:
     for kind, wanted in names.items():
         for name in wanted:
             record = plugins.get(kind, name)
-            for field in type(record).__dataclass_fields__.values():
-                if field.type == "Function":
-                    record.function(field.name)
+            for function in record.functions():
+                record.function(function)
     if not chosen.representations:
         raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
 
 
 def _on_device(data: Data, settings: Settings, device: Any) -> Data:
-    if not data.train.resident:
-        return Data(
-            data.name,
-            data.classes,
-            data.train.to(device),
-            {name: images.to(device) for name, images in data.tests.items()},
-            data.notes,
-            data.skipped,
-        )
-    return Data(data.name, data.classes, data.train.to(device), data.tests, data.notes, data.skipped)
+    tests = data.tests if data.train.resident else {name: images.to(device) for name, images in data.tests.items()}
+    return replace(data, train=data.train.to(device), tests=tests)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.overrule import amended
 from conceptnet_ml.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -38,13 +39,20 @@ FLAGS: dict[str, str] = {
     "data.download": "--download",
     "data.skip_bad": "--skip-bad",
     "data.memory": "--memory",
+    "data.target": "--target",
     "network.backbone": "--backbone",
     "plugins.controls": "--control",
+    "round.keep": "--keep",
+    "round.undo": "--undo",
 }
 """Settings that have a flag of their own."""
 
-MOVABLE = ("device", "data.root", "data.download", "data.memory")
-"""Settings that say where a run is computed, not what: they may change when a run is resumed."""
+MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target")
+"""Settings that say where a run is computed, or what it is compared with, not what: they may change when a run is
+resumed."""
+
+OVERRULING = ("round.keep", "round.undo")
+"""The user's words on a run's rounds, which may change too: a flag adds to them, ``--set`` and a file replace them."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ def resume(
     assignments: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """The settings of a run that goes on: its own. Given values must agree with them, except those in ``MOVABLE``.
+    """The settings of a run that goes on: its own. Given values must agree with them, except those in ``MOVABLE``
+    and ``OVERRULING``.
 
     Args:
         stored: The run's settings.
@@ -101,11 +110,14 @@ def resume(
     """
     asked = resolve(config, assignments, flags)
     values = flatten(stored)
-    wanted = flatten(asked.settings)
+    wanted = flatten(asked.settings) | _words(stored, asked)
     result = {name: asked.origins.get(name, DEFAULT) for name in values}
     conflicts = []
     for name, origin in result.items():
-        if origin == DEFAULT or values[name] == wanted[name]:
+        if name in OVERRULING and values[name] != wanted[name]:
+            values[name] = wanted[name]
+            result[name] = origin if origin != DEFAULT else origins.get(name, DEFAULT)
+        elif origin == DEFAULT or values[name] == wanted[name]:
             result[name] = origins.get(name, DEFAULT)
         elif name in MOVABLE:
             values[name] = wanted[name]
@@ -117,6 +129,19 @@ def resume(
             "Leave these out to go on with the run, or start a new one without --resume.",
         )
     return Resolved(_validated(values, {}), result)
+
+
+def _words(stored: Settings, asked: Resolved) -> dict[str, tuple[str, ...]]:
+    """The user's words on a run's rounds as they are now, by dotted name."""
+    old, new = {}, {}
+    for name in OVERRULING:
+        before, given = flatten(stored)[name], flatten(asked.settings)[name]
+        origin = asked.origins.get(name, DEFAULT)
+        old[name] = before if origin in (DEFAULT, FLAGS[name]) else given
+        new[name] = given if origin == FLAGS[name] else ()
+    rounds = stored.round.model_copy(update={name.rpartition(".")[2]: value for name, value in old.items()})
+    keep, undo = amended(rounds, new["round.keep"], new["round.undo"])
+    return {"round.keep": keep, "round.undo": undo}
 
 
 def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:

@@ -26,6 +26,7 @@ def illustrate(bench: Workbench, stories: list[Story]) -> None:
             slug = story.name.replace("/", "-")
             story.pictures = bench.once(f"{story.name}/pictures", partial(_draw, bench, story, slug))
             task.advance()
+    bench.run.keep_pictures(name for story in stories for name in story.pictures)
 
 
 def _draw(bench: Workbench, story: Story, slug: str) -> list[str]:

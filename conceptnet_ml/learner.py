@@ -73,6 +73,7 @@ def _work_at(bench: Workbench, learned: Learned, stage: str, below: str | None, 
         for story, family in families:
             story.edges = steps.descend.descend(bench, below, story.name, family, family.swaps)
             story.below = below
+            family.candidates = tuple(sorted({edge.unit for edge in story.edges}))
     return [family for _, family in families]
 
 
@@ -80,17 +81,19 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
     """One round: one feature per class generalized, or the reason why not.
 
     Representations are tried cheapest and most global first; the first whose swap is kept, before and after training,
-    is the round's. One that is undone after training makes way for the next.
+    is the round's. One that is undone after training makes way for the next. The user may overrule all of that.
     """
     findings = steps.find.find(bench, stage, name, parents, parents.swaps)
     story = Story(name, stage, number, parents, findings)
     if parents.elementary is not None:
         story.channels = lower.channels(bench, stage, name, parents)
     reasons = []
-    for codec in steps.probe.codecs(bench, parents):
+    codecs = steps.probe.codecs(bench, parents)
+    for codec in codecs:
         judged = steps.probe.judge(bench, name, parents, parents.swaps, codec)
         if story.channels is not None:
             judged = lower.same_channels(judged, story.channels)
+        judged = bench.overrule.before(name, judged, [codec.name for codec in codecs])
         story.judged.append(judged)
         reasons.append(f"{codec.name}: {judged.decision.reason}")
         if not judged.decision.keep:
@@ -99,9 +102,25 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
         if story.decision == "kept":
             break
     story.reason = "; ".join(reasons if story.decision == "leaf" else reasons[-1:])
+    if story.decision != "kept":
+        _overrule(bench, learned, story)
+    for said in bench.overrule.said.get(name, ()):
+        bench.run.log(event="overruled", name=name, reason=said)
+        bench.progress.say(f"{name}: {said}")
     if story.decision == "leaf":
         _show_refused(bench, learned, name, parents, story)
     return story
+
+
+def _overrule(bench: Workbench, learned: Learned, story: Story) -> None:
+    """Where nothing was kept, the user may keep the round all the same; or it was the user who did not keep it."""
+    insisted = bench.overrule.insisted(story.name, story.judged)
+    refused = bench.overrule.refused(story.name, story.judged)
+    if insisted is not None:
+        found = _generalize(bench, learned, story, insisted)
+        story.reason = f"{insisted.measured.representation}: {insisted.decision.reason}{found}"
+    elif refused is not None and story.chosen is None:
+        story.decision, story.chosen = "undone", refused
 
 
 def _generalize(bench: Workbench, learned: Learned, story: Story, chosen: steps.probe.Judged) -> str:
@@ -111,6 +130,7 @@ def _generalize(bench: Workbench, learned: Learned, story: Story, chosen: steps.
     story.chosen, story.swap, story.decision = chosen, swap, "undone"
     classes = chosen.decision.classes
     story.trained = steps.generalize.train_views(bench, name, learned.network, learned.swaps, swap, classes)
+    story.trained = bench.overrule.after(name, swap.codec.name, story.trained)
     reason = f"; {story.trained.decision.reason}"
     if story.trained.decision.keep:
         reason += _close(bench, learned, story)
@@ -142,8 +162,10 @@ def _close(bench: Workbench, learned: Learned, story: Story) -> str:
         trained = steps.generalize.train_views(
             bench, f"{story.name}/closure-{turn}", story.trained.network, learned.swaps, wider, classes
         )
-        if not trained.decision.keep:
-            found += f", but not widened: {trained.decision.reason}"
+        chance = 1 / bench.classes
+        least = chance + bench.settings.round.spares * (story.trained.r_after - chance)
+        if not trained.decision.keep or trained.r_after < least:
+            found += f", but not kept: {trained.decision.reason}; a widening must leave {least:.2f}"
             break
         story.swap, story.trained = wider, replace(trained, r_before=story.trained.r_before)
         learned.epochs += bench.settings.round.epochs
@@ -181,6 +203,7 @@ def _successor(bench: Workbench, name: str, stage: str, parents: Parents, story:
     if parents.family is None:
         return replace(parents, swaps=swaps), True, ""
     story.taught = lower.teach(bench, name, parents, story.swap)
+    story.taught = bench.overrule.after(name, story.swap.codec.name, story.taught)
     taught = story.taught.decision
     return replace(story.taught.parents, swaps=swaps), taught.keep, f"; {taught.reason}"
 

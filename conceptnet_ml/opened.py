@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import torch
 from torch import nn
 
 from conceptnet_ml import runtime
+from conceptnet_ml.adaptation import OLD, AdaptedModel, Adapter, no_layer, shots
 from conceptnet_ml.concepts import Family, GeneralizedModel, Trunk
-from conceptnet_ml.data import Data, load_data
-from conceptnet_ml.errors import DataError
-from conceptnet_ml.evaluation import accuracies
+from conceptnet_ml.data import Data, ImageSet, load_data
+from conceptnet_ml.errors import DataError, SettingsError, nearest
+from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.graph import ConceptGraph
 from conceptnet_ml.imagefiles import read_image
 from conceptnet_ml.network import StagedNetwork, build_network, save_alone
@@ -22,6 +24,7 @@ from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.training import predict, to_float
+from conceptnet_ml.workbench import split_held
 
 
 class LearnedRun:
@@ -74,7 +77,11 @@ class LearnedRun:
         return self._run.summary()
 
     def evaluate(
-        self, data: str | Path | Data | None = None, trap: str | None = None, families: bool = True
+        self,
+        data: str | Path | Data | None = None,
+        trap: str | None = None,
+        families: bool = True,
+        adapted: str | None = None,
     ) -> dict[str, Any]:
         """Accuracy of every method on every test set.
 
@@ -82,6 +89,7 @@ class LearnedRun:
             data: Other data with the same classes; default: the run's own.
             trap: A trap to lay over it; default: the run's own for its own data, none for other data.
             families: Also how well each family's variants alone tell the classes apart.
+            adapted: Name of an adapted model to measure beside them.
 
         Returns:
             ``{"run": path, "test_sets": {name: {"images": n, method: {"accuracy": share}}}}``.
@@ -89,26 +97,118 @@ class LearnedRun:
         Raises:
             DataError: The data's classes are not the run's.
         """
-        images = self._images(data, trap)
-        if images.classes != self.classes:
-            raise DataError(
-                f"{images.name} has the classes {', '.join(images.classes)}, the run learned {', '.join(self.classes)}",
-                "Give data with the same class names.",
-            )
-        methods = {name: network.to(self.device) for name, network in self.methods().items()}
+        extra = {} if adapted is None else {f"adapted {adapted}": self.adapted(adapted)}
+        images = self._same_classes(self._images(data, trap))
+        methods = {name: network.to(self.device) for name, network in {**self.methods(), **extra}.items()}
         if families:
             methods |= {f"family {name}": family.to(self.device) for name, family in self.model.named_families()}
         return {"run": str(self.path), "test_sets": accuracies(methods, images.tests, self.device, self.dtype)}
 
-    def predict(self, paths: Sequence[str | Path]) -> list[dict[str, Any]]:
-        """What the learned network sees in image files: class, probability, and the ordinary network's class.
+    def disagreement(self, folder: str | Path) -> dict[str, Any]:
+        """How often the ordinary and the learned network disagree on unlabelled pictures.
+
+        Args:
+            folder: Of image files, at any depth.
+
+        Returns:
+            As :func:`conceptnet_ml.evaluation.disagreement`, and the ``folder``.
 
         Raises:
-            DataError: A file is not there or not an image.
+            DataError: No such folder, no picture in it, or one that cannot be read.
         """
+        images = unlabelled(folder, self.model.network.image_size)
+        found = disagreement(self.ordinary, self.model.to(self.device), images, self.device, self.dtype)
+        return {"folder": str(folder), **found}
+
+    def adapt(
+        self,
+        data: str | Path | Data | None = None,
+        shots: int = 8,
+        turned: bool = False,
+        draws: int = 10,
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """Adapt to a new world by a few labelled examples per class, save the model, report what was won and lost.
+
+        Only the families' weights and the last layer are fitted. The ordinary network's last layer is fitted to the
+        same examples by the same rule, for comparison.
+
+        Args:
+            data: The new world: its training images are the pool, its test images the test. By default the run's own
+                held-out images with random cues, and its own test sets; the run must have had a trap.
+            shots: Labelled examples per class.
+            turned: The run's own world turned round instead: the cue is the label.
+            draws: How often examples are drawn; figures are means. The model of the first draw is saved.
+            name: To save it under, in ``adapted/`` of the run folder; by default made of the world and ``shots``.
+
+        Returns:
+            ``{"run", "world", "shots", "draws", "test_sets": {name: {"images", method: {"before", "after", "lowest",
+            "highest"}}}, "forgotten": {method: share}, "beliefs", "saved": {"name", "alpha", "accuracy"}, "notes"}``
+            with the methods ``learned`` and ``ordinary``; ``forgotten`` is what was lost on ``aligned``, else ``test``.
+
+        Raises:
+            DataError: The classes differ, a class has fewer images than ``shots``, or the run has no such world.
+            SettingsError: ``shots`` or ``draws`` below one, a name that cannot be one, or ``turned`` with other data.
+        """
+        if shots < 1 or draws < 1:
+            raise SettingsError("shots and draws must be at least 1", "Give a positive number.")
+        if turned and data is not None:
+            raise SettingsError("--turned and --data contradict each other", "Turn the run's own world round.")
+        kind = "new" if data is not None else "turned" if turned else "random"
+        name = _plain_name(f"{kind}-{shots}" if name is None else name)
+        world, pool, tests, notes = self._world(data, turned, shots)
+        adapters = {
+            method: Adapter.of(model.to(self.device), pool, tests, self.device, self.dtype)
+            for method, model in (("learned", self.model), ("ordinary", self.ordinary))
+        }
+        seed = runtime.seed_for(self.settings.seed, "adapt")
+        curves = {method: adapter.curve((0, shots), draws, seed) for method, adapter in adapters.items()}
+        weights = adapters["learned"].fit(shots, seed, 0)
+        model = adapters["learned"].build(weights)
+        record = {"layer": model.layer, "world": world, "shots": shots, "state": model.fitted()}
+        self._run.adapted(name).save(record)
+        self._run.close()
+        saved = dict(zip(self.model.names, model.alpha.tolist(), strict=True))
+        return {
+            "run": str(self.path),
+            "world": world,
+            "shots": shots,
+            "draws": draws,
+            "test_sets": {test: {"images": len(images), **_change(curves, test)} for test, images in tests.items()},
+            "forgotten": {method: rows[1].get("forgotten") for method, rows in curves.items()},
+            "beliefs": curves["learned"][1]["beliefs"],
+            "saved": {"name": name, "alpha": saved, "accuracy": adapters["learned"].accuracies(weights)},
+            "notes": [*notes, *no_layer(model)],
+        }
+
+    def adapted(self, name: str) -> AdaptedModel:
+        """A model that :meth:`adapt` saved.
+
+        Raises:
+            DataError: There is none of this name, or it is damaged.
+        """
+        known = sorted(unquote(path.stem) for path in (self.path / "adapted").glob("*.json"))
+        if name not in known:
+            mend = nearest(name, known) if known else f"Make one: adapt {self.path} --shots 8."
+            raise DataError(f"{self.path} has no adapted model '{name}'", mend)
+        record = self._run.adapted(name).load()
+        assert record is not None
+        return AdaptedModel(self.model, record["layer"], record["state"]).to(self.device).eval()
+
+    def predict(self, paths: Sequence[str | Path], adapted: str | None = None) -> list[dict[str, Any]]:
+        """What the learned network sees in image files: class, probability, and the ordinary network's class.
+
+        Args:
+            paths: The files.
+            adapted: Name of an adapted model to ask instead of the learned one.
+
+        Raises:
+            DataError: A file is not there or not an image, or there is no such adapted model.
+        """
+        model = self.model if adapted is None else self.adapted(adapted)
         size = self.model.network.image_size[0]
         images = to_float(torch.stack([read_image(Path(path), size) for path in paths]), self.device)
-        learned = predict(self.model.to(self.device), images, self.dtype).softmax(1)
+        learned = predict(model.to(self.device), images, self.dtype).softmax(1)
         ordinary = predict(self.ordinary.to(self.device), images, self.dtype).softmax(1)
         return [
             {
@@ -157,6 +257,42 @@ class LearnedRun:
         named = {name: networks[key] for name, key in description["networks"].items()}
         return GeneralizedModel(named.pop("learned"), families).eval(), named
 
+    def _world(
+        self, data: str | Path | Data | None, turned: bool, count: int
+    ) -> tuple[str, ImageSet, dict[str, ImageSet], list[str]]:
+        """Name of the new world, its pool, the test sets of it and of the old world, and notes; checked."""
+        if data is not None:
+            new = self._same_classes(self._images(data, None))
+            shots(new.train.labels, count, 0, classes=new.classes)
+            tests, notes = {f"new {name}": images for name, images in new.tests.items()}, []
+            try:
+                own = self._images(None, None).tests
+                tests |= {name: own[name] for name in OLD if name in own}
+            except DataError as error:
+                notes.append(f"what is forgotten of the old world is not known: {error.message}")
+            return new.name, new.train, tests, notes
+        own_data = self._images(None, None)
+        part = "turned train" if turned else "unbiased"
+        if part not in own_data.worlds:
+            raise DataError(
+                f"the run's own data, {own_data.name}, have no cue that could be drawn anew: no trap was laid",
+                "Give labelled pictures of the new world with --data.",
+            )
+        seed = runtime.seed_for(self.settings.seed, "holdout")
+        _, held = split_held(own_data.train.labels, self.settings.data.holdout, seed)
+        pool = own_data.worlds[part]().subset(held)
+        shots(pool.labels, count, 0, classes=own_data.classes)
+        turned_test = {"turned test": own_data.worlds["turned test"]()} if turned else {}
+        return ("turned round" if turned else "random cues"), pool, {**turned_test, **own_data.tests}, []
+
+    def _same_classes(self, images: Data) -> Data:
+        if images.classes != self.classes:
+            raise DataError(
+                f"{images.name} has the classes {', '.join(images.classes)}, the run learned {', '.join(self.classes)}",
+                "Give data with the same class names.",
+            )
+        return images
+
     def _images(self, data: str | Path | Data | None, trap: str | None) -> Data:
         if isinstance(data, Data):
             return data
@@ -166,7 +302,10 @@ class LearnedRun:
         if data is not None:
             text = str(data)
             values["data"] |= {"source": f"folder:{text}" if Path(text).is_dir() else text, "trap": "none"}
-            values["data"]["image_size"] = self.model.network.image_size[0]
+            # A trap may make images higher than they are wide.
+            values["data"]["image_size"] = min(self.model.network.image_size)
+        if data is not None or trap is not None:
+            values["data"]["exceptions"] = 0.0  # they are a matter of the run's training images
         if trap is not None:
             values["data"]["trap"] = trap
         return load_data(Settings.model_validate(values), self._plugins)
@@ -174,3 +313,23 @@ class LearnedRun:
 
 def _below(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _plain_name(name: str) -> str:
+    if not name.strip(". ") or "/" in name or "\\" in name:
+        raise SettingsError(f"'{name}' cannot name an adapted model", "Choose a plain name, as in sunny-8.")
+    return name
+
+
+def _change(curves: dict[str, list[dict[str, Any]]], test: str) -> dict[str, dict[str, float]]:
+    """Before and after, of every method on a test set."""
+    found = {}
+    for method, (before, after) in curves.items():
+        row = after["test_sets"][test]
+        found[method] = {
+            "before": before["test_sets"][test]["accuracy"],
+            "after": row["accuracy"],
+            "lowest": row["lowest"],
+            "highest": row["highest"],
+        }
+    return found

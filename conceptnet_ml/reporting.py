@@ -10,7 +10,7 @@ from torch import nn
 from conceptnet_ml import illustrating, runtime
 from conceptnet_ml.concepts import Family
 from conceptnet_ml.controls import train_controls
-from conceptnet_ml.evaluation import accuracies
+from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.recording import draw_graph, fingerprint
@@ -56,14 +56,16 @@ def conclude(bench: Workbench, learned: Learned) -> None:
         "depth": bench.settings.depth,
         "seed": bench.settings.seed,
         "images": {"fit": len(bench.fit), "held_out": len(bench.held), "skipped": bench.data.skipped},
-        "rounds": [_round(story) for story in learned.stories],
+        "rounds": [_round(story, bench.overrule.said.get(story.name, [])) for story in learned.stories],
         "test_sets": test_sets,
         "families": _families(bench, learned.stories),
         "cost": _cost(bench, learned.stories),
         "graph": {"nodes": len(graph), "edges": len(graph.edges())},
         "peak_memory_gib": runtime.peak_memory(bench.device),
-        "notes": list(bench.data.notes),
+        "notes": [*bench.data.notes, *bench.overrule.notes(learned.stories)],
     }
+    if bench.settings.data.target is not None:
+        summary["target"] = _new_world(bench, learned, bench.settings.data.target)
     bench.run.finish(summary, to_text(summary))
 
 
@@ -77,7 +79,16 @@ def _evaluate(bench: Workbench, methods: dict[str, nn.Module], families: dict[st
     return table
 
 
-def _round(story: Story) -> dict[str, Any]:
+def _new_world(bench: Workbench, learned: Learned, folder: str) -> dict[str, Any]:
+    """How often the ordinary and the learned network disagree on the new world's pictures."""
+    images = unlabelled(folder, bench.size)
+    with bench.progress.task("compare on the new world"):
+        found = disagreement(learned.ordinary, learned.network, images, bench.device, bench.dtype)
+    bench.run.log(event="target", folder=folder, **found)
+    return {"folder": folder, **found}
+
+
+def _round(story: Story, overruled: list[str]) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": story.name,
         "stage": story.stage,
@@ -89,6 +100,8 @@ def _round(story: Story) -> dict[str, Any]:
             {"class": finding.parent, "units": finding.units, "auc": finding.auc} for finding in story.findings
         ],
     }
+    if overruled:
+        record["overruled"] = overruled
     if story.channels is not None:
         record["channels"] = {"open": story.channels.units, "moves": story.channels.moves}
         record["channels"] |= story.channels.measured.record()

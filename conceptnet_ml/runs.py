@@ -8,6 +8,7 @@
       metrics.jsonl        one JSON object a line, in the order things happened
       steps/               finished steps, read back instead of computed anew when a run is resumed
       checkpoints/         states within a step, removed when the step is done
+      adapted/             adapted models: what adapting changed, by name
       graph.json           the concept graph
       pictures/            dreams and contact sheets
       model.safetensors    the learned model; model.json describes it
@@ -23,26 +24,29 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 from conceptnet_ml import trees
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.storage import (
+    Checkpoint,
     FileLock,
     append,
+    drop_torn_line,
+    file_name,
     finite,
     load_tree,
     plain,
     plainly,
+    pretty,
+    read_json,
     remove_tensors,
     save_tree,
     sha256,
     write_atomic,
 )
-from conceptnet_ml.trees import Tree
 
 if TYPE_CHECKING:
     import torch
@@ -51,31 +55,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "conceptnet_ml.run"
 SCHEMA_VERSION = 1
+RESULTS = ("summary.json", "summary.txt", "model.json", "model.safetensors", "graph.json")
+"""What a finished run leaves beside its pictures."""
 T = TypeVar("T")
-
-
-class Checkpoint:
-    """The state within one step, replaced as a whole by every save."""
-
-    def __init__(self, run: Run, name: str) -> None:
-        self._run = run
-        self.path = run.path / "checkpoints" / f"{_file_name(name)}.json"
-
-    def save(self, tree: Tree) -> None:
-        """Replace the saved state. Same values and errors as :func:`save_tree`."""
-        self._run.hold()
-        save_tree(self.path, tree)
-
-    def load(self) -> Tree | None:
-        """The saved state, or None. Raises DataError where it is damaged."""
-        return load_tree(self.path) if self.path.exists() else None
-
-    def clear(self) -> None:
-        """Remove the saved state, the step being done."""
-        self._run.hold()
-        with plainly(self.path, "write"):
-            self.path.unlink(missing_ok=True)
-            remove_tensors(self.path)
 
 
 class Run:
@@ -127,8 +109,8 @@ class Run:
         }
         run = cls(path, header)
         run.hold()
-        write_atomic(path / "environment.json", _pretty(environment))
-        write_atomic(path / "settings.json", _pretty(header))
+        write_atomic(path / "environment.json", pretty(environment))
+        write_atomic(path / "settings.json", pretty(header))
         return run
 
     @staticmethod
@@ -158,7 +140,7 @@ class Run:
             raise DataError(f"there is no run folder {path}", "Check the path; 'learn --out FOLDER' makes a run.")
         if not (path / "settings.json").is_file():
             raise DataError(f"{path} is not a run folder: it has no settings.json", "Name the folder 'learn' wrote to.")
-        header = _read_json(path / "settings.json")
+        header = read_json(path / "settings.json")
         if not isinstance(header, dict) or header.get("schema") != SCHEMA:
             raise DataError(f"{path / 'settings.json'} was not written by a run", "Name the folder 'learn' wrote to.")
         if header.get("version") != SCHEMA_VERSION:
@@ -234,10 +216,17 @@ class Run:
 
     def checkpoint(self, name: str) -> Checkpoint:
         """A place for the state within a step, such as a training's weights and optimizer."""
-        return Checkpoint(self, name)
+        return self._state("checkpoints", name)
+
+    def adapted(self, name: str) -> Checkpoint:
+        """A place for an adapted model; like a checkpoint, but it stays."""
+        return self._state("adapted", name)
+
+    def _state(self, folder: str, name: str) -> Checkpoint:
+        return Checkpoint(self.path / folder / f"{file_name(name)}.json", self.hold)
 
     def _step(self, name: str) -> Path:
-        return self.path / "steps" / f"{_file_name(name)}.json"
+        return self.path / "steps" / f"{file_name(name)}.json"
 
     # ------------------------------------------------------------------------------------------------ metrics
 
@@ -247,7 +236,7 @@ class Run:
         self.hold()
         with plainly(path, "write"):
             if self._metrics is None:
-                _drop_torn_line(path)
+                drop_torn_line(path)
                 self._metrics = path.open("ab", buffering=0)
             line = json.dumps(finite({"time": round(time.time(), 3), **metrics}))
             append(self._metrics, line.encode() + b"\n")
@@ -300,7 +289,7 @@ class Run:
         """
         from conceptnet_ml.pictures import to_png
 
-        relative = f"pictures/{_file_name(relative)}"
+        relative = f"pictures/{file_name(relative)}"
         self._write(relative, to_png(image))
         return relative
 
@@ -311,7 +300,7 @@ class Run:
         with plainly(self.path, "write"):
             (self.path / "model.json").unlink(missing_ok=True)  # never an old description beside new weights
         self._write("model.safetensors", data)
-        self._write("model.json", _pretty({"sha256": sha256(data), **description}))
+        self._write("model.json", pretty({"sha256": sha256(data), **description}))
 
     def load_model(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """The weights, on the CPU, and the description.
@@ -322,7 +311,7 @@ class Run:
         path = self.path / "model.safetensors"
         if not (self.path / "model.json").exists() or not path.exists():
             raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {self.path}.")
-        description = _read_json(self.path / "model.json")
+        description = read_json(self.path / "model.json")
         with plainly(path, "read"):
             data = path.read_bytes()
         try:
@@ -336,8 +325,8 @@ class Run:
 
     def finish(self, summary: Mapping[str, Any], text: str | None = None) -> None:
         """Write summary.json, summary.txt and, last, DONE; remove the checkpoints; give the lock back."""
-        self._write("summary.json", _pretty(summary))
-        self._write("summary.txt", text if text is not None else _pretty(summary))
+        self._write("summary.json", pretty(summary))
+        self._write("summary.txt", text if text is not None else pretty(summary))
         with plainly(self.path, "write"):
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self._write("DONE", "")
@@ -348,43 +337,51 @@ class Run:
         """Whether the run came to its end."""
         return (self.path / "DONE").exists()
 
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end and nothing of what it leaves has been deleted since."""
+        return self.finished and all((self.path / name).exists() for name in RESULTS)
+
+    def revise(self, settings: Mapping[str, Any], origins: Mapping[str, Any], adapted: bool = False) -> None:
+        """Go on under other settings: what came out under the old ones is removed, finished steps stay.
+
+        Whoever changes settings answers for the steps that rest on them. Stopped half-way, the run is an unfinished
+        one, under its old settings or under the new.
+
+        Args:
+            settings, origins: As in :meth:`create`.
+            adapted: Whether adapted models go too, since the model they were made from will be another.
+        """
+        self.hold()
+        header = read_json(self.path / "settings.json") | {"settings": plain(settings), "origins": plain(origins)}
+        with plainly(self.path, "write"):
+            (self.path / "DONE").unlink(missing_ok=True)
+        self._write("settings.json", pretty(header))
+        self.settings, self.origins = header["settings"], header["origins"]
+        with plainly(self.path, "write"):
+            for name in RESULTS:
+                (self.path / name).unlink(missing_ok=True)
+            if adapted:
+                shutil.rmtree(self.path / "adapted", ignore_errors=True)
+
+    def keep_pictures(self, wanted: Iterable[str]) -> None:
+        """Remove all pictures but these, given as :meth:`save_picture` returned them."""
+        self.hold()
+        kept = {self.path / name for name in wanted}
+        with plainly(self.path, "write"):
+            for path in (self.path / "pictures").rglob("*.png"):
+                if path not in kept:
+                    path.unlink(missing_ok=True)
+
     def summary(self) -> dict[str, Any]:
         """summary.json. Raises DataError where there is none yet."""
-        return _read_json(self.path / "summary.json")
+        return read_json(self.path / "summary.json")
 
     def environment(self) -> dict[str, Any]:
         """environment.json: versions, device and machine of the run's start."""
-        return _read_json(self.path / "environment.json")
+        return read_json(self.path / "environment.json")
 
     def _write(self, relative: str, content: str | bytes) -> Path:
         self.hold()
         write_atomic(self.path / relative, content)
         return self.path / relative
-
-
-def _file_name(name: str) -> str:
-    """A name as a path below a folder of the run; what file systems may not take is written as %XX."""
-    segments = name.split("/")
-    if not all(segment.strip(".") for segment in segments):
-        raise ValueError(f"'{name}' cannot name a file of a run")
-    quoted = (quote(segment, safe="+") for segment in segments)
-    return "/".join(f"%2E{segment[1:]}" if segment.startswith(".") else segment for segment in quoted)
-
-
-def _drop_torn_line(path: Path) -> None:
-    if path.exists():
-        with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
-
-
-def _read_json(path: Path) -> Any:
-    with plainly(path, "read"):
-        text = path.read_bytes()
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}", "Restore the file, or start a new run.") from error

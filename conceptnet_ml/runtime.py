@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,30 @@ def peak_memory(device: torch.device | None = None) -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes there, KiB elsewhere
+
+
+def reset_peak_memory(device: torch.device | None = None) -> None:
+    """Let :func:`peak_memory` start again from what is in use now; does nothing where the system cannot."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def free_memory(device: torch.device | None = None) -> float:
+    """GiB that can still be had: of the machine or its container, or of a CUDA card; infinite where nobody tells."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**30
+    free = [math.inf]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20)
+    group = Path("/sys/fs/cgroup")
+    for most, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+        with suppress(OSError, ValueError):  # "max": no limit
+            free.append((int((group / most).read_text()) - int((group / used).read_text())) / 2**30)
+    return max(0.0, min(free))
 
 
 def environment(device: torch.device | None = None, dtype: torch.dtype | None = None) -> dict[str, Any]:

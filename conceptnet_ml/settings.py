@@ -39,6 +39,10 @@ class DataSettings(Group):
         0.125, gt=0, lt=0.5, description="share of the training images left out of training, for the decisions"
     )
     train_limit: int | None = Field(None, ge=8, description="use at most this many training images per class")
+    target: str | None = Field(
+        None,
+        description="folder of pictures of the new world, without labels: how often do the networks disagree there",
+    )
 
 
 class NetworkSettings(Group):
@@ -114,8 +118,20 @@ class RoundSettings(Group):
         1, ge=0, description="how often a swap may be widened by what a fresh network still finds; 0 for no check"
     )
     fresh: int = Field(3, ge=1, description="epochs of the fresh network that checks whether a feature is generalized")
+    spares: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of r above chance that a widened swap must leave; one that takes more is dropped",
+    )
     closed: float = Field(
         0.3, description="ι less imperfection × errors of the fresh network, from which a swap is widened"
+    )
+    keep: tuple[str, ...] = Field(
+        (), description="rounds to keep whatever the rule says, as in block3/classes/2 or block3/classes/2/pixels"
+    )
+    undo: tuple[str, ...] = Field(
+        (), description="rounds, or representations of rounds, to undo whatever the rule says"
     )
     show_refused: bool = Field(
         False, description="train the first refused round all the same and show its figures beside the others"
@@ -133,7 +149,7 @@ class ConceptSettings(Group):
     own_price: float = Field(8.0, ge=0, description="λ of the probe for a feature's own places, against logits")
     temperature: float = Field(1.0, gt=0, description="τ, how sharply a variant looks where the detector fires")
     edge_points: int = Field(8, ge=2, description="midpoints of integrated gradients")
-    edges: int = Field(8, ge=1, description="edges kept per variant, the strongest")
+    edges: int = Field(12, ge=1, description="edges kept per variant, the strongest")
     bootstrap: int = Field(200, ge=10, description="resamples behind each edge's interval")
 
 

@@ -12,9 +12,10 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from conceptnet_ml import trees
 from conceptnet_ml.errors import DataError
@@ -89,6 +90,35 @@ class FileLock:
             self._file = None
 
 
+class Checkpoint:
+    """A state that is replaced as a whole by every save.
+
+    Args:
+        path: The .json file it is kept in.
+        hold: Called before each write: takes the lock of the folder.
+    """
+
+    def __init__(self, path: Path, hold: Callable[[], None]) -> None:
+        self.path = path
+        self._hold = hold
+
+    def save(self, tree: Tree) -> None:
+        """Replace the saved state. Same values and errors as :func:`save_tree`."""
+        self._hold()
+        save_tree(self.path, tree)
+
+    def load(self) -> Tree | None:
+        """The saved state, or None. Raises DataError where it is damaged."""
+        return load_tree(self.path) if self.path.exists() else None
+
+    def clear(self) -> None:
+        """Remove the saved state."""
+        self._hold()
+        with plainly(self.path, "write"):
+            self.path.unlink(missing_ok=True)
+            remove_tensors(self.path)
+
+
 @contextlib.contextmanager
 def plainly(path: Path, doing: str) -> Iterator[None]:
     """Turn what the operating system refuses (full, read-only, no permission) into words.
@@ -127,6 +157,13 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
         _sync_folder(path.parent)
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off what a crash left of a last line. Raises OSError."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def append(file: IO[bytes], data: bytes) -> None:
@@ -203,6 +240,19 @@ def load_tree(path: Path) -> Tree:
         raise DataError(f"{culprit} is damaged: {reason}", mend) from error
 
 
+def file_name(name: str) -> str:
+    """A name as a path below a folder of the run; what file systems may not take is written as %XX.
+
+    Raises:
+        ValueError: An empty name, or one of dots.
+    """
+    segments = name.split("/")
+    if not all(segment.strip(".") for segment in segments):
+        raise ValueError(f"'{name}' cannot name a file of a run")
+    quoted = (quote(segment, safe="+") for segment in segments)
+    return "/".join(f"%2E{segment[1:]}" if segment.startswith(".") else segment for segment in quoted)
+
+
 def plain(value: Any) -> Any:
     """The value as JSON reads it back."""
     return json.loads(json.dumps(finite(value)))
@@ -217,6 +267,21 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return value
+
+
+def pretty(value: Any) -> str:
+    """The value as JSON for people, with null for what is not finite."""
+    return json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file. Raises DataError where it cannot be read."""
+    with plainly(path, "read"):
+        text = path.read_bytes()
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}", "Restore the file, or start a new run.") from error
 
 
 def sha256(data: bytes) -> str:

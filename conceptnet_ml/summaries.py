@@ -33,6 +33,9 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "
         "exchanged; the families keep the rest.",
     ]
+    if "target" in summary:
+        lines.insert(0, _new_world(summary["target"]))
+    lines[:0] = [f"{entry['name']}: {said}." for entry in summary["rounds"] for said in entry.get("overruled", ())]
     if not kept:
         lines.insert(0, "Nothing interchangeable was found: 'learned' is the ordinary network.")
     return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
@@ -91,6 +94,16 @@ def _families(summary: dict[str, Any]) -> Table:
             )
         table.add_row(family["name"], f"{100 * family['accuracy']:.1f}", words)
     return table
+
+
+def _new_world(target: dict[str, Any]) -> str:
+    low, high = (100 * end for end in target["interval"])
+    sure = target["confidence"]
+    return (
+        f"New world: on {target['images']} pictures of {target['folder']} 'ordinary' and 'learned' disagree in "
+        f"{100 * target['disagreement']:.1f} % (95 % interval {low:.1f} to {high:.1f}); they give their answers "
+        f"{100 * sure['ordinary']:.0f} % and {100 * sure['learned']:.0f} % on average."
+    )
 
 
 def _percent(shares: list[float]) -> str:

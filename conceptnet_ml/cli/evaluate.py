@@ -33,7 +33,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--trap",
-            metavar="NAME[+NAME]",
+            metavar="NAME[:ARGUMENT][+…]",
             rich_help_panel=options.DATA,
             help="cue planted in the images; default: the run's own on its own data, none on other data",
         ),

@@ -23,6 +23,7 @@ EXAMPLES = options.examples(
     ("learn --config cars.toml --set round.limit=2", "from a file"),
     ("learn --depth 2 --dry-run", "say what, do nothing"),
     ("learn --resume runs/NAME", "go on after Ctrl-C"),
+    ("learn --resume runs/NAME --undo block3/classes/2", "decide otherwise"),
 )
 
 
@@ -32,11 +33,14 @@ def learn(
     seed: Annotated[str | None, options.setting("seed", NETWORK, "NUMBER")] = None,
     device: Annotated[str | None, options.setting("device", NETWORK, "DEVICE")] = None,
     data: Annotated[str | None, options.setting("data.source", DATA, "NAME[:ARGUMENT]")] = None,
-    trap: Annotated[str | None, options.setting("data.trap", DATA, "NAME[+NAME]")] = None,
+    trap: Annotated[str | None, options.setting("data.trap", DATA, "NAME[:ARGUMENT][+…]")] = None,
     root: Annotated[str | None, options.setting("data.root", DATA, "FOLDER")] = None,
     download: Annotated[bool | None, options.setting("data.download", DATA)] = None,
     skip_bad: Annotated[bool | None, options.setting("data.skip_bad", DATA)] = None,
     memory: Annotated[str | None, options.setting("data.memory", DATA, "GIB")] = None,
+    target: Annotated[str | None, options.setting("data.target", DATA, "FOLDER")] = None,
+    keep: Annotated[list[str] | None, options.setting("round.keep", NETWORK, "ROUND")] = None,
+    undo: Annotated[list[str] | None, options.setting("round.undo", NETWORK, "ROUND")] = None,
     control: Annotated[list[str] | None, options.setting("plugins.controls", PLUGINS, "NAME")] = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
@@ -67,11 +71,14 @@ def learn(
         "data.download": download,
         "data.skip_bad": skip_bad,
         "data.memory": memory,
+        "data.target": target,
         "depth": depth,
         "network.backbone": backbone,
         "seed": seed,
         "device": device,
         "plugins.controls": control or None,
+        "round.keep": keep or None,
+        "round.undo": undo or None,
     }
     if resumed is None:
         resolved = resolve(config, assignments or (), flags)

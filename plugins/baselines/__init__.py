@@ -1,25 +1,44 @@
-"""Controls trained beside the learner, for as many epochs as its rounds took."""
+"""Rivals trained beside the learner: controls for compute and place, methods from the literature, and the ceiling."""
 
 from __future__ import annotations
 
 from conceptnet_ml.hookspecs import hookimpl
 from conceptnet_ml.records import Baseline
 
+_HERE = "conceptnet_plugins.baselines"
+
 
 @hookimpl
 def conceptnet_baselines() -> list[Baseline]:
-    """Random boxes, and simply training longer."""
+    """Those that train on views, those that train in a way of their own, and those that see unbiased images."""
+    views = {
+        "random-box": ("random_box", "the learner's swap with a random box in place of the dreamed gate"),
+        "longer": ("longer", "ordinary training gone on with"),
+        "masktune-long": ("masktune", "trained on without the most salient pixels, at equal compute"),
+    }
+    fits = {
+        "cutmix": ("cutmix", "boxes of other images pasted in, labels mixed by area (arXiv 1905.04899)"),
+        "colour-jitter": ("colour_jitter", "random brightness, contrast, saturation and hue"),
+        "masktune": ("masktune", "one epoch without the most salient pixels (arXiv 2210.00055)"),
+        "deepdream-chain": ("deepdream_chain", "images dreamed toward other classes, A → B → C, pixels free"),
+        "feature-sieve": ("feature_sieve", "what an early layer can tell by itself is erased (arXiv 2301.13293)"),
+        "just-train-twice": ("just_train_twice", "errors of a short training count more (arXiv 2107.09044)"),
+    }
+    ceilings = {
+        "last-layer": ("last_layer", "last layer fitted to 8 unbiased examples per class (arXiv 2204.02937)"),
+        "unbiased": ("unbiased", "the ceiling: trained on images with random cues"),
+    }
     return [
-        Baseline(
-            name="random-box",
-            api="1",
-            views="conceptnet_plugins.baselines.random_box:views",
-            summary="the learner's swap with a random box in place of the dreamed gate",
+        *(
+            Baseline(name=name, api="1", views=f"{_HERE}.{module}:views", summary=summary)
+            for name, (module, summary) in views.items()
         ),
-        Baseline(
-            name="longer",
-            api="1",
-            views="conceptnet_plugins.baselines.longer:views",
-            summary="ordinary training gone on with",
+        *(
+            Baseline(name=name, api="1", fit=f"{_HERE}.{module}:fit", summary=summary)
+            for name, (module, summary) in fits.items()
+        ),
+        *(
+            Baseline(name=name, api="1", fit=f"{_HERE}.{module}:fit", needs=("unbiased",), summary=summary)
+            for name, (module, summary) in ceilings.items()
         ),
     ]

@@ -13,7 +13,7 @@ import pytest
 from conceptnet_ml import __version__
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("learn", "evaluate", "predict", "graph", "config", "plugins")
+COMMANDS = ("learn", "evaluate", "predict", "bench", "graph", "config", "plugins")
 RAISING = """
 import typer
 from conceptnet_ml import Command, hookimpl

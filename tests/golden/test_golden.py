@@ -1,6 +1,6 @@
-"""Numbers kept from an earlier day: the colour swap, a probe's gate, edges. Inputs and weights are closed formulas, so
-that nothing depends on a random generator. ``python tests/golden/test_golden.py`` writes the numbers anew; do so only
-for a change that is meant to change them."""
+"""Numbers kept from an earlier day: the colour and the Fourier swap, a probe's gate, edges. Inputs and weights are closed
+formulas, so that nothing depends on a random generator. ``python tests/golden/test_golden.py`` writes the numbers anew;
+do so only for a change that is meant to change them."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ def colour_swap() -> list[Any]:
     return codec("colour").swap(images, donors)[:, :, ::3, ::3].tolist()
 
 
+def fourier_swap() -> list[Any]:
+    images, donors = pictures(2, 0.61), pictures(2, 1.13)
+    gate = torch.tensor([[1.0, 0.5, 0.0, 1.0, 1.0, 0.0, 1.0, 0.3], [0.2, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0]])
+    return codec("fourier").swap(images, donors, gate)[:, :, ::3, ::3].tolist()
+
+
 def probe_gate() -> list[Any]:
     made = network()
     objective = lambda images: 4 * made(8 * (images - 0.5))  # noqa: E731
@@ -79,7 +85,7 @@ def edges() -> list[Any]:
     return [[edge.parent, edge.unit, edge.weight, edge.ablation, edge.gap] for edge in found]
 
 
-CASES = {"colour swap": colour_swap, "probe gate": probe_gate, "edges": edges}
+CASES = {"colour swap": colour_swap, "fourier swap": fourier_swap, "probe gate": probe_gate, "edges": edges}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -4,7 +4,6 @@ kind promises. A new plugin of a known kind is held to it without a line written
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts import MergeEvidence, SplitEvidence
-from conceptnet_ml.controls import BaselineContext
-from conceptnet_ml.data import ImageSet
-from conceptnet_ml.errors import PluginError
+from conceptnet_ml.controls import BaselineContext, train_controls
+from conceptnet_ml.data import Data, ImageSet, load_source
+from conceptnet_ml.errors import Interrupted, PluginError
 from conceptnet_ml.finding import FindEvidence, Finding
 from conceptnet_ml.graph import ConceptGraph
+from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.learner import Learned
 from conceptnet_ml.network import build_network
 from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.progress import Progress
 from conceptnet_ml.records import API, KINDS, Record
-from conceptnet_ml.settings import ConceptSettings, NetworkSettings, Settings
-from conceptnet_ml.swaps import Codec, Views
+from conceptnet_ml.runs import Run
+from conceptnet_ml.settings import ConceptSettings, DataSettings, NetworkSettings, Settings, TrainingSettings
+from conceptnet_ml.swaps import Codec, RegionalCodec, Views
+from conceptnet_ml.traps import TrapGround
+from conceptnet_ml.workbench import Workbench
 
 PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
@@ -61,9 +66,8 @@ def test_every_record(record: Record) -> None:
     assert record.summary
     assert len(record.summary) < 120
     assert PLUGINS.get(record.kind, record.name) is record
-    named = [field.name for field in fields(record) if field.type == "Function"]
-    assert named
-    for name in named:
+    assert record.functions()
+    for name in record.functions():
         assert callable(record.function(name))
 
 
@@ -73,19 +77,36 @@ def test_a_function_that_is_not_there_is_a_plain_error() -> None:
             KINDS["dreamer"](name="it", api="1", dream=where).function("dream")  # type: ignore[call-arg]
 
 
+def others(source: str, classes: tuple[str, ...] | None = None) -> Data:
+    """What a trap may load: without an argument it needs nothing that has to be downloaded."""
+    return load_source(DataSettings(source=source, classes=classes, train_limit=12), 0, PLUGINS)
+
+
 @records("trap")
 @pytest.mark.parametrize("side", [24, 64])
 def test_traps(record: Record, side: int) -> None:
-    plant = record.function("plant")
-    pictures = (images(12, side, side) * 255).to(torch.uint8)
+    pictures = (images(12, side, side) * 255).to(torch.uint8).amax(1, keepdim=True).repeat(1, 3, 1, 1)
+    ground = TrapGround("", "train", "grey", ("a", "b"), pictures, 0, others)
+    prepared = record.function("prepare")(ground) if "prepare" in record.functions() else None
+
+    def plant(*given: Tensor) -> Tensor:
+        return record.function("plant")(*given, *(() if prepared is None else (prepared,)))
+
     cues = torch.tensor([0, 1, -1] * 4)
     seeds = torch.arange(12) * 7919 + 3
     before = pictures.clone()
     planted = plant(pictures.clone(), cues, seeds)
     assert planted.dtype == torch.uint8
-    assert planted.shape == pictures.shape
-    assert torch.equal(planted[cues == -1], before[cues == -1])
-    assert not torch.equal(planted[cues == 0], before[cues == 0])
+    bare = plant(pictures.clone(), torch.full_like(cues, -1), seeds)
+    if record.resizes:  # type: ignore[attr-defined]
+        assert planted.shape[:2] == pictures.shape[:2]
+        # Without a cue an image is only moved: what is light is still there, and nothing else.
+        assert int(bare.long().sum()) == int(pictures.long().sum())
+    else:
+        assert planted.shape == pictures.shape
+        assert torch.equal(bare, before)
+    assert torch.equal(planted[cues == -1], bare[cues == -1])
+    assert not torch.equal(planted[cues == 0], bare[cues == 0])
     assert torch.equal(plant(pictures.clone(), cues, seeds), planted)
     # The same image gets the same cue whatever batch it comes in.
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
@@ -146,7 +167,24 @@ def test_representations(record: Record) -> None:
     free, gate = pictures.clone().requires_grad_(True), torch.full(shape, 0.5, requires_grad=True)
     slopes = torch.autograd.grad(codec.swap(free, donors, gate).square().sum(), (free, gate))
     assert all(torch.isfinite(slope).all() and slope.abs().max() > 0 for slope in slopes)
+    # The swap is T⁻¹(T(x) + g (T(d) − T(x))), also where what does not depend on the gate is computed once.
+    mixer, mine = codec.mixer(pictures, donors), codec.encode(pictures)
+    spread = {"place": shape, "channel": (*shape, *[1] * (swapped_part.ndim - 2)), "whole": (6, *[1] * 9)}[codec.gate]
+    for part in (closed, opened, opened / 3, torch.rand(shape, generator=torch.Generator().manual_seed(7))):
+        mixed = swapped_part + part.reshape(spread[: swapped_part.ndim]) * (wanted - swapped_part)
+        expected = codec._decode((mixed, mine[1]) if isinstance(mine, tuple) else mixed).clamp(0, 1)
+        for made in (mixer(part), codec.swap(pictures, donors, part)):
+            torch.testing.assert_close(made, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(mixer(None), full, atol=1e-6, rtol=0)
+    (slope,) = torch.autograd.grad(codec.mixer(pictures, donors)(gate).square().sum(), gate)
+    (wanted_slope,) = torch.autograd.grad(codec.swap(pictures, donors, gate).square().sum(), gate)
+    torch.testing.assert_close(slope, wanted_slope, atol=1e-4, rtol=1e-4)
     if codec.record.regional:
+        places = RegionalCodec(codec.record)
+        where, cells = (torch.ones(6, 1, 16, 16), torch.ones(6, 1, 16, 16)), torch.rand(6, 1, 4, 4)
+        torch.testing.assert_close(
+            places.mixer(pictures, donors, where)(cells), places.swap(pictures, donors, cells, where), atol=1e-6, rtol=0
+        )
         nowhere, half = torch.zeros(6, 1, 16, 16), torch.zeros(6, 1, 16, 16)
         half[..., :8] = 1
         assert torch.equal(codec.swap(pictures, donors, where=(nowhere, half)), pictures)
@@ -278,29 +316,93 @@ def test_exporters(record: Any, tmp_path: Path) -> None:
     assert "cats" in path.read_text(encoding="utf-8")
 
 
+def bench_of(folder: Path, seed: int = 0, side: int = 16) -> Workbench:
+    """A workbench over soft pictures, brighter in class 1, with a world of other labels."""
+    labels = torch.arange(64) % 2
+    whole = ImageSet(((images(64, side, side) + 0.1 * labels[:, None, None, None]) * 255).to(torch.uint8), labels)
+    worlds = {"unbiased": lambda: whole.with_labels(1 - labels)}
+    data = Data("soft", ("dark", "bright"), whole, {"test": whole}, worlds=worlds)
+    training = TrainingSettings(epochs=2, batch=16, precision="fp32")
+    settings = Settings(device="cpu", seed=seed, training=training, data=DataSettings(holdout=0.25))
+    run = Run.create(folder / f"run-{seed}", settings.model_dump(mode="json"), {}, {}, "0")
+    return Workbench(settings, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
+
+
+def trained(bench: Workbench, record: Record) -> dict[str, Tensor]:
+    """The weights a baseline ends with, after ordinary training of no epochs and one epoch of equal compute."""
+    fresh = bench.network()
+    learned = Learned(fresh, fresh, epochs=1)
+    return train_controls(bench, learned, [record.name])[record.name].state_dict()
+
+
 @records("baseline")
-def test_baselines(record: Record) -> None:
-    labels = torch.arange(20) % 2
-    whole = ImageSet((images(20) * 255).to(torch.uint8), labels)
-    pool = torch.arange(4, 20)
-    plain = Views(whole, pool, [], 2, CPU)
-    make = record.function("views")(BaselineContext(plain, 2, 0.2))
+def test_baselines(record: Any, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path / "first")
+    before = bench.network().state_dict()
+    weights = trained(bench, record)
+    assert {name: value.shape for name, value in weights.items()} == {name: v.shape for name, v in before.items()}
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    assert any(not torch.equal(weights[name], before[name]) for name in weights)
+    again = trained(bench_of(tmp_path / "again"), record)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    other = trained(bench_of(tmp_path / "other", seed=1), record)
+    assert any(not torch.equal(weights[name], other[name]) for name in weights)
+
+
+@records("baseline")
+def test_baselines_go_on_when_they_are_stopped_again_and_again(record: Any, tmp_path: Path) -> None:
+    whole = trained(bench_of(tmp_path / "whole"), record)
+    bench = bench_of(tmp_path / "stopped")
+    stops = 0
+    while True:
+        bench.stopper = Patience(2 + stops)  # what is read back asks, too
+        try:
+            found = trained(bench, record)
+            break
+        except Interrupted:
+            stops += 1
+            assert stops < 60
+    assert stops or record.name == "last-layer"  # which takes no time that could be stopped
+    assert all(torch.equal(whole[name], found[name]) for name in whole)
+
+
+class Patience(Stopper):
+    """Asks to stop when it has been asked so many times whether to."""
+
+    def __init__(self, patience: int) -> None:
+        super().__init__()
+        self.patience = patience
+
+    @property
+    def requested(self) -> bool:
+        self.patience -= 1
+        return self.patience < 0
+
+
+@pytest.mark.parametrize("record", [r for r in PLUGINS.all("baseline") if r.views], ids=lambda r: r.name)  # type: ignore[attr-defined]
+def test_views_of_baselines(record: Any, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    make = record.function("views")(BaselineContext(bench, record, bench.network(), 1))
     indices = torch.arange(16)
     found, told = make(indices, torch.Generator().manual_seed(0))
     assert found.shape == (16, 3, 16, 16)
     assert found.dtype == torch.float32
     assert 0 <= found.min() <= found.max() <= 1
-    assert torch.equal(told, labels[pool])
+    assert torch.equal(told, bench.labels[bench.fit[:16]])
     again, _ = make(indices, torch.Generator().manual_seed(0))
     assert torch.equal(again, found)
 
 
-def test_the_random_box_exchanges_its_share_of_the_image() -> None:
+def test_the_random_box_exchanges_its_share_of_the_image(tmp_path: Path) -> None:
+    record: Any = PLUGINS.get("baseline", "random-box")
+    bench = bench_of(tmp_path, side=32)
     labels = torch.arange(64) % 2
     flat = (torch.arange(64) * 3 + 20).view(-1, 1, 1, 1).expand(64, 3, 32, 32)
     plain = Views(ImageSet(flat.to(torch.uint8), labels), torch.arange(64), [], 2, CPU)
     for share in (0.1, 0.4):
-        make = PLUGINS.get("baseline", "random-box").function("views")(BaselineContext(plain, 2, share))
+        context = BaselineContext(bench, record, bench.network(), 1, share)
+        context.plain = plain
+        make = record.function("views")(context)
         indices = torch.arange(64).repeat(8)
         found, _ = make(indices, torch.Generator().manual_seed(0))
         changed = (found[:, 0] - plain.raw(indices)[:, 0]).abs() > 1e-6

@@ -75,12 +75,15 @@ def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def probed(made: World) -> dict[str, Judged]:
-    judged = steps.probe.probe(made.bench, "probe", made.parents, [])
-    return {one.measured.representation: one for one in judged}
+    return {one.measured.representation: one for one in steps.probe.probe(made.bench, "probe", made.parents, [])}
+
+
+def judged(made: World, representation: str) -> Judged:
+    return steps.probe.judge(made.bench, "probe", made.parents, [], made.bench.codec(representation))
 
 
 def pixel_swap(made: World) -> Swap:
-    return steps.probe.swap_of(made.bench, "probe", made.parents, [], "pixels")
+    return steps.probe.swap_of(made.bench, "probe", made.parents, [], judged(made, "pixels"))
 
 
 def merged(made: World, stage: str, name: str = "merge") -> Merged:
@@ -134,7 +137,6 @@ def test_probe_lies_on_the_patch(shortcut: World) -> None:
 def test_probe_and_decision_keep_the_patch(shortcut: World) -> None:
     found = probed(shortcut)
     assert found["pixels"].measured.phi > 0.8
-    assert found["pixels"].measured.iota is not None
     assert found["pixels"].measured.iota > 0.7
     assert found["pixels"].measured.price < 0.2
     assert found["pixels"].decision.keep
@@ -154,7 +156,7 @@ def test_the_object_is_not_kept(shortcut: World, tmp_path: Path) -> None:
     assert not found["colour"].decision.keep
     assert not found["pixels"].decision.keep
     theirs = probed(shortcut)["pixels"].measured
-    assert (found["pixels"].measured.separable(2.0) or 0) < (theirs.separable(2.0) or 0) - 0.2
+    assert found["pixels"].measured.separable(2.0) < theirs.separable(2.0) - 0.2
 
 
 def trained(made: World) -> Trained:
@@ -282,7 +284,7 @@ def real_falls(made: World, variants: nn.Module, parent: int) -> Tensor:
 
 def test_descend_ranks_units_as_taking_them_out_of_the_network_does(shortcut: World) -> None:
     variants, _ = family(shortcut)
-    parents = Parents("patch", shortcut.network, MIDDLE, variants, variants)
+    parents = Parents("patch", shortcut.network, MIDDLE, variants)
     edges = descended(shortcut, parents, "descend")
     for parent in range(2):
         mine = [edge for edge in edges if edge.parent == parent]
@@ -297,12 +299,12 @@ def test_descend_ranks_units_as_taking_them_out_of_the_network_does(shortcut: Wo
 
 def test_descend_finds_nothing_much_in_a_network_that_learned_nothing(shortcut: World) -> None:
     variants, _ = family(shortcut)
-    learned = descended(shortcut, Parents("patch", shortcut.network, MIDDLE, variants, variants), "descend")
+    learned = descended(shortcut, Parents("patch", shortcut.network, MIDDLE, variants), "descend")
     fresh = shortcut.bench.network()
     torch.manual_seed(0)
     blank = Family(Trunk(fresh, MIDDLE), variants.detector, Variants(torch.zeros(32), torch.ones(32), 2, 1.0)).eval()
     blank.requires_grad_(False)
-    random = descended(shortcut, Parents("blank", fresh, MIDDLE, blank, blank), "descend blank")
+    random = descended(shortcut, Parents("blank", fresh, MIDDLE, blank), "descend blank")
     strongest = [max(abs(edge.weight) for edge in edges) for edges in (learned, random)]
     assert strongest[1] < 0.1 * strongest[0]
 

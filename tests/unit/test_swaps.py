@@ -116,6 +116,53 @@ def test_a_regional_swap_uses_the_images_own_gate_and_comes_before_transplants(r
     assert Views(ruler, torch.arange(8), [transplant, regional], 2, CPU).swaps == [regional, transplant]
 
 
+class Counting:
+    """The mean colour and the rest, counting how often an image is taken apart."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode(self, images: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        return mean_and_rest(images, where)
+
+
+def test_a_mixer_takes_images_and_donors_apart_once_whatever_the_gates() -> None:
+    counting = Counting()
+    record = Representation(name="it", api="1", encode=counting.encode, decode=together, gate="channel", regional=True)
+    image, donor = constant(0.2, 0.4), constant(0.6, 0.1)
+    mixer = Codec(record).mixer(image, donor)
+    for part in (0.0, 0.25, 1.0):
+        torch.testing.assert_close(mixer(torch.full((2, 3), part)), image + part * (donor - image))
+    assert counting.calls == 2
+    everywhere = torch.ones(2, 1, 4, 4)
+    mixer = RegionalCodec(record).mixer(image, donor, (everywhere, everywhere))
+    for _ in range(3):  # the gate says over which places the image's own is taken; the donor's does not depend on it
+        mixer(everywhere)
+    assert counting.calls == 2 + 1 + 3
+
+
+def test_a_donors_encoding_serves_as_well_as_the_donor() -> None:
+    image, donor = constant(0.2), constant(0.6)
+    for codec in (WHOLE, COLOUR):
+        encoding = codec.encode(donor)
+        torch.testing.assert_close(codec.swap(image, encoding), codec.swap(image, donor))
+
+
+def test_what_is_left_alone_may_be_anything() -> None:
+    """The second part of an encoding is handed on as it is."""
+
+    def encode(images: Tensor) -> tuple[Tensor, dict[str, object]]:
+        return images.mean((2, 3)), {"rest": images, "note": "as it is"}
+
+    def decode(encoding: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
+        mean, kept = encoding
+        return kept["rest"] - kept["rest"].mean((2, 3), keepdim=True) + mean[..., None, None]
+
+    anything = Codec(Representation(name="it", api="1", encode=encode, decode=decode, gate="whole"))
+    torch.testing.assert_close(anything.swap(constant(0.2), constant(0.6)), constant(0.6))
+
+
 def test_open_cells_by_hand() -> None:
     gates = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 1, 2, 2)
     # Bilinear weights along a side of 8 px are 1, 1, .875, .625, .375, …: products above .5 miss the cell's far corner.
@@ -172,6 +219,22 @@ def test_foreign_donors_and_mates() -> None:
         shares = torch.bincount(LABELS[foreign[LABELS[numbers] == own]], minlength=3).double()
         assert shares[own] == 0
         assert shares.sort().values[1] / shares.sum() > 0.3
+
+
+def test_partners_are_the_classes_foreign_donors_come_from() -> None:
+    donors = Donors(LABELS, torch.arange(75), 3, torch.tensor([[1], [2], [1]]))
+    numbers = torch.arange(75).repeat(20)
+    draw = torch.Generator().manual_seed(0)
+    foreign = LABELS[donors.foreign(numbers, draw)]
+    assert torch.equal(foreign, torch.tensor([1, 2, 1])[LABELS[numbers]])
+    # Class-mates and the donors of views are not touched by it, or the cue would tell groups of classes apart.
+    assert torch.equal(LABELS[donors.mates(numbers, draw)], LABELS[numbers])
+    counts = torch.bincount(LABELS[donors.uniform(6000, draw)], minlength=3) / 6000
+    assert (counts - 1 / 3).abs().max() < 0.03
+    several = Donors(LABELS, torch.arange(75), 3, torch.tensor([[1, 2], [0, 2], [0, 1]]))
+    shares = torch.bincount(LABELS[several.foreign(torch.zeros(2000, dtype=torch.int64), draw)], minlength=3)
+    assert shares[0] == 0
+    assert abs(int(shares[1]) - int(shares[2])) < 250
 
 
 def test_donors_come_from_the_pool() -> None:

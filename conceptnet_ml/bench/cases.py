@@ -1,0 +1,345 @@
+"""What a bench measures: cases, methods, seeds and targets, read from a TOML file and checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+
+from conceptnet_ml.configuration import DEFAULT, flatten, resolve, show
+from conceptnet_ml.errors import DataError, SettingsError, nearest
+from conceptnet_ml.settings import Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED = Path(__file__).with_name("cases.toml")
+"""The cases that are measured when no file is given."""
+
+ORDINARY, LEARNED, FORCED = "ordinary", "learned", "forced-round"
+FOLDERS = ("pictures", "cifar", "mnist")
+"""Variables of the shipped cases; each has a flag of its own."""
+
+_VARIABLE = re.compile(r"\{(\w+)\}")
+_FREE = ("data.",)
+
+
+class Strict(BaseModel):
+    """A table of the file: unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(Strict):
+    """What a figure should reach, in points of per cent (``cost``: multiples of ordinary training)."""
+
+    measure: Literal["accuracy", "adapted", "turned", "cost"] = "accuracy"
+    method: str = LEARNED
+    test_set: str | None = None
+    k: int | None = Field(None, ge=0)
+    kept: int | None = Field(None, ge=1)
+    at_least: float | None = None
+    at_most: float | None = None
+    within: float | None = Field(None, ge=0)
+    of: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Target:
+        needs = {"accuracy": ("test_set",), "adapted": ("test_set", "k"), "turned": ("k",), "cost": ()}
+        missing = [name for name in needs[self.measure] if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"measure '{self.measure}' needs {' and '.join(missing)}")
+        if sum(bound is not None for bound in (self.at_least, self.at_most, self.within)) != 1:
+            raise ValueError("give one of at_least, at_most and within")
+        if (self.within is None) != (self.of is None):
+            raise ValueError("'within' and 'of' go together: within = 1, of = \"ordinary\"")
+        return self
+
+    def words(self) -> str:
+        """``conflict ≥ 94``, ``random after 2 a class: within 2 of unbiased``."""
+        what = {
+            "accuracy": f"{self.test_set}",
+            "adapted": f"{self.test_set} after {self.k} a class",
+            "turned": f"the world turned round, after {self.k} a class",
+            "cost": "cost" if self.kept is None else f"cost of {self.kept} kept round{'s' if self.kept > 1 else ''}",
+        }[self.measure]
+        unit = " × ordinary" if self.measure == "cost" else ""
+        if self.within is not None:
+            bound = f"within {self.within:g} of {self.of}"
+        elif self.at_least is not None:
+            bound = f"≥ {self.at_least:g}{unit}"
+        else:
+            bound = f"≤ {self.at_most:g}{unit}"
+        return f"{'' if self.method == LEARNED else self.method + ', '}{what} {bound}"
+
+
+class _CaseTable(BaseModel):
+    """What a case says about itself; everything else in its table is a setting."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    note: str = ""
+    headline: str | None = None
+    show: tuple[str, ...] | None = None
+    also: tuple[str, ...] = ()
+    targets: tuple[Target, ...] = ()
+
+
+class _File(Strict):
+    """The whole file."""
+
+    seeds: int | tuple[int, ...] = 3
+    methods: tuple[str, ...] | None = None
+    ks: tuple[NonNegativeInt, ...] = (0, 2, 4, 8, 16, 64)
+    draws: int = Field(10, ge=1)
+    settings: dict[str, Any] = {}
+    targets: tuple[Target, ...] = ()
+    cases: dict[str, _CaseTable] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row group of the table.
+
+    Args:
+        name: As the file names it.
+        settings: Checked settings, folders filled in where they are known.
+        written: What differs from the defaults, by dotted name; ``{pictures}`` and the like as they stand in the file.
+        marks: Settings of this case alone that say more than what its data is: a miss in the comparison.
+        missing: Variables nobody gave a folder for; such a case is left out.
+        note, headline, show, also, targets: As in the file; ``headline`` and ``show`` are test sets.
+    """
+
+    name: str
+    settings: Settings
+    written: Mapping[str, Any]
+    marks: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    note: str = ""
+    headline: str | None = None
+    show: tuple[str, ...] | None = None
+    also: tuple[str, ...] = ()
+    targets: tuple[Target, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """Every setting by dotted name as it stands in the file: the same wherever the folders lie."""
+        return {**flatten(self.settings), **self.written}
+
+    def with_seed(self, seed: int) -> Settings:
+        """The settings of one seed's run. The controls are cells of their own, so the run trains none."""
+        plugins = self.settings.plugins.model_copy(update={"controls": ()})
+        return self.settings.model_copy(update={"seed": seed, "plugins": plugins})
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Everything that is to be measured.
+
+    Args:
+        source: Name of the file.
+        cases: In the order of the file.
+        methods: In the order of the table; None for ordinary, learned and every baseline there is.
+        seeds: Seeds of the runs.
+        ks: Labelled examples per class to adapt on.
+        draws: How often those examples are drawn.
+        common: Settings that differ from the defaults in all cases alike, as written.
+        folders: Variables and what they stand for.
+        targets: Those that the file has for all cases; a case's own list holds them too, where they apply.
+    """
+
+    source: str
+    cases: tuple[Case, ...]
+    methods: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    ks: tuple[int, ...] = (0, 2, 4, 8, 16, 64)
+    draws: int = 10
+    common: Mapping[str, Any] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+
+    def only(
+        self,
+        cases: Iterable[str] | None = None,
+        methods: Iterable[str] | None = None,
+        seeds: str | Iterable[int] | None = None,
+    ) -> Suite:
+        """The part of it with these cases, methods and seeds; None leaves one as it is.
+
+        Raises:
+            SettingsError: A case that is not in the file, or seeds that are no seeds.
+        """
+        chosen = self
+        if cases is not None:
+            wanted = list(dict.fromkeys(cases))
+            known = {case.name: case for case in self.cases}
+            for name in wanted:
+                if name not in known:
+                    raise SettingsError(f"--case: {self.source} has no case '{name}'.", nearest(name, known))
+            chosen = replace(chosen, cases=tuple(case for case in self.cases if case.name in wanted))
+        if methods is not None:
+            own = tuple(replace(case, also=()) for case in chosen.cases)
+            chosen = replace(chosen, methods=tuple(dict.fromkeys(methods)), cases=own)
+        if seeds is not None:
+            chosen = replace(chosen, seeds=seeds_of(seeds) if isinstance(seeds, str) else _checked_seeds(seeds))
+        return chosen
+
+
+def read_suite(
+    path: str | Path | None = None, folders: Mapping[str, str | None] | None = None, assignments: Iterable[str] = ()
+) -> Suite:
+    """Read a file of cases.
+
+    Args:
+        path: A TOML file; default: the cases that come with the package.
+        folders: What ``{name}`` in the settings stands for; a case that needs one that is None or absent is left out.
+        assignments: ``"a.b=c"``, settings for all cases, over those of the file.
+
+    Raises:
+        SettingsError: The file cannot be read, or says something that is not allowed.
+        DataError: A folder that is not there.
+    """
+    path = SHIPPED if path is None else Path(path)
+    known = {
+        name: str(Path(value).expanduser().resolve()) for name, value in (folders or {}).items() if value is not None
+    }
+    for name, value in known.items():
+        if not Path(value).is_dir():
+            raise DataError(f"--{name}: there is no folder {value}.", "Check the path.")
+    file = _parsed(path)
+    asked = resolve(None, assignments)
+    over = {name: value for name, value in flatten(asked.settings).items() if asked.origins[name] != DEFAULT}
+    base = _flat(file.settings)
+    cases = tuple(_case(path.name, name, table, base, over, known, file.targets) for name, table in file.cases.items())
+    common = {**base, **over}
+    defaults = flatten(Settings())
+    return Suite(
+        path.name,
+        cases,
+        file.methods,
+        seeds_of(str(file.seeds)) if isinstance(file.seeds, int) else _checked_seeds(file.seeds),
+        tuple(sorted(set(file.ks))),
+        file.draws,
+        {name: value for name, value in common.items() if value != defaults.get(name)},
+        known,
+        file.targets,
+    )
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    """``"3"`` → (0, 1, 2); ``"0,4"`` → (0, 4); ``"4,"`` → (4,).
+
+    Raises:
+        SettingsError: Anything else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1 and parts[0].isdecimal() and int(parts[0]) > 0:
+        return tuple(range(int(parts[0])))
+    given = [part for part in parts if part]
+    if len(parts) == 1 or not given or not all(part.isdecimal() for part in given):
+        raise SettingsError(f"--seeds '{text}': no seeds.", "Give how many, as in 3, or which, as in 0,1,2.")
+    return _checked_seeds(map(int, given))
+
+
+def flag_of(name: str) -> str:
+    """The flag that gives a variable its folder."""
+    return f"--{name} FOLDER" if name in FOLDERS else f"--folder {name}=FOLDER"
+
+
+def hide(text: str, folders: Mapping[str, str]) -> str:
+    """A text with every folder's path replaced by its ``{name}``, longest first: the same on every machine."""
+    for name, path in sorted(folders.items(), key=lambda item: -len(item[1])):
+        text = text.replace(path, f"{{{name}}}")
+    return text
+
+
+def _case(
+    source: str,
+    name: str,
+    table: _CaseTable,
+    base: Mapping[str, Any],
+    over: Mapping[str, Any],
+    folders: Mapping[str, str],
+    targets: tuple[Target, ...],
+) -> Case:
+    own = _flat(table.model_extra or {})
+    written = {**base, **own, **over}
+    where = f"{source}: case '{name}'"
+    if "seed" in own:
+        raise SettingsError(f"{where} sets a seed.", "Seeds are the same for all cases: seeds = 3.")
+    missing: list[str] = []
+    values = {key: _filled(value, folders, missing) for key, value in written.items()}
+    try:
+        settings = resolve(None, (), values).settings
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error.message}", error.mend) from error
+    defaults = flatten(Settings())
+    differing = {key: value for key, value in written.items() if values[key] != defaults[key]}
+    marks = tuple(
+        f"{key}={show(value)}" for key, value in differing.items() if key in own and not key.startswith(_FREE)
+    )
+    return Case(
+        name,
+        settings,
+        differing,
+        marks,
+        tuple(dict.fromkeys(missing)),
+        table.note,
+        table.headline,
+        table.show,
+        table.also,
+        (*table.targets, *(t for t in targets if settings.data.trap != "none" or t.measure in ("accuracy", "cost"))),
+    )
+
+
+def _filled(value: Any, folders: Mapping[str, str], missing: list[str]) -> Any:
+    def stands_for(match: re.Match[str]) -> str:
+        if match[1] not in folders:
+            missing.append(match[1])
+            return match[0]
+        return folders[match[1]]
+
+    return _VARIABLE.sub(stands_for, value) if isinstance(value, str) else value
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested or dotted names as dotted names; lists as tuples."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            values |= _flat(value, f"{prefix}{key}.")
+        else:
+            values[prefix + key] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
+def _parsed(path: Path) -> _File:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(f"cannot read '{path}': {error.strerror}.", "Give a TOML file of cases.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        mend = 'Write a case as in: [cases.mine], and below it data.trap = "wheels".'
+        raise SettingsError(f"'{path}' is not TOML: {error}.", mend) from error
+    try:
+        return _File.model_validate(table)
+    except ValidationError as error:
+        problems = [
+            f"{path.name}: {'.'.join(map(str, found['loc'])) or 'the file'}: {found['msg']}" for found in error.errors()
+        ]
+        raise SettingsError(
+            "\n".join(problems), "A file of cases has seeds, methods, ks, draws, settings, targets and [cases.NAME]."
+        ) from error
+
+
+def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    found = tuple(dict.fromkeys(seeds))
+    if not found or any(seed < 0 for seed in found):
+        raise SettingsError("seeds: at least one, none below 0.", "Give how many, as in 3, or which, as in 0,1,2.")
+    return found

@@ -1,0 +1,165 @@
+"""Where finished cells are kept, and which are still to be measured.
+
+::
+
+    OUT/
+      cells/CASE/SEED/case.json      the settings this was measured with
+      cells/CASE/SEED/run/           the run that all methods of this case and seed share
+      cells/CASE/SEED/METHOD.cell.json   one cell
+      results.json .md .png .svg     the tables
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conceptnet_ml.bench.cases import Case, Suite
+from conceptnet_ml.configuration import MOVABLE, show
+from conceptnet_ml.errors import DataError, SettingsError
+from conceptnet_ml.storage import FileLock, finite, plainly, write_atomic
+
+SCHEMA_VERSION = 1
+DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
+
+
+@dataclass(frozen=True)
+class Group:
+    """All cells of one case and seed: they share a run, so one process measures them one after the other."""
+
+    case: Case
+    seed: int
+    methods: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """``wheels, seed 0``."""
+        return f"{self.case.name}, seed {self.seed}"
+
+
+class Store:
+    """The folder of a bench.
+
+    Args:
+        out: The folder; need not be there.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._lock = FileLock(out / "lock")
+
+    def hold(self) -> None:
+        """Make the folder and keep other processes from measuring into it.
+
+        Raises:
+            DataError: It cannot be written, or another process measures into it.
+        """
+        with plainly(self.out, "write"):
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+
+    def release(self) -> None:
+        """Give the folder back."""
+        self._lock.release()
+
+    def folder(self, case: Case, seed: int) -> Path:
+        """Where a case and seed lie."""
+        return self.out / "cells" / _file_name(case.name) / str(seed)
+
+    def cell(self, case: Case, seed: int, method: str) -> dict[str, Any] | None:
+        """A cell as it was written; None where there is none, or none that can be read."""
+        return read_json(cell_path(self.folder(case, seed), method))
+
+    def finished(self, suite: Suite, case: Case, seed: int, method: str) -> bool:
+        """Whether a cell needs no work any more: measured, and adapted on as many examples as are asked for."""
+        found = self.cell(case, seed, method)
+        if found is None or found.get("version") != SCHEMA_VERSION:
+            return False
+        same = found.get("ks") == list(suite.ks) and found.get("draws") == suite.draws
+        return found["state"] == LEFT_OUT or (found["state"] == DONE and same)
+
+    def groups(self, suite: Suite, methods: Iterable[str]) -> list[Group]:
+        """What is still to be measured, seed by seed, so that every case has a first figure early."""
+        methods = tuple(methods)
+        found = []
+        for seed in suite.seeds:
+            for case in suite.cases:
+                if not case.missing:
+                    rest = [m for m in methods_of(case, methods) if not self.finished(suite, case, seed, m)]
+                    if rest:
+                        found.append(Group(case, seed, tuple(rest)))
+        return found
+
+    def check(self, suite: Suite) -> None:
+        """Refuse to mix figures of different settings.
+
+        Raises:
+            SettingsError: The folder holds cells of a case that were measured with other settings, or two cases want
+                the same folder.
+        """
+        names: dict[str, str] = {}
+        for case in suite.cases:
+            other = names.setdefault(_file_name(case.name).casefold(), case.name)
+            if other != case.name:
+                raise SettingsError(f"the cases '{other}' and '{case.name}' are too alike.", "Rename one of them.")
+            for seed in suite.seeds:
+                path = self.folder(case, seed) / "case.json"
+                stored = read_json(path)
+                if stored is not None:
+                    self._compare(case, path.parent, stored["settings"])
+
+    def begin(self, case: Case, seed: int) -> None:
+        """Write down what a case and seed are measured with."""
+        record = {"case": case.name, "seed": seed, "settings": case.identity()}
+        write_json(self.folder(case, seed) / "case.json", record)
+
+    def _compare(self, case: Case, folder: Path, stored: dict[str, Any]) -> None:
+        now = json.loads(json.dumps(finite(case.identity())))
+        for name, value in now.items():
+            if name in stored and name not in MOVABLE and name != "seed" and stored[name] != value:
+                old, new = (show(tuple(v) if isinstance(v, list) else v) for v in (stored[name], value))
+                raise SettingsError(
+                    f"{folder} was measured with other settings: {name} was {old}, is now {new}.",
+                    "Choose another --out, or remove that folder.",
+                )
+
+
+def methods_of(case: Case, methods: Iterable[str]) -> tuple[str, ...]:
+    """The methods of a case: the common ones and its own."""
+    return tuple(dict.fromkeys((*methods, *case.also)))
+
+
+def cell_path(folder: Path, method: str) -> Path:
+    """The file of a cell below the folder of its case and seed."""
+    return folder / f"{_file_name(method)}.cell.json"
+
+
+def read_json(path: Path) -> Any:
+    """What the file holds; None where it is not there or damaged: then it is measured anew.
+
+    Raises:
+        DataError: It is there and must not be read.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", "Check its permissions.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as a whole; raises DataError where it cannot be written."""
+    write_atomic(path, json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def _file_name(name: str) -> str:
+    """A name as a folder: letters, digits and ``+-._`` as they are, the rest as dashes."""
+    words = re.sub(r"[^\w.+-]+", "-", name).strip("-.")
+    if not words:
+        raise SettingsError(f"'{name}' cannot name a folder.", "Use letters and digits.")
+    return words

@@ -1,0 +1,238 @@
+"""``bench``, the real command on tiny cells: what fails does not stop the rest, what is finished is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+CASES = """
+methods = ["ordinary", "learned", "longer"]
+ks = [0, 2, 64]
+draws = 2
+[settings]
+training = { epochs = 2, batch = 16 }
+round = { limit = 1, epochs = 1 }
+probe.steps = 2
+concepts.bootstrap = 10
+plugins = { representations = ["colour"], dreamer = "none" }
+[cases.tinted]
+note = "noise around two colours, tinted by class"
+data = { source = "folder:{mine}", trap = "tint" }
+targets = [{ test_set = "aligned", at_least = 50 }]
+[cases.elsewhere]
+data.source = "folder:{pictures}"
+"""
+RIVALS = """
+import os, signal
+from conceptnet_ml import Baseline, hookimpl
+
+def raises(context):
+    raise ValueError("this rival cannot be trained")
+
+def dies(context):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@hookimpl
+def conceptnet_baselines():
+    return [Baseline(name="raises", api="1", views=raises), Baseline(name="dies", api="1", views=dies)]
+"""
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=300)
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "cli.py", "bench", *map(str, words)]
+
+
+def surroundings() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CONCEPTNET_")}
+    return kept | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise around red and around blue, 40 pictures each, and cases that are measured quickly."""
+    root = tmp_path_factory.mktemp("bench")
+    noise = np.random.default_rng(0)
+    for name, colour in (("blue", (60, 60, 160)), ("red", (160, 60, 60))):
+        (root / "photos" / name).mkdir(parents=True)
+        for index in range(40):
+            pixels = np.clip(noise.normal(colour, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / "photos" / name / f"{index}.png")
+    (root / "cases.toml").write_text(CASES)
+    (root / "rivals.py").write_text(RIVALS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def words(folder: Path) -> list[str | Path]:
+    return [folder / "cases.toml", "--folder", f"mine={folder / 'photos'}", "--jobs", "1"]
+
+
+def cells(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.cell.json"))}
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path, words: list[str | Path]) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One seed, with a rival that raises and one that is killed in the midst of the others."""
+    out = folder / "out"
+    methods = ["ordinary", "raises", "dies", "learned", "longer"]
+    chosen = [word for method in methods for word in ("--method", method)]
+    done = run(*words, "--out", out, "--seeds", "1", "--plugins-dir", folder / "rivals.py", *chosen)
+    return out, done
+
+
+def test_failed_cells_are_reported_and_do_not_stop_the_others(
+    folder: Path, measured: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    out, done = measured
+    assert done.returncode == 1, done.stderr
+    assert "2 cells failed" in done.stderr
+    assert "Traceback" not in done.stderr
+    results = json.loads((out / "results.json").read_text())
+    tinted, elsewhere = results["cases"]
+    states = {cell["method"]: cell["state"] for cell in tinted["cells"]}
+    assert states == {"ordinary": "done", "raises": "failed", "dies": "failed", "learned": "done", "longer": "done"}
+    errors = {cell["method"]: cell["error"] for cell in tinted["cells"] if "error" in cell}
+    assert errors["raises"] == "ValueError: this rival cannot be trained"
+    assert "SIGKILL" in errors["dies"]
+    assert elsewhere["left_out"] == "needs --pictures FOLDER"
+    assert (out / "results.md").read_text() + "\n" == done.stdout
+    assert "this rival cannot be trained" in done.stdout
+    assert (out / "results.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_figures_are_those_of_the_run(measured: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    out, _ = measured
+    (tinted, _) = json.loads((out / "results.json").read_text())["cases"]
+    summary = json.loads((out / "cells" / "tinted" / "0" / "run" / "summary.json").read_text())
+    found = {cell["method"]: cell for cell in tinted["cells"]}
+    for method in ("ordinary", "learned"):
+        for name, row in summary["test_sets"].items():
+            assert found[method]["test_sets"][name]["accuracy"] == row[method]["accuracy"]
+    assert found["learned"]["cost"]["times_ordinary"] == pytest.approx(summary["cost"]["times_ordinary"])
+    assert found["learned"]["rounds"] == summary["rounds"]
+    assert found["longer"]["cost"]["seconds"] > 0
+    assert found["longer"]["peak_memory_gib"] > 0.05
+    assert set(tinted["test_sets"]) == {"test", "aligned", "conflict", "random", "absent"}
+    (target,) = (one for one in tinted["targets"] if one["measure"] == "accuracy")
+    assert target["met"] == (100 * found["learned"]["test_sets"]["aligned"]["accuracy"] >= 50)
+
+
+def test_adaptation_begins_where_the_network_is_and_leaves_out_what_the_pool_is_too_small_for(
+    measured: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, done = measured
+    (tinted, _) = json.loads((out / "results.json").read_text())["cases"]
+    for cell in tinted["cells"]:
+        if cell["state"] != "done":
+            continue
+        none, two = cell["adaptation"]
+        assert (none["k"], two["k"], two["draws"]) == (0, 2, 2)
+        for name, row in none["test_sets"].items():
+            assert row["accuracy"] == cell["test_sets"][name]["accuracy"]
+        assert cell["notes"][0] == "k = 64: the pool has 4 held-out images of a class"
+        assert [row["k"] for row in cell["turned"]] == [0]
+        assert all(0 <= row[what] <= 1 for row in cell["decodability"] for what in ("class", "cue"))
+    assert "after adapting to k labelled examples" in done.stdout
+    assert "| **learned** | cue |" in done.stdout
+
+
+def test_the_report_says_what_was_measured_and_no_path_of_this_machine(
+    folder: Path, measured: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    out, done = measured
+    what = json.loads((out / "results.json").read_text())["what"]
+    assert len(what["commits"]) == 1
+    assert what["devices"]
+    assert what["settings"]["training.epochs"] == "2"
+    assert what["command"].startswith("conceptnet-ml bench cases.toml --method ordinary")
+    assert "--folder mine=FOLDER" in what["command"]
+    for text in (done.stdout, (out / "results.json").read_text(), (out / "results.svg").read_text()):
+        assert str(folder) not in text
+
+
+def test_a_second_go_keeps_what_is_finished_and_dry_run_counts_it(
+    folder: Path, words: list[str | Path], measured: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    out, _ = measured
+    before = cells(out)
+    plan = json.loads(run(*words, "--out", out, "--seeds", "2", "--dry-run", "--json").stdout)
+    states = [row["state"] for row in plan["cells"]]
+    assert (states.count("finished"), states.count("to do"), states.count("left out")) == (3, 3, 6)
+    assert plan["seconds_left"] > 0
+    again = run(*words, "--out", out, "--seeds", "1", "--json")
+    assert again.returncode == 0, again.stderr
+    assert "to measure" not in again.stderr
+    assert cells(out) == before
+    assert json.loads(again.stdout)["cases"][0]["table"].keys() == {"ordinary", "learned", "longer"}
+    other = run(*words, "--out", out, "--set", "data.train_limit=20")
+    assert other.returncode == 2
+    assert "data.train_limit was none, is now 20" in other.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, words: list[str | Path]) -> None:
+    out = folder / "stopped"
+    line = [*words, "--out", out, "--seeds", "1", "--no-plot"]
+    process = subprocess.Popen(command(*line), cwd=ROOT, env=surroundings(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    told = ""
+    for text in process.stderr:
+        told += text
+        if text.startswith("tinted, seed 0, ordinary: conflict"):
+            process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert "stopped; finished cells are kept" in told
+    assert "Traceback" not in told
+    kept = cells(out)
+    assert "cells/tinted/0/ordinary.cell.json" in kept
+    assert len(kept) < 3
+    done = run(*line)
+    assert done.returncode == 0, done.stderr
+    after = cells(out)
+    assert len(after) == 3
+    assert {name: after[name] for name in kept} == kept
+
+
+def test_list_names_cases_methods_and_what_they_need() -> None:
+    done = run("--list")
+    assert done.returncode == 0
+    for text in ("wheels+tint", "dominoes", "--mnist FOLDER", "random-box", "forced-round"):
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--case", "wheel"], 2, "Did you mean 'wheels'?"),
+        (["--method", "cutmx", "--case", "cars-and-poodles, depth 2"], 2, "no method 'cutmx'"),
+        (["--seeds", "0"], 2, "no seeds"),
+        (["--pictures", "nowhere"], 3, "--pictures: there is no folder"),
+        (["--case", "wheels"], 3, "Give --pictures FOLDER"),
+        (["--folder", "mine"], 2, "not NAME=FOLDER"),
+        (["nowhere.toml"], 2, "cannot read 'nowhere.toml'"),
+        (["--set", "trap=x"], 2, "Did you mean 'data.trap'?"),
+        (["--jobs", "0"], 2, "--jobs"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_measured(
+    tmp_path: Path, more: list[str], code: int, message: str
+) -> None:
+    done = run(*more, "--out", tmp_path / "out")
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
