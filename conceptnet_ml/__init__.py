@@ -19,6 +19,7 @@ from conceptnet_ml.hookspecs import hookimpl
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AdaptedModel": "adaptation",
     "BaselineContext": "controls",
     "Baseline": "records",
     "Backbone": "records",
@@ -53,7 +54,9 @@ _HOMES = {
     "Variants": "concepts",
     "ViewMaker": "training",
     "Views": "swaps",
+    "adapt": "adaptation",
     "auroc": "finding",
+    "curve": "adaptation",
     "learn": "api",
     "load_plugins": "plugins",
     "open_run": "api",
@@ -62,6 +65,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdaptedModel",
     "Backbone",
     "Baseline",
     "BaselineContext",
@@ -97,7 +101,9 @@ __all__ = [
     "ViewMaker",
     "Views",
     "__version__",
+    "adapt",
     "auroc",
+    "curve",
     "hookimpl",
     "learn",
     "load_plugins",
@@ -107,6 +113,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from conceptnet_ml.adaptation import AdaptedModel, adapt, curve
     from conceptnet_ml.api import learn, open_run, plan
     from conceptnet_ml.concepts import Detector, MergeEvidence, SplitEvidence, Variants
     from conceptnet_ml.controls import BaselineContext

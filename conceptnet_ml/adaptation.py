@@ -1,8 +1,8 @@
 """Adapting to a new world: a few labelled examples fit the families' weights and the last layer, nothing else.
 
 Works on the learner's :class:`~conceptnet_ml.concepts.GeneralizedModel` and on any network; a plain network has no
-families, so only its last layer is fitted, by the same rule. What is fitted, and how, is in
-:mod:`conceptnet_ml.hypotheses`; there is nothing to tune.
+families, so only its last layer is fitted. What is fitted, and how, is in :mod:`conceptnet_ml.hypotheses`; there is
+nothing to tune.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from conceptnet_ml import runtime
 from conceptnet_ml.concepts import Family, GeneralizedModel
 from conceptnet_ml.data import ImageSet
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.hypotheses import Answers, Weights, unchanged, weigh
+from conceptnet_ml.hypotheses import Answers, Weights, crossfit, unchanged, weigh
 from conceptnet_ml.training import predict_set, to_float
 
 OLD = ("aligned", "test")
 """Test sets of the old world, the first that is there: what is forgotten is counted on it."""
+EVIDENCE, CROSSFIT = "evidence", "crossfit"
+RULES = {EVIDENCE: weigh, CROSSFIT: crossfit}
 
 
 class AdaptedModel(GeneralizedModel):
@@ -232,6 +234,7 @@ class Adapter:
         pool: What it says of the images examples are drawn from.
         labels: (N,) their classes.
         tests: What it says of each test set, and that set's labels.
+        rule: ``evidence`` for :func:`~conceptnet_ml.hypotheses.weigh`, ``crossfit`` for the usual refit.
     """
 
     model: nn.Module
@@ -239,6 +242,7 @@ class Adapter:
     pool: Answers
     labels: Tensor
     tests: dict[str, tuple[Answers, Tensor]]
+    rule: str = EVIDENCE
 
     @classmethod
     def of(
@@ -248,11 +252,13 @@ class Adapter:
         tests: Mapping[str, ImageSet],
         device: torch.device,
         dtype: torch.dtype | None,
+        rule: str | None = None,
     ) -> Adapter:
         """Ask a model; cost: one pass over the pool and the test sets, and one more for each family."""
+        rule = rule or (EVIDENCE if isinstance(model, GeneralizedModel) else CROSSFIT)
         layer = last_linear(model, pool, device)
         asked = {name: (ask(model, images, device, dtype, layer), images.labels) for name, images in tests.items()}
-        return cls(model, layer, ask(model, pool, device, dtype, layer), pool.labels, asked)
+        return cls(model, layer, ask(model, pool, device, dtype, layer), pool.labels, asked, rule)
 
     def fit(self, count: int, seed: int, draw: int) -> Weights:
         """Fitted to ``count`` examples per class; to none, the model as it is."""
@@ -260,7 +266,7 @@ class Adapter:
             families, features = self.pool.families.shape[1], self.pool.features.shape[1]
             return unchanged(families, self.pool.logits.shape[1], features)
         chosen = shots(self.labels, count, seed, draw)
-        return weigh(self.pool.take(chosen), self.labels[chosen])
+        return RULES[self.rule](self.pool.take(chosen), self.labels[chosen])
 
     def accuracies(self, weights: Weights) -> dict[str, float]:
         """Share of right answers on every test set."""
@@ -307,17 +313,21 @@ def curve(
     seed: int = 0,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
+    rule: str | None = None,
 ) -> list[dict[str, Any]]:
     """Accuracy on every test set after adapting to k examples per class, for each k.
 
     Args:
-        model: The learner's model, or any network: for that it is a refit of the last layer, by the same rule.
+        model: The learner's model, or any network.
         pool: Labelled images of the new world to draw examples from; none of them should be a test image.
         tests: Test sets by name.
         ks: Examples per class; 0 is the model as it is.
         draws: How often the examples are drawn; figures are means.
         seed: The same seed draws the same examples for every model.
         device, dtype: Where and in which autocast type the networks run; by default where the model is, in fp32.
+        rule: ``evidence`` as in :func:`adapt`, the default for the learner's model; or ``crossfit``, the usual refit of
+            the last layer with its ridge chosen by cross-validated accuracy, the default for any other network:
+            ``evidence`` is slow to give up a network that is wrong, and would make a weak rival.
 
     Returns:
         A row for each k: ``{"k", "draws", "test_sets": {name: {"accuracy", "lowest", "highest"}}, "beliefs",
@@ -330,7 +340,7 @@ def curve(
     """
     shots(pool.labels, max(ks, default=0), seed)
     device = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    return Adapter.of(model, pool, tests, device, dtype).curve(ks, draws, seed)
+    return Adapter.of(model, pool, tests, device, dtype, rule).curve(ks, draws, seed)
 
 
 def no_layer(model: AdaptedModel) -> list[str]:

@@ -182,7 +182,7 @@ def reopen(
     Args:
         opened: The run.
         plugins, progress, stopper: As in :func:`learn`.
-        rounds: Settings of the group ``round`` that are to differ; ``show_refused=True`` trains the first refused round.
+        rounds: Settings of the group ``round`` that are to differ: ``show_refused=True`` trains the first refused one.
 
     Raises:
         DataError: Another process writes into the run, or a step of it is damaged.

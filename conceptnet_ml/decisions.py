@@ -106,12 +106,12 @@ class Decision:
 
 
 def together(iotas: tuple[float, ...]) -> float:
-    """ι of several classes: the mean of the half of them in which it is lowest.
+    """ι of several classes: the mean over all but the one in which it is highest; of two, the lower.
 
     A part of an object can often be exchanged one way and not the other (a car hides under a dog's head, a dog does not
     under a car's door); what is no part of it can be exchanged both ways.
     """
-    return _mean(tuple(sorted(iotas)[: max(1, len(iotas) // 2)]))
+    return _mean(tuple(sorted(iotas)[: max(1, len(iotas) - 1)]))
 
 
 def decide(measured: Measured, settings: RoundSettings) -> Decision:
@@ -145,10 +145,10 @@ def sharing(measured: Measured, settings: RoundSettings) -> tuple[int, ...]:
     """Some classes that share an exchangeable feature where not all do; none if there are none.
 
     The class with the lowest ι is left out, and again, until the rest passes. Whoever searches finds something: so the
-    rest must pass halfway between the threshold and one. Cost: nothing but counting.
+    rest must pass three quarters of the way from the threshold to one. Cost: nothing but counting.
     """
     classes = tuple(range(len(measured.iotas)))
-    strict = (settings.interchangeable + 1) / 2
+    strict = (settings.interchangeable + 3) / 4
     while len(classes) > 2 and measured.met:
         iotas, _ = measured.within(classes, settings.imperfection)
         lowest = min(range(len(classes)), key=iotas.__getitem__)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -37,7 +37,10 @@ REFIT = 0.25
 """Prior probability that the last layer is to be fitted anew, whoever has a say."""
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """λ on ‖ΔW‖²/2, on features centred and scaled to a mean square of one; all are equally likely beforehand."""
-KEPT, REFITTED, FAMILIES = "kept", "refitted", "families"
+RIDGES = (*STRENGTHS, 3e-3, 1e-3, 3e-4)
+"""What :func:`crossfit` may choose from."""
+FOLDS = 5
+KINDS = KEPT, REFITTED, FAMILIES = "kept", "refitted", "families"
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,6 @@ class _Solution:
     weights: Array
     layer: Array
     evidence: float
-    point: Array
 
 
 def weigh(answers: Answers, labels: Tensor) -> Weights:
@@ -125,29 +127,60 @@ def weigh(answers: Answers, labels: Tensor) -> Weights:
     found, scores, kinds = [], [], []
     for hypothesis in _hypotheses(len(voices), rank > 0):
         solved = problem.solve(hypothesis)
-        count = len(hypothesis.voices)
-        if hypothesis.biased and hypothesis.strength is None and solved.weights[:count].min() <= 0:
+        weights = solved.weights[: len(hypothesis.voices)]
+        if hypothesis.biased and hypothesis.strength is None and weights.min() <= 0:
             continue  # a voice that is better left out: the hypothesis without it is in the list
-        whole = np.zeros(len(voices) + classes + rank * classes)
-        whole[list(hypothesis.voices)] = solved.weights[:count]
-        if hypothesis.biased:
-            whole[len(voices) : len(voices) + classes] = solved.weights[count:]
-        if hypothesis.strength is not None:
-            whole[len(voices) + classes :] = solved.layer.ravel()
-        found.append(whole)
+        found.append(_whole(hypothesis, solved, len(voices), classes, rank))
         scores.append(solved.evidence + math.log(hypothesis.prior))
         kinds.append(hypothesis.kind)
     chances = np.exp(np.array(scores) - max(scores))
     chances /= chances.sum()
-    average = np.einsum("h,hp->p", chances, np.stack(found))
-    layer = (back @ average[len(voices) + classes :].reshape(rank, classes)).T
-    bias = average[len(voices) : len(voices) + classes] - layer @ mean
     beliefs = {
-        kind: float(sum(chance for chance, mine in zip(chances, kinds, strict=True) if mine == kind))
-        for kind in (KEPT, REFITTED, FAMILIES)
+        kind: float(sum(chance for chance, mine in zip(chances, kinds, strict=True) if mine == kind)) for kind in KINDS
     }
-    alpha = average[1 : len(voices)] / np.array(units[1:])
-    return Weights(float(average[0] / units[0]), torch.tensor(alpha), torch.tensor(layer), torch.tensor(bias), beliefs)
+    return _unpacked(np.einsum("h,hp->p", chances, np.stack(found)), units, classes, back, mean, beliefs)
+
+
+def crossfit(answers: Answers, labels: Tensor) -> Weights:
+    """Refit the last layer as is usual: the strength of the ridge by cross-validated accuracy.
+
+    For networks that stand beside the learner's (deep feature reweighting: Kirichenko et al., arXiv 2204.02937). Tried
+    are the network as it is, and a layer fitted anew, towards the present one or towards nothing, under each of
+    ``RIDGES``; ties go to the lesser loss. Up to ``FOLDS`` folds, each with as many examples of every class as may be.
+    Families have no say.
+
+    Args:
+        answers, labels: As in :func:`weigh`. With one example of a class there is nothing to choose by, and
+            :func:`weigh` decides, without families.
+
+    Cost: some hundred convex problems as in :func:`weigh`.
+    """
+    silent = torch.zeros(answers.families.shape[1], dtype=torch.float64)
+    counts = torch.bincount(labels)
+    folds = min(FOLDS, int(counts[counts > 0].min()))
+    features, back, mean = _reduced(answers.features.numpy())
+    if folds < 2 or not features.shape[1]:
+        return replace(weigh(replace(answers, families=answers.families[:, :0]), labels), alpha=silent)
+    logits = _centred(answers.logits.numpy())
+    unit, classes = _margin(logits), logits.shape[1]
+    problem = _Problem([logits / unit], features, labels.numpy(), classes)
+    places = np.zeros(len(labels), dtype=np.int64)
+    for label in labels.unique().tolist():
+        mine = np.flatnonzero(labels.numpy() == label)
+        places[mine] = np.arange(len(mine)) % folds
+    tried = [_Hypothesis(KEPT, (0,), False, None, 1.0)]
+    tried += [_Hypothesis(REFITTED, voices, True, ridge, 1.0) for voices in ((0,), ()) for ridge in RIDGES]
+    right, loss = np.zeros(len(tried)), np.zeros(len(tried))
+    for fold in range(folds):
+        rest, out = problem.part(places != fold), problem.part(places == fold)
+        for number, hypothesis in enumerate(tried):
+            shares = _softmax(out.answer(hypothesis, rest.solve(hypothesis, judged=False)))
+            right[number] += (shares.argmax(1) == out.labels).sum()
+            loss[number] -= np.log(shares[np.arange(len(shares)), out.labels].clip(1e-12)).sum()
+    best = tried[min(range(len(tried)), key=lambda number: (-right[number], loss[number]))]
+    whole = _whole(best, problem.solve(best, judged=False), 1, classes, features.shape[1])
+    beliefs = {kind: float(kind == best.kind) for kind in KINDS}
+    return replace(_unpacked(whole, [unit], classes, back, mean, beliefs), alpha=silent)
 
 
 def unchanged(families: int, classes: int, features: int) -> Weights:
@@ -176,6 +209,29 @@ def _hypotheses(voices: int, layer: bool) -> Iterator[_Hypothesis]:
         yield _Hypothesis(FAMILIES, tuple(range(voices)), True, strength, turned * refit / len(STRENGTHS))
 
 
+def _whole(hypothesis: _Hypothesis, solved: _Solution, voices: int, classes: int, rank: int) -> Array:
+    """All weights of a hypothesis in one vector, zeros for what it leaves out: voices, bias, layer."""
+    count = len(hypothesis.voices)
+    whole = np.zeros(voices + classes + rank * classes)
+    whole[list(hypothesis.voices)] = solved.weights[:count]
+    if hypothesis.biased:
+        whole[voices : voices + classes] = solved.weights[count:]
+    if hypothesis.strength is not None:
+        whole[voices + classes :] = solved.layer.ravel()
+    return whole
+
+
+def _unpacked(
+    whole: Array, units: list[float], classes: int, back: Array, mean: Array, beliefs: dict[str, float]
+) -> Weights:
+    """Weights for the model's own logits and features."""
+    voices = len(units)
+    layer = (back @ whole[voices + classes :].reshape(-1, classes)).T
+    bias = whole[voices : voices + classes] - layer @ mean
+    alpha = torch.tensor(whole[1:voices] / np.array(units[1:]))
+    return Weights(float(whole[0] / units[0]), alpha, torch.tensor(layer), torch.tensor(bias), beliefs)
+
+
 class _Problem:
     """Multinomial logistic regression on voices, bias and features, with Gaussian priors.
 
@@ -191,19 +247,35 @@ class _Problem:
         self.truth = np.eye(classes)[labels]
         self.last: dict[int, Array] = {}
 
-    def solve(self, hypothesis: _Hypothesis) -> _Solution:
-        """The most probable weights, those of voices not below zero, and the logarithm of the evidence for them."""
+    def design(self, hypothesis: _Hypothesis) -> Array:
+        """(N, K, P): what each weight of a voice, and of the bias, adds to the logits."""
+        shape = (len(self.labels), self.classes)
+        columns = [self.voices[voice][:, :, None] for voice in hypothesis.voices]
+        columns += [np.broadcast_to(np.eye(self.classes), (*shape, self.classes))] if hypothesis.biased else []
+        return np.concatenate(columns, 2)
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> _Problem:
+        """The problem of these examples alone."""
+        voices = [voice[chosen] for voice in self.voices]
+        return _Problem(voices, self.features[chosen], self.labels[chosen], self.classes)
+
+    def answer(self, hypothesis: _Hypothesis, solved: _Solution) -> Array:
+        """Logits (N, K) of these examples under a solution found on others."""
+        logits = self.design(hypothesis) @ solved.weights
+        return logits if hypothesis.strength is None else logits + self.features @ solved.layer
+
+    def solve(self, hypothesis: _Hypothesis, judged: bool = True) -> _Solution:
+        """The most probable weights, those of voices not below zero, and, if ``judged``, the log evidence for them."""
         count, classes = len(hypothesis.voices), self.classes
-        design = np.stack([self.voices[voice] for voice in hypothesis.voices], 2)
-        mean, precision = np.full(count, MARGIN / math.sqrt(count)), np.full(count, SPREAD**-2)
+        design = self.design(hypothesis)
+        mean, precision = np.full(count, MARGIN / math.sqrt(max(1, count))), np.full(count, SPREAD**-2)
         if hypothesis.biased:
-            design = np.concatenate([design, np.broadcast_to(np.eye(classes), (len(design), classes, classes))], 2)
             mean = np.concatenate([mean, np.zeros(classes)])
             precision = np.concatenate([precision, np.full(classes, BIAS**-2)])
         strength = hypothesis.strength or 0.0
         features = self.features if strength else self.features[:, :0]
         start = np.concatenate([mean, np.zeros(features.shape[1] * classes)])
-        start = self.last.get(count, start) if strength else start
+        start = self.last.get(count, start) if strength else start  # of the strength before
         limits = [(0.0, None)] * count + [(None, None)] * (len(start) - count)
 
         def loss(point: Array) -> tuple[float, Array]:
@@ -223,10 +295,12 @@ class _Problem:
         if strength:
             self.last[count] = result.x
         weights, layer = result.x[: len(mean)], result.x[len(mean) :].reshape(-1, classes)
+        if not judged:
+            return _Solution(weights, layer, math.nan)
         shares = _softmax(design @ weights + features @ layer)
         curvature = _structure(design, shares, precision) + _layer(features, shares, strength)
         width = 0.5 * float(np.log(precision).sum()) + 0.5 * layer.size * (math.log(strength) if strength else 0.0)
-        return _Solution(weights, layer, width - float(result.fun) - 0.5 * curvature, result.x)
+        return _Solution(weights, layer, width - float(result.fun) - 0.5 * curvature)
 
 
 def _structure(design: Array, shares: Array, precision: Array) -> float:

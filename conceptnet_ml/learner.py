@@ -101,7 +101,7 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
         reasons[-1] += _generalize(bench, learned, story, judged)
         if story.decision == "kept":
             break
-    story.reason = "; ".join(reasons if story.decision == "leaf" else reasons[-1:])
+    story.reason = "; ".join(reasons[-1:] if story.decision == "kept" else reasons)
     if story.decision != "kept":
         _overrule(bench, learned, story)
     for said in bench.overrule.said.get(name, ()):

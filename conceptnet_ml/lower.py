@@ -105,7 +105,7 @@ def teach(bench: Workbench, name: str, parents: Parents, swap: Swap) -> Taught:
     swaps = [*parents.swaps, swap]
     before = specialize.accuracy(bench, f"{name}/teach", family, parents.swaps)
     blind = specialize.accuracy(bench, f"{name}/teach", family, swaps)
-    split = specialize.split(bench, parents.stage, f"{name}/teach", parents, swaps, merged)
+    split = specialize.split(bench, parents.stage, f"{name}/teach-{swap.codec.name}", parents, swaps, merged)
     chance = 1 / bench.classes
     floor = chance + bench.settings.round.remains * max(0.0, before - chance)
     keep = split.accuracy >= floor

@@ -130,8 +130,8 @@ class LearnedRun:
     ) -> dict[str, Any]:
         """Adapt to a new world by a few labelled examples per class, save the model, report what was won and lost.
 
-        Only the families' weights and the last layer are fitted. The ordinary network's last layer is fitted to the
-        same examples by the same rule, for comparison.
+        Only the families' weights and the last layer are fitted. The ordinary network's last layer is refitted to the
+        same examples, its ridge chosen by cross-validation, for comparison.
 
         Args:
             data: The new world: its training images are the pool, its test images the test. By default the run's own

@@ -263,7 +263,7 @@ class Overruler:
             decision = self._decide(name, representation, judged.decision, True, "keep it")
         elif named and judged.decision.keep:
             decision = self._decide(name, representation, judged.decision, False, f"take {named[0]}")
-        elif judged.decision.keep and self._about(name, True):
+        elif judged.decision.keep and any(word.representation is None for word in self._about(name, True)):
             decision = self._decide(name, representation, judged.decision, True, "keep it")
         else:
             decision = judged.decision
@@ -273,10 +273,10 @@ class Overruler:
         """Where the rule kept nothing in a round that the user keeps: its best representation, place-gated if one is.
 
         The best is the one that came nearest to being kept. It takes its old place in ``judged`` with the user's
-        decision. None where the user said nothing, or named a representation that was tried.
+        decision. None where the user said nothing, or named a representation.
         """
-        asked = [word.representation for word in self._about(name, True)]
-        if not asked or any(one.measured.representation in asked for one in judged):
+        asked = {word.representation for word in self._about(name, True)}
+        if asked != {None}:
             return None
         undone = {word.representation for word in self._about(name, False)}
         able = [one for one in judged if one.measured.representation not in undone]

@@ -60,7 +60,7 @@ class _Artist:
         above = self.variants.get(story.parents.key, {})
         features = self._features(story, above)
         sources = features
-        if story.merged is not None:
+        if story.merged is not None and features:  # where no unit answers for it there is nothing to draw
             sources = self._generalized(story, features, above)
         else:
             self.variants[f"{story.stage}.leaf"] = features

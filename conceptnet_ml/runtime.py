@@ -187,7 +187,8 @@ def free_memory(device: torch.device | None = None) -> float:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20)
     group = Path("/sys/fs/cgroup")
-    for most, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    old = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    for most, used in (("memory.max", "memory.current"), old):
         with suppress(OSError, ValueError):  # "max": no limit
             free.append((int((group / most).read_text()) - int((group / used).read_text())) / 2**30)
     return max(0.0, min(free))

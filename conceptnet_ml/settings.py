@@ -99,7 +99,7 @@ class RoundSettings(Group):
         0.58, description="ι less imperfection × errors, from which a place-gated round is kept"
     )
     imperfection: float = Field(
-        2.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
+        5.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
     )
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
@@ -124,9 +124,7 @@ class RoundSettings(Group):
         le=1,
         description="share of r above chance that a widened swap must leave; one that takes more is dropped",
     )
-    closed: float = Field(
-        0.3, description="ι less imperfection × errors of the fresh network, from which a swap is widened"
-    )
+    closed: float = Field(0.3, description="ι less twice the errors of the fresh network, from which a swap is widened")
     keep: tuple[str, ...] = Field(
         (), description="rounds to keep whatever the rule says, as in block3/classes/2 or block3/classes/2/pixels"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = options.examples(
     ("evaluate runs/NAME", "on its own test sets"),
     ("evaluate runs/NAME --data folder:other", "on other pictures"),
+    ("evaluate runs/NAME --target photos", "on unlabelled pictures: where do they disagree?"),
     ("evaluate runs/NAME --json", "for a script"),
 )
 
@@ -38,6 +40,16 @@ def evaluate(
             help="cue planted in the images; default: the run's own on its own data, none on other data",
         ),
     ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--target",
+            metavar="FOLDER",
+            rich_help_panel=options.DATA,
+            help="unlabelled pictures of the new world: how often do the ordinary and the learned network disagree?",
+        ),
+    ] = None,
+    adapted: options.Adapted = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the run's")
     ] = None,
@@ -55,11 +67,24 @@ def evaluate(
 
     opened = open_run(run, options.load(plugins_dir, no_plugins), device)
     with Progress() as progress, progress.task("evaluate"):
-        result = opened.evaluate(data, trap)
+        found = {} if target is None else {"target": opened.disagreement(target)}
+        result = {**opened.evaluate(data, trap, adapted=adapted), **found}
     if json:
         options.print_json(result)
     else:
         options.console().print(_table(result["test_sets"]))
+        if "target" in result:
+            options.console().print(_disagreement(result["target"]), markup=False)
+
+
+def _disagreement(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    sure = found["confidence"]
+    return (
+        f"On {found['images']} unlabelled pictures of {found['folder']} the ordinary and the learned network "
+        f"disagree on {found['disagreement']:.1%} (95 % interval {low:.1%} – {high:.1%}); mean confidence: ordinary "
+        f"{sure['ordinary']:.1%}, learned {sure['learned']:.1%}."
+    )
 
 
 def _table(test_sets: dict[str, Any]) -> Table:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from conceptnet_ml.cli import bench, config, evaluate, graph, learn, options, plugins, predict
+from conceptnet_ml.cli import adapt, bench, config, evaluate, graph, learn, options, plugins, predict
 from conceptnet_ml.errors import ConceptNetError
 
 INTERRUPTED = 130
@@ -123,6 +123,7 @@ def start(
 app.command(rich_help_panel="Learn and use", epilog=learn.EXAMPLES)(learn.learn)
 app.command(rich_help_panel="Learn and use", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(rich_help_panel="Learn and use", epilog=predict.EXAMPLES)(predict.predict)
+app.command(rich_help_panel="Learn and use", epilog=adapt.EXAMPLES)(adapt.adapt)
 app.command(rich_help_panel="Learn and use", epilog=bench.EXAMPLES)(bench.bench)
 app.add_typer(graph.app, name="graph", rich_help_panel="Look")
 app.add_typer(config.app, name="config", rich_help_panel="Look")

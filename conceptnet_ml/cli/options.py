@@ -58,6 +58,10 @@ NoPlugins = Annotated[
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="print one JSON object, and nothing else")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder that 'learn' wrote", show_default=False)]
 
+Adapted = Annotated[
+    str | None, typer.Option("--adapted", metavar="NAME", help="a model that 'adapt' saved in the run, by its name")
+]
+
 
 def load(plugins_dir: Path | None, no_plugins: bool, quiet: bool = False) -> Plugins:
     """The plugins that the flags ask for; those that cannot be used are warned about, unless ``quiet``."""

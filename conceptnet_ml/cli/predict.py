@@ -18,6 +18,7 @@ EXAMPLES = options.examples(
 def predict(
     run: options.RunFolder,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="image files", show_default=False)],
+    adapted: options.Adapted = None,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
@@ -25,7 +26,7 @@ def predict(
     """Say what the learned network sees in pictures, and what the ordinary network would have said."""
     from conceptnet_ml import open_run
 
-    rows = open_run(run, options.load(plugins_dir, no_plugins)).predict(images)
+    rows = open_run(run, options.load(plugins_dir, no_plugins)).predict(images, adapted)
     if json:
         options.print_json({"run": str(run), "images": rows})
         return

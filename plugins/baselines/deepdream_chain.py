@@ -22,10 +22,10 @@ JITTER = 1 / 7
 def fit(context: BaselineContext) -> StagedNetwork:
     """Dream every image toward another class, keep its label, train on the dreams in its place, and again.
 
-    Pixels are free: no donor, no gate, plain gradient ascent on the logit. With two classes the dreamed pattern tells the
-    label, and is learned. Each link's images are dreamed from those
-    of the link before by the network trained on those. The links share the equal compute; dreaming comes on top, at
-    ``STEPS`` passes forward and back for each image and link.
+    Pixels are free: no donor, no gate, plain gradient ascent on the logit. Each link's images are dreamed from those of
+    the link before, by the network trained on those. The links share the equal compute; dreaming comes on top, at
+    ``STEPS`` passes forward and back for each image and link. With two classes the dreamed pattern tells the label, and
+    a network may learn that instead of the image.
     """
     network, views = context.ordinary, context.plain
     for link in range(1, LINKS + 1):

@@ -13,18 +13,18 @@ little more for G and B, since equal eigenvalues have no gradient."""
 def encode(images: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Split an image into its colour statistics and what is left when they are taken out.
 
-    Whitening and colouring as in Li et al., arXiv 1705.08086, on RGB, but along the principal axes: the axis along which
-    an image varies most is laid on the donor's. With the symmetric roots in their place, a one-coloured drawing on black
-    (a covariance of rank one) loses its contrast under a donor of another hue, and what is left has its old hue. Cost:
-    one 3 × 3 eigendecomposition an image.
+    Whitening and colouring as in Li et al., arXiv 1705.08086, on RGB, but along the principal axes: the axis along
+    which an image varies most is laid on the donor's. With the symmetric roots in their place, a one-coloured drawing
+    on black (a covariance of rank one) loses its contrast under a donor of another hue, and what is left has its old
+    hue. Cost: one 3 × 3 eigendecomposition an image.
 
     Args:
         images: Floats in [0, 1] (B, 3, H, W).
         where: Weights (B, 1, H, W) in [0, 1]; statistics are taken over these places, everywhere if None.
 
     Returns:
-        (B, 12): mean of R, G, B and the principal axes, each as long as the spread along it, as the columns of a matrix,
-        row by row; and (B, 3, H, W): the image along its axes, whitened.
+        (B, 12): mean of R, G, B and the principal axes, each as long as the spread along it, as the columns of a
+        matrix, row by row; and (B, 3, H, W): the image along its axes, whitened.
     """
     pixels = images.float().flatten(2)
     if where is None:

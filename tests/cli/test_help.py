@@ -13,7 +13,7 @@ import pytest
 from conceptnet_ml import __version__
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("learn", "evaluate", "predict", "bench", "graph", "config", "plugins")
+COMMANDS = ("learn", "evaluate", "predict", "adapt", "bench", "graph", "config", "plugins")
 RAISING = """
 import typer
 from conceptnet_ml import Command, hookimpl
@@ -102,6 +102,8 @@ def test_version() -> None:
         (["evaluate"], 2, "Missing argument"),
         (["evaluate", "nowhere"], 3, "nowhere"),
         (["predict", "nowhere", "photo.png"], 3, "nowhere"),
+        (["adapt", "nowhere"], 3, "nowhere"),
+        (["adapt", "nowhere", "--shots", "0"], 2, "--shots"),
     ],
 )
 def test_mistakes_are_named_and_coded(words: list[str], code: int, message: str) -> None:

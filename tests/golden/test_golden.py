@@ -1,6 +1,6 @@
-"""Numbers kept from an earlier day: the colour and the Fourier swap, a probe's gate, edges. Inputs and weights are closed
-formulas, so that nothing depends on a random generator. ``python tests/golden/test_golden.py`` writes the numbers anew;
-do so only for a change that is meant to change them."""
+"""Numbers kept from an earlier day: the colour and the Fourier swap, a probe's gate, edges. Inputs and weights are
+closed formulas, so that nothing depends on a random generator. ``python tests/golden/test_golden.py`` writes the
+numbers anew; do so only for a change that is meant to change them."""
 
 from __future__ import annotations
 

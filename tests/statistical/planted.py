@@ -1,4 +1,4 @@
-"""Generated images with a planted patch, and a workbench over them.
+"""Generated images with a planted patch, a colour cast or a sharpness, and a workbench over them.
 
 The object of the first class is a bar that lies, that of the second a bar that stands; a striped patch near the lower
 right corner says the same more easily. Where the patch is, and whether it tells the truth, is known. The classes are
@@ -7,6 +7,7 @@ mirror images of each other, so training must not mirror.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,59 @@ def planted_data(cue: str = "own", count: int = 320, seed: int = 0, contrast: fl
         for place, (name, kind) in enumerate(kinds.items())
     }
     return Data("planted", ("lying", "standing"), images_with(cue, count, 1000 * (seed + 1) + 999, contrast), tests)
+
+
+def bars_on_grounds(count: int, seed: int) -> ImageSet:
+    """Light bars on grounds of any grey, half of each class, with the true mask of the ``bar``. There is nothing else:
+    a bar that is taken out leaves a hole in which another's ground shows."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = 0.25 + 0.4 * torch.rand(count, 1, 1, 1, generator=draw)
+    images = images + 0.02 * torch.randn(count, 3, SIDE, SIDE, generator=draw)
+    y, x = (6 + 20 * torch.rand(2, count, 1, 1, generator=draw)).unbind(0)
+    lies = (labels == 0)[:, None, None]
+    rows, columns = torch.arange(SIDE).float().view(1, -1, 1), torch.arange(SIDE).float().view(1, 1, -1)
+    tall, wide = torch.where(lies, 1.5, 5.0), torch.where(lies, 5.0, 1.5)
+    bar = ((rows - y).abs() <= tall) & ((columns - x).abs() <= wide)
+    images = images + 0.2 * bar[:, None]
+    return ImageSet((images.clamp(0, 1) * 255).round().to(torch.uint8), labels, {"bar": bar.to(torch.uint8)})
+
+
+def cast(images: Tensor, shown: Tensor) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] a little redder (0) or bluer (1)."""
+    return images * torch.tensor([[1.15, 1, 0.85], [0.85, 1, 1.15]])[shown].view(-1, 3, 1, 1)
+
+
+def sharpened(images: Tensor, shown: Tensor, amount: float = 0.45) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] a little blurred (0) or sharpened (1): detail finer than six px is damped or
+    amplified against the rest. Mean and variance stay, so that it cannot be seen in the colour statistics."""
+    height, width = images.shape[-2:]
+    radius = (torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width)[None] ** 2).sqrt()
+    gain = (torch.tensor([-amount, amount])[shown].view(-1, 1, 1, 1) * (radius >= 0.177)).exp()
+    changed = torch.fft.irfft2(torch.fft.rfft2(images) * gain, s=(height, width))
+    mean = images.mean((1, 2, 3), keepdim=True)
+    scale = images.std((1, 2, 3), keepdim=True) / changed.std((1, 2, 3), keepdim=True)
+    return mean + (changed - changed.mean((1, 2, 3), keepdim=True)) * scale
+
+
+def cued_data(cue: Callable[[Tensor, Tensor], Tensor], count: int, seed: int, contrast: float) -> Data:
+    """Nearly grey bars without a patch, whose class a cue of the whole image tells too.
+
+    Args:
+        cue: ``cue(images, shown) -> images``, :func:`cast` or :func:`sharpened`.
+    """
+
+    def laid(images: ImageSet, shown: Tensor) -> ImageSet:
+        floats = images.images.float() / 255
+        grey = floats.mean(1, keepdim=True)
+        made = cue(grey + 0.15 * (floats - grey), shown)
+        return ImageSet((made.clamp(0, 1) * 255).round().to(torch.uint8), images.labels)
+
+    bare = planted_data("none", count, seed, contrast)
+    labels = bare.tests["test"].labels
+    shown = {"test": labels, "conflict": 1 - labels}
+    tests = {name: laid(bare.tests["test"], these) for name, these in shown.items()}
+    return Data("cued", bare.classes, laid(bare.train, bare.train.labels), tests)
 
 
 def settings(**changes: Any) -> Settings:

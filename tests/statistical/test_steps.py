@@ -12,7 +12,7 @@ from planted import CPU, PLUGINS, accuracy, overlap, planted_data, settings, wor
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from conceptnet_ml import learn, steps
+from conceptnet_ml import learn, lower, steps
 from conceptnet_ml.attribution import Edge
 from conceptnet_ml.concepts import Detector, Family, Merged, Trunk, Variants, pooled
 from conceptnet_ml.controls import train_controls
@@ -23,6 +23,7 @@ from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.settings import Settings
+from conceptnet_ml.steps.descend import margin
 from conceptnet_ml.steps.generalize import Trained, judge
 from conceptnet_ml.steps.probe import Judged
 from conceptnet_ml.swaps import Swap
@@ -171,6 +172,8 @@ def test_generalize_trains_the_network_off_the_patch(shortcut: World) -> None:
     assert after["conflict"] > 0.7
     assert after["test"] > 0.7
     assert trained(shortcut).decision.keep
+    # Who looks at what was left alone answers views no better than the images.
+    assert trained(shortcut).r_after <= trained(shortcut).r_without + 0.03
 
 
 def test_generalize_beats_a_random_box_at_equal_compute(shortcut: World) -> None:
@@ -213,7 +216,7 @@ def test_generalize_merges_into_a_detector_of_every_classs_patch(stage: str, sho
     assert set(made.members) == {0, 1}
     maps, truth, labels = evidence(shortcut, stage)
     quality = judge(made.detector(maps), truth, labels, 2)
-    assert all(0.35 < auc < 0.65 for auc in quality["auc"])  # it does not tell the class, as its members do
+    assert all(0.3 < auc < 0.7 for auc in quality["auc"])  # it does not tell the class, as its members do
     assert min(quality["coverage"]) > max(1.5 * no_op_coverage(shortcut, stage), 0.3)
 
 
@@ -228,7 +231,7 @@ def test_a_detector_that_did_not_learn_misses_the_bound(shortcut: World, monkeyp
     maps, truth, labels = evidence(shortcut, MIDDLE)
     quality = judge(made.detector(maps), truth, labels, 2)
     bound = max(1.5 * no_op_coverage(shortcut, MIDDLE), 0.3)
-    assert not (all(0.35 < auc < 0.65 for auc in quality["auc"]) and min(quality["coverage"]) > bound)
+    assert not (all(0.3 < auc < 0.7 for auc in quality["auc"]) and min(quality["coverage"]) > bound)
 
 
 def family(made: World, name: str = "split") -> tuple[Family, float]:
@@ -257,6 +260,18 @@ def test_a_feature_that_was_not_split_is_at_chance(shortcut: World, monkeypatch:
     assert family(shortcut, "split nothing")[1] < 0.75
 
 
+def test_a_family_is_taught_anew_for_each_swap_that_is_tried(shortcut: World) -> None:
+    """In one round two representations may be tried, and what the first left of the family is not the second's."""
+    variants, _ = family(shortcut)
+    parents = Parents("patch", shortcut.network, MIDDLE, variants)
+    colour = Swap(shortcut.bench.codec("colour"), None)
+    harmless, harmful = (lower.teach(shortcut.bench, "below", parents, swap) for swap in (colour, pixel_swap(shortcut)))
+    assert harmless.decision.keep
+    assert harmless.after > 0.9
+    assert harmful.blind < 0.7  # the family rests on the patch
+    assert harmful.after < harmless.after - 0.1
+
+
 def descended(made: World, parents: Parents, name: str) -> list[Edge]:
     chosen = made.bench.settings
     concepts = chosen.concepts.model_copy(update={"edges": 16})
@@ -265,20 +280,20 @@ def descended(made: World, parents: Parents, name: str) -> list[Edge]:
 
 
 def real_falls(made: World, variants: nn.Module, parent: int) -> Tensor:
-    """How much a variant's answer falls on its class's test images when a unit of the stage below is taken out."""
+    """How much a variant's lead falls on its class's test images when a unit of the stage below is taken out."""
     tests = made.bench.data.tests["test"]
     images = to_float(tests.images, CPU)
     mine = tests.labels == parent
     network = made.network
     with torch.no_grad():
         maps = network.run_until(images, LOW)
-        before = variants.respond(network.run_between(maps, LOW, MIDDLE))[mine, parent]  # type: ignore[operator]
+        lead = margin(lambda these: variants.respond(network.run_between(these, LOW, MIDDLE)))  # type: ignore[operator]
+        before = lead(maps)[mine, parent]
         falls = []
         for unit in range(maps.shape[1]):
             without = maps[mine].clone()
             without[:, unit] = maps[:, unit].mean(0)
-            after = variants.respond(network.run_between(without, LOW, MIDDLE))[:, parent]  # type: ignore[operator]
-            falls.append((before - after).mean())
+            falls.append((before - lead(without)[:, parent]).mean())
     return torch.stack(falls)
 
 
@@ -311,8 +326,8 @@ def test_descend_finds_nothing_much_in_a_network_that_learned_nothing(shortcut: 
 
 SMALL = settings(
     depth=2,
-    training={"epochs": 7, "batch": 32},
-    round={"epochs": 6, "limit": 2},
+    training={"epochs": 8, "batch": 32},
+    round={"epochs": 14, "limit": 1},
     probe={"steps": 8},
     concepts={"probe_images": 96, "edges": 4, "bootstrap": 20},
 )
@@ -320,7 +335,7 @@ SMALL = settings(
 
 @pytest.fixture(scope="module")
 def small() -> Data:
-    return planted_data(count=144)
+    return planted_data(count=200)
 
 
 @pytest.fixture(scope="module")

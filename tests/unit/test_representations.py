@@ -113,7 +113,7 @@ def drawing(hue: str, seed: int = 0, side: int = 16) -> Tensor:
 @pytest.mark.parametrize("theirs", HUES)
 @pytest.mark.parametrize("mine", HUES)
 def test_a_drawing_in_one_hue_takes_the_donors_at_full_contrast(mine: str, theirs: str, codec: Codec) -> None:
-    """As if it had been drawn in the donor's ink: nothing of its own hue is left, and nothing of its contrast is lost."""
+    """As if it had been drawn in the donor's ink: nothing of its own hue is left, nothing of its contrast is lost."""
     swapped = codec.swap(drawing(mine), drawing(theirs, seed=1))
     expected = drawing(theirs)
     # Another drawing covers another share of the image, which makes ground and ink a little lighter or darker.

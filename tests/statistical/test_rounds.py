@@ -1,0 +1,199 @@
+"""Which representation a round takes, when it is undone, and when a feature counts as generalized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from planted import CPU, accuracy, bars_on_grounds, cast, cued_data, planted_data, settings, sharpened, workbench
+from torch import Tensor
+
+from conceptnet_ml import steps
+from conceptnet_ml.data import Data
+from conceptnet_ml.learner import Learned, run_loop
+from conceptnet_ml.recording import draw_graph
+from conceptnet_ml.settings import Settings
+from conceptnet_ml.swaps import Swap
+from conceptnet_ml.workbench import Parents, Workbench
+
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+
+
+def one_round(epochs: int = 10, **changes: object) -> Settings:
+    return settings(training={"batch": 32, "epochs": epochs}, round={"limit": 1, "epochs": 12}, **changes)
+
+
+def learned(
+    folder: Path, cue: Callable[[Tensor, Tensor], Tensor], seed: int, contrast: float
+) -> tuple[Workbench, Learned]:
+    bench = workbench(folder, cued_data(cue, 400, seed, contrast), one_round(seed=seed))
+    found = run_loop(bench)
+    before = accuracy(found.ordinary, bench.data)
+    assert before["test"] > 0.95
+    assert before["conflict"] < 0.1  # ordinary training falls for it
+    return bench, found
+
+
+def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) -> None:
+    """With so little training nothing of what was learned remains; then the next representation is looked into."""
+    chosen = settings(
+        training={"batch": 32, "epochs": 4},
+        round={"limit": 1, "epochs": 1, "remains": 1.0},
+        plugins={"representations": ("fourier", "colour")},
+    )
+    bench = workbench(tmp_path, cued_data(cast, 320, 0, 0.06), chosen)
+    found = run_loop(bench)
+    (story,) = found.stories
+    assert [one.measured.representation for one in story.judged] == ["colour", "fourier"]
+    assert [one.decision.keep for one in story.judged] == [True, False]
+    assert story.decision == "undone"
+    assert story.chosen is story.judged[0]
+    assert story.reason.startswith("colour: ")
+    assert "the least that must remain; fourier: " in story.reason
+    # The network, the swaps and the budget are as they were.
+    assert found.network is found.ordinary
+    assert found.swaps == []
+    assert found.epochs == 0
+    graph = draw_graph(found.stories, found.network, chosen, bench.data.classes, None)
+    assert {node.decision for node in graph.nodes("feature")} == {"undone"}
+    assert not graph.nodes("generalized")
+    bench.run.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path) -> None:
+    bench, found = learned(tmp_path, cast, seed, contrast=0.14)
+    (story,) = found.stories
+    assert story.decision == "kept"
+    assert [one.measured.representation for one in story.judged] == ["colour"]  # dearer ones are not looked into
+    again = steps.probe.judge(bench, "again", Parents("classes", found.network), [], bench.codec("colour"))
+    assert again.measured.contrast < 0.2 < 0.9 < story.judged[0].measured.contrast
+    figures = accuracy(found.network, bench.data)
+    assert figures["conflict"] > 0.8
+    assert figures["test"] > 0.8
+    bench.run.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_a_difference_in_sharpness_makes_the_learner_choose_fourier(seed: int, tmp_path: Path) -> None:
+    bench, found = learned(tmp_path, sharpened, seed, contrast=0.06)
+    (story,) = found.stories
+    assert [one.measured.representation for one in story.judged][:2] == ["colour", "fourier"]
+    colour, fourier = (one.measured for one in story.judged[:2])
+    assert colour.contrast < 0.4
+    assert story.judged[1].decision.keep
+    assert story.chosen is story.judged[1]
+    assert fourier.price < 0.6  # some rings, not all
+    assert story.decision == "kept"
+    # From below 0.1. Rings it did not look at before are left for the next round.
+    assert accuracy(found.network, bench.data)["conflict"] > 0.2
+    bench.run.close()
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def patched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Workbench, Swap]]:
+    """Patches that tell the class, on bars too faint for a fresh network to learn; the round's swap, complete."""
+    seed = request.param
+    data = planted_data("own", 400, seed, contrast=0.06)
+    bench = workbench(tmp_path_factory.mktemp("patched"), data, one_round(8, seed=seed))
+    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), 8, bench.settings.training.rate)
+    parents = Parents("classes", network)
+    judged = steps.probe.judge(bench, "probe", parents, [], bench.codec("pixels"))
+    assert judged.decision.keep
+    yield bench, steps.probe.swap_of(bench, "probe", parents, [], judged)
+    bench.run.close()
+
+
+def left_part(swap: Swap) -> Swap:
+    """As if the gates had opened the left half of the patch only: the right half goes on telling the class."""
+    assert swap.gates is not None
+    gates = swap.gates.clone()
+    gates[..., 13:] = 0.01
+    return replace(swap, gates=gates, grow=0, _opened={})
+
+
+def covered(bench: Workbench, swap: Swap) -> float:
+    """Share of the true patches that the swap exchanges."""
+    truth = bench.data.train.masks["patch"][:, None].float()
+    region = swap.region(torch.arange(len(truth)), bench.size, CPU)
+    assert region is not None
+    return float((region * truth).sum() / truth.sum())
+
+
+def test_a_complete_swap_is_found_closed(patched: tuple[Workbench, Swap]) -> None:
+    bench, swap = patched
+    assert covered(bench, swap) > 0.9
+    check = steps.close.check(bench, "complete", [], swap)
+    assert check.closed
+    assert check.score < 0
+    assert "no longer finds it" in check.reason
+
+
+def test_gates_that_are_too_small_are_found_open_and_widened(patched: tuple[Workbench, Swap]) -> None:
+    bench, swap = patched
+    small = left_part(swap)
+    assert covered(bench, small) < 0.5
+    check = steps.close.check(bench, "small", [], small)
+    assert not check.closed
+    assert check.score > 0.8
+    assert "still finds it" in check.reason
+    wider = steps.close.widened(bench, "small", [], small, check)
+    assert covered(bench, wider) > covered(bench, small) + 0.3
+    assert wider.gates is not None
+    assert small.gates is not None
+    assert (wider.gates >= small.gates).all()  # nothing that was open is closed
+    again = steps.close.check(bench, "wider", [], wider)
+    assert again.score < check.score - 0.3
+
+
+def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Workbench, Swap]) -> None:
+    bench, swap = patched
+    small = left_part(swap)
+    assert small.gates is not None
+    shut = bench.labels == 1
+    gates = torch.where(shut.view(-1, 1, 1, 1), 0, small.gates)
+    check = steps.close.check(bench, "small", [], small)
+    wider = steps.close.widened(bench, "small", [], replace(small, gates=gates, _opened={}), check)
+    assert wider.gates is not None
+    assert wider.gates[shut].abs().max() == 0
+    assert (wider.gates[~shut] > 0.5).sum() > (gates[~shut] > 0.5).sum()
+
+
+@pytest.mark.parametrize("closures", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_the_learner_widens_and_trains_on(closures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With half a patch exchanged the network reads the other half, unless closure looks after it."""
+    whole_swap = steps.probe.swap_of
+    monkeypatch.setattr(steps.probe, "swap_of", lambda *args: left_part(whole_swap(*args)))
+    chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 8, "closures": closures})
+    bench = workbench(tmp_path, planted_data("own"), chosen)
+    found = run_loop(bench)
+    (story,) = found.stories
+    assert story.decision == "kept"
+    assert [check.closed for check in story.closures] == [False] * closures
+    conflict = accuracy(found.network, bench.data)["conflict"]
+    assert conflict > 0.8 if closures else conflict < 0.3
+    assert found.swaps == [story.swap]
+    assert covered(bench, found.swaps[0]) > 0.7 if closures else covered(bench, found.swaps[0]) < 0.5
+    assert found.epochs == (1 + closures) * chosen.round.epochs
+    bench.run.close()
+
+
+@pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 1, 2))])
+def test_a_round_that_answers_against_what_it_exchanged_is_undone(seed: int, tmp_path: Path) -> None:
+    """The object itself is exchanged: what is left to learn is that the bar is a stranger's, the hole one's own."""
+    data = Data("bars", ("lying", "standing"), bars_on_grounds(320, seed), {"test": bars_on_grounds(200, seed + 100)})
+    bench = workbench(tmp_path, data, settings(seed=seed, training={"batch": 32}, round={"epochs": 36}))
+    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), 8, bench.settings.training.rate)
+    assert accuracy(network, data)["test"] > 0.95
+    swap = Swap(bench.codec("pixels"), data.train.masks["bar"][:, None].float(), grow=1)
+    trained = steps.generalize.train_views(bench, "round", network, [], swap)
+    assert accuracy(trained.network, data)["test"] < 0.85  # what the round would have done
+    assert trained.r_after > trained.r_without + 0.1
+    assert not trained.decision.keep
+    assert "the object itself" in trained.decision.reason
+    bench.run.close()
