@@ -150,7 +150,7 @@ def _close(bench: Workbench, learned: Learned, story: Story) -> str:
     assert story.trained is not None
     assert story.chosen is not None
     found, classes = "", story.chosen.decision.classes
-    if story.parents.family is not None or story.swap.gates is None or not story.swap.codec.joins:
+    if story.parents.family is not None or story.swap.codec.gate != "place":
         return found
     for turn in range(1, bench.settings.round.closures + 1):
         check = steps.close.check(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap, classes)

@@ -27,7 +27,9 @@ class Judged:
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""
-        return {**self.measured.record(), "keep": self.decision.keep, "reason": self.decision.reason}
+        decision = self.decision
+        found = {"keep": decision.keep, "reason": decision.reason, "classes": decision.classes}
+        return {**self.measured.record(), **found}
 
 
 def judge(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], codec: Codec) -> Judged:
@@ -40,11 +42,6 @@ def judge(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
     judged = Judged(measured, decide(measured, bench.settings.round))
     bench.run.log(event="probe", name=name, **judged.record())
     return judged
-
-
-def probe(bench: Workbench, name: str, parents: Parents, swaps: list[Swap]) -> list[Judged]:
-    """:func:`judge` of every representation, cheapest first."""
-    return [judge(bench, name, parents, swaps, codec) for codec in codecs(bench, parents)]
 
 
 def partners(bench: Workbench, network: StagedNetwork) -> Tensor | None:
@@ -185,4 +182,4 @@ def _measure(
     return dict(vars(measured))
 
 
-__all__ = ["Judged", "codecs", "exchange", "gates", "judge", "own_places", "partners", "probe", "regions", "swap_of"]
+__all__ = ["Judged", "codecs", "exchange", "gates", "judge", "own_places", "partners", "regions", "swap_of"]

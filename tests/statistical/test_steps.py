@@ -76,7 +76,9 @@ def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def probed(made: World) -> dict[str, Judged]:
-    return {one.measured.representation: one for one in steps.probe.probe(made.bench, "probe", made.parents, [])}
+    codecs = steps.probe.codecs(made.bench, made.parents)
+    judged = [steps.probe.judge(made.bench, "probe", made.parents, [], codec) for codec in codecs]
+    return {one.measured.representation: one for one in judged}
 
 
 def judged(made: World, representation: str) -> Judged:
