@@ -96,10 +96,10 @@ class RoundSettings(Group):
     epochs: int = Field(20, ge=1, description="passes over the training images' views per round")
     mix: float = Field(0.0, ge=0, le=1, description="share of original images among the views")
     interchangeable: float = Field(
-        0.58, description="ι less imperfection × errors, from which a place-gated round is kept"
+        0.53, description="ι less imperfection × errors, from which a place-gated round is kept"
     )
     imperfection: float = Field(
-        5.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
+        10.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
     )
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
