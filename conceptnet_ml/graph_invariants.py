@@ -46,7 +46,8 @@ def node_problems(graph: ConceptGraph, node: Node) -> Iterator[str]:
         width = graph.header.stages[graph.rank(node)].units
         if beyond := [unit for unit in node.units if unit >= width]:
             yield f"{title(node)}: unit {beyond[0]} does not exist, stage {node.stage} has {width} units"
-    mentioned = {*node.classes, *getattr(node, "coverage", ()), *([node.label] if node.kind == "class" else [])}
+    told = (*getattr(node, "coverage", ()), *getattr(node, "shared_by", ()))
+    mentioned = {*node.classes, *told, *([node.label] if node.kind == "class" else [])}
     for name in sorted(mentioned - set(graph.classes)):
         yield f"{title(node)}: there is no class '{name}'. {nearest(name, graph.classes)}"
     if node.parent is not None:

@@ -195,9 +195,15 @@ class FeatureNode(Judged):
 
 
 class GeneralizedNode(Judged):
-    """The features of several classes merged into one, with a detector that ignores the class."""
+    """The features of several classes merged into one, with a detector that ignores the class.
+
+    Args:
+        shared_by: Names of the classes whose images exchange it in views; those of the others keep what they have.
+            Empty in graphs of versions that did not say.
+    """
 
     kind: Literal["generalized"] = "generalized"
+    shared_by: tuple[Text, ...] = ()
 
 
 class VariantNode(Judged):
@@ -308,5 +314,5 @@ def flatten(record: Mapping[str, Any]) -> dict[str, str | int | float]:
 
 def unflatten(record: Mapping[str, Any]) -> dict[str, Any]:
     """Undo :func:`flatten`. Raises ValueError where a string that begins like a list or an object is not JSON."""
-    nested = ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage")
+    nested = ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage", "shared_by")
     return {key: json.loads(value) if key in nested else value for key, value in record.items()}

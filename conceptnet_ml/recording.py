@@ -109,6 +109,7 @@ class _Artist:
         merged = story.merged
         assert merged is not None
         coverage = dict(zip(self.classes, merged.coverage, strict=True))
+        some = story.chosen.decision.classes if story.chosen is not None else None
         node = self.graph.add_node(
             "generalized",
             f"what is exchanged in {story.name}",
@@ -118,6 +119,7 @@ class _Artist:
             units=sorted({unit for units in merged.members.values() for unit in units}),
             auc=max(merged.auc),
             coverage=coverage,
+            shared_by=self.classes if some is None else [self.classes[place] for place in some],
             overlap=merged.overlap,
             pictures=story.pictures,
             provenance=self._by(self.settings.plugins.generalizer),

@@ -178,8 +178,11 @@ def _describe(node: Node) -> list[str]:
         node, auc="AUC", effect="effect", accuracy="accuracy", phi="φ", iota="ι", overlap="overlap", swap_cost="gate"
     )
     coverage = [f"{name} {share:.0%}" for name, share in getattr(node, "coverage", {}).items()]
+    some = getattr(node, "shared_by", ())
+    shared = [f"shared by {', '.join(some)}"] if some and set(some) < set(node.classes) else []
     words = [word for key in ("representation", "decision") if (word := getattr(node, key, None))]
-    return units + numbers + ([f"covers {', '.join(coverage)}"] if coverage else []) + _residual(node) + words
+    covered = [f"covers {', '.join(coverage)}"] if coverage else []
+    return units + numbers + shared + covered + _residual(node) + words
 
 
 def _facts(record: Any, **names: str) -> list[str]:

@@ -41,7 +41,7 @@ def wheels() -> ConceptGraph:
         graph.add_edge("built_from", graph.class_node(name).id, feature, weight=0.8)
         features.append(feature)
     thing = graph.add_node(
-        "generalized", "thing 1", classes=graph.classes, units=[3, 5, 8], coverage={"car": 0.8}, **at
+        "generalized", "thing 1", classes=graph.classes, units=[3, 5, 8], coverage={"car": 0.8}, shared_by=["car"], **at
     )
     for name, feature in zip(graph.classes, features, strict=True):
         graph.add_edge("generalizes", thing, feature, score=0.7)
@@ -90,6 +90,7 @@ def test_show_prints_a_tree_of_classes_stages_features_and_units(run):
     assert "feature car 1 · units 3 8 · AUC 0.97 · φ 0.83 · ι 0.91 · r 100% → 94% · pixels · kept" in text
     assert "interchangeable [0.91 ≥ 0.60]" in text, "brackets are text, not markup"
     assert "feature poodle 1 · analogy 0.7" in text
+    assert "units 3 5 8 · shared by car · covers car 80%" in text
     assert "unit stem 1 · at stem · weight 0.5 [0, 1] · ablation 0.1 · gap 0.02" in text
     assert text.index("unit stem 0") < text.index("unit stem 7") < text.index("and 2 weaker")
     assert "unit stem 8" not in text

@@ -63,6 +63,12 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
     bench.run.close()
 
 
+def shared(found: Learned, bench: Workbench) -> tuple[str, ...]:
+    """The classes the graph says share what was generalized."""
+    (node,) = draw_graph(found.stories, found.network, bench.settings, bench.data.classes, None).nodes("generalized")
+    return node.shared_by
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path) -> None:
     bench, found = learned(tmp_path, cast, seed, contrast=0.14)
@@ -71,6 +77,9 @@ def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path
     assert [one.measured.representation for one in story.judged] == ["colour"]  # dearer ones are not looked into
     again = steps.probe.judge(bench, "again", Parents("classes", found.network), [], bench.codec("colour"))
     assert again.measured.contrast < 0.2 < 0.9 < story.judged[0].measured.contrast
+    assert shared(found, bench) == bench.data.classes
+    story.chosen = replace(story.chosen, decision=replace(story.chosen.decision, classes=(1,)))
+    assert shared(found, bench) == bench.data.classes[1:]
     figures = accuracy(found.network, bench.data)
     assert figures["conflict"] > 0.8
     assert figures["test"] > 0.8
