@@ -128,12 +128,16 @@ def _generalize(bench: Workbench, learned: Learned, story: Story, chosen: steps.
     name, stage, parents = story.name, story.stage, story.parents
     swap = steps.probe.swap_of(bench, name, parents, parents.swaps, chosen)
     story.chosen, story.swap, story.decision = chosen, swap, "undone"
-    classes = chosen.decision.classes
-    story.trained = steps.generalize.train_views(bench, name, learned.network, learned.swaps, swap, classes)
+    reason = _close(bench, learned, story)
+    _train(bench, learned, story)
+    assert story.trained is not None
+    if story.swap is not swap and not _spares(bench, story.trained):
+        reason += f", but that leaves too little, r {story.trained.r_after:.2f}: it is dropped"
+        story.swap = swap
+        _train(bench, learned, story)
     story.trained = bench.overrule.after(name, swap.codec.name, story.trained)
-    reason = f"; {story.trained.decision.reason}"
+    reason += f"; {story.trained.decision.reason}"
     if story.trained.decision.keep:
-        reason += _close(bench, learned, story)
         successor, keeps, taught = _successor(bench, name, stage, parents, story)
         reason += taught
         if keeps:
@@ -141,34 +145,42 @@ def _generalize(bench: Workbench, learned: Learned, story: Story, chosen: steps.
     return reason
 
 
+def _train(bench: Workbench, learned: Learned, story: Story) -> None:
+    """Train on the views of all kept swaps and the story's; what is not its first swap is a step of its own."""
+    assert story.swap is not None
+    assert story.chosen is not None
+    name = story.name
+    if story.swap.widened:
+        name += f"/closure-{story.swap.widened}"
+    classes = story.chosen.decision.classes
+    story.trained = steps.generalize.train_views(bench, name, learned.network, learned.swaps, story.swap, classes)
+
+
+def _spares(bench: Workbench, trained: steps.generalize.Trained) -> bool:
+    """Whether a widened swap leaves enough of the object."""
+    chance = 1 / bench.classes
+    least = chance + bench.settings.round.spares * (trained.r_before - chance)
+    return trained.decision.keep and trained.r_after >= least
+
+
 def _close(bench: Workbench, learned: Learned, story: Story) -> str:
     """Widen a place-gated swap until a fresh network, trained on the views, no longer finds the feature in them.
 
-    A round that would not stand with the wider swap stands without it. Returns what was found, in words.
+    Before the round's own training, which is the dear part. Returns what was found, in words.
     """
     assert story.swap is not None
-    assert story.trained is not None
     assert story.chosen is not None
     found, classes = "", story.chosen.decision.classes
     if story.parents.family is not None or story.swap.codec.gate != "place":
         return found
     for turn in range(1, bench.settings.round.closures + 1):
-        check = steps.close.check(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap, classes)
+        name = f"{story.name}/closure-{turn}"
+        check = steps.close.check(bench, name, learned.swaps, story.swap, classes)
         story.closures.append(check)
         found += f"; {check.reason}"
         if check.closed:
             break
-        wider = steps.close.widened(bench, f"{story.name}/closure-{turn}", learned.swaps, story.swap, check)
-        trained = steps.generalize.train_views(
-            bench, f"{story.name}/closure-{turn}", story.trained.network, learned.swaps, wider, classes
-        )
-        chance = 1 / bench.classes
-        least = chance + bench.settings.round.spares * (story.trained.r_after - chance)
-        if not trained.decision.keep or trained.r_after < least:
-            found += f", but not kept: {trained.decision.reason}; a widening must leave {least:.2f}"
-            break
-        story.swap, story.trained = wider, replace(trained, r_before=story.trained.r_before)
-        learned.epochs += bench.settings.round.epochs
+        story.swap = steps.close.widened(bench, name, learned.swaps, story.swap, check)
     return found
 
 

@@ -78,6 +78,11 @@ class ProbeSettings(Group):
     price: float = Field(8.0, ge=0, description="λ, the price of an open gate, where φ and ι are measured")
     view_price: float = Field(15.0, ge=0, description="λ for the gates of the training views; dearer, so tighter")
     view_steps: int = Field(12, ge=1, description="Adam steps for the gates of the training views")
+    dreamt: int = Field(
+        256,
+        ge=0,
+        description="training images per class whose gates are dreamt, to predict all from; 0: all are dreamt",
+    )
     cells: int = Field(16, ge=2, description="cells of the gate along the image's side")
     threshold: float = Field(0.5, gt=0, lt=1, description="gate value from which a cell counts as open")
     grow: float = Field(0.032, ge=0, description="how far open cells are grown before training, as a share of the side")
@@ -115,7 +120,7 @@ class RoundSettings(Group):
         description="by how much views may be answered better than the images without the swap; more undoes a round",
     )
     closures: int = Field(
-        1, ge=0, description="how often a swap may be widened by what a fresh network still finds; 0 for no check"
+        2, ge=0, description="how often a swap may be widened by what a fresh network still finds; 0 for no check"
     )
     fresh: int = Field(3, ge=1, description="epochs of the fresh network that checks whether a feature is generalized")
     spares: float = Field(

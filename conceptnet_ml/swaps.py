@@ -191,6 +191,7 @@ class Swap:
         threshold, grow: How a soft gate becomes a region; ``grow`` in px.
         regions: (N, 1, h, w) each image's own places, over which a regional swap takes the encoding of a donor.
         name: What it is called in the log.
+        widened: How often gates of fresh networks were joined to its own.
     """
 
     codec: Codec
@@ -199,6 +200,7 @@ class Swap:
     grow: int = 0
     regions: Tensor | None = None
     name: str = ""
+    widened: int = 0
     _opened: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def region(self, indices: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:

@@ -68,4 +68,4 @@ def widened(bench: Workbench, name: str, swaps: list[Swap], swap: Swap, found: C
     assert swap.gates is not None
     shut = (swap.gates.flatten(1).amax(1) == 0).view(-1, *[1] * (more.ndim - 1))  # classes that do not share it
     wider = torch.where(shut, 0, torch.maximum(swap.gates, more))
-    return replace(swap, gates=wider, name=f"{swap.name}, widened", _opened={})
+    return replace(swap, gates=wider, widened=swap.widened + 1, _opened={})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.decisions import Decision, Measured, decide
+from conceptnet_ml.finding import balanced
 from conceptnet_ml.measuring import exchange, measure
 from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.probing import frozen
+from conceptnet_ml.predicting import LEAST, GatePredictor, Look
+from conceptnet_ml.probing import Prober, frozen
 from conceptnet_ml.swaps import IMAGE, Codec, RegionalCodec, Swap, open_cells
 from conceptnet_ml.workbench import Parents, Workbench
 
@@ -84,7 +86,10 @@ def codecs(bench: Workbench, parents: Parents) -> list[Codec]:
 def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], codec: Codec) -> Tensor | None:
     """The gates of all training images, held-out ones too, (N, …); None for a swap without gates.
 
-    Each image, as a view under the kept swaps, meets the view of one random donor of another class.
+    Each image, as a view under the kept swaps, meets the view of one random donor of another class. Place gates are
+    dreamt for ``probe.dreamt`` images of each class and predicted from these for all: a dreamt gate holds what chance
+    put there too. Cost: ``probe.view_steps`` forward and backward passes for each dreamt image, about two for each
+    predicted one.
     """
     if codec.gate == "whole":
         return None
@@ -92,32 +97,97 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
     def work() -> dict[str, Tensor]:
         settings = bench.settings.probe
         prober = bench.prober(parents, codec, settings.view_price, settings.view_steps)
-        own = regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
-        found: Tensor | None = None
-        donors_of = torch.zeros(len(bench.labels), dtype=torch.int64)
+        teach = balanced(bench.labels, bench.fit, settings.dreamt * bench.classes, bench.seed(name, "dreamt"))
+        predicted = codec.gate == "place" and not isinstance(codec, RegionalCodec) and len(teach) >= LEAST
+        predicted = predicted and settings.dreamt > 0
+        total = len(bench.labels) + (len(teach) if predicted else 0)
         with (
             frozen(*parents.modules()),
-            bench.progress.task(f"{name} dream gates", total=len(bench.labels)) as task,
+            bench.progress.task(f"{name} dream gates", total=total) as task,
         ):
-            for what, pool in (("fit", bench.fit), ("held", bench.held)):
-                views = bench.views(pool, swaps)
-                for place, numbers in enumerate(pool.split(prober.settings.batch)):
-                    bench.stopper.check()
-                    generator = bench.generator(name, "gates", what, place)
-                    donors = views.donors.foreign(numbers, generator)
-                    images, material = views.of(numbers, generator), views.of(donors, generator)
-                    where = None if own is None else (own(numbers), own(donors))
-                    part = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
-                    assert part is not None
-                    if found is None:
-                        found = torch.zeros(len(bench.labels), *part.shape[1:])
-                    found[numbers] = part.float().cpu()
-                    donors_of[numbers] = donors
-                    task.advance(len(numbers))
-        assert found is not None
-        return {"gates": found, "donors": donors_of}
+            meetings = _Meetings(bench, name, swaps, task.advance)
+            if predicted:
+                answer = _taught(bench, name, parents, prober, meetings, teach)
+            else:
+                answer = _dreamt(bench, name, parents, prober, codec)
+            return meetings.all(answer)
 
     return bench.once(f"{name}/gates-{codec.name}", work, "probing")["gates"]
+
+
+Answer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Image numbers, donors' numbers, and both as views, to gates."""
+
+
+@dataclass
+class _Meetings:
+    """Images and the donors they meet, both as views under the kept swaps."""
+
+    bench: Workbench
+    name: str
+    swaps: list[Swap]
+    advance: Callable[[int], None]
+
+    def of(self, pool: Tensor, numbers: Tensor, *what: object) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """These images of a pool: their numbers, those of donors from the pool, and the views of both."""
+        bench = self.bench
+        views = bench.views(pool, self.swaps)
+        for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
+            bench.stopper.check()
+            generator = bench.generator(self.name, "gates", *what, place)
+            donors = views.donors.foreign(part, generator)
+            yield part, donors, views.of(part, generator), views.of(donors, generator)
+            self.advance(len(part))
+
+    def all(self, answer: Answer) -> dict[str, Tensor]:
+        """The gates of every training image; held-out ones meet held-out donors."""
+        bench = self.bench
+        found: Tensor | None = None
+        for what, pool in (("fit", bench.fit), ("held", bench.held)):
+            for numbers, donors, images, material in self.of(pool, pool, what):
+                part = answer(numbers, donors, images, material).float().cpu()
+                if found is None:
+                    found = torch.zeros(len(bench.labels), *part.shape[1:])
+                found[numbers] = part
+        assert found is not None
+        return {"gates": found}
+
+
+def _dreamt(bench: Workbench, name: str, parents: Parents, prober: Prober, codec: Codec) -> Answer:
+    own = regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
+
+    def answer(numbers: Tensor, donors: Tensor, images: Tensor, material: Tensor) -> Tensor:
+        where = None if own is None else (own(numbers), own(donors))
+        found = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
+        assert found is not None
+        return found
+
+    return answer
+
+
+def _taught(
+    bench: Workbench, name: str, parents: Parents, prober: Prober, meetings: _Meetings, teach: Tensor
+) -> Answer:
+    """Dream the gates of these images, and learn to predict all others'."""
+    look: Look | None = None
+    looks, gates = [], []
+    for _, donors, images, material in meetings.of(bench.fit, teach, "dreamt"):
+        targets = bench.labels[donors].to(bench.device)
+        if look is None:
+            look = Look.learn(parents.network, prober, images)
+        looks.append(look(images, material, targets))
+        found = prober.gates(images, material, targets)
+        assert found is not None
+        gates.append(found.float())
+    assert look is not None
+    seen: Look = look
+    seed = bench.seed(name, "predictor")
+    predictor = GatePredictor(torch.cat(looks), torch.cat(gates), bench.settings.probe.threshold, seed)
+
+    def answer(numbers: Tensor, donors: Tensor, images: Tensor, material: Tensor) -> Tensor:
+        return predictor(seen(images, material, bench.labels[donors].to(bench.device)))
+
+    return answer
 
 
 def swap_of(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], judged: Judged) -> Swap:

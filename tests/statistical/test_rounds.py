@@ -187,7 +187,7 @@ def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Work
 
 
 @pytest.mark.parametrize("closures", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_the_learner_widens_and_trains_on(closures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With half a patch exchanged the network reads the other half, unless closure looks after it."""
     whole_swap = steps.probe.swap_of
     monkeypatch.setattr(steps.probe, "swap_of", lambda *args: left_part(whole_swap(*args)))
@@ -201,7 +201,7 @@ def test_the_learner_widens_and_trains_on(closures: int, tmp_path: Path, monkeyp
     assert conflict > 0.8 if closures else conflict < 0.3
     assert found.swaps == [story.swap]
     assert covered(bench, found.swaps[0]) > 0.7 if closures else covered(bench, found.swaps[0]) < 0.5
-    assert found.epochs == (1 + closures) * chosen.round.epochs
+    assert found.epochs == chosen.round.epochs  # what is widened is widened before it is trained on
     bench.run.close()
 
 
