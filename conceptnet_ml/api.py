@@ -94,8 +94,8 @@ def learn(
             folder = Path(out) if out is not None else default_folder(chosen)
             environment = runtime.environment(device, dtype)
             run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
-        elif changes := _differs(run, chosen):
-            _revise(run, changes, origins or {})
+        elif (changes := _differs(run, chosen)) and _revise(run, changes, origins or {}):
+            progress.say("Models that adapt saved in this run are gone: what they were fitted to changes.")
         with run:
             bench = Workbench(chosen, plugins, images, run, progress, stopper, device, dtype)
             try:
@@ -121,7 +121,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     _check_words_and_target(settings, network)
     bench_held = round(settings.data.holdout * len(data.train))
     worked = [*reversed(network.stage_names)][: settings.depth]
-    steps = (len(data.train) - bench_held) // settings.training.batch
+    steps = max(1, (len(data.train) - bench_held) // settings.training.batch)
     rows = [
         (
             "data",
@@ -253,13 +253,17 @@ def _differs(run: Run, chosen: Settings) -> dict[str, Any]:
     return {name: wanted[name] for name in (*OVERRULING, "data.target") if stored[name] != wanted[name]}
 
 
-def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str]) -> bool:
+    """Write the run's new settings and take away what no longer holds; whether adapted models were among that."""
     settings = Settings.model_validate(run.settings).model_dump(mode="json")
     for name, value in changes.items():
         group, _, field = name.partition(".")
         settings[group][field] = value
     sources = {name: origins.get(name, "argument") for name in changes}
-    run.revise(settings, {**run.origins, **sources}, adapted=any(name in OVERRULING for name in changes))
+    adapted = any(name in OVERRULING for name in changes)
+    gone = adapted and any((run.path / "adapted").glob("*.json"))
+    run.revise(settings, {**run.origins, **sources}, adapted=adapted)
+    return gone
 
 
 def _check_words_and_target(settings: Settings, network: StagedNetwork) -> None:
@@ -295,6 +299,9 @@ def _check_names(settings: Settings, plugins: Plugins) -> None:
             record = plugins.get(kind, name)
             for function in record.functions():
                 record.function(function)
+    backbone, _, argument = settings.network.backbone.partition(":")
+    if not argument:
+        plugins.get("backbone", backbone)
     if not chosen.representations:
         raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
 

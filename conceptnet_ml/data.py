@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from conceptnet_ml.planted import Truth
     from conceptnet_ml.plugins import Plugins
 
-MINIMUM = 8
-"""Fewest training images of a class that anything can be learned from."""
 
 Planter = Callable[[Tensor, Tensor], Tensor]
 """``plant(images, positions)``: changes the images that stand at these positions of the set they were made for."""
@@ -236,7 +234,7 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
     train = limited(data.train, settings.data.train_limit, settings.seed)
     # A data set's own worlds are numbered as all of its training images.
     data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
-    check_counts(data.name, data.classes, data.train.labels)
+    check_counts(data.name, data.classes, data.train.labels, settings.data.minimum)
     return lay_traps(data, traps, settings.seed, dict(parts), settings.data.exceptions, others)
 
 
@@ -278,20 +276,20 @@ def trap_names(text: str) -> list[str]:
     return [name for name, _ in trap_parts(text)]
 
 
-def check_counts(name: str, classes: tuple[str, ...], labels: Tensor) -> None:
+def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int) -> None:
     """Refuse data nothing can be learned from.
 
     Raises:
-        DataError: Fewer than two classes, or a class with fewer than ``MINIMUM`` training images.
+        DataError: Fewer than two classes, or a class with fewer than ``least`` training images.
     """
     if len(classes) < 2:
         raise DataError(f"{name} has one class only ({', '.join(classes)}).", "Give it at least two classes.")
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
-    few = [f"'{c}' has {n}" for c, n in zip(classes, counts, strict=True) if n < MINIMUM]
+    few = [f"'{c}' has {n}" for c, n in zip(classes, counts, strict=True) if n < least]
     if few:
         shown = ", ".join(few[:10]) + (f" and {len(few) - 10} more classes" if len(few) > 10 else "")
         raise DataError(
-            f"{name}: too few training images: {shown}; each class needs at least {MINIMUM}.",
+            f"{name}: too few training images: {shown}; each class needs at least {least}.",
             "Add images to these classes or take the classes out.",
         )
 

@@ -126,7 +126,7 @@ def decide(measured: Measured, settings: RoundSettings) -> Decision:
     if measured.gate != "place":
         keep = measured.contrast >= settings.decisive
         sign = "≥" if keep else "<"
-        what = "decides by itself" if keep else "is one cue among others"
+        what = "decides by itself" if keep else "does not decide by itself"
         return Decision(keep, f"contrast {measured.contrast:.2f} {sign} {settings.decisive:.2f}: it {what}")
     score = measured.separable(settings.imperfection)
     wrong = settings.imperfection * (1 - measured.answered)

@@ -70,7 +70,8 @@ def _swaps(bench: Workbench, story: Story) -> object:
         donor_labels=bench.labels[donors].tolist(),
         seen=after.tolist(),
         seen_before=before.tolist(),
-        title=f"{story.name}: {codec.name}, {story.decision}",
+        title=f"{story.name}: {codec.name}, {story.decision}"
+        + (" (images and donors are views under the kept swaps)" if parents.swaps else ""),
     )
 
 

@@ -74,6 +74,8 @@ def read_image(path: Path | str, size: int) -> Tensor:
                 return fit(image, size)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.", "Check the path.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder.", "Name image files, as in FOLDER/*.jpg.") from None
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
         raise DataError(f"{path}: {reason(error)}.", "Replace the file or take it out.") from error
 

@@ -101,6 +101,8 @@ def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: in
         reasons[-1] += _generalize(bench, learned, story, judged)
         if story.decision == "kept":
             break
+    if not codecs:
+        reasons = ["no representation is more elementary than what is above"]
     story.reason = "; ".join(reasons[-1:] if story.decision == "kept" else reasons)
     if story.decision != "kept":
         _overrule(bench, learned, story)

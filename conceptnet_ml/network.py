@@ -290,7 +290,7 @@ def save_alone(network: StagedNetwork, path: Path) -> None:
     dynamic = ({0: torch.export.Dim("batch", min=1)},)
     with torch.no_grad():
         program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)
-    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished = path.with_name(f".unfinished-{path.stem}.pt2")  # torch wants this ending and says so
     torch.export.save(program, unfinished)
     os.replace(unfinished, path)
 

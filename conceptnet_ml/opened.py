@@ -98,7 +98,7 @@ class LearnedRun:
             DataError: The data's classes are not the run's.
         """
         extra = {} if adapted is None else {f"adapted {adapted}": self.adapted(adapted)}
-        images = self._same_classes(self._images(data, trap))
+        images = self._same_classes(self._images(data, trap, least=0))
         methods = {name: network.to(self.device) for name, network in {**self.methods(), **extra}.items()}
         if families:
             methods |= {f"family {name}": family.to(self.device) for name, family in self.model.named_families()}
@@ -154,7 +154,7 @@ class LearnedRun:
             raise SettingsError("shots and draws must be at least 1", "Give a positive number.")
         if turned and data is not None:
             raise SettingsError("--turned and --data contradict each other", "Turn the run's own world round.")
-        kind = "new" if data is not None else "turned" if turned else "random"
+        kind = _short(data) if data is not None else "turned" if turned else "random"
         name = _plain_name(f"{kind}-{shots}" if name is None else name)
         world, pool, tests, notes = self._world(data, turned, shots)
         adapters = {
@@ -262,7 +262,7 @@ class LearnedRun:
     ) -> tuple[str, ImageSet, dict[str, ImageSet], list[str]]:
         """Name of the new world, its pool, the test sets of it and of the old world, and notes; checked."""
         if data is not None:
-            new = self._same_classes(self._images(data, None))
+            new = self._same_classes(self._images(data, None, least=1))
             shots(new.train.labels, count, 0, classes=new.classes)
             tests, notes = {f"new {name}": images for name, images in new.tests.items()}, []
             try:
@@ -293,7 +293,7 @@ class LearnedRun:
             )
         return images
 
-    def _images(self, data: str | Path | Data | None, trap: str | None) -> Data:
+    def _images(self, data: str | Path | Data | None, trap: str | None, least: int = 1) -> Data:
         if isinstance(data, Data):
             return data
         if data is None and trap is None and self._data is not None:
@@ -301,7 +301,8 @@ class LearnedRun:
         values = self.settings.model_dump()
         if data is not None:
             text = str(data)
-            values["data"] |= {"source": f"folder:{text}" if Path(text).is_dir() else text, "trap": "none"}
+            source = f"folder:{text}" if Path(text).is_dir() else text
+            values["data"] |= {"source": source, "trap": "none", "minimum": least}
             # A trap may make images higher than they are wide.
             values["data"]["image_size"] = min(self.model.network.image_size)
         if data is not None or trap is not None:
@@ -313,6 +314,12 @@ class LearnedRun:
 
 def _below(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _short(data: str | Path | Data) -> str:
+    """A world's short name, for the name of what is adapted to it: a folder's own name."""
+    text = data.name if isinstance(data, Data) else str(data)
+    return Path(text.rpartition(":")[2]).resolve().name or "new"
 
 
 def _plain_name(name: str) -> str:

@@ -55,6 +55,10 @@ class Plugins:
             source, error = self._refused[kind, name]
             raise PluginError(f"{kind} '{name}' comes from a plugin that cannot be used: {source}: {error}")
         mend = nearest(name, (record.name for record in self.all(kind)))
+        if kind == "dataset" and Path(name).is_dir():
+            mend = f"It is a folder: write folder:{name}."
+        if kind == "backbone":
+            mend += " Others: torchvision:MODEL, timm:MODEL, or module:callable."
         for source, error in self.broken:
             mend += f"\n  It may be in a plugin that could not be loaded: {source}: {error}"
         raise SettingsError(f"There is no {kind} named '{name}'.", mend)

@@ -153,10 +153,13 @@ class _Artist:
         assert story.below is not None
         for edge in story.edges:
             source = sources.get(edge.parent) or self.graph.class_node(self.classes[edge.parent]).id
+            unit = self._unit(story.below, edge.unit)
+            if self.graph.edges("built_from", source=source, target=unit):
+                continue  # of two rounds in which no unit answers for a class, both edges would start at the class
             self.graph.add_edge(
                 "built_from",
                 source,
-                self._unit(story.below, edge.unit),
+                unit,
                 weight=edge.weight,
                 low=edge.low,
                 high=edge.high,

@@ -39,6 +39,11 @@ class DataSettings(Group):
         0.125, gt=0, lt=0.5, description="share of the training images left out of training, for the decisions"
     )
     train_limit: int | None = Field(None, ge=8, description="use at most this many training images per class")
+    minimum: int = Field(
+        8,
+        ge=0,
+        description="fewest training images per class; 0: nothing is trained, a folder without a test part is all test",
+    )
     target: str | None = Field(
         None,
         description="folder of pictures of the new world, without labels: how often do the networks disagree there",

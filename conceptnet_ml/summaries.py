@@ -26,18 +26,24 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         parts.append(_families(summary))
     cost = summary["cost"]
     kept = sum(entry["decision"] == "kept" for entry in summary["rounds"])
+    each = f" ({cost['times_ordinary_per_round']:.1f} × for each)" if kept > 1 else ""
     lines = [
-        f"{kept} round{'' if kept == 1 else 's'} kept. Cost {cost['times_ordinary']:.1f} × ordinary training, "
-        f"{cost['times_ordinary_per_round']:.1f} × a trained round; peak memory {summary['peak_memory_gib']:.1f} GiB. "
+        f"{kept} round{'' if kept == 1 else 's'} kept. Cost {cost['times_ordinary']:.1f} × ordinary training{each}; "
+        f"peak memory {summary['peak_memory_gib']:.1f} GiB. "
         f"Graph: {summary['graph']['nodes']} nodes, {summary['graph']['edges']} edges.",
-        "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "
-        "exchanged; the families keep the rest.",
     ]
+    if kept:
+        lines.append(
+            "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "
+            "exchanged; the families keep the rest."
+        )
     if "target" in summary:
         lines.insert(0, _new_world(summary["target"]))
     lines[:0] = [f"{entry['name']}: {said}." for entry in summary["rounds"] for said in entry.get("overruled", ())]
     if not kept:
-        lines.insert(0, "Nothing interchangeable was found: 'learned' is the ordinary network.")
+        told = any(entry.get("overruled") for entry in summary["rounds"])
+        why = "No round is kept" if told else "Nothing interchangeable was found"
+        lines.insert(0, f"{why}: 'learned' is the ordinary network.")
     return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
 
 

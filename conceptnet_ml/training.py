@@ -132,6 +132,7 @@ def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
     )
     scaler = runtime.grad_scaler(job.device, job.dtype)
     start = _restore(network, optimizer, scaler, job)
+    shown = start
     if start:
         job.advance(start)
     began = saved = time.monotonic()
@@ -149,7 +150,8 @@ def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
         loss = _step(network, optimizer, scaler, images, labels, job)
         if step % 25 == 24 or step + 1 == job.steps:
             good = _keep_if_finite(network, good, loss, step, job)
-            job.advance(25 if step % 25 == 24 else (step + 1) % 25, loss=float(loss))
+            job.advance(step + 1 - shown, loss=float(loss))
+            shown = step + 1
         now = time.monotonic()
         stop = job.stopped() and step + 1 < job.steps
         if job.middle is not None and (stop or now - saved > job.settings.save_seconds):

@@ -95,7 +95,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
     lines = []
     if result["forgotten"]["learned"] is not None:
         lost = ", ".join(f"{method} {100 * share:+.1f}" for method, share in result["forgotten"].items())
-        lines.append(f"Forgotten of the old world, points (less than 0: won): {lost}.")
+        lines.append(
+            f"Forgotten of the old world's aligned set (without one: test), points (less than 0: won): {lost}."
+        )
     beliefs = result["beliefs"]
     lines.append(
         f"The examples say: the network is right as it is {beliefs['kept']:.0%}, with a new last layer "

@@ -174,8 +174,9 @@ def _line(node: Node, facts: list[str] | None = None) -> Any:
 
 def _describe(node: Node) -> list[str]:
     units = [f"units {_units(node)}"] if node.units and node.kind != "unit" else []
+    accuracy = "accuracy on views" if node.kind == "class" else "accuracy"
     numbers = _facts(
-        node, auc="AUC", effect="effect", accuracy="accuracy", phi="φ", iota="ι", overlap="overlap", swap_cost="gate"
+        node, auc="AUC", effect="effect", accuracy=accuracy, phi="φ", iota="ι", overlap="overlap", swap_cost="gate"
     )
     coverage = [f"{name} {share:.0%}" for name, share in getattr(node, "coverage", {}).items()]
     some = getattr(node, "shared_by", ())

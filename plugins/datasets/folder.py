@@ -40,7 +40,8 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     """Read a folder in ImageFolder layout.
 
     ``PATH/train/CLASS/…`` with ``PATH/test`` (or ``val``) beside it, or ``PATH/CLASS/…``, of which a seeded share
-    of every class, ``settings.test_share``, becomes the test set. Files lie at any depth within a class's folder.
+    of every class, ``settings.test_share``, becomes the test set; the whole of it
+    if ``settings.minimum`` is 0. Files lie at any depth within a class's folder.
     Every image is brought to ``settings.image_size``: the shorter side is scaled to it, the centre kept; without the
     setting it is the images' own size if all are equal squares, else 64. Every file is decoded once more, to find the
     broken ones first.
@@ -57,7 +58,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     test = _listing(parts["test"], settings.classes) if "test" in parts else None
     if test is not None and test.classes != train.classes:
         raise _different(root, train.classes, test.classes)
-    check_counts(str(root), train.classes, train.labels)
+    check_counts(str(root), train.classes, train.labels, settings.minimum)
 
     files = train.files + (test.files if test else [])
     sizes, bad = check_files(files)
@@ -67,11 +68,13 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     if test is not None:
         test = test.only(torch.nonzero(good[len(train.files) :]).flatten())
     train = train.only(torch.nonzero(good[: len(train.files)]).flatten())
-    check_counts(str(root), train.classes, train.labels)
-    if test is None:
+    check_counts(str(root), train.classes, train.labels, settings.minimum)
+    if test is None and not settings.minimum:
+        test = train
+    elif test is None:
         rest, chosen = split_by_class(train.labels, settings.test_share, seed)
         train, test = train.only(rest), train.only(chosen)
-        check_counts(str(root), train.classes, train.labels)
+        check_counts(str(root), train.classes, train.labels, settings.minimum)
         notes.append(f"no test folder: {len(test.files)} of {len(rest) + len(chosen)} images split off for testing")
     _check_test(root, test)
 
@@ -187,7 +190,7 @@ def _unreadable(files: list[Path], bad: dict[int, str]) -> DataError:
     rest = [f"  … and {len(bad) - 10} more"] if len(bad) > 10 else []
     return DataError(
         "\n".join([f"{len(bad)} of {len(files)} images cannot be read:", *shown, *rest]),
-        "Replace them or take them out, or leave them out of this run with --skip-bad.",
+        "Replace them or take them out; learn leaves them out with --skip-bad.",
     )
 
 

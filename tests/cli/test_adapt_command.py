@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place, names in (("photos", ("bright", "dark")), ("new", ("bright", "dark")), ("other", ("bright", "dim"))):
         for name, level in zip(names, (150, 100), strict=True):
             (root / place / name).mkdir(parents=True)
-            for index in range(50 if place == "photos" else 12):
+            for index in range({"photos": 50, "new": 4, "other": 12}[place]):
                 pixels = np.clip(noise.normal(level, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(root / place / name / f"{index}.png")
     (root / "small.toml").write_text(SMALL)
@@ -86,6 +86,8 @@ def test_adapt_to_other_pictures_and_ask_the_adapted_model(folder: Path, learned
     assert done.returncode == 0, done.stderr
     assert "new test" in done.stdout
     assert "Saved as 'my new'" in done.stdout
+    judged = json.loads(run("evaluate", learned, "--data", f"folder:{folder / 'new'}", "--json").stdout)
+    assert judged["test_sets"]["test"]["images"] == 8, "a folder without a test part is all test"
     rows = json.loads(
         run("predict", learned, folder / "new" / "dark" / "0.png", "--adapted", "my new", "--json").stdout
     )

@@ -84,7 +84,7 @@ def failure(kind: type[Exception], *arguments: object) -> str:
 
 def test_show_prints_a_tree_of_classes_stages_features_and_units(run):
     lines = output("show", run).splitlines()
-    assert lines[0] == "car · accuracy 0.94"
+    assert lines[0] == "car · accuracy on views 0.94"
     assert lines[1] == "└── block1"
     text = "\n".join(lines)
     assert "feature car 1 · units 3 8 · AUC 0.97 · φ 0.83 · ι 0.91 · r 100% → 94% · pixels · kept" in text

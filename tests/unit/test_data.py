@@ -64,6 +64,18 @@ def test_val_serves_as_test_and_class_folders_are_split(folder: Path) -> None:
     assert torch.equal(again.train.images, data.train.images)
 
 
+def test_where_nothing_is_trained_a_flat_folder_is_all_test(folder: Path) -> None:
+    data = load(f"folder:{folder / 'train'}", minimum=0)
+    assert data.tests["test"].images[:, 0, 0, 0].tolist() == [*range(12), *range(40, 52)]
+    assert len(load(f"folder:{folder}", minimum=0).tests["test"]) == 8
+    for file in sorted((folder / "train" / "cat").iterdir())[3:]:
+        file.unlink()
+    with pytest.raises(DataError, match="at least 8"):
+        load(f"folder:{folder / 'train'}")
+    few = load(f"folder:{folder / 'train'}", minimum=1)
+    assert torch.bincount(few.train.labels).tolist() == [2, 10]
+
+
 def test_split_depends_on_the_seed_only() -> None:
     labels = torch.arange(100) % 2
     first, same, other = (split_by_class(labels, 0.2, seed)[1] for seed in (0, 0, 1))
