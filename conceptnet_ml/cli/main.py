@@ -9,6 +9,7 @@ import shlex
 import sys
 import traceback
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from conceptnet_ml.cli import adapt, bench, config, evaluate, graph, learn, opti
 from conceptnet_ml.errors import ConceptNetError
 
 INTERRUPTED = 130
+LIBRARIES = {"torch", "torchvision", "numpy", "PIL", "networkx", "pydantic"}
 
 
 class Commands(TyperGroup):
@@ -42,8 +44,9 @@ class Commands(TyperGroup):
             if isinstance(error, BrokenPipeError) or _is_typers(error):
                 raise
             _trace(ctx)
-            again = shlex.join([*shlex.split(options.program()), "--debug", *sys.argv[1:]])
-            _complain("bug", f"{type(error).__name__}: {error}", f"To see where: {again}")
+            words = [word for word in sys.argv[1:] if word != "--debug"]
+            again = shlex.join([*shlex.split(options.program()), "--debug", *words])
+            _complain("bug", f"{type(error).__name__}: {error}{_where(error)}", f"To see where: {again}")
             raise typer.Exit(1) from error
 
     @cached_property
@@ -68,6 +71,12 @@ class Commands(TyperGroup):
 def _is_typers(error: Exception) -> bool:
     """Usage errors and exits, which Typer shows by itself. It names their common bases differently in each release."""
     return isinstance(error, (typer.Exit, typer.Abort)) or hasattr(error, "format_message")
+
+
+def _where(error: Exception) -> str:
+    """The last place in our code or a plugin's, not in a large library's: `` (colours.py, line 12)``."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not LIBRARIES & {*Path(f.filename).parts}]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _trace(ctx: Any) -> None:
