@@ -128,14 +128,16 @@ def test_a_broken_plugin_does_not_stop_the_help(installed: Path) -> None:
     assert "warning: plugin skipped: breaking 0.1" in done.stderr
 
 
+WHERE = (
+    "bug: ZeroDivisionError: [oh] (breaking_plugin.py, line LINE)\n"
+    "  To see where: python cli.py --debug break-down bug\n"
+)
+
+
 @pytest.mark.parametrize(
     ("how", "code", "words"),
     [
-        (
-            "bug",
-            1,
-            "bug: ZeroDivisionError: [oh] (breaking_plugin.py, line LINE)\n  To see where: python cli.py --debug break-down bug\n",
-        ),
+        ("bug", 1, WHERE),
         ("data", 3, "error: bad [x]\n  mend it\n"),
         ("plugin", 4, "error: odd\n"),
         ("interrupt", 130, ""),
