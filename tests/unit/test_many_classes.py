@@ -153,7 +153,7 @@ class PatchesAndShades(nn.Module):
 
 def test_a_feature_of_some_classes_is_kept_for_exactly_these(tmp_path: Path) -> None:
     """A patch can be exchanged; a shade that comes in from a class-mate breaks the sum it is a part of."""
-    probe = {"cells": 16}
+    probe = {"cells": 16, "dreamt": 0}  # the network has no stages to predict gates from
     bench = workbench(tmp_path / "run", patches_on_some(), probe=probe, data={"holdout": 0.45})
     parents = Parents("classes", PatchesAndShades())  # type: ignore[arg-type]
     judged = steps.probe.judge(bench, "probe", parents, [], bench.codec("pixels"))
