@@ -18,6 +18,8 @@ from conceptnet_ml.probing import Prober
 
 LEAST = 64
 """Fewer dreamt gates teach nothing; then all are dreamt."""
+MOST = 4096
+"""More dreamt gates teach little more, however many classes there are, and what is seen of each is kept in memory."""
 DIRECTIONS = 32
 """Of each stage at most so many principal directions of its channels are looked at."""
 HIDDEN, STEPS, BATCH, RATE, DECAY = 32, 240, 16, 0.01, 0.1

@@ -14,7 +14,7 @@ from conceptnet_ml.decisions import Decision, Measured, decide
 from conceptnet_ml.finding import balanced
 from conceptnet_ml.measuring import exchange, measure
 from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.predicting import LEAST, GatePredictor, Look
+from conceptnet_ml.predicting import LEAST, MOST, GatePredictor, Look
 from conceptnet_ml.probing import Prober, frozen
 from conceptnet_ml.swaps import IMAGE, Codec, RegionalCodec, Swap, open_cells
 from conceptnet_ml.workbench import Parents, Workbench
@@ -88,8 +88,8 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
 
     Each image, as a view under the kept swaps, meets the view of one random donor of another class. Place gates are
     dreamt for ``probe.dreamt`` images of each class and predicted from these for all: a dreamt gate holds what chance
-    put there too. Cost: ``probe.view_steps`` forward and backward passes for each dreamt image, about two for each
-    predicted one.
+    put there too. However many classes there are, at most ``predicting.MOST`` are dreamt then. Cost:
+    ``probe.view_steps`` forward and backward passes for each dreamt image, about two for each predicted one.
     """
     if codec.gate == "whole":
         return None
@@ -97,9 +97,10 @@ def gates(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], code
     def work() -> dict[str, Tensor]:
         settings = bench.settings.probe
         prober = bench.prober(parents, codec, settings.view_price, settings.view_steps)
-        teach = balanced(bench.labels, bench.fit, settings.dreamt * bench.classes, bench.seed(name, "dreamt"))
-        predicted = codec.gate == "place" and not isinstance(codec, RegionalCodec) and len(teach) >= LEAST
-        predicted = predicted and settings.dreamt > 0
+        most = min(settings.dreamt * bench.classes, MOST)
+        teach = balanced(bench.labels, bench.fit, most, bench.seed(name, "dreamt"))
+        alike = codec.gate == "place" and not isinstance(codec, RegionalCodec)
+        predicted = alike and settings.dreamt > 0 and len(teach) >= LEAST
         total = len(bench.labels) + (len(teach) if predicted else 0)
         with (
             frozen(*parents.modules()),

@@ -14,6 +14,7 @@ from torch import Tensor
 from conceptnet_ml import steps
 from conceptnet_ml.data import Data
 from conceptnet_ml.learner import Learned, run_loop
+from conceptnet_ml.probing import Prober
 from conceptnet_ml.recording import draw_graph
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.swaps import Swap
@@ -202,6 +203,46 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     assert found.swaps == [story.swap]
     assert covered(bench, found.swaps[0]) > 0.7 if closures else covered(bench, found.swaps[0]) < 0.5
     assert found.epochs == chosen.round.epochs  # what is widened is widened before it is trained on
+    bench.run.close()
+
+
+def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all that is asked of the object remains is more than there was, the swap as it was found is trained on."""
+    whole_swap, narrow = steps.probe.swap_of, []
+
+    def left(*args: object) -> Swap:
+        narrow.append(left_part(whole_swap(*args)))
+        return narrow[-1]
+
+    monkeypatch.setattr(steps.probe, "swap_of", left)
+    rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
+    bench = workbench(tmp_path, planted_data("own", contrast=0.06), settings(training={"batch": 32}, round=rounds))
+    found = run_loop(bench)
+    (story,) = found.stories
+    assert "still finds it, so it is widened" in story.reason
+    assert "but that leaves too little" in story.reason
+    assert "it is dropped" in story.reason
+    assert story.swap is narrow[0]
+    assert not story.swap.widened
+    assert found.swaps == ([story.swap] if story.decision == "kept" else [])
+    bench.run.close()
+
+
+@pytest.mark.parametrize("dreamt", [40, 0])
+def test_gates_are_predicted_from_those_that_were_dreamt(
+    dreamt: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(training={"batch": 32}, probe={"dreamt": dreamt})
+    bench = workbench(tmp_path, planted_data("own", 400), chosen)
+    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), 8, chosen.training.rate)
+    parents = Parents("classes", network)
+    judged = steps.probe.judge(bench, "probe", parents, [], bench.codec("pixels"))
+    dreams = []
+    dream = Prober.gates
+    monkeypatch.setattr(Prober, "gates", lambda *args: (dreams.append(len(args[1])), dream(*args))[1])
+    swap = steps.probe.swap_of(bench, "probe", parents, [], judged)
+    assert sum(dreams) == (2 * dreamt or 400)
+    assert covered(bench, swap) > 0.85  # of the patches of all images, those dreamt of and all others
     bench.run.close()
 
 
