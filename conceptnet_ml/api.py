@@ -282,7 +282,9 @@ def _machine(settings: Settings) -> tuple[Any, Any]:
 
 
 def _check_names(settings: Settings, plugins: Plugins) -> None:
-    """Every plugin the settings name is there and loads, before anything long starts."""
+    """Every plugin the settings name is there and loads, and there is something to train; before anything starts."""
+    if settings.data.minimum == 0:
+        raise SettingsError("data.minimum 0 leaves nothing to train on", "Give at least 1; 0 is for evaluating.")
     chosen = settings.plugins
     names = {
         "dataset": (),
