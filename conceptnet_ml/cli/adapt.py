@@ -44,9 +44,7 @@ def adapt(
         str | None,
         typer.Option("--out", metavar="NAME", help="name of the adapted model; default: the world and K, as in new-8"),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the run's")
-    ] = None,
+    device: options.RunDevice = None,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,

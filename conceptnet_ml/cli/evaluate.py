@@ -50,9 +50,7 @@ def evaluate(
         ),
     ] = None,
     adapted: options.Adapted = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the run's")
-    ] = None,
+    device: options.RunDevice = None,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,

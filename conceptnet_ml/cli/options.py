@@ -58,6 +58,9 @@ NoPlugins = Annotated[
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="print one JSON object, and nothing else")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder that 'learn' wrote", show_default=False)]
 
+RunDevice = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the run's")
+]
 Adapted = Annotated[
     str | None, typer.Option("--adapted", metavar="NAME", help="a model that 'adapt' saved in the run, by its name")
 ]

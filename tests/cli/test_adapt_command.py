@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from commands import noise_pictures, run
 
-ROOT = Path(__file__).parents[2]
 SMALL = """
 [data]
 trap = "tint"
@@ -33,23 +29,17 @@ dreamer = "none"
 """
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "cli.py", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bright pictures and dark ones, 50 each; a folder of the same classes; one of others; pictures without labels."""
     root = tmp_path_factory.mktemp("adapt")
     noise = np.random.default_rng(0)
-    for place, names in (("photos", ("bright", "dark")), ("new", ("bright", "dark")), ("other", ("bright", "dim"))):
-        for name, level in zip(names, (150, 100), strict=True):
-            (root / place / name).mkdir(parents=True)
-            for index in range({"photos": 50, "new": 4, "other": 12}[place]):
-                pixels = np.clip(noise.normal(level, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(root / place / name / f"{index}.png")
+    for place, names, count in (
+        ("photos", ("bright", "dark"), 50),
+        ("new", ("bright", "dark"), 4),
+        ("other", ("bright", "dim"), 12),
+    ):
+        noise_pictures(root / place, dict(zip(names, (150, 100), strict=True)), count, noise)
     (root / "small.toml").write_text(SMALL)
     return root
 

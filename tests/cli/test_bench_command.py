@@ -6,14 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from commands import ROOT, command, noise_pictures, run, surroundings
 
-ROOT = Path(__file__).parents[2]
 CASES = """
 methods = ["ordinary", "learned", "longer"]
 ks = [0, 2, 64]
@@ -47,29 +45,11 @@ def conceptnet_baselines():
 """
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=300)
-
-
-def command(*words: str | Path) -> list[str]:
-    return [sys.executable, "cli.py", "bench", *map(str, words)]
-
-
-def surroundings() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CONCEPTNET_")}
-    return kept | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise around red and around blue, 40 pictures each, and cases that are measured quickly."""
     root = tmp_path_factory.mktemp("bench")
-    noise = np.random.default_rng(0)
-    for name, colour in (("blue", (60, 60, 160)), ("red", (160, 60, 60))):
-        (root / "photos" / name).mkdir(parents=True)
-        for index in range(40):
-            pixels = np.clip(noise.normal(colour, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / "photos" / name / f"{index}.png")
+    noise_pictures(root / "photos", {"blue": (60, 60, 160), "red": (160, 60, 60)}, 40, np.random.default_rng(0))
     (root / "cases.toml").write_text(CASES)
     (root / "rivals.py").write_text(RIVALS)
     return root
@@ -90,7 +70,7 @@ def measured(folder: Path, words: list[str | Path]) -> tuple[Path, subprocess.Co
     out = folder / "out"
     methods = ["ordinary", "raises", "dies", "learned", "longer"]
     chosen = [word for method in methods for word in ("--method", method)]
-    done = run(*words, "--out", out, "--seeds", "1", "--plugins-dir", folder / "rivals.py", *chosen)
+    done = run("bench", *words, "--out", out, "--seeds", "1", "--plugins-dir", folder / "rivals.py", *chosen)
     return out, done
 
 
@@ -169,16 +149,16 @@ def test_a_second_go_keeps_what_is_finished_and_dry_run_counts_it(
 ) -> None:
     out, _ = measured
     before = cells(out)
-    plan = json.loads(run(*words, "--out", out, "--seeds", "2", "--dry-run", "--json").stdout)
+    plan = json.loads(run("bench", *words, "--out", out, "--seeds", "2", "--dry-run", "--json").stdout)
     states = [row["state"] for row in plan["cells"]]
     assert (states.count("finished"), states.count("to do"), states.count("left out")) == (3, 3, 6)
     assert plan["seconds_left"] > 0
-    again = run(*words, "--out", out, "--seeds", "1", "--json")
+    again = run("bench", *words, "--out", out, "--seeds", "1", "--json")
     assert again.returncode == 0, again.stderr
     assert "to measure" not in again.stderr
     assert cells(out) == before
     assert json.loads(again.stdout)["cases"][0]["table"].keys() == {"ordinary", "learned", "longer"}
-    other = run(*words, "--out", out, "--set", "data.train_limit=20")
+    other = run("bench", *words, "--out", out, "--set", "data.train_limit=20")
     assert other.returncode == 2
     assert "data.train_limit was none, is now 20" in other.stderr
 
@@ -187,7 +167,7 @@ def test_a_second_go_keeps_what_is_finished_and_dry_run_counts_it(
 def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, words: list[str | Path]) -> None:
     out = folder / "stopped"
     line = [*words, "--out", out, "--seeds", "1", "--no-plot"]
-    process = subprocess.Popen(command(*line), cwd=ROOT, env=surroundings(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command("bench", *line), cwd=ROOT, env=surroundings(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     told = ""
     for text in process.stderr:
@@ -200,7 +180,7 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, 
     kept = cells(out)
     assert "cells/tinted/0/ordinary.cell.json" in kept
     assert len(kept) < 3
-    done = run(*line)
+    done = run("bench", *line)
     assert done.returncode == 0, done.stderr
     after = cells(out)
     assert len(after) == 3
@@ -208,7 +188,7 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, 
 
 
 def test_list_names_cases_methods_and_what_they_need() -> None:
-    done = run("--list")
+    done = run("bench", "--list")
     assert done.returncode == 0
     for text in ("wheels+tint", "dominoes", "--mnist FOLDER", "random-box", "forced-round"):
         assert text in done.stdout
@@ -231,7 +211,7 @@ def test_list_names_cases_methods_and_what_they_need() -> None:
 def test_mistakes_are_named_before_anything_is_measured(
     tmp_path: Path, more: list[str], code: int, message: str
 ) -> None:
-    done = run(*more, "--out", tmp_path / "out")
+    done = run("bench", *more, "--out", tmp_path / "out")
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr

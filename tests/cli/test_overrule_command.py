@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from commands import noise_pictures, run
 
-ROOT = Path(__file__).parents[2]
 SMALL = """
 [training]
 epochs = 2
@@ -33,22 +29,11 @@ representations = ["pixels"]
 """
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "cli.py", *map(str, words)]
-    environment = os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise around red and around blue, 40 pictures each, and the settings to refuse whatever is found in them."""
     root = tmp_path_factory.mktemp("photos")
-    noise = np.random.default_rng(0)
-    for name, colour in (("blue", (60, 60, 160)), ("red", (160, 60, 60))):
-        (root / "photos" / name).mkdir(parents=True)
-        for index in range(40):
-            pixels = np.clip(noise.normal(colour, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / "photos" / name / f"{index}.png")
+    noise_pictures(root / "photos", {"blue": (60, 60, 160), "red": (160, 60, 60)}, 40, np.random.default_rng(0))
     (root / "small.toml").write_text(SMALL)
     return root
 

@@ -6,14 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from commands import ROOT, command, noise_pictures, run, surroundings
 
-ROOT = Path(__file__).parents[2]
 SMALL = """
 [training]
 epochs = 2
@@ -31,25 +29,11 @@ dreamer = "none"
 """
 
 
-def command(*words: str | Path) -> list[str]:
-    return [sys.executable, "cli.py", *map(str, words)]
-
-
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command(*words), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise around red and around blue, 60 pictures each, and the settings to learn them quickly."""
     root = tmp_path_factory.mktemp("photos")
-    noise = np.random.default_rng(0)
-    for name, colour in (("blue", (60, 60, 160)), ("red", (160, 60, 60))):
-        (root / "photos" / name).mkdir(parents=True)
-        for index in range(60):
-            pixels = np.clip(noise.normal(colour, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / "photos" / name / f"{index}.png")
+    noise_pictures(root / "photos", {"blue": (60, 60, 160), "red": (160, 60, 60)}, 60, np.random.default_rng(0))
     (root / "small.toml").write_text(SMALL)
     return root
 
@@ -117,8 +101,7 @@ def test_an_occupied_folder_is_refused_with_the_way_out(folder: Path, learned: P
 def test_ctrl_c_saves_and_the_run_goes_on(folder: Path) -> None:
     out = folder / "stopped"
     words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{folder / 'photos'}", "--out", out]
-    environment = os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(*words), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(*words), cwd=ROOT, env=surroundings(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     told = ""
     for line in process.stderr:
