@@ -21,6 +21,7 @@ from conceptnet_ml.graph_invariants import title
 from conceptnet_ml.graph_records import (
     EDGES,
     NODES,
+    READABLE,
     SCHEMA,
     SCHEMA_VERSION,
     BuiltFrom,
@@ -287,9 +288,9 @@ class ConceptGraph:
         """
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise DataError("this is not a concept graph", "Name a run folder or the graph.json of one.")
-        if content.get("version") != SCHEMA_VERSION:
+        if content.get("version") not in READABLE:
             raise DataError(
-                f"this concept graph has format {content.get('version')}, this program reads format {SCHEMA_VERSION}",
+                f"this concept graph has format {content.get('version')}, this program reads up to {SCHEMA_VERSION}",
                 "Read it with the version of conceptnet_ml that wrote it, or run 'learn' again.",
             )
         graph = cls.__new__(cls)

@@ -43,10 +43,10 @@ def node_problems(graph: ConceptGraph, node: Node) -> Iterator[str]:
         if node.stage not in graph.stages:
             yield f"{title(node)}: there is no stage '{node.stage}'. {nearest(node.stage, graph.stages)}"
             return
-        width = graph.header.stages[graph.rank(node)].units
+        width = graph.header.stages[graph.rank(node)].width
         if beyond := [unit for unit in node.units if unit >= width]:
             yield f"{title(node)}: unit {beyond[0]} does not exist, stage {node.stage} has {width} units"
-    told = (*getattr(node, "coverage", ()), *getattr(node, "shared_by", ()))
+    told = (*getattr(node, "coverage", ()), *getattr(node, "shared_by", ()), *node.spectrum)
     mentioned = {*node.classes, *told, *([node.label] if node.kind == "class" else [])}
     for name in sorted(mentioned - set(graph.classes)):
         yield f"{title(node)}: there is no class '{name}'. {nearest(name, graph.classes)}"

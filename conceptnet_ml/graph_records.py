@@ -15,10 +15,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 SCHEMA = "conceptnet_ml.graph"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+"""Version 2 added what is optional only: a graph of version 1 is one of version 2."""
 
 NodeKind = Literal["class", "variant", "generalized", "feature", "unit"]
-EdgeKind = Literal["built_from", "generalizes", "specializes"]
+EdgeKind = Literal["built_from", "generalizes", "specializes", "analogous", "became"]
 NODE_KINDS: tuple[NodeKind, ...] = ("class", "variant", "generalized", "feature", "unit")
 """From what is decided to what it is made of; within one stage ``built_from`` follows this order."""
 
@@ -47,6 +49,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Units = Annotated[tuple[Count, ...], AfterValidator(_ascending)]
 Picture = Annotated[Text, AfterValidator(_inside)]
+Spectrum = Annotated[
+    Mapping[Text, tuple[float, float, float]],
+    BeforeValidator(dict),
+    AfterValidator(lambda m: MappingProxyType(dict(m))),
+    PlainSerializer(dict),
+]
 Shares = Annotated[
     Mapping[Text, Share],
     BeforeValidator(dict),
@@ -66,10 +74,20 @@ class GraphRecord(BaseModel):
 
 
 class Stage(GraphRecord):
-    """A named stage of the network and how many units it has."""
+    """A named stage of the network and how many units it has.
+
+    Args:
+        directions: How many directions a discoverer describes its maps by, which then take the units' place.
+    """
 
     name: Text
     units: int = Field(ge=1)
+    directions: int | None = Field(None, ge=1)
+
+    @property
+    def width(self) -> int:
+        """How many units or directions are numbered."""
+        return self.units if self.directions is None else self.directions
 
 
 class Header(GraphRecord):
@@ -120,6 +138,12 @@ class Node(GraphRecord):
         accuracy: How well the family (class: the network) tells the classes apart by itself.
         pictures: Dreams and contact sheets, paths relative to the run folder.
         examples: Indices of the training images that show it best, best first.
+        name: What the user calls it; shown in place of the label, which is part of what the node is.
+        note: What the user wrote about it.
+        state: What an edit made of it: ``merged`` or ``split`` (``became`` edges say into what), or ``forgotten``.
+        agreement: Spearman's rank correlation of what attribution predicts for its edges down and what ablation found.
+        spectrum: Per class, the 10 % quantile, the mean and the 90 % quantile of its score over the class's images, in
+            spreads over all images from their mean: where every class lies on it.
     """
 
     kind: NodeKind
@@ -136,6 +160,16 @@ class Node(GraphRecord):
     pictures: tuple[Picture, ...] = ()
     examples: tuple[Count, ...] = ()
     provenance: Provenance | None = None
+    name: Text | None = None
+    note: Text | None = None
+    state: Literal["merged", "split", "forgotten"] | None = None
+    agreement: Annotated[float, Field(ge=-1, le=1)] | None = None
+    spectrum: Spectrum = Field(default_factory=dict, validate_default=True)
+
+    @property
+    def title(self) -> str:
+        """The user's name for it, else its label."""
+        return self.name or self.label
 
     @model_validator(mode="after")
     def _identified(self) -> Node:
@@ -229,6 +263,7 @@ class BuiltFrom(Edge):
         low, high: Bootstrap interval of the weight.
         effect: Fall of the source's response when the target is ablated.
         gap: Completeness gap: what the source's weights leave unexplained, as a share of its response.
+        null: The largest weight of such an edge in networks whose weights were shuffled.
     """
 
     allowed = {
@@ -244,6 +279,7 @@ class BuiltFrom(Edge):
     high: float | None = None
     effect: float | None = None
     gap: float | None = None
+    null: float | None = None
 
     @model_validator(mode="after")
     def _interval(self) -> BuiltFrom:
@@ -277,6 +313,37 @@ class Specializes(Edge):
         return self
 
 
+class Analogous(Edge):
+    """Unit → unit of the same stage, or feature → feature: what plays the source's part in another class.
+
+    Args:
+        class_name, other: Whose part the source plays, and whose the target.
+        score: Cosine of the source's fall and the target's rise over image pairs, less what shuffled pairs give.
+        null: What shuffles within the classes stay under.
+        untrained: What a network with untrained weights stays under.
+    """
+
+    allowed = {"unit": frozenset({"unit"}), "feature": frozenset({"feature"})}
+    kind: Literal["analogous"] = "analogous"
+    class_name: Text
+    other: Text
+    score: float
+    null: float | None = None
+    untrained: float | None = None
+
+
+class Became(Edge):
+    """What an edit merged or split → what it became, both at the same stage.
+
+    Args:
+        edit: Number of the edit in the run's log, from 1.
+    """
+
+    allowed = {"unit": frozenset({"unit"}), "feature": frozenset({"feature", "generalized"})}
+    kind: Literal["became"] = "became"
+    edit: int = Field(ge=1)
+
+
 NODES: dict[str, type[Node]] = {
     "class": ClassNode,
     "variant": VariantNode,
@@ -284,7 +351,13 @@ NODES: dict[str, type[Node]] = {
     "feature": FeatureNode,
     "unit": UnitNode,
 }
-EDGES: dict[str, type[Edge]] = {"built_from": BuiltFrom, "generalizes": Generalizes, "specializes": Specializes}
+EDGES: dict[str, type[Edge]] = {
+    "built_from": BuiltFrom,
+    "generalizes": Generalizes,
+    "specializes": Specializes,
+    "analogous": Analogous,
+    "became": Became,
+}
 
 
 def node_id(
@@ -312,7 +385,11 @@ def flatten(record: Mapping[str, Any]) -> dict[str, str | int | float]:
     }
 
 
+_NESTED = frozenset(
+    ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage", "shared_by", "spectrum")
+)
+
+
 def unflatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo :func:`flatten`. Raises ValueError where a string that begins like a list or an object is not JSON."""
-    nested = ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage", "shared_by")
-    return {key: json.loads(value) if key in nested else value for key, value in record.items()}
+    """Undo :func:`flatten`. Raises ValueError where a string that should be a list or an object is not JSON."""
+    return {key: json.loads(value) if key in _NESTED else value for key, value in record.items()}

@@ -86,7 +86,7 @@ class ProbeSettings(Group):
     dreamt: int = Field(
         256,
         ge=0,
-        description="images per class whose gates are dreamt, at most 4,096 in all, to predict the rest; 0: every image",
+        description="images per class whose gates are dreamt, up to 4,096 in all, to predict the rest; 0: every image",
     )
     cells: int = Field(16, ge=2, description="cells of the gate along the image's side")
     threshold: float = Field(0.5, gt=0, lt=1, description="gate value from which a cell counts as open")

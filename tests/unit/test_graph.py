@@ -400,7 +400,7 @@ def spoil(small, change) -> str:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda p: p.update(version=2), DataError, "format 2, this program reads format 1"),
+        (lambda p: p.update(version=3), DataError, "format 3, this program reads up to 2"),
         (lambda p: p.update(schema="other"), DataError, "not a concept graph"),
         (lambda p: p.pop("nodes"), DataError, "no list of nodes"),
         (lambda p: p["nodes"].pop(), GraphError, "there is no node"),
