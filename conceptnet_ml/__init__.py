@@ -33,6 +33,7 @@ _HOMES = {
     "Detector": "concepts",
     "Discoverer": "records",
     "Dreamer": "records",
+    "Editor": "editing",
     "Exporter": "records",
     "FindEvidence": "finding",
     "Finding": "finding",
@@ -79,6 +80,7 @@ __all__ = [
     "Detector",
     "Discoverer",
     "Dreamer",
+    "Editor",
     "Exporter",
     "FindEvidence",
     "Finding",
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     from conceptnet_ml.concepts import Detector, MergeEvidence, SplitEvidence, Variants
     from conceptnet_ml.controls import BaselineContext
     from conceptnet_ml.data import Data, ImageSet
+    from conceptnet_ml.editing import Editor
     from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
     from conceptnet_ml.finding import FindEvidence, Finding, auroc, unit_scores
     from conceptnet_ml.graph import ConceptGraph

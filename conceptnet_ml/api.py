@@ -16,6 +16,7 @@ from conceptnet_ml.controls import check_controls
 from conceptnet_ml.data import Data, load_data, trap_names
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.evaluation import unlabelled
+from conceptnet_ml.histories import EditHistory
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.learner import Learned, run_loop
 from conceptnet_ml.network import StagedNetwork, build_network
@@ -53,8 +54,9 @@ def learn(
         depth: How many stages to work through, from the top; default: the settings' depth.
         settings: Everything else.
         out: A new or empty folder for the run; default: ``runs/NAME-TIME``.
-        resume: A run folder to go on with instead; its own settings are used. A finished one is opened again where the
-            user's words on its rounds are others now, here or in its graph.json, or the pictures of the new world are.
+        resume: A run folder to go on with instead; its own settings are used. A finished one is opened again where its
+            network was edited since, where the user's words on its rounds are others now, here or in its graph.json, or
+            where the pictures of the new world are others.
         keep, undo: Rounds to keep or to undo whatever the rule says, beside those in the settings.
         plugins: Loaded plugins; default: the built-ins and what is installed.
         progress: Where progress is shown; default: nowhere.
@@ -88,15 +90,17 @@ def learn(
         images = _on_device(images, chosen, device)
         check_controls(chosen.plugins.controls, plugins, images)
         network = build_network(chosen, images.classes, (images.shape[1], images.shape[2]), plugins)
+        edited = run is not None and _has_new_edits(run, chosen)
         if run is None or not run.complete or _differs(run, chosen):
             _check_words_and_target(chosen, network)
         if run is None:
             folder = Path(out) if out is not None else default_folder(chosen)
             environment = runtime.environment(device, dtype)
             run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
-        elif (changes := _differs(run, chosen)) and _revise(run, changes, origins or {}):
+        elif ((changes := _differs(run, chosen)) or edited) and _revise(run, changes, origins or {}, edited):
             progress.say("Models that adapt saved in this run are gone: what they were fitted to changes.")
         with run:
+            EditHistory(run).adopt()
             bench = Workbench(chosen, plugins, images, run, progress, stopper, device, dtype)
             try:
                 if not run.complete:
@@ -253,14 +257,26 @@ def _differs(run: Run, chosen: Settings) -> dict[str, Any]:
     return {name: wanted[name] for name in (*OVERRULING, "data.target") if stored[name] != wanted[name]}
 
 
-def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str]) -> bool:
+def _has_new_edits(run: Run, chosen: Settings) -> bool:
+    """Whether the user edited the run's network since it was learned; edits rest on its rounds as they were decided."""
+    history = EditHistory(run)
+    history.mend()
+    if history.log() and any(name in OVERRULING for name in _differs(run, chosen)):
+        raise SettingsError(
+            f"{run.path} has edits, which rest on its rounds as they were decided",
+            f"Take them back first: graph undo {run.path} --count {len(history.log())}.",
+        )
+    return history.pending() is not None
+
+
+def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str], edited: bool) -> bool:
     """Write the run's new settings and take away what no longer holds; whether adapted models were among that."""
     settings = Settings.model_validate(run.settings).model_dump(mode="json")
     for name, value in changes.items():
         group, _, field = name.partition(".")
         settings[group][field] = value
     sources = {name: origins.get(name, "argument") for name in changes}
-    adapted = any(name in OVERRULING for name in changes)
+    adapted = edited or any(name in OVERRULING for name in changes)
     gone = adapted and any((run.path / "adapted").glob("*.json"))
     run.revise(settings, {**run.origins, **sources}, adapted=adapted)
     return gone

@@ -47,11 +47,30 @@ def run_loop(bench: Workbench) -> Learned:
     ordinary = bench.train("ordinary", fresh, plain, settings.training.epochs, settings.training.rate, "ordinary")
     bench.partners = steps.probe.partners(bench, ordinary)
     learned = Learned(ordinary, ordinary)
-    above = [Parents("classes", ordinary)]
-    for place, stage in enumerate(stages[: settings.depth]):
+    _descend(bench, learned, stages, Parents("classes", ordinary))
+    for number in bench.history.adopted():
+        _go_on(bench, learned, stages, number)
+    return learned
+
+
+def _descend(bench: Workbench, learned: Learned, stages: list[str], parents: Parents) -> None:
+    """Work through ``depth`` stages from the top."""
+    above = [parents]
+    for place, stage in enumerate(stages[: bench.settings.depth]):
         below = stages[place + 1] if place + 1 < len(stages) else None
         above = [family for parents in above for family in _work_at(bench, learned, stage, below, parents)]
-    return learned
+
+
+def _go_on(bench: Workbench, learned: Learned, stages: list[str], number: int) -> None:
+    """From the network as the user edited it: trained on the views of all kept swaps, and worked through once more."""
+    bench.edited = bench.history.basis(number)
+    settings = bench.settings
+    views = bench.views(bench.fit, learned.swaps, settings.round.mix)
+    network = bench.network(bench.history.network(number))
+    name = f"edit{number}"
+    learned.network = bench.train(f"{name}/train", network, views, settings.round.epochs, settings.training.warm_rate)
+    learned.epochs += settings.round.epochs
+    _descend(bench, learned, stages, Parents(name, learned.network, swaps=list(learned.swaps)))
 
 
 def _work_at(bench: Workbench, learned: Learned, stage: str, below: str | None, parents: Parents) -> list[Parents]:

@@ -19,10 +19,12 @@ from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.graph import ConceptGraph
 from conceptnet_ml.imagefiles import read_image
+from conceptnet_ml.modelfiles import exchanged
 from conceptnet_ml.network import StagedNetwork, build_network, save_alone
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
+from conceptnet_ml.surgery import conform
 from conceptnet_ml.training import predict, to_float
 from conceptnet_ml.workbench import split_held
 
@@ -225,6 +227,16 @@ class LearnedRun:
         """Save the learned network as one ``.pt2`` file that loads with torch alone, without this package."""
         save_alone(self.model.network, Path(path))
 
+    def refresh(self) -> None:
+        """Forget what was read: the run folder has changed."""
+        for name in ("_saved", "_models"):
+            self.__dict__.pop(name, None)
+
+    def resave(self, network: StagedNetwork, without: str | None = None) -> None:
+        """Write the model with another learned network, and without the family of this name."""
+        self._run.save_model(*exchanged(*self._saved, network, without))
+        self.refresh()
+
     @cached_property
     def _saved(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return self._run.load_model()
@@ -243,8 +255,7 @@ class LearnedRun:
         networks: dict[str, StagedNetwork] = {}
         for key in sorted(set(description["networks"].values())):
             network = build_network(settings, description["classes"], tuple(description["image_size"]), self._plugins)
-            network.load_state_dict(_below(weights, f"networks.{key}."))
-            networks[key] = network.to(self.device).eval()
+            networks[key] = conform(network, _below(weights, f"networks.{key}.")).to(self.device).eval()
         families = {}
         for family in description["families"]:
             prefix = f"families.{family['name']}."

@@ -8,12 +8,11 @@ from typing import Any
 from torch import nn
 
 from conceptnet_ml import illustrating, runtime
-from conceptnet_ml.concepts import Family
 from conceptnet_ml.controls import train_controls
 from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.recording import draw_graph, fingerprint
+from conceptnet_ml.modelfiles import save_model
+from conceptnet_ml.recording import draw_graph
 from conceptnet_ml.stories import Story
 from conceptnet_ml.summaries import to_text
 from conceptnet_ml.truth import compare_with_masks
@@ -25,7 +24,11 @@ def conclude(bench: Workbench, learned: Learned) -> None:
     controls = dict(train_controls(bench, learned))
     if learned.refused is not None:
         controls["refused round"] = learned.refused
-    families = {key: parents.family for key, parents in learned.families.items() if parents.family is not None}
+    families = {
+        key: parents.family
+        for key, parents in learned.families.items()
+        if parents.family is not None and key not in bench.history.forgotten()
+    }
     judged: dict[str, nn.Module] = {f"family {key}": family for key, family in families.items()}
     for story in learned.stories:
         if story.taught is not None and story.decision == "kept":
@@ -44,11 +47,12 @@ def conclude(bench: Workbench, learned: Learned) -> None:
             bench.data.classes,
             r_after[-1] if r_after else None,
         )
+        graph = bench.history.replay(graph)
         problems = graph.check()
         if problems:
             raise RuntimeError("the concept graph is not sound: " + "; ".join(problems))
         bench.run.save_graph(graph)
-        _save_model(bench, learned, controls, families)
+        save_model(bench, learned, controls, families)
     summary = {
         "data": bench.data.name,
         "trap": bench.settings.data.trap,
@@ -64,6 +68,8 @@ def conclude(bench: Workbench, learned: Learned) -> None:
         "peak_memory_gib": runtime.peak_memory(bench.device),
         "notes": [*bench.data.notes, *bench.overrule.notes(learned.stories)],
     }
+    if edits := bench.history.told():
+        summary["edits"] = edits
     if bench.settings.data.target is not None:
         summary["target"] = _new_world(bench, learned, bench.settings.data.target)
     bench.run.finish(summary, to_text(summary))
@@ -144,43 +150,3 @@ def _cost(bench: Workbench, stories: list[Story]) -> dict[str, float]:
         "times_ordinary": spent,
         "times_ordinary_per_round": spent / trained,
     }
-
-
-def _save_model(
-    bench: Workbench, learned: Learned, controls: dict[str, StagedNetwork], families: dict[str, Family]
-) -> None:
-    weights: dict[str, Any] = {}
-
-    def add(network: Any) -> str:
-        key = fingerprint(network.state_dict())
-        weights.update({f"networks.{key}.{name}": value for name, value in network.state_dict().items()})
-        return key
-
-    networks = {
-        name: add(network)
-        for name, network in {"ordinary": learned.ordinary, "learned": learned.network, **controls}.items()
-    }
-    described = []
-    for name, family in families.items():
-        key = add(family.trunk.network)
-        networks.setdefault(f"trunk {key}", key)
-        for part, module in (("detector", family.detector), ("variants", family.variants)):
-            weights |= {f"families.{name}.{part}.{field}": value for field, value in module.state_dict().items()}
-        described.append(
-            {
-                "name": name,
-                "stage": family.trunk.stage,
-                "network": key,
-                "generalizer": bench.settings.plugins.generalizer,
-                "specializer": bench.settings.plugins.specializer,
-            }
-        )
-    bench.run.save_model(
-        weights,
-        {
-            "classes": list(bench.data.classes),
-            "image_size": list(bench.size),
-            "networks": networks,
-            "families": described,
-        },
-    )

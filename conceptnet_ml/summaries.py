@@ -39,6 +39,8 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         )
     if "target" in summary:
         lines.insert(0, _new_world(summary["target"]))
+    if edits := summary.get("edits"):
+        lines.append(f"Edited: {'; '.join(edits)}.")
     lines[:0] = [f"{entry['name']}: {said}." for entry in summary["rounds"] for said in entry.get("overruled", ())]
     if not kept:
         told = any(entry.get("overruled") for entry in summary["rounds"])

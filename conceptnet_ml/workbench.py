@@ -16,6 +16,7 @@ from conceptnet_ml import runtime
 from conceptnet_ml.concepts import Family
 from conceptnet_ml.data import Data
 from conceptnet_ml.finding import balanced
+from conceptnet_ml.histories import EditHistory
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.overrule import Overruler
@@ -25,6 +26,7 @@ from conceptnet_ml.progress import Progress
 from conceptnet_ml.records import Representation
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
+from conceptnet_ml.surgery import conform
 from conceptnet_ml.swaps import Codec, RegionalCodec, Swap, Views
 from conceptnet_ml.training import Job, Objective, ViewMaker, train
 
@@ -47,6 +49,8 @@ class Workbench:
         partners: (classes, m) the classes probes draw donors from for each class, None for all others.
         booked: For each step that takes time, what it counts as and its seconds, whenever in the run's life it ran.
         overrule: What the user decides whatever the rule says.
+        history: What the user edited.
+        edited: Fingerprint of the edits that what is computed now rests on, empty where there are none.
     """
 
     settings: Settings
@@ -62,10 +66,14 @@ class Workbench:
     partners: Tensor | None = None
     booked: dict[str, tuple[str, float]] = field(default_factory=dict)
     overrule: Overruler = field(init=False)
+    history: EditHistory = field(init=False)
+    edited: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.overrule = Overruler(self.settings.round)
         self._bases: dict[str, str] = {}
+        self.history = EditHistory(self.run)
+        self.edited = ""
         self.fit, self.held = split_held(self.labels, self.settings.data.holdout, self.seed("holdout"))
 
     @property
@@ -136,12 +144,10 @@ class Workbench:
         return Prober(parents.objective, codec, settings, self.dtype)
 
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
-        """A network with fresh weights, or with these."""
+        """A network with fresh weights, or with these, which may be of one whose units were edited."""
         network = build_network(self.settings, self.data.classes, self.size, self.plugins)
         network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if state is not None:
-            network.load_state_dict(state)
-        return network.eval()
+        return (network if state is None else conform(network, state)).eval()
 
     def train(
         self,
@@ -210,8 +216,9 @@ class Workbench:
         return done["value"]
 
     def _basis(self, name: str) -> str:
-        """What a step rests on besides settings and rule: the decisions overruled when it was first asked for."""
-        return self._bases.setdefault(name, self.overrule.basis)
+        """What a step rests on besides settings and rule: edits, and the decisions overruled when it was first asked
+        for."""
+        return self._bases.setdefault(name, self.overrule.basis + self.edited)
 
 
 @dataclass

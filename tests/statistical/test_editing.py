@@ -1,0 +1,216 @@
+"""Edits of a finished run: the network does what the graph says, undo is bit-exact, and learning goes on from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from planted import PLUGINS, planted_data, settings
+
+from conceptnet_ml import Editor, LearnedRun, learn
+from conceptnet_ml.data import Data
+from conceptnet_ml.errors import DataError, Interrupted, SettingsError
+from conceptnet_ml.graph import GraphError
+from conceptnet_ml.histories import EditHistory
+from conceptnet_ml.runs import Run
+from conceptnet_ml.training import to_float
+
+SEED = 0
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return planted_data("own", 320, SEED)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Data) -> Path:
+    out = tmp_path_factory.mktemp("edited") / "run"
+    chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 2, "epochs": 6})
+    learn(data, settings=chosen, out=out, plugins=PLUGINS)
+    return out
+
+
+@pytest.fixture
+def opened(finished: Path, tmp_path: Path, data: Data) -> Iterator[LearnedRun]:
+    """A copy of the run to work on."""
+    shutil.copytree(finished, tmp_path / "run")
+    yield LearnedRun(Run.open(tmp_path / "run"), PLUGINS, data)
+
+
+def logits(opened: LearnedRun, data: Data) -> torch.Tensor:
+    images = to_float(data.tests["random"].take(torch.arange(64)), torch.device("cpu"))
+    with torch.no_grad():
+        return opened.model.network(images)
+
+
+def files(run: Path) -> dict[str, str]:
+    """What people read of a run, by checksum; not the log of metrics, which tells of undone edits too."""
+    kept = [path for path in sorted(run.rglob("*")) if path.is_file() and path.name not in ("lock", "metrics.jsonl")]
+    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+def own_units(opened: LearnedRun) -> list[int]:
+    """Units of the top stage that features of the network itself rest on, strongest first."""
+    graph = opened.graph
+    found = [edge for edge in graph.edges("built_from") if graph.node(edge.target).stage == graph.stages[-1]]
+    ranked = sorted(found, key=lambda edge: -abs(edge.weight))
+    return list(dict.fromkeys(graph.node(edge.target).units[0] for edge in ranked if graph.node(edge.target).units))
+
+
+def test_a_split_computes_what_was_computed_and_undo_is_bit_exact(opened: LearnedRun, data: Data) -> None:
+    before, untouched, top = logits(opened, data), files(opened.path), opened.graph.stages[-1]
+    editor = Editor(opened, PLUGINS)
+    unit = own_units(opened)[0]
+    entry = editor.split(f"{top}:{unit}")
+    width = opened.model.network.stage(top).units
+    assert width == opened.graph.header.stages[-1].units == 65
+    assert (logits(opened, data) - before).abs().max() < 1e-5
+    assert opened.graph.check() == []
+    # Each variant serves its own class's logit only: without it no other class's margin gains or loses as much.
+    first, second = entry["effects"].values()
+    assert set(first) == {"lying", "standing"}
+    assert abs(sum(first.values()) + sum(second.values())) > 0
+    assert json.loads((opened.path / "summary.json").read_text())["edits"] == [f"1. {entry['said']}"]
+    assert "Edited: 1. split unit" in (opened.path / "summary.txt").read_text()
+    editor.undo()
+    assert files(opened.path) == {**untouched, "edits/log.json": files(opened.path)["edits/log.json"]}
+    assert torch.equal(logits(opened, data), before)
+    assert editor.log() == []
+
+
+def test_a_merged_unit_is_one_and_the_rest_is_silent(opened: LearnedRun, data: Data) -> None:
+    editor, top = Editor(opened, PLUGINS), opened.graph.stages[-1]
+    one, two = sorted(own_units(opened)[:2])
+    editor.merge(f"{top}:{one}", f"{top}:{two}")
+    images = to_float(data.tests["random"].take(torch.arange(64)), torch.device("cpu"))
+    with torch.no_grad():
+        maps = opened.model.network.run_until(images, top)
+    assert maps[:, two].abs().max() == 0
+    assert maps[:, one].abs().max() > 0
+    with pytest.raises(GraphError, match="already merged into unit"):
+        editor.forget(f"{top}:{two}")
+
+
+def test_what_is_forgotten_says_nothing_any_more(opened: LearnedRun, data: Data) -> None:
+    editor, top = Editor(opened, PLUGINS), opened.graph.stages[-1]
+    before = opened.model.network
+    unit = own_units(opened)[0]
+    images = to_float(data.tests["random"].take(torch.arange(64)), torch.device("cpu"))
+    editor.forget(f"{top}:{unit}")
+    with torch.no_grad():
+        maps, old = opened.model.network.run_until(images, top), before.run_until(images, top)
+    assert maps[:, unit].std() < 1e-5 < old[:, unit].std()
+    others = [other for other in range(64) if other != unit]
+    assert torch.allclose(maps[:, others], old[:, others], atol=1e-5)
+
+
+def test_a_forgotten_family_leaves_the_model(opened: LearnedRun) -> None:
+    kept = [node for node in opened.graph.nodes("generalized") if node.state is None]
+    assert kept, "the round was kept"
+    names = opened.model.names
+    Editor(opened, PLUGINS).forget(kept[0].label)
+    assert set(opened.model.names) < set(names)
+    assert opened.graph.node(kept[0].id).state == "forgotten"
+
+
+def test_names_and_notes_leave_the_network_alone(opened: LearnedRun, data: Data) -> None:
+    before, editor = logits(opened, data), Editor(opened, PLUGINS)
+    (feature, *_) = opened.graph.nodes("feature")
+    editor.rename(feature.id, "stripes")
+    editor.annotate("stripes", "in the corner")
+    assert opened.graph.resolve("stripes").note == "in the corner"
+    assert torch.equal(logits(opened, data), before)
+    assert [entry["verb"] for entry in editor.log()] == ["rename", "annotate"]
+    assert EditHistory(opened._run).pending() is None
+    editor.undo(2)
+    assert opened.graph.node(feature.id).name is None
+
+
+def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data) -> None:
+    editor, top = Editor(opened, PLUGINS), opened.graph.stages[-1]
+    unit = own_units(opened)[0]
+    editor.rename(opened.graph.nodes("feature")[0].id, "stripes")
+    editor.split(f"{top}:{unit}")
+    edited = {name: value.clone() for name, value in opened.model.network.state_dict().items()}
+    done = files(opened.path)
+    again = learn(data, resume=opened.path, plugins=PLUGINS)
+    network = again.model.network
+    assert network.stage(top).units == 65
+    assert not torch.equal(network.state_dict()["model.head.weight"], edited["model.head.weight"])
+    # The variants went their own ways.
+    producer = network.state_dict()["model.block3.conv2.weight"].flatten(1)
+    assert torch.cosine_similarity(producer[unit], producer[64], dim=0) < 0.99
+    graph = again.graph
+    assert graph.check() == []
+    assert graph.resolve("stripes")
+    assert graph.resolve(f"{top}:{unit}").state == "split"
+    rounds = [entry["name"] for entry in again.summary()["rounds"]]
+    assert any(name.startswith(f"{top}/edit2/") for name in rounds)
+    assert again.summary()["edits"] == EditHistory(again._run).told()
+    # Another look changes nothing; undo goes back behind what was learned from the edit.
+    assert learn(data, resume=opened.path, plugins=PLUGINS).graph == graph
+    assert Editor(again, PLUGINS).history.adopted() == [2]
+    Editor(again, PLUGINS).undo()
+    assert not EditHistory(again._run).adopted()
+    assert again.model.network.stage(top).units == 64
+    assert {"model.safetensors", "graph.json"} <= done.keys()
+
+
+def test_edits_rest_on_the_rounds_as_they_were_decided(opened: LearnedRun, data: Data) -> None:
+    Editor(opened, PLUGINS).rename(opened.graph.nodes("feature")[0].id, "stripes")
+    (name, *_) = [entry["name"] for entry in opened.summary()["rounds"]]
+    before = files(opened.path)
+    with pytest.raises(SettingsError, match="has edits, which rest on its rounds"):
+        learn(data, resume=opened.path, undo=[name], plugins=PLUGINS)
+    assert files(opened.path) == before
+
+
+@pytest.mark.parametrize("what", ["graph of another network", "not a number", "unfinished", "nothing to undo", "unknown"])
+def test_bad_input_is_refused_and_the_run_untouched(opened: LearnedRun, what: str) -> None:
+    editor, top = Editor(opened, PLUGINS), opened.graph.stages[-1]
+    kind, message, act = DataError, "", lambda: editor.split(f"{top}:1")
+    if what == "graph of another network":
+        content = json.loads((opened.path / "graph.json").read_text())
+        content["header"]["network"] = "0123456789abcdef"
+        (opened.path / "graph.json").write_text(json.dumps(content))
+        message = "graph of another network"
+    elif what == "not a number":
+        network = opened.model.network
+        with torch.no_grad():
+            next(iter(network.parameters())).flatten()[0] = torch.nan
+        opened.resave(network)
+        content = json.loads((opened.path / "graph.json").read_text())
+        content["header"]["network"] = opened._saved[1]["networks"]["learned"]
+        (opened.path / "graph.json").write_text(json.dumps(content))
+        opened._run.close()
+        kind, message = SettingsError, "NaN|infinit|finite"
+    elif what == "unfinished":
+        (opened.path / "DONE").unlink()
+        message = "is not finished"
+    elif what == "nothing to undo":
+        message, act = "has no edits", editor.undo
+    else:
+        kind, message, act = GraphError, "", lambda: editor.merge(f"{top}:1", f"{top}:640")
+    before = files(opened.path)
+    with pytest.raises(kind, match=message):
+        act()
+    assert files(opened.path) == before
+
+
+def test_an_edit_cut_short_is_taken_back(
+    opened: LearnedRun, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, reference = files(opened.path), logits(opened, data)
+    monkeypatch.setattr(EditHistory, "commit", lambda *_: (_ for _ in ()).throw(Interrupted("cut short", "")))
+    with pytest.raises(Interrupted):
+        Editor(opened, PLUGINS).split(f"{opened.graph.stages[-1]}:1")
+    monkeypatch.undo()
+    again = learn(data, resume=opened.path, plugins=PLUGINS)
+    assert files(again.path) == before
+    assert torch.equal(logits(again, data), reference)
