@@ -182,7 +182,9 @@ class Editor:
                 network = self._cut(made, before, graph, batches, bench)
                 effects = _effects(bench, network, made, learned.swaps, graph)
             edges = [*made.delta.edges, *graph_edits.measured(made.sources, effects)]
-            delta = replace(made.delta, edges=edges, network=fingerprint(network.state_dict()))
+            # Where a residual stream ties several stages together, a copy is a new unit of each.
+            units = {stage.name: stage.units for stage in network.stages} if made.stage else {}
+            delta = replace(made.delta, edges=edges, units=units, network=fingerprint(network.state_dict()))
             changed = delta.apply(graph)
             after = accuracies({"learned": network}, bench.data.tests, bench.device, bench.dtype)
         figures = _before_and_after(self._run.summary()["test_sets"], after)

@@ -19,6 +19,7 @@ from conceptnet_ml import runtime
 from conceptnet_ml.concepts import Family
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph import ConceptGraph
+from conceptnet_ml.graph_edits import family_of
 from conceptnet_ml.opened import LearnedRun
 from conceptnet_ml.planted import PLACE, PlantedFeature, Truth
 from conceptnet_ml.training import predict_set, to_float
@@ -146,7 +147,9 @@ def concepts_of(graph: ConceptGraph, kinds: Mapping[str, str]) -> list[Concept]:
     for edge in graph.edges("specializes"):
         variants.setdefault(edge.target, []).append(graph.node(edge.source))
     whose = {variant.id: owner for owner, mine in variants.items() for variant in mine}
-    ordered = sorted(graph.nodes("generalized"), key=lambda node: (-graph.rank(node), node.round or 0, node.id))
+    # What an edit made has no round and no family to be judged by; what it made forgotten has none any more.
+    still = [node for node in graph.nodes("generalized") if node.round is not None and node.state is None]
+    ordered = sorted(still, key=lambda node: (-graph.rank(node), node.round or 0, node.id))
     found: list[Concept] = []
     names: dict[str, str] = {}
     levels: dict[str, int] = {}
@@ -161,7 +164,10 @@ def concepts_of(graph: ConceptGraph, kinds: Mapping[str, str]) -> list[Concept]:
             # Below a stage that found nothing but the object: as its family is named by the learner.
             parent, level = graph.node(above).label, 2
             prefix = f"{graph.node(above).stage}.leaf."
-        name, kind = f"{prefix}{node.stage}.{node.round}", kinds.get(getattr(node, "representation", "") or "", "")
+        name, kind = (
+            family_of(node) or f"{prefix}{node.stage}.{node.round}",
+            kinds.get(getattr(node, "representation", "") or "", ""),
+        )
         names[node.id], levels[node.id] = name, level
         found.append(Concept(name, kind, name, None, parent, level))
         for variant in mine:

@@ -1,4 +1,4 @@
-"""``graph merge | split | forget | rename | annotate | undo | log`` by the real command, and ``learn --resume`` after."""
+"""Editing a run's graph by the real commands, and ``learn --resume`` after it."""
 
 from __future__ import annotations
 

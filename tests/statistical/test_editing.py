@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,10 +36,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Data) -> Path:
 
 
 @pytest.fixture
-def opened(finished: Path, tmp_path: Path, data: Data) -> Iterator[LearnedRun]:
+def opened(finished: Path, tmp_path: Path, data: Data) -> LearnedRun:
     """A copy of the run to work on."""
     shutil.copytree(finished, tmp_path / "run")
-    yield LearnedRun(Run.open(tmp_path / "run"), PLUGINS, data)
+    return LearnedRun(Run.open(tmp_path / "run"), PLUGINS, data)
 
 
 def logits(opened: LearnedRun, data: Data) -> torch.Tensor:
@@ -171,7 +170,9 @@ def test_edits_rest_on_the_rounds_as_they_were_decided(opened: LearnedRun, data:
     assert files(opened.path) == before
 
 
-@pytest.mark.parametrize("what", ["graph of another network", "not a number", "unfinished", "nothing to undo", "unknown"])
+@pytest.mark.parametrize(
+    "what", ["graph of another network", "not a number", "unfinished", "nothing to undo", "unknown"]
+)
 def test_bad_input_is_refused_and_the_run_untouched(opened: LearnedRun, what: str) -> None:
     editor, top = Editor(opened, PLUGINS), opened.graph.stages[-1]
     kind, message, act = DataError, "", lambda: editor.split(f"{top}:1")
@@ -203,9 +204,7 @@ def test_bad_input_is_refused_and_the_run_untouched(opened: LearnedRun, what: st
     assert files(opened.path) == before
 
 
-def test_an_edit_cut_short_is_taken_back(
-    opened: LearnedRun, data: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edit_cut_short_is_taken_back(opened: LearnedRun, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     before, reference = files(opened.path), logits(opened, data)
     monkeypatch.setattr(EditHistory, "commit", lambda *_: (_ for _ in ()).throw(Interrupted("cut short", "")))
     with pytest.raises(Interrupted):

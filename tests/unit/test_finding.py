@@ -163,3 +163,21 @@ def test_the_discoverer_finds_nothing_in_noise() -> None:
     maps, parents = noise()
     weight = torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
     assert find(evidence(weight, maps, parents)) == []
+
+
+def test_statistics_of_a_wide_stage_take_one_pass_over_the_images() -> None:
+    """2,048 units on 2,048 images: scores, AUROC, estimated effects and the confirmed ones."""
+    torch.manual_seed(0)
+    wide = nn.Sequential(
+        nn.Conv2d(3, 2048, 4, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 2)
+    )
+    network = StagedNetwork(wide, (8, 8)).eval()
+    (stage,) = network.stage_names
+    images, labels = torch.rand(2048, 3, 8, 8), torch.arange(2048) % 2
+    passed = []
+    wide[0].register_forward_hook(lambda _module, args, _output: passed.append(len(args[0])))
+    batches = list(zip(images.split(256), labels.split(256), strict=True))
+    evidence = gather(network, stage, lambda maps: network.run_from(maps, stage), batches, 2, ConceptSettings())
+    find(evidence)
+    assert evidence.mean.shape == (2048, 2, 2)
+    assert sum(passed) == 2048

@@ -160,7 +160,10 @@ def test_a_difference_survives_json_and_can_be_made_twice(drawn):
         (lambda d, g: plan_merge(g, d.nodes(d.dog_1, d.unit[5]), 2), "rest on unit 5 alone"),
         (lambda d, g: plan_merge(g, d.nodes(d.unit[3], d.unit[3], d.unit[5]), 2), "named twice"),
         (lambda d, g: plan_merge(g, d.nodes(d.car, d.dog), 2), "cannot be merged: it is no unit or feature"),
-        (lambda d, g: plan_merge(g, [g.node(d.unit[8]), g.node(d.unit[5])], 2), "is already merged into unit 'top unit 3'"),
+        (
+            lambda d, g: plan_merge(g, [g.node(d.unit[8]), g.node(d.unit[5])], 2),
+            "is already merged into unit 'top unit 3'",
+        ),
         (lambda d, g: plan_split(g, g.node(d.unit[8]), 2), "is already merged into unit 'top unit 3'"),
         (lambda d, g: plan_forget(g, g.node(d.unit[8])), "is already merged"),
         (lambda d, g: plan_split(g, g.node(d.car_1), 2), "only units are split"),
