@@ -37,6 +37,12 @@ class DataError(ConceptNetError):
     exit_code = 3
 
 
+class GraphError(ConceptNetError):
+    """A concept graph that breaks one of its invariants."""
+
+    exit_code = 3
+
+
 class PluginError(ConceptNetError):
     """A plugin that is missing, broken or written for another version."""
 

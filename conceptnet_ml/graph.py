@@ -8,47 +8,31 @@ networkx objects.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
-from pydantic import BaseModel, ValidationError
 
+from conceptnet_ml import graph_files, graphml
 from conceptnet_ml import graph_invariants as invariants
-from conceptnet_ml.errors import ConceptNetError, DataError, nearest
+from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest
 from conceptnet_ml.graph_invariants import title
-from conceptnet_ml.graph_records import (
-    EDGES,
-    NODES,
-    READABLE,
-    SCHEMA,
-    SCHEMA_VERSION,
-    BuiltFrom,
-    Edge,
-    Header,
-    Node,
-    flatten,
-    node_id,
-    unflatten,
-)
+from conceptnet_ml.graph_records import EDGES, NODE_KINDS, NODES, SCHEMA, SCHEMA_VERSION, Edge, Header, Node, node_id
+
+if TYPE_CHECKING:
+    from conceptnet_ml.graph_diff import GraphDiff
+    from conceptnet_ml.graph_queries import Chain
 
 __all__ = ["ConceptGraph", "GraphError", "node_id"]
 
 
-R = TypeVar("R", bound=BaseModel)
-Chain = tuple[int, float, tuple[str, ...]]
-"""How far down a chain of nodes comes (negative rank), the product of its weights, the nodes' ids."""
-
-
-class GraphError(ConceptNetError):
-    """A graph that breaks one of its invariants."""
-
-    exit_code = 3
+RULES = "docs/concepts.md says what must hold in a concept graph."
 
 
 class ConceptGraph:
-    """A directed multigraph of concepts, at most one edge of a kind between two nodes.
+    """A directed multigraph of concepts, at most one edge of a kind between two nodes (of an analogy: and two classes).
 
     Args:
         classes: Class names, in the order of the network's logits.
@@ -73,19 +57,22 @@ class ConceptGraph:
     ) -> None:
         named = [{"name": name, "units": units} for name, units in stages]
         fields = {"classes": classes, "stages": named, "network": network, "settings": settings, "seed": seed}
-        self.header: Header = _build(Header, "graph header", fields)
+        self._start(graph_files.build(Header, "graph header", fields))
+
+    def _start(self, header: Header) -> None:
+        self.header = header
+        self.stages: tuple[str, ...] = tuple(stage.name for stage in header.stages)
+        """Stage names, from the image upwards."""
         self._graph = nx.MultiDiGraph()
-        self._ranks = {stage.name: rank for rank, stage in enumerate(self.header.stages)}
+        self._ranks = {name: rank for rank, name in enumerate(self.stages)}
+        self._places: dict[
+            tuple[str, str | None], list[str]
+        ] = {}  # kind and stage: ids, so that few are looked through
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the network's logits."""
         return self.header.classes
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Stage names, from the image upwards."""
-        return tuple(self._ranks)
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -107,7 +94,7 @@ class ConceptGraph:
             identifier = node_id(kind, label, stage, round, parent, fields.get("units", ()))
         except (TypeError, ValueError) as error:
             raise GraphError(f"{kind} '{label}': {error}") from error
-        node = _build(NODES[kind], f"{kind} '{label}'", {"id": identifier, "label": label, **fields})
+        node = graph_files.build(NODES[kind], f"{kind} '{label}'", {"id": identifier, "label": label, **fields})
         if node.id in self._graph:
             raise GraphError(f"{title(node)} is there already", "Give one of the two another label.")
         self._insert_node(node)
@@ -122,10 +109,16 @@ class ConceptGraph:
         node = self.node(identifier)
         if identity := sorted({"id", "kind", "label", "stage", "round", "parent", "units"} & set(fields)):
             raise GraphError(f"{title(node)}: {identity[0]} is part of what the node is and cannot change")
-        changed = _build(type(node), title(node), {**node.model_dump(), **fields})
-        if problem := next(invariants.node_problems(self, changed), None):
-            raise GraphError(problem)
+        changed = graph_files.build(type(node), title(node), {**node.model_dump(), **fields})
+        _refuse(invariants.node_problems(self, changed))
         self._graph.nodes[identifier]["record"] = changed
+        try:
+            if changed.classes != node.classes:  # what edges say of the node's classes must hold still
+                touched = (*self.edges(source=identifier), *self.edges(target=identifier))
+                _refuse(problem for edge in touched for problem in invariants.edge_problems(self, edge))
+        except GraphError:
+            self._graph.nodes[identifier]["record"] = node
+            raise
         return changed
 
     def add_edge(self, kind: str, source: str, target: str, **fields: Any) -> Edge:
@@ -137,26 +130,34 @@ class ConceptGraph:
             **fields: The fields of the kind's record in :mod:`conceptnet_ml.graph_records`.
 
         Raises:
-            GraphError: The edge breaks an invariant; nothing was added. Cost: linear in the graph at worst.
+            GraphError: The edge breaks an invariant; nothing was added.
+
+        Cost: the edges of its two nodes; for what could close a circle (built_from between nodes of one kind and stage,
+        became) the search of :meth:`reaches` besides.
         """
         if kind not in EDGES:
             raise GraphError(f"there is no kind of edge '{kind}'", nearest(kind, EDGES))
         what = f"edge {source} -{kind}-> {target}"
-        edge = _build(EDGES[kind], what, {"source": source, "target": target, **fields})
-        if self._graph.has_edge(source, target, kind):
-            raise GraphError(f"{what} is there already")
-        self._insert_edge(edge)
+        edge = graph_files.build(EDGES[kind], what, {"source": source, "target": target, **fields})
+        if self._graph.has_edge(source, target, edge.key):
+            raise GraphError(f"{what} is there already", RULES)
+        _refuse(chain(invariants.edge_problems(self, edge), invariants.clashes(self, edge)))
+        self._graph.add_edge(source, target, key=edge.key, record=edge)
         return edge
 
     def _insert_node(self, node: Node) -> None:
-        if problem := next(invariants.node_problems(self, node), None):
-            raise GraphError(problem)
+        _refuse(invariants.node_problems(self, node))
         self._graph.add_node(node.id, record=node)
+        self._places.setdefault((node.kind, node.stage), []).append(node.id)
 
-    def _insert_edge(self, edge: Edge) -> None:
-        if problem := next(invariants.edge_problems(self, edge), None):
-            raise GraphError(problem)
-        self._graph.add_edge(edge.source, edge.target, key=edge.kind, record=edge)
+    def _insert_edges(self, edges: Iterable[Edge]) -> None:
+        """Many edges: what they must not do together is looked for once, at the end, in time linear in the graph."""
+        for edge in edges:
+            if self._graph.has_edge(edge.source, edge.target, edge.key):
+                raise GraphError(f"edge {edge.source} -{edge.kind}-> {edge.target} is there twice")
+            _refuse(invariants.edge_problems(self, edge))
+            self._graph.add_edge(edge.source, edge.target, key=edge.key, record=edge)
+        _refuse(invariants.all_clashes(self))
 
     # ---------------------------------------------------------------------------------------------- invariants
 
@@ -164,7 +165,8 @@ class ConceptGraph:
         """Every problem of the whole graph, empty when it is sound and complete.
 
         What :meth:`add_node` and :meth:`add_edge` demand, and what only a finished graph can have: every class is
-        there, every generalized feature has members, every variant specializes exactly one generalized feature.
+        there, every generalized feature has members, every variant specializes exactly one generalized feature, what
+        was merged or split became something. Cost: linear in nodes and edges.
         """
         return invariants.problems(self)
 
@@ -172,16 +174,39 @@ class ConceptGraph:
         """Height: the stage's place from the image upwards, from 0; classes stand above all stages."""
         return len(self._ranks) if node.stage is None else self._ranks[node.stage]
 
-    def reaches(self, source: str, target: str) -> bool:
-        """Whether ``built_from`` edges lead from one node to the other. Cost: linear in the graph."""
-        return bool(nx.has_path(self._built_from(), source, target))
+    def reaches(self, source: str, target: str, kind: str = "built_from") -> bool:
+        """Whether edges of a kind lead from one node to the other.
+
+        Searched from both ends at once, between the heights of the two nodes only. Cost: linear in what the search
+        finds from the end where it finds less.
+        """
+        top, bottom = self._height(source, kind), self._height(target, kind)
+        between = nx.subgraph_view(
+            self._graph,
+            filter_node=lambda node: top <= self._height(node, kind) <= bottom,
+            filter_edge=lambda _source, _target, key: key == kind,
+        )
+        return top <= bottom and bool(nx.has_path(between, source, target))
 
     def circular(self) -> bool:
         """Whether the ``built_from`` edges go in a circle somewhere."""
-        return not nx.is_directed_acyclic_graph(self._built_from())
+        return self.circle() is not None
 
-    def _built_from(self) -> nx.MultiDiGraph:
-        return nx.subgraph_view(self._graph, filter_edge=lambda _source, _target, key: key == "built_from")
+    def circle(self, kind: str = "built_from") -> Edge | None:
+        """An edge of a circle of edges of this kind, if there is one. Cost: linear in the edges."""
+        level = (
+            edge for edge in self.edges(kind) if self._height(edge.source, kind) == self._height(edge.target, kind)
+        )
+        links = nx.DiGraph((edge.source, edge.target) for edge in level)  # no edge leads up, so a circle stays level
+        if nx.is_directed_acyclic_graph(links):
+            return None
+        source, target = nx.find_cycle(links)[0]
+        return self.edges(kind, source=source, target=target)[0]
+
+    def _height(self, identifier: str, kind: str) -> tuple[int, int]:
+        """Never falls along edges of a kind."""
+        node = self.node(identifier)
+        return -self.rank(node), NODE_KINDS.index(node.kind) if kind == "built_from" else 0
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -193,61 +218,88 @@ class ConceptGraph:
         return record
 
     def nodes(self, kind: str | None = None, *, stage: str | None = None, class_: str | None = None) -> list[Node]:
-        """Nodes in the order of their ids; those of a kind, of a stage, or that speak for a class."""
-        records = (data["record"] for _, data in sorted(self._graph.nodes(data=True)))
-        return [
-            node
-            for node in records
-            if (kind is None or node.kind == kind)
-            and (stage is None or node.stage == stage)
-            and (class_ is None or class_ in node.classes or (node.kind == "class" and node.label == class_))
-        ]
+        """Nodes in the order of their ids; those of a kind, of a stage, or that speak for a class.
+
+        Cost: linear in the nodes of that kind and stage, but for sorting them. :meth:`select` finds by more.
+        """
+        ids = sorted(
+            identifier
+            for (of, at), members in self._places.items()
+            if kind in (None, of) and stage in (None, at)
+            for identifier in members
+        )
+        found = map(self.node, ids)
+        return list(found) if class_ is None else [node for node in found if invariants.speaks_for(node, class_)]
 
     def edges(self, kind: str | None = None, *, source: str | None = None, target: str | None = None) -> list[Edge]:
-        """Edges in the order of source, target and kind; those of a kind, out of a node, or into one."""
-        if source is not None:
-            found = self._graph.out_edges(source, keys=True, data="record") if source in self._graph else ()
+        """Edges in the order of source, target and key; those of a kind, out of a node, or into one.
+
+        Cost: linear in the edges of the node (of both, those between them), but for sorting them.
+        """
+        between = source is not None and target is not None
+        if any(end is not None and end not in self._graph for end in (source, target)):
+            found: Iterable[tuple[str, str, str, Edge]] = ()
+        elif between:
+            pair = self._graph.get_edge_data(source, target, default={})
+            found = ((source, target, key, data["record"]) for key, data in pair.items())  # type: ignore[misc]
+        elif source is not None:
+            found = self._graph.out_edges(source, keys=True, data="record")
         elif target is not None:
-            found = self._graph.in_edges(target, keys=True, data="record") if target in self._graph else ()
+            found = self._graph.in_edges(target, keys=True, data="record")
         else:
             found = self._graph.edges(keys=True, data="record")
-        return [
-            edge
-            for _, end, key, edge in sorted(found, key=lambda item: item[:3])
-            if (kind is None or key == kind) and (target is None or end == target)
-        ]
+        return [item[3] for item in sorted(found, key=lambda item: item[:3]) if kind in (None, item[3].kind)]
 
     def class_node(self, name: str) -> Node:
         """The node of a class. Raises GraphError where there is none."""
-        for node in self.nodes("class"):
-            if node.label == name:
-                return node
-        raise GraphError(f"there is no class '{name}' in the graph", nearest(name, self.classes))
+        identifier = node_id("class", name)
+        if name not in self.classes or identifier not in self._graph:
+            raise GraphError(f"there is no class '{name}' in the graph", nearest(name, self.classes))
+        return self.node(identifier)
+
+    def select(self, **conditions: Any) -> list[Node]:
+        """Nodes that meet every condition: :func:`conceptnet_ml.graph_queries.select_nodes` names them."""
+        from conceptnet_ml.graph_queries import select_nodes
+
+        return select_nodes(self, **conditions)
+
+    def select_edges(self, **conditions: Any) -> list[Edge]:
+        """Edges that meet every condition: :func:`conceptnet_ml.graph_queries.select_edges` names them."""
+        from conceptnet_ml.graph_queries import select_edges
+
+        return select_edges(self, **conditions)
+
+    def resolve(self, text: str) -> Node:
+        """The one node that a user's words mean: see :func:`conceptnet_ml.graph_queries.resolve`."""
+        from conceptnet_ml.graph_queries import resolve
+
+        return resolve(self, text)
+
+    def paths(self, class_name: str, count: int = 1) -> list[Chain]:
+        """The strongest chains from a class down towards the image: :func:`conceptnet_ml.graph_queries.paths`."""
+        from conceptnet_ml.graph_queries import paths
+
+        return paths(self, class_name, count)
 
     def path(self, class_name: str) -> list[Node]:
         """The strongest chain from a class down towards the image: the one that comes lowest; among those the one
         with the largest product of weights. Starts with the class's node."""
-        best: dict[str, Chain] = {}
+        return list(self.paths(class_name)[0].nodes)
 
-        def follow(identifier: str) -> Chain:
-            if identifier not in best:
-                chains: list[Chain] = [(-self.rank(self.node(identifier)), 1.0, (identifier,))]
-                for edge in self.edges(source=identifier):
-                    depth, strength, rest = follow(edge.target)
-                    weight = abs(edge.weight) if isinstance(edge, BuiltFrom) else 1.0
-                    chains.append((depth, strength * weight, (identifier, *rest)))
-                best[identifier] = max(chains, key=lambda chain: (chain[0], len(chain[2]) > 1, chain[1], chain[2]))
-            return best[identifier]
+    def diff(self, other: ConceptGraph, tolerance: float = 0.0) -> GraphDiff:
+        """What is different in another graph: see :func:`conceptnet_ml.graph_diff.diff`."""
+        from conceptnet_ml.graph_diff import diff
 
-        return [self.node(identifier) for identifier in follow(self.class_node(class_name).id)[2]]
+        return diff(self, other, tolerance)
 
     def to_networkx(self) -> nx.MultiDiGraph:
-        """A copy with plain attributes; edge keys are the kinds. Changing it does not change this graph."""
+        """A copy with plain attributes; edge keys are the kinds, of an analogy with its two classes. Changing it does
+        not change this graph."""
         copy = nx.MultiDiGraph(schema=SCHEMA, version=SCHEMA_VERSION, **self.header.plain())
         for node in self.nodes():
             copy.add_node(node.id, **node.plain())
         for edge in self.edges():
-            copy.add_edge(edge.source, edge.target, key=edge.kind, **edge.plain())
+            copy.add_edge(edge.source, edge.target, key=edge.key, **edge.plain())
         return copy
 
     def __contains__(self, identifier: object) -> bool:
@@ -286,28 +338,18 @@ class ConceptGraph:
             DataError: Not a concept graph, or of another version.
             GraphError: A record or an invariant is broken.
         """
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise DataError("this is not a concept graph", "Name a run folder or the graph.json of one.")
-        if content.get("version") not in READABLE:
-            raise DataError(
-                f"this concept graph has format {content.get('version')}, this program reads up to {SCHEMA_VERSION}",
-                "Read it with the version of conceptnet_ml that wrote it, or run 'learn' again.",
-            )
+        header, nodes, edges = graph_files.parse(content)
         graph = cls.__new__(cls)
-        graph.header = _build(Header, "graph header", content.get("header"))
-        graph._graph = nx.MultiDiGraph()
-        graph._ranks = {stage.name: rank for rank, stage in enumerate(graph.header.stages)}
-        nodes = [_parse(NODES, "node", item) for item in _items(content, "nodes")]
-        # parents before children, as when the graph was grown
-        for node in sorted(nodes, key=lambda node: -graph._ranks.get(node.stage or "", len(graph._ranks))):
-            if node.id in graph._graph:
-                raise GraphError(f"{title(node)} is there twice")
-            graph._insert_node(node)
-        for item in _items(content, "edges"):
-            edge = _parse(EDGES, "edge", item)
-            if graph._graph.has_edge(edge.source, edge.target, edge.kind):
-                raise GraphError(f"edge {edge.source} -{edge.kind}-> {edge.target} is there twice")
-            graph._insert_edge(edge)
+        graph._start(header)
+        try:
+            # parents before children, as when the graph was grown
+            for node in sorted(nodes, key=lambda node: -graph._ranks.get(node.stage or "", len(graph._ranks))):
+                if node.id in graph._graph:
+                    raise GraphError(f"{title(node)} is there twice")
+                graph._insert_node(node)
+            graph._insert_edges(edges)
+        except GraphError as error:
+            raise GraphError(error.message, graph_files.RESTORE) from error
         return graph
 
     def to_json(self) -> str:
@@ -317,39 +359,18 @@ class ConceptGraph:
     @classmethod
     def from_json(cls, text: str) -> ConceptGraph:
         """Read :meth:`to_json`. Raises as :meth:`from_plain`."""
-        try:
-            return cls.from_plain(json.loads(text))
-        except ValueError as error:
-            raise DataError(f"this is not JSON: {error}", "Restore the file, or run 'learn' again.") from error
+        return cls.from_plain(graph_files.loads(text))
 
     def to_graphml(self) -> str:
         """GraphML for Gephi, yEd and networkx; lists and objects are JSON strings, what is not set is left out."""
-        flat = nx.MultiDiGraph(**flatten({"schema": SCHEMA, "version": SCHEMA_VERSION, **self.header.plain()}))
-        flat.add_nodes_from((node.id, flatten(node.plain())) for node in self.nodes())
-        for edge in self.edges():
-            fields = flatten(edge.plain())
-            source, target = fields.pop("source"), fields.pop("target")
-            flat.add_edge(source, target, key=f"{source}-{edge.kind}-{target}", **fields)
-        return "\n".join(nx.generate_graphml(flat)) + "\n"
+        return graphml.write(self.to_plain())
 
     @classmethod
     def from_graphml(cls, text: str) -> ConceptGraph:
         """Read :meth:`to_graphml`. Raises as :meth:`from_plain`."""
-        try:
-            flat = nx.parse_graphml(text, force_multigraph=True)
-        except (SyntaxError, ValueError, KeyError, TypeError, nx.NetworkXError) as error:
-            raise DataError(f"this is not GraphML: {error}", "Restore the file, or export it again.") from error
-        try:
-            fields = unflatten({key: value for key, value in flat.graph.items() if key in Header.model_fields})
-            nodes = [unflatten({**data, "id": node}) for node, data in flat.nodes(data=True)]
-            edges = [
-                unflatten({**data, "source": source, "target": target})
-                for source, target, data in flat.edges(data=True)
-            ]
-        except (ValueError, TypeError) as error:
-            raise DataError(f"a list in this GraphML is damaged: {error}", "Export it again.") from error
-        head = {key: flat.graph.get(key) for key in ("schema", "version")}
-        return cls.from_plain({**head, "header": fields, "nodes": nodes, "edges": edges})
+        content = graphml.read(text)
+        header = {name: value for name, value in content["header"].items() if name in Header.model_fields}
+        return cls.from_plain({**content, "header": header})
 
     @classmethod
     def read(cls, path: Path) -> ConceptGraph:
@@ -369,26 +390,6 @@ class ConceptGraph:
             raise type(error)(f"{path}: {error.message}", error.mend) from error
 
 
-def _build(model: type[R], what: str, fields: Any) -> R:
-    """A record, or the first thing that is wrong with it in words."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise GraphError(f"{what}: {where}: {reason}" if where else f"{what}: {reason}") from error
-
-
-def _parse(models: Mapping[str, type[R]], what: str, fields: Any) -> R:
-    kind = fields.get("kind") if isinstance(fields, dict) else None
-    if not isinstance(kind, str) or kind not in models:
-        raise GraphError(f"there is no kind of {what} '{kind}'", nearest(str(kind), models))
-    return _build(models[kind], f"{kind} {fields.get('id', '')}".strip(), fields)
-
-
-def _items(content: Mapping[str, Any], key: str) -> list[Any]:
-    items = content.get(key)
-    if not isinstance(items, list):
-        raise DataError(f"this concept graph has no list of {key}", "Restore the file, or run 'learn' again.")
-    return items
+def _refuse(problems: Iterator[str]) -> None:
+    for problem in problems:
+        raise GraphError(problem, RULES)

@@ -5,11 +5,21 @@ Each function yields the problems in words; :class:`conceptnet_ml.graph.ConceptG
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from conceptnet_ml.errors import nearest
-from conceptnet_ml.graph_records import NODE_KINDS, BuiltFrom, Edge, Node, Specializes, VariantNode
+from conceptnet_ml.graph_records import (
+    NODE_KINDS,
+    Analogous,
+    Became,
+    BuiltFrom,
+    Edge,
+    Node,
+    Specializes,
+    VariantNode,
+)
 
 if TYPE_CHECKING:
     from conceptnet_ml.graph import ConceptGraph
@@ -20,10 +30,16 @@ def title(node: Node) -> str:
     return f"{node.kind} '{node.label}' ({node.id})"
 
 
+def speaks_for(node: Node, class_name: str) -> bool:
+    """Whether a node is a class's own or one of those that speak for it."""
+    return class_name in node.classes or (node.kind == "class" and node.label == class_name)
+
+
 def problems(graph: ConceptGraph) -> list[str]:
-    """Every problem of a graph that should be complete. Cost: quadratic in the edges of a stage at worst."""
+    """Every problem of a graph that should be complete. Cost: linear in nodes and edges."""
     found = [problem for node in graph.nodes() for problem in node_problems(graph, node)]
     found += [problem for edge in graph.edges() for problem in edge_problems(graph, edge)]
+    found += all_clashes(graph)
     named = {node.label for node in graph.nodes("class")}
     found += [f"class '{name}' has no node" for name in graph.classes if name not in named]
     for node in graph.nodes("generalized"):
@@ -32,9 +48,27 @@ def problems(graph: ConceptGraph) -> list[str]:
     for node in graph.nodes("variant"):
         if (count := len(graph.edges("specializes", source=node.id))) != 1:
             found.append(f"{title(node)} has {count} specializes edges, it needs exactly one")
-    if graph.circular():
-        found.append("the built_from edges go in a circle")
-    return found
+    return [*found, *_edit_problems(graph)]
+
+
+def _edit_problems(graph: ConceptGraph) -> Iterator[str]:
+    """What was merged became one thing, what was split several, in one edit; nothing else became anything."""
+    became: defaultdict[str, list[Became]] = defaultdict(list)
+    for edge in graph.edges("became"):
+        if isinstance(edge, Became):
+            became[edge.source].append(edge)
+    for node in graph.nodes():
+        edges = became[node.id]
+        if node.state not in ("merged", "split"):
+            if edges:
+                yield f"{title(node)} became something, but is neither merged nor split"
+        elif not edges:
+            yield f"{title(node)} was {node.state}, but nothing says into what: it needs a became edge"
+        elif (len(edges) > 1) != (node.state == "split"):
+            needs = "exactly one" if node.state == "merged" else "two or more"
+            yield f"{title(node)} was {node.state} and has {len(edges)} became edges, it needs {needs}"
+        elif len({edge.edit for edge in edges}) > 1:
+            yield f"{title(node)} became its parts in different edits"
 
 
 def node_problems(graph: ConceptGraph, node: Node) -> Iterator[str]:
@@ -48,7 +82,7 @@ def node_problems(graph: ConceptGraph, node: Node) -> Iterator[str]:
             yield f"{title(node)}: unit {beyond[0]} does not exist, stage {node.stage} has {width} units"
     told = (*getattr(node, "coverage", ()), *getattr(node, "shared_by", ()), *node.spectrum)
     mentioned = {*node.classes, *told, *([node.label] if node.kind == "class" else [])}
-    for name in sorted(mentioned - set(graph.classes)):
+    for name in sorted(mentioned.difference(graph.classes)):
         yield f"{title(node)}: there is no class '{name}'. {nearest(name, graph.classes)}"
     if node.parent is not None:
         if node.parent not in graph:
@@ -58,43 +92,75 @@ def node_problems(graph: ConceptGraph, node: Node) -> Iterator[str]:
 
 
 def edge_problems(graph: ConceptGraph, edge: Edge) -> Iterator[str]:
-    """What is wrong with an edge in this graph: its ends, their kinds and stages, circles, rival variants."""
+    """What is wrong with an edge by itself: its ends, their kinds, stages and classes."""
     missing = [end for end in (edge.source, edge.target) if end not in graph]
     if missing:
         yield f"edge {edge.source} -{edge.kind}-> {edge.target}: there is no node {missing[0]}"
         return
-    source, target = graph.node(edge.source), graph.node(edge.target)
-    what = f"{edge.kind} from {title(source)} to {title(target)}"
+    for fault in _faults(graph, edge, graph.node(edge.source), graph.node(edge.target)):
+        yield f"{_between(graph, edge)}: {fault}"
+
+
+def _faults(graph: ConceptGraph, edge: Edge, source: Node, target: Node) -> Iterator[str]:
     if source.id == target.id:
-        yield f"{what}: a node cannot explain itself"
+        yield "a node cannot explain itself"
     elif target.kind not in edge.allowed.get(source.kind, ()):
-        yield f"{what}: this kind of edge does not join these kinds of nodes"
+        yield "this kind of edge does not join these kinds of nodes"
     elif isinstance(edge, BuiltFrom):
-        yield from _built_from_problems(graph, source, target, what)
+        if graph.rank(source) < graph.rank(target):
+            yield f"goes up from stage {source.stage} to {target.stage}"
+        elif source.stage == target.stage and NODE_KINDS.index(source.kind) > NODE_KINDS.index(target.kind):
+            yield f"within a stage a {source.kind} is not built from a {target.kind}"
     elif source.stage != target.stage:
-        yield f"{what}: both must be at the same stage"
+        yield "both must be at the same stage"
     elif isinstance(edge, Specializes) and isinstance(source, VariantNode):
-        yield from _specializes_problems(graph, edge, source, what)
+        if edge.class_name is not None and edge.class_name not in graph.classes:
+            yield f"there is no class '{edge.class_name}'. {nearest(edge.class_name, graph.classes)}"
+        elif edge.parent != source.parent or (edge.class_name is not None and edge.class_name not in source.classes):
+            yield "the variant's own class or parent is another"
+    elif isinstance(edge, Analogous):
+        for name, node in ((edge.class_name, source), (edge.other, target)):
+            if name not in graph.classes:
+                yield f"there is no class '{name}'. {nearest(name, graph.classes)}"
+            elif node.classes and name not in node.classes:
+                yield f"{title(node)} does not speak for {name}"
 
 
-def _built_from_problems(graph: ConceptGraph, source: Node, target: Node, what: str) -> Iterator[str]:
-    if graph.rank(source) < graph.rank(target):
-        yield f"{what}: goes up from stage {source.stage} to {target.stage}"
-    elif source.stage == target.stage:
-        if NODE_KINDS.index(source.kind) > NODE_KINDS.index(target.kind):
-            yield f"{what}: within a stage a {source.kind} is not built from a {target.kind}"
-        elif graph.reaches(target.id, source.id):
-            yield f"{what}: goes in a circle"
+def clashes(graph: ConceptGraph, edge: Edge) -> Iterator[str]:
+    """What a new edge must not do together with those that are there: close a circle, rival another variant."""
+    source, target = graph.node(edge.source), graph.node(edge.target)
+    if isinstance(edge, Became) or (isinstance(edge, BuiltFrom) and _level(source, target)):
+        if graph.reaches(target.id, source.id, edge.kind):
+            yield f"{_between(graph, edge)}: goes in a circle"
+    elif isinstance(edge, Specializes):
+        near = (*graph.edges("specializes", source=edge.source), *graph.edges("specializes", target=edge.target))
+        yield from _rivals(graph, (*near, edge))
 
 
-def _specializes_problems(graph: ConceptGraph, edge: Specializes, variant: VariantNode, what: str) -> Iterator[str]:
-    owner = (edge.class_name, edge.parent)
-    if edge.class_name is not None and edge.class_name not in graph.classes:
-        yield f"{what}: there is no class '{edge.class_name}'. {nearest(edge.class_name, graph.classes)}"
-    elif edge.parent != variant.parent or (edge.class_name is not None and edge.class_name not in variant.classes):
-        yield f"{what}: the variant's own class or parent is another"
-    if any(other.target != edge.target for other in graph.edges("specializes", source=variant.id)):
-        yield f"{what}: the variant specializes another generalized feature already"
-    for other in graph.edges("specializes", target=edge.target):
-        if other.source != variant.id and (getattr(other, "class_name", None), getattr(other, "parent", None)) == owner:
-            yield f"{what}: there is a variant for {edge.class_name or edge.parent} already"
+def all_clashes(graph: ConceptGraph) -> Iterator[str]:
+    """What :func:`clashes` looks for, of all edges at once. Cost: linear in the edges."""
+    yield from _rivals(graph, graph.edges("specializes"))
+    for kind in ("built_from", "became"):
+        if edge := graph.circle(kind):
+            yield f"{_between(graph, edge)}: goes in a circle"
+
+
+def _level(source: Node, target: Node) -> bool:
+    """Whether built_from edges could lead back: no such edge leads up, nor back in the order of kinds."""
+    return source.stage == target.stage and source.kind == target.kind
+
+
+def _rivals(graph: ConceptGraph, edges: Iterable[Edge]) -> Iterator[str]:
+    targets: dict[str, str] = {}
+    variants: dict[tuple[str, str | None, str | None], str] = {}
+    for edge in edges:
+        if not isinstance(edge, Specializes):
+            continue
+        if targets.setdefault(edge.source, edge.target) != edge.target:
+            yield f"{_between(graph, edge)}: the variant specializes another generalized feature already"
+        if variants.setdefault((edge.target, edge.class_name, edge.parent), edge.source) != edge.source:
+            yield f"{_between(graph, edge)}: there is a variant for {edge.class_name or edge.parent} already"
+
+
+def _between(graph: ConceptGraph, edge: Edge) -> str:
+    return f"{edge.kind} from {title(graph.node(edge.source))} to {title(graph.node(edge.target))}"

@@ -1,18 +1,29 @@
 """What a concept graph is made of: the records of its nodes and edges, checked when made and frozen afterwards.
 
-Imports neither torch nor networkx. Shares, rates and accuracies are in [0, 1]; every number is finite.
+Imports neither torch nor networkx.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
+
+from conceptnet_ml.graph_fields import (
+    Count,
+    GraphRecord,
+    Identifier,
+    Number,
+    Picture,
+    Share,
+    Shares,
+    Spectrum,
+    Text,
+    Units,
+)
 
 SCHEMA = "conceptnet_ml.graph"
 SCHEMA_VERSION = 2
@@ -21,56 +32,10 @@ READABLE = (1, 2)
 
 NodeKind = Literal["class", "variant", "generalized", "feature", "unit"]
 EdgeKind = Literal["built_from", "generalizes", "specializes", "analogous", "became"]
+Joins = Mapping[NodeKind, frozenset[NodeKind]]
+"""For each kind of source the kinds of target."""
 NODE_KINDS: tuple[NodeKind, ...] = ("class", "variant", "generalized", "feature", "unit")
 """From what is decided to what it is made of; within one stage ``built_from`` follows this order."""
-
-
-def _printable(text: str) -> str:
-    if any(unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" for c in text):
-        raise ValueError("must not contain control characters")
-    return text
-
-
-def _inside(path: str) -> str:
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ValueError("must be relative to the run folder")
-    return path
-
-
-def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(numbers)) != len(numbers):
-        raise ValueError("must not repeat")
-    return tuple(sorted(numbers))
-
-
-Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
-Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Units = Annotated[tuple[Count, ...], AfterValidator(_ascending)]
-Picture = Annotated[Text, AfterValidator(_inside)]
-Spectrum = Annotated[
-    Mapping[Text, tuple[float, float, float]],
-    BeforeValidator(dict),
-    AfterValidator(lambda m: MappingProxyType(dict(m))),
-    PlainSerializer(dict),
-]
-Shares = Annotated[
-    Mapping[Text, Share],
-    BeforeValidator(dict),
-    AfterValidator(lambda m: MappingProxyType(dict(m))),
-    PlainSerializer(dict),
-]
-
-
-class GraphRecord(BaseModel):
-    """Frozen, no unknown fields, no NaN or infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
-
-    def plain(self) -> dict[str, Any]:
-        """The record as JSON values, without what is not set."""
-        return self.model_dump(mode="json", exclude_none=True)
 
 
 class Stage(GraphRecord):
@@ -155,7 +120,7 @@ class Node(GraphRecord):
     parent: Identifier | None = None
     units: Units = ()
     auc: Share | None = None
-    effect: float | None = None
+    effect: Number | None = None
     accuracy: Share | None = None
     pictures: tuple[Picture, ...] = ()
     examples: tuple[Count, ...] = ()
@@ -163,7 +128,7 @@ class Node(GraphRecord):
     name: Text | None = None
     note: Text | None = None
     state: Literal["merged", "split", "forgotten"] | None = None
-    agreement: Annotated[float, Field(ge=-1, le=1)] | None = None
+    agreement: Annotated[Number, Field(ge=-1, le=1)] | None = None
     spectrum: Spectrum = Field(default_factory=dict, validate_default=True)
 
     @property
@@ -175,6 +140,8 @@ class Node(GraphRecord):
     def _identified(self) -> Node:
         if (self.kind == "class") != (self.stage is None):
             raise ValueError("a class has no stage" if self.kind == "class" else f"a {self.kind} needs a stage")
+        if self.kind == "class" and (self.round is not None or self.units or self.state is not None):
+            raise ValueError("a class has no round and no units, and no edit can merge, split or forget it")
         expected = node_id(self.kind, self.label, self.stage, self.round, self.parent, self.units)
         if self.id != expected:
             raise ValueError(f"id {self.id} is not the hash of the node's content, {expected}")
@@ -197,7 +164,7 @@ class Judged(Node):
     """
 
     phi: Share | None = None
-    iota: float | None = None
+    iota: Number | None = None
     decision: Literal["kept", "undone", "leaf"] | None = None
     reason: Text | None = None
     representation: Text | None = None
@@ -249,10 +216,20 @@ class VariantNode(Judged):
 class Edge(GraphRecord):
     """What all edges share: from what is explained to what explains it."""
 
-    allowed: ClassVar[Mapping[NodeKind, frozenset[NodeKind]]]
+    allowed: ClassVar[Joins]
     kind: EdgeKind
     source: Identifier
     target: Identifier
+
+    @property
+    def key(self) -> str:
+        """What tells it from other edges between the same two nodes: its kind."""
+        return self.kind
+
+    @property
+    def strength(self) -> float | None:
+        """The number that says how much there is to it, None where it just holds."""
+        return None
 
 
 class BuiltFrom(Edge):
@@ -266,7 +243,7 @@ class BuiltFrom(Edge):
         null: The largest weight of such an edge in networks whose weights were shuffled.
     """
 
-    allowed = {
+    allowed: ClassVar[Joins] = {
         "class": frozenset({"variant", "generalized", "feature", "unit"}),
         "variant": frozenset({"variant", "generalized", "feature", "unit"}),
         "generalized": frozenset({"variant", "generalized", "feature", "unit"}),
@@ -274,12 +251,17 @@ class BuiltFrom(Edge):
         "unit": frozenset({"unit"}),
     }
     kind: Literal["built_from"] = "built_from"
-    weight: float
-    low: float | None = None
-    high: float | None = None
-    effect: float | None = None
-    gap: float | None = None
-    null: float | None = None
+    weight: Number
+    low: Number | None = None
+    high: Number | None = None
+    effect: Number | None = None
+    gap: Number | None = None
+    null: Number | None = None
+
+    @property
+    def strength(self) -> float:
+        """Its weight."""
+        return self.weight
 
     @model_validator(mode="after")
     def _interval(self) -> BuiltFrom:
@@ -293,15 +275,20 @@ class BuiltFrom(Edge):
 class Generalizes(Edge):
     """Generalized → member feature, with the analogy score that tied it in."""
 
-    allowed = {"generalized": frozenset({"feature"})}
+    allowed: ClassVar[Joins] = {"generalized": frozenset({"feature"})}
     kind: Literal["generalizes"] = "generalizes"
-    score: float | None = None
+    score: Number | None = None
+
+    @property
+    def strength(self) -> float | None:
+        """Its score."""
+        return self.score
 
 
 class Specializes(Edge):
     """Variant → generalized, for one class or, below the top stage, one parent."""
 
-    allowed = {"variant": frozenset({"generalized"})}
+    allowed: ClassVar[Joins] = {"variant": frozenset({"generalized"})}
     kind: Literal["specializes"] = "specializes"
     class_name: Text | None = None
     parent: Identifier | None = None
@@ -323,13 +310,29 @@ class Analogous(Edge):
         untrained: What a network with untrained weights stays under.
     """
 
-    allowed = {"unit": frozenset({"unit"}), "feature": frozenset({"feature"})}
+    allowed: ClassVar[Joins] = {"unit": frozenset({"unit"}), "feature": frozenset({"feature"})}
     kind: Literal["analogous"] = "analogous"
     class_name: Text
     other: Text
-    score: float
-    null: float | None = None
-    untrained: float | None = None
+    score: Number
+    null: Number | None = None
+    untrained: Number | None = None
+
+    @property
+    def key(self) -> str:
+        """Two units can play the same part for several pairs of classes: an edge for each."""
+        return f"analogous {self.class_name} {self.other}"
+
+    @property
+    def strength(self) -> float:
+        """Its score."""
+        return self.score
+
+    @model_validator(mode="after")
+    def _of_two_classes(self) -> Analogous:
+        if self.class_name == self.other:
+            raise ValueError(f"an analogy is between two classes, not within {self.other}")
+        return self
 
 
 class Became(Edge):
@@ -339,7 +342,7 @@ class Became(Edge):
         edit: Number of the edit in the run's log, from 1.
     """
 
-    allowed = {"unit": frozenset({"unit"}), "feature": frozenset({"feature", "generalized"})}
+    allowed: ClassVar[Joins] = {"unit": frozenset({"unit"}), "feature": frozenset({"feature", "generalized"})}
     kind: Literal["became"] = "became"
     edit: int = Field(ge=1)
 
@@ -360,6 +363,9 @@ EDGES: dict[str, type[Edge]] = {
 }
 
 
+_COMPACT = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+
+
 def node_id(
     kind: str,
     label: str,
@@ -373,23 +379,4 @@ def node_id(
     The same run gives the same ids on every machine; the order of ``units`` does not matter.
     """
     content = [kind, label.strip(), stage, round, parent, sorted(int(unit) for unit in units)]
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def flatten(record: Mapping[str, Any]) -> dict[str, str | int | float]:
-    """JSON values as GraphML can hold them: lists and objects become JSON strings."""
-    return {
-        key: json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
-        for key, value in record.items()
-    }
-
-
-_NESTED = frozenset(
-    ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage", "shared_by", "spectrum")
-)
-
-
-def unflatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo :func:`flatten`. Raises ValueError where a string that should be a list or an object is not JSON."""
-    return {key: json.loads(value) if key in _NESTED else value for key, value in record.items()}
+    return hashlib.sha256(_COMPACT.encode(content).encode()).hexdigest()[:12]

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from conceptnet_ml.graph import ConceptGraph
+from conceptnet_ml.graph import ConceptGraph, node_id
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.stories import Story
@@ -183,10 +183,8 @@ class _Artist:
 
     def _unit(self, stage: str, unit: int) -> str:
         label = f"{stage} unit {unit}"
-        for node in self.graph.nodes("unit", stage=stage):
-            if node.units == (unit,):
-                return node.id
-        return self.graph.add_node("unit", label, stage=stage, units=[unit])
+        identifier = node_id("unit", label, stage, units=[unit])
+        return identifier if identifier in self.graph else self.graph.add_node("unit", label, stage=stage, units=[unit])
 
     def _by(self, plugin: str) -> dict[str, Any]:
         return {"plugin": plugin, "seed": self.settings.seed}
