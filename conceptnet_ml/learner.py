@@ -92,7 +92,7 @@ def _work_at(bench: Workbench, learned: Learned, stage: str, below: str | None, 
         for story, family in families:
             story.edges = steps.descend.descend(bench, below, story.name, family, family.swaps)
             story.below = below
-            family.candidates = tuple(sorted({edge.unit for edge in story.edges}))
+            family.candidates = tuple(sorted({edge.unit for edge in story.edges if edge.stands}))
     return [family for _, family in families]
 
 

@@ -153,6 +153,10 @@ class _Artist:
         assert story.below is not None
         for edge in story.edges:
             source = sources.get(edge.parent) or self.graph.class_node(self.classes[edge.parent]).id
+            if self.graph.node(source).agreement is None and edge.agreement is not None:
+                self.graph.update_node(source, agreement=edge.agreement)
+            if not edge.stands:
+                continue
             unit = self._unit(story.below, edge.unit)
             if self.graph.edges("built_from", source=source, target=unit):
                 continue  # of two rounds in which no unit answers for a class, both edges would start at the class
@@ -165,6 +169,7 @@ class _Artist:
                 high=edge.high,
                 effect=edge.ablation,
                 gap=edge.gap,
+                null=edge.null,
             )
 
     def _judgement(self, story: Story, parent: int | None) -> dict[str, Any]:

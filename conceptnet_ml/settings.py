@@ -152,11 +152,20 @@ class ConceptSettings(Group):
     probe_images: int = Field(2048, ge=16, description="class-balanced images on which units are judged")
     auc: float = Field(0.7, ge=0.5, le=1, description="AUROC from which a unit can belong to a class's feature")
     coverage: float = Field(0.8, gt=0, le=1, description="share of the summed effect a feature's units must cover")
+    knows: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="how far from chance to always right an answer must be to rest on anything",
+    )
     confirm: int = Field(32, ge=1, description="units per class whose effect is confirmed by real ablation")
     merge_images: int = Field(1024, ge=16, description="class-balanced images a detector is trained and judged on")
     own_price: float = Field(8.0, ge=0, description="λ of the probe for a feature's own places, against logits")
     temperature: float = Field(1.0, gt=0, description="τ, how sharply a variant looks where the detector fires")
-    edge_points: int = Field(8, ge=2, description="midpoints of integrated gradients")
+    edge_groups: int = Field(
+        8, ge=1, description="groups of units that take their path in integrated gradients one after the other"
+    )
+    edge_points: int = Field(1, ge=1, description="midpoints of integrated gradients on each group's path")
     edges: int = Field(12, ge=1, description="edges kept per variant, the strongest")
     bootstrap: int = Field(200, ge=10, description="resamples behind each edge's interval")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
-from torch import Tensor
 
-from conceptnet_ml.attribution import Edge, attribute
+from conceptnet_ml import nulls
+from conceptnet_ml.attribution import Edge, attribute, margin
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import Swap
 from conceptnet_ml.workbench import Parents, Workbench
@@ -18,38 +17,49 @@ def descend(bench: Workbench, stage: str, name: str, parents: Parents, swaps: li
     """Edges from the parents' answers to units of a lower stage, the strongest confirmed by ablation.
 
     What is attributed is each answer's margin over the mean of the others: what two answers share tells them apart from
-    nothing. The units found are the next stage's candidates.
+    nothing. Edges that stand (:attr:`Edge.stands`) lead to the next stage's candidates. Answers that are hardly right
+    more often than chance are built from nothing: they have no edges.
     """
     settings = bench.settings.concepts
 
     def work() -> list[dict[str, object]]:
-        with frozen(parents.network):
+        images = bench.probe_views(name, swaps)
+        with frozen(*parents.modules()):
+            batches = nulls.maps_of(parents, images, stage)
+            respond = margin(parents.head(stage))
             with torch.no_grad():
-                batches = [
-                    (parents.network.run_until(images, stage).float(), right)
-                    for images, right in bench.probe_views(name, swaps)
-                ]
+                answers = torch.cat([respond(maps) for maps, _ in batches])
+        if not nulls.knows(answers, torch.cat([right for _, right in batches]), settings):
+            return []
+        null = nulls.largest_weight(parents, images, stage, bench.classes, settings, bench.seed(name, "null"))
+        with frozen(*parents.modules()):
             edges = attribute(
                 batches,
-                margin(parents.head(stage)),
+                respond,
                 bench.classes,
                 points=settings.edge_points,
                 keep=settings.edges,
                 bootstrap=settings.bootstrap,
                 seed=bench.seed(name, "descend"),
+                groups=settings.edge_groups,
+                null=null,
             )
         return [asdict(edge) for edge in edges]
 
     with bench.progress.task(f"{name} descend to {stage}"):
-        return [Edge(**edge) for edge in bench.once(f"{name}/descend-{stage}", work)]
+        edges = [Edge(**edge) for edge in bench.once(f"{name}/descend-{stage}", work)]
+    _log(bench, name, stage, edges)
+    return edges
 
 
-def margin(head: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Each answer less the mean of the others, (B, answers)."""
-
-    def answers(maps: Tensor) -> Tensor:
-        found = head(maps)
-        others = max(1, found.shape[1] - 1)
-        return found - (found.sum(1, keepdim=True) - found) / others
-
-    return answers
+def _log(bench: Workbench, name: str, stage: str, edges: list[Edge]) -> None:
+    """Per answer: how well predicted and real effects agree, and how many edges stand."""
+    bench.run.log(
+        event="descend",
+        name=name,
+        to=stage,
+        stand=sum(edge.stands for edge in edges),
+        edges=len(edges),
+        null=edges[0].null if edges else None,
+        agreement={edge.parent: edge.agreement for edge in edges},
+    )

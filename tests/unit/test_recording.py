@@ -18,7 +18,7 @@ def test_two_rounds_in_which_no_unit_answers_draw_their_edges_from_the_class_onc
     stories = []
     for number, weights in ((1, {0: 0.5, 3: 0.25}), (2, {0: 0.125, 5: 0.75})):
         story = Story(f"{upper}/classes/{number}", upper, number, Parents("classes", network), [])
-        story.edges = [Edge(0, unit, weight, 0.0, 1.0, 0.1, 0.0) for unit, weight in weights.items()]
+        story.edges = [Edge(0, unit, weight, 0.05, 1.0, 0.1, 0.0) for unit, weight in weights.items()]
         story.below = lower
         stories.append(story)
     graph = draw_graph(stories, network, settings, ("car", "poodle"), None)
