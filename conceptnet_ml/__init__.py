@@ -22,6 +22,7 @@ _HOMES = {
     "AdaptedModel": "adaptation",
     "BaselineContext": "controls",
     "Baseline": "records",
+    "BasisEvidence": "directions",
     "Backbone": "records",
     "Codec": "swaps",
     "Command": "records",
@@ -31,6 +32,7 @@ _HOMES = {
     "DataError": "errors",
     "Dataset": "records",
     "Detector": "concepts",
+    "Directions": "directions",
     "Discoverer": "records",
     "Dreamer": "records",
     "Editor": "editing",
@@ -70,6 +72,7 @@ __all__ = [
     "Backbone",
     "Baseline",
     "BaselineContext",
+    "BasisEvidence",
     "Codec",
     "Command",
     "ConceptGraph",
@@ -78,6 +81,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Detector",
+    "Directions",
     "Discoverer",
     "Dreamer",
     "Editor",
@@ -120,6 +124,7 @@ if TYPE_CHECKING:
     from conceptnet_ml.concepts import Detector, MergeEvidence, SplitEvidence, Variants
     from conceptnet_ml.controls import BaselineContext
     from conceptnet_ml.data import Data, ImageSet
+    from conceptnet_ml.directions import BasisEvidence, Directions
     from conceptnet_ml.editing import Editor
     from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
     from conceptnet_ml.finding import FindEvidence, Finding, auroc, unit_scores

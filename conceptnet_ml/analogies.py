@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from conceptnet_ml.concepts import Analogy
+from conceptnet_ml.concepts import Analogy, Trunk
 from conceptnet_ml.finding import Finding
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import Swap, Views
@@ -77,14 +77,15 @@ def _changes(
     """Hosts, donors, and per pair how much each unit changed where the swap acts, (pairs, C) in spreads of the unit."""
     numbers = bench.probe_set[:PAIRS]
     views: Views = bench.views(bench.fit, swaps)
+    look = Trunk(parents.network, stage)
     donors, changes, maps_seen = [], [], []
     with torch.no_grad(), frozen(parents.network):
         for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
             generator = bench.generator(name, "changes", place)
             others = views.donors.foreign(part, generator)
             images, material = views.of(part, generator), views.of(others, generator)
-            before = parents.network.run_until(images, stage).float()
-            after = parents.network.run_until(swap.apply(images, material, part, others), stage).float()
+            before = look(images).float()
+            after = look(swap.apply(images, material, part, others)).float()
             difference = (after - before).flatten(2)
             changes.append(difference.mean(2).cpu())
             maps_seen.append(before.flatten(2).transpose(1, 2).flatten(0, 1).cpu())

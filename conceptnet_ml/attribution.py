@@ -67,6 +67,7 @@ def attribute(
     seed: int,
     groups: int = 1,
     null: float | None = None,
+    width: int | None = None,
 ) -> list[Edge]:
     """Edges of every variant to its strongest units.
 
@@ -86,7 +87,9 @@ def attribute(
         bootstrap: Resamples behind the interval.
         seed: Seed of groups and resamples.
         groups: Number of groups; at most one per unit.
-        null: What :func:`strongest` found in networks with shuffled weights, for the edges to carry.
+        null: What :func:`nulls.largest_weight` found in networks with shuffled weights, for the edges to carry.
+        width: Edges lead to the first so many channels only, None for all; the others are attributed all the same, so
+            that the gap is that of the whole.
 
     Cost: ``groups · points`` forward and backward passes, ``groups + keep`` forward passes between the stages, and
     :data:`RANKED` forward passes of :data:`RANK_IMAGES` images.
@@ -98,13 +101,13 @@ def attribute(
         mine = right == parent
         if not mine.any():
             continue
-        weights = shares[mine].mean(0)
+        weights = shares[mine].mean(0)[:width]
         chosen = weights.abs().topk(min(keep, len(weights))).indices
         low, high = _interval(shares[mine][:, chosen], bootstrap, runtime.seed_for(seed, "edges", parent))
         falls = _ablate(batches, respond, mean, parent, chosen)
         gap = float(gaps[mine, 0].mean().abs() / gaps[mine, 1].abs().mean().clamp_min(1e-9))
         most = max(8, RANK_IMAGES // parents)
-        agreement = _agreement(batches, respond, mean, parent, shares[mine], most, seed)
+        agreement = _agreement(batches, respond, mean, parent, shares[mine][:, :width], most, seed)
         for place, unit in enumerate(chosen.tolist()):
             edges.append(
                 Edge(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conceptnet_ml.directions import units_of
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.settings import ConceptSettings
 
@@ -195,7 +196,7 @@ class Family(nn.Module):
 
 
 class Trunk(nn.Module):
-    """A network up to one of its stages."""
+    """A network up to one of its stages: its units there, or their directions."""
 
     def __init__(self, network: nn.Module, stage: str) -> None:
         super().__init__()
@@ -204,7 +205,7 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images (B, 3, H, W) to maps (B, C, h, w)."""
-        return self.network.run_until(images, self.stage)  # type: ignore[operator]
+        return units_of(self.network, self.stage, self.network.run_until(images, self.stage))  # type: ignore[operator]
 
 
 class GeneralizedModel(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml import runtime
-from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.directions import Network, width
 from conceptnet_ml.probing import frozen, margins
 from conceptnet_ml.settings import ConceptSettings
 
@@ -50,12 +50,15 @@ class FindEvidence:
         head: From the maps on to the responses.
         parents: How many classes or parents there are.
         settings: Thresholds.
+        width: How many of the C channels, the first, may be found; the rest is what directions leave out of the maps.
+            None for all.
     """
 
     batches: list[tuple[Tensor, Tensor]]
     head: Head
     parents: int
     settings: ConceptSettings = field(default_factory=ConceptSettings)
+    width: int | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -64,14 +67,14 @@ class FindEvidence:
         return (total / sum(len(maps) for maps, _ in self.batches)).float()  # type: ignore[union-attr, operator]
 
     def scores(self) -> tuple[Tensor, Tensor]:
-        """Unit scores (N, C) and the right parents (N,), on the CPU."""
+        """Scores (N, width) of what may be found and the right parents (N,), on the CPU."""
         return (
-            torch.cat([unit_scores(maps).cpu() for maps, _ in self.batches]),
+            torch.cat([unit_scores(maps[:, : self.width]).cpu() for maps, _ in self.batches]),
             torch.cat([parents.cpu() for _, parents in self.batches]),
         )
 
     def estimated_effects(self) -> Tensor:
-        """(K, C): gradient × (activation − mean), summed over places, averaged over each parent's own images.
+        """(K, width): gradient × (activation − mean), summed over places, averaged over each parent's own images.
 
         A first-order estimate of :meth:`ablation_effects` for all units at once. Cost: one forward and backward pass.
         """
@@ -84,7 +87,7 @@ class FindEvidence:
             with torch.no_grad():
                 sums.index_add_(0, parents, (slope * (maps - mean)).flatten(2).sum(2))
                 counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
-        return (sums / counts.clamp_min(1)[:, None]).cpu()
+        return (sums / counts.clamp_min(1)[:, None])[:, : self.width].cpu()
 
     @torch.no_grad()
     def ablation_effects(self, units: Tensor) -> Tensor:
@@ -106,7 +109,7 @@ class FindEvidence:
 
 
 def gather(
-    network: StagedNetwork,
+    network: Network,
     stage: str,
     head: Head,
     images: list[tuple[Tensor, Tensor]],
@@ -121,7 +124,7 @@ def gather(
     """
     with torch.no_grad(), frozen(network):
         batches = [(network.run_until(part, stage).float(), right) for part, right in images]
-    return FindEvidence(batches, head, parents, settings)
+    return FindEvidence(batches, head, parents, settings, width(network, stage))
 
 
 def unit_scores(maps: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ __all__ = ["ConceptGraph", "GraphError", "node_id"]
 
 
 RULES = "docs/concepts.md says what must hold in a concept graph."
+Width = tuple[str, int] | tuple[str, int, int | None]
 
 
 class ConceptGraph:
@@ -36,7 +37,8 @@ class ConceptGraph:
 
     Args:
         classes: Class names, in the order of the network's logits.
-        stages: (name, number of units) of every stage, from the image upwards.
+        stages: (name, number of units) of every stage, from the image upwards; where directions take the units' place,
+            their number follows.
         network: Fingerprint of the learned network.
         settings: Digest of the run's settings.
         seed: The run's seed.
@@ -53,9 +55,9 @@ class ConceptGraph:
     """
 
     def __init__(
-        self, classes: Sequence[str], stages: Sequence[tuple[str, int]], *, network: str, settings: str, seed: int
+        self, classes: Sequence[str], stages: Sequence[Width], *, network: str, settings: str, seed: int
     ) -> None:
-        named = [{"name": name, "units": units} for name, units in stages]
+        named = [dict(zip(("name", "units", "directions"), stage, strict=False)) for stage in stages]
         fields = {"classes": classes, "stages": named, "network": network, "settings": settings, "seed": seed}
         self._start(graph_files.build(Header, "graph header", fields))
 

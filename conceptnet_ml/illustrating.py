@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from conceptnet_ml.directions import Rebased
 from conceptnet_ml.measuring import answer, exchange
 from conceptnet_ml.pictures import Row, dream_sheet, probe_sheet
 from conceptnet_ml.probing import frozen
@@ -79,6 +80,7 @@ def _dreams(bench: Workbench, story: Story) -> object:
     """For each class's feature: a dream from grey, one from a real image of another class, and the best real images."""
     dream = bench.plugins.get("dreamer", bench.settings.plugins.dreamer).function("dream")
     network = story.parents.network
+    called = "directions" if isinstance(network, Rebased) else "units"
     rows = []
     with frozen(network):
         for finding in story.findings:
@@ -106,7 +108,7 @@ def _dreams(bench: Workbench, story: Story) -> object:
                 (bench.data.classes[int(bench.labels[n])], image)
                 for n, image in zip(best, _bytes(views.raw(best)), strict=True)
             ]
-            rows.append(Row(tiles, f"{name}\nunits {', '.join(map(str, units[:6]))}"))
+            rows.append(Row(tiles, f"{name}\n{called} {', '.join(map(str, units[:6]))}"))
     return dream_sheet(rows, f"{story.name}: what the features dream of, and the real images that show them best")
 
 

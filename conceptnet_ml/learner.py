@@ -27,6 +27,7 @@ class Learned:
         families: Every family by its name, as it answers after all rounds; a story's own is as it was found.
         refused: The network of the first refused round, where the settings ask for it.
         epochs: Passes over the views of all kept rounds together.
+        directions: By stage, the directions that take the units' place there; empty where units are looked at.
     """
 
     ordinary: StagedNetwork
@@ -36,6 +37,7 @@ class Learned:
     families: dict[str, Parents] = field(default_factory=dict)
     refused: StagedNetwork | None = None
     epochs: int = 0
+    directions: dict[str, steps.find.Described] = field(default_factory=dict)
 
 
 def run_loop(bench: Workbench) -> Learned:
@@ -76,6 +78,7 @@ def _go_on(bench: Workbench, learned: Learned, stages: list[str], number: int) -
 def _work_at(bench: Workbench, learned: Learned, stage: str, below: str | None, parents: Parents) -> list[Parents]:
     """All rounds of one stage for one set of parents; returns the parents for the stage below."""
     families: list[tuple[Story, Parents]] = []
+    parents = _describe(bench, learned, stage, parents)
     for number in range(1, bench.settings.round.limit + 1):
         name = f"{stage}/{parents.key}/{number}"
         story = _round(bench, learned, stage, name, number, parents)
@@ -89,11 +92,21 @@ def _work_at(bench: Workbench, learned: Learned, stage: str, below: str | None, 
     if not families and bench.settings.round.limit:
         families = [(story, _leaf(bench, stage, story))]
     if below is not None:
+        families = [(story, _describe(bench, learned, below, family)) for story, family in families]
         for story, family in families:
             story.edges = steps.descend.descend(bench, below, story.name, family, family.swaps)
             story.below = below
             family.candidates = tuple(sorted({edge.unit for edge in story.edges if edge.stands}))
     return [family for _, family in families]
+
+
+def _describe(bench: Workbench, learned: Learned, stage: str, parents: Parents) -> Parents:
+    """The parents with a stage of their network described by directions, if the discoverer has any."""
+    found = learned.directions.get(stage) or steps.find.describe(bench, stage, learned.ordinary)
+    if found is None:
+        return parents
+    learned.directions[stage] = found
+    return replace(parents, network=found.in_place(parents.network))
 
 
 def _round(bench: Workbench, learned: Learned, stage: str, name: str, number: int, parents: Parents) -> Story:
@@ -215,7 +228,7 @@ def _keep(bench: Workbench, learned: Learned, story: Story, successor: Parents) 
     learned.swaps = [*learned.swaps, swap]
     learned.epochs += bench.settings.round.epochs
     if successor.family is None:
-        story.successor = replace(successor, network=learned.network)
+        story.successor = _describe(bench, learned, stage, replace(successor, network=learned.network))
     else:
         learned.families[successor.key] = successor
     story.merged = steps.generalize.merge(bench, stage, name, parents, parents.swaps, swap, story.findings)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from conceptnet_ml.concepts import Merged
+from conceptnet_ml.concepts import Merged, Trunk
 from conceptnet_ml.decisions import Decision, Measured
+from conceptnet_ml.directions import units_of
 from conceptnet_ml.finding import auroc
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.steps import probe, specialize
@@ -31,7 +32,7 @@ class Channels:
 
     Args:
         measured: φ, ι and their parts when the open channels are swapped inside the network.
-        gate: (C,) soft gate, one for all images.
+        gate: (C,) soft gate, one for all images; of directions, one for each. What these leave out is not exchanged.
         moves: Per representation, AUROC with which "it moves this channel" tells the open channels from the others.
     """
 
@@ -135,7 +136,7 @@ def _channel_gate(bench: Workbench, stage: str, name: str, parents: Parents) -> 
     """
     batches = list(_pairs(bench, stage, "fit", name, parents, bench.fit, bench.probe_set[:512]))
     head = parents.head(stage)
-    count = batches[0][0][0].shape[1]
+    count = units_of(parents.network, stage, batches[0][0][0]).shape[1]
     logits = torch.zeros(count, device=bench.device, requires_grad=True)
     allowed = torch.ones(count, device=bench.device)
     if parents.candidates:
@@ -147,21 +148,28 @@ def _channel_gate(bench: Workbench, stage: str, name: str, parents: Parents) -> 
         optimizer.zero_grad()
         gate = logits.sigmoid() * allowed
         for maps, _, wanted in batches:
-            answers = head(maps[0] + gate[:, None, None] * (maps[1] - maps[0]))
+            answers = head(_let_in(gate, maps[0], maps[1]))
             loss = functional.cross_entropy(answers.float(), wanted) + bench.settings.probe.price * gate.mean()
             (loss / len(batches)).backward(retain_graph=True)
         optimizer.step()
     return (logits.detach().sigmoid() * allowed).cpu()
 
 
+def _let_in(gate: Tensor, maps: Tensor, others: Tensor) -> Tensor:
+    """Maps (B, C, h, w) with others' channels let in by a gate (c,) over the first c; the rest stays."""
+    if len(gate) < maps.shape[1]:
+        gate = functional.pad(gate, (0, maps.shape[1] - len(gate)))
+    return maps + gate[:, None, None] * (others - maps)
+
+
 @torch.no_grad()
 def _measure_channels(bench: Workbench, stage: str, name: str, parents: Parents, gate: Tensor) -> Measured:
-    head, hard = parents.head(stage), (gate > 0.5).float().to(bench.device)[:, None, None]
+    head, hard = parents.head(stage), (gate > 0.5).float().to(bench.device)
     counts = torch.zeros(4, bench.classes, dtype=torch.float64)
     for maps, right, _ in _pairs(bench, stage, "held", name, parents, bench.held, bench.held):
         answered = head(maps[0]).argmax(1) == right
         changed = [answered]
-        changed += [answered & (head(maps[0] + hard * (other - maps[0])).argmax(1) != right) for other in maps[1:]]
+        changed += [answered & (head(_let_in(hard, maps[0], other)).argmax(1) != right) for other in maps[1:]]
         for row, hit in enumerate(changed):
             counts[row].index_add_(0, right.cpu(), hit.double().cpu())
     seen = counts[0].clamp_min(1)
@@ -187,6 +195,7 @@ def _moves(bench: Workbench, stage: str, name: str, parents: Parents, representa
     prober = bench.prober(parents, codec)
     own = probe.regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
     views = bench.views(bench.held, parents.swaps)
+    look = Trunk(parents.network, stage)
     moved, spread, count = torch.zeros(len(gate)), torch.zeros(len(gate)), 0
     for place_, part in enumerate(bench.held.split(bench.settings.probe.batch)):
         generator = bench.generator(name, "moves", representation, place_)
@@ -196,8 +205,7 @@ def _moves(bench: Workbench, stage: str, name: str, parents: Parents, representa
         with torch.enable_grad():
             found = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
         swapped = probe.exchange(prober, images, material, found, 0, where)
-        before = parents.network.run_until(images, stage).float()
-        after = parents.network.run_until(swapped, stage).float()
+        before, after = look(images).float(), look(swapped).float()
         moved += (after - before).flatten(2).mean(2).abs().sum(0).cpu()
         spread += before.flatten(2).mean(2).std(0).cpu() * len(part)
         count += len(part)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from conceptnet_ml.directions import Rebased, plain
+from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.recording import fingerprint
 
 if TYPE_CHECKING:
     from conceptnet_ml.concepts import Family
     from conceptnet_ml.learner import Learned
-    from conceptnet_ml.network import StagedNetwork
     from conceptnet_ml.workbench import Workbench
 
 
@@ -32,19 +33,24 @@ def save_model(
     }
     described = []
     for name, family in families.items():
-        key = add(family.trunk.network)
+        within, stage = family.trunk.network, str(family.trunk.stage)
+        assert isinstance(within, StagedNetwork | Rebased)
+        key = add(plain(within))
         networks.setdefault(f"trunk {key}", key)
         for part, module in (("detector", family.detector), ("variants", family.variants)):
             weights |= {f"families.{name}.{part}.{field}": value for field, value in module.state_dict().items()}
-        described.append(
-            {
-                "name": name,
-                "stage": family.trunk.stage,
-                "network": key,
-                "generalizer": bench.settings.plugins.generalizer,
-                "specializer": bench.settings.plugins.specializer,
-            }
-        )
+        description = {
+            "name": name,
+            "stage": stage,
+            "network": key,
+            "generalizer": bench.settings.plugins.generalizer,
+            "specializer": bench.settings.plugins.specializer,
+        }
+        if isinstance(within, Rebased) and stage in within.bases:
+            state = within.bases[stage].state_dict()
+            weights |= {f"families.{name}.basis.{field}": value.clone() for field, value in state.items()}
+            description["discoverer"] = bench.settings.plugins.discoverer
+        described.append(description)
     bench.run.save_model(
         weights,
         {

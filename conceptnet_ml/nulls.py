@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from conceptnet_ml import runtime
 from conceptnet_ml.attribution import margin, predicted
 from conceptnet_ml.concepts import Detector, Variants
+from conceptnet_ml.directions import plain, units_of
 from conceptnet_ml.finding import gather
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.settings import ConceptSettings
@@ -41,7 +42,9 @@ def shuffled(parents: Parents, images: Batches, seed: int) -> Parents:
     """
     network, family = copy.deepcopy((parents.network, parents.family))  # together, since they share the trunk
     generator = runtime.generator(seed)
-    modules: list[nn.Module] = [network] if family is None else [network, family]
+    modules: list[nn.Module] = (
+        [plain(network)] if family is None else [plain(network), family.detector, family.variants]
+    )
     for parameter in {id(p): p for module in modules for p in module.parameters()}.values():
         order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
         with torch.no_grad():
@@ -102,7 +105,9 @@ def knows(answers: Tensor, right: Tensor, settings: ConceptSettings) -> bool:
     return accuracy >= chance + settings.knows * (1 - chance)
 
 
-def largest_weight(parents: Parents, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int) -> float:
+def largest_weight(
+    parents: Parents, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int
+) -> float:
     """The largest edge weight to any unit of a stage, of any answer, in :data:`COPIES` shuffled copies.
 
     Args:
@@ -120,11 +125,13 @@ def largest_weight(parents: Parents, images: Batches, stage: str, count: int, se
             respond = margin(copied.head(stage))
             points, groups = settings.edge_points, settings.edge_groups
             weights, _ = predicted(batches, respond, count, points=points, groups=groups, seed=seed)
-        most = max(most, float(weights.abs().max()))
+        most = max(most, float(units_of(copied.network, stage, weights).abs().max()))
     return most
 
 
-def largest_effect(parents: Parents, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int) -> float:
+def largest_effect(
+    parents: Parents, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int
+) -> float:
     """The largest fall of an answer's margin by ablation of a unit, in :data:`COPIES` shuffled copies.
 
     Args:

@@ -15,6 +15,7 @@ from conceptnet_ml import runtime
 from conceptnet_ml.adaptation import OLD, AdaptedModel, Adapter, no_layer, shots
 from conceptnet_ml.concepts import Family, GeneralizedModel, Trunk
 from conceptnet_ml.data import Data, ImageSet, load_data
+from conceptnet_ml.directions import Network, rebased
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.graph import ConceptGraph
@@ -263,7 +264,12 @@ class LearnedRun:
             detector = restore(_below(weights, f"{prefix}detector."))
             restore = self._plugins.get("specializer", family["specializer"]).function("restore")
             variants = restore(_below(weights, f"{prefix}variants."))
-            trunk = Trunk(networks[family["network"]], family["stage"])
+            within: Network = networks[family["network"]]
+            if "discoverer" in family:
+                restore = self._plugins.get("discoverer", family["discoverer"]).function("restore")
+                basis = restore(_below(weights, f"{prefix}basis.")).to(self.device).requires_grad_(False)
+                within = rebased(within, family["stage"], basis)
+            trunk = Trunk(within, family["stage"])
             families[family["name"]] = Family(trunk, detector.to(self.device), variants.to(self.device)).eval()
         named = {name: networks[key] for name, key in description["networks"].items()}
         return GeneralizedModel(named.pop("learned"), families).eval(), named

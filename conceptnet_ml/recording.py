@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -23,7 +24,12 @@ def fingerprint(state: dict[str, Tensor]) -> str:
 
 
 def draw_graph(
-    stories: list[Story], network: StagedNetwork, settings: Settings, classes: tuple[str, ...], accuracy: float | None
+    stories: list[Story],
+    network: StagedNetwork,
+    settings: Settings,
+    classes: tuple[str, ...],
+    accuracy: float | None,
+    directions: Mapping[str, int] | None = None,
 ) -> ConceptGraph:
     """The concept graph of all rounds so far.
 
@@ -31,10 +37,11 @@ def draw_graph(
         stories: In order; a parent's story comes before those about its variants.
         network: The learned network.
         accuracy: Of the learned network on held-out views, for the class nodes.
+        directions: How many directions take the units' place, by stage.
     """
     graph = ConceptGraph(
         classes,
-        [(stage.name, stage.units) for stage in network.stages],
+        [(stage.name, stage.units, (directions or {}).get(stage.name)) for stage in network.stages],
         network=fingerprint(network.state_dict()),
         settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         seed=settings.seed,
@@ -187,9 +194,17 @@ class _Artist:
         return fields
 
     def _unit(self, stage: str, unit: int) -> str:
-        label = f"{stage} unit {unit}"
+        called = self._called(stage)
+        label = f"{stage} {called} {unit}"
         identifier = node_id("unit", label, stage, units=[unit])
-        return identifier if identifier in self.graph else self.graph.add_node("unit", label, stage=stage, units=[unit])
+        if identifier in self.graph:
+            return identifier
+        by = {} if called == "unit" else {"provenance": self._by(self.settings.plugins.discoverer)}
+        return self.graph.add_node("unit", label, stage=stage, units=[unit], **by)
+
+    def _called(self, stage: str) -> str:
+        described = {one.name for one in self.graph.header.stages if one.directions is not None}
+        return "direction" if stage in described else "unit"
 
     def _by(self, plugin: str) -> dict[str, Any]:
         return {"plugin": plugin, "seed": self.settings.seed}

@@ -130,10 +130,19 @@ class Representation(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Discoverer(Record):
-    """``find(evidence: FindEvidence) -> list[Finding]``: the features a decision rests on, among a stage's units."""
+    """``find(evidence: FindEvidence) -> list[Finding]``: the features a decision rests on, among a stage's units.
+
+    ``basis(evidence: BasisEvidence) -> nn.Module``, where there is one, is called once per stage: features are then
+    sought among directions of its maps. The module has ``encode``, maps (B, C, h, w) to coefficients (B, D, h, w), and
+    ``decode`` back, both place by place and differentiable.
+
+    ``restore(state_dict) -> nn.Module`` builds it again from a run folder; the default is for the core's Directions.
+    """
 
     kind: ClassVar[str] = "discoverer"
     find: Function
+    basis: Function | None = None
+    restore: Function = "conceptnet_ml.directions:restore_directions"
 
 
 @dataclass(frozen=True, kw_only=True)

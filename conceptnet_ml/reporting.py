@@ -46,6 +46,7 @@ def conclude(bench: Workbench, learned: Learned) -> None:
             bench.settings,
             bench.data.classes,
             r_after[-1] if r_after else None,
+            {stage: found.count for stage, found in learned.directions.items()},
         )
         graph = bench.history.replay(graph)
         problems = graph.check()
@@ -70,6 +71,11 @@ def conclude(bench: Workbench, learned: Learned) -> None:
     }
     if edits := bench.history.told():
         summary["edits"] = edits
+    if learned.directions:
+        summary["directions"] = {
+            stage: {"discoverer": bench.settings.plugins.discoverer, "count": one.count, "explained": one.explained}
+            for stage, one in learned.directions.items()
+        }
     if bench.settings.data.target is not None:
         summary["target"] = _new_world(bench, learned, bench.settings.data.target)
     bench.run.finish(summary, to_text(summary))

@@ -158,6 +158,13 @@ class ConceptSettings(Group):
         lt=1,
         description="how far from chance to always right an answer must be to rest on anything",
     )
+    directions: int | None = Field(
+        None,
+        ge=2,
+        description="directions of a stage that a discoverer of directions learns; default: by the discoverer, from "
+        "the number of units",
+    )
+    active: int = Field(8, ge=1, description="directions a sparse autoencoder may use at one place")
     confirm: int = Field(32, ge=1, description="units per class whose effect is confirmed by real ablation")
     merge_images: int = Field(1024, ge=16, description="class-balanced images a detector is trained and judged on")
     own_price: float = Field(8.0, ge=0, description="λ of the probe for a feature's own places, against logits")

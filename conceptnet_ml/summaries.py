@@ -32,6 +32,11 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         f"peak memory {summary['peak_memory_gib']:.1f} GiB. "
         f"Graph: {summary['graph']['nodes']} nodes, {summary['graph']['edges']} edges.",
     ]
+    lines += [
+        f"{stage}: {one['count']} directions ({one['discoverer']}) take the units' place; "
+        f"they keep {100 * one['explained']:.0f} % of the maps' variance."
+        for stage, one in summary.get("directions", {}).items()
+    ]
     if kept:
         lines.append(
             "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "

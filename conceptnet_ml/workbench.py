@@ -15,6 +15,7 @@ from torch import Tensor
 from conceptnet_ml import runtime
 from conceptnet_ml.concepts import Family
 from conceptnet_ml.data import Data
+from conceptnet_ml.directions import Network, units_of
 from conceptnet_ml.finding import balanced
 from conceptnet_ml.histories import EditHistory
 from conceptnet_ml.interrupt import Stopper
@@ -227,7 +228,7 @@ class Parents:
 
     Args:
         key: Short name, part of step names: ``classes`` or a feature's.
-        network: What computes the stages.
+        network: What computes the stages, by their units or by directions.
         stage: The stage the answers are read from; None for the network's own logits.
         family: The variants that answer, None for the network's own logits.
         swaps: The swaps under whose views the answers are to be right.
@@ -236,7 +237,7 @@ class Parents:
     """
 
     key: str
-    network: StagedNetwork
+    network: Network
     stage: str | None = None
     family: Family | None = None
     swaps: list[Swap] = field(default_factory=list)
@@ -256,7 +257,9 @@ class Parents:
         if self.family is None or self.stage is None:
             return lambda maps: self.network.run_from(maps, stage).float()
         family, top = self.family, self.stage
-        return lambda maps: family.respond(self.network.run_between(maps, stage, top).float())
+        return lambda maps: family.respond(
+            units_of(self.network, top, self.network.run_between(maps, stage, top)).float()
+        )
 
 
 def split_held(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 
 from conceptnet_ml import nulls
 from conceptnet_ml.attribution import Edge, attribute, margin
+from conceptnet_ml.directions import width
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import Swap
 from conceptnet_ml.workbench import Parents, Workbench
@@ -43,6 +44,7 @@ def descend(bench: Workbench, stage: str, name: str, parents: Parents, swaps: li
                 seed=bench.seed(name, "descend"),
                 groups=settings.edge_groups,
                 null=null,
+                width=width(parents.network, stage),
             )
         return [asdict(edge) for edge in edges]
 

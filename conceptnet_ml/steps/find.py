@@ -2,16 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
+from torch import nn
 
 from conceptnet_ml import nulls
+from conceptnet_ml.directions import BasisEvidence, Network, count, plain, rebased
 from conceptnet_ml.errors import PluginError
 from conceptnet_ml.finding import FindEvidence, Finding, gather
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import Swap
 from conceptnet_ml.workbench import Parents, Workbench
+
+
+@dataclass(frozen=True)
+class Described:
+    """A stage that is described by directions.
+
+    Args:
+        stage: Its name.
+        basis: Its maps to the directions' coefficients and back.
+        count: How many directions.
+        explained: Share of the maps' variance they keep, on the images and in the network they were learned from.
+    """
+
+    stage: str
+    basis: nn.Module
+    count: int
+    explained: float
+
+    def in_place(self, network: Network) -> Network:
+        """A network with this stage described so."""
+        return rebased(network, self.stage, self.basis)
+
+
+def describe(bench: Workbench, stage: str, network: Network) -> Described | None:
+    """The directions of a stage, learned once in the life of a run; None where the discoverer looks at units.
+
+    They are learned from the probe images as they are. Later rounds keep them, so that a direction stays the same
+    thing; what they no longer explain of a trained network's maps is passed on beside them.
+
+    Args:
+        network: Whose maps they are learned from, the same for every round.
+    """
+    record = bench.plugins.get("discoverer", bench.settings.plugins.discoverer)
+    if "basis" not in record.functions():
+        return None
+
+    def work() -> dict[str, object]:
+        source = plain(network)
+        with torch.no_grad(), frozen(source):
+            views = bench.probe_views("directions", [])
+            maps = [source.run_until(images, stage).float() for images, _ in views]
+        evidence = BasisEvidence(maps, bench.seed(stage, "directions"), bench.settings.concepts)
+        basis = record.function("basis")(evidence)
+        if not (callable(getattr(basis, "encode", None)) and callable(getattr(basis, "decode", None))):
+            raise PluginError(f"discoverer '{record.name}': its basis must be a module with encode and decode")
+        return {"state": basis.state_dict(), "explained": evidence.explained(basis)}
+
+    with bench.progress.task(f"{stage} directions"):
+        done = bench.once(f"{stage}/directions", work, "probing")
+    basis = record.function("restore")(done["state"]).to(bench.device).eval().requires_grad_(False)
+    found = Described(stage, basis, count(basis, plain(network).stage(stage).units), done["explained"])
+    bench.run.log(event="directions", stage=stage, count=found.count, explained=found.explained)
+    return found
 
 
 def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap]) -> list[Finding]:

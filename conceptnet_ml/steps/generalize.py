@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml import analogies
-from conceptnet_ml.concepts import Analogy, Merged, MergeEvidence, pooled
+from conceptnet_ml.concepts import Analogy, Merged, MergeEvidence, Trunk, pooled
 from conceptnet_ml.decisions import Decision, residual, stands
 from conceptnet_ml.finding import Finding, auroc, unit_scores
 from conceptnet_ml.network import StagedNetwork
@@ -172,12 +172,13 @@ def _evidence(
     views = bench.views(bench.fit, swaps)
     price = bench.settings.concepts.own_price
     prober = bench.prober(parents, Codec(IMAGE))
+    look = Trunk(parents.network, stage)
     maps, targets = [], []
     with frozen(*parents.modules()):
         for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
             with torch.no_grad():
                 images = views.of(part, bench.generator(name, "merge", place))
-                maps.append(parents.network.run_until(images, stage).float())
+                maps.append(look(images).float())
             if swap.codec.gate != "place":
                 places = torch.ones(len(part), 1, *bench.size, device=bench.device)
             else:

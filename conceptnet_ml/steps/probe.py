@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.decisions import Decision, Measured, decide
+from conceptnet_ml.directions import plain
 from conceptnet_ml.finding import balanced
 from conceptnet_ml.measuring import exchange, measure
 from conceptnet_ml.network import StagedNetwork
@@ -175,7 +176,7 @@ def _taught(
     for _, donors, images, material in meetings.of(bench.fit, teach, "dreamt"):
         targets = bench.labels[donors].to(bench.device)
         if look is None:
-            look = Look.learn(parents.network, prober, images)
+            look = Look.learn(plain(parents.network), prober, images)
         looks.append(look(images, material, targets))
         found = prober.gates(images, material, targets)
         assert found is not None
