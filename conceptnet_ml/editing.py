@@ -18,6 +18,7 @@ from torch import Tensor
 
 from conceptnet_ml import graph_edits, surgery
 from conceptnet_ml.api import reopen
+from conceptnet_ml.channels import follow
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation import accuracies
 from conceptnet_ml.graph import ConceptGraph, GraphError
@@ -69,6 +70,11 @@ class Editor:
         self.history = EditHistory(self._run)
 
     @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self._run.path
+
+    @property
     def graph(self) -> ConceptGraph:
         """The graph as it is now."""
         return self._run.graph()
@@ -102,7 +108,9 @@ class Editor:
         return self._edit(
             "split",
             (node,),
-            lambda graph, found, number: graph_edits.plan_split(graph, found[0], number, classes),
+            lambda graph, found, number: graph_edits.plan_split(
+                graph, found[0], number, classes, self._serves_classes(found[0])
+            ),
             classes,
         )
 
@@ -152,7 +160,7 @@ class Editor:
             self.history.mend()
             self._opened.refresh()
             graph = self.graph
-            found = [graph.resolve(name) for name in named]
+            found = [graph_edits.find_node(graph, name) for name in named]
             made = plan(graph, found, len(self.history.log()) + 1)
             entry: dict[str, Any] = {"verb": verb, "said": made.said, "structural": made.structural, "network": None}
             entry["arguments"] = {"nodes": [node.id for node in found], "given": _plain(given)}
@@ -161,9 +169,12 @@ class Editor:
                 return self._write(entry | {"delta": made.delta.plain()}, changed)
             return self._operate(entry, made, graph)
 
-    @property
-    def path(self) -> Path:
-        return self._run.path
+    def _serves_classes(self, node: Node) -> bool:
+        """Whether the classifier alone reads the node's stage."""
+        if node.kind != "unit" or node.stage is None:
+            return False
+        group = follow(self._opened.model.network, node.stage)
+        return all(tie.node is group.trace.result for tie in group.of("reads"))
 
     def _operate(self, entry: dict[str, Any], made: Plan, graph: ConceptGraph) -> dict[str, Any]:
         """Change the network as planned, measure it, and write all of it."""
@@ -173,7 +184,6 @@ class Editor:
                 f"{self.path / 'graph.json'} is the graph of another network than model.safetensors holds",
                 f"Delete both; learn --resume {self.path} writes them anew.",
             )
-        surgery.check_finite(before)
         bench, learned = reopen(self._opened, self._plugins, self.progress)
         with bench.progress.task(made.said):
             network, effects = before, {}
@@ -203,9 +213,8 @@ class Editor:
             return surgery.merge_units(network, made.stage, [made.units], images, closed=closed)
         if made.verb == "split":
             seed = bench.seed("split", made.stage, made.units)
-            return surgery.split_unit(
-                network, made.stage, made.units[0], len(made.result), classes=made.classes, seed=seed, closed=closed
-            )
+            shares = surgery.class_shares(made.classes, bench.classes) if made.classes else None
+            return surgery.split_unit(network, made.stage, made.units[0], len(made.result), shares, seed, closed)
         return surgery.forget_units(network, made.stage, made.units, images, closed=closed)
 
     def _write(

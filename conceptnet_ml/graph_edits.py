@@ -13,6 +13,7 @@ from typing import Any
 from conceptnet_ml.errors import nearest
 from conceptnet_ml.graph import ConceptGraph, GraphError, node_id
 from conceptnet_ml.graph_invariants import title
+from conceptnet_ml.graph_queries import unit_place
 from conceptnet_ml.graph_records import NODES, Node
 
 CLOSED = ("merged", "forgotten")
@@ -89,7 +90,7 @@ class Plan:
         stage: Where units change; None for an edit that leaves the network's units alone.
         units: The units it works on.
         result: The units whose effects are to be measured afterwards.
-        classes: For a split, the class numbers that get a variant of their own.
+        classes: For a split, the class numbers each variant serves; empty where they serve all.
         family: Name of the family that goes, None for none.
         sources: Nodes that are built from the units: (node, its classes' names).
     """
@@ -100,7 +101,7 @@ class Plan:
     stage: str | None = None
     units: tuple[int, ...] = ()
     result: tuple[int, ...] = ()
-    classes: tuple[int, ...] = ()
+    classes: tuple[tuple[int, ...], ...] = ()
     family: str | None = None
     sources: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
@@ -108,6 +109,23 @@ class Plan:
     def structural(self) -> bool:
         """Whether the network or the model changes, not only what is written beside it."""
         return self.stage is not None or self.family is not None
+
+
+def find_node(graph: ConceptGraph, text: str) -> Node:
+    """The node that a user's words mean, as :meth:`ConceptGraph.resolve`; a unit that is in no feature, and so has no
+    node yet, by ``STAGE:UNIT``.
+
+    Raises:
+        SettingsError: No node or several are meant.
+    """
+    place = unit_place(graph, text.strip())
+    if place is not None:
+        stage, unit = place
+        known = {node.units[0] for node in graph.nodes("unit", stage=stage)}
+        width = next(one.width for one in graph.header.stages if one.name == stage)
+        if unit not in known and unit < width:
+            return NODES["unit"].model_validate(_new_node("unit", f"{stage} unit {unit}", stage, [unit]))
+    return graph.resolve(text)
 
 
 def closed_units(graph: ConceptGraph, stage: str) -> tuple[int, ...]:
@@ -153,16 +171,20 @@ def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> Plan:
     return Plan("merge", said, delta, stage, tuple(units), (kept,), sources=tuple(sources))
 
 
-def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[str] = ()) -> Plan:
+def plan_split(
+    graph: ConceptGraph, node: Node, number: int, classes: Sequence[str] = (), serves: bool = True
+) -> Plan:
     """A unit becomes one variant per class: it goes on for the first, copies with new numbers for the others.
 
     Args:
         classes: Names of the classes that get a variant of their own; the unit itself goes on for all others. By
             default all classes, and the unit goes on for the first.
+        serves: Whether the classifier alone reads the stage, so that a variant can be a class's. Elsewhere there are as
+            many variants as classes, and none is anybody's.
 
     Raises:
-        GraphError: Not a unit, one that is merged, forgotten or split already, an unknown class, or fewer than two
-            variants.
+        GraphError: Not a unit, one that is merged, forgotten or split already, an unknown class, fewer than two
+            variants, or classes where variants cannot be theirs.
     """
     if node.kind != "unit":
         raise GraphError(f"{title(node)} is not a unit: only units are split", "Name a unit, as in block3:12.")
@@ -175,6 +197,11 @@ def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[s
             raise GraphError(f"there is no class '{name}'", nearest(name, graph.classes))
     if len(set(classes)) < len(classes):
         raise GraphError("a class was named twice", "Name each once.")
+    if classes and not serves:
+        raise GraphError(
+            f"a variant of {title(node)} cannot be a class's: what reads stage {stage} serves all classes",
+            "Leave the classes out, or split a unit of the stage below the classifier.",
+        )
     named = list(classes or graph.classes)
     others = [name for name in graph.classes if name not in named] or [named.pop(0)]
     if not named:
@@ -182,14 +209,17 @@ def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[s
     width = graph.header.stages[graph.rank(node)].units
     added = []
     for place, name in enumerate(named):
-        added.append(_new_node("unit", f"{stage} unit {width + place}", stage, classes=[name], units=[width + place]))
-    update = {node.id: {"state": "split", "classes": others}}
+        whose = [name] if serves else list(node.classes)
+        added.append(_new_node("unit", f"{stage} unit {width + place}", stage, classes=whose, units=[width + place]))
+    update: dict[str, dict[str, Any]] = {node.id: {"state": "split"} | ({"classes": others} if serves else {})}
     edges = [_became(node.id, copy["id"], number) for copy in added]
     copies = tuple(width + place for place in range(len(named)))
     _, unit_added = _unit_nodes(graph, stage, [unit])
     delta = Delta([*unit_added, *added], update, [], edges, {stage: width + len(named)})
-    said = f"split unit {unit} of {stage} into variants for {', '.join([' and '.join(others), *named])}"
-    numbers = tuple(graph.classes.index(name) for name in named)
+    into = f"variants for {', '.join([' and '.join(others), *named])}" if serves else f"{len(named) + 1} variants"
+    said = f"split unit {unit} of {stage} into {into}"
+    groups = [others, *([name] for name in named)]
+    numbers = tuple(tuple(graph.classes.index(name) for name in group) for group in groups) if serves else ()
     sources = tuple(_sources(graph, [node.id]))
     return Plan("split", said, delta, stage, (unit,), (unit, *copies), numbers, sources=sources)
 
@@ -230,14 +260,14 @@ def plan_rename(graph: ConceptGraph, node: Node, name: str) -> Plan:
     for other in graph.nodes():
         if name and other.id != node.id and name in (other.id, other.name, other.label):
             raise GraphError(f"{title(other)} is called '{name}' already", "Choose another name.")
-    delta = Delta(update={node.id: {"name": name or None}})
+    delta = Delta(_missing(graph, node), {node.id: {"name": name or None}})
     return Plan("rename", f"called {title(node)} '{name}'" if name else f"took the name of {title(node)} away", delta)
 
 
 def plan_annotate(graph: ConceptGraph, node: Node, note: str) -> Plan:
     """The user's note on a node; an empty one takes it away."""
     note = note.strip()
-    delta = Delta(update={node.id: {"note": note or None}})
+    delta = Delta(_missing(graph, node), {node.id: {"note": note or None}})
     return Plan(
         "annotate", f"noted of {title(node)}: {note}" if note else f"took the note of {title(node)} away", delta
     )
@@ -284,6 +314,10 @@ def _open_units(graph: ConceptGraph, node: Node, done: str) -> list[int]:
     if not units:
         raise GraphError(f"all units of {title(node)} are merged or forgotten: it cannot be {done}", "Undo an edit.")
     return units
+
+
+def _missing(graph: ConceptGraph, node: Node) -> list[dict[str, Any]]:
+    return [] if node.id in graph else [node.plain()]
 
 
 def _unit_nodes(graph: ConceptGraph, stage: str, units: Iterable[int]) -> tuple[dict[int, str], list[dict[str, Any]]]:

@@ -52,7 +52,7 @@ def problems(graph: ConceptGraph) -> list[str]:
 
 
 def _edit_problems(graph: ConceptGraph) -> Iterator[str]:
-    """What was merged became one thing, what was split several, in one edit; nothing else became anything."""
+    """What was merged became one thing; what was split goes on beside its copies; nothing else became anything."""
     became: defaultdict[str, list[Became]] = defaultdict(list)
     for edge in graph.edges("became"):
         if isinstance(edge, Became):
@@ -64,9 +64,8 @@ def _edit_problems(graph: ConceptGraph) -> Iterator[str]:
                 yield f"{title(node)} became something, but is neither merged nor split"
         elif not edges:
             yield f"{title(node)} was {node.state}, but nothing says into what: it needs a became edge"
-        elif (len(edges) > 1) != (node.state == "split"):
-            needs = "exactly one" if node.state == "merged" else "two or more"
-            yield f"{title(node)} was {node.state} and has {len(edges)} became edges, it needs {needs}"
+        elif len(edges) > 1 and node.state == "merged":
+            yield f"{title(node)} was merged and has {len(edges)} became edges, it needs exactly one"
         elif len({edge.edit for edge in edges}) > 1:
             yield f"{title(node)} became its parts in different edits"
 

@@ -140,7 +140,7 @@ def resolve(graph: ConceptGraph, text: str) -> Node:
     if text in graph:
         return graph.node(text)
     nodes = graph.nodes()
-    place = _unit_place(graph, text)
+    place = unit_place(graph, text)
     found = [node for node in nodes if text in (node.label, node.name) or (place is not None and _is_at(node, place))]
     found = [node for node in found if node.state is None] or found
     found = found or [node for node in nodes if text and node.id.startswith(text)]
@@ -156,7 +156,8 @@ def resolve(graph: ConceptGraph, text: str) -> Node:
     raise SettingsError(f"there is no node '{text}' in the graph.", _near(nodes, text))
 
 
-def _unit_place(graph: ConceptGraph, text: str) -> tuple[str, int] | None:
+def unit_place(graph: ConceptGraph, text: str) -> tuple[str, int] | None:
+    """Stage and unit, where words such as ``block3:12`` name them."""
     for sign in (":", "/"):
         stage, _, unit = text.rpartition(sign)
         if stage in graph.stages and unit.isascii() and unit.isdigit() and len(unit) < 10:

@@ -23,9 +23,9 @@ from conceptnet_ml.imagefiles import read_image
 from conceptnet_ml.modelfiles import exchanged
 from conceptnet_ml.network import StagedNetwork, build_network, save_alone
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.resizing import fitted
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
-from conceptnet_ml.surgery import conform
 from conceptnet_ml.training import predict, to_float
 from conceptnet_ml.workbench import split_held
 
@@ -256,7 +256,7 @@ class LearnedRun:
         networks: dict[str, StagedNetwork] = {}
         for key in sorted(set(description["networks"].values())):
             network = build_network(settings, description["classes"], tuple(description["image_size"]), self._plugins)
-            networks[key] = conform(network, _below(weights, f"networks.{key}.")).to(self.device).eval()
+            networks[key] = fitted(network, _below(weights, f"networks.{key}.")).to(self.device).eval()
         families = {}
         for family in description["families"]:
             prefix = f"families.{family['name']}."

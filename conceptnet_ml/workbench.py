@@ -25,9 +25,9 @@ from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.probing import Prober
 from conceptnet_ml.progress import Progress
 from conceptnet_ml.records import Representation
+from conceptnet_ml.resizing import fitted
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
-from conceptnet_ml.surgery import conform
 from conceptnet_ml.swaps import Codec, RegionalCodec, Swap, Views
 from conceptnet_ml.training import Job, Objective, ViewMaker, train
 
@@ -148,7 +148,7 @@ class Workbench:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""
         network = build_network(self.settings, self.data.classes, self.size, self.plugins)
         network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return (network if state is None else conform(network, state)).eval()
+        return (network if state is None else fitted(network, state)).eval()
 
     def train(
         self,

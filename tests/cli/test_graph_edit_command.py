@@ -83,9 +83,9 @@ def test_what_cannot_be_done_is_said_in_a_line(folder: Path) -> None:
     for words, code, message in (
         (("merge", folder, "block3:4", "block3:5"), 3, "already merged into unit 'block3 unit 3'"),
         (("merge", folder, "block3:1", "block2:1"), 3, "different stages"),
-        (("merge", folder, "block3:1", "block3:99"), 3, "block3"),
+        (("merge", folder, "block3:1", "block3:99"), 2, "unit 99 of stage block3"),
         (("split", folder, "block3:1", "--class", "grey"), 3, "no class 'grey'"),
-        (("forget", folder, "no such thing"), 3, "no such thing"),
+        (("forget", folder, "no such thing"), 2, "no node 'no such thing'"),
         (("undo", folder, "--count", "2"), 3, "has 1 edit: 2 cannot be undone"),
     ):
         before = (folder / "graph.json").read_bytes()

@@ -197,7 +197,7 @@ def test_bad_input_is_refused_and_the_run_untouched(opened: LearnedRun, what: st
     elif what == "nothing to undo":
         message, act = "has no edits", editor.undo
     else:
-        kind, message, act = GraphError, "", lambda: editor.merge(f"{top}:1", f"{top}:640")
+        kind, message, act = SettingsError, "unit 640", lambda: editor.merge(f"{top}:1", f"{top}:640")
     before = files(opened.path)
     with pytest.raises(kind, match=message):
         act()

@@ -97,7 +97,7 @@ def test_a_unit_without_a_node_gets_one(drawn):
 
 def test_what_is_split_goes_on_for_the_first_class(drawn):
     plan = plan_split(drawn.graph, drawn.graph.node(drawn.unit[3]), 2)
-    assert (plan.units, plan.result, plan.classes) == ((3,), (3, 16), (1,))
+    assert (plan.units, plan.result, plan.classes) == ((3,), (3, 16), ((0,), (1,)))
     after = plan.delta.apply(drawn.graph)
     assert after.node(drawn.unit[3]).state == "split"
     assert after.node(drawn.unit[3]).classes == ("car",)
@@ -109,6 +109,17 @@ def test_what_is_split_goes_on_for_the_first_class(drawn):
     again = plan_split(after, copy, 3, ["car"])
     assert again.result == (16, 17)
     assert again.delta.apply(after).node(copy.id).classes == ("dog",)
+
+
+def test_where_a_variant_can_serve_no_class_it_is_nobodys(drawn):
+    plan = plan_split(drawn.graph, drawn.graph.node(drawn.low), 1, serves=False)
+    assert plan.classes == ()
+    assert plan.said.endswith("into 2 variants")
+    after = plan.delta.apply(drawn.graph)
+    (edge,) = after.edges("became", source=drawn.low)
+    assert after.node(edge.target).classes == after.node(drawn.low).classes == ()
+    with pytest.raises(GraphError, match="cannot be a class's"):
+        plan_split(drawn.graph, drawn.graph.node(drawn.low), 1, ["car"], serves=False)
 
 
 def test_what_is_forgotten_is_built_from_no_more(drawn):
