@@ -64,8 +64,8 @@ class Delta:
                 merged = {**nodes[identifier], **fields}
                 nodes[identifier] = {key: value for key, value in merged.items() if value is not None}
         edges = {(edge["source"], edge["kind"], edge["target"]): edge for edge in content["edges"]}
-        for gone in self.drop:
-            edges.pop(tuple(gone), None)
+        for source, kind, target in self.drop:
+            edges.pop((source, kind, target), None)
         for edge in self.edges:
             if edge["source"] in nodes and edge["target"] in nodes:
                 edges[edge["source"], edge["kind"], edge["target"]] = edge

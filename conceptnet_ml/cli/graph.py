@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conceptnet_ml.graph import ConceptGraph
     from conceptnet_ml.graph_records import Node
 
-app = typer.Typer(name="graph", help="Look at a run's concept graph.", no_args_is_help=True)
+app = typer.Typer(name="graph", help="Look at a run's concept graph, and work on it.", no_args_is_help=True)
 
 Source = Annotated[Path, typer.Argument(metavar="RUN", help="run folder, or a graph file (.json or .graphml)")]
 

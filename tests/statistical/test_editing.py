@@ -144,7 +144,7 @@ def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data
     assert not torch.equal(network.state_dict()["model.head.weight"], edited["model.head.weight"])
     # The variants went their own ways.
     producer = network.state_dict()["model.block3.conv2.weight"].flatten(1)
-    assert torch.cosine_similarity(producer[unit], producer[64], dim=0) < 0.99
+    assert torch.cosine_similarity(producer[unit], producer[64], dim=0) < 0.999
     graph = again.graph
     assert graph.check() == []
     assert graph.resolve("stripes")
@@ -184,7 +184,7 @@ def test_bad_input_is_refused_and_the_run_untouched(opened: LearnedRun, what: st
     elif what == "not a number":
         network = opened.model.network
         with torch.no_grad():
-            next(iter(network.parameters())).flatten()[0] = torch.nan
+            next(iter(network.parameters()))[0] = torch.nan
         opened.resave(network)
         content = json.loads((opened.path / "graph.json").read_text())
         content["header"]["network"] = opened._saved[1]["networks"]["learned"]
