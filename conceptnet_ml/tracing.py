@@ -50,7 +50,7 @@ class _Tracer(fx.Tracer):
 
 
 @dataclass(frozen=True)
-class _Trace:
+class Trace:
     """One traced graph.
 
     Args:
@@ -76,7 +76,7 @@ class Traced:
     """
 
     def __init__(self) -> None:
-        self._traces: dict[bytes, _Trace] = {}
+        self._traces: dict[bytes, Trace] = {}
         self._parts: dict[tuple[bytes, str | None, str | None], Callable[[nn.Module, Tensor], Tensor]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Traced:
@@ -115,6 +115,10 @@ class Traced:
             if isinstance(value, Tensor) and value.ndim == 4 and 0 < learned[node] < count
         ]
 
+    def trace(self, root: nn.Module) -> Trace:
+        """The graph of a network in its present modes."""
+        return self._trace(root)[1]
+
     def run(self, root: nn.Module, value: Tensor, start: str | None, end: str | None) -> Tensor:
         """See :class:`Route`."""
         modes = _modes(root)
@@ -127,7 +131,7 @@ class Traced:
             part = self._parts[modes, start, end] = lambda root, value: compiled(root, value)[0]
         return part(root, value)
 
-    def _trace(self, root: nn.Module) -> tuple[bytes, _Trace]:
+    def _trace(self, root: nn.Module) -> tuple[bytes, Trace]:
         modes = _modes(root)
         if modes not in self._traces:
             self._traces[modes] = _trace(root)
@@ -138,7 +142,7 @@ def _modes(root: nn.Module) -> bytes:
     return bytes(module.training for module in root.modules())
 
 
-def _trace(root: nn.Module) -> _Trace:
+def _trace(root: nn.Module) -> Trace:
     tracer = _Tracer()
     known = set(vars(root))
     try:
@@ -160,7 +164,7 @@ def _trace(root: nn.Module) -> _Trace:
             known_data.add(node)
     names = _names(_passages(data, result), tracer.outputs, data)
     places = {name: node for node, all_names in names.items() for name in all_names}
-    return _Trace(data, result, names, tracer.levels, places)
+    return Trace(data, result, names, tracer.levels, places)
 
 
 def _passages(data: Sequence[fx.Node], result: fx.Node) -> list[fx.Node]:
@@ -199,7 +203,7 @@ def _names(
     return names
 
 
-def _compile(trace: _Trace, first: fx.Node, last: Sequence[fx.Node]) -> Callable[[nn.Module, Tensor], tuple[Any, ...]]:
+def _compile(trace: Trace, first: fx.Node, last: Sequence[fx.Node]) -> Callable[[nn.Module, Tensor], tuple[Any, ...]]:
     """Code for the nodes after ``first`` up to the last of ``last``, as a function of the network and a value."""
     graph = fx.Graph()
     copies = {first: graph.placeholder("value")}
