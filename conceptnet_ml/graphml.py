@@ -1,16 +1,16 @@
 """The concept graph's plain form as GraphML and back (http://graphml.graphdrawing.org/specification.html).
 
-Lists and objects are JSON strings; numbers are typed ``long`` and ``double``. Linear in the text, without a graph in
-between: networkx's writer and reader take five times as long, see docs/decisions/0017-graph-size.md.
+Lists and objects are JSON strings; numbers are typed ``long`` and ``double``. Linear in the text, without a tree of its
+elements or a graph in between: see docs/decisions/0017-graph-size.md.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from xml.etree import ElementTree
+from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from conceptnet_ml.errors import DataError
@@ -19,7 +19,9 @@ MEND = "Restore the file, or export it again."
 _HEAD = """<?xml version='1.0' encoding='utf-8'?>
 <graphml xmlns="http://graphml.graphdrawing.org/xmlns" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" \
 xsi:schemaLocation="http://graphml.graphdrawing.org/xmlns http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd">"""
-_SPACE = "{http://graphml.graphdrawing.org/xmlns}"
+_DATA, _NODE, _EDGE, _KEY, _GRAPH = (
+    f"http://graphml.graphdrawing.org/xmlns {tag}" for tag in ("data", "node", "edge", "key", "graph")
+)
 _NESTED = frozenset(
     ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage", "shared_by", "spectrum")
 )
@@ -71,40 +73,66 @@ def read(text: str) -> dict[str, Any]:
     Raises:
         DataError: Not GraphML, or a list or a number in it is damaged.
     """
+    reader = _Reader()
+    parser = expat.ParserCreate("utf-8", " ")  # the text was decoded already, whatever its first line says
+    parser.buffer_text = True
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.characters
     try:
-        root = ElementTree.fromstring(text.encode())
-    except (SyntaxError, ValueError) as error:
+        parser.Parse(text.encode(), True)
+    except (expat.ExpatError, UnicodeEncodeError) as error:
         raise DataError(f"this is not GraphML: {error}", MEND) from error
-    graph = root.find(f"{_SPACE}graph")
-    if root.tag != f"{_SPACE}graphml" or graph is None:
-        raise DataError("this is not GraphML: it has no graph", MEND)
-    readers = {
-        key.get("id", ""): (
-            key.get("attr.name", ""),
-            json.loads if key.get("attr.name") in _NESTED else _READERS.get(key.get("attr.type", ""), str),
-        )
-        for key in root.iterfind(f"{_SPACE}key")
-    }
-    top = _fields(readers, graph)
-    head = {name: top.pop(name, None) for name in ("schema", "version")}
-    nodes = [{**_fields(readers, node), "id": node.get("id")} for node in graph.iterfind(f"{_SPACE}node")]
-    edges = [
-        {**_fields(readers, edge), "source": edge.get("source"), "target": edge.get("target")}
-        for edge in graph.iterfind(f"{_SPACE}edge")
-    ]
-    return {**head, "header": top, "nodes": nodes, "edges": edges}
+    if reader.graphs != 1:
+        raise DataError(f"this is not GraphML of one graph: it has {reader.graphs}", MEND)
+    head = {name: reader.header.pop(name, None) for name in ("schema", "version")}
+    return {**head, "header": reader.header, "nodes": reader.nodes, "edges": reader.edges}
 
 
-def _fields(readers: Mapping[str, tuple[str, Callable[[str], Any]]], owner: Iterable[Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for data in owner:
-        if data.tag != f"{_SPACE}data":
-            continue
-        if (key := data.get("key")) not in readers:
-            raise DataError(f"this GraphML has no key '{key}'", MEND)
-        name, reader = readers[key]
-        try:
-            fields[name] = reader(data.text or "")
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} in this GraphML is damaged: {error}", MEND) from error
-    return fields
+class _Reader:
+    """Collects the records as the parser comes by their elements."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+        self.header: dict[str, Any] = {}
+        self.nodes: list[dict[str, Any]] = []
+        self.edges: list[dict[str, Any]] = []
+        self._keys: dict[str, tuple[str, Callable[[str], Any]]] = {}
+        self._owner: dict[str, Any] = {}
+        self._data: tuple[str, Callable[[str], Any]] | None = None
+        self._text: list[str] = []
+
+    def start(self, tag: str, given: dict[str, str]) -> None:
+        if tag == _DATA:
+            if (key := given.get("key", "")) not in self._keys:
+                raise DataError(f"this GraphML has no key '{key}'", MEND)
+            self._data = self._keys[key]
+            self._text.clear()
+        elif tag == _NODE:
+            self._owner = {"id": given.get("id")}
+            self.nodes.append(self._owner)
+        elif tag == _EDGE:
+            self._owner = {"source": given.get("source"), "target": given.get("target")}
+            self.edges.append(self._owner)
+        elif tag == _KEY:
+            name = given.get("attr.name", "")
+            reader = json.loads if name in _NESTED else _READERS.get(given.get("attr.type", ""), str)
+            self._keys[given.get("id", "")] = name, reader
+        elif tag == _GRAPH:
+            self.graphs += 1
+            self._owner = self.header
+
+    def characters(self, text: str) -> None:
+        self._text.append(text)
+
+    def end(self, tag: str) -> None:
+        if tag == _DATA and self._data is not None:
+            name, reader = self._data
+            try:
+                value = reader("".join(self._text))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name} in this GraphML is damaged: {error}", MEND) from error
+            if self._owner.setdefault(name, value) != value:
+                raise DataError(f"this GraphML says twice what {name} is: {self._owner[name]} and {value}", MEND)
+        elif tag in (_NODE, _EDGE):
+            self._owner = self.header
