@@ -16,20 +16,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import graph_edits, surgery
+from conceptnet_ml import graph_edits
 from conceptnet_ml.api import reopen
 from conceptnet_ml.channels import follow
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation import accuracies
+from conceptnet_ml.forgetting import forget_units
 from conceptnet_ml.graph import ConceptGraph, GraphError
 from conceptnet_ml.graph_edits import Plan
 from conceptnet_ml.graph_records import Node
 from conceptnet_ml.histories import EditHistory
+from conceptnet_ml.merging import merge_units
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.recording import fingerprint
 from conceptnet_ml.runs import Run
 from conceptnet_ml.steps.find import look
 from conceptnet_ml.summaries import to_text
+from conceptnet_ml.surgery import class_shares, split_unit
 from conceptnet_ml.workbench import Parents, Workbench
 
 if TYPE_CHECKING:
@@ -210,12 +213,12 @@ class Editor:
         images = [images for images, _ in batches]
         closed = graph_edits.closed_units(graph, made.stage)
         if made.verb == "merge":
-            return surgery.merge_units(network, made.stage, [made.units], images, closed=closed)
+            return merge_units(network, made.stage, made.units, images, closed)
         if made.verb == "split":
             seed = bench.seed("split", made.stage, made.units)
-            shares = surgery.class_shares(made.classes, bench.classes) if made.classes else None
-            return surgery.split_unit(network, made.stage, made.units[0], len(made.result), shares, seed, closed)
-        return surgery.forget_units(network, made.stage, made.units, images, closed=closed)
+            shares = class_shares(made.classes, bench.classes) if made.classes else None
+            return split_unit(network, made.stage, made.units[0], len(made.result), shares, seed, closed)
+        return forget_units(network, made.stage, made.units, images, closed=closed)
 
     def _write(
         self,

@@ -171,9 +171,7 @@ def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> Plan:
     return Plan("merge", said, delta, stage, tuple(units), (kept,), sources=tuple(sources))
 
 
-def plan_split(
-    graph: ConceptGraph, node: Node, number: int, classes: Sequence[str] = (), serves: bool = True
-) -> Plan:
+def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[str] = (), serves: bool = True) -> Plan:
     """A unit becomes one variant per class: it goes on for the first, copies with new numbers for the others.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from conceptnet_ml.directions import Rebased, plain
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.recording import fingerprint
+from conceptnet_ml.resizing import conform
 
 if TYPE_CHECKING:
     from conceptnet_ml.concepts import Family
@@ -82,3 +84,12 @@ def exchanged(
     chosen = {name: value for name, value in weights.items() if name.startswith(kept)}
     chosen |= {f"networks.{key}.{name}": value for name, value in network.state_dict().items()}
     return chosen, {**description, "networks": networks, "families": families}
+
+
+def fitted(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
+    """The network with this state: itself where its widths are the state's, else another, made for them."""
+    own = network.state_dict()
+    if own.keys() == state.keys() and all(own[name].shape == value.shape for name, value in state.items()):
+        network.load_state_dict(state)
+        return network
+    return conform(network, state)

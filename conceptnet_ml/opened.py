@@ -20,10 +20,9 @@ from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.graph import ConceptGraph
 from conceptnet_ml.imagefiles import read_image
-from conceptnet_ml.modelfiles import exchanged
+from conceptnet_ml.modelfiles import exchanged, fitted
 from conceptnet_ml.network import StagedNetwork, build_network, save_alone
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.resizing import fitted
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.training import predict, to_float

@@ -19,13 +19,13 @@ from conceptnet_ml.directions import Network, units_of
 from conceptnet_ml.finding import balanced
 from conceptnet_ml.histories import EditHistory
 from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.modelfiles import fitted
 from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.overrule import Overruler
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.probing import Prober
 from conceptnet_ml.progress import Progress
 from conceptnet_ml.records import Representation
-from conceptnet_ml.resizing import fitted
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.swaps import Codec, RegionalCodec, Swap, Views

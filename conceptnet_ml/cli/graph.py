@@ -11,7 +11,9 @@ from conceptnet_ml.cli import graph_questions
 from conceptnet_ml.cli.graph_views import Source, console, read, table_of, tree_of
 from conceptnet_ml.errors import SettingsError, nearest
 
-app = typer.Typer(name="graph", help="Look at a run's concept graph, and work on it.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    name="graph", help="Look at a run's concept graph, and work on it.", no_args_is_help=True, rich_markup_mode="rich"
+)
 
 
 @app.command()
