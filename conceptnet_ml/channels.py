@@ -260,11 +260,13 @@ class _Follower:
 
     def refuse(self, node: fx.Node, why: str) -> NoReturn:
         what = str(node.target) if isinstance(node.target, str) else getattr(node.target, "__name__", node.name)
-        layer = layer_of(self.network, node)
+        layer, data = layer_of(self.network, node), self.group.trace.data
+        before = [one for one in data[: data.index(node)] if one.op == "call_module"]
+        where = f" behind '{str(before[-1].target).removeprefix(PREFIX)}'" if layer is None and before else ""
         kind = f"{type(layer).__name__} " if layer is not None else ""
         raise SettingsError(
             f"the units of stage '{self.group.stage}' cannot be followed through {kind}"
-            f"'{what.removeprefix(PREFIX)}': {why}",
+            f"'{what.removeprefix(PREFIX)}'{where}: {why}",
             "Choose another stage (network.stages), or a network of convolutions, batch norm and residual additions.",
         )
 

@@ -184,12 +184,15 @@ class _Holder:
         """Every layer's constant: its own mean, except that each place read elsewhere is to show its mean, too."""
         ends = [node for node in self.upstream if node in self.layers]
         for end in ends:
-            self.levels[end] = self.means[end]
+            self.levels[end] = self.means[end].nan_to_num()
         for end in ends:
             place = self._place(end, ends)
             if place is not None:
-                self._fit(end, place)
-        if not any(self._fit(end, self.group.start) for end in reversed(ends)):
+                self._fit(end, place, torch.ones(len(self.units), dtype=torch.bool))
+        left = torch.ones(len(self.units), dtype=torch.bool)
+        for end in reversed(ends):
+            left &= ~self._fit(end, self.group.start, left)
+        if left.any():
             self.refuse("no constant before it gives its mean")
 
     def _place(self, end: fx.Node, ends: list[fx.Node]) -> fx.Node | None:
@@ -204,22 +207,24 @@ class _Holder:
             node = users[0]
         return None
 
-    def _fit(self, end: fx.Node, place: fx.Node) -> bool:
-        """Set a layer's constant so that a place shows its mean; whether that can be done."""
+    def _fit(self, end: fx.Node, place: fx.Node, wish: Tensor) -> Tensor:
+        """Set a layer's constants for the units that are wished for so that a place shows their means.
+
+        Returns:
+            (n,) for which units that could be done.
+        """
         wanted = self.means[place]
 
         def shown(level: Tensor) -> Tensor:
-            found = self.passed_on({**self.levels, end: level})
-            return found[place]
+            return self.passed_on({**self.levels, end: level})[place]
 
         exact = 1e-5 * (1 + wanted.abs())
         level = self.levels[end]
         level = level + wanted - shown(level)  # right wherever the way is linear, as a ReLU's is above zero
-        if ((shown(level) - wanted).abs() > exact).any():
-            level = self._bisect(shown, level, wanted)
-        fits = bool(((shown(level) - wanted).abs() <= 10 * exact).all())
-        if fits:
-            self.levels[end] = level
+        if not ((shown(level) - wanted).abs() <= exact)[wish].all():
+            level = self._bisect(shown, level.nan_to_num(), wanted)
+        fits = wish & ((shown(level) - wanted).abs() <= 10 * exact) & ~self.means[end].isnan()
+        self.levels[end] = torch.where(fits, level, self.levels[end])
         return fits
 
     @staticmethod

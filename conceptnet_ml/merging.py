@@ -246,18 +246,20 @@ def _covariance(batches: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
 
 def _merge_writers(network: nn.Module, group: Group, members: Sequence[int], mix: Tensor) -> None:
     """The first member's rows become the weighted mean of all members', behind batch norm where one follows."""
-    done: set[fx.Node] = set()
-    for tie in group.of("writes", "carries"):
-        layer = network.get_submodule(tie.path) if tie.path else network
-        norm = _norm_behind(network, group, tie.node) if isinstance(layer, nn.Conv2d | nn.Linear) else None
-        if norm is not None:
-            if tie.node not in done:
-                rows = [_places(tie, unit) for unit in members]
-                if len(rows[0]):
-                    _mean_with_norm(layer, norm, rows, mix)
-                done |= {tie.node, *tie.node.users}
-        elif tie.node not in done or isinstance(layer, nn.Conv2d | nn.Linear):
+    ties = group.of("writes", "carries")
+    layers = {tie.node: tie for tie in ties if tie.name == "weight" and _is_layer(network, tie)}
+    norms = {node: norm for node in layers if (norm := _norm_behind(network, group, node)) is not None}
+    whole = {*norms, *(user for node in norms for user in node.users)}
+    for tie in ties:
+        if tie.node not in whole:
             _mean(tie.tensor(network), tie, members, mix)
+    for node, norm in norms.items():
+        rows = [(layers[node].units == unit).nonzero().flatten() for unit in members]
+        _mean_with_norm(network.get_submodule(layers[node].path), norm, rows, mix)
+
+
+def _is_layer(network: nn.Module, tie: Tie) -> bool:
+    return isinstance(network.get_submodule(tie.path), nn.Conv2d | nn.Linear)
 
 
 def _norm_behind(network: nn.Module, group: Group, node: fx.Node) -> nn.BatchNorm2d | nn.BatchNorm1d | None:
@@ -267,20 +269,15 @@ def _norm_behind(network: nn.Module, group: Group, node: fx.Node) -> nn.BatchNor
     return norm if whole else None  # type: ignore[return-value]
 
 
-def _places(tie: Tie, unit: int) -> Tensor:
-    return (tie.units == unit).nonzero().flatten()
-
-
+@torch.no_grad()
 def _mean(tensor: Tensor | None, tie: Tie, members: Sequence[int], mix: Tensor) -> None:
-    if tensor is None or tie.name == "live" or not len(_places(tie, members[0])):
+    if tensor is None or tie.name == "live":
         return
-    with torch.no_grad():
-        rows = tensor.movedim(tie.dim, 0)
-        parts = [
-            float(weight) * rows[_places(tie, unit).to(tensor.device)]
-            for unit, weight in zip(members, mix, strict=True)
-        ]
-        rows[_places(tie, members[0]).to(tensor.device)] = torch.stack(parts).sum(0)
+    places = [(tie.units == unit).nonzero().flatten().to(tensor.device) for unit in members]
+    rows = tensor.movedim(tie.dim, 0)
+    if len(places[0]):
+        parts = [float(weight) * rows[place] for weight, place in zip(mix, places, strict=True)]
+        rows[places[0]] = torch.stack(parts).sum(0)
 
 
 @torch.no_grad()
@@ -371,8 +368,8 @@ def _moments(old: StagedNetwork, new: StagedNetwork, group: Group, batches: Sequ
             sums.add(_by_unit(group, place, after[place]), _by_unit(group, place, before[place]), products=True)
         for node in norms:
             source = node.all_input_nodes[0]
-            new, old = (values[source].movedim(1, -1).flatten(0, -2) for values in (after, before))
-            found.norms.setdefault(node, _Sums()).add(new, old, products=False)
+            rows = [values[source].movedim(1, -1).flatten(0, -2) for values in (after, before)]
+            found.norms.setdefault(node, _Sums()).add(*rows, products=False)
     return found
 
 

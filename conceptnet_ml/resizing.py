@@ -137,7 +137,9 @@ def conform(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwor
         raise _misfit(unknown[0], "the network has no such tensor")
     try:
         fresh = rebuilt(network, model)
-        fresh.load_state_dict(dict(state), strict=False)  # mean and std may be left out
+        full = fresh.state_dict()  # with torch's notes on versions, which some modules ask for
+        full.update(state)
+        fresh.load_state_dict(full)
     except (SettingsError, RuntimeError) as error:
         raise _misfit("the stored weights", str(error).splitlines()[0]) from error
     return fresh
