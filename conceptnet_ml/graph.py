@@ -12,19 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import networkx as nx
 
-from conceptnet_ml import graph_files, graphml
+from conceptnet_ml import graph_diff, graph_files, graph_queries, graphml
 from conceptnet_ml import graph_invariants as invariants
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest
 from conceptnet_ml.graph_invariants import title
 from conceptnet_ml.graph_records import EDGES, NODE_KINDS, NODES, SCHEMA, SCHEMA_VERSION, Edge, Header, Node, node_id
-
-if TYPE_CHECKING:
-    from conceptnet_ml.graph_diff import GraphDiff
-    from conceptnet_ml.graph_queries import Chain
 
 __all__ = ["ConceptGraph", "GraphError", "node_id"]
 
@@ -268,38 +264,28 @@ class ConceptGraph:
 
     def select(self, **conditions: Any) -> list[Node]:
         """Nodes that meet every condition: :func:`conceptnet_ml.graph_queries.select_nodes` names them."""
-        from conceptnet_ml.graph_queries import select_nodes
-
-        return select_nodes(self, **conditions)
+        return graph_queries.select_nodes(self, **conditions)
 
     def select_edges(self, **conditions: Any) -> list[Edge]:
         """Edges that meet every condition: :func:`conceptnet_ml.graph_queries.select_edges` names them."""
-        from conceptnet_ml.graph_queries import select_edges
-
-        return select_edges(self, **conditions)
+        return graph_queries.select_edges(self, **conditions)
 
     def resolve(self, text: str) -> Node:
         """The one node that a user's words mean: see :func:`conceptnet_ml.graph_queries.resolve`."""
-        from conceptnet_ml.graph_queries import resolve
+        return graph_queries.resolve(self, text)
 
-        return resolve(self, text)
-
-    def paths(self, class_name: str, count: int = 1) -> list[Chain]:
+    def paths(self, class_name: str, count: int = 1) -> list[graph_queries.Chain]:
         """The strongest chains from a class down towards the image: :func:`conceptnet_ml.graph_queries.paths`."""
-        from conceptnet_ml.graph_queries import paths
-
-        return paths(self, class_name, count)
+        return graph_queries.paths(self, class_name, count)
 
     def path(self, class_name: str) -> list[Node]:
         """The strongest chain from a class down towards the image: the one that comes lowest; among those the one
         with the largest product of weights. Starts with the class's node."""
         return list(self.paths(class_name)[0].nodes)
 
-    def diff(self, other: ConceptGraph, tolerance: float = 0.0) -> GraphDiff:
+    def diff(self, other: ConceptGraph, tolerance: float = 0.0) -> graph_diff.GraphDiff:
         """What is different in another graph: see :func:`conceptnet_ml.graph_diff.diff`."""
-        from conceptnet_ml.graph_diff import diff
-
-        return diff(self, other, tolerance)
+        return graph_diff.diff(self, other, tolerance)
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """A copy with plain attributes; edge keys are the kinds, of an analogy with its two classes. Changing it does

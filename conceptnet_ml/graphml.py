@@ -132,7 +132,8 @@ class _Reader:
                 value = reader("".join(self._text))
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{name} in this GraphML is damaged: {error}", MEND) from error
-            if self._owner.setdefault(name, value) != value:
+            if name in self._owner and self._owner[name] != value:
                 raise DataError(f"this GraphML says twice what {name} is: {self._owner[name]} and {value}", MEND)
+            self._owner[name] = value
         elif tag in (_NODE, _EDGE):
             self._owner = self.header

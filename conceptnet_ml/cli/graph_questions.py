@@ -10,6 +10,7 @@ import typer
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.graph_views import Source, console, interval, name_of, read, table, table_of
+from conceptnet_ml.errors import SettingsError, nearest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,6 +77,8 @@ def path(
 ) -> None:
     """Print the strongest chains from a class down: those that come nearest to the image, by the product of weights."""
     graph = read(source)
+    if class_name not in graph.classes:
+        raise SettingsError(f"there is no class '{class_name}'.", nearest(class_name, graph.classes))
     chains = graph.paths(class_name, count)
     if json:
         options.print_json({"class": class_name, "chains": [chain.plain() for chain in chains]})

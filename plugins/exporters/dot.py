@@ -17,7 +17,7 @@ _STYLES = {
     "specializes": "style=dotted",
     # neither says what stands above what, so neither may move the rows
     "analogous": "style=dashed, color=gray40, fontcolor=gray40, constraint=false",
-    "became": "style=tapered, color=orange3, fontcolor=orange3, constraint=false",
+    "became": "style=solid, color=orange3, fontcolor=orange3, constraint=false",
 }
 
 
