@@ -81,7 +81,7 @@ class Directions(nn.Module):
     Args:
         directions: (D, C); scaled to length one.
 
-    Cost: ``STEPS`` products of the (B·h·w, D) coefficients with a (D, D) matrix, and half as many backward.
+    Cost: ``STEPS`` products of the (B·h·w, D) coefficients with a (D, D) matrix, ``BACK`` of them backward.
     """
 
     directions: Tensor
@@ -102,8 +102,9 @@ class Directions(nn.Module):
         return (coefficients.permute(0, 2, 3, 1) @ self.directions).permute(0, 3, 1, 2)
 
 
-STEPS = 40
-RIDGE = 1e-4
+STEPS, BACK = 100, 30
+"""Steps of projected gradient, and of conjugate gradients for the slope."""
+RIDGE = 1e-3
 
 
 class _NonNegative(torch.autograd.Function):
@@ -129,7 +130,7 @@ class _NonNegative(torch.autograd.Function):
         support, directions, gram = ctx.saved_tensors
         left = slope * support
         solved, along, size = torch.zeros_like(left), left, left.square().sum(1, keepdim=True)
-        for _ in range(STEPS // 2):
+        for _ in range(BACK):
             image = (along @ gram) * support
             step = size / (along * image).sum(1, keepdim=True).clamp_min(1e-20)
             solved = solved + step * along

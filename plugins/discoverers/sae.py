@@ -14,6 +14,9 @@ from conceptnet_ml import BasisEvidence
 PLACES = 65_536
 """Activations it is trained on."""
 BATCH, STEPS, RATE = 512, 2_000, 3e-3
+EASE, EASED = 4, 0.5
+"""How many times as many latents may be used at a place in the beginning, and the share of the steps in which that
+falls: latents that start out alike then part, where otherwise one would keep two directions and the other none."""
 IDLE = 100
 """A latent that no activation of so many batches has used is dead."""
 AUXILIARY = 1 / 32
@@ -61,12 +64,14 @@ class SparseAutoencoder(nn.Module):
 
 
 def basis(evidence: BasisEvidence) -> SparseAutoencoder:
-    """A sparse autoencoder of a stage's activations; by default with twice as many latents as there are units.
+    """A sparse autoencoder of a stage's activations; by default with twice as many latents as there are units, of which
+    ``concepts.active`` may be used at a place.
 
     Loss: the squared error over the activations' variance, and, with weight ``AUXILIARY``, that of the dead latents'
     strongest against what the living leave out, which brings them back. Adam, the decoder's directions kept at length
-    one and the part of their slope along themselves taken out, the encoder begun as the decoder transposed. What is
-    dead at the end is taken away: it describes nothing.
+    one and the part of their slope along themselves taken out, the encoder begun as the decoder transposed, the offset
+    as the geometric median. Beside the paper, sparsity sets in by and by. What is dead at the end is taken away: it
+    describes nothing.
 
     Cost: ``STEPS`` steps of ``BATCH`` activations: seconds for 64 units.
     """
@@ -91,10 +96,10 @@ def restore(state: Mapping[str, Tensor]) -> SparseAutoencoder:
 
 @torch.no_grad()
 def _begin(model: SparseAutoencoder, rows: Tensor, generator: torch.Generator) -> None:
-    """Directions of random activations off the mean, with a little noise; a scale of one activation's length."""
-    mean = rows.mean(0)
-    off = (rows - mean).cpu()
-    model.offset.copy_(mean)
+    """Directions of random activations off the median, half noise; a scale of an activation's typical number."""
+    middle = _median(rows)
+    off = (rows - middle).cpu()
+    model.offset.copy_(middle)
     model.scale.fill_(max(float(off.square().sum(1).mean().sqrt()) / math.sqrt(rows.shape[1]), 1e-6))
     latents, units = model.directions.shape
     drawn = off[torch.randint(len(off), (latents,), generator=generator)]
@@ -105,15 +110,28 @@ def _begin(model: SparseAutoencoder, rows: Tensor, generator: torch.Generator) -
     model.encoder.bias.zero_()
 
 
+def _median(rows: Tensor) -> Tensor:
+    """The geometric median, from which the distances sum to the least (Weiszfeld's algorithm)."""
+    middle = rows.mean(0)
+    least = 1e-3 * (rows - middle).norm(dim=1).mean().clamp_min(1e-12)
+    for _ in range(30):
+        weights = 1 / (rows - middle).norm(dim=1, keepdim=True).clamp_min(least)
+        middle = (rows * weights).sum(0) / weights.sum()
+    return middle
+
+
 def _train(model: SparseAutoencoder, rows: Tensor, generator: torch.Generator) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, betas=(0.9, 0.999))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 5 * (1 - step / STEPS)))
     variance = (rows - rows.mean(0)).square().sum(1).mean().clamp_min(1e-12)
     idle = torch.zeros(len(model.directions), device=rows.device)
-    for _ in range(STEPS):
+    active = int(model.active)
+    most = max(active, min(EASE * active, len(model.directions) // 2))
+    for step in range(STEPS):
+        eased = max(0.0, 1 - step / (EASED * STEPS))
         batch = rows[torch.randint(len(rows), (min(BATCH, len(rows)),), generator=generator).to(rows.device)]
         drives = model.drives(batch)
-        used = model.strongest(drives)
+        used = model.strongest(drives, active + round(eased * (most - active)))
         left = batch - used @ model.directions * model.scale - model.offset
         loss = left.square().sum(1).mean() / variance
         idle = torch.where((used > 0).any(0), 0, idle + 1)

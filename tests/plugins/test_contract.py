@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from conceptnet_ml.concepts import MergeEvidence, SplitEvidence
 from conceptnet_ml.controls import BaselineContext, train_controls
 from conceptnet_ml.data import Data, ImageSet, load_source
+from conceptnet_ml.directions import BasisEvidence
 from conceptnet_ml.errors import Interrupted, PluginError
 from conceptnet_ml.finding import FindEvidence, Finding
 from conceptnet_ml.graph import ConceptGraph
@@ -32,7 +33,11 @@ from conceptnet_ml.workbench import Workbench
 PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
 NEEDS_ARGUMENT = {("backbone", "torchvision"): "resnet18", ("backbone", "timm"): "resnet18"}
-NEEDS_PACKAGE = {("backbone", "timm"): "timm"}
+NEEDS_PACKAGE = {
+    ("backbone", "timm"): "timm",
+    ("discoverer", "nmf"): "sklearn",
+    ("discoverer", "kmeans"): "sklearn",
+}
 
 
 def records(kind: str) -> Any:
@@ -67,8 +72,10 @@ def test_every_record(record: Record) -> None:
     assert len(record.summary) < 120
     assert PLUGINS.get(record.kind, record.name) is record
     assert record.functions()
+    package = NEEDS_PACKAGE.get((record.kind, record.name))
     for name in record.functions():
-        assert callable(record.function(name))
+        if package is None or importlib.util.find_spec(package) is not None:
+            assert callable(record.function(name))
 
 
 def test_a_function_that_is_not_there_is_a_plain_error() -> None:
@@ -230,6 +237,47 @@ def test_discoverers(record: Record) -> None:
         assert all(0 <= auc <= 1 for auc in finding.auc)
         assert 0 < finding.share <= 1
     assert record.function("find")(evidence) == findings
+
+
+@records("discoverer")
+def test_bases(record: Record) -> None:
+    if "basis" not in record.functions():
+        pytest.skip("it looks at units")
+    package = NEEDS_PACKAGE.get((record.kind, record.name))
+    if package and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    maps, _, _ = told_by(OWN)
+
+    def learned(seed: int = 5, **changes: Any) -> Any:
+        evidence = BasisEvidence([maps[:40], maps[40:]], seed, ConceptSettings(**changes))
+        return record.function("basis")(evidence)
+
+    basis = learned()
+    assert isinstance(basis, nn.Module)
+    free = maps.clone().requires_grad_(True)
+    coefficients = basis.encode(free)
+    count = coefficients.shape[1]
+    assert count >= 2
+    assert coefficients.shape == (90, count, 4, 4)
+    back = basis.decode(coefficients)
+    assert back.shape == maps.shape
+    (slope,) = torch.autograd.grad(back.square().sum(), free)
+    assert torch.isfinite(slope).all()
+    assert slope.abs().max() > 0
+    # It keeps most of the maps, place by place, and every direction does something.
+    assert BasisEvidence([maps], 0).explained(basis) > 0.5
+    torch.testing.assert_close(
+        basis.encode(maps[3:5, :, 1:3, 2:]), coefficients[3:5, :, 1:3, 2:].detach(), atol=1e-4, rtol=0
+    )
+    for place in range(count):
+        other = coefficients.detach().clone()
+        other[:, place] += 1
+        assert (basis.decode(other) - back.detach()).abs().max() > 1e-3
+    # The same again, from its state, and of the size asked for.
+    restored = record.function("restore")(basis.state_dict())
+    torch.testing.assert_close(restored.encode(maps), coefficients.detach())
+    torch.testing.assert_close(learned().encode(maps), coefficients.detach())
+    assert learned(directions=3).encode(maps).shape[1] <= 3
 
 
 def merge_evidence() -> MergeEvidence:
