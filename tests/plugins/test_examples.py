@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml import (
+    BasisEvidence,
     Codec,
     Data,
     Detector,
@@ -23,6 +24,7 @@ from conceptnet_ml import (
     load_plugins,
     open_run,
 )
+from conceptnet_ml.settings import ConceptSettings
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 PLUGINS = load_plugins(EXAMPLES, use_entry_points=False)
@@ -96,6 +98,7 @@ def test_all_examples_load() -> None:
     assert PLUGINS.broken == []
     for kind, name, file in (
         ("representation", "luminance", "luminance.py"),
+        ("discoverer", "principal", "principal_discoverer.py"),
         ("generalizer", "contrast", "contrast_generalizer.py"),
         ("specializer", "prototype", "prototype_specializer.py"),
     ):
@@ -159,6 +162,36 @@ def test_luminance_is_chosen_and_its_cue_generalized(lit: LearnedRun) -> None:
     assert conflict["learned"]["accuracy"] > 0.7
     assert flips(lit, luminance()) > 0.8
     assert flips(lit, Nothing()) == 0  # so a representation that does nothing is never kept
+
+
+# ---------------------------------------------------------------------------------------------------- discoverer
+
+
+def test_principal_axes_keep_what_they_can_and_both_ends() -> None:
+    draw = torch.Generator().manual_seed(3)
+    maps = torch.randn(40, 2, 6, 6, generator=draw) * torch.tensor([3.0, 2.0]).view(2, 1, 1)
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=draw)).Q[:, :2]
+    maps = torch.einsum("bahw,ca->bchw", maps, turn) + 0.5
+    given = BasisEvidence([maps], 0, ConceptSettings(directions=4))
+    basis = PLUGINS.get("discoverer", "principal").function("basis")(given)
+    assert basis.encode(maps).shape == (40, 4, 6, 6)
+    assert given.explained(basis) > 0.999
+    # One axis of two ends is not enough.
+    less = BasisEvidence([maps], 0, ConceptSettings(directions=2))
+    assert 0.6 < less.explained(PLUGINS.get("discoverer", "principal").function("basis")(less)) < 0.8
+
+
+@pytest.mark.slow
+def test_principal_was_used_and_its_family_answers_from_the_folder(tmp_path: Path) -> None:
+    data = Data("patches", ("lying", "standing"), pictures(320, 1, patch=True), {"test": pictures(120, 2, patch=True)})
+    kept = {"epochs": 4, "interchangeable": -9.0, "remains": 0.0}
+    run = learned(data, tmp_path / "run", kept, representations=("pixels",), discoverer="principal")
+    assert {node.provenance.plugin for node in run.graph.nodes("feature") if node.provenance} == {"principal"}
+    assert run.summary()["directions"]["block3"]["count"] == 32
+    ((_, family),) = run.model.named_families()
+    images = pictures(120, 2, patch=True)
+    with torch.no_grad():
+        assert float((family(images.images.float() / 255).argmax(1) == images.labels).float().mean()) > 0.9
 
 
 # ---------------------------------------------------------------------------------------------------- generalizer
