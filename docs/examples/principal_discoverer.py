@@ -1,9 +1,9 @@
 """A discoverer with a basis: features among the principal axes of a stage's maps, each with two ends.
 
-What a basis must bring is ``encode`` and ``decode``, both place by place and differentiable. It need not keep everything:
-what it leaves out of the maps is passed on beside the coefficients, and never found. A coefficient should be 0 where its
-direction is not there, since a feature's score is how strong it is at its strongest places; so an axis, which has two
-ends, becomes two directions.
+What a basis must bring is ``encode`` and ``decode``, both place by place and differentiable. It need not keep
+everything: what it leaves out of the maps is passed on beside the coefficients, and never found. A coefficient should
+be 0 where its direction is not there, since a feature's score is how strong it is at its strongest places; so an axis,
+which has two ends, becomes two directions.
 """
 
 from __future__ import annotations
