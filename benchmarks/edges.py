@@ -2,14 +2,15 @@
 
     python benchmarks/edges.py --pictures FOLDER --cifar FOLDER --seeds 3 --out runs/edges
 
-For each case (photographs with wheels on every car, with depth 3; ten CIFAR-10 classes, with depth 2) and seed a run is made or read back.
-Then for the classes and for every family, at every stage below their own:
+For each case (photographs with wheels on every car, three stages deep; ten CIFAR-10 classes, two) and seed a run is
+made or read back. Then for the classes and for every family, at every stage below their own:
 
 - *agreement*: Spearman's rank correlation, over the units, of the weights with the real fall by ablation of each unit,
   mean and least over the answers; beside it that of the classic path of integrated gradients (one group, eight
   midpoints) at the same cost, and of the weights of shuffled copies against the real network's falls.
 - *gap* of both.
-- *edges that stand*, of the settings' most per answer; in shuffled networks and in untrained ones, put in the learned network's place, none should.
+- *edges that stand*, of the settings' most per answer; in blank (shuffled, untrained) networks there should be none,
+  and no feature.
 
 Prints Markdown, writes OUT/edges.json. About six minutes a seed on one core.
 """
@@ -159,7 +160,8 @@ def both(values: list[list[float | None]]) -> str:
     """Mean over seeds of the answers' mean, and the least of all."""
     known = [[value for value in row if value is not None] for row in values]
     found = summarize([sum(row) / len(row) for row in known if row])
-    return f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}], {min(v for row in known for v in row):.2f}"
+    span = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
+    return f"{found['mean']:.2f}{span}, {min(v for row in known for v in row):.2f}"
 
 
 def mean(values: list[float | None], digits: int = 2) -> str:

@@ -1,94 +1,191 @@
-"""Which unit of one class plays the part of which unit of another: what leaves where the donor's feature comes in."""
+"""Which unit of one class plays the part of which of another: through what does an answer leave as the other comes?"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from conceptnet_ml.concepts import Analogy, Trunk
-from conceptnet_ml.finding import Finding
+from conceptnet_ml import nulls, runtime
+from conceptnet_ml.concepts import Analogy
+from conceptnet_ml.directions import Rebased, units_of
+from conceptnet_ml.network import build_network
 from conceptnet_ml.probing import frozen
-from conceptnet_ml.swaps import Swap, Views
+from conceptnet_ml.swaps import Swap
 from conceptnet_ml.workbench import Parents, Workbench
 
-PAIRS = 512
-"""Image pairs on which analogies are judged."""
+PAIRS = 128
+"""Image pairs for each pair of classes."""
+LEAST, MOST = 512, 16_384
+"""Image pairs in all."""
+ENOUGH = 16
+"""Pairs of two classes from which they are compared."""
 SHUFFLES = 20
+CARRIED = 0.9
+"""Share of what left or came that the units considered must carry."""
+POINTS = (0.25, 0.75)
 
 
-def find(
-    bench: Workbench,
-    stage: str,
-    name: str,
-    parents: Parents,
-    swaps: list[Swap],
-    swap: Swap,
-    findings: list[Finding],
-) -> list[Analogy]:
-    """One-to-one matches between each class's units that fell and every other class's feature units that rose.
+@dataclass(frozen=True)
+class Moves:
+    """What happened at a stage in image pairs, before and after the swap.
 
-    A match needs a score above what shuffling the pairs within their class gives (the dustbin); the best assignment is
-    found by the Hungarian method. Every unit of the stage may fall, so that a class without a feature of its own (told
-    by what it lacks) still gets its analogues.
+    Args:
+        hosts, donors: (N,) classes of the image and of the donor.
+        rose: (N, C) change of each unit's mean map.
+        moved: (N, C) logits by which the donor's answer gained on the host's through each unit.
     """
-    numbers, donors, change = _changes(bench, stage, name, parents, swaps, swap)
-    labels = bench.labels
+
+    hosts: Tensor
+    donors: Tensor
+    rose: Tensor
+    moved: Tensor
+
+
+def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap) -> list[Analogy]:
+    """One-to-one matches between the units through which a class's answer leaves and those through which another comes.
+
+    Where a feature is swapped, the answer moves from the host's to the donor's: some units fall that spoke for the
+    host's class, some rise that speak for the donor's. A unit's share of that is its change times the slope of "donor's
+    answer less host's" (integrated gradients from the image to the swapped one), so units are matched by what they do
+    downstream, not by how they look. Two units belong together when over the pairs what leaves through one goes with
+    what comes through the other. Matches are found by the Hungarian method and must score above those found in shuffles
+    of the pairs within their classes, and above those found in networks that know nothing, on the same pairs; else a
+    unit stays unmatched.
+
+    Cost: for each image pair, two passes up to the stage and two forward and backward passes from there, three times.
+    """
+    moves = look(bench, stage, name, parents, swaps, swap)
+    images = nulls.first(bench.probe_views(name, swaps))
+    blank = [nulls.shuffled(parents, images, bench.seed(name, "analogies", "shuffled"))]
+    if parents.family is None:
+        blank.append(_untrained(bench, name, parents))
+    nothing = [look(bench, stage, name, one, swaps, swap) for one in blank]
     found: list[Analogy] = []
-    for finding in findings:
-        for parent in range(bench.classes):
-            mine = (labels[numbers] == parent) & (labels[donors] == finding.parent)
-            if parent == finding.parent or int(mine.sum()) < 8:
+    for parent in range(bench.classes):
+        for other in range(bench.classes):
+            if parent == other:
                 continue
-            rises = change[mine][:, list(finding.units)].clamp_min(0)
-            falls = (-change[mine]).clamp_min(0)
-            generator = bench.generator(name, "analogies", finding.parent, parent)
-            found += _match(finding, parent, rises, falls, generator)
+            seed = bench.seed(name, "analogies", parent, other)
+            matched, *blanks = (match(one, parent, other, runtime.generator(seed)) for one in (moves, *nothing))
+            if matched is None:
+                continue
+            chance = [float(one.scores.quantile(0.95)) for one in blanks if one is not None and one.pairs]
+            untrained = max(chance, default=0.0)
+            found += [
+                Analogy(parent, leaves, other, comes, score, null, untrained)
+                for (leaves, comes), score, null in zip(
+                    matched.pairs, matched.scores.tolist(), matched.nulls.tolist(), strict=True
+                )
+                if score > max(null, untrained, 0.0)
+            ]
     return found
 
 
-def _match(finding: Finding, parent: int, rises: Tensor, falls: Tensor, generator: torch.Generator) -> list[Analogy]:
-    score = _cosine(rises, falls)
-    shuffled = torch.stack(
-        [_cosine(rises, falls[torch.randperm(len(falls), generator=generator)]) for _ in range(SHUFFLES)]
-    )
-    score = score - shuffled.mean(0)
-    # Against the best of all pairs in each shuffle: the assignment picks the best, so its null must too.
-    null = shuffled.sub(shuffled.mean(0)).flatten(1).amax(1).quantile(0.95).expand_as(score)
-    gain = (score - null).clamp_min(0)
-    rows, columns = linear_sum_assignment(gain.numpy(), maximize=True)
-    return [
-        Analogy(
-            parent, int(column), finding.parent, finding.units[row], float(score[row, column]), float(null[row, column])
-        )
-        for row, column in zip(rows, columns, strict=True)
-        if gain[row, column] > 0 and int(column) not in finding.units
-    ]
+@dataclass(frozen=True)
+class Matched:
+    """One-to-one matches of two classes, whatever they are worth.
+
+    Args:
+        pairs: The unit that leaves and the one that comes.
+        scores: (P,) logits, see :func:`match`.
+        nulls: (P,) the same scale: what 95 % of matches in shuffled pairs stay under.
+    """
+
+    pairs: list[tuple[int, int]]
+    scores: Tensor
+    nulls: Tensor
 
 
-def _cosine(rises: Tensor, falls: Tensor) -> Tensor:
-    """(risen units, all units): cosine over pairs."""
-    return (rises / rises.norm(dim=0).clamp_min(1e-9)).T @ (falls / falls.norm(dim=0).clamp_min(1e-9))
+def match(moves: Moves, parent: int, other: int, generator: torch.Generator) -> Matched | None:
+    """The best assignment of the units that leave to those that come, where images of ``parent`` met ``other`` donors.
+
+    The score of two units is the correlation, over the pairs, of what left through one and came through the other,
+    times the geometric mean of their spreads: logits that are exchanged together. None for too few pairs.
+    """
+    mine = (moves.hosts == parent) & (moves.donors == other)
+    if int(mine.sum()) < ENOUGH:
+        return None
+    rose, moved = moves.rose[mine], moves.moved[mine]
+    rises = rose.mean(0) > 0
+    leaving = _carriers(torch.where(rises, 0, moved.mean(0)))
+    coming = _carriers(torch.where(rises, moved.mean(0), 0))
+    left = torch.where(rose < 0, moved, 0)[:, leaving]
+    came = torch.where(rose > 0, moved, 0)[:, coming]
+    if not leaving or not coming:
+        return Matched([], torch.zeros(0), torch.zeros(0))
+    spread = (left.std(0)[:, None] * came.std(0)[None]).sqrt()
+    alike = _correlation(left, came)
+    shuffled = []
+    for _ in range(SHUFFLES):
+        chance = _correlation(left, came[torch.randperm(len(came), generator=generator)])
+        shuffled.append(chance[linear_sum_assignment(chance.numpy(), maximize=True)])
+    # Against matches found in shuffles: the assignment picks the best, so its null must too.
+    null = torch.cat(shuffled).quantile(0.95)
+    rows, columns = linear_sum_assignment(alike.numpy(), maximize=True)
+    pairs = [(leaving[row], coming[column]) for row, column in zip(rows, columns, strict=True)]
+    return Matched(pairs, (alike * spread)[rows, columns], (null * spread)[rows, columns])
 
 
-def _changes(
-    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Hosts, donors, and per pair how much each unit changed where the swap acts, (pairs, C) in spreads of the unit."""
-    numbers = bench.probe_set[:PAIRS]
-    views: Views = bench.views(bench.fit, swaps)
-    look = Trunk(parents.network, stage)
-    donors, changes, maps_seen = [], [], []
-    with torch.no_grad(), frozen(parents.network):
+def _carriers(moved: Tensor) -> list[int]:
+    """The fewest units that carry :data:`CARRIED` of what moved the right way."""
+    order = moved.argsort(descending=True)
+    positive = moved[order].clamp_min(0)
+    if float(positive.sum()) <= 0:
+        return []
+    count = int((positive.cumsum(0) < CARRIED * positive.sum()).sum()) + 1
+    return order[: min(count, int((positive > 0).sum()))].tolist()
+
+
+def _correlation(left: Tensor, came: Tensor) -> Tensor:
+    """(leaving, coming): Pearson's, 0 where a unit does not vary."""
+    left, came = left - left.mean(0), came - came.mean(0)
+    return (left / left.norm(dim=0).clamp_min(1e-9)).T @ (came / came.norm(dim=0).clamp_min(1e-9))
+
+
+def look(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap) -> Moves:
+    """What moves at a stage when hosts of the probe set take over what the swap takes from random donors.
+
+    The same pairs for every network that is looked at under this name.
+    """
+    count = bench.classes * min(bench.classes - 1, bench.settings.probe.partners) * PAIRS
+    count = max(LEAST, min(MOST, count))
+    numbers = bench.probe_set.repeat(-(-count // len(bench.probe_set)))[:count]
+    views, head = bench.views(bench.fit, swaps), parents.head(stage)
+    others, rose, moved = [], [], []
+    with frozen(*parents.modules()):
         for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
+            bench.stopper.check()
             generator = bench.generator(name, "changes", place)
-            others = views.donors.foreign(part, generator)
-            images, material = views.of(part, generator), views.of(others, generator)
-            before = look(images).float()
-            after = look(swap.apply(images, material, part, others)).float()
-            difference = (after - before).flatten(2)
-            changes.append(difference.mean(2).cpu())
-            maps_seen.append(before.flatten(2).transpose(1, 2).flatten(0, 1).cpu())
-            donors.append(others)
-    scale = torch.cat(maps_seen).std(0).clamp_min(1e-6)
-    return numbers, torch.cat(donors), torch.cat(changes) / scale
+            donors = views.donors.foreign(part, generator)
+            with torch.no_grad():
+                images, material = views.of(part, generator), views.of(donors, generator)
+                before = parents.network.run_until(images, stage).float()
+                after = parents.network.run_until(swap.apply(images, material, part, donors), stage).float()
+            step = after - before
+            rows = torch.arange(len(part), device=step.device)
+            own, theirs = (bench.labels[which].to(step.device) for which in (part, donors))
+            slope = torch.zeros_like(step)
+            for point in POINTS:
+                at = (before + point * step).requires_grad_(True)
+                answers = head(at)
+                (one,) = torch.autograd.grad((answers[rows, theirs] - answers[rows, own]).sum(), at)
+                slope += one / len(POINTS)
+            moved.append(units_of(parents.network, stage, (slope * step).flatten(2).sum(2)).cpu())
+            rose.append(units_of(parents.network, stage, step.flatten(2).mean(2)).cpu())
+            others.append(donors)
+    labels = bench.labels.cpu()
+    return Moves(labels[numbers.cpu()], labels[torch.cat(others).cpu()], torch.cat(rose), torch.cat(moved))
+
+
+def _untrained(bench: Workbench, name: str, parents: Parents) -> Parents:
+    """The same architecture with fresh weights, whatever weights the settings start from; described as the parents'."""
+    bare = bench.settings.network.model_copy(update={"weights": None})
+    settings = bench.settings.model_copy(update={"network": bare})
+    seed = bench.seed(name, "analogies", "untrained")
+    network = build_network(settings, bench.data.classes, bench.size, bench.plugins, seed=seed)
+    network.to(device=bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bases = parents.network.bases if isinstance(parents.network, Rebased) else {}
+    return Parents(parents.key, Rebased(network.eval(), bases) if bases else network.eval())

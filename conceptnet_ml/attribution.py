@@ -18,8 +18,8 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 RANKED = 64
-"""Units per answer whose weights are ranked against real ablations: all of a narrower stage, else the strongest half and
-as many drawn at random from the others."""
+"""Units per answer whose weights are ranked against real ablations: all of a narrower stage, else the strongest half
+of so many and as many drawn at random from the others."""
 RANK_IMAGES = 512
 """Images of all answers together on which that is done."""
 
@@ -37,7 +37,7 @@ class Edge:
         gap: Completeness gap of the variant's attribution, relative to the response it explains.
         agreement: Spearman's rank correlation of weights and real ablations, over the variant's units, not these edges
             alone; None where one of the two does not vary.
-        null: The largest weight, of any unit for any variant, in networks whose weights were shuffled; None for no test.
+        null: The largest weight, of any unit for any variant, in networks with shuffled weights; None for no test.
     """
 
     parent: int

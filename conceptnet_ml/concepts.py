@@ -7,6 +7,7 @@ return, and what becomes of them: a family whose answers the model can draw on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from torch.nn import functional
 from conceptnet_ml.directions import units_of
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.settings import ConceptSettings
+
+if TYPE_CHECKING:
+    from conceptnet_ml.translating import Translation
 
 
 @dataclass
@@ -60,13 +64,14 @@ class SplitEvidence:
 
 @dataclass(frozen=True)
 class Analogy:
-    """A unit that gave way, over many images, as the donor's unit came in.
+    """A unit through which one class's answer left, over many image pairs, as another's came through another unit.
 
     Args:
-        parent, unit: Whose feature left, and its unit.
-        other, analogue: Whose feature came, and its unit.
-        score: Cosine of fall and rise over image pairs, less what shuffled pairs give, in [−1, 1].
-        null: What the best pair of 95 % of shuffles stays under, less the shuffles' mean.
+        parent, unit: Whose answer left, and through which unit.
+        other, analogue: Whose answer came, and through which unit.
+        score: Correlation of the two over image pairs, times the geometric mean of their spreads, in logits.
+        null: What 95 % of matches in pairs shuffled within their classes stay under.
+        untrained: What 95 % of matches in networks that know nothing stay under, on the same pairs.
     """
 
     parent: int
@@ -75,6 +80,7 @@ class Analogy:
     analogue: int
     score: float
     null: float
+    untrained: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ class Merged:
         auc: Per class, one-vs-rest AUROC of the detector's score: near 0.5 where the members' was near 1.
         coverage: Per class, the share of the gates' area that the detector finds when as much is open as in the gates.
         overlap: Intersection over union of the two, over all classes.
+        translation: The causal test of the analogies, None where there are none.
+        spectrum: Per class, 10 % quantile, mean and 90 % quantile of the detector's score.
     """
 
     detector: nn.Module
@@ -96,6 +104,8 @@ class Merged:
     auc: tuple[float, ...]
     coverage: tuple[float, ...]
     overlap: float
+    translation: Translation | None = None
+    spectrum: tuple[tuple[float, float, float], ...] = ()
 
 
 class Detector(nn.Module):

@@ -32,6 +32,8 @@ class Finding:
         auc: One-vs-rest AUROC of each member's score.
         effect: Mean fall of the parent's margin when the member is replaced by its mean, each.
         share: Share of all units' summed positive effect that the members cover.
+        spectrum: Per class, 10 % quantile, mean and 90 % quantile of the mean of the members' scores, see
+            :func:`spectrum`.
     """
 
     parent: int
@@ -39,6 +41,7 @@ class Finding:
     auc: tuple[float, ...]
     effect: tuple[float, ...]
     share: float
+    spectrum: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass
@@ -131,6 +134,25 @@ def unit_scores(maps: Tensor) -> Tensor:
     """``s_u``: the mean of a unit's strongest 10 % of places, (B, C) from (B, C, h, w)."""
     flat = maps.flatten(2)
     return flat.topk(max(1, round(0.1 * flat.shape[2])), dim=2).values.mean(2)
+
+
+def spectrum(scores: Tensor, parents: Tensor, count: int) -> tuple[tuple[float, float, float], ...]:
+    """Where every class lies on a score: 10 % quantile, mean and 90 % quantile over its images.
+
+    Args:
+        scores: (N,).
+        parents: (N,) classes; each of ``count`` must have an image.
+
+    Returns:
+        One triple per class, in spreads over all images from the mean of all images.
+    """
+    scores, parents = scores.double().cpu(), parents.cpu()
+    placed = (scores - scores.mean()) / scores.std().clamp_min(1e-9)
+    found = []
+    for parent in range(count):
+        mine = placed[parents == parent]
+        found.append((float(mine.quantile(0.1)), float(mine.mean()), float(mine.quantile(0.9))))
+    return tuple(found)
 
 
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:

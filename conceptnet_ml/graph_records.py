@@ -305,9 +305,10 @@ class Analogous(Edge):
 
     Args:
         class_name, other: Whose part the source plays, and whose the target.
-        score: Cosine of the source's fall and the target's rise over image pairs, less what shuffled pairs give.
-        null: What shuffles within the classes stay under.
-        untrained: What a network with untrained weights stays under.
+        score: How closely, over image pairs, what leaves through the source goes with what comes through the target:
+            their correlation times the geometric mean of their spreads, in logits.
+        null: What 95 % of matches in shuffles within the classes stay under.
+        untrained: What 95 % of matches in networks with untrained or shuffled weights stay under.
     """
 
     allowed: ClassVar[Joins] = {"unit": frozenset({"unit"}), "feature": frozenset({"feature"})}

@@ -97,6 +97,7 @@ class _Artist:
             if finding is not None:
                 fields["auc"] = max(finding.auc)
                 fields["effect"] = sum(finding.effect)
+                fields["spectrum"] = self._spectrum(finding.spectrum)
             node = self.graph.add_node(
                 "feature", f"{self.classes[parent]} in {story.name}", **fields, **self._judgement(story, parent)
             )
@@ -108,7 +109,8 @@ class _Artist:
                     self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=effect, effect=effect)
             for unit in units:
                 if finding is None or unit not in finding.units:
-                    score = max((a.score for a in story.merged.analogies if a.unit == unit), default=0.0)  # type: ignore[union-attr]
+                    tied = story.merged.analogies  # type: ignore[union-attr]
+                    score = max((a.score for a in tied if unit in (a.unit, a.analogue)), default=0.0)
                     self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=score)
         return nodes
 
@@ -128,6 +130,7 @@ class _Artist:
             coverage=coverage,
             shared_by=self.classes if some is None else [self.classes[place] for place in some],
             overlap=merged.overlap,
+            spectrum=self._spectrum(merged.spectrum),
             pictures=story.pictures,
             provenance=self._by(self.settings.plugins.generalizer),
             **self._judgement(story, None),
@@ -136,6 +139,7 @@ class _Artist:
             scores = [a.score for a in merged.analogies if parent in (a.parent, a.other)]
             score = {"score": max(scores)} if scores else {}
             self.graph.add_edge("generalizes", node, feature, **score)
+        self._analogous(story)
         if story.split is None:
             return features
         variants = {}
@@ -155,6 +159,26 @@ class _Artist:
             self.graph.add_edge("specializes", variant, node, class_name=name, parent=above.get(parent))
             variants[parent] = variant
         return variants
+
+    def _analogous(self, story: Story) -> None:
+        assert story.merged is not None
+        for analogy in sorted(story.merged.analogies, key=lambda one: -one.score):
+            source, target = (self._unit(story.stage, unit) for unit in (analogy.unit, analogy.analogue))
+            if self.graph.edges("analogous", source=source, target=target):
+                continue  # of the classes and rounds in which two units are matched, the best is drawn
+            self.graph.add_edge(
+                "analogous",
+                source,
+                target,
+                class_name=self.classes[analogy.parent],
+                other=self.classes[analogy.other],
+                score=analogy.score,
+                null=analogy.null,
+                untrained=analogy.untrained,
+            )
+
+    def _spectrum(self, places: tuple[tuple[float, float, float], ...]) -> dict[str, tuple[float, float, float]]:
+        return dict(zip(self.classes, places, strict=False))
 
     def _edges(self, story: Story, sources: dict[int, str]) -> None:
         assert story.below is not None

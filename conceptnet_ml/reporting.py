@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -124,6 +125,12 @@ def _round(story: Story, overruled: list[str]) -> dict[str, Any]:
             "overlap": story.merged.overlap,
             "analogies": len(story.merged.analogies),
         }
+        if story.merged.translation is not None:
+            record["detector"]["translation"] = asdict(story.merged.translation)
+    if story.edges:
+        agreed = {edge.parent: edge.agreement for edge in story.edges}
+        record["edges"] = {"to": story.below, "stand": sum(edge.stands for edge in story.edges)}
+        record["edges"] |= {"of": len(story.edges), "null": story.edges[0].null, "agreement": agreed}
     if story.trained is not None:
         trained = story.trained
         record |= {"r_before": trained.r_before, "r_after": trained.r_after, "r_without": trained.r_without}

@@ -10,7 +10,7 @@ from torch import nn
 from conceptnet_ml import nulls
 from conceptnet_ml.directions import BasisEvidence, Network, count, plain, rebased
 from conceptnet_ml.errors import PluginError
-from conceptnet_ml.finding import FindEvidence, Finding, gather
+from conceptnet_ml.finding import FindEvidence, Finding, gather, spectrum
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import Swap
 from conceptnet_ml.workbench import Parents, Workbench
@@ -72,8 +72,8 @@ def describe(bench: Workbench, stage: str, network: Network) -> Described | None
 def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap]) -> list[Finding]:
     """What the discoverer of the settings finds at a stage, on views of the probe set under the kept swaps.
 
-    A unit belongs to a feature only if more hangs on it than on any unit of networks with shuffled weights. Answers that
-    are hardly right more often than chance rest on nothing.
+    A unit belongs to a feature only if :data:`nulls.MARGIN` times as much hangs on it as on any unit of networks with
+    shuffled weights. Answers that are hardly right more often than chance rest on nothing.
     """
 
     def work() -> list[dict[str, object]]:
@@ -91,7 +91,12 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
         images, seed = bench.probe_views(name, swaps), bench.seed(name, "null")
         null = nulls.largest_effect(parents, images, stage, bench.classes, evidence.settings, seed) if found else 0.0
         bench.run.log(event="find", name=name, null=null)
-        return [asdict(kept) for finding in found if (kept := _above(finding, null)) is not None]
+        kept = [above for finding in found if (above := _above(finding, nulls.MARGIN * null)) is not None]
+        scores, _ = evidence.scores()
+        return [
+            asdict(replace(one, spectrum=spectrum(scores[:, list(one.units)].mean(1), right, bench.classes)))
+            for one in kept
+        ]
 
     with bench.progress.task(f"{name} find"):
         return [Finding(**finding) for finding in bench.once(f"{name}/find", work)]

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import analogies
+from conceptnet_ml import analogies, translating
 from conceptnet_ml.concepts import Analogy, Merged, MergeEvidence, Trunk, pooled
 from conceptnet_ml.decisions import Decision, residual, stands
-from conceptnet_ml.finding import Finding, auroc, unit_scores
+from conceptnet_ml.finding import Finding, auroc, spectrum, unit_scores
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import IMAGE, Codec, Swap, open_cells
@@ -46,11 +46,12 @@ def merge(
     def work() -> dict[str, Any]:
         numbers, maps, targets = _evidence(bench, stage, name, parents, swaps, swap)
         labels = bench.labels[numbers].to(bench.device)
-        tied = analogies.find(bench, stage, name, parents, swaps, swap, findings)
+        tied = analogies.find(bench, stage, name, parents, swaps, swap)
+        tested = translating.translate(bench, stage, name, parents, swaps, tied)
         members = {finding.parent: finding.units for finding in findings}
         for analogy in tied:
-            units = members.get(analogy.parent, ())
-            members[analogy.parent] = tuple(dict.fromkeys((*units, analogy.unit)))
+            for parent, unit in ((analogy.parent, analogy.unit), (analogy.other, analogy.analogue)):
+                members[parent] = tuple(dict.fromkeys((*members.get(parent, ()), unit)))
         half = len(numbers) // 2
         evidence = MergeEvidence(
             maps[:half],
@@ -62,11 +63,14 @@ def merge(
             bench.settings.concepts,
         )
         detector = record.function("merge")(evidence)
-        quality = judge(detector(maps[half:]).detach(), targets[half:], labels[half:], bench.classes)
+        looks = detector(maps).detach()
+        quality = judge(looks[half:], targets[half:], labels[half:], bench.classes)
         return {
             "state": detector.state_dict(),
             "members": sorted([parent, *units] for parent, units in members.items()),
             "analogies": [asdict(analogy) for analogy in tied],
+            "translation": None if tested is None else asdict(tested),
+            "spectrum": spectrum(unit_scores(looks)[:, 0], labels, bench.classes),
             **quality,
         }
 
@@ -80,6 +84,8 @@ def merge(
         tuple(done["auc"]),
         tuple(done["coverage"]),
         done["overlap"],
+        None if done["translation"] is None else translating.Translation(**done["translation"]),
+        tuple(tuple(place) for place in done["spectrum"]),
     )
 
 

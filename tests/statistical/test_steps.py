@@ -322,8 +322,8 @@ def test_descend_finds_nothing_much_in_a_network_that_learned_nothing(shortcut: 
     blank = Family(Trunk(fresh, MIDDLE), variants.detector, Variants(torch.zeros(32), torch.ones(32), 2, 1.0)).eval()
     blank.requires_grad_(False)
     random = descended(shortcut, Parents("blank", fresh, MIDDLE, blank), "descend blank")
-    strongest = [max(abs(edge.weight) for edge in edges) for edges in (learned, random)]
-    assert strongest[1] < 0.1 * strongest[0]
+    assert sum(edge.stands for edge in learned) >= 2
+    assert not [edge for edge in random if edge.stands]
 
 
 SMALL = settings(
