@@ -19,8 +19,8 @@ from conceptnet_ml.workbench import Parents
 
 COPIES = 3
 MARGIN = 2.0
-"""How many times the largest effect in the copies a feature's units must have: the copies are few, and a network that is
-itself random has the largest of four one time in four."""
+"""How many times the largest effect in the copies a feature's units must have: the copies are few, and a network that
+is itself random has the largest of four one time in four."""
 IMAGES = 512
 """Images on which a copy's batch norms are estimated and its figures taken."""
 CONFIRMED = 4

@@ -82,10 +82,10 @@ class Handmade(nn.Module):
             for name, parts in PARTS.items():
                 for part in parts:
                     second.weight[TWO[name], ONE[part]] = 2 / 4  # the mean of four tiles
-                second.bias[TWO[name]] = -3.0  # two of both together: one alone is not enough
+                second.bias[TWO[name]] = -2.4  # one of the two alone is not enough
             for name, classes in READ.items():
                 for number in classes:
-                    self.head.weight[number, TWO[name]] = HELD * (SIDE // CELL) ** 2
+                    self.head.weight[number, TWO[name]] = HELD / 1.6 * (SIDE // CELL) ** 2
             self.head.bias[2] = LIFT
 
     def forward(self, images: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def draw(count: int, seed: int) -> ImageSet:
             shown.append(("D", choose(ELSEWHERE)))
         for name, (row, column) in shown:
             stripes, colour = PARTS[name]
-            contrast = 0.9 + 0.2 * float(torch.rand(1, generator=random))
+            contrast = 0.95 + 0.1 * float(torch.rand(1, generator=random))
             patch = 0.2 * pattern(stripes).repeat(2, 2).expand(3, CELL, CELL).clone()
             patch += torch.full((3,), -0.1).index_fill(0, torch.tensor(COLOURS.index(colour)), 0.2).view(3, 1, 1)
             top, left = row * CELL, column * CELL
