@@ -53,12 +53,16 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
     downstream, not by how they look. Two units belong together when over the pairs what leaves through one goes with
     what comes through the other. Matches are found by the Hungarian method and must score above those found in shuffles
     of the pairs within their classes, and above those found in networks that know nothing, on the same pairs; else a
-    unit stays unmatched.
+    unit stays unmatched. Answers that are hardly right more often than chance have no analogies.
 
     Cost: for each image pair, two passes up to the stage and two forward and backward passes from there, three times.
     """
-    moves = look(bench, stage, name, parents, swaps, swap)
     images = nulls.first(bench.probe_views(name, swaps))
+    with frozen(*parents.modules()), torch.no_grad():
+        answers = torch.cat([parents.objective(batch) for batch, _ in images])
+    if not nulls.knows(answers, torch.cat([right for _, right in images]), bench.settings.concepts):
+        return []
+    moves = look(bench, stage, name, parents, swaps, swap)
     blank = [nulls.shuffled(parents, images, bench.seed(name, "analogies", "shuffled"))]
     if parents.family is None:
         blank.append(_untrained(bench, name, parents))

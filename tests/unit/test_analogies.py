@@ -140,7 +140,9 @@ def test_in_a_redundant_network_an_analogue_stands_in_and_a_random_unit_does_not
         assert (order[torch.as_tensor(columns)] == torch.arange(10)).float().mean() >= 0.95
         aligned = Aligned(maps)
 
-        def accuracy(pairs: list[tuple[int, int]], aligned: Aligned = aligned, maps: Tensor = maps) -> float:
+        def accuracy(
+            pairs: list[tuple[int, int]], aligned: Aligned = aligned, maps: Tensor = maps, right: Tensor = right
+        ) -> float:
             shown = aligned.take(maps, stands_in(20, pairs))[:, :10].mean((2, 3))
             return float((shown.argmax(1) == right).float().mean())
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.finding import FindEvidence, auroc, balanced, gather, margins, unit_scores
+from conceptnet_ml.finding import FindEvidence, auroc, balanced, gather, margins, spectrum, unit_scores
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.settings import ConceptSettings
 from conceptnet_plugins.discoverers.units import find
@@ -181,3 +181,11 @@ def test_statistics_of_a_wide_stage_take_one_pass_over_the_images() -> None:
     find(evidence)
     assert evidence.mean.shape == (2048, 2, 2)
     assert sum(passed) == 2048
+def test_the_spectrum_says_where_every_class_lies() -> None:
+    scores = torch.cat([torch.arange(11.0), torch.arange(11.0) + 20])
+    parents = torch.arange(22) // 11
+    low, high = spectrum(scores, parents, 2)
+    spread = float(scores.double().std())
+    assert low == pytest.approx(((1 - 15) / spread, (5 - 15) / spread, (9 - 15) / spread))
+    assert high == pytest.approx(((21 - 15) / spread, (25 - 15) / spread, (29 - 15) / spread))
+    assert spectrum(torch.ones(4), torch.tensor([0, 0, 1, 1]), 2) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))

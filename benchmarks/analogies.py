@@ -1,0 +1,82 @@
+"""Do analogies translate: does exchanging matched units turn one class's images into another's for the network?
+
+    python benchmarks/analogies.py --pictures FOLDER --cifar FOLDER --seeds 3 --out runs/edges
+
+Runs are made or read back as in ``benchmarks/edges.py``. In each, the top stage's analogies under
+the swap of pixels, kept or not, and per pair of classes the share of rightly answered images that the network takes for the other class
+
+- after the matched units changed places (*translated*),
+- after as many random pairs of units did (*random*),
+- after the matched units did with partners dealt anew (*dealt*): what of it lies in the pairs, and not in the sets.
+
+Prints Markdown, writes OUT/analogies.json. A minute a seed on one core, the runs aside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edges import cases, made
+
+from conceptnet_ml import LearnedRun, analogies, steps, translating
+from conceptnet_ml.api import reopen
+from conceptnet_ml.bench.intervals import summarize
+from conceptnet_ml.progress import Progress
+from conceptnet_ml.workbench import Parents
+
+
+def measure(run: LearnedRun) -> dict[str, Any]:
+    """Analogies of the classes at the top stage, and their causal test."""
+    bench, learned = reopen(run)
+    try:
+        stage, parents = bench.network().stage_names[-1], Parents("classes", learned.ordinary)
+        judged = steps.probe.judge(bench, "analogies", parents, [], bench.codec("pixels"))
+        swap = steps.probe.swap_of(bench, "analogies", parents, [], judged)
+        tied = analogies.find(bench, stage, "analogies", parents, [], swap)
+        found = translating.translate(bench, stage, "analogies", parents, [], tied)
+        pairs = bench.classes * (bench.classes - 1)
+        return {"matches": len(tied), "class pairs": pairs, **({} if found is None else asdict(found))}
+    finally:
+        bench.run.close()
+
+
+def report(results: dict[str, list[dict[str, Any]]]) -> str:
+    """The table."""
+    columns = ("translated", "random", "dealt")
+    lines = ["| case | unit pairs | class pairs matched | " + " | ".join(columns) + " |", "| --- |" + " --- |" * 5]
+    for case, seeds in results.items():
+        known = [seed for seed in seeds if "classes" in seed]
+        cells = [f"{sum(seed['units'] for seed in known) / max(1, len(known)):.1f}"]
+        cells.append(", ".join(f"{seed.get('classes', 0)} of {seed['class pairs']}" for seed in seeds))
+        for column in columns:
+            found = summarize([100 * seed[column] for seed in known]) if known else None
+            span = "" if found is None or found["low"] is None else f" [{found['low']:.0f}, {found['high']:.0f}]"
+            cells.append("–" if found is None else f"{found['mean']:.0f}{span}")
+        lines.append(f"| {case} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure every case and seed, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures")
+    parser.add_argument("--cifar")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/edges"))
+    options = parser.parse_args()
+    results: dict[str, list[dict[str, Any]]] = {}
+    with Progress() as progress:
+        for case, values in cases(options.pictures, options.cifar).items():
+            for seed in range(options.seeds):
+                run = made(values, seed, options.out / f"{case}-{seed}", progress)
+                results.setdefault(case, []).append(measure(run))
+                (options.out / "analogies.json").write_text(json.dumps(results, indent=1))
+    print(report(results))
+
+
+if __name__ == "__main__":
+    main()
