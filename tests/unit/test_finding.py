@@ -181,6 +181,8 @@ def test_statistics_of_a_wide_stage_take_one_pass_over_the_images() -> None:
     find(evidence)
     assert evidence.mean.shape == (2048, 2, 2)
     assert sum(passed) == 2048
+
+
 def test_the_spectrum_says_where_every_class_lies() -> None:
     scores = torch.cat([torch.arange(11.0), torch.arange(11.0) + 20])
     parents = torch.arange(22) // 11
