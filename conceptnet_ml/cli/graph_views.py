@@ -152,7 +152,7 @@ def _add(branch: Tree, graph: ConceptGraph, node: Node, class_name: str) -> None
     if node.state in ("merged", "split"):
         for edge in graph.edges("became", source=node.id):
             into = line(graph.node(edge.target), facts=[f"edit {getattr(edge, 'edit', '?')}"])
-            twig.add(Text("became ", style="yellow").append_text(into))
+            twig.add(Text.assemble(("became ", "yellow"), into))
     if node.kind == "generalized":
         for edge in graph.edges("generalizes", source=node.id):
             twig.add(line(graph.node(edge.target), facts=facts(edge, score="analogy")))
@@ -184,7 +184,7 @@ def _analogies(twig: Tree, graph: ConceptGraph, node: Node, class_name: str) -> 
     for edge in edges[:_SHOWN]:
         shown = facts(edge, score="analogy", null="null", untrained="untrained")
         other = line(graph.node(edge.target), facts=shown)
-        twig.add(Text(f"in {getattr(edge, 'other', '')}: ", style="dim").append_text(other))
+        twig.add(Text.assemble((f"in {getattr(edge, 'other', '')}: ", "dim"), other))
     if len(edges) > _SHOWN:
         twig.add(Text(f"and {len(edges) - _SHOWN} weaker analogies", style="dim"))
 

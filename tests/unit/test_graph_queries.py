@@ -208,6 +208,18 @@ def test_paths_go_round_what_was_forgotten_and_on_with_what_was_merged(wheels: W
     assert [[node.id for node in chain.nodes] for chain in graph.paths("car", 9)] == [[wheels.car, wheels.low_5]]
 
 
+def test_a_chain_does_not_come_back_through_what_an_edit_joined() -> None:
+    graph = empty()
+    car = graph.add_node("class", "car", classes=["car"])
+    upper, lower, old = (graph.add_node("feature", name, stage="top", units=[0]) for name in ("upper", "lower", "old"))
+    for source, target in ((car, upper), (upper, lower), (lower, old)):
+        graph.add_edge("built_from", source, target, weight=1)
+    graph.update_node(old, state="merged")
+    graph.add_edge("became", old, upper, edit=1)
+    assert graph.check() == []
+    assert [[node.id for node in chain.nodes] for chain in graph.paths("car", 9)] == [[car, upper, lower]]
+
+
 def test_analogies_are_no_part_of_a_chain_and_may_go_in_a_circle(wheels: Wheels) -> None:
     before = [chain.plain() for chain in wheels.graph.paths("car", 9)]
     wheels.graph.add_edge("analogous", wheels.top_1, wheels.top_2, class_name="car", other="dog", score=1)

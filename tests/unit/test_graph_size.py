@@ -109,6 +109,27 @@ def test_the_search_for_a_circle_stays_on_the_level_of_the_edge(monkeypatch: pyt
     assert len(seen) < 10, "f 0 leads to f 49 straight"
 
 
+def test_the_search_for_a_circle_does_not_go_down_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = ConceptGraph(["car"], [("low", 60), ("top", 4)], network="n", settings="s", seed=0)
+    a, b = (graph.add_node("feature", name, stage="top", units=[0]) for name in "ab")
+    last = b
+    for number in range(50):
+        unit = graph.add_node("unit", f"u {number}", stage="low", units=[number])
+        graph.add_edge("built_from", last, unit, weight=1)
+        last = unit
+    seen: set[str] = set()
+    height = ConceptGraph._height
+
+    def noted(self: ConceptGraph, identifier: str, kind: str) -> tuple[int, int]:
+        seen.add(identifier)
+        return height(self, identifier, kind)
+
+    monkeypatch.setattr(ConceptGraph, "_height", noted)
+    graph.add_edge("built_from", graph.add_node("class", "car"), a, weight=1)
+    graph.add_edge("built_from", a, b, weight=1)
+    assert len(seen) <= 4
+
+
 @pytest.mark.parametrize("ends", [(20, 10), (49, 0)])
 def test_a_file_that_goes_in_a_circle_is_refused_by_an_edge_of_it(ends: tuple[int, int]) -> None:
     plain = chain(50).to_plain()
