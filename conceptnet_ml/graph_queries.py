@@ -237,9 +237,10 @@ class _Tail:
 def paths(graph: ConceptGraph, class_name: str, count: int = 1) -> list[Chain]:
     """The strongest chains from a class down, strongest first: those that come as low as any does, to their end.
 
-    A chain follows ``built_from``, ``specializes`` and ``generalizes`` edges between current nodes. Where one leads to
-    what was merged or split it goes on with what that became; what was forgotten is left out. Cost: linear in the
-    edges below the class, times ``count``.
+    A chain follows ``built_from`` edges between current nodes, and goes on from a feature to its own variant, which is
+    the same thing with what it is built from one stage down. Where nothing is built from anything it follows
+    ``specializes`` and ``generalizes`` edges. Where an edge leads to what was merged it goes on with what that became;
+    what was forgotten is left out. Cost: linear in the edges below the class, times ``count``.
 
     Args:
         count: How many at most.
@@ -307,18 +308,28 @@ def _bottom_up(graph: ConceptGraph, start: str) -> Iterator[tuple[str, dict[str,
 
 def _steps(graph: ConceptGraph, source: str) -> dict[str, float]:
     """Where a chain can go on from a node, with the weight; a node's own edge before one to what became of it."""
-    direct: dict[str, float] = {}
+    direct: dict[str, float] = dict.fromkeys(_own_variants(graph, source), 1.0)
     aside: dict[str, float] = {}
-    for edge in graph.edges(source=source):
-        if edge.kind in ("analogous", "became"):
-            continue
+    edges = graph.edges(source=source)
+    built = [edge for edge in edges if isinstance(edge, BuiltFrom)]
+    for edge in built or [edge for edge in edges if edge.kind in ("generalizes", "specializes")]:
         weight = edge.weight if isinstance(edge, BuiltFrom) else 1.0
-        current = graph.node(edge.target).state is None
+        current = graph.node(edge.target).state in (None, "split")  # what is split goes on beside its copies
         for target in [edge.target] if current else _became(graph, edge.target):
             found = direct if current else aside
             if abs(weight) >= abs(found.get(target, 0.0)):
                 found[target] = weight
     return {**aside, **direct}
+
+
+def _own_variants(graph: ConceptGraph, identifier: str) -> list[str]:
+    """A feature's own variants of what it was generalized to: the same thing, with what it is built from below."""
+    node = graph.node(identifier)
+    if node.kind != "feature":
+        return []
+    above = [edge.source for edge in graph.edges("generalizes", target=identifier)]
+    found = [graph.node(edge.source) for one in above for edge in graph.edges("specializes", target=one)]
+    return [one.id for one in found if one.state is None and one.classes == node.classes and one.parent == node.parent]
 
 
 def _became(graph: ConceptGraph, identifier: str) -> list[str]:

@@ -280,3 +280,19 @@ def test_chains_are_those_of_going_through_all_of_them(weights: dict, count: int
     found = graph.paths("car", count)
     assert [chain.strength for chain in found] == pytest.approx(strengths[:count])
     assert len({tuple(node.id for node in chain.nodes) for chain in found}) == len(found)
+
+
+def test_a_chain_goes_on_from_a_feature_to_its_own_variant(wheels: Wheels) -> None:
+    """What a feature is built from one stage down is told of its variant; another class's variant is another thing."""
+    graph = wheels.graph
+    whole = graph.add_node("generalized", "what is exchanged", stage="top", classes=["car", "dog"], units=[1, 2, 3])
+    for feature, name, low in ((wheels.wheel, "car", wheels.low_5), (wheels.fur, "dog", wheels.low_6)):
+        graph.add_edge("generalizes", whole, feature)
+        variant = graph.add_node("variant", f"{name} variant", stage="top", classes=[name])
+        graph.add_edge("specializes", variant, whole, class_name=name)
+        graph.add_edge("built_from", variant, low, weight=8.0)
+    (chain,) = graph.paths("car")
+    assert [node.title for node in chain.nodes] == ["car", "wheel", "car variant", "low unit 5"]
+    assert chain.weights == (0.5, 1.0, 8.0)
+    titles = [[node.title for node in one.nodes] for one in graph.paths("dog", 9)]
+    assert titles == [["dog", "dog 1", "dog variant", "low unit 6"]]
