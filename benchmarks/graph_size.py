@@ -37,6 +37,16 @@ STAGES, CLASSES, EDGES_PER_NODE = 12, 10, 4
 MIX = ("unit", "unit", "unit", "feature", "feature", "variant", "generalized")
 """Kinds of the nodes below the classes, drawn evenly."""
 
+FLOORS = {
+    "load JSON": "json.loads and the records",
+    "export JSON": "json.dumps alone",
+    "check": "networkx, records given",
+    "query: edges": "networkx, records given",
+    "diff": "networkx, records given",
+    "export GraphML": "networkx writes GraphML",
+    "load GraphML": "networkx reads GraphML",
+}
+
 
 class Drawn:
     """The plain form of a sound graph of ``count`` nodes and four times as many edges."""
@@ -232,6 +242,11 @@ def page(results: list[dict[str, float]]) -> str:
             for took, nodes in times
         ]
 
+    def shares(name: str, floor: str) -> list[str]:
+        return [
+            f"{found[name] / found[f'floor: {floor}']:.2f}" if f"floor: {floor}" in found else "–" for found in results
+        ]
+
     software = f"Python {platform.python_version()}, networkx {nx.__version__}, pydantic {pydantic.VERSION}"
     return "\n".join(
         [
@@ -239,12 +254,16 @@ def page(results: list[dict[str, float]]) -> str:
             "",
             "Written by `python benchmarks/graph_size.py --out docs/results/graph_size.md`, on one core of",
             f"{platform.machine()}, {software}. A floor is what the step above it is made with: it builds no",
-            "graph and checks no invariant. A cost that stays the same per node is linear. networkx's GraphML was not",
-            "measured above 20,000 nodes.",
+            "graph and checks no invariant. Floors cost more per node in larger graphs too: what no longer fits the",
+            "processor's cache, and Python's collector of garbage. Linear is what stays the same beside its floor.",
+            "networkx's GraphML was not measured above 20,000 nodes.",
             "",
             "## CPU seconds",
             "",
             *table(head, {name: cells(name, False) for name in names}),
+            "## Times the floor",
+            "",
+            *table(head, {f"{name} / {floor}": shares(name, floor) for name, floor in FLOORS.items()}),
             "## CPU microseconds a node, with its four edges",
             "",
             *table(head, {name: cells(name, True) for name in names}),
