@@ -3,7 +3,8 @@
     python benchmarks/analogies.py --pictures FOLDER --cifar FOLDER --seeds 3 --out runs/edges
 
 Runs are made or read back as in ``benchmarks/edges.py``. In each, the top stage's analogies under
-the swap of pixels, kept or not, and per pair of classes the share of rightly answered images that the network takes for the other class
+the swap of pixels, kept or not, and per pair of classes the share of rightly answered images that the network takes for
+the other class
 
 - after the matched units changed places (*translated*),
 - after as many random pairs of units did (*random*),

