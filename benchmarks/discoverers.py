@@ -3,7 +3,7 @@
     python benchmarks/discoverers.py --pictures FOLDER --cifar FOLDER --out runs/discoverers
 
 ``--pictures`` is an ImageFolder of cars and dogs, ``--cifar`` holds train/CLASS/* and test/CLASS/*. A case whose
-pictures are not given is left out. Finished cases are read, not repeated. The network is that of ordinary training.
+pictures are not given is left out. What is finished is read, not repeated. The network is that of ordinary training.
 What is found comes from the training images, *joint* and all that follows from held-out ones. Prints Markdown and
 writes OUT/discoverers.json.
 
@@ -31,7 +31,7 @@ from torch import Tensor
 from conceptnet_ml import Settings, auroc, load_plugins, runtime
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.data import load_data
-from conceptnet_ml.directions import BasisEvidence, Network, rebased
+from conceptnet_ml.directions import BasisEvidence, Directions, Network, rebased
 from conceptnet_ml.finding import FindEvidence, gather
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.network import StagedNetwork
@@ -40,7 +40,9 @@ from conceptnet_ml.progress import Progress
 from conceptnet_ml.runs import Run
 from conceptnet_ml.workbench import Parents, Workbench
 
-KINDS = ("units", "nmf", "kmeans", "sae")
+KINDS = ("units", "nmf", "kmeans", "drawn, half", "sae", "drawn, twice")
+"""Discoverers, and as a control activations drawn at random for directions, as many as nmf and kmeans have, or the
+autoencoder."""
 STAGES = ("block3", "block2")
 MOST = 16
 """Units or directions replaced or put back, one by one."""
@@ -62,8 +64,8 @@ def cases(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return found
 
 
-def measure(data: dict[str, Any], seed: int, folder: Path) -> list[dict[str, Any]]:
-    """The figures of one case and seed: a row for each stage and discoverer."""
+def measure(data: dict[str, Any], seed: int, folder: Path, rows: list[dict[str, Any]]) -> None:
+    """The figures of one case and seed: a row for each stage and discoverer that is not there yet."""
     settings = Settings.model_validate({"seed": seed, "data": data, "concepts": {"probe_images": PROBED}})
     runtime.setup_threads()
     device = runtime.choose_device(settings.device)
@@ -82,25 +84,36 @@ def measure(data: dict[str, Any], seed: int, folder: Path) -> list[dict[str, Any
         seen = bench.probe_views("directions", [])
         plain = bench.views(bench.held, [])
         held = [(plain.raw(part), bench.labels[part].to(device)) for part in bench.held.split(256)]
-        rows = []
-        for stage in STAGES:
-            for kind in KINDS:
-                with frozen(network):
-                    rows.append({"stage": stage, "kind": kind, **_judge(bench, network, stage, kind, seen, held)})
-    return rows
+        for stage, kind in _missing(rows):
+            with frozen(network):
+                rows.append({"stage": stage, "kind": kind, **_judge(bench, network, stage, kind, seen, held)})
+
+
+def _missing(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    done = {(row["stage"], row["kind"]) for row in rows}
+    return [(stage, kind) for stage in STAGES for kind in KINDS if (stage, kind) not in done]
+
+
+def _drawn(evidence: BasisEvidence, kind: str) -> Directions:
+    """Activations at random places as directions, none of them faint."""
+    rows = evidence.places(16_384)
+    strong = rows[rows.norm(dim=1) > rows.norm(dim=1).mean()]
+    return Directions(strong[: evidence.units * 2 if kind.endswith("twice") else evidence.units // 2])
 
 
 def _judge(
     bench: Workbench, network: StagedNetwork, stage: str, kind: str, seen: list[Any], held: list[Any]
 ) -> dict[str, Any]:
-    record, settings = PLUGINS.get("discoverer", kind), bench.settings.concepts
+    drawn = kind.startswith("drawn")
+    record, settings = PLUGINS.get("discoverer", "units" if drawn else kind), bench.settings.concepts
     began, explained = time.monotonic(), 1.0
     described: Network = network
-    if "basis" in record.functions():
+    if drawn or "basis" in record.functions():
         with torch.no_grad():
             maps = [network.run_until(images, stage).float() for images, _ in seen]
         evidence = BasisEvidence(maps, bench.seed(stage, "directions"), settings)
-        basis = record.function("basis")(evidence).to(bench.device).eval().requires_grad_(False)
+        made = _drawn(evidence, kind) if drawn else record.function("basis")(evidence)
+        basis = made.to(bench.device).eval().requires_grad_(False)
         explained, described = evidence.explained(basis), rebased(network, stage, basis)
     learning = time.monotonic() - began
     head = Parents("classes", described).head(stage)
@@ -247,10 +260,11 @@ def main() -> None:
         for seed in range(options.seeds):
             folder = options.out / f"{case.replace(', ', '-').replace(' ', '-')}-{seed}"
             done = options.out / f"{folder.name}.json"
-            if not done.exists():
-                rows = measure(data, seed, folder)
+            rows = json.loads(done.read_text()) if done.exists() else []
+            if _missing(rows):
+                measure(data, seed, folder, rows)
                 done.write_text(json.dumps(rows, indent=1))
-            results.setdefault(case, []).append(json.loads(done.read_text()))
+            results.setdefault(case, []).append(rows)
     if not results:
         parser.error("give --pictures, --cifar or both")
     (options.out / "discoverers.json").write_text(json.dumps(results, indent=1))

@@ -11,7 +11,7 @@ try:
 except ImportError as error:
     raise SettingsError(
         "plugins.discoverer 'kmeans' needs scikit-learn, which is not installed",
-        "Install it: pip install 'conceptnet_ml[discover]', or choose units or sae.",
+        "Install it: pip install scikit-learn, or choose units or sae.",
     ) from error
 
 import torch

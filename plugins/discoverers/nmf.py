@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     raise SettingsError(
         "plugins.discoverer 'nmf' needs scikit-learn, which is not installed",
-        "Install it: pip install 'conceptnet_ml[discover]', or choose units or sae.",
+        "Install it: pip install scikit-learn, or choose units or sae.",
     ) from error
 
 PLACES = 16_384
