@@ -64,14 +64,16 @@ class Handmade(nn.Module):
 
     def __init__(self, num_classes: int = 3) -> None:
         super().__init__()
-        self.one = nn.Sequential(nn.Conv2d(3, UNITS, TILE, stride=TILE), nn.ReLU())
-        self.two = nn.Sequential(nn.Conv2d(UNITS, UNITS, 2, stride=2), nn.ReLU())
+        first, second = nn.Conv2d(3, UNITS, TILE, stride=TILE), nn.Conv2d(UNITS, UNITS, 2, stride=2)
+        self.one = nn.Sequential(first, nn.ReLU())
+        self.two = nn.Sequential(second, nn.ReLU())
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(UNITS, num_classes)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.zero_()
-            first, second = self.one[0], self.two[0]
+            assert first.bias is not None
+            assert second.bias is not None
             for name in PATTERNS:
                 first.weight[ONE[name]] = pattern(name) / (3 * TILE**2) / 0.15
                 first.bias[ONE[name]] = -0.05 / 0.15
