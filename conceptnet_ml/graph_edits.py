@@ -63,12 +63,11 @@ class Delta:
             if identifier in nodes:
                 merged = {**nodes[identifier], **fields}
                 nodes[identifier] = {key: value for key, value in merged.items() if value is not None}
-        edges = {(edge["source"], edge["kind"], edge["target"]): edge for edge in content["edges"]}
-        for source, kind, target in self.drop:
-            edges.pop((source, kind, target), None)
+        gone = {tuple(edge) for edge in self.drop}
+        edges = {_which(edge): edge for edge in content["edges"] if _which(edge)[:3] not in gone}
         for edge in self.edges:
             if edge["source"] in nodes and edge["target"] in nodes:
-                edges[edge["source"], edge["kind"], edge["target"]] = edge
+                edges[_which(edge)] = edge
         header = content["header"]
         for stage in header["stages"]:
             stage["units"] = max(stage["units"], self.units.get(stage["name"], 0))
@@ -337,6 +336,12 @@ def _new_node(kind: str, label: str, stage: str, units: Sequence[int], **fields:
 
 def _merged_label(features: Sequence[Node], number: int) -> str:
     return f"{' + '.join(node.title for node in features)} (edit {number})"
+
+
+def _which(edge: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Which edge it is; analogies between two nodes are told apart by their classes."""
+    classes = (edge["class_name"], edge["other"]) if edge["kind"] == "analogous" else ()
+    return edge["source"], edge["kind"], edge["target"], *classes
 
 
 def _became(source: str, target: str, number: int) -> dict[str, Any]:

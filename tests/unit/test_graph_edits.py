@@ -157,6 +157,16 @@ def test_names_and_notes_come_and_go(drawn):
         plan_rename(named, named.node(drawn.car_1), "wheels")
 
 
+def test_all_analogies_of_two_units_stay(drawn):
+    for mine, other in (("car", "dog"), ("dog", "car")):
+        drawn.graph.add_edge(
+            "analogous", drawn.unit[3], drawn.unit[5], class_name=mine, other=other, score=0.4, null=0.1, untrained=0.2
+        )
+    after = plan_rename(drawn.graph, drawn.graph.node(drawn.thing), "wheels").delta.apply(drawn.graph)
+    assert after.edges("analogous") == drawn.graph.edges("analogous")
+    assert len(after.edges("analogous")) == 2
+
+
 def test_a_difference_survives_json_and_can_be_made_twice(drawn):
     plan = plan_merge(drawn.graph, drawn.nodes(drawn.car_1, drawn.dog_1), 1)
     once = plan.delta.apply(drawn.graph)
