@@ -96,6 +96,8 @@ class Merged:
         overlap: Intersection over union of the two, over all classes.
         translation: The causal test of the analogies, None where there are none.
         spectrum: Per class, 10 % quantile, mean and 90 % quantile of the detector's score.
+        effects: By parent and unit, what hangs on the members that analogies brought in: the mean fall of the parent's
+            margin when the unit is replaced by its mean.
     """
 
     detector: nn.Module
@@ -106,6 +108,7 @@ class Merged:
     overlap: float
     translation: Translation | None = None
     spectrum: tuple[tuple[float, float, float], ...] = ()
+    effects: dict[tuple[int, int], float] = field(default_factory=dict)
 
 
 class Detector(nn.Module):

@@ -5,7 +5,7 @@ The find step itself is a plugin (a *discoverer*); this is the evidence it is gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -32,6 +32,7 @@ class Finding:
         auc: One-vs-rest AUROC of each member's score.
         effect: Mean fall of the parent's margin when the member is replaced by its mean, each.
         share: Share of all units' summed positive effect that the members cover.
+        together: Mean fall of the parent's margin when all members are replaced at once; None until it is measured.
         spectrum: Per class, 10 % quantile, mean and 90 % quantile of the mean of the members' scores, see
             :func:`spectrum`.
     """
@@ -41,6 +42,7 @@ class Finding:
     auc: tuple[float, ...]
     effect: tuple[float, ...]
     share: float
+    together: float | None = None
     spectrum: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -98,15 +100,23 @@ class FindEvidence:
 
         Cost: one pass from this stage on per unit.
         """
+        return self.falls([[unit] for unit in units.tolist()])
+
+    @torch.no_grad()
+    def falls(self, sets: Sequence[Sequence[int]]) -> Tensor:
+        """(K, len(sets)): real mean fall of each parent's margin when a set of units is replaced by its mean maps.
+
+        Cost: one pass from this stage on per set.
+        """
         mean = self.mean
-        falls = torch.zeros(self.parents, len(units), device=mean.device)
+        falls = torch.zeros(self.parents, len(sets), device=mean.device)
         counts = torch.zeros(self.parents, device=mean.device)
         for maps, parents in self.batches:
             counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
             before = margins(self.head(maps), parents)
-            for column, unit in enumerate(units.tolist()):
+            for column, units in enumerate(sets):
                 without = maps.clone()
-                without[:, unit] = mean[unit]
+                without[:, list(units)] = mean[list(units)]
                 falls[:, column].index_add_(0, parents, before - margins(self.head(without), parents))
         return (falls / counts.clamp_min(1)[:, None]).cpu()
 

@@ -104,14 +104,13 @@ class _Artist:
             nodes[parent] = node
             source = above.get(parent) or self.graph.class_node(self.classes[parent]).id
             if finding is not None:
-                self.graph.add_edge("built_from", source, node, weight=sum(finding.effect), effect=sum(finding.effect))
+                self.graph.add_edge("built_from", source, node, weight=sum(finding.effect), effect=finding.together)
                 for unit, effect in zip(finding.units, finding.effect, strict=True):
                     self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=effect, effect=effect)
             for unit in units:
                 if finding is None or unit not in finding.units:
-                    tied = story.merged.analogies  # type: ignore[union-attr]
-                    score = max((a.score for a in tied if unit in (a.unit, a.analogue)), default=0.0)
-                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=score)
+                    effect = story.merged.effects[parent, unit]  # type: ignore[union-attr]
+                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=effect, effect=effect)
         return nodes
 
     def _generalized(self, story: Story, features: dict[int, str], above: dict[int, str]) -> dict[int, str]:

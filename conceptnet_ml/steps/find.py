@@ -93,9 +93,17 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
         bench.run.log(event="find", name=name, null=null)
         kept = [above for finding in found if (above := _above(finding, nulls.MARGIN * null)) is not None]
         scores, _ = evidence.scores()
+        with frozen(*parents.modules()):
+            together = evidence.falls([one.units for one in kept])
         return [
-            asdict(replace(one, spectrum=spectrum(scores[:, list(one.units)].mean(1), right, bench.classes)))
-            for one in kept
+            asdict(
+                replace(
+                    one,
+                    together=float(together[one.parent, place]),
+                    spectrum=spectrum(scores[:, list(one.units)].mean(1), right, bench.classes),
+                )
+            )
+            for place, one in enumerate(kept)
         ]
 
     with bench.progress.task(f"{name} find"):

@@ -14,6 +14,7 @@ from conceptnet_ml.decisions import Decision, residual, stands
 from conceptnet_ml.finding import Finding, auroc, spectrum, unit_scores
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.probing import frozen
+from conceptnet_ml.steps import find
 from conceptnet_ml.swaps import IMAGE, Codec, Swap, open_cells
 from conceptnet_ml.workbench import Parents, Workbench
 
@@ -52,6 +53,7 @@ def merge(
         for analogy in tied:
             for parent, unit in ((analogy.parent, analogy.unit), (analogy.other, analogy.analogue)):
                 members[parent] = tuple(dict.fromkeys((*members.get(parent, ()), unit)))
+        effects = _analogues(bench, stage, name, parents, swaps, findings, members)
         half = len(numbers) // 2
         evidence = MergeEvidence(
             maps[:half],
@@ -68,6 +70,7 @@ def merge(
         return {
             "state": detector.state_dict(),
             "members": sorted([parent, *units] for parent, units in members.items()),
+            "effects": effects,
             "analogies": [asdict(analogy) for analogy in tied],
             "translation": None if tested is None else asdict(tested),
             "spectrum": spectrum(unit_scores(looks)[:, 0], labels, bench.classes),
@@ -86,7 +89,28 @@ def merge(
         done["overlap"],
         None if done["translation"] is None else translating.Translation(**done["translation"]),
         tuple(tuple(place) for place in done["spectrum"]),
+        {(parent, unit): effect for parent, unit, effect in done["effects"]},
     )
+
+
+def _analogues(
+    bench: Workbench,
+    stage: str,
+    name: str,
+    parents: Parents,
+    swaps: list[Swap],
+    findings: list[Finding],
+    members: dict[int, tuple[int, ...]],
+) -> list[tuple[int, int, float]]:
+    """What hangs on the members that analogies brought in: (parent, unit, real mean fall of the parent's margin)."""
+    own = {finding.parent: finding.units for finding in findings}
+    brought = [(parent, unit) for parent, units in members.items() for unit in units if unit not in own.get(parent, ())]
+    if not brought:
+        return []
+    units = sorted({unit for _, unit in brought})
+    with frozen(*parents.modules()):
+        falls = find.look(bench, stage, name, parents, swaps).falls([[unit] for unit in units])
+    return [(parent, unit, float(falls[parent, units.index(unit)])) for parent, unit in brought]
 
 
 def train_views(
