@@ -13,124 +13,50 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import reduce
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
 
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.layouts import (
+    FOREIGN,
+    Group,
+    Layout,
+    Tie,
+    evaluate,
+    example,
+    is_depthwise,
+    layer_of,
+    layout_of,
+    spread,
+)
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.resizing import HELD
 from conceptnet_ml.staging import PREFIX, quiet
 from conceptnet_ml.tracing import Trace, Traced
 
-FOREIGN = -1
-"""Number of a channel that is none of the stage's units."""
 
-POINTWISE = frozenset(
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+POINTWISE = _words(
     "relu relu6 leakyrelu elu selu celu gelu silu mish hardswish hardsigmoid sigmoid logsigmoid tanh softplus softsign "
     "hardtanh clamp threshold rrelu identity dropout alphadropout featurealphadropout stochasticdepth droppath "
-    "contiguous clone detach float to abs neg sqrt exp pow".split()
+    "contiguous clone detach float to abs neg sqrt exp pow"
 )
-SPATIAL = frozenset(
+SPATIAL = _words(
     "dropout1d dropout2d dropout3d maxpool2d avgpool2d lppool2d adaptiveavgpool2d adaptivemaxpool2d instancenorm2d "
-    "zeropad2d constantpad2d reflectionpad2d replicationpad2d upsample interpolate".split()
+    "zeropad2d constantpad2d reflectionpad2d replicationpad2d upsample interpolate"
 )
 """These take the channel to be dimension 1 and leave it there."""
-REARRANGING = frozenset(
-    "flatten view reshape permute transpose movedim swapaxes squeeze unsqueeze unflatten getitem cat concat".split()
+REARRANGING = _words(
+    "flatten view reshape permute transpose movedim swapaxes squeeze unsqueeze unflatten getitem cat concat"
 )
-REDUCING = frozenset("mean amax amin".split())
-JOINING = frozenset("add iadd sub isub mul imul div truediv itruediv".split())
+REDUCING = _words("mean amax amin")
+JOINING = _words("add iadd sub isub mul imul div truediv itruediv")
 LAYERS = (nn.Conv2d, nn.Linear)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a value has the stage's units.
-
-    Args:
-        dim: The dimension they lie along.
-        units: (size of the dimension,) int64, whose unit each position is, or FOREIGN.
-    """
-
-    dim: int
-    units: Tensor
-
-    def same(self, other: Layout) -> bool:
-        """Whether both say the same."""
-        return self.dim == other.dim and torch.equal(self.units, other.units)
-
-
-@dataclass(frozen=True)
-class Tie:
-    """A parameter or buffer with a place for each unit.
-
-    Args:
-        path: Of the module that owns it, empty for the network itself.
-        name: Its name there.
-        dim: The dimension the units lie along.
-        units: As in :class:`Layout`.
-        role: ``writes``, ``carries`` or ``reads``.
-        node: Where it is used.
-    """
-
-    path: str
-    name: str
-    dim: int
-    units: Tensor
-    role: Literal["writes", "carries", "reads"]
-    node: fx.Node
-
-    def tensor(self, network: nn.Module) -> Tensor | None:
-        """The tensor itself, None where the module has none of this name."""
-        return getattr(network.get_submodule(self.path), self.name, None)
-
-    def positions(self, units: Tensor) -> Tensor:
-        """Where these units are along the dimension."""
-        return torch.isin(self.units, units).nonzero().flatten()
-
-
-@dataclass
-class Group:
-    """All a stage's units are tied to.
-
-    Args:
-        stage: Its name.
-        units: How many there are.
-        trace: The graph.
-        start: The stage's own node.
-        layouts: For each value of the graph that holds the units, where.
-        ties: All tensors with a place for them.
-        shapes: Of every tensor that depends on the images, for two images.
-        others: Sizes and the like, for two images.
-    """
-
-    stage: str
-    units: int
-    trace: Trace
-    start: fx.Node
-    layouts: dict[fx.Node, Layout] = field(default_factory=dict)
-    ties: list[Tie] = field(default_factory=list)
-    shapes: dict[fx.Node, torch.Size] = field(default_factory=dict)
-    others: dict[fx.Node, Any] = field(default_factory=dict)
-
-    def of(self, *roles: str) -> list[Tie]:
-        """The ties of these roles."""
-        return [tie for tie in self.ties if tie.role in roles]
-
-    def tied_stages(self) -> tuple[str, ...]:
-        """Names of the stages that have these very units, under the same numbers, this one among them."""
-        own = Layout(1, torch.arange(self.units))
-        places = self.trace.places.items()
-        return tuple(name for name, node in places if node in self.layouts and self.layouts[node].same(own))
-
-    @property
-    def writers(self) -> set[fx.Node]:
-        """The nodes whose layer makes the units out of other channels."""
-        return {tie.node for tie in self.of("writes")}
 
 
 def follow(network: StagedNetwork, stage: str) -> Group:
@@ -160,39 +86,6 @@ def tied_stages(network: StagedNetwork, stage: str) -> tuple[str, ...]:
     """
     tied = set(follow(network, stage).tied_stages())
     return tuple(name for name in network.stage_names if name in tied)
-
-
-def evaluate(root: nn.Module, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
-    """The value of a node of the graph, from those of its inputs; what depends on weights alone is worked out."""
-
-    def known(one: fx.Node) -> Any:
-        return values[one] if one in values else evaluate(root, one, values)
-
-    args, kwargs = fx.map_arg(node.args, known), fx.map_arg(node.kwargs, known)
-    if node.op == "get_attr":
-        return reduce(getattr, str(node.target).split("."), root)
-    if node.op == "call_module":
-        return root.get_submodule(str(node.target))(*args, **kwargs)
-    if node.op == "call_method":
-        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    assert callable(node.target)
-    return node.target(*args, **kwargs)
-
-
-def layer_of(root: nn.Module, node: fx.Node) -> nn.Module | None:
-    """The module a node calls, if it does."""
-    return root.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
-def is_depthwise(layer: nn.Module | None) -> bool:
-    """Whether a layer is a convolution that keeps its input's channels apart."""
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
-
-
-def example(network: StagedNetwork) -> Tensor:
-    """Two images of noise, as the network takes them."""
-    images = torch.rand(2, 3, *network.image_size, generator=torch.Generator().manual_seed(0))
-    return images.to(network.mean.device)
 
 
 def _values(network: StagedNetwork, trace: Trace) -> tuple[dict[fx.Node, torch.Size], dict[fx.Node, Any]]:
@@ -283,7 +176,9 @@ class _Follower:
             if isinstance(value, tuple | list) and any(isinstance(part, Tensor) for part in value):
                 self.refuse(node, "it cuts them into several tensors")
             return
-        if layer is not None and (next(layer.parameters(), None) is not None or next(layer.buffers(), None) is not None):
+        if layer is not None and (
+            next(layer.parameters(), None) is not None or next(layer.buffers(), None) is not None
+        ):
             self.relate_layer(node, layer, sources[0])
             return
         kind = _kind(node, layer)
@@ -403,12 +298,12 @@ class _Follower:
         if kind not in ("cat", "concat"):
             sources = sources[:1]
         if node not in layouts:
-            labels = {s: _spread(layouts[s], self.shapes[s]) if s in layouts else self.blank(s) for s in sources}
-            found = _layout(self.apply(node, labels))
+            labels = {s: spread(layouts[s], self.shapes[s]) if s in layouts else self.blank(s) for s in sources}
+            found = layout_of(self.apply(node, labels))
             if found is None or {*found.units.tolist()} - {FOREIGN} != _known(layouts, sources):
                 self.refuse(node, "it mixes channels, or channels with places")
             self.mark(node, found)
-        wanted = _spread(layouts[node], self.shapes[node])
+        wanted = spread(layouts[node], self.shapes[node])
         if kind in REDUCING:
             self.mark(sources[0], self.before_reducing(node, sources[0], wanted))
             return
@@ -424,7 +319,7 @@ class _Follower:
         labels[moved[moved >= 0].long()] = wanted.flatten()[moved >= 0]
         if (labels == FOREIGN).all():
             return  # a part of a concatenation that has no unit
-        found = _layout(labels.view(shape))
+        found = layout_of(labels.view(shape))
         if found is None or (labels < FOREIGN).any():
             self.refuse(node, "it mixes channels with places, or passes on only some of them")
         self.mark(source, found)
@@ -434,7 +329,7 @@ class _Follower:
         for dim, size in enumerate(self.shapes[source]):
             if size == len(units):
                 layout = Layout(dim, units)
-                if torch.equal(self.apply(node, {source: _spread(layout, self.shapes[source])}), wanted):
+                if torch.equal(self.apply(node, {source: spread(layout, self.shapes[source])}), wanted):
                     return layout
         self.refuse(node, "it mixes channels")
 
@@ -453,21 +348,5 @@ def _kind(node: fx.Node, layer: nn.Module | None) -> str:
     return name.lower().replace("_", "")
 
 
-def _spread(layout: Layout, shape: torch.Size) -> Tensor:
-    view = [-1 if dim == layout.dim else 1 for dim in range(len(shape))]
-    return layout.units.double().view(view).expand(shape).clone()
-
-
-def _layout(labels: Tensor) -> Layout | None:
-    """The layout that labels everywhere show, None if they do not lie along one dimension."""
-    for dim in range(labels.ndim - 1, 0, -1) if labels.ndim != 4 else (1, 3, 2):
-        units = labels.movedim(dim, -1).reshape(-1, labels.shape[dim])[0]
-        layout = Layout(dim, units.round().long())
-        if torch.equal(labels, _spread(layout, labels.shape)):
-            return layout
-    return None
-
-
 def _known(layouts: Mapping[fx.Node, Layout], sources: list[fx.Node]) -> set[int]:
     return {unit for s in sources if s in layouts for unit in layouts[s].units.tolist()} - {FOREIGN}
-

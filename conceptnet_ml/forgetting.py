@@ -19,8 +19,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor, fx, nn
 
-from conceptnet_ml.channels import Group, evaluate, example, layer_of
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.layouts import Group, evaluate, example, layer_of
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.resizing import give_bias, hold
 from conceptnet_ml.staging import quiet
@@ -157,8 +157,11 @@ class _Holder:
             elif all(s in values for s in node.all_input_nodes if s in self.upstream) and node not in set(
                 self.layers.values()
             ):
-                others = {s: self._constant(s, torch.zeros(len(self.units))) for s in node.all_input_nodes
-                          if s in self.group.shapes and s not in values}
+                others = {
+                    s: self._constant(s, torch.zeros(len(self.units)))
+                    for s in node.all_input_nodes
+                    if s in self.group.shapes and s not in values
+                }
                 values[node] = evaluate(self.network, node, {**others, **self.group.others, **values})
                 found[node] = self._middle(node, values[node])
         return found
@@ -258,6 +261,7 @@ class _Holder:
                 if norm is layer:
                     hold(layer, rows)
                     give_bias(layer)
+                    assert layer.bias is not None
                     layer.bias.data[rows] = level
                 else:
                     assert norm is not None
@@ -266,10 +270,10 @@ class _Holder:
     def _hold_norm(self, layer: nn.Module, norm: nn.Module, rows: Tensor, level: Tensor) -> None:
         if getattr(norm, "weight", None) is None:
             self.refuse("its batch norm has no weights")
-        for module, name, value in ((layer, "weight", 0), (layer, "bias", 0), (norm, "weight", 0), (norm, "bias", level)):
+        for module, name in ((layer, "weight"), (layer, "bias"), (norm, "weight"), (norm, "running_mean")):
             tensor = getattr(module, name, None)
             if isinstance(tensor, Tensor):
-                tensor.data[rows] = value
-        for name, value in (("running_mean", 0.0), ("running_var", 1.0)):
-            if isinstance(getattr(norm, name, None), Tensor):
-                getattr(norm, name)[rows] = value
+                tensor.data[rows] = 0.0
+        norm.bias.data[rows] = level  # type: ignore[operator, index]
+        if isinstance(norm.running_var, Tensor):
+            norm.running_var[rows] = 1.0

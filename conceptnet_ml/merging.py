@@ -11,22 +11,23 @@ Merging on matched activations goes back to Li et al., arXiv 1511.07543.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from conceptnet_ml.channels import FOREIGN, Group, Tie, evaluate, follow, layer_of
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.layouts import FOREIGN, Group, Tie, evaluate, layer_of
 from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.recalibration import NORMS, recalibrate
+from conceptnet_ml.similarity import importances
 from conceptnet_ml.staging import quiet
 from conceptnet_ml.surgery import checked, opened, silence
 
 RIDGE = 1e-3
 """Strength of the ridge, a share of the mean variance of a place's units. It pulls towards the merged unit alone."""
-
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def merge_units(
@@ -83,131 +84,11 @@ def merge_units(
     return after
 
 
-def similar_units(
-    maps: Tensor | Sequence[Tensor],
-    count: int,
-    importance: Tensor | None = None,
-    closed: Collection[int] = (),
-) -> list[list[int]]:
-    """Which units to merge so that ``count`` units fewer are left: those whose merging costs least.
-
-    Greedy agglomeration: the cost of merging two (groups of) units is ``e₁e₂/(e₁+e₂)·(1 − ρ²)``, ρ the correlation of
-    their activations over places and images (negative counts as none) and e what the readers get from each of them.
-    Merged activations' moments follow from the members'. Cost: one matrix of moments, ``count`` · C².
-
-    Args:
-        maps: A stage's maps (B, C, h, w), or several batches of them.
-        count: How many units are to be closed.
-        importance: (C,) what readers get from each unit; by default its variance.
-        closed: Units left out.
-
-    Returns:
-        Groups of two or more units, lowest first.
-
-    Raises:
-        SettingsError: There are not that many units to close.
-    """
-    covariance = _covariance([maps] if isinstance(maps, Tensor) else maps)
-    energy = covariance.diagonal().clone() if importance is None else importance.double().cpu().clone()
-    alive = [unit for unit in range(len(covariance)) if unit not in closed]
-    if not 0 < count < len(alive):
-        raise SettingsError(f"{count} of {len(alive)} units cannot be merged away", "Leave at least one.")
-    members = {unit: [unit] for unit in alive}
-    dead = torch.ones(len(covariance), dtype=torch.bool)
-    dead[alive] = False
-    for _ in range(count):
-        costs = _costs(covariance, energy)
-        costs[dead] = torch.inf
-        costs[:, dead] = torch.inf
-        low, high = sorted(divmod(int(costs.argmin()), len(costs)))
-        total = float(energy[low] + energy[high])
-        mix = float(energy[low]) / total if total > 0 else 0.5
-        for matrix in (covariance, covariance.T):
-            matrix[low] = mix * matrix[low] + (1 - mix) * matrix[high]
-        energy[low], dead[high] = total, True
-        members[low] += members.pop(high)
-    return [sorted(group) for group in members.values() if len(group) > 1]
-
-
-def importances(network: StagedNetwork, stage: str, batches: Sequence[Tensor]) -> Tensor:
-    """(C,) what its readers get from each unit: its variance times the squared norm of all weights that read it.
-
-    Cost: one pass of the images as far as the stage.
-    """
-    group = follow(network, stage)
-    with quiet(network):
-        spread = _covariance(network.run_until(images, stage) for images in batches).diagonal()
-    norms = torch.zeros(group.units, dtype=torch.float64)
-    for tie in group.of("reads"):
-        weight = tie.tensor(network)
-        assert weight is not None
-        columns = weight.detach().double().cpu().movedim(1, 0).flatten(1).square().sum(1)
-        norms.index_add_(0, tie.units[tie.units >= 0], columns[tie.units >= 0])
-    return spread * norms
-
-
-@torch.no_grad()
-def recalibrate(
-    network: StagedNetwork,
-    batches: Sequence[Tensor],
-    reference: StagedNetwork | None = None,
-    since: str | None = None,
-) -> None:
-    """Take batch norm's running statistics anew, in place: their mean over the batches, as training mode sees them.
-
-    Args:
-        network: Nothing but its running statistics changes; modes stay.
-        batches: Float images (B, 3, H, W), of one size if their parts are to count alike.
-        reference: The network before it was operated on. Given that, statistics are only corrected by what the
-            operation changed in them: shifted by the difference of the means, scaled by the ratio of the variances.
-            What an operation leaves as it was then stays as it was, exactly, whichever images are at hand.
-        since: Only batch norms behind this stage; None for all.
-
-    Cost: one pass of the images, one more for a reference.
-    """
-    after = _statistics(network, batches)
-    before = _statistics(reference, batches) if reference is not None else None
-    behind = None if since is None else _behind(network, since)
-    for name, (mean, variance) in after.items():
-        norm = network.get_submodule(name)
-        assert isinstance(norm, NORMS)
-        if (behind is not None and name not in behind) or norm.running_mean is None or norm.running_var is None:
-            continue
-        if before is not None and norm.running_mean.shape == before[name][0].shape:
-            old_mean, old_variance = before[name]
-            ratio = variance / old_variance
-            known = (old_variance > 1e-12) & ratio.isfinite()
-            mean = norm.running_mean + mean - old_mean
-            variance = torch.where(known, norm.running_var * ratio, variance)
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-
-
-def _behind(network: StagedNetwork, stage: str) -> set[str]:
-    """Paths of the modules that run after a stage."""
-    trace = follow(network, stage).trace
-    later = trace.data[trace.data.index(trace.places[stage]) + 1 :]
-    return {str(node.target) for node in later if node.op == "call_module"}
-
-
-def _statistics(network: StagedNetwork, batches: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean over the batches of each batch norm's mean and variance; the network stays as it is."""
-    probe = copy.deepcopy(network).eval()
-    norms = {name: part for name, part in probe.named_modules() if isinstance(part, NORMS) and part.track_running_stats}
-    for norm in norms.values():
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
-        norm.train()
-    with torch.no_grad():
-        for images in batches:
-            probe(images.to(network.mean.device))
-    return {name: (norm.running_mean, norm.running_var) for name, norm in norms.items()}  # type: ignore[misc]
-
-
 def _groups(units: Sequence[int] | Sequence[Sequence[int]]) -> list[list[int]]:
-    if all(isinstance(unit, int) for unit in units):
-        return [sorted(units)]  # type: ignore[type-var]
-    return [sorted(members) for members in units]  # type: ignore[arg-type]
+    """One group, or several, each from its lowest member up."""
+    several = [[unit] if isinstance(unit, int) else list(unit) for unit in units]
+    alone = all(isinstance(unit, int) for unit in units)
+    return [sorted(unit for group in several for unit in group)] if alone else [sorted(group) for group in several]
 
 
 def _check_writers(group: Group, groups: Sequence[Sequence[int]]) -> None:
@@ -225,23 +106,6 @@ def _check_writers(group: Group, groups: Sequence[Sequence[int]]) -> None:
 def _weights(importance: Tensor, members: Sequence[int]) -> Tensor:
     energy = importance[list(members)]
     return energy / energy.sum() if energy.sum() > 0 else torch.full_like(energy, 1 / len(members))
-
-
-def _costs(covariance: Tensor, energy: Tensor) -> Tensor:
-    deviation = covariance.diagonal().clamp_min(0).sqrt()
-    correlation = (covariance / (deviation[:, None] * deviation).clamp_min(1e-30)).clamp(0, 1)
-    both = energy[:, None] * energy / (energy[:, None] + energy).clamp_min(1e-300)
-    return (both * (1 - correlation.square())).fill_diagonal_(torch.inf)
-
-
-def _covariance(batches: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for maps in batches:
-        rows = maps.detach().movedim(1, -1).flatten(0, -2).double()
-        count += len(rows)
-        total, squares = total + rows.sum(0).cpu(), squares + (rows.T @ rows).cpu()
-    mean = total / count
-    return squares / count - mean[:, None] * mean
 
 
 def _merge_writers(network: nn.Module, group: Group, members: Sequence[int], mix: Tensor) -> None:
@@ -281,9 +145,9 @@ def _mean(tensor: Tensor | None, tie: Tie, members: Sequence[int], mix: Tensor) 
 
 
 @torch.no_grad()
-def _mean_with_norm(layer: nn.Module, norm: nn.Module, rows: Sequence[Tensor], mix: Tensor) -> None:
-    """``Σ w·bn(conv)`` as one filter and one batch norm; the filter's norm is the members' mean, for training's sake."""
-    weight, bias = getattr(layer, "weight"), getattr(layer, "bias", None)
+def _mean_with_norm(layer: Any, norm: Any, rows: Sequence[Tensor], mix: Tensor) -> None:
+    """``Σ w·bn(conv)`` as one filter and one batch norm; the filter is as large as the members' are on average."""
+    weight, bias = layer.weight, layer.bias
     gain, shift, mean, variance = (getattr(norm, name) for name in ("weight", "bias", "running_mean", "running_var"))
     for places in zip(*(row.tolist() for row in rows), strict=True):
         here = torch.tensor(places, device=weight.device)
@@ -368,8 +232,8 @@ def _moments(old: StagedNetwork, new: StagedNetwork, group: Group, batches: Sequ
             sums.add(_by_unit(group, place, after[place]), _by_unit(group, place, before[place]), products=True)
         for node in norms:
             source = node.all_input_nodes[0]
-            rows = [values[source].movedim(1, -1).flatten(0, -2) for values in (after, before)]
-            found.norms.setdefault(node, _Sums()).add(*rows, products=False)
+            new_rows, old_rows = (values[source].movedim(1, -1).flatten(0, -2) for values in (after, before))
+            found.norms.setdefault(node, _Sums()).add(new_rows, old_rows, products=False)
     return found
 
 
@@ -424,7 +288,7 @@ def _compensate(
         columns = columns.unflatten(-1, (len(present), each))
         taught = torch.einsum("...ck,cd->...dk", columns, table.to(columns.device))
         if bias is not None:
-            summed = columns.sum(tuple(range(1, columns.ndim - 2)) + (columns.ndim - 1,))
+            summed = columns.sum((*range(1, columns.ndim - 2), columns.ndim - 1))
             bias += (summed @ constant.to(columns.device)).to(bias)
         weight.movedim(1, -1)[..., positions.to(weight.device)] = taught.flatten(-2).to(weight)
 

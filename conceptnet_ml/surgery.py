@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml import runtime
-from conceptnet_ml.channels import Group, Tie, example, follow
+from conceptnet_ml.channels import follow
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.layouts import Group, Tie, example
 from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.resizing import put, rebuilt
 from conceptnet_ml.staging import quiet
@@ -31,15 +32,17 @@ def split_unit(
     shares: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
     seed: int = 0,
     closed: Collection[int] = (),
+    apart: float = 3.0,
 ) -> StagedNetwork:
     """A network in which copies of a unit share its work: it computes the same, in training mode, too.
 
-    The copies are exact, batch norm's statistics included; what tells them apart is who reads them. By default every
-    channel that read the unit reads one of the copies, and they are shared out evenly: the classes where the classifier
-    reads (class c reads variant c modulo ``variants``), at random elsewhere. So the copies get different gradients and
-    grow apart; with equal shares they would stay equal for ever. After Net2Net (Chen et al., arXiv 1511.05641), with
-    the readers in place of its noise. Where dropout lies between the unit and its readers, training mode agrees in the
-    mean only.
+    The copies are exact, batch norm's statistics included; what tells them apart is who reads them. Where the
+    classifier reads the unit, class c by default reads variant c (modulo ``variants``) alone. Elsewhere every reading
+    channel favours one variant, drawn at random, and the shares lie ``apart``: 1 means it reads that one alone, 3 that
+    two variants are read by 2 and −1. So the copies get different gradients and grow apart, the faster the further
+    apart; with equal shares they would stay equal for ever. After Net2Net (Chen et al., arXiv 1511.05641), with the
+    readers in place of its noise. Where dropout lies between the unit and its readers, training mode agrees in the mean
+    only.
 
     Args:
         network: Read only.
@@ -49,6 +52,7 @@ def split_unit(
             layer alone reads the unit, such as the classifier: (variants, classes). Each column sums to one.
         seed: Of the default shares.
         closed: Units that have been merged, forgotten or pruned.
+        apart: How far the default shares below the top lie apart, at least 1.
 
     Cost: a few passes of two images.
 
@@ -58,12 +62,18 @@ def split_unit(
     group = opened(network, stage, [unit], closed)
     if variants < 2:
         raise SettingsError(f"a unit cannot be split into {variants} variants", "Ask for two or more.")
+    if not 1 <= apart <= 100:
+        raise SettingsError(f"shares cannot lie {apart} apart", "Give a number from 1 to 100.")
     changed = copy.deepcopy(network)
     for tie in group.of("writes", "carries"):
         _append(changed, group, tie, unit, variants)
     reads = [tie for tie in group.of("reads") if unit in tie.units]
     for tie in reads:
-        part = _shares(changed, group, tie, variants, shares, seed, len(reads))
+        part = (
+            _default_shares(changed, group, tie, variants, seed, apart)
+            if shares is None
+            else _given_shares(changed, group, tie, variants, shares, len(reads))
+        )
         places = _append(changed, group, tie, unit, variants)
         weight = tie.tensor(changed)
         assert weight is not None
@@ -203,18 +213,22 @@ def _runs(units: Tensor, unit: int) -> list[list[int]]:
     return runs
 
 
-def _shares(
-    network: nn.Module, group: Group, tie: Tie, variants: int, shares: object, seed: int, readers: int
-) -> Tensor:
-    """(variants, outputs) of a layer that reads the unit."""
+def _default_shares(network: nn.Module, group: Group, tie: Tie, variants: int, seed: int, apart: float) -> Tensor:
+    """(variants, outputs) of a layer that reads the unit: each output favours one."""
     weight = tie.tensor(network)
     assert weight is not None
-    outputs = weight.shape[0]
-    if shares is None:
-        order = torch.arange(outputs)
-        if tie.node is not group.trace.result:
-            order = torch.randperm(outputs, generator=runtime.generator(runtime.seed_for(seed, "split", tie.path)))
-        return (order % variants == torch.arange(variants)[:, None]).to(weight.dtype)
+    order = torch.arange(len(weight))
+    if tie.node is not group.trace.result:
+        order = torch.randperm(len(weight), generator=runtime.generator(runtime.seed_for(seed, "split", tie.path)))
+    favoured = (order % variants == torch.arange(variants)[:, None]).to(weight.dtype)
+    return favoured if tie.node is group.trace.result else 1 / variants + apart * (favoured - 1 / variants)
+
+
+def _given_shares(network: nn.Module, group: Group, tie: Tie, variants: int, shares: object, readers: int) -> Tensor:
+    """The same, as the caller wants it."""
+    weight = tie.tensor(network)
+    assert weight is not None
+    outputs = len(weight)
     given = torch.as_tensor(shares, dtype=torch.float64)
     if given.ndim == 1:
         given = given[:, None].expand(-1, outputs)

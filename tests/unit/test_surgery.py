@@ -12,13 +12,23 @@ from torch import nn
 
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 from conceptnet_ml.forgetting import forget_units
-from conceptnet_ml.merging import importances, merge_units, recalibrate, similar_units
+from conceptnet_ml.merging import merge_units
 from conceptnet_ml.network import StagedNetwork, save_alone
+from conceptnet_ml.recalibration import recalibrate
 from conceptnet_ml.resizing import conform
+from conceptnet_ml.similarity import importances, similar_units
 from conceptnet_ml.surgery import class_shares, prune_units, split_unit
 
 QUICK = ["small", "chained", "lastfirst", "resnet18"]
-SLOW = ["resnet50", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small", "densenet121", "efficientnet_b0", "regnet_y_400mf"]
+SLOW = [
+    "resnet50",
+    "vgg11_bn",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "densenet121",
+    "efficientnet_b0",
+    "regnet_y_400mf",
+]
 EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
@@ -69,16 +79,21 @@ def test_at_the_top_each_class_reads_its_own_copy() -> None:
     torch.testing.assert_close(other[:, [7, 64]], torch.tensor([[column[0], 0.0], [0.0, column[1]], [column[2], 0.0]]))
 
 
-def test_below_every_reader_reads_one_copy_and_the_seed_decides_which() -> None:
+def test_below_every_reader_favours_one_copy_and_the_seed_decides_which() -> None:
     network = used("small")
     old = network.model.block2.conv1.weight[:, 3]
-    new = split_unit(network, "block1", 3, 2, seed=4).model.block2.conv1.weight[:, [3, 16]]
-    torch.testing.assert_close(new.sum(1), old)
-    assert ((new != 0).flatten(2).any(2).sum(1) == 1).all()
-    assert (new[:, 0].flatten(1) != 0).any(1).sum() == 16  # of 32 readers
-    again, other = (split_unit(network, "block1", 3, 2, seed=s).model.block2.conv1.weight for s in (4, 5))
-    assert torch.equal(again[:, [3, 16]], new)
-    assert not torch.equal(other[:, [3, 16]], new)
+
+    def columns(**options: float) -> torch.Tensor:
+        return split_unit(network, "block1", 3, 2, **options).model.block2.conv1.weight[:, [3, 16]]
+
+    alone = columns(seed=4, apart=1)
+    torch.testing.assert_close(alone.sum(1), old)
+    assert ((alone != 0).flatten(2).any(2).sum(1) == 1).all()
+    assert (alone[:, 0].flatten(1) != 0).any(1).sum() == 16  # of 32 readers
+    further = columns(seed=4)
+    torch.testing.assert_close(further, torch.where(alone != 0, 2 * old[:, None], -old[:, None]))
+    assert torch.equal(columns(seed=4), further)
+    assert not torch.equal(columns(seed=5), further)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -204,7 +219,9 @@ def test_what_does_not_fit_is_refused() -> None:
     refused({key: value for key, value in state.items() if key != "model.head.bias"}, "head.bias: it is missing")
     named = StagedNetwork(fresh("small").model, (32, 32), classes=("a", "b", "c"))
     with pytest.raises(DataError, match="2 outputs"):
-        conform(named, {**state, "model.head.weight": state["model.head.weight"][:2], "model.head.bias": torch.zeros(2)})
+        conform(
+            named, {**state, "model.head.weight": state["model.head.weight"][:2], "model.head.bias": torch.zeros(2)}
+        )
 
 
 def test_the_result_is_an_ordinary_network(tmp_path: Path) -> None:
@@ -227,6 +244,7 @@ def test_the_result_is_an_ordinary_network(tmp_path: Path) -> None:
         (lambda n, b: split_unit(n, "stem", 16, 2), "no unit 16"),
         (lambda n, b: split_unit(n, "stem", -1, 2), "no unit -1"),
         (lambda n, b: split_unit(n, "stem", 0, 1), "1 variants"),
+        (lambda n, b: split_unit(n, "stem", 0, 2, apart=0.5), "0.5 apart"),
         (lambda n, b: split_unit(n, "stem", 0, 2, (0.5, 0.6)), "sum to one"),
         (lambda n, b: split_unit(n, "stem", 0, 2, (0.5, 0.3, 0.2)), "do not fit"),
         (lambda n, b: split_unit(n, "stem", 3, 2, closed={3}), "unit 3 of stage 'stem' is closed"),
@@ -255,14 +273,14 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
     network = used("small")
     with torch.no_grad():
         network.model.block2.conv1.weight[0, 0, 0, 0] = torch.nan
-    with pytest.raises(SettingsError, match="block2.conv1.weight' has values that are NaN"):
+    with pytest.raises(SettingsError, match=r"block2\.conv1\.weight' has values that are NaN"):
         prune_units(network, "stem", [0])
 
 
 def test_code_that_counts_on_a_width_is_refused_where_the_width_changes() -> None:
     network = fresh("counting").eval()
     stage = network.stage_names[0]
-    with pytest.raises(SettingsError, match="counts on the number of its units|cannot be followed"):
+    with pytest.raises(SettingsError, match=r"counts on the number of its units|cannot be followed"):
         split_unit(network, stage, 7, 2)
 
 

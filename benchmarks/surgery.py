@@ -1,0 +1,291 @@
+"""What operating on a trained network costs: splitting, merging, forgetting, beside pruning as many units.
+
+    python benchmarks/surgery.py --pictures FOLDER --cifar FOLDER --seeds 3 --out runs/surgery
+
+``--pictures`` is an ImageFolder of two classes, ``--cifar`` holds train/CLASS/* and test/CLASS/*; a case whose
+pictures are not given is left out. Every stage is operated on by itself, on the same trained network. All units are
+chosen, and all readers fitted, on training images; the test set is looked at once for each network. A finished case and
+seed is read, not repeated. Prints Markdown and writes OUT/surgery.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conceptnet_ml import runtime
+from conceptnet_ml.channels import follow
+from conceptnet_ml.data import Data, ImageSet, load_data
+from conceptnet_ml.forgetting import forget_units
+from conceptnet_ml.merging import merge_units
+from conceptnet_ml.network import StagedNetwork, build_network
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.recalibration import recalibrate
+from conceptnet_ml.settings import Settings
+from conceptnet_ml.similarity import importances, similar_units
+from conceptnet_ml.surgery import prune_units, split_unit
+from conceptnet_ml.training import Job, Plain, predict_set, to_float, train
+
+DEVICE = torch.device("cpu")
+SHARE = 0.2
+"""Part of a stage's units that is merged away or pruned."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of network on one kind of picture."""
+
+    name: str
+    source: str
+    backbone: str = "small"
+    epochs: int = 16
+    most: int | None = None
+    seeds: int = 9
+
+
+CASES = (
+    Case("photographs, small", "pictures"),
+    Case("CIFAR-10, small", "cifar", most=1000),
+    Case("photographs, resnet18", "pictures", "torchvision:resnet18", epochs=6, seeds=1),
+)
+
+
+class Bench:
+    """One trained network and its data."""
+
+    def __init__(self, case: Case, source: str, seed: int) -> None:
+        self.case, self.seed = case, seed
+        self.settings = Settings.model_validate(
+            {
+                "seed": seed,
+                "data": {"source": source, "train_limit": case.most},
+                "network": {"backbone": case.backbone},
+            }
+        )
+        plugins = load_plugins()
+        self.data: Data = load_data(self.settings, plugins)
+        self.dtype = runtime.choose_precision("auto", DEVICE)
+        fresh = build_network(self.settings, self.data.classes, self.data.shape[1:], plugins)
+        began = time.monotonic()
+        self.network = self.trained(fresh, case.epochs, self.settings.training.rate)
+        self.seconds = time.monotonic() - began
+        order = torch.randperm(len(self.data.train), generator=runtime.generator(seed))
+        self.batches = [to_float(self.data.train.take(part), DEVICE) for part in order[:768].split(128)]
+        self.logits = self.answers(self.network, self.data.tests["test"])
+
+    def trained(self, network: StagedNetwork, epochs: int, rate: float) -> StagedNetwork:
+        """A copy after ordinary training."""
+        network = copy.deepcopy(network)
+        images = self.data.train
+        job = Job(len(images), epochs, rate, self.seed, DEVICE, self.dtype, settings=self.settings.training)
+        train(network, Plain(images, DEVICE), job)
+        return network
+
+    @staticmethod
+    def answers(network: StagedNetwork, images: ImageSet) -> Tensor:
+        """Logits in fp32."""
+        return predict_set(network, images, DEVICE, None)
+
+    def accuracy(self, logits: Tensor) -> float:
+        """In per cent of the test images."""
+        return 100 * float((logits.argmax(1) == self.data.tests["test"].labels).double().mean())
+
+    def cost(self, network: StagedNetwork) -> dict[str, float]:
+        """Points of test accuracy lost, and the root mean square change of the logits, a share of their deviation."""
+        logits = self.answers(network, self.data.tests["test"])
+        change = (logits - self.logits).square().mean().sqrt() / self.logits.std(0).mean()
+        return {"points": self.accuracy(self.logits) - self.accuracy(logits), "change": float(change)}
+
+
+def changed(one: StagedNetwork, other: StagedNetwork, images: Tensor, training: bool) -> float:
+    """Largest change of a logit."""
+    with torch.no_grad():
+        first, second = (copy.deepcopy(network).train(training)(images) for network in (one, other))
+    return float((first - second).abs().max())
+
+
+def cosine(network: StagedNetwork, stage: str, units: tuple[int, int]) -> float:
+    """Of the filters that write two units, where several layers write them the largest."""
+    found = []
+    for tie in follow(network, stage).of("writes"):
+        if tie.name == "weight":
+            rows = network.get_submodule(tie.path).weight.detach()[list(units)].flatten(1)
+            found.append(float(functional.cosine_similarity(rows[0], rows[1], dim=0)))
+    return max(found)
+
+
+def split(bench: Bench, stage: str) -> dict[str, Any]:
+    """Split one unit into two, train one epoch, beside equal shares."""
+    network, units = bench.network, bench.network.stage(stage).units
+    unit = int(torch.randint(units, (1,), generator=runtime.generator(bench.seed)))
+    after = split_unit(network, stage, unit, 2, seed=bench.seed)
+    uneven = split_unit(network, stage, unit, 2, (0.3, 0.7))
+    even = split_unit(network, stage, unit, 2, (0.5, 0.5))
+    rate = bench.settings.training.warm_rate
+    taught = bench.trained(after, 1, rate)
+    batch = bench.batches[0]
+    return {
+        "evaluation": max(changed(network, one, batch, False) for one in (after, uneven)),
+        "training": max(changed(network, one, batch, True) for one in (after, uneven)),
+        "cosine": cosine(taught, stage, (unit, units)),
+        "cosine, shares 0.3 : 0.7": cosine(bench.trained(uneven, 1, rate), stage, (unit, units)),
+        "cosine, equal shares": cosine(bench.trained(even, 1, rate), stage, (unit, units)),
+        "duplicate": changed(network, merge_units(uneven, stage, [unit, units], bench.batches), batch, False),
+    }
+
+
+def merge(bench: Bench, stage: str) -> dict[str, Any]:
+    """Merge a fifth of a stage's units away, beside random groups and pruning."""
+    network, units = bench.network, bench.network.stage(stage).units
+    count = round(SHARE * units)
+    importance = importances(network, stage, bench.batches)
+    with torch.no_grad():
+        maps = [network.run_until(batch, stage) for batch in bench.batches]
+    groups = similar_units(maps, count, importance)
+    order = torch.randperm(units, generator=runtime.generator(bench.seed)).tolist()
+    pairs = [order[2 * number : 2 * number + 2] for number in range(count)]
+    lost = [unit for members in groups for unit in members[1:]]
+    least = importance.argsort()[:count].tolist()
+    began = time.monotonic()
+    merged = merge_units(network, stage, groups, bench.batches)
+    seconds = time.monotonic() - began
+    found: dict[str, Any] = {"units": units, "count": count, "seconds": seconds, "merged": bench.cost(merged)}
+    found["random pairs merged"] = bench.cost(merge_units(network, stage, pairs, bench.batches))
+    for name, chosen in (("same", lost), ("least", least)):
+        zeroed = prune_units(network, stage, chosen)
+        found[f"{name} pruned"] = bench.cost(zeroed)
+        recalibrate(zeroed, bench.batches, network, stage)
+        found[f"{name} pruned, recalibrated"] = bench.cost(zeroed)
+        held = forget_units(network, stage, chosen, bench.batches)
+        recalibrate(held, bench.batches, network, stage)
+        found[f"{name} at means, recalibrated"] = bench.cost(held)
+    silent = bench.trained(merged, 1, bench.settings.training.warm_rate)
+    found["closed after training"] = float(silent.run_until(bench.batches[0], stage)[:, lost].abs().max().detach())
+    return found
+
+
+def forget(bench: Bench, stage: str) -> dict[str, Any]:
+    """Forget one unit, train one epoch: how far it still differs from image to image, and how far its level moved."""
+    network = bench.network
+    unit = int(importances(network, stage, bench.batches).argmax())
+    held = forget_units(network, stage, [unit], bench.batches)
+    with torch.no_grad():
+        before = network.run_until(bench.batches[0], stage)[:, unit]
+        taught = bench.trained(held, 1, bench.settings.training.warm_rate)
+        after = taught.run_until(bench.batches[0], stage)[:, unit]
+        level = float(held.run_until(bench.batches[0], stage)[:, unit].mean())
+    return {
+        "spread before": float(before.max() - before.min()),
+        "spread after training": float(after.max() - after.min()),
+        "level": level,
+        "level after training": float(after.mean()),
+    }
+
+
+def run(case: Case, source: str, seed: int) -> dict[str, Any]:
+    """All figures of one case and seed."""
+    bench = Bench(case, source, seed)
+    found: dict[str, Any] = {
+        "case": case.name,
+        "seed": seed,
+        "accuracy": bench.accuracy(bench.logits),
+        "training seconds": bench.seconds,
+    }
+    for work in (split, merge, forget):
+        found[work.__name__] = {stage: work(bench, stage) for stage in bench.network.stage_names}
+    return found
+
+
+METHODS = (
+    "merged",
+    "random pairs merged",
+    "same pruned",
+    "least pruned",
+    "same pruned, recalibrated",
+    "least pruned, recalibrated",
+    "same at means, recalibrated",
+    "least at means, recalibrated",
+)
+
+
+def mean(rows: list[dict[str, Any]], *path: str) -> float:
+    """Of a figure over the seeds."""
+    values = []
+    for row in rows:
+        value: Any = row
+        for name in path:
+            value = value[name]
+        values.append(value)
+    return sum(values) / len(values)
+
+
+def show(name: str, rows: list[dict[str, Any]]) -> None:
+    """A case's tables in Markdown."""
+    stages = list(rows[0]["merge"])
+    seeds = len(rows)
+    print(f"\n## {name}\n\n{seeds} seed{'s' * (seeds > 1)}; test accuracy {mean(rows, 'accuracy'):.1f}.\n")
+    print("| stage | units | merged away | " + " | ".join(METHODS) + " |")
+    print("| --- " * (3 + len(METHODS)) + "|")
+    for stage in stages:
+        first = rows[0]["merge"][stage]
+        cells = [
+            f"{mean(rows, 'merge', stage, method, 'points'):.2f} ({mean(rows, 'merge', stage, method, 'change'):.3f})"
+            for method in METHODS
+        ]
+        print(f"| {stage} | {first['units']} | {first['count']} | " + " | ".join(cells) + " |")
+    print(
+        "\n| stage | split: logits, evaluation | training | cosine after an epoch | shares .3 : .7 | equal shares ",
+        end="",
+    )
+    print("| copies merged: logits | closed, after an epoch | forgotten: spread | after an epoch | level | after |")
+    print("| --- " * 12 + "|")
+    for stage in stages:
+        worst = {key: max(row["split"][stage][key] for row in rows) for key in rows[0]["split"][stage]}
+        least = min(row["split"][stage]["cosine, equal shares"] for row in rows)
+        held = {key: mean(rows, "forget", stage, key) for key in rows[0]["forget"][stage]}
+        closed = max(row["merge"][stage]["closed after training"] for row in rows)
+        spread = max(row["forget"][stage]["spread after training"] for row in rows)
+        print(
+            f"| {stage} | {worst['evaluation']:.1e} | {worst['training']:.1e} | {worst['cosine']:.3f} "
+            f"| {worst['cosine, shares 0.3 : 0.7']:.3f} | {least:.3f} | {worst['duplicate']:.1e} | {closed:.1e} "
+            f"| {held['spread before']:.2f} | {spread:.1e} | {held['level']:.3f} | {held['level after training']:.3f} |"
+        )
+
+
+def main() -> None:
+    """Run every case whose pictures are given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures")
+    parser.add_argument("--cifar")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--out", type=Path, default=Path("runs/surgery"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for case in CASES:
+        folder = getattr(options, case.source)
+        if not folder or options.only not in case.name:
+            continue
+        mine = []
+        for seed in range(min(options.seeds, case.seeds)):
+            path = options.out / f"{case.name.replace(', ', '-')}-{seed}.json"
+            if not path.exists():
+                path.write_text(json.dumps(run(case, f"folder:{folder}", seed), indent=1))
+            mine.append(json.loads(path.read_text()))
+        show(case.name, mine)
+        rows += mine
+    (options.out / "surgery.json").write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
