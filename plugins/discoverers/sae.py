@@ -13,7 +13,9 @@ from conceptnet_ml import BasisEvidence
 
 PLACES = 65_536
 """Activations it is trained on."""
-BATCH, STEPS, RATE = 512, 2_000, 3e-3
+BATCH, RATE = 512, 3e-3
+STEPS, FEWEST, PASSES = 2_000, 500, 100
+"""Most and fewest steps; between these, passes over the activations."""
 EASE, EASED = 4, 0.5
 """How many times as many latents may be used at a place in the beginning, and the share of the steps in which that
 falls: latents that start out alike then part, where otherwise one would keep two directions and the other none."""
@@ -73,7 +75,7 @@ def basis(evidence: BasisEvidence) -> SparseAutoencoder:
     as the geometric median. Beside the paper, sparsity sets in by and by. What is dead at the end is taken away: it
     describes nothing.
 
-    Cost: ``STEPS`` steps of ``BATCH`` activations: seconds for 64 units.
+    Cost: at most ``STEPS`` steps of ``BATCH`` activations: seconds for 64 units.
     """
     settings, units = evidence.settings, evidence.units
     rows = evidence.places(PLACES)
@@ -121,14 +123,15 @@ def _median(rows: Tensor) -> Tensor:
 
 
 def _train(model: SparseAutoencoder, rows: Tensor, generator: torch.Generator) -> None:
+    steps = min(STEPS, max(FEWEST, PASSES * len(rows) // BATCH))
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, betas=(0.9, 0.999))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 5 * (1 - step / STEPS)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 5 * (1 - step / steps)))
     variance = (rows - rows.mean(0)).square().sum(1).mean().clamp_min(1e-12)
     idle = torch.zeros(len(model.directions), device=rows.device)
     active = int(model.active)
     most = max(active, min(EASE * active, len(model.directions) // 2))
-    for step in range(STEPS):
-        eased = max(0.0, 1 - step / (EASED * STEPS))
+    for step in range(steps):
+        eased = max(0.0, 1 - step / (EASED * steps))
         batch = rows[torch.randint(len(rows), (min(BATCH, len(rows)),), generator=generator).to(rows.device)]
         drives = model.drives(batch)
         used = model.strongest(drives, active + round(eased * (most - active)))
