@@ -13,7 +13,6 @@ import pytest
 from commands import ROOT, command, noise_pictures, run, surroundings
 
 SMALL = """
-depth = 2
 [training]
 epochs = 2
 batch = 16
@@ -26,6 +25,7 @@ steps = 2
 [concepts]
 bootstrap = 10
 directions = 6
+probe_images = 64
 [plugins]
 controls = []
 dreamer = "none"
@@ -59,7 +59,3 @@ def test_learning_with_directions_goes_on_after_a_stop(tmp_path: Path) -> None:
     shown = run("graph", "show", out)
     assert shown.returncode == 0, shown.stderr
     assert "direction" in shown.stdout
-    assert run("evaluate", out).returncode == 0
-    wrong = run("learn", "--data", f"folder:{tmp_path / 'photos'}", "--set", "plugins.discoverer=nmff")
-    assert wrong.returncode == 2
-    assert "nmf" in wrong.stderr
