@@ -64,7 +64,8 @@ class Delta:
                 merged = {**nodes[identifier], **fields}
                 nodes[identifier] = {key: value for key, value in merged.items() if value is not None}
         gone = {tuple(edge) for edge in self.drop}
-        edges = {_which(edge): edge for edge in content["edges"] if _which(edge)[:3] not in gone}
+        stays = [edge for edge in content["edges"] if _which(edge)[:3] not in gone and _speaks(edge, nodes)]
+        edges = {_which(edge): edge for edge in stays}
         for edge in self.edges:
             if edge["source"] in nodes and edge["target"] in nodes:
                 edges[_which(edge)] = edge
@@ -342,6 +343,14 @@ def _which(edge: Mapping[str, Any]) -> tuple[Any, ...]:
     """Which edge it is; analogies between two nodes are told apart by their classes."""
     classes = (edge["class_name"], edge["other"]) if edge["kind"] == "analogous" else ()
     return edge["source"], edge["kind"], edge["target"], *classes
+
+
+def _speaks(edge: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether both ends of an analogy speak for its classes: the variant of one class plays no part in another's."""
+    if edge["kind"] != "analogous":
+        return True
+    ends = ((nodes[edge["source"]], edge["class_name"]), (nodes[edge["target"]], edge["other"]))
+    return all(name in node.get("classes", ()) or not node.get("classes") for node, name in ends)
 
 
 def _became(source: str, target: str, number: int) -> dict[str, Any]:

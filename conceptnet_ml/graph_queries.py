@@ -311,7 +311,7 @@ def _steps(graph: ConceptGraph, source: str) -> dict[str, float]:
     direct: dict[str, float] = dict.fromkeys(_own_variants(graph, source), 1.0)
     aside: dict[str, float] = {}
     edges = graph.edges(source=source)
-    built = [edge for edge in edges if isinstance(edge, BuiltFrom)]
+    built: list[Edge] = [edge for edge in edges if isinstance(edge, BuiltFrom)]
     for edge in built or [edge for edge in edges if edge.kind in ("generalizes", "specializes")]:
         weight = edge.weight if isinstance(edge, BuiltFrom) else 1.0
         current = graph.node(edge.target).state in (None, "split")  # what is split goes on beside its copies

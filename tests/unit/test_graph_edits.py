@@ -165,6 +165,8 @@ def test_all_analogies_of_two_units_stay(drawn):
     after = plan_rename(drawn.graph, drawn.graph.node(drawn.thing), "wheels").delta.apply(drawn.graph)
     assert after.edges("analogous") == drawn.graph.edges("analogous")
     assert len(after.edges("analogous")) == 2
+    split = plan_split(drawn.graph, drawn.graph.node(drawn.unit[3]), 1).delta.apply(drawn.graph)
+    assert [edge.class_name for edge in split.edges("analogous")] == ["car"]  # its variant for dog is another unit
 
 
 def test_a_difference_survives_json_and_can_be_made_twice(drawn):
