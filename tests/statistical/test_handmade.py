@@ -43,7 +43,7 @@ def test_features_merges_and_splits_are_those_planted(seed: int, tmp_path: Path)
     rates = handmade.judge(drawn)
     assert rates["nodes"].precision == rates["nodes"].recall == 1
     assert rates["splits"].precision == rates["splits"].recall == 1
-    assert rates["merges"].found >= 2
+    assert rates["merges"].found >= 1
     assert rates["merges"].precision == 1
     for node in drawn.nodes("feature", stage="two"):
         places, own = node.spectrum, node.classes[0]
