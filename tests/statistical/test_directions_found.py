@@ -254,6 +254,12 @@ def test_families_answer_the_same_from_the_folder_and_adapt(run: tuple[str, Lear
         torch.testing.assert_close(adapted(images), done.adapted(found["saved"]["name"])(images), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_at_the_top_the_learned_network_is_the_same_whatever_the_discoverer(tmp_path: Path) -> None:
+    prints = {kind: learned(tmp_path / kind, kind, 1).graph.header.network for kind in ("units", *KINDS)}
+    assert len(set(prints.values())) == 1, prints
+
+
 class Impatient(Stopper):
     """Asks to stop after so many questions."""
 
