@@ -37,8 +37,8 @@ def measure(run: LearnedRun) -> dict[str, Any]:
         stage, parents = bench.network().stage_names[-1], Parents("classes", learned.ordinary)
         judged = steps.probe.judge(bench, "analogies", parents, [], bench.codec("pixels"))
         swap = steps.probe.swap_of(bench, "analogies", parents, [], judged)
-        tied = analogies.find(bench, stage, "analogies", parents, [], swap)
-        found = translating.translate(bench, stage, "analogies", parents, [], tied)
+        tied, features = analogies.find(bench, stage, "analogies", parents, [], swap)
+        found = translating.translate(bench, stage, "analogies", parents, [], features)
         pairs = bench.classes * (bench.classes - 1)
         return {"matches": len(tied), "class pairs": pairs, **({} if found is None else asdict(found))}
     finally:

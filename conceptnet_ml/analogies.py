@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from conceptnet_ml import nulls, runtime
-from conceptnet_ml.concepts import Analogy
+from conceptnet_ml.concepts import Analogy, FeatureAnalogy
 from conceptnet_ml.directions import Rebased, units_of
 from conceptnet_ml.network import build_network
 from conceptnet_ml.probing import frozen
@@ -44,7 +44,9 @@ class Moves:
     moved: Tensor
 
 
-def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap) -> list[Analogy]:
+def find(
+    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap
+) -> tuple[list[Analogy], list[FeatureAnalogy]]:
     """One-to-one matches between the units through which a class's answer leaves and those through which another comes.
 
     Where a feature is swapped, the answer moves from the host's to the donor's: some units fall that spoke for the
@@ -53,7 +55,11 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
     downstream, not by how they look. Two units belong together when over the pairs what leaves through one goes with
     what comes through the other. Matches are found by the Hungarian method and must score above those found in shuffles
     of the pairs within their classes, and above those found in networks that know nothing, on the same pairs; else a
-    unit stays unmatched. Answers that are hardly right more often than chance have no analogies.
+    unit stays unmatched. Two classes' units are tied as a whole where the sum of their matches' scores does so, which
+    tells more than any match alone. Answers that are hardly right more often than chance have no analogies.
+
+    Returns:
+        The units that are tied one by one, and the classes whose units are tied as a whole.
 
     Cost: for each image pair, two passes up to the stage and two forward and backward passes from there, three times.
     """
@@ -61,13 +67,14 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
     with frozen(*parents.modules()), torch.no_grad():
         answers = torch.cat([parents.objective(batch) for batch, _ in images])
     if not nulls.knows(answers, torch.cat([right for _, right in images]), bench.settings.concepts):
-        return []
+        return [], []
     moves = look(bench, stage, name, parents, swaps, swap)
     blank = [nulls.shuffled(parents, images, bench.seed(name, "analogies", "shuffled"))]
     if parents.family is None:
         blank.append(_untrained(bench, name, parents))
     nothing = [look(bench, stage, name, one, swaps, swap) for one in blank]
     found: list[Analogy] = []
+    whole: list[FeatureAnalogy] = []
     for parent in range(bench.classes):
         for other in range(bench.classes):
             if parent == other:
@@ -76,8 +83,11 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
             matched, *blanks = (match(one, parent, other, runtime.generator(seed)) for one in (moves, *nothing))
             if matched is None:
                 continue
-            chance = [float(one.scores.quantile(0.95)) for one in blanks if one is not None and one.pairs]
-            untrained = max(chance, default=0.0)
+            empty = [one for one in blanks if one is not None and one.pairs]
+            total, most = float(matched.scores.sum()), max((float(one.scores.sum()) for one in empty), default=0.0)
+            if total > max(matched.null, most, 0.0):
+                whole.append(FeatureAnalogy(parent, other, tuple(matched.pairs), total, matched.null, most))
+            untrained = max((float(one.scores.quantile(0.95)) for one in empty), default=0.0)
             found += [
                 Analogy(parent, leaves, other, comes, score, null, untrained)
                 for (leaves, comes), score, null in zip(
@@ -85,7 +95,7 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
                 )
                 if score > max(null, untrained, 0.0)
             ]
-    return found
+    return found, whole
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,13 @@ class Matched:
         pairs: The unit that leaves and the one that comes.
         scores: (P,) logits, see :func:`match`.
         nulls: (P,) the same scale: what 95 % of matches in shuffled pairs stay under.
+        null: What the sums over all matches of 95 % of the shuffles stay under.
     """
 
     pairs: list[tuple[int, int]]
     scores: Tensor
     nulls: Tensor
+    null: float = 0.0
 
 
 def match(moves: Moves, parent: int, other: int, generator: torch.Generator) -> Matched | None:
@@ -122,15 +134,18 @@ def match(moves: Moves, parent: int, other: int, generator: torch.Generator) -> 
         return Matched([], torch.zeros(0), torch.zeros(0))
     spread = (left.std(0)[:, None] * came.std(0)[None]).sqrt()
     alike = _correlation(left, came)
-    shuffled = []
+    shuffled, totals = [], []
     for _ in range(SHUFFLES):
         chance = _correlation(left, came[torch.randperm(len(came), generator=generator)])
-        shuffled.append(chance[linear_sum_assignment(chance.numpy(), maximize=True)])
+        best = linear_sum_assignment(chance.numpy(), maximize=True)
+        shuffled.append(chance[best])
+        totals.append((chance * spread)[best].sum())
     # Against matches found in shuffles: the assignment picks the best, so its null must too.
     null = torch.cat(shuffled).quantile(0.95)
     rows, columns = linear_sum_assignment(alike.numpy(), maximize=True)
     pairs = [(leaving[row], coming[column]) for row, column in zip(rows, columns, strict=True)]
-    return Matched(pairs, (alike * spread)[rows, columns], (null * spread)[rows, columns])
+    limit = float(torch.stack(totals).quantile(0.95))
+    return Matched(pairs, (alike * spread)[rows, columns], (null * spread)[rows, columns], limit)
 
 
 def _carriers(moved: Tensor) -> list[int]:

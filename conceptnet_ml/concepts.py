@@ -84,6 +84,26 @@ class Analogy:
 
 
 @dataclass(frozen=True)
+class FeatureAnalogy:
+    """The units through which one class's answer leaves, as a whole, and those through which another's comes.
+
+    Args:
+        parent, other: Whose answer leaves and whose comes.
+        pairs: The unit that leaves and the one that comes, one to one.
+        score: Sum of the pairs' scores, logits that are exchanged together.
+        null: What the sums of 95 % of matches in shuffled pairs stay under.
+        untrained: The largest sum in networks that know nothing.
+    """
+
+    parent: int
+    other: int
+    pairs: tuple[tuple[int, int], ...]
+    score: float
+    null: float
+    untrained: float
+
+
+@dataclass(frozen=True)
 class Merged:
     """A generalized feature: its detector and how well it fits every class.
 
@@ -98,6 +118,7 @@ class Merged:
         spectrum: Per class, 10 % quantile, mean and 90 % quantile of the detector's score.
         effects: By parent and unit, what hangs on the members that analogies brought in: the mean fall of the parent's
             margin when the unit is replaced by its mean.
+        features: Classes whose units are tied as a whole.
     """
 
     detector: nn.Module
@@ -109,6 +130,7 @@ class Merged:
     translation: Translation | None = None
     spectrum: tuple[tuple[float, float, float], ...] = ()
     effects: dict[tuple[int, int], float] = field(default_factory=dict)
+    features: tuple[FeatureAnalogy, ...] = ()
 
 
 class Detector(nn.Module):

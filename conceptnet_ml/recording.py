@@ -138,7 +138,7 @@ class _Artist:
             scores = [a.score for a in merged.analogies if parent in (a.parent, a.other)]
             score = {"score": max(scores)} if scores else {}
             self.graph.add_edge("generalizes", node, feature, **score)
-        self._analogous(story)
+        self._analogous(story, features)
         if story.split is None:
             return features
         variants = {}
@@ -159,8 +159,21 @@ class _Artist:
             variants[parent] = variant
         return variants
 
-    def _analogous(self, story: Story) -> None:
+    def _analogous(self, story: Story, features: dict[int, str]) -> None:
+        """Of features that are analogues as a whole, and of single units."""
         assert story.merged is not None
+        for whole in story.merged.features:
+            if whole.parent in features and whole.other in features:
+                self.graph.add_edge(
+                    "analogous",
+                    features[whole.parent],
+                    features[whole.other],
+                    class_name=self.classes[whole.parent],
+                    other=self.classes[whole.other],
+                    score=whole.score,
+                    null=whole.null,
+                    untrained=whole.untrained,
+                )
         for analogy in sorted(story.merged.analogies, key=lambda one: -one.score):
             source, target = (self._unit(story.stage, unit) for unit in (analogy.unit, analogy.analogue))
             if self.graph.edges("analogous", source=source, target=target):

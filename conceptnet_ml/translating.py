@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml import nulls
-from conceptnet_ml.concepts import Analogy
+from conceptnet_ml.concepts import FeatureAnalogy
+from conceptnet_ml.directions import width
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.swaps import Swap
 from conceptnet_ml.workbench import Parents, Workbench
@@ -29,7 +30,7 @@ class Translation:
     exchange of units, takes for the second.
 
     Args:
-        classes: Pairs of classes with at least one match.
+        classes: Pairs of classes whose units are tied as a whole.
         units: Mean number of unit pairs exchanged.
         translated: With the matched units.
         random: With as many pairs of units drawn at random.
@@ -83,9 +84,9 @@ def stands_in(units: int, pairs: Pairs) -> Tensor:
 
 
 def translate(
-    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], tied: list[Analogy]
+    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], tied: Sequence[FeatureAnalogy]
 ) -> Translation | None:
-    """Exchange, in images of a class that are answered rightly, each matched unit with its analogue of another class.
+    """Exchange, in images of a class that are answered rightly, the units of the class with those of another.
 
     The answer is translated where it becomes the other class. Only the stage's maps are touched; both units of a pair
     keep their own mean and spread, so that only *which images they answer* is exchanged. None where nothing is matched.
@@ -97,25 +98,33 @@ def translate(
     with frozen(*parents.modules()), torch.no_grad():
         batches = nulls.maps_of(parents, bench.probe_views(name, swaps), stage)
         maps, right = torch.cat([part for part, _ in batches]), torch.cat([part for _, part in batches])
-        return measure(maps, right, parents.head(stage), tied, bench.generator(name, "translate"))
+        units = width(parents.network, stage) or maps.shape[1]
+        return measure(maps, right, parents.head(stage), tied, bench.generator(name, "translate"), units)
 
 
 def measure(
-    maps: Tensor, right: Tensor, head: Callable[[Tensor], Tensor], tied: list[Analogy], generator: torch.Generator
+    maps: Tensor,
+    right: Tensor,
+    head: Callable[[Tensor], Tensor],
+    tied: Sequence[FeatureAnalogy],
+    generator: torch.Generator,
+    units: int,
 ) -> Translation:
-    """:func:`translate` on maps (N, C, h, w) with right answers (N,), for a head to (N, K)."""
-    aligned, units = Aligned(maps), maps.shape[1]
+    """:func:`translate` on maps (N, C, h, w) with right answers (N,), for a head to (N, K); random pairs are drawn from
+    the first ``units`` channels."""
+    aligned = Aligned(maps)
     counts, rows = [], []
-    for parent, other in sorted({(one.parent, one.other) for one in tied}):
+    for feature in tied:
+        parent, other = feature.parent, feature.other
         mine = maps[right == parent][:IMAGES]
         if not len(mine) or not len(mine := mine[head(mine).argmax(1) == parent]):
             continue
-        pairs = [(one.unit, one.analogue) for one in tied if (one.parent, one.other) == (parent, other)]
+        pairs = list(feature.pairs)
         partners = torch.randperm(len(pairs), generator=generator).tolist()
         dealt = [(pairs[place][0], pairs[partner][1]) for place, partner in enumerate(partners)]
 
         def turned(chosen: Pairs, mine: Tensor = mine, other: int = other) -> float:
-            swapped = aligned.take(mine, exchanged(units, chosen).to(maps.device))
+            swapped = aligned.take(mine, exchanged(maps.shape[1], chosen).to(maps.device))
             return float((head(swapped).argmax(1) == other).float().mean())
 
         some = [

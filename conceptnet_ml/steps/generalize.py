@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml import analogies, translating
-from conceptnet_ml.concepts import Analogy, Merged, MergeEvidence, Trunk, pooled
+from conceptnet_ml.concepts import Analogy, FeatureAnalogy, Merged, MergeEvidence, Trunk, pooled
 from conceptnet_ml.decisions import Decision, residual, stands
 from conceptnet_ml.finding import Finding, auroc, spectrum, unit_scores
 from conceptnet_ml.network import StagedNetwork
@@ -47,8 +47,8 @@ def merge(
     def work() -> dict[str, Any]:
         numbers, maps, targets = _evidence(bench, stage, name, parents, swaps, swap)
         labels = bench.labels[numbers].to(bench.device)
-        tied = analogies.find(bench, stage, name, parents, swaps, swap)
-        tested = translating.translate(bench, stage, name, parents, swaps, tied)
+        tied, features = analogies.find(bench, stage, name, parents, swaps, swap)
+        tested = translating.translate(bench, stage, name, parents, swaps, features)
         members = {finding.parent: finding.units for finding in findings}
         for analogy in tied:
             for parent, unit in ((analogy.parent, analogy.unit), (analogy.other, analogy.analogue)):
@@ -72,6 +72,7 @@ def merge(
             "members": sorted([parent, *units] for parent, units in members.items()),
             "effects": effects,
             "analogies": [asdict(analogy) for analogy in tied],
+            "features": [asdict(feature) for feature in features],
             "translation": None if tested is None else asdict(tested),
             "spectrum": spectrum(unit_scores(looks)[:, 0], labels, bench.classes),
             **quality,
@@ -90,7 +91,12 @@ def merge(
         None if done["translation"] is None else translating.Translation(**done["translation"]),
         tuple(tuple(place) for place in done["spectrum"]),
         {(parent, unit): effect for parent, unit, effect in done["effects"]},
+        tuple(_feature(entry) for entry in done["features"]),
     )
+
+
+def _feature(entry: dict[str, Any]) -> FeatureAnalogy:
+    return FeatureAnalogy(**{**entry, "pairs": tuple((int(one), int(other)) for one, other in entry["pairs"])})
 
 
 def _analogues(

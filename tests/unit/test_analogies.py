@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from conceptnet_ml.analogies import Matched, Moves, _correlation, match
-from conceptnet_ml.concepts import Analogy
+from conceptnet_ml.concepts import FeatureAnalogy
 from conceptnet_ml.translating import Aligned, exchanged, measure, stands_in
 
 PAIRS, HALF = 200, 20
@@ -60,6 +60,16 @@ def test_independent_units_are_hardly_ever_matched() -> None:
     assert sum(len(standing(one)) for one in found) <= 0.1 * sum(len(one.pairs) for one in found)
 
 
+def test_two_features_are_tied_as_a_whole_by_what_no_pair_alone_would_show() -> None:
+    """With ten times the noise hardly half of the pairs stand by themselves; their sum still does. Independent units' sum
+    does not, but for one time in twenty."""
+    planted = [matched(moves(seed, noise=5.0)[0], seed) for seed in range(10)]
+    assert sum(len(standing(one)) for one in planted) < 0.5 * sum(len(one.pairs) for one in planted)
+    assert all(float(one.scores.sum()) > one.null > 0 for one in planted)
+    empty = [matched(moves(seed, noise=None)[0], seed) for seed in range(20)]
+    assert sum(float(one.scores.sum()) > one.null for one in empty) <= 4
+
+
 def test_each_unit_is_matched_once_and_too_few_pairs_give_nothing() -> None:
     these, _ = moves(0, noise=0.2)
     pairs = matched(these).pairs
@@ -77,7 +87,7 @@ def test_matching_is_reproducible() -> None:
 CLASSES, EACH = 4, 3
 
 
-def world(seed: int) -> tuple[Tensor, Tensor, Tensor, list[Analogy]]:
+def world(seed: int) -> tuple[Tensor, Tensor, Tensor, list[FeatureAnalogy]]:
     """Maps in which each class has three units of its own with scales of their own, and a head that adds them up."""
     draw = torch.Generator().manual_seed(seed)
     units = CLASSES * EACH + 12
@@ -90,11 +100,10 @@ def world(seed: int) -> tuple[Tensor, Tensor, Tensor, list[Analogy]]:
         maps[right == c, own] += 1
         weight[c, own] = 1 / scale[own]
     tied = [
-        Analogy(c, c * EACH + k, o, o * EACH + k, 1.0, 0.0)
+        FeatureAnalogy(c, o, tuple((c * EACH + k, o * EACH + k) for k in range(EACH)), 1.0, 0.0, 0.0)
         for c in range(CLASSES)
         for o in range(CLASSES)
         if c != o
-        for k in range(EACH)
     ]
     return maps * scale.view(-1, 1, 1), right, weight, tied
 
@@ -103,7 +112,12 @@ def test_exchanging_matched_units_translates_and_random_ones_do_not() -> None:
     for seed in range(3):
         maps, right, weight, tied = world(seed)
         found = measure(
-            maps, right, lambda these, w=weight: these.mean((2, 3)) @ w.T, tied, torch.Generator().manual_seed(seed)
+            maps,
+            right,
+            lambda these, w=weight: these.mean((2, 3)) @ w.T,
+            tied,
+            torch.Generator().manual_seed(seed),
+            maps.shape[1],
         )
         assert found.classes == CLASSES * (CLASSES - 1)
         assert found.units == EACH
