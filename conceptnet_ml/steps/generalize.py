@@ -88,10 +88,10 @@ def merge(
         tuple(done["auc"]),
         tuple(done["coverage"]),
         done["overlap"],
-        None if done["translation"] is None else translating.Translation(**done["translation"]),
-        tuple(tuple(place) for place in done["spectrum"]),
-        {(parent, unit): effect for parent, unit, effect in done["effects"]},
-        tuple(_feature(entry) for entry in done["features"]),
+        None if done.get("translation") is None else translating.Translation(**done["translation"]),
+        tuple(tuple(place) for place in done.get("spectrum", ())),  # of a version that did not say, as the next ones
+        {(parent, unit): effect for parent, unit, effect in done.get("effects", ())},
+        tuple(_feature(entry) for entry in done.get("features", ())),
     )
 
 
