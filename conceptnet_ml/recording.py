@@ -109,9 +109,9 @@ class _Artist:
                     self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=effect, effect=effect)
             for unit in units:
                 if finding is None or unit not in finding.units:
-                    effect = story.merged.effects.get((parent, unit))  # type: ignore[union-attr]
-                    weight = 0.0 if effect is None else effect
-                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=weight, effect=effect)
+                    fall = story.merged.effects.get((parent, unit))  # type: ignore[union-attr]
+                    weight = 0.0 if fall is None else fall
+                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=weight, effect=fall)
         return nodes
 
     def _generalized(self, story: Story, features: dict[int, str], above: dict[int, str]) -> dict[int, str]:
