@@ -56,7 +56,7 @@ def test_edges_lead_to_what_the_parts_are_made_of_and_nowhere_else(seed: int, tm
     drawn = graph(tmp_path, keep=False, seed=seed)
     rates = handmade.judge(drawn)
     assert rates["edges"].precision == 1
-    assert rates["edges"].recall >= 0.4
+    assert rates["edges"].recall == 1
     assert all(node.agreement is not None and node.agreement > 0.8 for node in drawn.nodes("feature", stage="two"))
     edges = [edge for edge in drawn.edges("built_from") if edge.plain().get("null") is not None]
     assert edges
