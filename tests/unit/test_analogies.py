@@ -61,8 +61,8 @@ def test_independent_units_are_hardly_ever_matched() -> None:
 
 
 def test_two_features_are_tied_as_a_whole_by_what_no_pair_alone_would_show() -> None:
-    """With ten times the noise hardly half of the pairs stand by themselves; their sum still does. Independent units' sum
-    does not, but for one time in twenty."""
+    """With ten times the noise hardly half of the pairs stand by themselves; their sum still does. That of
+    independent units does not, but for one time in twenty."""
     planted = [matched(moves(seed, noise=5.0)[0], seed) for seed in range(10)]
     assert sum(len(standing(one)) for one in planted) < 0.5 * sum(len(one.pairs) for one in planted)
     assert all(float(one.scores.sum()) > one.null > 0 for one in planted)
