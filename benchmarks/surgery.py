@@ -178,9 +178,9 @@ def forget(bench: Bench, stage: str) -> dict[str, Any]:
     network = bench.network
     unit = int(importances(network, stage, bench.batches).argmax())
     held = forget_units(network, stage, [unit], bench.batches)
+    taught = bench.trained(held, 1, bench.settings.training.warm_rate)
     with torch.no_grad():
         before = network.run_until(bench.batches[0], stage)[:, unit]
-        taught = bench.trained(held, 1, bench.settings.training.warm_rate)
         after = taught.run_until(bench.batches[0], stage)[:, unit]
         level = float(held.run_until(bench.batches[0], stage)[:, unit].mean())
     return {
