@@ -92,9 +92,8 @@ def _estimate_norms(network: nn.Module, images: Batches) -> None:
 def _estimate_units(parents: Parents, images: Batches) -> None:
     """Detector and variants of this package normalise by the units' means and spreads; others know how they do it."""
     assert parents.family is not None
-    assert parents.stage is not None
     normalising = [part for part in parents.family.modules() if isinstance(part, (Detector, Variants))]
-    maps = torch.cat([parents.network.run_until(batch, parents.stage).float() for batch, _ in images])
+    maps = torch.cat([parents.family.trunk(batch).float() for batch, _ in images])
     for part in normalising:
         part.mean.copy_(maps.mean((0, 2, 3)).view_as(part.mean))
         part.scale.copy_(maps.std((0, 2, 3)).clamp_min(1e-3).view_as(part.scale))
