@@ -264,8 +264,9 @@ def _restate(norm: nn.Module | None, units: Tensor, sums: _Sums, groups: Sequenc
     after = sums.squares / sums.count - (sums.total / sums.count).square()
     for members in groups:
         for first, *others in zip(*((units == unit).nonzero().flatten().tolist() for unit in members), strict=True):
-            ratios = sums.running[[first, *others]] / before[[first, *others]].clamp_min(1e-12)
-            variance = after[first].clamp_min(0).to(norm.weight) * ratios.mean().to(norm.weight)
+            here = [first, *others]
+            ratios = (sums.running[here] + norm.eps) / (before[here].clamp_min(0) + norm.eps)
+            variance = ((after[first].clamp_min(0) + norm.eps) * ratios.mean() - norm.eps).clamp_min(0).to(norm.weight)
             norm.weight[first] *= ((variance + norm.eps) / (norm.running_var[first] + norm.eps)).sqrt()
             norm.running_var[first] = variance
 
@@ -313,12 +314,14 @@ def _regression(
     rows = [place for members in here for place in members]
     if not rows:
         return table, constant
+    typical = gram.diagonal().mean().clamp_min(1e-30)
     for members in here:
-        power = gram[members[0], members[0]]
+        # Where the merged unit hardly moves, as a dead one, members are taken to be its equals: training may wake it.
+        first, little = members[0], 1e-6 * typical
         table[members] = 0.0
-        table[members, members[0]] = crossed[members, members[0]] / power if power > 0 else 0.0
+        table[members, first] = (crossed[members, first] + little) / (gram[first, first] + little)
     left = crossed[rows] - table[rows] @ gram
-    strength = ridge * gram.diagonal().mean().clamp_min(1e-30)
+    strength = ridge * typical
     table[rows] += torch.linalg.solve(gram + strength * torch.eye(size, dtype=torch.float64), left.T).T
     if free:
         constant[rows] = old_mean[rows] - table[rows] @ mean

@@ -43,10 +43,10 @@ def recalibrate(
             continue
         if before is not None and norm.running_mean.shape == before[name][0].shape:
             old_mean, old_variance = before[name]
-            ratio = variance / old_variance
-            known = (old_variance > 1e-12) & ratio.isfinite()
+            # With eps, as in what batch norm computes: the variance of a channel that is all but constant is noise.
+            ratio = (variance + norm.eps) / (old_variance + norm.eps)
             mean = norm.running_mean + mean - old_mean
-            variance = torch.where(known, norm.running_var * ratio, variance)
+            variance = ((norm.running_var + norm.eps) * ratio - norm.eps).clamp_min(0)
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
 

@@ -107,7 +107,8 @@ def test_merging_exact_copies_undoes_the_split(name: str) -> None:
         pruned = prune_units(twice, stage, [units])
         merged = merge_units(twice, stage, [unit, units], batches)
         assert change(network, merged) < 1e-4
-        assert change(network, merged) < change(network, pruned) / 10
+        if change(network, pruned) > 1e-5:  # with fresh weights some networks say the same of every image
+            assert change(network, merged) < change(network, pruned) / 10
         assert not merged.run_until(batches[0], stage)[:, units].any()
 
 
