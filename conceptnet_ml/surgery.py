@@ -24,6 +24,10 @@ from conceptnet_ml.resizing import put, rebuilt
 from conceptnet_ml.staging import quiet
 
 
+TWO_CLASSES = ((3.0, 0.0), (-2.0, 1.0))
+"""Shares (variants, classes) of two variants for two classes."""
+
+
 def split_unit(
     network: StagedNetwork,
     stage: str,
@@ -37,7 +41,8 @@ def split_unit(
     """A network in which copies of a unit share its work: it computes the same, in training mode, too.
 
     The copies are exact, batch norm's statistics included; what tells them apart is who reads them. Where the
-    classifier reads the unit, class c by default reads variant c (modulo ``variants``) alone. Elsewhere every reading
+    classifier reads the unit, class c by default reads variant c (modulo ``variants``) alone, but for two classes, see
+    :func:`class_shares`. Elsewhere every reading
     channel favours one variant, drawn at random, and the shares lie ``apart``: 1 means it reads that one alone, 3 that
     two variants are read by 2 and −1. So the copies get different gradients and grow apart, the faster the further
     apart; with equal shares they would stay equal for ever. After Net2Net (Chen et al., arXiv 1511.05641), with the
@@ -105,6 +110,10 @@ def prune_units(
 def class_shares(groups: Sequence[Sequence[int]], classes: int) -> Tensor:
     """Shares (variants, classes) by which each variant serves the classes it is given, for `split_unit`.
 
+    With two classes the logits' gradients mirror each other, so that variants which serve one each would stay the same
+    for ever. There the first class reads its own variant threefold and takes back twice the other's; the second class
+    reads its own alone.
+
     Raises:
         SettingsError: A class is in no group or in several.
     """
@@ -113,7 +122,7 @@ def class_shares(groups: Sequence[Sequence[int]], classes: int) -> Tensor:
     shares = torch.zeros(len(groups), classes)
     for variant, group in enumerate(groups):
         shares[variant, list(group)] = 1.0
-    return shares
+    return torch.tensor(TWO_CLASSES)[[group[0] for group in groups]] if classes == 2 else shares
 
 
 def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()) -> Group:
@@ -221,7 +230,10 @@ def _default_shares(network: nn.Module, group: Group, tie: Tie, variants: int, s
     if tie.node is not group.trace.result:
         order = torch.randperm(len(weight), generator=runtime.generator(runtime.seed_for(seed, "split", tie.path)))
     favoured = (order % variants == torch.arange(variants)[:, None]).to(weight.dtype)
-    return favoured if tie.node is group.trace.result else 1 / variants + apart * (favoured - 1 / variants)
+    if tie.node is not group.trace.result:
+        return 1 / variants + apart * (favoured - 1 / variants)
+    two = len(weight) == variants == 2
+    return class_shares([[0], [1]], 2).to(weight.dtype) if two else favoured
 
 
 def _given_shares(network: nn.Module, group: Group, tie: Tie, variants: int, shares: object, readers: int) -> Tensor:

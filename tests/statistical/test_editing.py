@@ -144,7 +144,7 @@ def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data
     assert not torch.equal(network.state_dict()["model.head.weight"], edited["model.head.weight"])
     # The variants went their own ways.
     producer = network.state_dict()["model.block3.conv2.weight"].flatten(1)
-    assert torch.cosine_similarity(producer[unit], producer[64], dim=0) < 0.999
+    assert torch.cosine_similarity(producer[unit], producer[64], dim=0) < 0.99
     graph = again.graph
     assert graph.check() == []
     assert graph.resolve("stripes")
