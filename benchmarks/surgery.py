@@ -45,7 +45,13 @@ class Case:
     """One kind of network on one kind of picture.
 
     With a trap the network is trained where the cue tells the class, the epoch after a split where it does not, so
-    that something is left to learn. Such a case is split only.
+    that something is left to learn.
+
+    Args:
+        most: Training images per class, None for all.
+        tested: Test images, the first of them in an order of the seed's.
+        fitted: Training images that readers are fitted and units chosen on.
+        works: What is done.
     """
 
     name: str
@@ -55,13 +61,26 @@ class Case:
     most: int | None = None
     seeds: int = 9
     trap: str = "none"
+    tested: int = 2000
+    fitted: int = 768
+    works: tuple[str, ...] = ("split", "merge", "forget")
 
 
 CASES = (
     Case("photographs, small", "pictures"),
-    Case("photographs whose wheels stop telling the class, small", "pictures", trap="wheels"),
-    Case("CIFAR-10, small", "cifar", most=1000),
-    Case("photographs, resnet18", "pictures", "torchvision:resnet18", epochs=6, seeds=1),
+    Case("photographs whose wheels stop telling the class, small", "pictures", trap="wheels", works=("split",)),
+    Case("CIFAR-10, small", "cifar", most=400),
+    Case(
+        "photographs, resnet18",
+        "pictures",
+        "torchvision:resnet18",
+        epochs=4,
+        most=600,
+        seeds=1,
+        tested=450,
+        fitted=256,
+        works=("merge",),
+    ),
 )
 
 
@@ -86,8 +105,10 @@ class Bench:
         self.seconds = time.monotonic() - began
         self.later = self.data.train if case.trap == "none" else self.data.worlds["unbiased"]()
         order = torch.randperm(len(self.data.train), generator=runtime.generator(seed))
-        self.batches = [to_float(self.data.train.take(part), DEVICE) for part in order[:768].split(128)]
-        self.logits = self.answers(self.network, self.data.tests["test"])
+        self.batches = [to_float(self.data.train.take(part), DEVICE) for part in order[: case.fitted].split(128)]
+        test = self.data.tests["test"]
+        self.test = test.subset(torch.randperm(len(test), generator=runtime.generator(seed))[: case.tested])
+        self.logits = self.answers(self.network, self.test)
 
     def trained(
         self, network: StagedNetwork, epochs: int, rate: float, images: ImageSet | None = None
@@ -106,11 +127,11 @@ class Bench:
 
     def accuracy(self, logits: Tensor) -> float:
         """In per cent of the test images."""
-        return 100 * float((logits.argmax(1) == self.data.tests["test"].labels).double().mean())
+        return 100 * float((logits.argmax(1) == self.test.labels).double().mean())
 
     def cost(self, network: StagedNetwork) -> dict[str, float]:
         """Points of test accuracy lost, and the root mean square change of the logits, a share of their deviation."""
-        logits = self.answers(network, self.data.tests["test"])
+        logits = self.answers(network, self.test)
         change = (logits - self.logits).square().mean().sqrt() / self.logits.std(0).mean()
         return {"points": self.accuracy(self.logits) - self.accuracy(logits), "change": float(change)}
 
@@ -209,7 +230,9 @@ def run(case: Case, source: str, seed: int) -> dict[str, Any]:
         "accuracy": bench.accuracy(bench.logits),
         "training seconds": bench.seconds,
     }
-    for work in (split, merge, forget) if case.trap == "none" else (split,):
+    for work in (split, merge, forget):
+        if work.__name__ not in case.works:
+            continue
         found[work.__name__] = {stage: work(bench, stage) for stage in bench.network.stage_names}
     return found
 
@@ -241,10 +264,9 @@ def show(name: str, rows: list[dict[str, Any]]) -> None:
     """A case's tables in Markdown."""
     seeds = len(rows)
     print(f"\n## {name}\n\n{seeds} seed{'s' * (seeds > 1)}; test accuracy {mean(rows, 'accuracy'):.1f}.\n")
-    show_split(rows)
-    if "merge" in rows[0]:
-        show_merge(rows)
-        show_forget(rows)
+    for work, shown in (("split", show_split), ("merge", show_merge), ("forget", show_forget)):
+        if work in rows[0]:
+            shown(rows)
 
 
 def show_split(rows: list[dict[str, Any]]) -> None:
