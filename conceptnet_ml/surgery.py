@@ -23,7 +23,6 @@ from conceptnet_ml.network import StagedNetwork
 from conceptnet_ml.resizing import put, rebuilt
 from conceptnet_ml.staging import quiet
 
-
 TWO_CLASSES = ((3.0, 0.0), (-2.0, 1.0))
 """Shares (variants, classes) of two variants for two classes."""
 

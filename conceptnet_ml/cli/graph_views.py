@@ -120,11 +120,12 @@ def tree_of(graph: ConceptGraph, classes: Sequence[str]) -> Iterator[Tree]:
         for node in _ordered(graph, graph.nodes(kind)):
             for name in node.classes:
                 places[name, node.stage].append(node)
+    titles = {one.name: f"{one.name}, directions as units" for one in graph.header.stages if one.directions is not None}
     for name in classes:
         root = Tree(line(heads[name]) if name in heads else Text(name, style="bold"))
         for stage in reversed(graph.stages):
             if nodes := places[name, stage]:
-                branch = root.add(Text(stage, style="underline"))
+                branch = root.add(Text(titles.get(stage, stage), style="underline"))
                 for node in nodes:
                     _add(branch, graph, node, name)
         if not root.children:

@@ -268,7 +268,7 @@ def test_queries(small):
 
 def test_path_goes_as_low_as_it_can_and_then_by_the_strongest(small):
     graph = small.graph
-    # By way of its feature, whose own variant it is: 0.8 · 2.5, more than the 0.5 · 2.5 of the edge to the variant itself.
+    # By way of its feature, whose own variant it is: 0.8 · 2.5, more than 0.5 · 2.5 of the edge to the variant itself.
     assert [node.id for node in graph.path("car")] == [small.car, small.car_1, small.in_car, small.unit]
     stronger = graph.add_node("unit", "low 1", stage="low", units=[1])
     graph.add_edge("built_from", small.in_car, stronger, weight=3)
