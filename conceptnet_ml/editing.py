@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from conceptnet_ml import graph_edits
-from conceptnet_ml.api import reopen
+from conceptnet_ml import graph_edits, overrule
+from conceptnet_ml.api import open_run, reopen
 from conceptnet_ml.channels import follow
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation import accuracies
@@ -49,10 +50,11 @@ class Editor:
 
     ``learn(resume=...)`` goes on from the network as it was edited.
 
-    Nodes are named as :meth:`ConceptGraph.resolve` takes them: by id, ``block3:12``, label, or the user's name.
+    Nodes are given as the graph returns them, or named as :meth:`ConceptGraph.resolve` takes them: by id,
+    ``block3:12``, label, or the user's name. A unit in no feature, which has no node yet, is named ``block3:12`` all the same.
 
     Args:
-        opened: The run.
+        opened: The run, or its folder.
         plugins, progress: As in :func:`conceptnet_ml.learn`.
 
     Raises:
@@ -67,7 +69,10 @@ class Editor:
         edits.undo()
     """
 
-    def __init__(self, opened: LearnedRun, plugins: Plugins | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self, opened: LearnedRun | str | Path, plugins: Plugins | None = None, progress: Progress | None = None
+    ) -> None:
+        opened = open_run(opened, plugins) if isinstance(opened, str | Path) else opened
         self._opened, self._plugins, self.progress = opened, plugins, progress
         self._run: Run = opened._run
         self.history = EditHistory(self._run)
@@ -86,7 +91,7 @@ class Editor:
         """Every edit in order: ``number``, ``time`` (seconds since 1970), ``verb``, ``said``, ``structural``."""
         return self.history.log()
 
-    def merge(self, *nodes: str) -> dict[str, Any]:
+    def merge(self, *nodes: str | Node) -> dict[str, Any]:
         """Several units or features of one stage become one unit; what follows is compensated by least squares.
 
         Returns:
@@ -103,7 +108,7 @@ class Editor:
         """
         return self._edit("merge", nodes, lambda graph, found, number: graph_edits.plan_merge(graph, found, number))
 
-    def split(self, node: str, classes: Sequence[str] = ()) -> dict[str, Any]:
+    def split(self, node: str | Node, classes: Sequence[str] = ()) -> dict[str, Any]:
         """A unit becomes one variant per class, or per class named; the network computes what it did.
 
         Returns, raises and costs as :meth:`merge`, less the fit.
@@ -117,20 +122,20 @@ class Editor:
             classes,
         )
 
-    def forget(self, node: str) -> dict[str, Any]:
+    def forget(self, node: str | Node) -> dict[str, Any]:
         """A unit or feature is held at its mean for ever; a generalized feature's family leaves the model.
 
         Returns, raises and costs as :meth:`merge`, less the fit.
         """
         return self._edit("forget", (node,), lambda graph, found, _: graph_edits.plan_forget(graph, found[0]))
 
-    def rename(self, node: str, name: str) -> dict[str, Any]:
+    def rename(self, node: str | Node, name: str) -> dict[str, Any]:
         """Give a node a name of your own, or none. Its id and label stay. Raises GraphError where another has it."""
         return self._edit(
             "rename", (node,), lambda graph, found, _: graph_edits.plan_rename(graph, found[0], name), name
         )
 
-    def annotate(self, node: str, note: str) -> dict[str, Any]:
+    def annotate(self, node: str | Node, note: str) -> dict[str, Any]:
         """Write something about a node, or take it away."""
         return self._edit(
             "annotate", (node,), lambda graph, found, _: graph_edits.plan_annotate(graph, found[0], note), note
@@ -152,7 +157,7 @@ class Editor:
     def _edit(
         self,
         verb: str,
-        named: Sequence[str],
+        named: Sequence[str | Node],
         plan: Callable[[ConceptGraph, list[Node], int], Plan],
         given: object = (),
     ) -> dict[str, Any]:
@@ -163,7 +168,12 @@ class Editor:
             self.history.mend()
             self._opened.refresh()
             graph = self.graph
-            found = [graph_edits.find_node(graph, name) for name in named]
+            if edited := [*chain(*overrule.edits(self._run))]:
+                raise DataError(
+                    f"decisions in {self.path / 'graph.json'} were changed by hand: {', '.join(edited)}",
+                    f"Go on from them first: learn --resume {self.path}.",
+                )
+            found = [graph_edits.find_node(graph, name if isinstance(name, str) else name.id) for name in named]
             made = plan(graph, found, len(self.history.log()) + 1)
             entry: dict[str, Any] = {"verb": verb, "said": made.said, "structural": made.structural, "network": None}
             entry["arguments"] = {"nodes": [node.id for node in found], "given": _plain(given)}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from conceptnet_ml.errors import nearest
+from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.graph import ConceptGraph, GraphError, node_id
 from conceptnet_ml.graph_invariants import title
 from conceptnet_ml.graph_queries import unit_place
@@ -58,7 +58,8 @@ class Delta:
         content = graph.to_plain()
         nodes = {node["id"]: node for node in content["nodes"]}
         for node in self.nodes:
-            nodes.setdefault(node["id"], node)
+            there = nodes.get(node["id"], {})
+            nodes[node["id"]] = {**there, **{key: value for key, value in node.items() if not there.get(key)}}
         for identifier, fields in self.update.items():
             if identifier in nodes:
                 merged = {**nodes[identifier], **fields}
@@ -123,7 +124,9 @@ def find_node(graph: ConceptGraph, text: str) -> Node:
         stage, unit = place
         known = {node.units[0] for node in graph.nodes("unit", stage=stage)}
         width = next(one.width for one in graph.header.stages if one.name == stage)
-        if unit not in known and unit < width:
+        if unit >= width:
+            raise SettingsError(f"stage {stage} has no unit {unit}", f"It has units 0 to {width - 1}.")
+        if unit not in known:
             return NODES["unit"].model_validate(_new_node("unit", f"{stage} unit {unit}", stage, [unit]))
     return graph.resolve(text)
 
@@ -142,13 +145,15 @@ def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> Plan:
     Raises:
         GraphError: Not units or features of one stage, fewer than two units, or one that is merged or forgotten.
     """
+    if not nodes:
+        raise GraphError("there is nothing to merge", "Name two units or features, or more.")
     stage = _one_stage(graph, nodes, "merged")
     units = sorted({unit for node in nodes for unit in _open_units(graph, node, "merged")})
     if len({node.id for node in nodes}) < len(nodes):
         raise GraphError("a node was named twice", "Name each once.")
     if len(units) < 2:
         raise GraphError(
-            f"{' and '.join(title(node) for node in nodes)} rest on unit {units[0]} alone: there is nothing to merge",
+            f"{' and '.join(title(node) for node in nodes)}: that is unit {units[0]} alone, there is nothing to merge",
             "Name units or features with other units.",
         )
     kept, gone = units[0], units[1:]
@@ -254,7 +259,11 @@ def plan_rename(graph: ConceptGraph, node: Node, name: str) -> Plan:
     Raises:
         GraphError: Another node is called so.
     """
-    name = name.strip()
+    name = _one_line(name, "name")
+    if name == (node.name or ""):
+        raise GraphError(f"{title(node)} {'is called so' if name else 'has no name'} already")
+    if unit_place(graph, name) is not None:
+        raise GraphError(f"'{name}' is what a unit is named by", "Choose another name.")
     for other in graph.nodes():
         if name and other.id != node.id and name in (other.id, other.name, other.label):
             raise GraphError(f"{title(other)} is called '{name}' already", "Choose another name.")
@@ -264,7 +273,9 @@ def plan_rename(graph: ConceptGraph, node: Node, name: str) -> Plan:
 
 def plan_annotate(graph: ConceptGraph, node: Node, note: str) -> Plan:
     """The user's note on a node; an empty one takes it away."""
-    note = note.strip()
+    note = _one_line(note, "note")
+    if note == (node.note or ""):
+        raise GraphError(f"{title(node)} {'has this note' if note else 'has no note'} already")
     delta = Delta(_missing(graph, node), {node.id: {"note": note or None}})
     return Plan(
         "annotate", f"noted of {title(node)}: {note}" if note else f"took the note of {title(node)} away", delta
@@ -305,13 +316,20 @@ def _open_units(graph: ConceptGraph, node: Node, done: str) -> list[int]:
         into = [title(graph.node(edge.target)) for edge in graph.edges("became", source=node.id)]
         raise GraphError(
             f"{title(node)} is already {node.state}{' into ' + into[0] if into else ''}: it cannot be {done}",
-            "Name what it became, or undo that edit.",
+            "Name what it became, or undo that edit." if into else "Undo that edit.",
         )
     closed = closed_units(graph, str(node.stage))
     units = [unit for unit in node.units if unit not in closed]
     if not units:
         raise GraphError(f"all units of {title(node)} are merged or forgotten: it cannot be {done}", "Undo an edit.")
     return units
+
+
+def _one_line(text: str, what: str) -> str:
+    text = text.strip()
+    if not text.isprintable():
+        raise GraphError(f"a {what} is one line of text", "Leave line breaks and control characters out.")
+    return text
 
 
 def _missing(graph: ConceptGraph, node: Node) -> list[dict[str, Any]]:

@@ -74,14 +74,14 @@ class EditHistory:
 
     def adopt(self) -> None:
         """From here on the run's learning includes the edits made so far."""
-        last = self.pending()
-        if last is not None:
+        if self.pending() is not None:
             self.run.hold()
-            write_atomic(self.path / "adopted.json", pretty([*self.adopted(), last]))
+            write_atomic(self.path / "adopted.json", pretty([*self.adopted(), len(self.log())]))
 
     def basis(self, number: int) -> str:
         """Fingerprint of the edits up to this one: what is learned from them rests on nothing else."""
-        told = [[entry["verb"], entry["arguments"], entry["network"]] for entry in self.log()[:number]]
+        changing = [entry for entry in self.log()[:number] if entry["network"]]
+        told = [[entry["verb"], entry["arguments"], entry["network"]] for entry in changing]
         return sha256(pretty(told).encode())[:16]
 
     def told(self) -> list[str]:
@@ -163,12 +163,14 @@ class EditHistory:
             raise DataError(f"{self.run.path} has {have}: {count} cannot be undone", "See: graph log RUN.")
         gone = entries[-count:][::-1]
         self._write_log(entries[:-count])  # from here on the rest is what a crash would leave
+        learned = max(self.adopted(), default=0)
         for entry in gone:
-            self._restore(entry["number"])
+            # What was adapted to a network that stays as it is goes on being good.
+            self._restore(entry["number"], adapted=entry["structural"] or entry["number"] <= learned)
             self.run.log(event="undone", number=entry["number"], said=entry["said"])
         return gone
 
-    def _restore(self, number: int) -> None:
+    def _restore(self, number: int, adapted: bool = True) -> None:
         before = self._before(number)
         with plainly(self.run.path, "write"):
             for name in KEPT:
@@ -177,8 +179,9 @@ class EditHistory:
                     _replace(before / name, self.run.path / name)
                 else:
                     (self.run.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.run.path / "adapted", ignore_errors=True)
-            if (before / "adapted").is_dir():
+            if adapted:
+                shutil.rmtree(self.run.path / "adapted", ignore_errors=True)
+            if adapted and (before / "adapted").is_dir():
                 shutil.copytree(before / "adapted", self.run.path / "adapted", copy_function=_put_by)
             self._network(number).clear()
             shutil.rmtree(before)

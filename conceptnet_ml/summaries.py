@@ -15,7 +15,7 @@ def to_text(summary: dict[str, Any], width: int = 110) -> str:
     """The summary as plain text, for a terminal and for summary.txt."""
     console = Console(file=io.StringIO(), width=width, highlight=False, no_color=True)
     for part in tables(summary):
-        console.print(part)
+        console.print(part, markup=False)  # names and notes are the user's, brackets and all
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]
 
 

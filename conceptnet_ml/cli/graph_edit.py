@@ -90,12 +90,18 @@ def undo(
     json: options.Json = False,
 ) -> None:
     """Take the last edits back, and what was learned from them: graph and model are bit for bit what they were."""
-    gone = _editor(run, None, False).undo(count)
+    editor = _editor(run, None, False)
+    learned = max(editor.history.adopted(), default=0)
+    gone = editor.undo(count)
     if json:
         options.print_json({"run": str(run), "undone": gone})
         return
     for entry in gone:
         typer.echo(f"undone: {entry['number']}. {entry['said']}")
+    if any(entry["number"] <= learned for entry in gone):
+        again = editor.history.pending()
+        back = f"; {options.program()} learn --resume {run} learns from what is left" if again else ""
+        typer.echo(f"What was learned after edit {learned} is undone, too{back}.")
 
 
 def log(run: options.RunFolder, json: options.Json = False) -> None:

@@ -77,7 +77,7 @@ def test_what_cannot_be_done_is_said_in_a_line(folder: Path) -> None:
     told("merge", folder, "block3:3", "block3:4")
     for words, code, message in (
         (("merge", folder, "block3:4", "block3:5"), 3, "already merged into unit 'block3 unit 3'"),
-        (("merge", folder, "block3:1", "block3:99"), 2, "unit 99 of stage block3"),
+        (("merge", folder, "block3:1", "block3:99"), 2, "stage block3 has no unit 99"),
         (("undo", folder, "--count", "2"), 3, "has 1 edit: 2 cannot be undone"),
     ):
         before = (folder / "graph.json").read_bytes()

@@ -121,6 +121,13 @@ def test_a_forgotten_family_leaves_the_model(opened: LearnedRun) -> None:
 def test_names_and_notes_leave_the_network_alone(opened: LearnedRun, data: Data) -> None:
     before, editor = logits(opened, data), Editor(opened, PLUGINS)
     (feature, *_) = opened.graph.nodes("feature")
+    opened._run.adapted("kept").save({"of": "the network as it is"})
+    editor.rename(feature, "stripes [1]")
+    editor.annotate("stripes [1]", "in the corner [/]")
+    assert "stripes [1]" in (opened.path / "summary.txt").read_text()
+    assert "in the corner [/]" in (opened.path / "summary.txt").read_text()
+    editor.undo(2)
+    assert (opened.path / "adapted" / "kept.json").exists()
     editor.rename(feature.id, "stripes")
     editor.annotate("stripes", "in the corner")
     assert opened.graph.resolve("stripes").note == "in the corner"
@@ -136,6 +143,7 @@ def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data
     unit = own_units(opened)[0]
     editor.rename(opened.graph.nodes("feature")[0].id, "stripes")
     editor.split(f"{top}:{unit}")
+    editor.annotate(f"{top}:{unit}", "split")
     edited = {name: value.clone() for name, value in opened.model.network.state_dict().items()}
     done = files(opened.path)
     again = learn(data, resume=opened.path, plugins=PLUGINS)
@@ -149,13 +157,14 @@ def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data
     assert graph.check() == []
     assert graph.resolve("stripes")
     assert graph.resolve(f"{top}:{unit}").state == "split"
+    assert graph.resolve(f"{top}:64").classes == ("standing",)
     rounds = [entry["name"] for entry in again.summary()["rounds"]]
-    assert any(name.startswith(f"{top}/edit2/") for name in rounds)
+    assert any(name.startswith(f"{top}/edit3/") for name in rounds)
     assert again.summary()["edits"] == EditHistory(again._run).told()
     # Another look changes nothing; undo goes back behind what was learned from the edit.
     assert learn(data, resume=opened.path, plugins=PLUGINS).graph == graph
-    assert Editor(again, PLUGINS).history.adopted() == [2]
-    Editor(again, PLUGINS).undo()
+    assert Editor(again, PLUGINS).history.adopted() == [3]
+    Editor(again, PLUGINS).undo(2)
     assert not EditHistory(again._run).adopted()
     assert again.model.network.stage(top).units == 64
     assert {"model.safetensors", "graph.json"} <= done.keys()
@@ -168,6 +177,16 @@ def test_edits_rest_on_the_rounds_as_they_were_decided(opened: LearnedRun, data:
     with pytest.raises(SettingsError, match="has edits, which rest on its rounds"):
         learn(data, resume=opened.path, undo=[name], plugins=PLUGINS)
     assert files(opened.path) == before
+
+
+def test_an_edit_waits_for_what_was_decided_by_hand(opened: LearnedRun) -> None:
+    content = json.loads((opened.path / "graph.json").read_text())
+    for node in content["nodes"]:
+        if node.get("decision") == "kept":
+            node["decision"] = "undone"
+    (opened.path / "graph.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="were changed by hand"):
+        Editor(opened, PLUGINS).forget(f"{opened.graph.stages[-1]}:1")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +216,7 @@ def test_bad_input_is_refused_and_the_run_untouched(opened: LearnedRun, what: st
     elif what == "nothing to undo":
         message, act = "has no edits", editor.undo
     else:
-        kind, message, act = SettingsError, "unit 640", lambda: editor.merge(f"{top}:1", f"{top}:640")
+        kind, message, act = SettingsError, "has no unit 640", lambda: editor.merge(f"{top}:1", f"{top}:640")
     before = files(opened.path)
     with pytest.raises(kind, match=message):
         act()

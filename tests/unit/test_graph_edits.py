@@ -155,6 +155,11 @@ def test_names_and_notes_come_and_go(drawn):
     assert not plan_rename(drawn.graph, node, "wheels").structural
     with pytest.raises(GraphError, match="is called 'wheels' already"):
         plan_rename(named, named.node(drawn.car_1), "wheels")
+    for name, message in (("wheels", "is called so already"), ("top:3", "a unit is named by"), ("a\nb", "one line")):
+        with pytest.raises(GraphError, match=message):
+            plan_rename(named, named.node(node.id), name)
+    with pytest.raises(GraphError, match="has no note already"):
+        plan_annotate(named, named.node(node.id), " ")
 
 
 def test_all_analogies_of_two_units_stay(drawn):
@@ -180,7 +185,7 @@ def test_a_difference_survives_json_and_can_be_made_twice(drawn):
     ("edit", "message"),
     [
         (lambda d, g: plan_merge(g, d.nodes(d.unit[3], d.low), 2), "different stages: low, top"),
-        (lambda d, g: plan_merge(g, d.nodes(d.dog_1, d.unit[5]), 2), "rest on unit 5 alone"),
+        (lambda d, g: plan_merge(g, d.nodes(d.dog_1, d.unit[5]), 2), "that is unit 5 alone"),
         (lambda d, g: plan_merge(g, d.nodes(d.unit[3], d.unit[3], d.unit[5]), 2), "named twice"),
         (lambda d, g: plan_merge(g, d.nodes(d.car, d.dog), 2), "cannot be merged: it is no unit or feature"),
         (
