@@ -51,7 +51,7 @@ class Editor:
     ``learn(resume=...)`` goes on from the network as it was edited.
 
     Nodes are given as the graph returns them, or named as :meth:`ConceptGraph.resolve` takes them: by id,
-    ``block3:12``, label, or the user's name. A unit in no feature, which has no node yet, is named ``block3:12`` all the same.
+    ``block3:12``, label, or the user's name. A unit in no feature, which has no node yet, is named so, too.
 
     Args:
         opened: The run, or its folder.

@@ -173,6 +173,7 @@ def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> Plan:
             edges += [_became(node.id, whole["id"], number)]
     delta = Delta(added, update, _into(graph, [unit_nodes[unit] for unit in gone]), edges)
     said = f"merged {_names(nodes)} into unit {kept} of {stage}"
+    said += f" ({len(units)} units: {_listed(units)})" if features else ""
     return Plan("merge", said, delta, stage, tuple(units), (kept,), sources=tuple(sources))
 
 
