@@ -55,11 +55,14 @@ def files(run: Path) -> dict[str, str]:
 
 
 def own_units(opened: LearnedRun) -> list[int]:
-    """Units of the top stage that features of the network itself rest on, strongest first."""
-    graph = opened.graph
-    found = [edge for edge in graph.edges("built_from") if graph.node(edge.target).stage == graph.stages[-1]]
-    ranked = sorted(found, key=lambda edge: -abs(edge.weight))
-    return list(dict.fromkeys(graph.node(edge.target).units[0] for edge in ranked if graph.node(edge.target).units))
+    """Units of the top stage, those first on which the network as it is now answers most."""
+    network, data = opened.model.network, opened._data
+    assert data is not None
+    images = to_float(data.tests["random"].take(torch.arange(64)), torch.device("cpu"))
+    with torch.no_grad():
+        spread = network.run_until(images, network.stage_names[-1]).mean((2, 3)).std(0)
+    head = network.state_dict()["model.head.weight"]
+    return (spread * (head[0] - head[1]).abs()).argsort(descending=True).tolist()
 
 
 def test_a_split_computes_what_was_computed_and_undo_is_bit_exact(opened: LearnedRun, data: Data) -> None:
