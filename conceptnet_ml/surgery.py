@@ -121,7 +121,9 @@ def class_shares(groups: Sequence[Sequence[int]], classes: int) -> Tensor:
     shares = torch.zeros(len(groups), classes)
     for variant, group in enumerate(groups):
         shares[variant, list(group)] = 1.0
-    return torch.tensor(TWO_CLASSES)[[group[0] for group in groups]] if classes == 2 else shares
+    if classes == 2 and all(len(group) == 1 for group in groups):
+        return torch.tensor(TWO_CLASSES)[[group[0] for group in groups]]
+    return shares
 
 
 def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()) -> Group:
