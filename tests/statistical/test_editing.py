@@ -153,8 +153,8 @@ def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data
     network = again.model.network
     assert network.stage(top).units == 65
     assert not torch.equal(network.state_dict()["model.head.weight"], edited["model.head.weight"])
-    # The variants go their own ways: untrained, or read alike, they would be the same to rounding. How far they go in how
-    # many epochs depends on what is left to learn; benchmarks/surgery.py measures it.
+    # The variants go their own ways: untrained, or read alike, they would be the same to rounding. How far they go
+    # depends on what is left to learn; benchmarks/surgery.py measures it.
     producer = network.state_dict()["model.block3.conv2.weight"].flatten(1)
     assert torch.cosine_similarity(producer[unit], producer[64], dim=0) < 0.999
     graph = again.graph
