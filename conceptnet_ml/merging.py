@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
+from conceptnet_ml import runtime
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.layouts import FOREIGN, Group, Tie, evaluate, layer_of
 from conceptnet_ml.network import StagedNetwork
@@ -27,7 +29,11 @@ from conceptnet_ml.staging import quiet
 from conceptnet_ml.surgery import checked, opened, silence
 
 RIDGE = 1e-3
-"""Strength of the ridge, a share of the mean variance of a place's units. It pulls towards the merged unit alone."""
+"""Strength of the ridge, a share of the features' mean variance. It pulls towards the merged unit alone."""
+PATCH = 600
+"""Most features of a patch, units × taps: the matrix to be solved is as wide."""
+ROWS = 20000
+"""Most rows of a batch the moments are taken over."""
 
 
 def merge_units(
@@ -207,18 +213,18 @@ class _Sums:
 class _Moments:
     """Of what the readers read, before and after, and of what batch norms take in."""
 
-    places: dict[fx.Node, _Sums] = field(default_factory=dict)
+    readers: dict[fx.Node, _Sums] = field(default_factory=dict)
     norms: dict[fx.Node, _Sums] = field(default_factory=dict)
 
 
 def _moments(old: StagedNetwork, new: StagedNetwork, group: Group, batches: Sequence[Tensor]) -> _Moments:
     """One pass: the stage's units as they were, and as they are with the merged writers on the same inputs."""
     found = _Moments()
-    places = {tie.node.all_input_nodes[0] for tie in group.of("reads")}
+    readers = [_Reader(old, tie) for tie in group.of("reads")]
     norms = {tie.node for tie in group.of("carries") if tie.name == "running_mean"}
     data = group.trace.data
     order = {node: number for number, node in enumerate(data)}
-    last = max(order[node] for node in places | norms)
+    last = max(order[node] for node in norms.union(reader.place for reader in readers))
     for images in batches:
         before = {data[0]: images.to(old.mean.device)}
         after: dict[fx.Node, Tensor] = {}
@@ -227,9 +233,9 @@ def _moments(old: StagedNetwork, new: StagedNetwork, group: Group, batches: Sequ
             if node in group.layouts:
                 inputs = before if node in group.writers else {**before, **after}
                 after[node] = evaluate(new, node, inputs)
-        for place in places:
-            sums = found.places.setdefault(place, _Sums())
-            sums.add(_by_unit(group, place, after[place]), _by_unit(group, place, before[place]), products=True)
+        for reader in readers:
+            new_rows, old_rows = (reader.rows(values[reader.place]) for values in (after, before))
+            found.readers.setdefault(reader.node, _Sums()).add(new_rows, old_rows, products=True)
         for node in norms:
             source = node.all_input_nodes[0]
             new_rows, old_rows = (values[source].movedim(1, -1).flatten(0, -2) for values in (after, before))
@@ -237,19 +243,55 @@ def _moments(old: StagedNetwork, new: StagedNetwork, group: Group, batches: Sequ
     return found
 
 
-def _order(units: Tensor) -> tuple[Tensor, Tensor, int]:
-    """The units that lie along a dimension, their positions unit by unit, and how many each has."""
-    present = units[units != FOREIGN].unique()
-    positions = torch.stack([(units == unit).nonzero().flatten() for unit in present])
-    return present, positions.flatten(), positions.shape[1]
+class _Reader:
+    """A layer that reads the units, as a matrix on features: (units present) × (taps of a patch).
 
+    A convolution's patches are taken as it reads them, if they are no wider than :data:`PATCH`; else each place is a
+    row of units, whatever reads it, and so are the positions that a flatten gives a unit.
+    """
 
-def _by_unit(group: Group, node: fx.Node, value: Tensor) -> Tensor:
-    """(n, units present): a value's rows, the positions of a unit taken for further rows."""
-    layout = group.layouts[node]
-    present, positions, each = _order(layout.units)
-    flat = value.movedim(layout.dim, -1).flatten(0, -2)[:, positions.to(value.device)]
-    return flat.view(len(flat), len(present), each).movedim(1, 2).flatten(0, 1)
+    def __init__(self, network: nn.Module, tie: Tie) -> None:
+        self.tie, self.node, self.place = tie, tie.node, tie.node.all_input_nodes[0]
+        self.layer: Any = network.get_submodule(tie.path)
+        self.present = tie.units[tie.units != FOREIGN].unique()
+        places = torch.stack([(tie.units == unit).nonzero().flatten() for unit in self.present])
+        self.positions, self.each = places.flatten().to(self.layer.weight.device), places.shape[1]
+        taps = self.layer.weight[0, 0].numel()
+        plain = isinstance(self.layer, nn.Conv2d) and isinstance(self.layer.padding, tuple) and self.each == 1
+        fits = plain and self.layer.padding_mode == "zeros" and len(self.present) * taps <= PATCH
+        self.taps = taps if fits else 1
+        self.in_patches = fits
+
+    def rows(self, value: Tensor) -> Tensor:
+        """(n, features) of what it reads, at most :data:`ROWS` of them, always the same ones."""
+        if self.in_patches:
+            conv = self.layer
+            patches = functional.unfold(
+                value[:, self.positions], conv.kernel_size, conv.dilation, conv.padding, conv.stride
+            )
+            rows = patches.movedim(1, -1).flatten(0, 1)
+        else:
+            dim = 1 if isinstance(self.layer, nn.Conv2d) else value.ndim - 1
+            flat = value.movedim(dim, -1).flatten(0, -2)[:, self.positions]
+            rows = flat.view(len(flat), len(self.present), self.each).movedim(1, 2).flatten(0, 1)
+        if len(rows) > ROWS:
+            rows = rows[torch.randperm(len(rows), generator=runtime.generator(0))[:ROWS].to(rows.device)]
+        return rows
+
+    def learn(self, table: Tensor, constant: Tensor) -> None:
+        """Take in that ``old features ≈ constant + table · new features``."""
+        weight, bias = self.layer.weight, self.layer.bias
+        columns = weight[:, self.positions].double()
+        if self.in_patches:
+            columns = columns.flatten(1)[:, None]  # (outputs, 1, features)
+        else:
+            columns = columns.reshape(len(columns), len(self.present), self.each, -1).permute(0, 2, 3, 1).flatten(1, 2)
+        if bias is not None:
+            bias += (columns.sum(1) @ constant.to(columns.device)).to(bias)
+        taught = columns @ table.to(columns.device)
+        if not self.in_patches:
+            taught = taught.unflatten(1, (self.each, -1)).permute(0, 3, 1, 2).flatten(1, 2)
+        weight[:, self.positions] = taught.reshape(weight[:, self.positions].shape).to(weight)
 
 
 def _restate(norm: nn.Module | None, units: Tensor, sums: _Sums, groups: Sequence[Sequence[int]]) -> None:
@@ -275,54 +317,45 @@ def _compensate(
     network: StagedNetwork, group: Group, groups: Sequence[Sequence[int]], moments: _Moments, ridge: float
 ) -> None:
     """Fold what the lost units told their readers into the weights by which those read the units that are left."""
-    for tie in group.of("reads"):
-        layer = network.get_submodule(tie.path)
-        present, positions, each = _order(tie.units)
-        bias = getattr(layer, "bias", None)
-        users = list(tie.node.users)
+    for reader in (_Reader(network, tie) for tie in group.of("reads")):
+        users = list(reader.node.users)
         shifted = len(users) == 1 and isinstance(layer_of(network, users[0]), NORMS)
-        sums = moments.places[tie.node.all_input_nodes[0]]
-        table, constant = _regression(present, groups, sums, ridge, bias is not None or shifted)
-        weight = tie.tensor(network)
-        assert weight is not None
-        columns = weight.double().movedim(1, -1)[..., positions.to(weight.device)]
-        columns = columns.unflatten(-1, (len(present), each))
-        taught = torch.einsum("...ck,cd->...dk", columns, table.to(columns.device))
-        if bias is not None:
-            summed = columns.sum((*range(1, columns.ndim - 2), columns.ndim - 1))
-            bias += (summed @ constant.to(columns.device)).to(bias)
-        weight.movedim(1, -1)[..., positions.to(weight.device)] = taught.flatten(-2).to(weight)
+        number = {unit: place for place, unit in enumerate(reader.present.tolist())}
+        here = [[number[unit] for unit in members] for members in groups if members[0] in number]
+        free = reader.layer.bias is not None or shifted
+        reader.learn(*_regression(here, reader.taps, moments.readers[reader.node], ridge, free))
 
 
 def _regression(
-    present: Tensor, groups: Sequence[Sequence[int]], sums: _Sums, ridge: float, free: bool
+    groups: Sequence[Sequence[int]], taps: int, sums: _Sums, ridge: float, free: bool
 ) -> tuple[Tensor, Tensor]:
-    """``old ≈ constant + table · new``: (C, C) and (C,), the identity for units that are in no group.
+    """``old ≈ constant + table · new``: (F, F) and (F,), the identity for units that are in no group.
 
     Args:
-        present: (C,) the units of this place.
+        groups: Numbers of the members among the units present.
+        taps: Features of each unit.
+        sums: Moments of the features.
         free: Whether a constant can be made up for, by a bias or a batch norm.
     """
-    size = len(present)
-    table, constant = torch.eye(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
-    number = {unit: place for place, unit in enumerate(present.tolist())}
     mean, old_mean = sums.total / sums.count, sums.old_total / sums.count
     gram, crossed = sums.squares / sums.count, sums.crossed / sums.count
     if free:
         gram, crossed = gram - mean[:, None] * mean, crossed - old_mean[:, None] * mean
-    here = [[number[unit] for unit in members] for members in groups if members[0] in number]
-    rows = [place for members in here for place in members]
-    if not rows:
-        return table, constant
+    table, constant = torch.eye(len(mean), dtype=torch.float64), torch.zeros(len(mean), dtype=torch.float64)
     typical = gram.diagonal().mean().clamp_min(1e-30)
-    for members in here:
-        # Where the merged unit hardly moves, as a dead one, members are taken to be its equals: training may wake it.
-        first, little = members[0], 1e-6 * typical
-        table[members] = 0.0
-        table[members, first] = (crossed[members, first] + little) / (gram[first, first] + little)
-    left = crossed[rows] - table[rows] @ gram
-    strength = ridge * typical
-    table[rows] += torch.linalg.solve(gram + strength * torch.eye(size, dtype=torch.float64), left.T).T
-    if free:
+    rows = []
+    for members in groups:
+        for tap in range(taps):
+            here = [member * taps + tap for member in members]
+            # Where the merged unit hardly moves, as a dead one, members are taken for its equals: training may wake it.
+            first, little = here[0], 1e-6 * typical
+            table[here] = 0.0
+            table[here, first] = (crossed[here, first] + little) / (gram[first, first] + little)
+            rows += here
+    if rows:
+        left = crossed[rows] - table[rows] @ gram
+        strength = ridge * typical * torch.eye(len(mean), dtype=torch.float64)
+        table[rows] += torch.linalg.solve(gram + strength, left.T).T
+    if rows and free:
         constant[rows] = old_mean[rows] - table[rows] @ mean
     return table, constant
