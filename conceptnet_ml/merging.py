@@ -2,9 +2,9 @@
 
 The merged unit's writers are the weighted means of the members', taken behind batch norm, so that before the
 activation it is exactly their weighted mean. What the members told their readers is then estimated from all units that
-are left: ridge regression of every lost activation on the remaining ones, place by place of the network that reads
-them, and folded into the readers' weights, a closed form (as in He et al., arXiv 1707.06168, with one regression for
-all readers of a place). At last batch norm's statistics behind the stage are corrected by what has changed in them.
+are left, as the reader sees them: ridge regression of every lost activation in a reader's patch on the remaining ones
+(where patches are wide: of the activations, place by place), folded into the reader's weights, a closed form (as in He
+et al., arXiv 1707.06168). At last batch norm's statistics behind the stage are corrected by what has changed in them.
 Merging on matched activations goes back to Li et al., arXiv 1511.07543.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -54,8 +54,9 @@ def merge_units(
         closed: Units that have been merged, forgotten or pruned.
         ridge: See :data:`RIDGE`.
 
-    Cost: three passes of the images as far as the stage's readers (moments of the members, moments of what is left,
-    both with nothing kept but sums), one of both networks for batch norm; a matrix of the stage's units is solved.
+    Cost: two passes of the images as far as the stage's readers (what they get from each unit; moments before and
+    after, of which sums alone are kept), one of both networks for batch norm; a system as wide as a patch for each
+    reader, however many groups there are.
 
     Raises:
         SettingsError: No such units, one of them closed, in two groups or alone in its group; they cannot be followed,
@@ -252,7 +253,7 @@ class _Reader:
 
     def __init__(self, network: nn.Module, tie: Tie) -> None:
         self.tie, self.node, self.place = tie, tie.node, tie.node.all_input_nodes[0]
-        self.layer: Any = network.get_submodule(tie.path)
+        self.layer = cast(Any, network.get_submodule(tie.path))
         self.present = tie.units[tie.units != FOREIGN].unique()
         places = torch.stack([(tie.units == unit).nonzero().flatten() for unit in self.present])
         self.positions, self.each = places.flatten().to(self.layer.weight.device), places.shape[1]
