@@ -244,6 +244,11 @@ def _moments(old: StagedNetwork, new: StagedNetwork, group: Group, batches: Sequ
     return found
 
 
+def _some(count: int) -> Tensor:
+    """All row numbers, or :data:`ROWS` of them, drawn always alike."""
+    return torch.randperm(count, generator=runtime.generator(0))[:ROWS] if count > ROWS else torch.arange(count)
+
+
 class _Reader:
     """A layer that reads the units, as a matrix on features: (units present) × (taps of a patch).
 
@@ -265,19 +270,25 @@ class _Reader:
 
     def rows(self, value: Tensor) -> Tensor:
         """(n, features) of what it reads, at most :data:`ROWS` of them, always the same ones."""
-        if self.in_patches:
-            conv = self.layer
-            patches = functional.unfold(
-                value[:, self.positions], conv.kernel_size, conv.dilation, conv.padding, conv.stride
-            )
-            rows = patches.movedim(1, -1).flatten(0, 1)
-        else:
+        if not self.in_patches:
             dim = 1 if isinstance(self.layer, nn.Conv2d) else value.ndim - 1
             flat = value.movedim(dim, -1).flatten(0, -2)[:, self.positions]
             rows = flat.view(len(flat), len(self.present), self.each).movedim(1, 2).flatten(0, 1)
-        if len(rows) > ROWS:
-            rows = rows[torch.randperm(len(rows), generator=runtime.generator(0))[:ROWS].to(rows.device)]
-        return rows
+            return rows[_some(len(rows)).to(rows.device)]
+        each = len(self._patches(value[:1]))
+        chosen = _some(each * len(value)).sort().values.to(value.device)
+        found = []
+        for number, part in enumerate(value.split(16)):  # all patches at once are as many times the maps as taps
+            here = chosen[(chosen >= 16 * number * each) & (chosen < 16 * (number + 1) * each)] - 16 * number * each
+            found.append(self._patches(part)[here])
+        return torch.cat(found)
+
+    def _patches(self, value: Tensor) -> Tensor:
+        conv = self.layer
+        columns = functional.unfold(
+            value[:, self.positions], conv.kernel_size, conv.dilation, conv.padding, conv.stride
+        )
+        return columns.movedim(1, -1).flatten(0, 1)
 
     def learn(self, table: Tensor, constant: Tensor) -> None:
         """Take in that ``old features ≈ constant + table · new features``."""
