@@ -15,22 +15,18 @@ Prints Markdown, writes OUT/analogies.json. A minute a seed on one core, the run
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from edges import cases, made
+from edges import run_cases
 
 from conceptnet_ml import LearnedRun, analogies, steps, translating
 from conceptnet_ml.api import reopen
 from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.progress import Progress
 from conceptnet_ml.workbench import Parents
 
 
-def measure(run: LearnedRun) -> dict[str, Any]:
+def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
     """Analogies of the classes at the top stage, and their causal test."""
     bench, learned = reopen(run)
     try:
@@ -61,23 +57,5 @@ def report(results: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure every case and seed, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures")
-    parser.add_argument("--cifar")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("runs/edges"))
-    options = parser.parse_args()
-    results: dict[str, list[dict[str, Any]]] = {}
-    with Progress() as progress:
-        for case, values in cases(options.pictures, options.cifar).items():
-            for seed in range(options.seeds):
-                run = made(values, seed, options.out / f"{case}-{seed}", progress)
-                results.setdefault(case, []).append(measure(run))
-                (options.out / "analogies.json").write_text(json.dumps(results, indent=1))
-    print(report(results))
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, measure, report, "analogies.json")

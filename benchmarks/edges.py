@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,11 @@ def mean(values: list[float | None], digits: int = 2) -> str:
     return f"{sum(known) / len(known):.{digits}f}" if known else "–"
 
 
-def main() -> None:
-    """Run every case and seed, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run_cases(
+    description: str | None, measure: Callable[[LearnedRun, int], dict[str, Any]], report: Callable[..., str], name: str
+) -> None:
+    """Measure every case and seed that the arguments name, write OUT/NAME after each, print the tables."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures")
     parser.add_argument("--cifar")
     parser.add_argument("--seeds", type=int, default=3)
@@ -184,9 +187,9 @@ def main() -> None:
             for seed in range(options.seeds):
                 run = made(values, seed, options.out / f"{case}-{seed}", progress)
                 results.setdefault(case, []).append(measure(run, seed))
-                (options.out / "edges.json").write_text(json.dumps(results, indent=1))
+                (options.out / name).write_text(json.dumps(results, indent=1))
     print(report(results))
 
 
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, measure, report, "edges.json")

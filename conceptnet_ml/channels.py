@@ -132,6 +132,7 @@ class _Follower:
         self.shared = {number for number, count in owners.items() if count > 1}
 
     def follow(self) -> Group:
+        """From the stage on, in both directions, until nothing new is tied to it."""
         group = self.group
         self.mark(group.start, Layout(1, torch.arange(group.units)))
         while self.queue:
@@ -144,6 +145,7 @@ class _Follower:
         return group
 
     def mark(self, node: fx.Node, layout: Layout) -> None:
+        """Say where a value has the units; what uses it or makes it is looked at next."""
         known = self.group.layouts.get(node)
         if known is None:
             self.group.layouts[node] = layout
@@ -152,6 +154,7 @@ class _Follower:
             self.refuse(node, "two of them meet there as one")
 
     def refuse(self, node: fx.Node, why: str) -> NoReturn:
+        """Name the operation, the stage and the reason. Raises SettingsError."""
         what = str(node.target) if isinstance(node.target, str) else getattr(node.target, "__name__", node.name)
         layer, data = layer_of(self.network, node), self.group.trace.data
         before = [one for one in data[: data.index(node)] if one.op == "call_module"]
@@ -192,6 +195,7 @@ class _Follower:
             self.refuse(node, "it is not known whether it keeps channels apart")
 
     def through(self, node: fx.Node, source: fx.Node, spatial: bool) -> None:
+        """An operation that leaves every channel where it is; a spatial one wants them along dimension 1."""
         layout = self.group.layouts.get(node) or self.group.layouts[source]
         if spatial and layout.dim != 1:
             self.refuse(node, "they are not its dimension 1")
@@ -199,6 +203,7 @@ class _Follower:
         self.mark(source, layout)
 
     def relate_layer(self, node: fx.Node, layer: nn.Module, source: fx.Node) -> None:
+        """A layer with weights of its own: carries the units, or ends them."""
         if self.calls[str(node.target)] > 1 or any(id(p) in self.shared for p in layer.parameters()):
             self.refuse(node, "its weights are used more than once")
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
@@ -217,6 +222,7 @@ class _Follower:
             self.refuse(node, "it mixes the channels, or it is not known whether it does")
 
     def depthwise(self, node: fx.Node, layer: nn.Conv2d, source: fx.Node) -> None:
+        """One filter, or several, for each channel: carries the units."""
         self.usual(node, layer)
         times = layer.out_channels // layer.in_channels
         known = self.group.layouts.get(source)
@@ -227,6 +233,7 @@ class _Follower:
             self.tie(node, name, 0, self.group.layouts[node], "carries")
 
     def dense(self, node: fx.Node, layer: nn.Conv2d | nn.Linear, source: fx.Node) -> None:
+        """Reads the units where its input has them, writes them where its output has."""
         self.usual(node, layer)
         if isinstance(layer, nn.Conv2d) and layer.groups > 1:
             self.refuse(node, "it is a convolution in groups")
@@ -242,10 +249,12 @@ class _Follower:
                 self.tie(node, name, 0, outside, "writes")
 
     def usual(self, node: fx.Node, layer: nn.Module) -> None:
+        """Only layers whose code is known are followed."""
         if type(layer) not in (*LAYERS, *HELD.values()):
             self.refuse(node, "it is a layer with code of its own")
 
     def tie(self, node: fx.Node, name: str, dim: int, layout: Layout, role: Any, path: str | None = None) -> None:
+        """Note a tensor with a place for each unit, once; a layer may lack it."""
         path = str(node.target) if path is None else path
         if any((tie.path, tie.name, tie.dim) == (path, name, dim) for tie in self.group.ties):
             return
@@ -325,6 +334,7 @@ class _Follower:
         self.mark(source, found)
 
     def before_reducing(self, node: fx.Node, source: fx.Node, wanted: Tensor) -> Layout:
+        """Where the input of a mean over places had the units: found by trying its dimensions."""
         units = self.group.layouts[node].units
         for dim, size in enumerate(self.shapes[source]):
             if size == len(units):
@@ -334,9 +344,11 @@ class _Follower:
         self.refuse(node, "it mixes channels")
 
     def blank(self, source: fx.Node) -> Tensor:
+        """A value of this shape with no unit anywhere."""
         return torch.full(self.shapes[source], float(FOREIGN), dtype=torch.float64)
 
     def apply(self, node: fx.Node, labels: dict[fx.Node, Tensor]) -> Tensor:
+        """The operation itself, on labels in place of activations."""
         others = {source: self.others[source] for source in node.all_input_nodes if source in self.others}
         return evaluate(self.network, node, {**others, **labels})
 

@@ -51,7 +51,7 @@ def select_nodes(
     _known(graph, {"kind": (kind, NODES)}, stage, class_, state, min_weight)
     found = graph.nodes(kind, stage=stage, class_=class_)
     if state is not None:
-        found = [node for node in found if (node.state or "current") == state]
+        found = [node for node in found if node.state == state or (state == "current" and _current(node))]
     if text is not None:
         found = [node for node in found if _says(node, text.casefold())]
     if min_weight is not None:
@@ -91,6 +91,11 @@ def select_edges(
         return bool(near) and (class_ is None or _names(edge, class_) or any(speaks_for(node, class_) for node in near))
 
     return [edge for edge in found if meets(edge)]
+
+
+def _current(node: Node) -> bool:
+    """Whether no edit has put it aside; what is split goes on beside its copies."""
+    return node.state in (None, "split")
 
 
 def _known(
@@ -142,7 +147,7 @@ def resolve(graph: ConceptGraph, text: str) -> Node:
     nodes = graph.nodes()
     place = unit_place(graph, text)
     found = [node for node in nodes if text in (node.label, node.name) or (place is not None and _is_at(node, place))]
-    found = [node for node in found if node.state is None] or found
+    found = [node for node in found if _current(node)] or found
     found = found or [node for node in nodes if text and node.id.startswith(text)]
     if len(found) == 1:
         return found[0]
@@ -314,7 +319,7 @@ def _steps(graph: ConceptGraph, source: str) -> dict[str, float]:
     built: list[Edge] = [edge for edge in edges if isinstance(edge, BuiltFrom)]
     for edge in built or [edge for edge in edges if edge.kind in ("generalizes", "specializes")]:
         weight = edge.weight if isinstance(edge, BuiltFrom) else 1.0
-        current = graph.node(edge.target).state in (None, "split")  # what is split goes on beside its copies
+        current = _current(graph.node(edge.target))
         for target in [edge.target] if current else _became(graph, edge.target):
             found = direct if current else aside
             if abs(weight) >= abs(found.get(target, 0.0)):

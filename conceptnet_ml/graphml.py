@@ -103,6 +103,7 @@ class _Reader:
         self._text: list[str] = []
 
     def start(self, tag: str, given: dict[str, str]) -> None:
+        """An element begins: what follows belongs to it."""
         if tag == _DATA:
             if (key := given.get("key", "")) not in self._keys:
                 raise DataError(f"this GraphML has no key '{key}'", MEND)
@@ -123,9 +124,11 @@ class _Reader:
             self._owner = self.header
 
     def characters(self, text: str) -> None:
+        """Text within an element; the parser hands it over in pieces."""
         self._text.append(text)
 
     def end(self, tag: str) -> None:
+        """An element ends: a value is complete, or its owner is."""
         if tag == _DATA and self._data is not None:
             name, reader = self._data
             try:

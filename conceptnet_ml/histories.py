@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.graph_edits import Delta
+from conceptnet_ml.graph_deltas import Delta
 from conceptnet_ml.runs import RESULTS
 from conceptnet_ml.storage import Checkpoint, plainly, pretty, read_json, sha256, write_atomic
 

@@ -12,6 +12,7 @@ from conceptnet_ml.cli import options
 
 if TYPE_CHECKING:
     from conceptnet_ml.editing import Editor
+    from conceptnet_ml.histories import EditHistory
 
 EDIT = "Change the graph and the network"
 
@@ -90,24 +91,25 @@ def undo(
     json: options.Json = False,
 ) -> None:
     """Take the last edits back, and what was learned from them: graph and model are bit for bit what they were."""
-    editor = _editor(run, None, False)
-    learned = max(editor.history.adopted(), default=0)
-    gone = editor.undo(count)
+    history = _history(run)
+    learned = max(history.adopted(), default=0)
+    with history.run:
+        gone = history.undo(count)
     if json:
         options.print_json({"run": str(run), "undone": gone})
         return
     for entry in gone:
         typer.echo(f"undone: {entry['number']}. {entry['said']}")
     if any(entry["number"] <= learned for entry in gone):
-        again = editor.history.pending()
+        again = history.pending()
         back = f"; {options.program()} learn --resume {run} learns from what is left" if again else ""
         typer.echo(f"What was learned after edit {learned} is undone, too{back}.")
 
 
 def log(run: options.RunFolder, json: options.Json = False) -> None:
     """List the edits of a run, and from which of them learning went on."""
-    editor = _editor(run, None, False)
-    entries, adopted = editor.log(), editor.history.adopted()
+    history = _history(run)
+    entries, adopted = history.log(), history.adopted()
     if json:
         options.print_json({"run": str(run), "edits": entries, "learned_from": adopted})
         return
@@ -131,6 +133,14 @@ def _editor(run: Path, plugins_dir: Path | None, no_plugins: bool) -> Editor:
 
     plugins = options.load(plugins_dir, no_plugins)
     return Editor(open_run(run, plugins), plugins)
+
+
+def _history(run: Path) -> EditHistory:
+    """Needs no torch, unlike an editor."""
+    from conceptnet_ml.histories import EditHistory
+    from conceptnet_ml.runs import Run
+
+    return EditHistory(Run.open(run))
 
 
 def _show(editor: Editor, edit: Any, json: bool) -> None:

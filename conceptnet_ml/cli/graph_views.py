@@ -240,7 +240,8 @@ def table(rows: Sequence[dict[str, str]], numeric: set[str]) -> Table:
     columns = [key for key in rows[0] if any(row[key] for row in rows)] if rows else []
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for key in columns:
-        found.add_column(key, justify="right" if key in numeric else "left", overflow="fold")
+        # An id is there to be copied, whatever room it leaves the others.
+        found.add_column(key, justify="right" if key in numeric else "left", overflow="fold", no_wrap=key == "id")
     for row in rows:
         found.add_row(*(Text(row[key]) for key in columns))
     return found

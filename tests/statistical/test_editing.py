@@ -69,15 +69,20 @@ def test_a_split_computes_what_was_computed_and_undo_is_bit_exact(opened: Learne
     before, untouched, top = logits(opened, data), files(opened.path), opened.graph.stages[-1]
     editor = Editor(opened, PLUGINS)
     unit = own_units(opened)[0]
+    column = opened.model.network.state_dict()["model.head.weight"][:, unit].clone()
     entry = editor.split(f"{top}:{unit}")
+    copies = opened.model.network.state_dict()["model.head.weight"][:, [unit, 64]]
+    assert torch.allclose(copies.sum(1), column)
+    assert copies[1, 0] == 0  # the second class reads its own copy alone
+    assert copies[1, 1] != 0
     width = opened.model.network.stage(top).units
     assert width == opened.graph.header.stages[-1].units == 65
     assert (logits(opened, data) - before).abs().max() < 1e-5
     assert opened.graph.check() == []
-    # Each variant serves its own class's logit only: without it no other class's margin gains or loses as much.
     first, second = entry["effects"].values()
     assert set(first) == {"lying", "standing"}
-    assert abs(sum(first.values()) + sum(second.values())) > 0
+    assert first != second
+    assert all(abs(fall) > 0 for falls in (first, second) for fall in falls.values())
     assert json.loads((opened.path / "summary.json").read_text())["edits"] == [f"1. {entry['said']}"]
     assert "Edited: 1. split unit" in (opened.path / "summary.txt").read_text()
     editor.undo()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conceptnet_ml.graph import ConceptGraph, GraphError
+from conceptnet_ml.graph_deltas import Delta
 from conceptnet_ml.graph_edits import (
-    Delta,
     closed_units,
     family_of,
     measured,
