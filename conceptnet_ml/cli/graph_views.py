@@ -126,8 +126,9 @@ def tree_of(graph: ConceptGraph, classes: Sequence[str]) -> Iterator[Tree]:
         for stage in reversed(graph.stages):
             if nodes := places[name, stage]:
                 branch = root.add(Text(titles.get(stage, stage), style="underline"))
+                told: set[str] = set()  # one round's reason stands at all of its nodes; it is said at the first
                 for node in nodes:
-                    _add(branch, graph, node, name)
+                    _add(branch, graph, node, name, told)
         if not root.children:
             root.add(Text("no features yet", style="dim"))
         yield root
@@ -141,13 +142,15 @@ def _ordered(graph: ConceptGraph, nodes: list[Node]) -> list[Node]:
     )
 
 
-def _add(branch: Tree, graph: ConceptGraph, node: Node, class_name: str) -> None:
+def _add(branch: Tree, graph: ConceptGraph, node: Node, class_name: str, told: set[str]) -> None:
     from rich.text import Text
 
     twig = branch.add(line(node))
-    for words in (node.note, getattr(node, "reason", None)):
+    reason = getattr(node, "reason", None)
+    for words in (node.note, reason if reason not in told else None):
         if words:
             twig.add(Text(words, style="italic dim"))
+    told |= {reason} if reason else set()
     if node.spectrum:
         twig.add(Text(_spectrum(node)))
     if node.state in ("merged", "split"):
