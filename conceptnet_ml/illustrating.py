@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.directions import Rebased
+from conceptnet_ml.dreams.engine import Wish, dream, scores
+from conceptnet_ml.dreams.targets import Target
 from conceptnet_ml.measuring import answer, exchange
 from conceptnet_ml.pictures import Row, dream_sheet, probe_sheet
 from conceptnet_ml.probing import frozen
@@ -77,38 +79,30 @@ def _swaps(bench: Workbench, story: Story) -> object:
 
 
 def _dreams(bench: Workbench, story: Story) -> object:
-    """For each class's feature: a dream from grey, one from a real image of another class, and the best real images."""
-    dream = bench.plugins.get("dreamer", bench.settings.plugins.dreamer).function("dream")
+    """For each class's feature: a dream from noise, one from an image of another class, and the best real images."""
+    recipe = bench.plugins.get("dreamer", bench.settings.plugins.dreamer).function("recipe")(None)
     network = story.parents.network
     called = "directions" if isinstance(network, Rebased) else "units"
+    views, pool = bench.views(bench.held, []), bench.held
+    real = torch.stack(_bytes(views.raw(pool)))
+    width = network.run_until(views.raw(pool[:1]), story.stage).shape[1]
+    features = [Target.feature(story.stage, dict.fromkeys(finding.units, 1), width) for finding in story.findings]
+    reached = scores(network, features, real, device=bench.device, dtype=bench.dtype)
+    others = [int((bench.labels[pool] != finding.parent).nonzero()[0]) for finding in story.findings]
+    wishes = [Wish(feature, bench.seed(story.name, "dream")) for feature in features]
+    wishes += [Wish(wish.target, wish.seed, real[other]) for wish, other in zip(wishes, others, strict=True)]
+    dreams = dream(network, wishes, recipe, device=bench.device, dtype=bench.dtype, progress=bench.progress)
     rows = []
-    with frozen(network):
-        for finding in story.findings:
-            units = list(finding.units)
-
-            def objective(images: Tensor, units: list[int] = units) -> Tensor:
-                return network.run_until(images, story.stage).float()[:, units].mean((1, 2, 3))
-
-            views = bench.views(bench.held, [])
-            pool = bench.held
-            with torch.no_grad():
-                scores = torch.cat([objective(views.raw(part)).cpu() for part in pool.split(256)])
-            best = pool[scores.argsort(descending=True)[:4]]
-            other = pool[bench.labels[pool] != finding.parent][:1]
-            grey = torch.full((1, 3, *bench.size), 0.5, device=bench.device)
-            start = torch.cat([grey, views.raw(other)])
-            dreams = dream(objective, start, bench.generator(story.name, "dream", finding.parent))
-            name = bench.data.classes[finding.parent]
-            tiles = [
-                ("dream from grey", _bytes(dreams)[0]),
-                ("image", _bytes(start)[1]),
-                ("dreamed on", _bytes(dreams)[1]),
-            ]
-            tiles += [
-                (bench.data.classes[int(bench.labels[n])], image)
-                for n, image in zip(best, _bytes(views.raw(best)), strict=True)
-            ]
-            rows.append(Row(tiles, f"{name}\n{called} {', '.join(map(str, units[:6]))}"))
+    for n, finding in enumerate(story.findings):
+        name = bench.data.classes[finding.parent]
+        tiles = [
+            ("dream from noise", dreams[n].image),
+            ("image", real[others[n]]),
+            ("dreamed on", dreams[n + len(features)].image),
+        ]
+        best = reached[:, n].argsort(descending=True)[:4]
+        tiles += [(bench.data.classes[int(bench.labels[pool[place]])], real[place]) for place in best]
+        rows.append(Row(tiles, f"{name}\n{called} {', '.join(map(str, finding.units[:6]))}"))
     return dream_sheet(rows, f"{story.name}: what the features dream of, and the real images that show them best")
 
 

@@ -33,7 +33,8 @@ STD = (0.229, 0.224, 0.225)
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """``(images − mean) / std``, channel by channel."""
     if images.requires_grad:
-        return (images - mean) * std.reciprocal()
+        scale = std.reciprocal()
+        return torch.addcmul(-mean * scale, images, scale)
     # An inference-mode batch norm does it in one pass over memory, three times as fast; its backward pass is slow.
     return functional.batch_norm(images, mean.flatten(), std.flatten().square(), eps=0.0)
 
@@ -49,7 +50,7 @@ class StagedNetwork(nn.Module):
         image_size: Height and width of the images in px; stages are found for this size.
         stages: Names of the stages to use; None finds them: the last place of each resolution.
         mean, std: The normalisation, one number per channel. By default the module's own attributes ``input_mean`` and
-            ``input_std`` where it has them, else :data:`MEAN` and :data:`STD`.
+            ``input_std`` where it has them, else :data:`MEAN` and :data:`STD`, and none for other than three channels.
         classes: Names of the classes; where given, the logits must have as many columns.
 
     Raises:
@@ -75,16 +76,24 @@ class StagedNetwork(nn.Module):
         self.model = model
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.classes = tuple(classes)
-        mean = getattr(model, "input_mean", MEAN) if mean is None else mean
-        std = getattr(model, "input_std", STD) if std is None else std
+        usual = (MEAN, STD) if _channels(model) == len(MEAN) else ((0.0,) * _channels(model), (1.0,) * _channels(model))
+        mean = getattr(model, "input_mean", usual[0]) if mean is None else mean
+        std = getattr(model, "input_std", usual[1]) if std is None else std
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=first.device).view(1, -1, 1, 1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        example = torch.rand(2, 3, *self.image_size, generator=torch.Generator().manual_seed(0)).to(first.device)
+        example = torch.rand(2, self.channels, *self.image_size, generator=torch.Generator().manual_seed(0)).to(
+            first.device
+        )
         self._check(example)
         self._route, cuts = self._find_route(example)
         self.stages = self._stages(cuts, stages)
         self._fragile = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.mean.shape[1]
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -239,6 +248,11 @@ def replace_units(maps: Tensor, units: Sequence[int] | Tensor, values: Tensor | 
     return torch.where(held[:, None, None], replacement[:, None, None], maps)
 
 
+def _channels(model: nn.Module) -> int:
+    """Channels of the images a network takes: those of its first convolution."""
+    return next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), len(MEAN))
+
+
 def _tensor(value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else torch.empty(0)
 
@@ -286,7 +300,7 @@ def save_alone(network: StagedNetwork, path: Path) -> None:
     It takes any number of float images in [0, 1] of the network's size, on the CPU, and answers as in evaluation mode.
     """
     alone = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    example = torch.rand(2, 3, *network.image_size).contiguous(memory_format=torch.channels_last)
+    example = torch.rand(2, network.channels, *network.image_size).contiguous(memory_format=torch.channels_last)
     dynamic = ({0: torch.export.Dim("batch", min=1)},)
     with torch.no_grad():
         program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)

@@ -173,14 +173,13 @@ class Specializer(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Dreamer(Record):
-    """``dream(objective, start, generator) -> images``: pictures that drive an objective up.
+    """``recipe(real: Tensor | None) -> Recipe``: a way to dream, for the one engine to carry out.
 
-    ``objective`` takes floats in [0, 1] (B, 3, H, W) to (B,); ``start`` are such images; ``generator`` is for
-    anything random.
+    ``real`` are real images, uint8 (N, C, H, W), where there are any; a recipe may take their statistics.
     """
 
     kind: ClassVar[str] = "dreamer"
-    dream: Function
+    recipe: Function
 
 
 @dataclass(frozen=True, kw_only=True)

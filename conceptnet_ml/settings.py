@@ -186,7 +186,7 @@ class PluginSettings(Group):
     discoverer: str = Field("units", description="the find step")
     generalizer: str = Field("detector", description="the generalize step")
     specializer: str = Field("attention", description="the specialize step")
-    dreamer: str = Field("classic", description="free dreams for the pictures of a feature; none for no dreams")
+    dreamer: str = Field("fourier", description="free dreams for the pictures of a feature; none for no dreams")
     controls: tuple[str, ...] = Field(("random-box",), description="baselines trained beside it at equal compute")
 
 

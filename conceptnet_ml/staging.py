@@ -157,7 +157,8 @@ class Hooked:
 
         images = value
         if start is not None:  # maps may be of autocast's type, images are of the weights'
-            images = value.new_zeros(len(value), 3, *self.image_size, dtype=root.get_buffer("mean").dtype)
+            mean = root.get_buffer("mean")
+            images = value.new_zeros(len(value), mean.shape[1], *self.image_size, dtype=mean.dtype)
         idle = [root.get_submodule(PREFIX + path) for path in self._before.get(start or "", ())]
         modes = [module.training for module in idle]
         for module in idle:

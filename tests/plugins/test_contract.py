@@ -4,6 +4,7 @@ kind promises. A new plugin of a known kind is held to it without a line written
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from conceptnet_ml.concepts import MergeEvidence, SplitEvidence
 from conceptnet_ml.controls import BaselineContext, train_controls
 from conceptnet_ml.data import Data, ImageSet, load_source
 from conceptnet_ml.directions import BasisEvidence, Directions
+from conceptnet_ml.dreams.engine import Wish, dream
+from conceptnet_ml.dreams.targets import Target
 from conceptnet_ml.errors import Interrupted, PluginError
 from conceptnet_ml.finding import FindEvidence, Finding
 from conceptnet_ml.graph import ConceptGraph
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network import build_network
+from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.progress import Progress
 from conceptnet_ml.records import API, KINDS, Record
@@ -81,7 +84,7 @@ def test_every_record(record: Record) -> None:
 def test_a_function_that_is_not_there_is_a_plain_error() -> None:
     for where in ("conceptnet_ml.concepts:nothing", "no.such.module:it"):
         with pytest.raises(PluginError, match="cannot import"):
-            KINDS["dreamer"](name="it", api="1", dream=where).function("dream")  # type: ignore[call-arg]
+            KINDS["dreamer"](name="it", api="1", recipe=where).function("recipe")  # type: ignore[call-arg]
 
 
 def others(source: str, classes: tuple[str, ...] | None = None) -> Data:
@@ -335,19 +338,21 @@ def test_specializers(record: Record) -> None:
 
 @records("dreamer")
 def test_dreamers(record: Record) -> None:
-    target = images(1, 16, 16, seed=9)
-
-    def objective(pictures: Tensor) -> Tensor:
-        return -(pictures - target).square().mean((1, 2, 3)) * 100
-
-    start = noise(2, 3, 16, 16)
-    dream = record.function("dream")(objective, start.clone(), torch.Generator().manual_seed(0))
-    assert dream.shape == start.shape
-    assert not dream.requires_grad
-    assert 0 <= dream.min() <= dream.max() <= 1
-    assert (objective(dream) > objective(start) + 1).all()
-    again = record.function("dream")(objective, start.clone(), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(again, dream)
+    """Each brings up a unit of a small network, from its own kind of start, and is the same each time."""
+    torch.manual_seed(3)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 11 * 11, 2)
+    )
+    network = StagedNetwork(model, (24, 24)).eval()
+    real = (images(6, 24, 24) * 255).to(torch.uint8)
+    recipe = replace(record.function("recipe")(real), steps=8, octaves=1)
+    wishes = [Wish(Target.unit("1", 2), 5, real[0], real[1]), Wish(Target.logit(1, "b"), 6, real[2], real[3])]
+    made, again = (dream(network, wishes, recipe) for _ in range(2))
+    for one, other in zip(made, again, strict=True):
+        assert one.image.shape == (3, 24, 24)
+        assert one.image.dtype == torch.uint8
+        assert one.rose
+        assert torch.equal(one.image, other.image)
 
 
 @records("exporter")

@@ -1,0 +1,1 @@
+"""Dreams: pictures that bring up what a network's parts look for."""

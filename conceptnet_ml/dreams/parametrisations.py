@@ -1,0 +1,278 @@
+"""What a dream turns when it climbs: pixels, Fourier coefficients, phases alone, or the gate of a donor swap."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+COLOURS = ((0.2613, 0.2662, 0.2628), (0.0936, -0.0133, -0.0796), (0.0184, -0.0471, 0.0295))
+"""Principal directions of the colours of photographs, a row each, as long as their deviation; measured on 2,400
+photographs of cars and dogs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one dream starts from.
+
+    Args:
+        size: Height and width.
+        channels: Of the image.
+        start: (C, H, W) in [0, 1], or None for noise.
+        donor: The same, for a swap.
+        contrast: How much noise; above one where a first try found no slope.
+        generator: The dream's own, on the CPU.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    start: Tensor | None
+    donor: Tensor | None
+    contrast: float
+    generator: torch.Generator
+
+
+class Parametrisation(ABC):
+    """How numbers become images; each dream is one row of its numbers, and rows come and go.
+
+    A plugin's own needs ``begin`` and ``images``; with the slope left to autograd.
+    """
+
+    rate: float = 0.05
+    """Step length, of Adam, where the recipe gives none."""
+
+    @abstractmethod
+    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A dream's first numbers, and constants to be kept beside them; the engine stacks the rows of both."""
+
+    @abstractmethod
+    def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """(B, C, H, W) in [0, 1]; differentiable in the numbers unless :meth:`slope` is given."""
+
+    def slope(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, slope: Tensor) -> Tensor:
+        """From a slope at the images to one at the numbers; for Adam its scale, number by number, does not matter."""
+        size = (images.shape[2], images.shape[3])
+        with torch.enable_grad():
+            free = numbers.detach().requires_grad_(True)
+            (found,) = torch.autograd.grad(self.images(free, constants, size), free, slope)
+        return found
+
+    def bound(self, numbers: Tensor) -> None:  # noqa: B027 - most have no range to keep to
+        """Put numbers back into their range after a step, in place."""
+
+    def price(self, numbers: Tensor) -> Tensor | None:
+        """What the numbers themselves cost, (B,); None for nothing."""
+        return None
+
+
+class Pixels(Parametrisation):
+    """The image itself, kept in [0, 1]."""
+
+    rate = 0.03
+
+    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The start, or grey with noise."""
+        if row.start is not None and row.contrast <= 1:
+            return row.start.clone(), ()
+        base = torch.full((row.channels, *row.size), 0.5) if row.start is None else row.start.cpu()
+        noise = torch.randn(base.shape, generator=row.generator)
+        return (base + 0.05 * row.contrast * noise).clamp(0, 1), ()
+
+    def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """The numbers."""
+        return numbers
+
+    def slope(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, slope: Tensor) -> Tensor:
+        """The slope itself."""
+        return slope
+
+    def bound(self, numbers: Tensor) -> None:
+        """Into [0, 1]."""
+        numbers.clamp_(0, 1)
+
+
+class Fourier(Parametrisation):
+    """Fourier coefficients, scaled so that all frequencies move alike, in uncorrelated colours, through a sigmoid.
+
+    Olah, Mordvintsev and Schubert, *Feature Visualization*, Distill 2017. From an image, the numbers are what is added
+    to it before the sigmoid.
+
+    Args:
+        decay: The scale falls as frequency to this power.
+        rate: Of Adam.
+    """
+
+    def __init__(self, decay: float = 1.25, rate: float = 0.05) -> None:
+        self.decay = decay
+        self.rate = rate
+
+    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Small random coefficients, and the start's logits."""
+        height, width = row.size
+        numbers = torch.randn(row.channels, height, width // 2 + 1, 2, generator=row.generator)
+        if row.start is None:
+            return numbers * 0.1 * row.contrast, ()
+        numbers = numbers * (0.0 if row.contrast <= 1 else 0.1 * row.contrast)
+        return numbers, (torch.logit(row.start.float().clamp(0.02, 0.98)),)
+
+    def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """``σ(start + colours · F⁻¹(scale ⊙ numbers))``."""
+        waves = torch.view_as_complex(numbers * _scale(size, self.decay, numbers.device))
+        change = coloured(torch.fft.irfft2(waves, s=size, norm="ortho"))
+        return torch.sigmoid_(change.add_(constants[0]) if constants else change)
+
+    def slope(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, slope: Tensor) -> Tensor:
+        """By hand, and without the scale: every step saves two passes over the coefficients."""
+        inner = torch.ops.aten.sigmoid_backward(slope, images)
+        return torch.view_as_real(torch.fft.rfft2(uncoloured_slope(inner), norm="ortho"))
+
+
+class Phases(Parametrisation):
+    """Phases alone, under magnitudes that are held at those of real images: MACO (Fel et al., arXiv 2306.06805).
+
+    Args:
+        magnitudes: (C, H, W // 2 + 1) at any size, of uncorrelated colours; None for those of photographs, which fall
+            as one over the frequency.
+        mean: (C,) mean colour.
+        rate: Of Adam.
+    """
+
+    def __init__(self, magnitudes: Tensor | None = None, mean: Tensor | None = None, rate: float = 0.1) -> None:
+        self.magnitudes = magnitudes
+        self.mean = mean
+        self.rate = rate
+
+    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Random phases, or the start's own; and the magnitudes."""
+        height, width = row.size
+        magnitudes = self._magnitudes(row)
+        mean = torch.full((row.channels,), 0.5) if self.mean is None else self.mean.cpu()
+        if row.start is None or row.contrast > 1:
+            numbers = torch.randn(row.channels, height, width // 2 + 1, generator=row.generator) * 2
+        else:
+            numbers = torch.fft.rfft2(uncoloured(row.start[None].float().cpu() - mean[:, None, None])[0]).angle()
+        return numbers, (magnitudes, mean[:, None, None])
+
+    def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """``mean + colours · F⁻¹(magnitudes ⊙ e^(i·numbers))``, clipped softly at the ends of the range."""
+        magnitudes, mean = constants
+        waves = torch.polar(magnitudes.expand_as(numbers).contiguous(), numbers)
+        return soft(mean + coloured(torch.fft.irfft2(waves, s=size, norm="ortho"), unit=True))
+
+    def _magnitudes(self, row: Row) -> Tensor:
+        height, width = row.size
+        if self.magnitudes is not None:
+            given = self.magnitudes[None].float()
+            if tuple(given.shape[-2:]) == (height, width // 2 + 1):
+                return given[0]
+            return functional.interpolate(given, size=(height, width // 2 + 1), mode="bilinear", align_corners=True)[0]
+        falling = _scale(row.size, 1.0, torch.device("cpu"))[..., 0].clone()
+        falling[0, 0] = 0
+        white = falling.square().sum() * 2 / (height * width)
+        return (falling / white.sqrt()).expand(row.channels, -1, -1).contiguous()
+
+
+class Gate(Parametrisation):
+    """A donor's material let into the image through a gate of few cells, at a price: the learner's probe as a picture.
+
+    Args:
+        cells: Along the shorter side.
+        price: Of an open gate.
+        rate: Of Adam.
+    """
+
+    def __init__(self, cells: int = 16, price: float = 1.0, rate: float = 0.5) -> None:
+        self.cells = cells
+        self.cost = price
+        self.rate = rate
+
+    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A gate half open, the image, and its donor.
+
+        Raises:
+            ValueError: Image or donor is missing.
+        """
+        if row.start is None or row.donor is None:
+            raise ValueError("a swap needs an image and a donor")
+        short = min(row.size)
+        cells = tuple(max(1, round(side * self.cells / short)) for side in row.size)
+        return torch.zeros(1, *cells), (row.start.float(), row.donor.float())
+
+    def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """``start + gate ⊙ (donor − start)``."""
+        start, donor = constants
+        gate = functional.interpolate(numbers.sigmoid(), size=size, mode="bilinear", align_corners=False)
+        return start + gate * (donor - start)
+
+    def price(self, numbers: Tensor) -> Tensor | None:
+        """The mean of the gate times its price."""
+        return self.cost * numbers.sigmoid().flatten(1).mean(1)
+
+
+def coloured(images: Tensor, unit: bool = False) -> Tensor:
+    """From uncorrelated colours to RGB; other numbers of channels stay as they are.
+
+    Args:
+        images: (B, C, H, W).
+        unit: By the deviations of real colours; else brought to a largest column of length one.
+    """
+    if images.shape[1] != 3:
+        return images * 0.25 if unit else images
+    mixing = _mixing(images.device, unit)
+    return (mixing @ images.flatten(2)).view_as(images)
+
+
+def uncoloured_slope(slope: Tensor) -> Tensor:
+    """A slope taken back through :func:`coloured`."""
+    if slope.shape[1] != 3:
+        return slope
+    return (_mixing(slope.device, False).T @ slope.flatten(2)).view_as(slope)
+
+
+def uncoloured(images: Tensor) -> Tensor:
+    """What :func:`coloured` undoes, with ``unit``."""
+    if images.shape[1] != 3:
+        return images / 0.25
+    return (torch.linalg.inv(_mixing(images.device, True)) @ images.flatten(2)).view_as(images)
+
+
+def magnitudes(images: Tensor) -> tuple[Tensor, Tensor]:
+    """What MACO holds fixed: mean Fourier magnitudes of real images in uncorrelated colours, and their mean colour.
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    Returns:
+        (C, H, W // 2 + 1) and (C,).
+    """
+    mean = images.float().mean((0, 2, 3)) / 255
+    total = torch.zeros(images.shape[1], images.shape[2], images.shape[3] // 2 + 1, device=images.device)
+    for part in images.split(256):
+        values = uncoloured(part.float() / 255 - mean[:, None, None].to(part.device))
+        total = total + torch.fft.rfft2(values, norm="ortho").abs().sum(0)
+    return total / len(images), mean
+
+
+def soft(images: Tensor, edge: float = 0.05) -> Tensor:
+    """Clipped to [0, 1], with a slope that ends softly, so that what is beyond can come back."""
+    return edge * (functional.softplus(images / edge) - functional.softplus((images - 1) / edge))
+
+
+@functools.lru_cache(maxsize=16)
+def _mixing(device: torch.device, unit: bool) -> Tensor:
+    mixing = torch.tensor(COLOURS, device=device).T
+    return mixing.contiguous() if unit else (mixing / mixing.norm(dim=0).max()).contiguous()
+
+
+@functools.lru_cache(maxsize=64)
+def _scale(size: tuple[int, int], decay: float, device: torch.device) -> Tensor:
+    """(H, W // 2 + 1, 1): one over the frequency, its mean square one, the mean colour with the lowest."""
+    height, width = size
+    frequency = (torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width)[None] ** 2).sqrt()
+    scale = frequency.clamp_min(1 / max(height, width)) ** -decay
+    return (scale / scale.square().mean().sqrt())[..., None].to(device)

@@ -1,0 +1,141 @@
+"""Random views of a dream: shift, scale, rotation, edges, noise and colour, per image and from its own seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """How much a dream is moved about at every step, so that it holds against small changes.
+
+    Everything that moves is one bilinear sampling of the image; each image is moved by numbers of its own.
+
+    Args:
+        shift: Up to so many px in each direction.
+        scale: Enlarged by a factor drawn between these two; below one, the edges come into sight.
+        rotate: Up to so many degrees.
+        edges: What lies beyond the edge: ``reflect``, or ``grey``.
+        noise: Deviation of Gaussian noise, in units of the image's range.
+        colour: Channels are multiplied by up to 1 ± this.
+        exact: Take the exact slope of bilinear sampling, at four times its cost.
+    """
+
+    shift: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotate: float = 0.0
+    edges: str = "reflect"
+    noise: float = 0.0
+    colour: float = 0.0
+    exact: bool = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether images are sampled anew at all."""
+        return bool(self.shift or self.rotate) or self.scale != (1.0, 1.0)
+
+    def draw(self, steps: int, channels: int, generator: torch.Generator) -> Tensor:
+        """All a dream's numbers at once, (steps, 4 + channels), uniform in [−1, 1]."""
+        return torch.rand(steps, 4 + channels, generator=generator) * 2 - 1
+
+    def view(self, images: Tensor, drawn: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
+        """The images as the network sees them this time.
+
+        Args:
+            images: (B, C, H, W).
+            drawn: A row of :meth:`draw` for each image, (B, 4 + C).
+            generators: One for each image, on the CPU; needed for noise only.
+        """
+        if self.moves:
+            turn, back, area = self._turns(drawn, *images.shape[-2:])
+            if self.edges == "grey":
+                images = images - 0.5
+            images = _Moved.apply(images, turn, back, area, self.edges, self.exact)
+            if self.edges == "grey":
+                images = images + 0.5
+        if self.colour:
+            images = images * (1 + self.colour * drawn[:, 4:, None, None])
+        if self.noise:
+            noise = torch.stack([torch.randn(images.shape[1:], generator=one) for one in generators])
+            images = images + self.noise * noise.to(images.device)
+        return images
+
+    def _turns(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps there and back, rows (cosine, sine, right, down) of (4, B) in px; and what a pixel grows to, (B,)."""
+        low, high = (math.log(one) for one in self.scale)
+        shrink = torch.exp(-((low + high) / 2 + (high - low) / 2 * drawn[:, 2]))
+        angle = math.radians(self.rotate) * drawn[:, 3]
+        cosine, sine = shrink * angle.cos(), shrink * angle.sin()
+        right, down = self.shift * drawn[:, 0], self.shift * drawn[:, 1]
+        area = shrink.square()
+        turned = (cosine / area, -sine / area)
+        home = (-(cosine * right + sine * down) / area, -(cosine * down - sine * right) / area)
+        return torch.stack([cosine, sine, right, down]), torch.stack([*turned, *home]), area
+
+
+class _Moved(torch.autograd.Function):
+    """Bilinear samples at an affine map, and its slope.
+
+    The slope of bilinear sampling scatters; for maps near the identity, sampling the slope at the inverse map gives the
+    same but for the rim (cosine .997 at ±10°, ×.9–1.1) in a quarter of the time. ``exact`` scatters.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, turn: Tensor, back: Tensor, area: Tensor, edges: str, exact: bool) -> Tensor:
+        ctx.edges, ctx.exact, ctx.shape = edges, exact, images.shape
+        ctx.save_for_backward(turn, back, area)
+        return _sample(images, grid_of(turn, *images.shape[-2:]), edges)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        turn, back, area = ctx.saved_tensors
+        slope = slope.contiguous()
+        height, width = slope.shape[-2:]
+        if ctx.exact:
+            with torch.enable_grad():
+                start = slope.new_zeros(ctx.shape, requires_grad=True)
+                (found,) = torch.autograd.grad(_sample(start, grid_of(turn, height, width), ctx.edges), start, slope)
+        else:
+            found = _sample(slope, grid_of(back, height, width), "grey").div_(area.view(-1, 1, 1, 1))
+        return found, None, None, None, None, None
+
+
+def _sample(images: Tensor, grid: Tensor, edges: str) -> Tensor:
+    padding = "reflection" if edges == "reflect" else "zeros"
+    return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+
+
+def grid_of(turn: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel is taken from, (B, H, W, 2), in [−1, 1] over the image.
+
+    Args:
+        turn: Rows (cosine, sine, right, down) of (4, B): a rotation with a scale about the middle, and a shift, in px.
+        height, width: Of the image.
+    """
+    cosine, sine, right, down = turn[..., None] * 2
+    across = torch.arange(width, device=turn.device) + (0.5 - width / 2)
+    along = torch.arange(height, device=turn.device) + (0.5 - height / 2)
+    grid = torch.empty(turn.shape[1], height, width, 2, device=turn.device)
+    torch.add((cosine * across / width)[:, None], ((right - sine * along) / width)[..., None], out=grid[..., 0])
+    torch.add((sine * across / height)[:, None], ((cosine * along + down) / height)[..., None], out=grid[..., 1])
+    return grid
+
+
+def moved(images: Tensor, turn: Tensor, edges: str = "reflect") -> Tensor:
+    """Images (B, C, H, W) under the maps of :func:`grid_of`, without slopes: zoom, for one."""
+    with torch.no_grad():
+        return _sample(images, grid_of(turn, *images.shape[-2:]), edges)
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) at another size, antialiased."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return functional.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
