@@ -78,6 +78,7 @@ _HOMES = {
     "open_run": "api",
     "plan": "api",
     "unit_scores": "finding",
+    "zoom": "dreams.zoom",
 }
 
 __all__ = [
@@ -142,6 +143,7 @@ __all__ = [
     "open_run",
     "plan",
     "unit_scores",
+    "zoom",
 ]
 
 if TYPE_CHECKING:
@@ -157,6 +159,7 @@ if TYPE_CHECKING:
     from conceptnet_ml.dreams.recipes import Recipe
     from conceptnet_ml.dreams.targets import Target
     from conceptnet_ml.dreams.transforms import Transforms
+    from conceptnet_ml.dreams.zoom import zoom
     from conceptnet_ml.editing import Editor
     from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
     from conceptnet_ml.finding import FindEvidence, Finding, auroc, unit_scores

@@ -25,7 +25,7 @@ from conceptnet_ml.progress import Progress
 
 VERSION = 1
 """Of what the engine computes; pictures of another version are not taken from the cache."""
-NEVER_ROSE = "never rose"
+ALL_STEPS, NEVER_ROSE, NO_GRADIENT = "all steps", "never rose", "no gradient"
 NOT_FINITE = "not finite"
 CPU_BYTES, CPU_ROWS, CARD_ROWS = 2**21, (8, 32), 256
 """On a processor a batch pays until its images outgrow the caches; on a card until the card is busy."""
@@ -128,7 +128,7 @@ def dream(
     groups: dict[frozenset[str], list[int]] = {}
     for number, wish in enumerate(wanted):
         groups.setdefault(wish.target.layers, []).append(number)
-    studios = {names: _Studio(network, names, recipe, side, device, dtype, exact) for names in groups}
+    studios = {names: Studio(network, names, recipe, side, device, dtype, exact) for names in groups}
     for names, members in groups.items():
         studios[names].check([wanted[number].target for number in members])
     found: dict[int, Dream] = {}
@@ -188,7 +188,7 @@ def scores(
     return table
 
 
-class _Studio:
+class Studio:
     """Everything for dreams that look at the same layers."""
 
     def __init__(
@@ -275,7 +275,7 @@ class _Studio:
         """Round to bytes, measure, and hand over."""
         if not batch:
             return
-        images = torch.stack([(done.image * 255).round().to(torch.uint8) for _, done in batch])
+        images = torch.stack([_bytes(done.image) for _, done in batch])
         targets = [wishes[place].target for place, _ in batch]
         first = torch.stack([self._first(wishes[place]) for place, _ in batch])
         before, reached = (self._measure(targets, part, guides) for part in (first, images))
@@ -283,17 +283,31 @@ class _Studio:
             outcome = outcomes[place]
             if not math.isfinite(reached[n]):
                 outcome = NOT_FINITE
-            elif outcome != "no gradient" and not reached[n] > before[n]:
+            elif outcome != NO_GRADIENT and not reached[n] > before[n]:
                 outcome = NEVER_ROSE
             wish = wishes[place]
             keep(place, Dream(wish.target, wish.seed, images[n], before[n], reached[n], steps[place], outcome))
 
+    def noise(self, seed: int) -> Tensor:
+        """What a dream from noise begins with, uint8 (C, H, W)."""
+        return self._first(Wish(Target("noise", ()), seed))
+
+    def measured(self, wishes: Sequence[Wish]) -> list[Dream]:
+        """The starts themselves as dreams of no steps, and what they reach."""
+        images = torch.stack([self._first(wish) for wish in wishes])
+        targets = [wish.target for wish in wishes]
+        found = self._measure(targets, images, _guides(self.layers, targets, self.device))
+        return [
+            Dream(wish.target, wish.seed, image, value, value, 0, ALL_STEPS)
+            for wish, image, value in zip(wishes, images, found, strict=True)
+        ]
+
     def _first(self, wish: Wish) -> Tensor:
-        """What a dream began with, at its full size, as bytes."""
+        """What a dream begins with, at its full size, as bytes."""
         if wish.start is not None:
-            return (_at_size(wish.start, self.size) * 255).round().to(torch.uint8)
+            return _bytes(_at_size(wish.start, self.size))
         climber = Climber(self.layers, self.recipe, self.size, 1, torch.device("cpu"), None, {})
-        return (climber.begin(self._climb(wish, self.size, 0, None)) * 255).round().to(torch.uint8)
+        return _bytes(climber.begin(self._climb(wish, self.size, 0, None)))
 
     def _measure(self, targets: Sequence[Target], images: Tensor, guides: Mapping[str, Tensor]) -> list[float]:
         objective = Objective(targets, guides, self.device)
@@ -397,6 +411,10 @@ def _guides(layers: Layers, targets: Sequence[Target], device: torch.device) -> 
 
 def _floats(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device).float() / 255
+
+
+def _bytes(image: Tensor) -> Tensor:
+    return (image * 255).round().to(torch.uint8)
 
 
 def _at_size(image: Tensor | None, size: tuple[int, int]) -> Any:

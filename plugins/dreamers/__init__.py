@@ -9,7 +9,7 @@ RECIPES = {
     "fourier": "from noise or an image: frequencies that move alike, uncorrelated colours, random views",
     "maco": "phases alone, under the magnitudes of real images (arXiv 2306.06805)",
     "pixels": "free pixels, with a price on roughness",
-    "natural": "free pixels, held to what batch norms saw in training (DeepInversion)",
+    "natural": "from noise or an image, held to what batch norms saw in training (DeepInversion)",
     "deepdream": "whatever is seen in an image, more of it, in octaves (Inceptionism)",
     "turn": "from an image, as little changed as will do: one class turned into another",
     "swap": "from an image and a donor: as little of the donor's material as will do, through a gate",
