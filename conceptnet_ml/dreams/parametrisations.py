@@ -74,8 +74,8 @@ class Pixels(Parametrisation):
     """The image itself, kept in [0, 1].
 
     Args:
-        decay: Slopes are evened out first: colours as they go together in photographs, frequencies falling to this power.
-            None leaves them as they are. With Adam, which weighs pixel by pixel, it has little effect.
+        decay: Slopes are evened out first: colours as they go together in photographs, frequencies falling to this
+            power. None leaves them as they are. With Adam, which weighs pixel by pixel, it has little effect.
         rate: Step length.
     """
 
