@@ -122,7 +122,7 @@ def grid_of(turn: Tensor, height: int, width: int) -> Tensor:
     cosine, sine, right, down = turn[..., None] * 2
     across = torch.arange(width, device=turn.device) + (0.5 - width / 2)
     along = torch.arange(height, device=turn.device) + (0.5 - height / 2)
-    grid = torch.empty(turn.shape[1], height, width, 2, device=turn.device)
+    grid = torch.empty(turn.shape[1], height, width, 2, device=turn.device, dtype=turn.dtype)
     torch.add((cosine * across / width)[:, None], ((right - sine * along) / width)[..., None], out=grid[..., 0])
     torch.add((sine * across / height)[:, None], ((cosine * along + down) / height)[..., None], out=grid[..., 1])
     return grid
