@@ -16,16 +16,20 @@ from conceptnet_ml.adaptation import OLD, AdaptedModel, Adapter, no_layer, shots
 from conceptnet_ml.concepts import Family, GeneralizedModel, Trunk
 from conceptnet_ml.data import Data, ImageSet, load_data
 from conceptnet_ml.directions import Network, rebased
+from conceptnet_ml.dreams.honesty import Witness
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.graph import ConceptGraph
 from conceptnet_ml.imagefiles import read_image
+from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.modelfiles import exchanged, fitted
 from conceptnet_ml.network import StagedNetwork, build_network, save_alone
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.progress import Progress
 from conceptnet_ml.runs import Run
 from conceptnet_ml.settings import Settings
 from conceptnet_ml.training import predict, to_float
+from conceptnet_ml.witnesses import witness_of_run
 from conceptnet_ml.workbench import split_held
 
 
@@ -222,6 +226,21 @@ class LearnedRun:
             }
             for path, mine, other in zip(paths, learned, ordinary, strict=True)
         ]
+
+    def witness(self, progress: Progress | None = None, stopper: Stopper | None = None) -> Witness:
+        """The independently trained network that judges dreams, read back; a run without one gets it now, at the cost
+        of ordinary training, and keeps it.
+
+        Args:
+            progress, stopper: As in :func:`conceptnet_ml.learn`.
+
+        Raises:
+            DataError: There is none, and the data are not at hand or another process writes into the run.
+            Interrupted: The stopper said so; the next call goes on from there.
+        """
+        witness = witness_of_run(self, progress, stopper)
+        self._run.close()
+        return witness
 
     def save_alone(self, path: str | Path) -> None:
         """Save the learned network as one ``.pt2`` file that loads with torch alone, without this package."""

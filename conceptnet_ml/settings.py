@@ -177,6 +177,14 @@ class ConceptSettings(Group):
     bootstrap: int = Field(200, ge=10, description="resamples behind each edge's interval")
 
 
+class DreamSettings(Group):
+    """Pictures of what the network sees."""
+
+    witness: bool = Field(
+        True, description="judge dreams by a second network, trained like the ordinary one from other weights"
+    )
+
+
 class PluginSettings(Group):
     """Which plugin supplies which step."""
 
@@ -202,4 +210,5 @@ class Settings(Group):
     probe: ProbeSettings = ProbeSettings()
     round: RoundSettings = RoundSettings()
     concepts: ConceptSettings = ConceptSettings()
+    dreams: DreamSettings = DreamSettings()
     plugins: PluginSettings = PluginSettings()

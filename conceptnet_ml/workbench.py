@@ -103,7 +103,7 @@ class Workbench:
         return balanced(self.labels, self.fit, self.settings.concepts.probe_images, self.seed("probe set"))
 
     def seconds(self, what: str) -> float:
-        """Time spent on ``ordinary`` training, ``probing``, ``rounds`` or ``controls``."""
+        """Time spent on ``ordinary`` training, ``probing``, ``rounds``, ``controls`` or the ``witness``."""
         return sum(seconds for kind, seconds in self.booked.values() if kind == what)
 
     def seed(self, *ids: object) -> int:
@@ -215,6 +215,11 @@ class Workbench:
             self.booked[name] = (spends, done["seconds"])
         self.stopper.check()
         return done["value"]
+
+    def stands_alone(self, *names: str) -> None:
+        """These steps rest on no word and no edit of the user, however late in the run they are asked for."""
+        for name in names:
+            self._bases[name] = ""
 
     def _basis(self, name: str) -> str:
         """What a step rests on besides settings and rule: edits, and the decisions overruled when it was first asked
