@@ -1,9 +1,9 @@
 """How real images look inside a network, and how far a picture is from that.
 
-Every stage is described by two things per principal direction of its local features: the mean over places, and how much
-there is of it (the logarithm of the mean square). The second is texture: what a stage before pooling answers to, and
-where pictures made by ascent or of noise are least like photographs. The last stage alone forgets it: to a classifier
-trained on cars and dogs, white noise is an ordinary point between the two.
+Every stage is described by two numbers per principal direction of its local features: the mean over places, and the
+logarithm of the variance over places. The second is texture, in which pictures made by ascent or of noise are least like
+photographs. The last stage's means, the usual choice, forget it: to a network that tells cars from dogs white noise is an
+ordinary point between the two.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AXES = 512
 RIDGE = 1e-3
 """Least variance of a direction, as a share of the mean one."""
 FLOOR = 1e-6
-"""Least mean square of a whitened direction that is told from nothing."""
+"""Least variance over places that is told from none; that of all places of all real images is one."""
 FEWEST = 5
 """Images per class from which classes have means of their own."""
 
@@ -58,8 +58,8 @@ class StageLook:
     def describe(self, maps: Tensor) -> Tensor:
         """Maps (B, C, h, w) to descriptions (B, 2A), float64, on the CPU."""
         local = (maps.float().flatten(2).transpose(1, 2) - self.centre.to(maps.device)) @ self.axes.to(maps.device)
-        amount = local.square().mean(1).clamp_min(FLOOR).log()
-        return torch.cat([local.mean(1), amount], 1).double().cpu()
+        variance = local.var(1, unbiased=False).clamp_min(FLOOR).log()
+        return torch.cat([local.mean(1), variance], 1).double().cpu()
 
     def mahalanobis(self, descriptions: Tensor) -> Tensor:
         """Descriptions (B, 2A) to distances (B,) from the nearest mean; infinite where a number is none."""
