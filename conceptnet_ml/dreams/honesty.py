@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from conceptnet_ml import runtime
+from conceptnet_ml.data import ImageSet
 from conceptnet_ml.dreams.likeness import Look, Looker, Pictures
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network import StagedNetwork
@@ -169,6 +171,25 @@ class Witness:
         distances, _ = look.distance(descriptions)
         calibration = Calibration(distances.sort().values, energy(logits).sort().values, accuracy)
         return cls(network, look, calibration, device, dtype)
+
+    @classmethod
+    def of(
+        cls,
+        network: StagedNetwork,
+        images: Pictures,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        *,
+        labels: Tensor | None = None,
+        seed: int = 0,
+    ) -> Witness:
+        """As :meth:`fit`, from one set of real images the network was not trained on: one half, drawn by the seed, for
+        the look, the other for the calibration. Same errors."""
+        order = torch.randperm(len(images), generator=runtime.generator(seed))
+        halves = order[: len(order) // 2], order[len(order) // 2 :]
+        pictures = [images.subset(half) if isinstance(images, ImageSet) else images[half] for half in halves]
+        known = [None if labels is None else labels.cpu()[half] for half in halves]
+        return cls.fit(network, *pictures, device, dtype, labels=known[0], held_labels=known[1])
 
     @property
     def accuracy(self) -> float | None:

@@ -1,9 +1,9 @@
 """How real images look inside a network, and how far a picture is from that.
 
 Every stage is described by two numbers per principal direction of its local features: the mean over places, and the
-logarithm of the variance over places. The second is texture, in which pictures made by ascent or of noise are least like
-photographs. The last stage's means, the usual choice, forget it: to a network that tells cars from dogs white noise is an
-ordinary point between the two.
+logarithm of the variance over places. The second is texture, in which pictures made by ascent or of noise are least
+like photographs. The last stage's means, the usual choice, forget it: to a network that tells cars from dogs white
+noise is an ordinary point between the two.
 """
 
 from __future__ import annotations
