@@ -187,9 +187,9 @@ class Witness:
         the look, the other for the calibration. Same errors."""
         order = torch.randperm(len(images), generator=runtime.generator(seed))
         halves = order[: len(order) // 2], order[len(order) // 2 :]
-        pictures = [images.subset(half) if isinstance(images, ImageSet) else images[half] for half in halves]
+        first, second = (images.subset(half) if isinstance(images, ImageSet) else images[half] for half in halves)
         known = [None if labels is None else labels.cpu()[half] for half in halves]
-        return cls.fit(network, *pictures, device, dtype, labels=known[0], held_labels=known[1])
+        return cls.fit(network, first, second, device, dtype, labels=known[0], held_labels=known[1])
 
     @property
     def accuracy(self) -> float | None:
