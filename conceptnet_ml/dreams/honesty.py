@@ -40,7 +40,7 @@ class Judgement:
         distance: Mahalanobis distance at the stage where the picture is furthest from real images, in their units: 0 is
             their median there, 1 their 95 % quantile (:mod:`conceptnet_ml.dreams.likeness`).
         distance_p: p of a distance so large among held-out real images.
-        stage: Name of that stage of the witness.
+        stage: Name of that stage of the witness; ``image`` for the pixels themselves.
         least: The smallest :attr:`p` that can come out with so many held-out images.
         expected: Name of the class the picture is meant to show, None for none.
         expected_probability: The witness's probability of it.

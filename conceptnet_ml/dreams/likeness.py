@@ -2,8 +2,8 @@
 
 Every stage is described by two numbers per principal direction of its local features: the mean over places, and the
 logarithm of the variance over places. The second is texture, in which pictures made by ascent or of noise are least
-like photographs. The last stage's means, the usual choice, forget it: to a network that tells cars from dogs white
-noise is an ordinary point between the two.
+like photographs. The image itself is a stage too, by its patches of 3 × 3 px: to a network that tells cars from dogs
+white noise is an ordinary point between the two, and its later stages forget what else there was to see.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from conceptnet_ml.training import to_float
 
 Pictures = Tensor | ImageSet
 """uint8 (N, C, H, W), or a set of images that are read when they are wanted."""
-PIXELS = 2**20
-"""Pixels looked at in a batch."""
+PIXELS = 2**19
+"""Pixels of three channels looked at in a batch."""
+IMAGE = "image"
+"""Stage 0, the image itself, described by its patches of 3 × 3 px."""
 AXES = 512
 """Principal directions per stage, at most."""
 RIDGE = 1e-3
@@ -75,7 +77,7 @@ class StageLook:
 
 @dataclass(frozen=True)
 class Look:
-    """What real images look like at every stage of a network."""
+    """What real images look like at every stage of a network, the image itself being the first."""
 
     stages: Mapping[str, StageLook]
 
@@ -126,7 +128,10 @@ class Looker:
         return Look({name: _fitted(look, descriptions[name], groups) for name, look in looks.items()})
 
     def show(self, images: Pictures, look: Look) -> tuple[dict[str, Tensor], Tensor]:
-        """Descriptions (N, 2A) of every stage, float64, and logits (N, K), fp32, on the CPU. Cost: one forward pass."""
+        """Descriptions (N, 2A) of the look's stages, float64, and logits (N, K), fp32, on the CPU.
+
+        Cost: one forward pass.
+        """
         found: dict[str, list[Tensor]] = {name: [] for name in look.stages}
         logits = []
         for maps, answers in self._maps(images):
@@ -163,11 +168,12 @@ class Looker:
     @torch.no_grad()
     def _maps(self, images: Pictures) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         height, width = self.network.image_size
-        for part in torch.arange(len(images)).split(max(1, PIXELS // (height * width))):
+        batch = PIXELS * 3 // (height * width * max(3, self.network.mean.numel()))
+        for part in torch.arange(len(images)).split(max(1, batch)):
             pixels = self._fitting(images.take(part) if isinstance(images, ImageSet) else images[part])
             with runtime.autocast(self.device, self.dtype):
                 maps, logits = self.network.run_all(pixels)
-            yield maps, logits.float().cpu()
+            yield {IMAGE: _patches(pixels), **maps}, logits.float().cpu()
 
     def _fitting(self, images: Tensor) -> Tensor:
         """uint8 (B, C, h, w) to floats (B, C, H, W) of the network's size."""
@@ -195,6 +201,13 @@ def ledoit_wolf(centred: Tensor) -> tuple[Tensor, float]:
     noise = float(centred.square().sum(1).square().sum() / rows - sample.square().sum()) / rows
     share = min(1.0, max(0.0, noise / apart)) if apart > 0 else 1.0
     return (1 - share) * sample + share * target, share
+
+
+def _patches(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) to (B, 9C, H−2, W−2): at every place the 3 × 3 px around it."""
+    height, width = images.shape[2] - 2, images.shape[3] - 2
+    shifts = [(down, right) for down in range(3) for right in range(3)]
+    return torch.cat([images[:, :, down : down + height, right : right + width] for down, right in shifts], 1)
 
 
 def _nothing() -> tuple[Tensor, Tensor]:
