@@ -5,17 +5,15 @@ Takes uint8 images as tensors or arrays, (H, W), (H, W, 3) or (3, H, W), or PIL 
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import io
-import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from conceptnet_ml.lettering import folded, shortened, text_width, write
 
 Picture = Any
 """PIL.Image.Image | numpy array | torch.Tensor"""
@@ -26,20 +24,6 @@ TILE = 112
 """Least side of a tile in px."""
 
 _MARGIN, _GAP, _TEXT, _HEAD, _TITLE = 24, 12, 13, 13, 18
-_SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf")
-_SPELT = {
-    "φ": "phi",
-    "ι": "iota",
-    "λ": "lambda",
-    "α": "alpha",
-    "τ": "tau",
-    "→": "->",
-    "–": "-",
-    "−": "-",
-    "≥": ">=",
-    "≤": "<=",
-    "×": "x",
-}
 _HEAT = ((0.0, (60, 20, 110)), (0.5, (225, 70, 60)), (1.0, (255, 225, 80)))
 
 
@@ -105,11 +89,11 @@ def contact_sheet(
     """
     if not any(row.images for row in rows):
         raise ValueError("a contact sheet needs at least one image")
-    tiles = [[_enlarged(to_image(picture), scale, tile) for _, picture in row.images] for row in rows]
+    tiles = [[enlarged(to_image(picture), scale, tile) for _, picture in row.images] for row in rows]
     across = max(len(row) for row in tiles)
     widths = [max((row[i].width for row in tiles if i < len(row)), default=tile) for i in range(across)]
     captioned = any(_caption(caption).text for row in rows for caption, _ in row.images)
-    label = min(180, max(_width(line, _HEAD) for row in rows for line in row.title.split("\n")))
+    label = min(180, max(text_width(line, _HEAD) for row in rows for line in row.title.split("\n")))
     layout = _Layout(
         widths=widths,
         heights=[max((image.height for image in row), default=0) for row in tiles],
@@ -118,18 +102,18 @@ def contact_sheet(
         head=0,
     )
     room = layout.size()[0] - 2 * _MARGIN
-    headline = _folded(title, _TITLE, room)
+    headline = folded(title, _TITLE, room)
     layout.head = (len(headline) * (_TITLE + 6) + 12 if headline else 0) + (_HEAD + 10 if columns else 0)
     sheet = Image.new("RGB", layout.size(), PAPER)
     draw = ImageDraw.Draw(sheet)
     y = _MARGIN
     for line in headline:
-        _write(draw, (_MARGIN, y), line, INK, _TITLE)
+        write(draw, (_MARGIN, y), line, INK, _TITLE)
         y += _TITLE + 6
     if columns:
         y = _MARGIN + layout.head - _HEAD - 10
         for x, width, name in zip(_lefts(layout), widths, columns, strict=False):
-            _write(draw, (x + width / 2, y), _shortened(name, _HEAD, width + _GAP - 2), FAINT, _HEAD, "ma")
+            write(draw, (x + width / 2, y), shortened(name, _HEAD, width + _GAP - 2), FAINT, _HEAD, centred=True)
     y = _MARGIN + layout.head
     for row, images, height in zip(rows, tiles, layout.heights, strict=True):
         _draw_row(draw, sheet, row, images, layout, y, height)
@@ -193,7 +177,7 @@ def gate_overlay(image: Picture, gate: Picture, scale: float | None = None) -> I
         gate: (H, W) or (1, H, W) in [0, 1], or uint8 in 0..255, of any size; enlarged bilinearly to the image's.
         scale: Enlargement; default: as in :func:`contact_sheet`.
     """
-    base = _enlarged(to_image(image), scale, TILE)
+    base = enlarged(to_image(image), scale, TILE)
     soft = Image.fromarray((_gate(gate) * 255).round().astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
     values = np.asarray(soft, dtype=np.float32) / 255
     stops, colours = [stop for stop, _ in _HEAT], np.array([colour for _, colour in _HEAT], dtype=np.float32)
@@ -217,7 +201,7 @@ def to_image(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
-    array = _array(picture)
+    array = as_array(picture)
     if array.ndim == 3 and array.shape[-1] not in (1, 3) and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[-1] == 1:
@@ -234,6 +218,23 @@ def to_image(picture: Picture) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
 
 
+def enlarged(image: Image.Image, scale: float | None, tile: int, crisp: bool = False) -> Image.Image:
+    """Bigger by a whole number where the image is small, smaller where it would fill the sheet alone.
+
+    Args:
+        scale: The enlargement; None: the least whole one that makes the shorter side ``tile`` px or more. A shorter
+            side of more than twice that is made twice that.
+        crisp: Every pixel a square, to see what is in them; else bicubic, which reads better as a picture.
+    """
+    if scale is None:
+        side = min(image.size)
+        scale = -(-tile // side) if side < tile else min(1.0, 2 * tile / side)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if size == image.size:
+        return image
+    return image.resize(size, Image.Resampling.NEAREST if crisp and scale > 1 else Image.Resampling.BICUBIC)
+
+
 def to_png(picture: Picture) -> bytes:
     """The picture as a PNG file, the same bytes for the same picture."""
     buffer = io.BytesIO()
@@ -241,7 +242,12 @@ def to_png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _array(picture: Picture) -> np.ndarray:
+def as_array(picture: Picture) -> np.ndarray:
+    """A tensor's or an array's numbers.
+
+    Raises:
+        ValueError: It is neither.
+    """
     if hasattr(picture, "detach"):
         picture = picture.detach().cpu()
         picture = picture.float().numpy() if picture.is_floating_point() else picture.numpy()
@@ -251,22 +257,13 @@ def _array(picture: Picture) -> np.ndarray:
 
 
 def _gate(gate: Picture) -> np.ndarray:
-    array = _array(gate)
+    array = as_array(gate)
     array = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"not a gate: shape {array.shape}; (H, W) or (1, H, W) is")
     return np.clip(np.nan_to_num(array), 0, 1)
-
-
-def _enlarged(image: Image.Image, scale: float | None, tile: int) -> Image.Image:
-    """Bigger by a whole number where the image is small, smaller where it would fill the sheet alone."""
-    if scale is None:
-        side = min(image.size)
-        scale = -(-tile // side) if side < tile else min(1.0, 2 * tile / side)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 def _draw_row(
@@ -278,18 +275,18 @@ def _draw_row(
     y: int,
     height: int,
 ) -> None:
-    lines = [line for part in row.title.split("\n") for line in _folded(part, _HEAD, layout.label)]
+    lines = [line for part in row.title.split("\n") for line in folded(part, _HEAD, layout.label)]
     top = y + (height - len(lines) * (_HEAD + 5)) / 2
     for i, line in enumerate(lines):
-        _write(draw, (_MARGIN, top + i * (_HEAD + 5)), line, INK, _HEAD)
+        write(draw, (_MARGIN, top + i * (_HEAD + 5)), line, INK, _HEAD)
     for x, width, image, (caption, _) in zip(_lefts(layout), layout.widths, images, row.images, strict=False):
         left, up = x + (width - image.width) // 2, y + (height - image.height) // 2
         sheet.paste(image, (left, up))
         draw.rectangle((left - 1, up - 1, left + image.width, up + image.height), outline=FRAME)
         words = _caption(caption)
         colour = {"right": RIGHT, "wrong": WRONG}.get(words.tone, INK)
-        text = _shortened(words.text, _TEXT, width + _GAP - 2)
-        _write(draw, (x + width / 2, y + height + 4), text, colour, _TEXT, "ma")
+        text = shortened(words.text, _TEXT, width + _GAP - 2)
+        write(draw, (x + width / 2, y + height + 4), text, colour, _TEXT, centred=True)
 
 
 def _lefts(layout: _Layout) -> list[int]:
@@ -302,64 +299,3 @@ def _verdict(classes: Sequence[str], seen: int, label: int) -> Caption:
 
 def _caption(caption: str | Caption) -> Caption:
     return caption if isinstance(caption, Caption) else Caption(caption)
-
-
-@functools.cache
-def _fonts(size: int) -> list[Any]:
-    """Pillow's own font, which has little beyond ASCII, then what the system has of fonts with wide coverage."""
-    fonts = [ImageFont.load_default(size)]
-    for name in _SYSTEM_FONTS:
-        with contextlib.suppress(OSError):
-            fonts.append(ImageFont.truetype(name, size))
-    return fonts
-
-
-@functools.cache
-def _drawable(text: str, size: int) -> tuple[str, Any]:
-    """The font that has most of the text's characters, and the text with the nearest plain spelling of the others."""
-    font = max(_fonts(size), key=lambda font: sum(_has(font, character) for character in text))
-    return "".join(c if _has(font, c) else _spelt(c, font) for c in text), font
-
-
-def _spelt(character: str, font: Any) -> str:
-    plain = _SPELT.get(character) or unicodedata.normalize("NFKD", character)
-    return "".join(c if _has(font, c) else "?" for c in plain if not unicodedata.combining(c))
-
-
-@functools.cache
-def _has(font: Any, character: str) -> bool:
-    if character.isascii():
-        return True
-    missing, glyph = font.getmask("\U0010fffe"), font.getmask(character)
-    return (glyph.size, bytes(glyph)) != (missing.size, bytes(missing))
-
-
-def _write(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: Any, size: int, anchor: str = "la"
-) -> None:
-    text, font = _drawable(text, size)
-    draw.text(at, text, colour, font, anchor=anchor)
-
-
-def _width(text: str, size: int) -> int:
-    text, font = _drawable(text, size)
-    return math.ceil(font.getlength(text))
-
-
-def _shortened(text: str, size: int, room: int) -> str:
-    text = " ".join(text.split())
-    if _width(text, size) <= room:
-        return text
-    while text and _width(text + "…", size) > room:
-        text = text[:-1]
-    return text.rstrip() + "…"
-
-
-def _folded(text: str, size: int, room: int) -> list[str]:
-    lines: list[str] = []
-    for word in text.split():
-        if lines and _width(f"{lines[-1]} {word}", size) <= room:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return [_shortened(line, size, room) for line in lines]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conceptnet_ml import pictures
+from conceptnet_ml import lettering, pictures
 from conceptnet_ml.pictures import Caption, Row, contact_sheet, dream_sheet, gate_overlay, probe_sheet, to_image, to_png
 
 RED = torch.zeros(3, 64, 64, dtype=torch.uint8)
@@ -76,14 +76,15 @@ def test_an_empty_sheet_is_an_error():
 
 
 def test_letters_the_font_lacks_are_spelt(monkeypatch):
-    monkeypatch.setattr(pictures, "_SYSTEM_FONTS", ())
-    pictures._fonts.cache_clear()
-    pictures._drawable.cache_clear()
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
+    lettering.fonts.cache_clear()
+    lettering.drawable.cache_clear()
     try:
-        assert pictures._drawable("φ 0.7 → Dvořák 犬", 13)[0] == "phi 0.7 -> Dvorak ?"
+        pieces = lettering.drawable("φ 0.7 → Dvořák 犬", 13)
+        assert "".join(piece for piece, _ in pieces) == "phi 0.7 -> Dvorak ?"
     finally:
-        pictures._fonts.cache_clear()
-        pictures._drawable.cache_clear()
+        lettering.fonts.cache_clear()
+        lettering.drawable.cache_clear()
 
 
 def test_gate_overlay_keeps_what_is_open_and_fades_what_is_closed():
