@@ -72,6 +72,7 @@ _HOMES = {
     "auroc": "finding",
     "curve": "adaptation",
     "dream": "dreams.engine",
+    "gallery": "dreams.gallery",
     "learn": "api",
     "load_plugins": "plugins",
     "magnitudes": "dreams.parametrisations",
@@ -136,6 +137,7 @@ __all__ = [
     "auroc",
     "curve",
     "dream",
+    "gallery",
     "hookimpl",
     "learn",
     "load_plugins",
@@ -155,6 +157,7 @@ if TYPE_CHECKING:
     from conceptnet_ml.directions import BasisEvidence, Directions
     from conceptnet_ml.dreams.cache import DreamCache
     from conceptnet_ml.dreams.engine import Dream, Wish, dream
+    from conceptnet_ml.dreams.gallery import gallery
     from conceptnet_ml.dreams.parametrisations import Fourier, Gate, Parametrisation, Phases, Pixels, magnitudes
     from conceptnet_ml.dreams.recipes import Recipe
     from conceptnet_ml.dreams.targets import Target

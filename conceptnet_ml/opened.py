@@ -78,6 +78,10 @@ class LearnedRun:
         controls = {name: network for name, network in networks.items() if name not in ("ordinary", *self._trunks)}
         return {"ordinary": networks["ordinary"], "learned": self.model, **controls}
 
+    def images(self) -> Data:
+        """The images it learned from and was tested on, read again where they are not at hand."""
+        return self._images(None, None)
+
     def summary(self) -> dict[str, Any]:
         """The run's summary, as it was printed."""
         return self._run.summary()

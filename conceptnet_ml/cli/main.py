@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from conceptnet_ml.cli import adapt, bench, config, evaluate, graph, graph_edit, learn, options, plugins, predict
+from conceptnet_ml.cli import adapt, bench, config, dream, evaluate, graph, graph_edit, learn, options, plugins, predict
 from conceptnet_ml.errors import ConceptNetError
 
 INTERRUPTED = 130
@@ -135,6 +135,7 @@ app.command(rich_help_panel="Learn and use", epilog=predict.EXAMPLES)(predict.pr
 app.command(rich_help_panel="Learn and use", epilog=adapt.EXAMPLES)(adapt.adapt)
 app.command(rich_help_panel="Learn and use", epilog=bench.EXAMPLES)(bench.bench)
 graph_edit.register(graph.app)
+app.command(rich_help_panel="Look", epilog=dream.EXAMPLES)(dream.dream)
 app.add_typer(graph.app, name="graph", rich_help_panel="Look")
 app.add_typer(config.app, name="config", rich_help_panel="Look")
 app.add_typer(plugins.app, name="plugins", rich_help_panel="Look")

@@ -28,12 +28,13 @@ from conceptnet_ml.pictures import (
 MARGIN, GAP = 28, 16
 TITLE, NAME, LINE = 22, 14, 12
 """Heights of letters in px."""
-NEVER_ROSE = ("never rose", "no gradient")
+NEVER_ROSE = ("never rose", "no gradient", "not finite")
 """Outcomes of a dream that show nothing of its target."""
 
 _LEADING = 5
 _SHAPE = 1.6  # width to height that a sheet should have
 _LEAST_WIDTH = 420
+_INSET = 0.3  # of a picture's shorter side
 _LEAST_ROOM = 150  # px for words
 
 
@@ -46,11 +47,13 @@ class Card:
         name: Its target.
         lines: What stands below, folded to the picture's width; a :class:`Caption` of the tone ``right`` is green, of
             ``wrong`` red.
+        start: What it began with, shown small in its corner; None for noise.
     """
 
     image: Picture
     name: str = ""
     lines: Sequence[str | Caption] = ()
+    start: Picture | None = None
 
 
 def card(dream: Any, *lines: str | Caption) -> Card:
@@ -64,6 +67,19 @@ def card(dream: Any, *lines: str | Caption) -> Card:
     if dream.outcome in NEVER_ROSE:
         first.append(Caption(dream.outcome, "wrong"))
     return Card(dream.image, dream.target.name, (*first, *lines))
+
+
+def honest_lines(standing: Any = None, judgement: Any = None) -> list[str | Caption]:
+    """How honest a dream is, in lines for its card.
+
+    Args:
+        standing, judgement: Of :mod:`conceptnet_ml.dreams.honesty`; None where it was not asked.
+    """
+    lines: list[str | Caption] = [] if standing is None else [standing.phrase]
+    if judgement is not None:
+        tone = {True: "right", False: "wrong", None: "plain"}[judgement.recognised]
+        lines += [Caption(judgement.sees, tone), Caption(judgement.likeness, "wrong" if judgement.unlike else "plain")]
+    return lines
 
 
 def number(value: float) -> str:
@@ -121,6 +137,7 @@ def card_sheet(
         raise ValueError("a sheet needs at least one dream")
     tile = _tile(len(cards), any(one.lines for one in cards)) if tile is None else tile
     images = [enlarged(picture(one.image), None, tile, crisp) for one in cards]
+    images = [image if one.start is None else inset(image, one.start) for image, one in zip(images, cards, strict=True)]
     width, height = max(image.width for image in images), max(image.height for image in images)
     width = max(width, _LEAST_ROOM if any(one.lines for one in cards) else 0)
     dense = tile < 96
@@ -225,6 +242,18 @@ def lines_below(lines: Sequence[str | Caption], room: int, size: int, top: int) 
             words.append((top, text, colour, size))
             top += size + _LEADING
     return words
+
+
+def inset(image: Image.Image, start: Picture) -> Image.Image:
+    """A picture with what it began with in its lower left corner, both whole."""
+    small = picture(start)
+    side = round(min(image.size) * _INSET)
+    small = small.resize((max(1, round(side * small.width / small.height)), side), Image.Resampling.BICUBIC)
+    around = Image.new("RGB", (small.width + 4, small.height + 4), PAPER)
+    around.paste(small, (2, 2))
+    image = image.copy()
+    image.paste(around, (6, image.height - around.height - 6))
+    return image
 
 
 def paste_framed(sheet: Image.Image, image: Image.Image, at: tuple[int, int]) -> None:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from conceptnet_ml.dreams.masks import masked
-from conceptnet_ml.dreams.sheets import MARGIN, Card, draw_words, lines_below, paste_framed, picture
+from conceptnet_ml.dreams.sheets import MARGIN, Card, draw_words, inset, lines_below, paste_framed, picture
 from conceptnet_ml.lettering import folded, shortened, text_width, write
 from conceptnet_ml.pictures import FAINT, INK, PAPER, RIGHT, WRONG, Caption, Picture, enlarged
 
 _TITLE, _KIND, _HEAD, _TEXT = 28, 16, 15, 14
 _GAP, _BLOCK, _TILE, _MOST, _ACROSS = 14, 26, 160, 320, 6
-_INSET = 0.3  # of a tile's side
 
 
 @dataclass(frozen=True)
@@ -114,23 +113,11 @@ def node_strip(
 def _from_real(dreams: Sequence[FromReal], across: int, crisp: bool) -> list[tuple[str | Caption, Image.Image]]:
     """Each start beside its dream where a row has room for all, else small within it."""
     if 2 * len(dreams) > across:
-        return [(one.caption, _with_inset(one, crisp)) for one in dreams]
+        return [(one.caption, inset(_enlarged(one.dream, crisp), one.start)) for one in dreams]
     tiles: list[tuple[str | Caption, Image.Image]] = []
     for one in dreams:
         tiles += [(one.caption, _enlarged(one.start, crisp)), ("dreamed on", _enlarged(one.dream, crisp))]
     return tiles
-
-
-def _with_inset(one: FromReal, crisp: bool) -> Image.Image:
-    """The dream with its start small in the lower left corner, both whole."""
-    dream = _enlarged(one.dream, crisp).copy()
-    start = picture(one.start)
-    side = round(min(dream.size) * _INSET)
-    small = start.resize((max(1, round(side * start.width / start.height)), side), Image.Resampling.BICUBIC)
-    around = Image.new("RGB", (small.width + 4, small.height + 4), PAPER)
-    around.paste(small, (2, 2))
-    dream.paste(around, (6, dream.height - around.height - 6))
-    return dream
 
 
 def _example(one: Example, cutoff: float | None, crisp: bool) -> Image.Image:
