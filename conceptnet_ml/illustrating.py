@@ -1,4 +1,4 @@
-"""Pictures of every round: what was exchanged, with whom, where; and free dreams of what carries each class."""
+"""Pictures of every round: what was exchanged, with whom, where."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from conceptnet_ml.directions import Rebased
-from conceptnet_ml.dreams.engine import Wish, dream, scores
-from conceptnet_ml.dreams.targets import Target
 from conceptnet_ml.measuring import answer, exchange
-from conceptnet_ml.pictures import Row, dream_sheet, probe_sheet
+from conceptnet_ml.pictures import probe_sheet
 from conceptnet_ml.probing import frozen
 from conceptnet_ml.steps.probe import regions
 from conceptnet_ml.stories import Story
@@ -23,21 +20,18 @@ PAIRS = 4
 
 
 def illustrate(bench: Workbench, stories: list[Story]) -> None:
-    """A contact sheet per round (image, donor, swapped view, gate) and, where a dreamer is set, a sheet of dreams."""
+    """A contact sheet per round: image, donor, swapped view, gate."""
     with bench.progress.task("draw pictures", total=len(stories)) as task:
         for story in stories:
             slug = story.name.replace("/", "-")
             story.pictures = bench.once(f"{story.name}/pictures", partial(_draw, bench, story, slug))
             task.advance()
-    bench.run.keep_pictures(name for story in stories for name in story.pictures)
 
 
 def _draw(bench: Workbench, story: Story, slug: str) -> list[str]:
     drawn = []
     if story.judged:
         drawn.append(bench.run.save_picture(f"{slug}-swaps.png", _swaps(bench, story)))
-    if story.findings and bench.settings.plugins.dreamer != "none":
-        drawn.append(bench.run.save_picture(f"{slug}-dreams.png", _dreams(bench, story)))
     return drawn
 
 
@@ -76,34 +70,6 @@ def _swaps(bench: Workbench, story: Story) -> object:
         title=f"{story.name}: {codec.name}, {story.decision}"
         + (" (images and donors are views under the kept swaps)" if parents.swaps else ""),
     )
-
-
-def _dreams(bench: Workbench, story: Story) -> object:
-    """For each class's feature: a dream from noise, one from an image of another class, and the best real images."""
-    recipe = bench.plugins.get("dreamer", bench.settings.plugins.dreamer).function("recipe")(None)
-    network = story.parents.network
-    called = "directions" if isinstance(network, Rebased) else "units"
-    views, pool = bench.views(bench.held, []), bench.held
-    real = torch.stack(_bytes(views.raw(pool)))
-    width = network.run_until(views.raw(pool[:1]), story.stage).shape[1]
-    features = [Target.feature(story.stage, dict.fromkeys(finding.units, 1), width) for finding in story.findings]
-    reached = scores(network, features, real, device=bench.device, dtype=bench.dtype)
-    others = [int((bench.labels[pool] != finding.parent).nonzero()[0]) for finding in story.findings]
-    wishes = [Wish(feature, bench.seed(story.name, "dream")) for feature in features]
-    wishes += [Wish(wish.target, wish.seed, real[other]) for wish, other in zip(wishes, others, strict=True)]
-    dreams = dream(network, wishes, recipe, device=bench.device, dtype=bench.dtype, progress=bench.progress)
-    rows = []
-    for n, finding in enumerate(story.findings):
-        name = bench.data.classes[finding.parent]
-        tiles = [
-            ("dream from noise", dreams[n].image),
-            ("image", real[others[n]]),
-            ("dreamed on", dreams[n + len(features)].image),
-        ]
-        best = reached[:, n].argsort(descending=True)[:4]
-        tiles += [(bench.data.classes[int(bench.labels[pool[place]])], real[place]) for place in best]
-        rows.append(Row(tiles, f"{name}\n{called} {', '.join(map(str, finding.units[:6]))}"))
-    return dream_sheet(rows, f"{story.name}: what the features dream of, and the real images that show them best")
 
 
 def _bytes(images: Tensor) -> list[Tensor]:

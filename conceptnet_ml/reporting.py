@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from conceptnet_ml import illustrating, runtime
+from conceptnet_ml.concepts import GeneralizedModel
 from conceptnet_ml.controls import train_controls
+from conceptnet_ml.dreams.album import album
 from conceptnet_ml.evaluation import accuracies, disagreement, unlabelled
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.modelfiles import save_model
@@ -39,7 +41,7 @@ def conclude(bench: Workbench, learned: Learned) -> None:
     illustrating.illustrate(bench, learned.stories)
     methods: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
     test_sets = _evaluate(bench, methods, judged)
-    with bench.progress.task("write graph and model"):
+    with bench.progress.task("draw graph"):
         r_after = [story.trained.r_after for story in learned.stories if story.trained and story.decision == "kept"]
         graph = draw_graph(
             learned.stories,
@@ -50,6 +52,9 @@ def conclude(bench: Workbench, learned: Learned) -> None:
             {stage: found.count for stage, found in learned.directions.items()},
         )
         graph = bench.history.replay(graph)
+    drawn = album(bench, graph, GeneralizedModel(learned.network, families))
+    bench.run.keep_pictures([*drawn, *(name for story in learned.stories for name in story.pictures)])
+    with bench.progress.task("write graph and model"):
         problems = graph.check()
         if problems:
             raise RuntimeError("the concept graph is not sound: " + "; ".join(problems))

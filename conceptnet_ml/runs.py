@@ -10,7 +10,8 @@
       checkpoints/         states within a step, removed when the step is done
       adapted/             adapted models: what adapting changed, by name
       graph.json           the concept graph
-      pictures/            dreams and contact sheets
+      pictures/            swaps of every round, nodes/ID.jpg for every node, sheets of dreams, dreams.json
+      dreams/              dreams as they were dreamt, by what they are made of
       model.safetensors    the learned model; model.json describes it
       summary.json/.txt    what came out
       DONE                 written last
@@ -24,7 +25,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -278,7 +279,7 @@ class Run:
         return ConceptGraph.read(path)
 
     def save_picture(self, relative: str, image: Any) -> str:
-        """Write a picture as PNG into pictures/.
+        """Write a picture as PNG, or as JPEG by its name, into pictures/.
 
         Args:
             relative: Path below pictures/, such as ``round1/car.png``.
@@ -287,11 +288,15 @@ class Run:
         Returns:
             The path relative to the run folder, as the graph's ``pictures`` have it.
         """
-        from conceptnet_ml.pictures import to_png
+        from conceptnet_ml.pictures import to_jpeg, to_png
 
         relative = f"pictures/{file_name(relative)}"
-        self._write(relative, to_png(image))
+        self._write(relative, (to_jpeg if relative.endswith(".jpg") else to_png)(image))
         return relative
+
+    def save_dreams(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write pictures/dreams.json: what is known of every dream."""
+        self._write("pictures/dreams.json", pretty({"dreams": list(records)}))
 
     def save_model(self, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:
         """Write model.safetensors, the weights by their own names, and model.json, how to build what they belong to."""
@@ -369,8 +374,8 @@ class Run:
         self.hold()
         kept = {self.path / name for name in wanted}
         with plainly(self.path, "write"):
-            for path in (self.path / "pictures").rglob("*.png"):
-                if path not in kept:
+            for path in (self.path / "pictures").rglob("*.*"):
+                if path.suffix in (".png", ".jpg") and path not in kept:
                     path.unlink(missing_ok=True)
 
     def summary(self) -> dict[str, Any]:

@@ -183,6 +183,12 @@ class DreamSettings(Group):
     witness: bool = Field(
         True, description="judge dreams by a second network, trained like the ordinary one from other weights"
     )
+    steps: int = Field(96, ge=1, description="most steps of each dream of a node")
+    megapixels: float = Field(
+        2.0,
+        ge=0,
+        description="most pixels of all dreams of a run's nodes; beyond them units go without, then dreams on images",
+    )
 
 
 class PluginSettings(Group):

@@ -125,7 +125,7 @@ class Climber:
             for seat in busy:
                 seat.age += self.tick
             advance(self.tick * len(busy))
-            for seat, done in self._ended(seats, state):
+            for seat, done in self._ended(seats, state, advance):
                 advance(self.recipe.steps - seat.age)
                 number, seat.number = seat.number, IDLE
                 yield number, done
@@ -183,6 +183,8 @@ class Climber:
             "time": torch.tensor(0.0),
             "moved": torch.tensor(False),
         }
+        if state and (kept := len(self._constants(state))) != len(constants):
+            raise ValueError(f"{type(self.turned).__name__}.begin gave {len(constants)} constants, {kept} before")
         if self.recipe.near:
             values["origin"] = start if start is not None else torch.full((channels, *self.size), 0.5)
         for name, value in values.items():
@@ -273,7 +275,9 @@ class Climber:
             maximize=True,
         )
 
-    def _ended(self, seats: list[_Seat], state: dict[str, Tensor]) -> list[tuple[_Seat, Climbed]]:
+    def _ended(
+        self, seats: list[_Seat], state: dict[str, Tensor], advance: Callable[[int], None]
+    ) -> list[tuple[_Seat, Climbed]]:
         """Rows that have made all steps, stalled, or found no slope at all; those without slope begin anew first."""
         scores, moved = state["scores"].cpu(), state["moved"].cpu()
         ended: list[tuple[int, str]] = []
@@ -283,6 +287,7 @@ class Climber:
             if not moved[row] and seat.attempt and seat.age == self.tick < self.recipe.steps:
                 continue  # woken, if at all, just now
             if not moved[row] and seat.attempt < ATTEMPTS:
+                advance(-seat.age)
                 seat.attempt += 1
                 self._enter(state, row, seat, len(seats))
             elif not moved[row]:

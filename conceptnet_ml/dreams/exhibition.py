@@ -17,7 +17,7 @@ from conceptnet_ml.dreams.asking import Asked
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.engine import Dream, Wish, dream, scores
 from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness, standing
-from conceptnet_ml.dreams.portraits import portrait
+from conceptnet_ml.dreams.portraits import best_examples, portrait
 from conceptnet_ml.dreams.recipes import Recipe
 from conceptnet_ml.dreams.sheets import Card, card, card_sheet, entry, honest_lines, number, picture, sprite
 from conceptnet_ml.dreams.subjects import Real, Subject
@@ -212,12 +212,16 @@ class Exhibition:
             if node is not None:
                 nodes.setdefault(node.id, []).append(place)
         files = {}
-        for identifier, places in nodes.items():
+        firsts = [self.todo[places[0]] for places in nodes.values()]
+        best = best_examples(
+            [ask.sought for ask in firsts if ask.sought], self.images, self.subject.classes, self.device
+        )
+        for (identifier, places), ask, real in zip(nodes.items(), firsts, best, strict=True):
             rows = [
                 (self.todo[place], self.found[place], standings.get(place), judgements.get(place)) for place in places
             ]
             files[identifier] = f"{identifier}.png"
-            drawn = portrait(rows, self.subject.classes, self.images, self.device)
+            drawn = portrait(ask, rows, real)
             write_atomic(self.out / files[identifier], to_png(drawn))
         return {"portraits": files} if files else {}
 

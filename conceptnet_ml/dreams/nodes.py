@@ -137,14 +137,11 @@ class Responses(Looks):
 
 
 @torch.no_grad()
-def unit_maps(sought: Sought, images: Tensor) -> Tensor | None:
-    """Where what is sought answers: maps (N, h, w) of images (N, C, H, W) in [0, 1]; None for a class.
+def unit_maps(sought: Sought, maps: Tensor) -> Tensor:
+    """Where what is sought answers, (N, h, w), from its layer's maps (N, C, h, w).
 
     A unit's map, a feature's weighted sum of maps, a detector's logits; of a variant, where its family looks.
     """
-    if sought.layer is None:
-        return None
-    maps = sought.network.run_until(images, sought.layer).float()
     (term,) = sought.target.terms
     if isinstance(term.module, Looks):
         return term.module.map(maps)[:, 0]

@@ -48,7 +48,10 @@ class Parametrisation(ABC):
 
     @abstractmethod
     def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A dream's first numbers, and constants to be kept beside them; the engine stacks the rows of both."""
+        """A dream's first numbers, and constants to be kept beside them; the engine stacks the rows of both.
+
+        There are as many constants whatever the dream begins with: a row is used by one dream after the other.
+        """
 
     @abstractmethod
     def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -124,11 +127,11 @@ class Fourier(Parametrisation):
         self.rate = rate
 
     def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Small random coefficients, and the start's logits."""
+        """Small random coefficients, and the start's logits: zero, grey, where there is none."""
         height, width = row.size
         numbers = torch.randn(row.channels, height, width // 2 + 1, 2, generator=row.generator)
         if row.start is None:
-            return numbers * 0.1 * row.contrast, ()
+            return numbers * 0.1 * row.contrast, (torch.zeros(row.channels, height, width),)
         numbers = numbers * (0.0 if row.contrast <= 1 else 0.1 * row.contrast)
         return numbers, (torch.logit(row.start.float().clamp(0.02, 0.98)),)
 
@@ -136,7 +139,7 @@ class Fourier(Parametrisation):
         """``σ(start + colours · F⁻¹(scale ⊙ numbers))``."""
         waves = torch.view_as_complex(numbers * _scale(size, self.decay, numbers.device))
         change = coloured(torch.fft.irfft2(waves, s=size, norm="ortho"))
-        return torch.sigmoid_(change.add_(constants[0]) if constants else change)
+        return torch.sigmoid_(change.add_(constants[0]))
 
     def slope(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, slope: Tensor) -> Tensor:
         """By hand, and without the scale: every step saves two passes over the coefficients."""

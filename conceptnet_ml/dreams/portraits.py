@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from conceptnet_ml.dreams.masks import SHARE, threshold
 from conceptnet_ml.dreams.nodes import unit_maps
@@ -17,6 +19,7 @@ from conceptnet_ml.pictures import Caption
 from conceptnet_ml.training import predict, to_float
 
 if TYPE_CHECKING:
+    from conceptnet_ml.data import ImageSet
     from conceptnet_ml.dreams.asking import Asked
     from conceptnet_ml.dreams.engine import Dream
     from conceptnet_ml.dreams.honesty import Judgement, Standing
@@ -27,80 +30,103 @@ SEARCHED, SHOWN = 1024, 5
 """Real images looked through for the best examples, and how many are shown."""
 
 
+@dataclass(frozen=True)
+class Best:
+    """The real images that answer most to one node, best first, and the threshold of their masks; None for a class."""
+
+    examples: list[Example]
+    cutoff: float | None
+    searched: int
+
+
 def portrait(
+    ask: Asked,
     rows: Sequence[tuple[Asked, Dream, Standing | None, Judgement | None]],
-    classes: Sequence[str],
-    real: Real | None,
-    device: torch.device,
+    best: Best,
 ) -> Image.Image:
     """The strip of a node: its dreams, and the real images that answer most, with masks where it has maps.
 
     Args:
+        ask: What was asked of the node.
         rows: Its dreams; those from lent images show them beside themselves.
-        classes: Names.
-        real: Where examples are looked for; None for none.
-        device: Of the network.
+        best: Real images, none where there are none.
+
+    Raises:
+        ValueError: There is nothing to show at all.
     """
-    first = rows[0][0]
-    assert first.node is not None
-    assert first.sought is not None
-    free = next(((ask, one, stands, judged) for ask, one, stands, judged in rows if ask.start is None), None)
+    node = ask.node
+    assert node is not None
+    free = next(((one, stands, judged) for asked, one, stands, judged in rows if asked.start is None), None)
     lent = [
-        FromReal(ask.start or "", ask.wish.start, one.image) for ask, one, _, _ in rows if ask.wish.start is not None
+        FromReal(asked.start or "", asked.wish.start, one.image)
+        for asked, one, _, _ in rows
+        if asked.wish.start is not None
     ]
-    examples, cutoff = ([], None) if real is None else best_examples(first.sought, real, classes, device)
-    words = [first.node.kind, *([first.node.stage] if first.node.stage else []), *_speaks_for(first)]
+    words = [node.kind, *([node.stage] if node.stage else []), *_speaks_for(ask)]
     return node_strip(
-        first.node.title,
+        node.title,
         " · ".join(words),
-        free=None if free is None else Card(free[1].image, "", card(free[1], *honest_lines(*free[2:])).lines),
+        free=None if free is None else Card(free[0].image, "", card(free[0], *honest_lines(*free[1:])).lines),
         from_real=lent,
-        examples=examples,
-        cutoff=cutoff,
-        notes=_notes(rows, real, cutoff),
+        examples=best.examples,
+        cutoff=best.cutoff,
+        notes=_notes(rows, best),
     )
 
 
 def best_examples(
-    sought: Sought, real: Real, classes: Sequence[str], device: torch.device, searched: int = SEARCHED
-) -> tuple[list[Example], float | None]:
+    sought: Sequence[Sought], real: Real | None, classes: Sequence[str], device: torch.device, searched: int = SEARCHED
+) -> list[Best]:
     """The real images that answer most in their strongest tenth of places, their maps, and the masks' threshold.
 
     Args:
-        sought: What they are to answer to.
-        real: The held-out ones are looked through.
+        sought: What they are to answer to, any number; those of one network and layer share its passes.
+        real: The held-out ones are looked through; None for none.
         classes: Names, for the captions.
         device: Of the network.
         searched: How many are looked through.
-
-    Returns:
-        Best first; the threshold is None for a class, which has no maps.
     """
+    if real is None or not len(real.held):
+        return [Best([], None, 0)] * len(sought)
     images = real.some(searched)
-    if not len(images):
-        return [], None
-    values, maps = [], []
-    for places in torch.arange(len(images)).split(128):
-        floats = to_float(images.take(places), device)
-        found = unit_maps(sought, floats)
-        if found is None:
-            (term,) = sought.target.terms
-            values.append(predict(sought.network, floats, None)[:, int(term.vector)].cpu())  # type: ignore[arg-type]
-        else:
-            maps.append(found.cpu())
-            values.append(unit_scores(found[:, None])[:, 0].cpu())
-    scores = torch.cat(values)
-    cutoff = threshold(torch.cat(maps)) if maps else None
-    best = scores.argsort(descending=True)[:SHOWN]
-    shown = images.take(best).cpu()
-    every = torch.cat(maps) if maps else None
+    found: dict[int, Best] = {}
+    groups: dict[tuple[int, str | None], list[int]] = {}
+    for place, one in enumerate(sought):
+        groups.setdefault((id(one.network), one.layer), []).append(place)
+    for (_, layer), members in groups.items():
+        values: dict[int, list[Tensor]] = {place: [] for place in members}
+        network = sought[members[0]].network
+        for part in torch.arange(len(images)).split(128):
+            floats = to_float(images.take(part), device)
+            with torch.no_grad():
+                maps = predict(network, floats, None) if layer is None else network.run_until(floats, layer).float()
+            for place in members:
+                answer = _logit(sought[place], maps) if layer is None else unit_maps(sought[place], maps)
+                values[place].append(answer.cpu())
+        for place in members:
+            found[place] = _best(torch.cat(values[place]), images, real.labels, classes)
+    return [found[place] for place in range(len(sought))]
+
+
+def _logit(sought: Sought, logits: Tensor) -> Tensor:
+    (term,) = sought.target.terms
+    assert isinstance(term.vector, int)
+    return logits[:, term.vector]
+
+
+def _best(answers: Tensor, images: ImageSet, labels: Tensor | None, classes: Sequence[str]) -> Best:
+    """Of the logits (N,) or maps (N, h, w) on these images, the strongest."""
+    mapped = answers.ndim == 3
+    scores = unit_scores(answers[:, None])[:, 0] if mapped else answers
+    order = scores.argsort(descending=True)[:SHOWN]
+    shown = images.take(order).cpu()
     examples = []
-    for row, place in enumerate(best.tolist()):
-        name = "" if real.labels is None else f"{classes[int(real.labels[place])]} "
+    for row, place in enumerate(order.tolist()):
+        name = "" if labels is None else f"{classes[int(labels[place])]} "
         examples.append(
-            Example(f"{name}{number(float(scores[place]))}", shown[row], None if every is None else every[place])
+            Example(f"{name}{number(float(scores[place]))}", shown[row], answers[place] if mapped else None)
         )
-    return examples, cutoff
+    return Best(examples, threshold(answers) if mapped else None, len(images))
 
 
 def _speaks_for(ask: Asked) -> list[str]:
@@ -109,16 +135,13 @@ def _speaks_for(ask: Asked) -> list[str]:
     return [] if ask.node.kind == "class" or not names else [", ".join(names[:6]) + (" …" if len(names) > 6 else "")]
 
 
-def _notes(
-    rows: Sequence[tuple[Asked, Dream, Standing | None, Judgement | None]], real: Real | None, cutoff: float | None
-) -> list[str | Caption]:
+def _notes(rows: Sequence[tuple[Asked, Dream, Standing | None, Judgement | None]], best: Best) -> list[str | Caption]:
     notes: list[str | Caption] = []
     judged = [(ask, judgement) for ask, _, _, judgement in rows if judgement is not None]
     if judged:
         seen = ", ".join(f"{'free' if ask.start is None else 'on ' + ask.start}: {one.seen}" for ask, one in judged)
         unlike = sum(one.unlike for _, one in judged)
         notes.append(f"What an independently trained network sees: {seen}. {unlike} of {len(judged)} unlike the data.")
-    if cutoff is not None and real is not None:
-        searched = min(SEARCHED, len(real.held))
-        notes.append(f"Masks: the top {SHARE:.0%} of its activations over {searched:,} held-out images.")
+    if best.cutoff is not None:
+        notes.append(f"Masks: the top {SHARE:.0%} of its activations over {best.searched:,} held-out images.")
     return notes

@@ -226,11 +226,11 @@ def test_parametrisations_begin_where_they_are_told(made: Pixels | Fourier | Pha
 def test_the_slope_of_fourier_points_where_autograd_points() -> None:
     """Number by number the same but for a positive factor, which Adam does not see."""
     made = Fourier()
-    numbers, _ = made.begin(Row((8, 8), 3, None, None, 1.0, generator(0)))
-    numbers, slope = numbers[None], torch.randn(1, 3, 8, 8)
-    quick = made.slope(numbers, (), made.images(numbers, (), (8, 8)), slope)
+    numbers, (base,) = made.begin(Row((8, 8), 3, None, None, 1.0, generator(0)))
+    numbers, base, slope = numbers[None], (base[None],), torch.randn(1, 3, 8, 8)
+    quick = made.slope(numbers, base, made.images(numbers, base, (8, 8)), slope)
     free = numbers.clone().requires_grad_(True)
-    (exact,) = torch.autograd.grad(made.images(free, (), (8, 8)), free, slope)
+    (exact,) = torch.autograd.grad(made.images(free, base, (8, 8)), free, slope)
     felt = exact.abs() > 1e-6  # what the inverse transform of a real image ignores has no slope
     ratio = (quick / exact)[felt]
     assert ratio.min() > 0
@@ -279,8 +279,9 @@ def test_a_dream_is_the_same_bit_for_bit_whoever_shares_its_batch(recipe: Recipe
     recipe = replace(recipe, transforms=Transforms(shift=2, rotate=5, noise=0.05, colour=0.1))
     mine = Wish(Target.unit("second", 3), seed=11)
     others = [Wish(Target.unit("second", n % 8), seed=n) for n in range(7)]
+    others[2:5] = [replace(wish, start=image) for wish, image in zip(others[2:5], pictures(3), strict=True)]
     alone = dream(NETWORK, [mine], recipe, rows=4, exact=True)[0]
-    for wishes in ([mine, *others], [*others[:2], mine, *others[2:]], [*others, mine]):
+    for wishes in ([mine, *others], [*others[:2], mine, *others[2:]], [*others[2:], mine]):
         among = dream(NETWORK, wishes, recipe, rows=4, exact=True)[wishes.index(mine)]
         assert torch.equal(among.image, alone.image)
         assert among.reached == alone.reached
