@@ -239,7 +239,7 @@ class LearnedRun:
             progress, stopper: As in :func:`conceptnet_ml.learn`.
 
         Raises:
-            DataError: There is none, and the data are not at hand or another process writes into the run.
+            DataError, SettingsError: There is none, and its data are not at hand or someone else writes into the run.
             Interrupted: The stopper said so; the next call goes on from there.
         """
         witness = witness_of_run(self, progress, stopper)

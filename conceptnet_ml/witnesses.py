@@ -70,6 +70,7 @@ def witness_of_run(opened: LearnedRun, progress: Progress | None = None, stopper
 
     Raises:
         DataError: The run has none and its data cannot be loaded, another process writes into it, or a step is damaged.
+        SettingsError: The run has none, and its data were given by hand.
         Interrupted: As :func:`witness_of`.
     """
     run, settings, plugins = opened._run, opened.settings, opened._plugins
