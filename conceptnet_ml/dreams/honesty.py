@@ -37,8 +37,8 @@ class Judgement:
         energy: −logsumexp of its logits: the lower, the surer it is (Liu et al., arXiv 2010.03759).
         energy_p: Two-sided p of that energy among held-out real images: dreams are surer than any of them, noise less.
         energy_low: Whether the energy is lower than the median of these, else it is at least as high.
-        distance: Mahalanobis distance at the stage where the picture is furthest from real images, in their units: 0 is
-            their median there, 1 their 95 % quantile (:mod:`conceptnet_ml.dreams.likeness`).
+        distance: Mahalanobis distance at the stage where the picture is furthest from real images, in units of
+            those held out: 0 is their median, 1 their 95 % quantile (:mod:`conceptnet_ml.dreams.likeness`).
         distance_p: p of a distance so large among held-out real images.
         stage: Name of that stage of the witness; ``image`` for the pixels themselves.
         least: The smallest :attr:`p` that can come out with so many held-out images.
@@ -103,6 +103,11 @@ class Calibration:
     distances: Tensor
     energies: Tensor
     accuracy: float | None
+
+    def scaled(self, distances: Tensor) -> Tensor:
+        """Distances in units of held-out real images: 0 is their median, 1 their 95 % quantile."""
+        middle, far = self.distances.quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
+        return (distances - middle) / max(far - middle, 1e-2)
 
 
 class Witness:
@@ -222,7 +227,7 @@ class Witness:
             return []
         descriptions, logits = self._looker.show(images, self.look)
         distances, stages = self.look.distance(descriptions)
-        energies = energy(logits)
+        energies, scaled = energy(logits), self.calibration.scaled(distances)
         far = tail_p(distances, self.calibration.distances)
         unusual, low = two_sided_p(energies, self.calibration.energies)
         shares = logits.double().nan_to_num(0.0, 1e9, -1e9).softmax(1)
@@ -236,7 +241,7 @@ class Witness:
                     float(energies[place]),
                     float(unusual[place]),
                     bool(low[place]),
-                    float(distances[place]),
+                    float(scaled[place]),
                     float(far[place]),
                     stages[place],
                     min(1.0, 2 / (self.held + 1)),

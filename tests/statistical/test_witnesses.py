@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from conceptnet_ml import learn, open_run
 from conceptnet_ml.data import Data
-from conceptnet_ml.dreams.honesty import Calibration, Witness
-from conceptnet_ml.dreams.likeness import Look
+from conceptnet_ml.dreams.honesty import Calibration, Witness, energy
+from conceptnet_ml.dreams.likeness import Look, Looker
 from conceptnet_ml.errors import ConceptNetError, Interrupted
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.network import StagedNetwork
@@ -81,11 +81,10 @@ def test_a_look_at_nothing_or_a_calibration_on_noise_passes_noise(witness: Witne
     stages = witness.look.stages.items()
     nothing = Look({name: dataclasses.replace(stage, whitening=stage.whitening * 0) for name, stage in stages})
     blind = Witness(witness.network, nothing, witness.calibration, CPU)
-    noise = torch.tensor([[one.distance, one.energy] for one in witness.judge(white_noise(192))], dtype=torch.float64)
-    distances, energies = noise.sort(0).values.unbind(1)
-    misled = Witness(
-        witness.network, witness.look, Calibration(distances.contiguous(), energies.contiguous(), 1.0), CPU
-    )
+    described, logits = Looker(witness.network, CPU, None).show(white_noise(192), witness.look)
+    distances, _ = witness.look.distance(described)
+    noise = Calibration(distances.sort().values, energy(logits).sort().values, None)
+    misled = Witness(witness.network, witness.look, noise, CPU)
     for broken in (blind, misled):
         assert unlike(broken, white_noise(100)) < 0.5
 

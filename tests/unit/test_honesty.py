@@ -196,6 +196,11 @@ def test_pictures_of_another_size_are_resized(witness: Witness) -> None:
         assert other.energy == pytest.approx(one.energy, rel=0.02)
 
 
+def test_distance_is_told_in_units_of_the_held_out_images(witness: Witness) -> None:
+    judged = torch.tensor([one.distance for one in witness.judge(pictures(199, 1))], dtype=torch.float64)
+    assert judged.quantile(doubles(0.5, 0.95)).tolist() == pytest.approx([0, 1], abs=1e-3)
+
+
 def test_state_comes_back(witness: Witness) -> None:
     images = pictures(6, 4)
     again = Witness.restore(network(), witness.state(), CPU)
