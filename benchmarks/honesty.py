@@ -2,7 +2,7 @@
 
     python benchmarks/honesty.py folder:PICTURES --seeds 5 --out runs/honesty
 
-Trains an ordinary network and its witness for each seed, makes dreams of every class's logit with ``classic``, and has
+Trains an ordinary network and its witness for each seed, makes dreams of every class's logit with each dreamer, and has
 the witness judge them beside test photographs, noise, and photographs that were contrasted or shuffled. Prints
 Markdown: for each kind of picture the lowest and the highest share over the seeds. A minute a seed on one core; runs
 are read back.
@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from conceptnet_ml import learn, open_run, runtime
+from conceptnet_ml import Target, Wish, dream, learn, open_run, runtime
 from conceptnet_ml.dreams.honesty import Judgement, Witness
 from conceptnet_ml.opened import LearnedRun
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.probing import frozen
 from conceptnet_ml.settings import Settings
 
 DREAMS = 12
 """Dreams of each class and kind."""
+FREE = ("fourier", "maco", "pixels", "natural")
 PHOTOGRAPHS = 300
 Kind = tuple[str, Tensor, list[int | None]]
 
@@ -35,20 +35,14 @@ def kinds(run: LearnedRun) -> Iterator[Kind]:
     test = run._images(None, None).tests["test"]
     draw, size = runtime.generator(1), run.ordinary.image_size
     yield "test photographs", test.images, test.labels.tolist()
-    made: dict[str, list[Tensor]] = {}
+    for name in FREE:
+        yield f"`{name}` from noise", *dreams(run, name, None)
+    photographs = []
     for label in range(len(run.classes)):
         others = torch.nonzero(test.labels != label).flatten()
-        photographs = test.take(others[torch.randperm(len(others), generator=draw)[:DREAMS]]).float() / 255
-        starts = {
-            "dreams from grey": 0.5 + 0.01 * torch.randn(DREAMS, 3, *size, generator=draw),
-            "dreams from noise": torch.rand(DREAMS, 3, *size, generator=draw),
-            "photographs dreamt on": photographs,
-        }
-        for name, start in starts.items():
-            made.setdefault(name, []).append(dreamt(run, label, start))
-    for name, parts in made.items():
-        wanted: list[int | None] = [label for label, part in enumerate(parts) for _ in part]
-        yield name, torch.cat(parts), wanted
+        photographs.append(test.take(others[torch.randperm(len(others), generator=draw)[:DREAMS]]))
+    for name in ("fourier", "turn"):
+        yield f"`{name}` on photographs of other classes", *dreams(run, name, photographs)
     yield "white noise", torch.randint(256, (100, 3, *size), generator=draw).to(torch.uint8), [None] * 100
     some = torch.randperm(len(test), generator=draw)[:PHOTOGRAPHS]
     images, labels = test.take(some), test.labels[some].tolist()
@@ -57,18 +51,17 @@ def kinds(run: LearnedRun) -> Iterator[Kind]:
     yield "pixels shuffled", images.flatten(2)[:, :, order].view_as(images), labels
 
 
-def dreamt(run: LearnedRun, label: int, start: Tensor) -> Tensor:
-    """Dreams of a class's logit, uint8."""
-    dream = load_plugins().get("dreamer", "classic").function("dream")
-    network = run.ordinary.to(run.device)
-
-    def objective(images: Tensor) -> Tensor:
-        with runtime.autocast(run.device, run.dtype):
-            return network(images).float()[:, label]
-
-    with frozen(network):
-        found = dream(objective, start.to(run.device), runtime.generator(7))
-    return (found.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+def dreams(run: LearnedRun, dreamer: str, starts: list[Tensor] | None) -> tuple[Tensor, list[int | None]]:
+    """Dreams of every class's logit, uint8, and the classes."""
+    real = run.images().train
+    recipe = load_plugins().get("dreamer", dreamer).function("recipe")(real.take(torch.arange(min(512, len(real)))))
+    wishes = [
+        Wish(Target.logit(label, name), seed, None if starts is None else starts[label][seed])
+        for label, name in enumerate(run.classes)
+        for seed in range(DREAMS)
+    ]
+    made = dream(run.ordinary, wishes, recipe, device=run.device, dtype=run.dtype)
+    return torch.stack([one.image for one in made]), [wish.target.expects for wish in wishes]
 
 
 def figures(judged: list[Judgement]) -> dict[str, float]:

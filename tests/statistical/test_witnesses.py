@@ -10,7 +10,7 @@ import torch
 from planted import CPU, PLUGINS, SIDE, bars_on_grounds, planted_data, settings, workbench
 from torch import Tensor, nn
 
-from conceptnet_ml import learn, open_run
+from conceptnet_ml import Pixels, Recipe, Target, Wish, dream, learn, open_run
 from conceptnet_ml.data import Data
 from conceptnet_ml.dreams.honesty import Calibration, Witness, energy
 from conceptnet_ml.dreams.likeness import Look, Looker
@@ -21,7 +21,6 @@ from conceptnet_ml.opened import LearnedRun
 from conceptnet_ml.training import predict_set
 from conceptnet_ml.witnesses import NETWORK, STATISTICS, fresh_network, witness_of
 from conceptnet_ml.workbench import Workbench
-from conceptnet_plugins.dreamers import classic
 
 
 def data(count: int = 640) -> Data:
@@ -93,15 +92,12 @@ def test_dreams_are_unlike_the_data_and_need_not_convince_another_network(
     witness: Witness, ordinary: StagedNetwork
 ) -> None:
     """On such simple images free pixels find what one network answers to alone; the network itself is no witness."""
-    dreams = []
-    for label in (0, 1):
-        start = 0.5 + 0.01 * torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(label))
-        made = classic.dream(lambda images, c=label: ordinary(images)[:, c], start, torch.Generator().manual_seed(2))  # type: ignore[misc]
-        dreams.append((made * 255).round().to(torch.uint8))
+    wishes = [Wish(Target.logit(label, str(label)), seed) for label in (0, 1) for seed in range(4)]
+    dreams = torch.stack([one.image for one in dream(ordinary, wishes, Recipe(parametrisation=Pixels(), steps=96))])
     wanted = [0] * 4 + [1] * 4
-    judged = witness.judge(torch.cat(dreams), wanted)
+    judged = witness.judge(dreams, wanted)
     assert all(one.unlike for one in judged)
-    own = Witness(ordinary, witness.look, witness.calibration, CPU).judge(torch.cat(dreams), wanted)
+    own = Witness(ordinary, witness.look, witness.calibration, CPU).judge(dreams, wanted)
     assert all(one.recognised for one in own)
     assert sum(bool(one.recognised) for one in judged) <= 6
 
