@@ -1,18 +1,23 @@
-"""The real command in a process of its own, and pictures of noise for it."""
+"""The real command, in a process of its own or in this one, and pictures of noise for it."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 Level = float | tuple[float, float, float]
+Done = subprocess.CompletedProcess[str]
 
 
 def command(*words: str | Path) -> list[str]:
@@ -20,13 +25,40 @@ def command(*words: str | Path) -> list[str]:
 
 
 def surroundings() -> dict[str, str]:
-    """One thread a process, no colours, and none of the user's own settings."""
+    """One thread a process, no colours, a known width, and none of the user's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CONCEPTNET_")}
-    return kept | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    return kept | {"COLUMNS": "100", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*words: str | Path) -> Done:
+    """The command as it is started from a shell. Most of a short one's time goes into loading torch."""
     return subprocess.run(command(*words), cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=300)
+
+
+def call(*words: str | Path) -> Done:
+    """The same program without a new process: for what is no matter of the process itself."""
+    from conceptnet_ml.cli.main import app
+
+    arguments, here = ["cli.py", *map(str, words)], Path.cwd()
+    # Like a process's: bytes below, no terminal.
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    code = 0
+    os.chdir(ROOT)
+    try:
+        with (
+            patch.object(sys, "argv", arguments),
+            patch.dict(os.environ, surroundings(), clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            app(prog_name="cli.py")  # it would find out that pytest is running
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        os.chdir(here)
+        gc.collect()  # the end of a process lets go of a run's lock; so does the end of what held it
+    said, told = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(arguments, code, said, told)
 
 
 def noise_pictures(folder: Path, classes: Mapping[str, Level], count: int, noise: np.random.Generator) -> None:

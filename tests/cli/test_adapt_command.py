@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import noise_pictures, run
+from commands import call, noise_pictures, run
 
 SMALL = """
 [data]
@@ -47,14 +47,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def learned(folder: Path) -> Path:
     words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{folder / 'photos'}"]
-    done = run(*words, "--out", folder / "run", "--json")
+    done = call(*words, "--out", folder / "run", "--json")
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
 
 def test_adapt_to_random_cues_and_to_the_world_turned_round(learned: Path) -> None:
     for words, world, name in (((), "random cues", "random-4"), (("--turned",), "turned round", "turned-4")):
-        done = run("adapt", learned, "--shots", "4", "--draws", "3", *words, "--json")
+        done = call("adapt", learned, "--shots", "4", "--draws", "3", *words, "--json")
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert (found["world"], found["saved"]["name"]) == (world, name)
@@ -64,7 +64,7 @@ def test_adapt_to_random_cues_and_to_the_world_turned_round(learned: Path) -> No
         for method in ("learned", "ordinary"):
             assert row[method]["lowest"] <= row[method]["after"] <= row[method]["highest"]
             assert found["forgotten"][method] == pytest.approx(row[method]["before"] - row[method]["after"])
-        judged = json.loads(run("evaluate", learned, "--adapted", name, "--json").stdout)["test_sets"]
+        judged = json.loads(call("evaluate", learned, "--adapted", name, "--json").stdout)["test_sets"]
         for test, accuracy in found["saved"]["accuracy"].items():
             if test in judged:
                 assert judged[test][f"adapted {name}"]["accuracy"] == pytest.approx(accuracy, abs=0.06)
@@ -76,20 +76,19 @@ def test_adapt_to_other_pictures_and_ask_the_adapted_model(folder: Path, learned
     assert done.returncode == 0, done.stderr
     assert "new test" in done.stdout
     assert "Saved as 'my new'" in done.stdout
-    judged = json.loads(run("evaluate", learned, "--data", f"folder:{folder / 'new'}", "--json").stdout)
+    judged = json.loads(call("evaluate", learned, "--data", f"folder:{folder / 'new'}", "--json").stdout)
     assert judged["test_sets"]["test"]["images"] == 8, "a folder without a test part is all test"
-    rows = json.loads(
-        run("predict", learned, folder / "new" / "dark" / "0.png", "--adapted", "my new", "--json").stdout
-    )
+    picture = folder / "new" / "dark" / "0.png"
+    rows = json.loads(call("predict", learned, picture, "--adapted", "my new", "--json").stdout)
     assert rows["images"][0]["class"] in ("bright", "dark")
 
 
 def test_evaluate_compares_the_networks_on_unlabelled_pictures(folder: Path, learned: Path) -> None:
-    found = json.loads(run("evaluate", learned, "--target", folder / "other", "--json").stdout)["target"]
+    found = json.loads(call("evaluate", learned, "--target", folder / "other", "--json").stdout)["target"]
     assert found["images"] == 24
     low, high = found["interval"]
     assert low <= found["disagreement"] <= high
-    assert "disagree on" in run("evaluate", learned, "--target", folder / "other").stdout
+    assert "disagree on" in call("evaluate", learned, "--target", folder / "other").stdout
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_mistakes_are_named_and_leave_nothing(
     folder: Path, learned: Path, words: list[str], code: int, message: str
 ) -> None:
     before = sorted((learned / "adapted").glob("*"))
-    done = run("adapt", learned, *(word.format(folder) for word in words))
+    done = call("adapt", learned, *(word.format(folder) for word in words))
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -114,6 +113,6 @@ def test_mistakes_are_named_and_leave_nothing(
 
 
 def test_an_adapted_model_that_is_not_there_is_named(learned: Path) -> None:
-    done = run("evaluate", learned, "--adapted", "nothing")
+    done = call("evaluate", learned, "--adapted", "nothing")
     assert done.returncode == 3
     assert "no adapted model 'nothing'" in done.stderr

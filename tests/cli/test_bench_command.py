@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, command, noise_pictures, run, surroundings
+from commands import ROOT, call, command, noise_pictures, run, surroundings
 
 CASES = """
 methods = ["ordinary", "learned", "longer"]
@@ -149,16 +149,16 @@ def test_a_second_go_keeps_what_is_finished_and_dry_run_counts_it(
 ) -> None:
     out, _ = measured
     before = cells(out)
-    plan = json.loads(run("bench", *words, "--out", out, "--seeds", "2", "--dry-run", "--json").stdout)
+    plan = json.loads(call("bench", *words, "--out", out, "--seeds", "2", "--dry-run", "--json").stdout)
     states = [row["state"] for row in plan["cells"]]
     assert (states.count("finished"), states.count("to do"), states.count("left out")) == (3, 3, 6)
     assert plan["seconds_left"] > 0
-    again = run("bench", *words, "--out", out, "--seeds", "1", "--json")
+    again = call("bench", *words, "--out", out, "--seeds", "1", "--json")
     assert again.returncode == 0, again.stderr
     assert "to measure" not in again.stderr
     assert cells(out) == before
     assert json.loads(again.stdout)["cases"][0]["table"].keys() == {"ordinary", "learned", "longer"}
-    other = run("bench", *words, "--out", out, "--set", "data.train_limit=20")
+    other = call("bench", *words, "--out", out, "--set", "data.train_limit=20")
     assert other.returncode == 2
     assert "data.train_limit was none, is now 20" in other.stderr
 
@@ -188,7 +188,7 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, 
 
 
 def test_list_names_cases_methods_and_what_they_need() -> None:
-    done = run("bench", "--list")
+    done = call("bench", "--list")
     assert done.returncode == 0
     for text in ("wheels+tint", "dominoes", "--mnist FOLDER", "random-box", "forced-round"):
         assert text in done.stdout
@@ -211,7 +211,7 @@ def test_list_names_cases_methods_and_what_they_need() -> None:
 def test_mistakes_are_named_before_anything_is_measured(
     tmp_path: Path, more: list[str], code: int, message: str
 ) -> None:
-    done = run("bench", *more, "--out", tmp_path / "out")
+    done = call("bench", *more, "--out", tmp_path / "out")
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr

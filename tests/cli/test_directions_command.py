@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, command, noise_pictures, run, surroundings
+from commands import ROOT, call, command, noise_pictures, surroundings
 
 SMALL = """
 [training]
@@ -49,13 +49,13 @@ def test_learning_with_directions_goes_on_after_a_stop(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
     assert process.wait() == 130, told
     assert not (out / "DONE").exists()
-    done = run("learn", "--resume", out, "--json")
+    done = call("learn", "--resume", out, "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert {name: one["count"] for name, one in summary["directions"].items()} == dict.fromkeys(
         summary["directions"], 6
     )
     assert summary["directions"]["block3"]["discoverer"] == "nmf"
-    shown = run("graph", "show", out)
+    shown = call("graph", "show", out)
     assert shown.returncode == 0, shown.stderr
     assert "direction" in shown.stdout

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import call
 
 from conceptnet_ml import __version__
 
@@ -108,11 +109,18 @@ def test_version() -> None:
     ],
 )
 def test_mistakes_are_named_and_coded(words: list[str], code: int, message: str) -> None:
-    done = run(*words)
+    done = call(*words)
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["lern"], ["learn", "--depth", "0"], ["learn", "--resume", "nowhere"]])
+def test_a_process_ends_as_the_program_says(words: list[str]) -> None:
+    """What the other tests of mistakes rest on."""
+    real, same = run(*words), call(*words)
+    assert (real.returncode, real.stdout, real.stderr) == (same.returncode, same.stdout, same.stderr)
 
 
 def test_commands_of_plugins_are_listed_and_run(installed: Path) -> None:

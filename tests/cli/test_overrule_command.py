@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import noise_pictures, run
+from commands import call, noise_pictures, run
 
 SMALL = """
 [training]
@@ -47,7 +47,7 @@ def start(folder: Path) -> list[str | Path]:
 def learned(folder: Path, start: list[str | Path]) -> Path:
     """A finished run that kept nothing."""
     out = folder / "run"
-    done = run(*start, "--out", out, "--json")
+    done = call(*start, "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     assert [entry["decision"] for entry in json.loads(done.stdout)["rounds"]] == ["leaf"]
     return out
@@ -66,7 +66,7 @@ def learned(folder: Path, start: list[str | Path]) -> Path:
 def test_what_is_wrong_is_said_before_anything_is_begun(
     folder: Path, start: list[str | Path], words: list[str], code: int, reason: str, mend: str
 ) -> None:
-    done = run(*start, "--out", folder / "never", *words)
+    done = call(*start, "--out", folder / "never", *words)
     assert done.returncode == code
     told = " ".join(done.stderr.split())
     assert reason in told
@@ -89,7 +89,7 @@ def test_a_finished_run_is_opened_again_and_taken_back(folder: Path, learned: Pa
     assert stored["origins"]["round.keep"] == "--keep"
     assert stored["origins"]["data.target"] == "--target"
 
-    done = run("learn", "--resume", learned, "--set", "round.keep=", "--set", "data.target=none", "--json")
+    done = call("learn", "--resume", learned, "--set", "round.keep=", "--set", "data.target=none", "--json")
     assert done.returncode == 0, done.stderr
     assert "target" not in json.loads(done.stdout)
     assert json.loads((learned / "graph.json").read_text()) == before
@@ -102,13 +102,13 @@ def test_a_graph_edited_by_hand(learned: Path) -> None:
     feature["decision"], units = "kept", feature["units"]
     feature["units"] = [0, 9999]
     path.write_text(json.dumps(graph))
-    done = run("learn", "--resume", learned)
+    done = call("learn", "--resume", learned)
     assert done.returncode == 3
     assert "not the hash of the node's content" in done.stderr
     assert json.loads(path.read_text()) == graph
     feature["units"] = units
     path.write_text(json.dumps(graph))
-    done = run("learn", "--resume", learned, "--json")
+    done = call("learn", "--resume", learned, "--json")
     assert done.returncode == 0, done.stderr
     assert "was changed by hand: keep block3/classes/1/pixels" in done.stderr
     assert json.loads(done.stdout)["rounds"][0]["decision"] == "kept"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, command, noise_pictures, run, surroundings
+from commands import ROOT, call, command, noise_pictures, run, surroundings
 
 SMALL = """
 [training]
@@ -53,11 +53,13 @@ def learned(folder: Path) -> Path:
 
 
 def test_evaluate_prints_accuracies(learned: Path) -> None:
-    found = json.loads(run("evaluate", learned, "--json").stdout)
+    real, same = (how("evaluate", learned, "--json") for how in (run, call))
+    assert (real.returncode, real.stdout) == (same.returncode, same.stdout), "a process of its own makes no difference"
+    found = json.loads(real.stdout)
     assert found["run"] == str(learned)
     for method in ("ordinary", "learned"):
         assert 0 <= found["test_sets"]["test"][method]["accuracy"] <= 1
-    table = run("evaluate", learned, "--device", "cpu").stdout
+    table = call("evaluate", learned, "--device", "cpu").stdout
     accuracy = f"{100 * found['test_sets']['test']['learned']['accuracy']:.1f}"
     assert [line.split() for line in table.splitlines() if "test " in line][-1][:2] == ["test", "24"]
     assert accuracy in table
@@ -65,7 +67,7 @@ def test_evaluate_prints_accuracies(learned: Path) -> None:
 
 def test_evaluate_with_a_trap_on_other_data(folder: Path, learned: Path) -> None:
     words = ["evaluate", learned, "--data", f"folder:{folder / 'photos'}", "--trap", "wheels", "--json"]
-    assert {"test", "aligned", "conflict", "random", "absent"} <= set(json.loads(run(*words).stdout)["test_sets"])
+    assert {"test", "aligned", "conflict", "random", "absent"} <= set(json.loads(call(*words).stdout)["test_sets"])
 
 
 def test_predict(folder: Path, learned: Path) -> None:
@@ -76,23 +78,23 @@ def test_predict(folder: Path, learned: Path) -> None:
         assert row["class"] in ("blue", "red")
         assert 0.5 <= row["probability"] <= 1
         assert row["ordinary"] in ("blue", "red")
-    assert str(pictures[0].name) in run("predict", learned, *pictures).stdout
-    absent = run("predict", learned, "absent.png")
+    assert str(pictures[0].name) in call("predict", learned, *pictures).stdout
+    absent = call("predict", learned, "absent.png")
     assert absent.returncode == 3
     assert "absent.png" in absent.stderr
 
 
 def test_a_finished_run_resumes_to_the_same_and_refuses_other_settings(learned: Path) -> None:
     before = json.loads((learned / "summary.json").read_text())
-    again = run("learn", "--resume", learned, "--json")
+    again = call("learn", "--resume", learned, "--json")
     assert json.loads(again.stdout) == {"run": str(learned), **before}
-    other = run("learn", "--resume", learned, "--depth", "2")
+    other = call("learn", "--resume", learned, "--depth", "2")
     assert other.returncode == 2
     assert "depth: the run has 1, --depth says 2" in other.stderr
 
 
 def test_an_occupied_folder_is_refused_with_the_way_out(folder: Path, learned: Path) -> None:
-    done = run("learn", "--data", f"folder:{folder / 'photos'}", "--out", learned)
+    done = call("learn", "--data", f"folder:{folder / 'photos'}", "--out", learned)
     assert done.returncode == 3
     assert f"--resume {learned}" in done.stderr
 
