@@ -30,7 +30,7 @@ def data() -> Data:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, data: Data) -> Path:
     out = tmp_path_factory.mktemp("edited") / "run"
-    chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 2, "epochs": 6})
+    chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 6, "closures": 0})
     learn(data, settings=chosen, out=out, plugins=PLUGINS)
     return out
 

@@ -232,7 +232,7 @@ def test_a_reopened_run_that_is_stopped_goes_on(
 ) -> None:
     """Stopped in the middle of a training on the new basis, told otherwise, and told the first thing again."""
     with pytest.raises(Interrupted):
-        again(made(NOTHING), keep=[ONE], stopper=Impatient(12))
+        again(made(NOTHING), keep=[f"{ONE}/pixels"], stopper=Impatient(12))
     run = tmp_path / "copy"
     assert not (run / "DONE").exists()
     assert not (run / "graph.json").exists()
@@ -244,7 +244,7 @@ def test_a_reopened_run_that_is_stopped_goes_on(
         except Interrupted:
             stops += 1
             assert stops < 50
-    assert outcome(run) == outcome(made(NOTHING, keep=[ONE]))
+    assert outcome(run) == outcome(made(NOTHING, keep=[f"{ONE}/pixels"]))
 
 
 def test_disagreement_on_the_new_world(
