@@ -1,5 +1,25 @@
-"""One thread: sums are taken in the same order on every machine, and small tensors are quicker by it."""
+"""One thread in each of a few processes: sums are taken in the same order on every machine, and small tensors are
+quicker by it."""
+
+from __future__ import annotations
 
 import os
+import sys
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, which reads it then
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No process but this one where one file is asked for: a file is one process's work. Else one a core."""
+    files = {word.partition("::")[0] for word in config.args}
+    return 0 if len(files) == 1 and all(file.endswith(".py") for file in files) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws does not depend on the tests before it, which are others in every run."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)

@@ -57,6 +57,8 @@ def call(*words: str | Path) -> Done:
     finally:
         os.chdir(here)
         gc.collect()  # the end of a process lets go of a run's lock; so does the end of what held it
+    if code == 130:
+        raise KeyboardInterrupt  # it was pytest that the user wanted to stop
     said, told = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
     return subprocess.CompletedProcess(arguments, code, said, told)
 

@@ -29,7 +29,7 @@ def small(depth: int = 1, **rounds: Any) -> Settings:
         data={"source": "planted"},
         training={"epochs": 8, "batch": 16, "warm_rate": 0.02},
         round={"epochs": 2, "limit": 2, "closures": 0, "decisive": 9.0, "inverted": 9.0, **rounds},
-        probe={"steps": 4, "view_steps": 4},
+        probe={"steps": 4, "view_steps": 4, "dreamt": 0},
         concepts={"bootstrap": 10, "auc": 0.5, "knows": 0.0},  # its second round is one of a network that hardly knows
         plugins={"representations": ("colour", "pixels"), "controls": ("random-box",)},
     )
