@@ -105,7 +105,7 @@ def _asked(
              for number in range(bench.classes)]  # fmt: skip
     lent = [(name, place) for name, place in zip(bench.data.classes, first, strict=True) if place is not None]
     found: list[Asked] = []
-    for node in sorted(graph.nodes(), key=lambda one: ORDER.index(one.kind)):
+    for node in sorted(graph.nodes(), key=lambda one: (ORDER.index(one.kind), one.stage or "", one.units, one.label)):
         sought = _sought(concepts, node)
         if sought is None:
             continue
