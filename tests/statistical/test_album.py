@@ -1,0 +1,86 @@
+"""The album of a run: every node has its pictures, they are judged, and nothing is dreamt twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from planted import PLUGINS, planted_data, settings
+
+from conceptnet_ml import Editor, learn, open_run
+from conceptnet_ml.opened import LearnedRun
+from conceptnet_ml.settings import Settings
+
+
+def chosen(**dreams: object) -> Settings:
+    return settings(plugins={"dreamer": "fourier"}, dreams={"steps": 24, **dreams}, round={"epochs": 6, "limit": 1})
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
+    return learn(planted_data(), settings=chosen(), out=tmp_path_factory.mktemp("album") / "run", plugins=PLUGINS)
+
+
+def records(run: LearnedRun) -> list[dict]:  # type: ignore[type-arg]
+    return json.loads((run.path / "pictures" / "dreams.json").read_text())["dreams"]
+
+
+def test_every_node_has_its_picture(learned: LearnedRun) -> None:
+    nodes = learned.graph.nodes()
+    assert {node.kind for node in nodes} >= {"class", "feature", "unit", "generalized", "variant"}
+    for node in nodes:
+        picture = learned.path / node.pictures[0]
+        assert picture.name == f"{node.id}.jpg"
+        with Image.open(picture) as image:
+            assert min(image.size) > 200
+    made = records(learned)
+    assert {one["node"] for one in made} == {node.id for node in nodes}
+    assert {one["start"] for one in made} == {None, *learned.classes}
+    assert (learned.path / "pictures" / "dreams-concepts.png").exists()
+
+
+def test_dreams_rise_and_are_judged(learned: LearnedRun) -> None:
+    """The bound of the benchmark, which an engine that does nothing misses."""
+    made = records(learned)
+    alive = [one for one in made if one["outcome"] != "no gradient"]
+    assert len(alive) > 0.8 * len(made)
+    assert sum(one["reached"] > one["before"] for one in alive) >= 0.95 * len(alive)
+    assert all(one["standing"]["words"] and one["judgement"]["words"] for one in made)
+    free = [one for one in alive if one["start"] is None]
+    beyond = sum(one["standing"]["percentile"] > 0.9 for one in free)
+    assert beyond > 0.7 * len(free)
+
+
+def test_a_class_brings_up_its_own_answer(learned: LearnedRun) -> None:
+    """Dreams of the two classes' nodes, taken for these by the network that dreamt them."""
+    for number, name in enumerate(learned.classes):
+        node = learned.graph.class_node(name)
+        kept = [one for one in records(learned) if one["node"] == node.id and one["start"] is None]
+        assert kept[0]["reached"] > kept[0]["standing"]["median"], number
+
+
+def test_a_new_name_leaves_the_album_as_it_is(learned: LearnedRun) -> None:
+    unit = learned.graph.nodes("unit")[0]
+    album = {path: path.stat().st_mtime_ns for path in (learned.path / "pictures").rglob("*.*")}
+    Editor(open_run(learned.path, plugins=PLUGINS)).rename(unit.id, "the bar")
+    again = learn(planted_data(), resume=learned.path, plugins=PLUGINS)
+    assert {path: path.stat().st_mtime_ns for path in (again.path / "pictures").rglob("*.*")} == album
+    assert again.graph.node(unit.id).pictures == unit.pictures
+
+
+def test_a_budget_leaves_units_out_first(tmp_path: Path) -> None:
+    side = planted_data().shape[1]
+    budget = 8 * side * side / 1e6
+    small = chosen(megapixels=budget, witness=False)
+    run = learn(planted_data(), settings=small, out=tmp_path / "run", plugins=PLUGINS)
+    made = records(run)
+    assert len(made) == 8
+    assert not any(run.graph.node(one["node"]).kind == "unit" for one in made)
+    assert all(one["judgement"] is None for one in made)
+    assert all((run.path / node.pictures[0]).exists() for node in run.graph.nodes()), (
+        "real images are shown all the same"
+    )
+    assert torch.isfinite(torch.tensor([one["reached"] for one in made])).all()
