@@ -87,6 +87,11 @@ def witness_of_run(opened: LearnedRun, progress: Progress | None = None, stopper
         return witness_of(Workbench(settings, plugins, data, run, shown, asked, opened.device, opened.dtype))
 
 
+def has_witness(opened: LearnedRun) -> bool:
+    """Whether a finished run keeps one."""
+    return opened._run.has(NETWORK) and opened._run.has(STATISTICS)
+
+
 def fresh_network(
     settings: Settings, classes: tuple[str, ...], size: tuple[int, int], plugins: Plugins
 ) -> StagedNetwork:

@@ -140,7 +140,7 @@ def dream(
             "--witness",
             metavar="RUN",
             rich_help_panel=WHOSE,
-            help="a network trained independently on the same classes, named as RUN is: does it see it, too?",
+            help="a network trained independently on the same classes: does it see it, too? default: the run's own",
         ),
     ] = None,
     witness_weights: Annotated[

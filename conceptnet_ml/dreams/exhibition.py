@@ -154,7 +154,10 @@ class Exhibition:
 
     def _titled(self, place: int, one: Card) -> Card:
         ask = self.todo[place]
-        return one if ask.start is None else Card(one.image, f"{one.name} from {ask.start}", one.lines, ask.wish.start)
+        if ask.start is None:
+            return one
+        name = f"{one.name} on a real {ask.start}" if ask.lent else f"{one.name} from {ask.start}"
+        return Card(one.image, name, one.lines, ask.wish.start)
 
     def _standings(self, order: Sequence[int]) -> dict[int, Standing]:
         """Against the same target's values on real images, at the network's own size."""

@@ -28,6 +28,7 @@ from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.progress import Progress
 from conceptnet_ml.runs import Run
+from conceptnet_ml.witnesses import has_witness
 
 REFERENCE = 2048
 """So many, and half as many held-out ones, a witness's statistics are taken of."""
@@ -85,7 +86,7 @@ def gallery(
         weights: State dict of a network that is no run's.
         real: Folder of real images to compare dreams with; default: the run's own.
         witness: Another network on the same classes, as ``source``, to say what it sees; ``witness_weights`` as
-            ``weights``.
+            ``weights``. Default: the run's own witness, where it keeps one.
         device, precision: As in :mod:`conceptnet_ml.runtime`.
         cache: Folder of earlier dreams; ``""`` for the user's own, None for none.
         plugins, progress, stopper: Default: what is installed; shown nowhere; never stopped.
@@ -116,7 +117,14 @@ def gallery(
     subject = open_subject(str(source), plugins, weights=weights, size=size, device=where)
     images = real_images(subject, real)
     todo = asked(request, subject, images)
-    judge = None if witness is None else _witness(str(witness), witness_weights, subject, images, plugins, where, dtype)
+    if images is not None and size not in (None, *subject.network.image_size):
+        own = "×".join(map(str, reversed(subject.network.image_size)))
+        subject.notes.append(f"real images are compared at the network's own {own} px")
+    judge = None
+    if witness is not None:
+        judge = _witness(str(witness), witness_weights, subject, images, real is not None, plugins, where, dtype)
+    elif subject.run is not None and has_witness(subject.run):
+        witness, judge = source, subject.run.witness()
     pixels = None if images is None else taken(images.some(REAL))
     names = sorted({one.dreamer for one in todo})
     recipes = {name: recipe_for(plugins, name, steps, octaves, pixels) for name in names}
@@ -188,6 +196,7 @@ def _witness(
     weights: str | Path | None,
     subject: Subject,
     images: Real | None,
+    from_folder: bool,
     plugins: Plugins,
     device: torch.device,
     dtype: torch.dtype | None,
@@ -207,9 +216,20 @@ def _witness(
             f"the witness knows {', '.join(other.classes[:5])}, the network {', '.join(subject.classes[:5])}",
             "Give a witness that was trained on the same classes.",
         )
-    network = other.network if other.run is None else other.run.ordinary
+    network = other.network
+    if other.run is not None:
+        network = other.run.ordinary
+        if not from_folder:  # another seed holds out other images, and these are the ones it has not seen
+            images = real_images(other, None) or images
     network.classes = subject.classes
-    seen = images.seen.subset(torch.arange(min(REFERENCE, len(images.seen))))
+    seen = torch.arange(min(REFERENCE, len(images.seen)))
     held = images.some(REFERENCE // 2)
-    labels = None if images.labels is None else images.labels[: len(held)]
-    return Witness.fit(network, seen, held, device, dtype, held_labels=labels)
+    return Witness.fit(
+        network,
+        images.seen.subset(seen),
+        held,
+        device,
+        dtype,
+        labels=None if images.seen_labels is None else images.seen_labels[seen],
+        held_labels=None if images.labels is None else images.labels[: len(held)],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -139,9 +140,14 @@ def _notes(rows: Sequence[tuple[Asked, Dream, Standing | None, Judgement | None]
     notes: list[str | Caption] = []
     judged = [(ask, judgement) for ask, _, _, judgement in rows if judgement is not None]
     if judged:
-        seen = ", ".join(f"{'free' if ask.start is None else 'on ' + ask.start}: {one.seen}" for ask, one in judged)
+        seen = Counter(one.seen for _, one in judged).most_common()
+        shown = ", ".join(f"{name} in {count}" for name, count in seen[:6]) + (" …" if len(seen) > 6 else "")
         unlike = sum(one.unlike for _, one in judged)
-        notes.append(f"What an independently trained network sees: {seen}. {unlike} of {len(judged)} unlike the data.")
+        dreams = "dream" if len(judged) == 1 else "dreams"
+        notes.append(
+            f"Of these {len(judged)} {dreams}, an independently trained network sees {shown}; {unlike} "
+            f"{'is' if unlike == 1 else 'are'} unlike the data to it."
+        )
     if best.cutoff is not None:
-        notes.append(f"Masks: the top {SHARE:.0%} of its activations over {best.searched:,} held-out images.")
+        notes.append(f"Masks: the top {SHARE * 100:g} % of its activations over {best.searched:,} held-out images.")
     return notes

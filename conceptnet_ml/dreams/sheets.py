@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from conceptnet_ml.lettering import folded, shortened, text_width, write
+from conceptnet_ml.lettering import folded, text_width, write
 from conceptnet_ml.pictures import (
     FAINT,
     FRAME,
@@ -35,7 +35,7 @@ _LEADING = 5
 _SHAPE = 1.6  # width to height that a sheet should have
 _LEAST_WIDTH = 420
 _INSET = 0.3  # of a picture's shorter side
-_LEAST_ROOM = 150  # px for words
+_LEAST_ROOM = 172  # px for words
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def honest_lines(standing: Any = None, judgement: Any = None) -> list[str | Capt
 
 
 def number(value: float) -> str:
-    """Three digits that count: ``0.0123``, ``4.5``, ``1,230``."""
+    """Three digits that count: ``0.0123``, ``−4.5``, ``1,230``."""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
 
 
 def picture(image: Picture) -> Image.Image:
@@ -264,8 +264,9 @@ def paste_framed(sheet: Image.Image, image: Image.Image, at: tuple[int, int]) ->
 
 
 def _words(one: Card, room: int, name: int, line: int) -> Words:
-    words: Words = [(6, shortened(one.name, name, room), INK, name)] if one.name else []
-    return words + lines_below(one.lines, room, line, 6 + (name + _LEADING if one.name else 0))
+    named = folded(one.name, name, room)
+    words: Words = [(6 + n * (name + 4), text, INK, name) for n, text in enumerate(named)]
+    return words + lines_below(one.lines, room, line, 6 + (len(named) * (name + 4) + 1 if named else 0))
 
 
 def _head(title: str, note: str, room: int) -> Words:

@@ -69,12 +69,13 @@ class Real:
     Args:
         seen: Some the network may have been trained on.
         held: Others, held out in a run.
-        labels: Of the held ones, None where nobody knows them.
+        labels, seen_labels: Class numbers of the held ones and of the others, None where nobody knows them.
     """
 
     seen: ImageSet
     held: ImageSet
     labels: Tensor | None = None
+    seen_labels: Tensor | None = None
 
     def some(self, count: int) -> ImageSet:
         """At most ``count`` held ones, of all classes alike."""
@@ -145,7 +146,7 @@ def real_images(subject: Subject, folder: str | Path | None) -> Real | None:
     train = subject.run.images().train
     fit, held = split_held(train.labels, settings.data.holdout, runtime.seed_for(settings.seed, "holdout"))
     fit, held = (part[torch.randperm(len(part), generator=generator)] for part in (fit, held))
-    return Real(train.subset(fit), train.subset(held), train.labels[held])
+    return Real(train.subset(fit), train.subset(held), train.labels[held], train.labels[fit])
 
 
 def _backbone(

@@ -86,7 +86,7 @@ def test_a_card_says_what_was_reached():
     made = card(a_dream(), "above all real images")
     assert made.name == "block3 unit 7"
     assert list(made.lines) == ["seed 4 · 0.01 → 5.25", "above all real images"]
-    assert [number(value) for value in (0.01234, 4.5, 1234.4, float("nan"))] == ["0.0123", "4.5", "1,234", "nan"]
+    assert [number(value) for value in (0.01234, -4.5, 1234.4, float("nan"))] == ["0.0123", "−4.5", "1,234", "nan"]
 
 
 def test_an_empty_sheet_is_refused():
