@@ -8,15 +8,21 @@ the first, and the second, the witness, is asked what it sees.
 
 from __future__ import annotations
 
+import json
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from conceptnet_ml import runtime
-from conceptnet_ml.data import load_data
+from conceptnet_ml.data import ImageSet, load_data
+from conceptnet_ml.dreams.engine import Wish, dream
+from conceptnet_ml.dreams.targets import Target
+from conceptnet_ml.dreams.zoom import correlation, zoom
 from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.settings import Settings
@@ -27,6 +33,10 @@ MOST = 1000
 """Training images per class; the photographs have as many or a few more."""
 WITNESS = 1000
 """Added to a seed, the witness's."""
+RECIPES = ("fourier", "maco", "pixels", "natural")
+EACH = 10
+"""Pictures of each class."""
+FRAMES = 100
 
 
 def settings_of(folder: str, seed: int) -> Settings:
@@ -61,8 +71,85 @@ def trained_weights(folder: str, seed: int, out: Path) -> str:
     return str(path)
 
 
+def measured(folder: str, seed: int, name: str, out: Path) -> dict[str, Any]:
+    """Class pictures of one network from noise by every recipe: what it, and its witness, take them for."""
+    network, accuracy = trained(folder, seed, out / f"{name}-{seed}.pt")
+    witness, its = trained(folder, seed + WITNESS, out / f"{name}-{seed + WITNESS}.pt")
+    plugins = load_plugins()
+    data = load_data(settings_of(folder, seed), plugins)
+    found: dict[str, Any] = {"accuracy": accuracy, "witness": its, "classes": data.classes, "recipes": {}}
+    labels = torch.arange(len(data.classes)).repeat_interleave(EACH)
+    wishes = [Wish(Target.logit(label, data.classes[label]), n) for n, label in enumerate(labels.tolist())]
+    for recipe in RECIPES:
+        began = time.monotonic()
+        made = dream(network, wishes, plugins.get("dreamer", recipe).function("recipe")(data.train.images[:2048]))
+        seconds = time.monotonic() - began
+        images = torch.stack([one.image for one in made])
+        pictured = ImageSet(images, labels)
+        seen = {who: predict_set(net, pictured, DEVICE, None) for who, net in (("own", network), ("witness", witness))}
+        found["recipes"][recipe] = {
+            **{who: float((logits.argmax(1) == labels).float().mean()) for who, logits in seen.items()},
+            "rose": sum(one.rose for one in made) / len(made),
+            "seconds": seconds / len(made),
+            "steps": sum(one.steps for one in made) / len(made),
+        }
+    test = data.tests["test"]
+    photographs = [test.images[n] for n in range(0, len(test), len(test) // 3)][:3]
+    stages = network.stage_names
+    found["zoom"] = []
+    for stage in (stages[1], stages[-1]):
+        for number, photograph in enumerate(photographs):
+            frames = list(zoom(network, Target.layer(stage), photograph, frames=FRAMES, seed=number))
+            found["zoom"].append(correlation(frames[0].image, frames[-1].image))
+    found["units"] = risen(network, seed)
+    return found
+
+
+def risen(network: StagedNetwork, seed: int) -> list[int]:
+    """Units of every stage, dreamed by the default recipe from noise: how many rose, are known to have no slope, and
+    all."""
+    places = [(stage.name, unit) for stage in network.stages for unit in range(stage.units)]
+    made = [
+        one
+        for name in network.stage_names
+        for one in dream(network, [Wish(Target.unit(stage, unit), seed) for stage, unit in places if stage == name])
+    ]
+    return [sum(one.rose for one in made), sum(one.outcome == "no gradient" for one in made), len(made)]
+
+
 def show_pictures(pictures: str | None, cifar: str | None, seeds: int, out: Path) -> None:
-    pass
+    """Measure, or read, and print."""
+    print("\n### Class pictures from noise, and what an independently trained network sees\n")
+    print(
+        "| pictures | accuracy: dreamed, witness | recipe | taken for its class by the witness, per seed | by itself "
+        "| rose | steps | s a dream |\n" + "| --- " * 8 + "|"
+    )
+    rest = []
+    for name, folder in (("pictures", pictures), ("cifar", cifar)):
+        if not folder:
+            continue
+        rows = []
+        for seed in range(seeds):
+            path = out / f"recognised-{name}-{seed}.json"
+            if not path.exists():
+                path.write_text(json.dumps(measured(folder, seed, name, out), indent=1))
+            rows.append(json.loads(path.read_text()))
+        scores = ", ".join(f"{row['accuracy']:.0f} / {row['witness']:.0f}" for row in rows)
+        for recipe in RECIPES:
+            cells = [
+                [row["recipes"][recipe][key] for row in rows] for key in ("witness", "own", "rose", "steps", "seconds")
+            ]
+            told = [", ".join(f"{100 * value:.0f}" for value in cells[0])]
+            told += [f"{100 * statistics.fmean(values):.0f}" for values in cells[1:3]]
+            told += [f"{statistics.fmean(cells[3]):.0f}", f"{statistics.fmean(cells[4]):.2f}"]
+            print(f"| {name}, {len(rows[0]['classes'])} classes | {scores} | {recipe} | " + " | ".join(told) + " |")
+        zooms = ", ".join(f"{value:.2f}" for row in rows for value in row["zoom"])
+        units = ", ".join("{} rose, {} without slope of {}".format(*row["units"]) for row in rows)
+        rest += [
+            f"- {name}: frame {FRAMES} of the zoom loop correlates with the first by {zooms}.",
+            f"- {name}: units of all stages, default recipe: {units}.",
+        ]
+    print("\n" + "\n".join(rest))
 
 
 if __name__ == "__main__":

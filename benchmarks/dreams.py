@@ -4,9 +4,9 @@
     python benchmarks/dreams.py --pictures FOLDER --cifar FOLDER --out runs/dreams
 
 - *speed*: the package's small network at 64 px and torchvision's ResNet-18 at 224 px (fresh weights), an early and the
-  last stage, 1, 16, 64 and 256 dreams at a time. All dream the mean activation of the same channels in fp32 from Fourier
-  images with lucent's transforms, none stops early. The contestants take turns, so that a busy machine slows all of
-  them; a turn gives one ratio, the tables show medians. Each has a process and one thread of its own.
+  last stage, 1, 16, 64 and 256 dreams at a time. All dream the mean activation of the same channels in fp32 from
+  Fourier images with lucent's transforms, none stops early. The contestants take turns, so that a busy machine slows
+  all of them; a turn gives one ratio, the tables show medians. Each has a process and one thread of its own.
 - *manners*: what lucent does when it is used otherwise.
 - *reach*: seconds until the peer's final activation is reached, on plain pictures of 8 bits.
 - *scaling*: 1 to 512 units of one layer.
@@ -42,7 +42,7 @@ STEPS = 128
 """Steps of the dream whose time is told, from the time of a step and of a call's beginning and end."""
 
 PEERS = ("lucent", "lucent, frozen, one objective", "horama")
-EVERYONE = ("floor", "ours", *PEERS, "floor, bf16", "ours, bf16")
+EVERYONE = ("floor", "ours", "ours, packed", *PEERS, "floor, bf16", "ours, bf16")
 NETWORKS = {"small": (64, ("block1", "block3")), "resnet18": (224, ("layer1", "layer4"))}
 SPARE = 0.7
 """Part of the free memory that a contestant may be expected to need."""
@@ -136,9 +136,10 @@ def speed(row: Row, weights: str | None, smaller: dict[str, Any] | None) -> dict
         batch = 1 if who == "horama" else row.batch
         order = Order(who, row.network, row.side, row.stage, batch, weights if row.network == "small" else None)
         try:
-            processes[who] = Process(order)
-            if row.batch * row.side <= 16 * 64:
-                processes[who].ask({"steps": 2})
+            process = Process(order)
+            if row.batch * row.side**2 <= 64 * 64**2:
+                process.ask({"steps": 2})
+            processes[who] = process
         except RuntimeError as error:
             found["out"][who] = str(error)
     for _ in range(row.turns):
@@ -297,14 +298,16 @@ def show_manners(found: dict[str, Any]) -> None:
     calls = ", ".join(f"{call}: {1000 * step:.1f}" for call, (step, _) in found["piled"].items())
     grown = [memory for _, memory in found["piled"].values()]
     print(
-        f"- One model for all calls, block1, one at a time, ms a step at call {calls}; {grown[-1] - grown[0]:.2f} GiB more."
+        f"- One model for all calls, block1, one at a time, ms a step at call {calls}; "
+        f"{grown[-1] - grown[0]:.2f} GiB more."
     )
 
 
 def show_reach(found: list[dict[str, Any]]) -> None:
     """Seconds of the peer over ours."""
     print(
-        "\n| network, stage | peer | its steps, dreams | units | × as fast, median (least–greatest) | our steps | never |"
+        "\n### Until the peer's final activation\n\n| network, stage | peer | its steps, dreams | units "
+        "| × as fast, median (least–greatest) | our steps | never |"
     )
     print("| --- " * 7 + "|")
     for one in found:
