@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from conceptnet_ml import runtime
 from conceptnet_ml.dreams.engine import Wish, dream
@@ -116,9 +117,8 @@ class Contestant:
     @torch.no_grad()
     def activations(self, pictures: Tensor) -> Tensor:
         """Mean of each picture's unit, on the picture as it would be stored."""
-        mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
         pictures = pictures.detach().clamp(0, 1).mul(255).round().div(255)
-        parts = [truncated(self.model, self.order.stage)((part - mean) / std) for part in pictures.split(16)]
+        parts = [truncated(self.model, self.order.stage)(normalised(part)) for part in pictures.split(16)]
         return chosen(torch.cat(parts), self.units)
 
 
@@ -128,14 +128,20 @@ def chosen(maps: Tensor, units: Tensor) -> Tensor:
 
 
 def awake(model: nn.Module, order: Order) -> Tensor:
-    """Units of the stage that answer to any noise, loud or faint, the first again after the last, (B,): one that is
-    closed cannot be dreamed without more ado."""
-    noise = torch.randn(32, 3, order.side, order.side, generator=runtime.generator(0))
-    loudness = torch.logspace(-1, 0.5, 32).view(-1, 1, 1, 1)
+    """Units of the stage that answer to grey under any noise, loud or faint, the first again after the last, (B,): to
+    bring up one that is closed is another task."""
+    noise = torch.randn(64, 3, order.side, order.side, generator=runtime.generator(0))
+    noise[::2] = functional.avg_pool2d(noise[::2], 5, 1, 2) * 5
+    images = 0.5 + noise * torch.logspace(-3, -0.5, 64).view(-1, 1, 1, 1)
     with torch.no_grad():
-        maps = truncated(model, order.stage)(noise * loudness)
+        maps = truncated(model, order.stage)(normalised(images.clamp(0, 1)))
     found = (maps.flatten(2) > 0).float().mean(2).amin(0).gt(0.01).nonzero().flatten()
     return found[torch.arange(order.batch) % len(found)]
+
+
+def normalised(images: Tensor) -> Tensor:
+    """As the networks and lucent's preprocessing have it."""
+    return (images - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
 
 
 class Floor(Contestant):
