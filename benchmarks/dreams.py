@@ -6,7 +6,8 @@
 - *speed*: the package's small network at 64 px and torchvision's ResNet-18 at 224 px (fresh weights), an early and the
   last stage, 1, 16, 64 and 256 dreams at a time. All dream the mean activation of the same channels in fp32 from
   Fourier images with lucent's transforms, none stops early. The contestants take turns, so that a busy machine slows
-  all of them; a turn gives one ratio, the tables show medians. Each has a process and one thread of its own.
+  all of them; a turn gives one ratio, the tables show medians. Each has a process and one thread of its own;
+  seconds are those that the process got.
 - *manners*: what lucent does when it is used otherwise.
 - *reach*: seconds until the peer's final activation is reached, on plain pictures of 8 bits.
 - *scaling*: 1 to 512 units of one layer.
