@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from conceptnet_ml.directions import Rebased, plain
+from conceptnet_ml.dreams.stems import Stem, is_stem
 from conceptnet_ml.dreams.targets import LOGITS
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network import StagedNetwork
@@ -24,7 +25,8 @@ class Layers(nn.Module):
     """``layers(images) -> {name: maps}``, forward up to the last of them and no further.
 
     The network is copied, put into evaluation mode and frozen; batch norms are folded into the convolutions before
-    them, so that a dream does not pay for them at every step (answers change by rounding only).
+    them, and the first convolution gets a quicker slope (:class:`~conceptnet_ml.dreams.stems.Stem`), so that a dream
+    does not pay for them at every step (answers change by rounding only).
 
     Args:
         network: Images in [0, 1] to logits. A network in another basis gives directions at its stages.
@@ -50,6 +52,9 @@ class Layers(nn.Module):
                 _put(self.network, name, Redirected())
         if fold:
             _fold(plain(self.network), names)
+        for name, module in [*self.network.named_modules()]:
+            if is_stem(module):
+                _put(self.network, name, Stem(module))
         order = [*inner.stage_names, LOGITS]
         self.names = tuple(sorted(names, key=lambda name: order.index(name) if name in order else -1))
         self._staged = all(name in order for name in self.names)
