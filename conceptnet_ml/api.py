@@ -14,6 +14,7 @@ from conceptnet_ml import __version__, overrule, runtime
 from conceptnet_ml.configuration import OVERRULING, default_folder, flatten
 from conceptnet_ml.controls import check_controls
 from conceptnet_ml.data import Data, load_data, trap_names
+from conceptnet_ml.dreams.recipes import recipe_of
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.evaluation import unlabelled
 from conceptnet_ml.histories import EditHistory
@@ -317,6 +318,8 @@ def _check_names(settings: Settings, plugins: Plugins) -> None:
             record = plugins.get(kind, name)
             for function in record.functions():
                 record.function(function)
+            if kind == "dreamer":
+                recipe_of(record)
     backbone, _, argument = settings.network.backbone.partition(":")
     if not argument:
         plugins.get("backbone", backbone)

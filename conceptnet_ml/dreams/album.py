@@ -17,8 +17,9 @@ from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.engine import Dream, Wish, dream, scores
 from conceptnet_ml.dreams.honesty import Judgement, Standing, standing
 from conceptnet_ml.dreams.nodes import Concepts, Sought
+from conceptnet_ml.dreams.parametrisations import Gate
 from conceptnet_ml.dreams.portraits import best_examples, portrait
-from conceptnet_ml.dreams.recipes import Recipe
+from conceptnet_ml.dreams.recipes import Recipe, recipe_of
 from conceptnet_ml.dreams.sheets import Card, card, card_sheet, honest_lines
 from conceptnet_ml.dreams.subjects import Real
 from conceptnet_ml.errors import DataError
@@ -68,7 +69,7 @@ def _draw(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> dic
     real = Real(train.subset(bench.fit[:REAL]), train.subset(held), bench.labels[held])
     pixels = real.some(REAL).take(torch.arange(min(REAL, len(held)))).cpu()
     record = bench.plugins.get("dreamer", bench.settings.plugins.dreamer)
-    recipe: Recipe = replace(record.function("recipe")(pixels), steps=bench.settings.dreams.steps)
+    recipe = replace(recipe_of(record, pixels), steps=bench.settings.dreams.steps)
     asked = _asked(bench, graph, model, pixels, bench.labels[held], recipe)
     made = _dreamt(bench, asked, recipe)
     stands = _standings(bench, asked, made, pixels)
@@ -104,21 +105,25 @@ def _asked(
     first = [int((labels[: len(pixels)] == number).nonzero()[0]) if number in labels[: len(pixels)] else None
              for number in range(bench.classes)]  # fmt: skip
     lent = [(name, place) for name, place in zip(bench.data.classes, first, strict=True) if place is not None]
+    following = [*lent[1:], *lent[:1]]
+    donors = {place: other for (_, place), (_, other) in zip(lent, following, strict=True)}
+    swaps = isinstance(recipe.parametrisation, Gate)
     found: list[Asked] = []
     for node in sorted(graph.nodes(), key=lambda one: (ORDER.index(one.kind), one.stage or "", one.units, one.label)):
         sought = _sought(concepts, node)
         if sought is None:
             continue
 
-        def ask(start: str | None, image: Tensor | None, node: Node = node, sought: Sought = sought) -> Asked:
-            wish = Wish(sought.target.named(sought.target.name), seed, image)
+        def ask(start: str | None, place: int | None, node: Node = node, sought: Sought = sought) -> Asked:
+            image, donor = (None, None) if place is None else (pixels[place], pixels[donors[place]])
+            wish = Wish(sought.target.named(sought.target.name), seed, image, donor if swaps else None)
             about = {"concept": node.id, "kind": node.kind, "stage": node.stage}
             name = bench.settings.plugins.dreamer
             return Asked(wish, sought.network, name, node.id, about, sought, node, start, start is not None)
 
         if recipe.start == "noise":
             found.append(ask(None, None))
-        found += [ask(name, pixels[place]) for name, place in lent[:CLASSES]]
+        found += [ask(name, place) for name, place in lent[:CLASSES]]
     return found
 
 

@@ -20,7 +20,7 @@ from conceptnet_ml.dreams.asking import Request, asked
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.exhibition import REAL, Exhibition, taken
 from conceptnet_ml.dreams.honesty import Witness
-from conceptnet_ml.dreams.recipes import Recipe
+from conceptnet_ml.dreams.recipes import Recipe, recipe_of
 from conceptnet_ml.dreams.subjects import Real, Subject, open_subject, real_images
 from conceptnet_ml.dreams.zoom import STEPS
 from conceptnet_ml.errors import Interrupted, SettingsError
@@ -167,7 +167,7 @@ def recipe_for(
     Raises:
         PluginError, SettingsError: There is no such dreamer, or the numbers cannot be.
     """
-    return _changed(plugins.get("dreamer", dreamer).function("recipe")(real), steps, octaves)
+    return _changed(recipe_of(plugins.get("dreamer", dreamer), real), steps, octaves)
 
 
 def _changed(recipe: Recipe, steps: int | None, octaves: int | None) -> Recipe:

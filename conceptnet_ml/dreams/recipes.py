@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from conceptnet_ml.dreams.parametrisations import Fourier, Parametrisation
 from conceptnet_ml.dreams.transforms import Transforms
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import ConceptNetError, PluginError, SettingsError
+from conceptnet_ml.records import Record
 
 STARTS = ("noise", "image")
 ASCENTS = ("adam", "gradient")
@@ -94,6 +94,27 @@ class Recipe:
         return Transforms(shift=max(1.0, side / 16), scale=(0.9, 1.1), rotate=min(10.0, 2.0 + side / 28))
 
 
+def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:
+    """What a dreamer says.
+
+    Args:
+        dreamer: Its record.
+        real: Real images, uint8 (N, C, H, W), whose statistics it may take.
+
+    Raises:
+        PluginError: It fails, or returns something else.
+    """
+    try:
+        made = dreamer.function("recipe")(real)
+    except ConceptNetError:
+        raise
+    except Exception as error:  # a stranger's code
+        raise PluginError(f"dreamer '{dreamer.name}' failed: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Recipe):
+        raise PluginError(f"dreamer '{dreamer.name}' returned {type(made).__name__}", "It must return a Recipe.")
+    return made
+
+
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
@@ -102,7 +123,3 @@ def _described(value: Any) -> str:
         return repr(value)
     inner = ",".join(f"{name}={_described(one)}" for name, one in sorted(vars(value).items()))
     return f"{type(value).__module__}.{type(value).__qualname__}({inner})"
-
-
-Maker = Callable[..., Recipe]
-"""What a dreamer is: a function that returns a :class:`Recipe`."""

@@ -14,13 +14,14 @@ from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.engine import Wish, dream, octaves, rows_for, scores
 from conceptnet_ml.dreams.layers import Layers, Redirected
 from conceptnet_ml.dreams.parametrisations import Fourier, Gate, Phases, Pixels, Row, coloured, magnitudes, uncoloured
-from conceptnet_ml.dreams.recipes import Recipe
+from conceptnet_ml.dreams.recipes import Recipe, recipe_of
 from conceptnet_ml.dreams.targets import LOGITS, Objective, Target
 from conceptnet_ml.dreams.transforms import Transforms, grid_of, moved
 from conceptnet_ml.dreams.zoom import correlation, zoom
-from conceptnet_ml.errors import Interrupted, SettingsError
+from conceptnet_ml.errors import Interrupted, PluginError, SettingsError
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.records import Dreamer
 from conceptnet_ml.runtime import generator
 
 CPU = torch.device("cpu")
@@ -518,3 +519,12 @@ def test_rows_fit_the_memory() -> None:
     assert rows_for(layers, (24, 24), CPU, None) == 32
     assert rows_for(layers, (512, 512), CPU, None) == 8
     assert rows_for(layers, (24, 24), CPU, None, share=1e-9) == 1
+
+
+def test_a_dreamer_that_returns_something_else_is_told() -> None:
+    def broken(real: Tensor | None) -> Recipe:
+        raise RuntimeError("no")
+
+    for given, words in ((lambda real: 3, "returned int"), (broken, "failed: RuntimeError: no")):
+        with pytest.raises(PluginError, match=words):
+            recipe_of(Dreamer(name="mine", api="1", recipe=given))
