@@ -192,8 +192,7 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     """With half a patch exchanged the network reads the other half, unless closure looks after it."""
     whole_swap = steps.probe.swap_of
     monkeypatch.setattr(steps.probe, "swap_of", lambda *args: left_part(whole_swap(*args)))
-    rounds = {"limit": 1, "epochs": 8, "closures": closures}
-    chosen = settings(training={"batch": 32, "epochs": 6}, round=rounds, plugins={"representations": ("pixels",)})
+    chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 8, "closures": closures})
     bench = workbench(tmp_path, planted_data("own"), chosen)
     found = run_loop(bench)
     (story,) = found.stories
@@ -217,8 +216,7 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(steps.probe, "swap_of", left)
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
-    chosen = settings(training={"batch": 32}, round=rounds, plugins={"representations": ("pixels",)})
-    bench = workbench(tmp_path, planted_data("own", contrast=0.06), chosen)
+    bench = workbench(tmp_path, planted_data("own", contrast=0.06), settings(training={"batch": 32}, round=rounds))
     found = run_loop(bench)
     (story,) = found.stories
     assert "still finds it, so it is widened" in story.reason
