@@ -123,10 +123,10 @@ def _best(answers: Tensor, images: ImageSet, labels: Tensor | None, classes: Seq
     shown = images.take(order).cpu()
     examples = []
     for row, place in enumerate(order.tolist()):
-        name = "" if labels is None else f"{classes[int(labels[place])]} "
-        examples.append(
-            Example(f"{name}{number(float(scores[place]))}", shown[row], answers[place] if mapped else None)
-        )
+        name = "" if labels is None else classes[int(labels[place])]
+        # Of maps the strongest places count here and their mean in dreams: two figures nobody should compare.
+        reached = "" if mapped else number(float(scores[place]))
+        examples.append(Example(f"{name} {reached}".strip(), shown[row], answers[place] if mapped else None))
     return Best(examples, threshold(answers) if mapped else None, len(images))
 
 

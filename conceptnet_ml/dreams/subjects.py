@@ -78,7 +78,7 @@ class Real:
     seen_labels: Tensor | None = None
 
     def some(self, count: int) -> ImageSet:
-        """At most ``count`` held ones, of all classes alike."""
+        """At most ``count`` held ones; they lie in random order."""
         return self.held.subset(torch.arange(len(self.held))[: min(count, len(self.held))])
 
 
