@@ -8,15 +8,18 @@ the first, and the second, the witness, is asked what it sees.
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from conceptnet_ml import runtime
 from conceptnet_ml.data import ImageSet, load_data
@@ -93,16 +96,38 @@ def measured(folder: str, seed: int, name: str, out: Path) -> dict[str, Any]:
             "seconds": seconds / len(made),
             "steps": sum(one.steps for one in made) / len(made),
         }
-    test = data.tests["test"]
-    photographs = [test.images[n] for n in range(0, len(test), len(test) // 3)][:3]
-    stages = network.stage_names
-    found["zoom"] = []
-    for stage in (stages[1], stages[-1]):
-        for number, photograph in enumerate(photographs):
-            frames = list(zoom(network, Target.layer(stage), photograph, frames=FRAMES, seed=number))
-            found["zoom"].append(correlation(frames[0].image, frames[-1].image))
     found["units"] = risen(network, seed)
     return found
+
+
+def zoomed(folder: str, seed: int, name: str, out: Path) -> dict[str, Any]:
+    """The zoom loop from photographs at an early and the last stage: how the last frame correlates with the first, as
+    it is and without each channel's mean, which the loop holds; beside it photographs with each other."""
+    network, _ = trained(folder, seed, out / f"{name}-{seed}.pt")
+    test = load_data(settings_of(folder, seed), load_plugins()).tests["test"]
+    photographs = [test.images[n] for n in range(seed, len(test), len(test) // 3)][:3]
+    pairs = [(test.images[n], test.images[-1 - n]) for n in range(0, len(test) // 2, 7)]
+    found: dict[str, Any] = {"raw": [], "plain": [], "photographs": [correlation(*pair) for pair in pairs]}
+    found["photographs, plain"] = [centred(*pair) for pair in pairs]
+    for stage in (network.stage_names[1], network.stage_names[-1]):
+        for number, photograph in enumerate(photographs):
+            frames = list(zoom(network, Target.layer(stage), photograph, frames=FRAMES, seed=number))
+            found["raw"].append(correlation(frames[0].image, frames[-1].image))
+            found["plain"].append(centred(frames[0].image, frames[-1].image))
+    return found
+
+
+def centred(first: Tensor, last: Tensor) -> float:
+    """Correlation without each channel's mean."""
+    one, other = (image.float() - image.float().mean((1, 2), keepdim=True) for image in (first, last))
+    return float((one * other).sum() / (one.norm() * other.norm()).clamp_min(1e-9))
+
+
+def kept(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``work`` finds, or found before."""
+    if not path.exists():
+        path.write_text(json.dumps(work(), indent=1))
+    return json.loads(path.read_text())
 
 
 def risen(network: StagedNetwork, seed: int) -> list[int]:
@@ -128,12 +153,14 @@ def show_pictures(pictures: str | None, cifar: str | None, seeds: int, out: Path
     for name, folder in (("pictures", pictures), ("cifar", cifar)):
         if not folder:
             continue
-        rows = []
-        for seed in range(seeds):
-            path = out / f"recognised-{name}-{seed}.json"
-            if not path.exists():
-                path.write_text(json.dumps(measured(folder, seed, name, out), indent=1))
-            rows.append(json.loads(path.read_text()))
+        rows = [
+            kept(out / f"recognised-{name}-{seed}.json", functools.partial(measured, folder, seed, name, out))
+            for seed in range(seeds)
+        ]
+        zooms = [
+            kept(out / f"zoom-{name}-{seed}.json", functools.partial(zoomed, folder, seed, name, out))
+            for seed in range(seeds)
+        ]
         scores = ", ".join(f"{row['accuracy']:.0f} / {row['witness']:.0f}" for row in rows)
         for recipe in RECIPES:
             cells = [
@@ -143,10 +170,14 @@ def show_pictures(pictures: str | None, cifar: str | None, seeds: int, out: Path
             told += [f"{100 * statistics.fmean(values):.0f}" for values in cells[1:3]]
             told += [f"{statistics.fmean(cells[3]):.0f}", f"{statistics.fmean(cells[4]):.2f}"]
             print(f"| {name}, {len(rows[0]['classes'])} classes | {scores} | {recipe} | " + " | ".join(told) + " |")
-        zooms = ", ".join(f"{value:.2f}" for row in rows for value in row["zoom"])
         units = ", ".join("{} rose, {} without slope of {}".format(*row["units"]) for row in rows)
+        sizes = {key: [abs(value) for row in zooms for value in row[key]] for key in zooms[0]}
+        size = {key: f"{statistics.fmean(values):.2f}" for key, values in sizes.items()}
+        under = sum(value < 0.1 for value in sizes["raw"])
         rest += [
-            f"- {name}: frame {FRAMES} of the zoom loop correlates with the first by {zooms}.",
+            f"- {name}: frame {FRAMES} of the zoom loop, {under} of {len(sizes['raw'])} correlate with the first by "
+            f"less than .1; mean size {size['raw']}, without the channels' means {size['plain']}; two photographs: "
+            f"{size['photographs']}, {size['photographs, plain']}.",
             f"- {name}: units of all stages, default recipe: {units}.",
         ]
     print("\n" + "\n".join(rest))

@@ -29,13 +29,12 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dream_contestants import Order
-from dream_pictures import show_pictures, trained_weights
+from dream_pictures import kept, show_pictures, trained_weights
 
 from conceptnet_ml import runtime
 
@@ -250,13 +249,6 @@ def scaling() -> dict[str, Any]:
     for process in processes.values():
         process.close()
     return {"seconds": {count: statistics.median(values) for count, values in times.items()}}
-
-
-def kept(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``work`` finds, or found before."""
-    if not path.exists():
-        path.write_text(json.dumps(work(), indent=1))
-    return json.loads(path.read_text())
 
 
 def show_speed(found: list[dict[str, Any]]) -> None:
