@@ -34,7 +34,7 @@ _HOMES = {
     "Detector": "concepts",
     "Directions": "directions",
     "Discoverer": "records",
-    "Dream": "dreams.engine",
+    "Dream": "dreams.wishes",
     "DreamCache": "dreams.cache",
     "Dreamer": "records",
     "Editor": "editing",
@@ -67,7 +67,7 @@ _HOMES = {
     "Variants": "concepts",
     "ViewMaker": "training",
     "Views": "swaps",
-    "Wish": "dreams.engine",
+    "Wish": "dreams.wishes",
     "adapt": "adaptation",
     "auroc": "finding",
     "curve": "adaptation",
@@ -156,12 +156,13 @@ if TYPE_CHECKING:
     from conceptnet_ml.data import Data, ImageSet
     from conceptnet_ml.directions import BasisEvidence, Directions
     from conceptnet_ml.dreams.cache import DreamCache
-    from conceptnet_ml.dreams.engine import Dream, Wish, dream
+    from conceptnet_ml.dreams.engine import dream
     from conceptnet_ml.dreams.gallery import gallery
     from conceptnet_ml.dreams.parametrisations import Fourier, Gate, Parametrisation, Phases, Pixels, magnitudes
     from conceptnet_ml.dreams.recipes import Recipe
     from conceptnet_ml.dreams.targets import Target
     from conceptnet_ml.dreams.transforms import Transforms
+    from conceptnet_ml.dreams.wishes import Dream, Wish
     from conceptnet_ml.dreams.zoom import zoom
     from conceptnet_ml.editing import Editor
     from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError

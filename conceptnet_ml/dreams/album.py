@@ -14,7 +14,7 @@ from torch import Tensor
 from conceptnet_ml.concepts import GeneralizedModel
 from conceptnet_ml.dreams.asking import Asked
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.engine import Dream, Wish, dream, scores
+from conceptnet_ml.dreams.engine import dream, scores
 from conceptnet_ml.dreams.honesty import Judgement, Standing, standing
 from conceptnet_ml.dreams.nodes import Concepts, Sought
 from conceptnet_ml.dreams.parametrisations import Gate
@@ -22,6 +22,7 @@ from conceptnet_ml.dreams.portraits import best_examples, portrait
 from conceptnet_ml.dreams.recipes import Recipe, recipe_of
 from conceptnet_ml.dreams.sheets import Card, card, card_sheet, honest_lines
 from conceptnet_ml.dreams.subjects import Real
+from conceptnet_ml.dreams.wishes import Dream, Wish
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph import ConceptGraph
 from conceptnet_ml.graph_records import Node

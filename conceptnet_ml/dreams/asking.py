@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from conceptnet_ml.directions import Network
-from conceptnet_ml.dreams.engine import Wish
 from conceptnet_ml.dreams.layers import Layers, probe
 from conceptnet_ml.dreams.nodes import Concepts, Sought
 from conceptnet_ml.dreams.subjects import Real, Subject
 from conceptnet_ml.dreams.targets import LOGITS, Target
+from conceptnet_ml.dreams.wishes import Wish
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.graph_queries import resolve
 from conceptnet_ml.graph_records import Node

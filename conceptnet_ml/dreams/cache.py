@@ -13,7 +13,7 @@ from torch import Tensor
 from conceptnet_ml.storage import write_atomic
 
 if TYPE_CHECKING:
-    from conceptnet_ml.dreams.engine import Dream
+    from conceptnet_ml.dreams.wishes import Dream
 
 KEPT = ("before", "reached", "steps", "outcome")
 

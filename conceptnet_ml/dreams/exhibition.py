@@ -15,12 +15,13 @@ from conceptnet_ml.directions import Network
 from conceptnet_ml.dreams.animations import animation
 from conceptnet_ml.dreams.asking import Asked
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.engine import Dream, Wish, dream, scores
+from conceptnet_ml.dreams.engine import dream, scores
 from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness, standing
 from conceptnet_ml.dreams.portraits import best_examples, portrait
 from conceptnet_ml.dreams.recipes import Recipe
 from conceptnet_ml.dreams.sheets import Card, card, card_sheet, entry, honest_lines, number, picture, sprite
 from conceptnet_ml.dreams.subjects import Real, Subject
+from conceptnet_ml.dreams.wishes import Dream, Wish
 from conceptnet_ml.dreams.zoom import zoom
 from conceptnet_ml.pictures import to_png
 from conceptnet_ml.storage import finite, pretty, write_atomic

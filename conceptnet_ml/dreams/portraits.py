@@ -22,10 +22,10 @@ from conceptnet_ml.training import predict, to_float
 if TYPE_CHECKING:
     from conceptnet_ml.data import ImageSet
     from conceptnet_ml.dreams.asking import Asked
-    from conceptnet_ml.dreams.engine import Dream
     from conceptnet_ml.dreams.honesty import Judgement, Standing
     from conceptnet_ml.dreams.nodes import Sought
     from conceptnet_ml.dreams.subjects import Real
+    from conceptnet_ml.dreams.wishes import Dream
 
 SEARCHED, SHOWN = 1024, 5
 """Real images looked through for the best examples, and how many are shown."""

@@ -12,11 +12,13 @@ from torch import Tensor
 from conceptnet_ml import runtime
 from conceptnet_ml.directions import Rebased, plain
 from conceptnet_ml.dreams.cache import DreamCache, digest
-from conceptnet_ml.dreams.engine import Dream, Studio, Wish, weights_digest
+from conceptnet_ml.dreams.engine import weights_digest
 from conceptnet_ml.dreams.parametrisations import Pixels
 from conceptnet_ml.dreams.recipes import Recipe
+from conceptnet_ml.dreams.studio import Studio
 from conceptnet_ml.dreams.targets import Target
 from conceptnet_ml.dreams.transforms import moved
+from conceptnet_ml.dreams.wishes import Dream, Wish
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.network import StagedNetwork

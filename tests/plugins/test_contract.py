@@ -16,8 +16,9 @@ from conceptnet_ml.concepts import MergeEvidence, SplitEvidence
 from conceptnet_ml.controls import BaselineContext, train_controls
 from conceptnet_ml.data import Data, ImageSet, load_source
 from conceptnet_ml.directions import BasisEvidence, Directions
-from conceptnet_ml.dreams.engine import Wish, dream
+from conceptnet_ml.dreams.engine import dream
 from conceptnet_ml.dreams.targets import Target
+from conceptnet_ml.dreams.wishes import Wish
 from conceptnet_ml.errors import Interrupted, PluginError
 from conceptnet_ml.finding import FindEvidence, Finding
 from conceptnet_ml.graph import ConceptGraph

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.engine import Wish, dream, octaves, rows_for, scores
+from conceptnet_ml.dreams.engine import dream, scores
 from conceptnet_ml.dreams.layers import Layers, Redirected
 from conceptnet_ml.dreams.parametrisations import Fourier, Gate, Phases, Pixels, Row, coloured, magnitudes, uncoloured
 from conceptnet_ml.dreams.recipes import Recipe, recipe_of
+from conceptnet_ml.dreams.studio import octaves, rows_for
 from conceptnet_ml.dreams.targets import LOGITS, Objective, Target
 from conceptnet_ml.dreams.transforms import Transforms, grid_of, moved
+from conceptnet_ml.dreams.wishes import Wish
 from conceptnet_ml.dreams.zoom import correlation, zoom
 from conceptnet_ml.errors import Interrupted, PluginError, SettingsError
 from conceptnet_ml.interrupt import Stopper

@@ -1,0 +1,208 @@
+"""Where dreams that look at the same layers are dreamt: octaves, batches that fit the memory, measuring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml import runtime
+from conceptnet_ml.directions import Rebased
+from conceptnet_ml.dreams.climbing import Climb, Climbed, Climber
+from conceptnet_ml.dreams.layers import Layers, probe
+from conceptnet_ml.dreams.recipes import Recipe
+from conceptnet_ml.dreams.targets import Objective, Target, check
+from conceptnet_ml.dreams.transforms import resized
+from conceptnet_ml.dreams.wishes import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT_FINITE, Dream, Wish
+from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.network import StagedNetwork
+
+CPU_BYTES, CPU_ROWS, CARD_ROWS = 2**21, (8, 32), 256
+"""On a processor a batch pays until its images outgrow the caches; on a card until the card is busy."""
+
+
+class Studio:
+    """Everything for dreams that look at the same layers."""
+
+    def __init__(
+        self,
+        network: StagedNetwork | Rebased,
+        names: frozenset[str],
+        recipe: Recipe,
+        size: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype | None,
+        exact: bool,
+    ) -> None:
+        self.layers = Layers(network, names, fold=not recipe.natural).to(device)
+        self.recipe, self.size, self.device, self.dtype, self.exact = recipe, size, device, dtype, exact
+        self.sizes = octaves(size, recipe)
+
+    def check(self, targets: Sequence[Target]) -> None:
+        """Refuse what cannot be dreamt."""
+        for side in self.sizes[:1] if len(self.sizes) == 1 else (self.sizes[0], self.sizes[-1]):
+            maps = probe(self.layers, side, self.device)
+        for target in targets:
+            check(target, maps)
+        image = torch.full((1, self.layers.channels, *self.size), 0.5, device=self.device, requires_grad=True)
+        if not any(one.requires_grad for one in self.layers(image).values()):
+            raise SettingsError(
+                f"no gradient leads from layer '{self.layers.names[-1]}' back to the image",
+                "Something on the way detaches, rounds or looks up; choose a layer before it.",
+            )
+
+    def run(
+        self,
+        wishes: Sequence[Wish],
+        rows: int | None,
+        advance: Callable[[int], None],
+        stop: Callable[[], None],
+        keep: Callable[[int, Dream], None],
+    ) -> None:
+        """Dream them; ``keep`` is told of each as it is done."""
+        if not wishes:
+            return
+        guides = guide_maps(self.layers, [wish.target for wish in wishes], self.device)
+        # The first octave's start is the whole image made small; later ones add to it what was won so far.
+        details: list[Tensor | None] = [None] * len(wishes)
+        steps = [0] * len(wishes)
+        outcomes = [""] * len(wishes)
+        for number, side in enumerate(self.sizes):
+            climbs = [self._climb(wish, side, number, detail) for wish, detail in zip(wishes, details, strict=True)]
+            count = rows or rows_for(self.layers, side, self.device, self.dtype)
+            climber = Climber(self.layers, self.recipe, side, count, self.device, self.dtype, guides, self.exact)
+            batch: list[tuple[int, Climbed]] = []
+            for place, done in climber.run(climbs, advance, stop):
+                steps[place] += done.steps
+                outcomes[place] = done.outcome
+                if number < len(self.sizes) - 1:
+                    details[place] = self._detail(wishes[place], side, done.image)
+                    continue
+                batch.append((place, done))
+                if len(batch) >= count:
+                    self._finish(batch, wishes, guides, steps, outcomes, keep)
+                    batch = []
+            self._finish(batch, wishes, guides, steps, outcomes, keep)
+
+    def _climb(self, wish: Wish, side: tuple[int, int], octave: int, detail: Tensor | None) -> Climb:
+        seed = wish.seed if octave == 0 else runtime.seed_for(wish.seed, "octave", octave)
+        start, donor = _at_size(wish.start, side), _at_size(wish.donor, side)
+        if detail is not None:
+            grey = torch.full((self.layers.channels, *side), 0.5)
+            start = ((grey if start is None else start) + resized(detail[None], side)[0]).clamp(0, 1)
+        return Climb(wish.target, seed, start, donor)
+
+    def _detail(self, wish: Wish, side: tuple[int, int], image: Tensor) -> Tensor:
+        start = _at_size(wish.start, side)
+        return image - (0.5 if start is None else start)
+
+    def _finish(
+        self,
+        batch: Sequence[tuple[int, Climbed]],
+        wishes: Sequence[Wish],
+        guides: Mapping[str, Tensor],
+        steps: Sequence[int],
+        outcomes: Sequence[str],
+        keep: Callable[[int, Dream], None],
+    ) -> None:
+        """Round to bytes, measure, and hand over."""
+        if not batch:
+            return
+        images = torch.stack([_bytes(done.image) for _, done in batch])
+        targets = [wishes[place].target for place, _ in batch]
+        first = torch.stack([self._first(wishes[place]) for place, _ in batch])
+        before, reached = (self._measure(targets, part, guides) for part in (first, images))
+        for n, (place, _) in enumerate(batch):
+            outcome = outcomes[place]
+            if not math.isfinite(reached[n]):
+                outcome = NOT_FINITE
+            elif outcome != NO_GRADIENT and not reached[n] > before[n]:
+                outcome = NEVER_ROSE
+            wish = wishes[place]
+            keep(place, Dream(wish.target, wish.seed, images[n], before[n], reached[n], steps[place], outcome))
+
+    def noise(self, seed: int) -> Tensor:
+        """What a dream from noise begins with, uint8 (C, H, W)."""
+        return self._first(Wish(Target("noise", ()), seed))
+
+    def measured(self, wishes: Sequence[Wish]) -> list[Dream]:
+        """The starts themselves as dreams of no steps, and what they reach."""
+        images = torch.stack([self._first(wish) for wish in wishes])
+        targets = [wish.target for wish in wishes]
+        found = self._measure(targets, images, guide_maps(self.layers, targets, self.device))
+        return [
+            Dream(wish.target, wish.seed, image, value, value, 0, ALL_STEPS)
+            for wish, image, value in zip(wishes, images, found, strict=True)
+        ]
+
+    def _first(self, wish: Wish) -> Tensor:
+        """What a dream begins with, at its full size, as bytes."""
+        if wish.start is not None:
+            return _bytes(_at_size(wish.start, self.size))
+        climber = Climber(self.layers, self.recipe, self.size, 1, torch.device("cpu"), None, {})
+        return _bytes(climber.begin(self._climb(wish, self.size, 0, None)))
+
+    def _measure(self, targets: Sequence[Target], images: Tensor, guides: Mapping[str, Tensor]) -> list[float]:
+        objective = Objective(targets, guides, self.device)
+        with torch.no_grad():
+            with runtime.autocast(self.device, self.dtype):
+                maps = self.layers(to_floats(images, self.device))
+            return objective(maps).tolist()
+
+
+def octaves(size: tuple[int, int], recipe: Recipe) -> list[tuple[int, int]]:
+    """The sizes a dream goes through, the smallest first; none has a side under 8 px."""
+    found = []
+    for number in reversed(range(recipe.octaves)):
+        shrink = recipe.octave_scale**-number
+        side = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
+        if number == 0 or min(side) >= 8:
+            found.append(side)
+    return found
+
+
+def rows_for(
+    layers: Layers, size: tuple[int, int], device: torch.device, dtype: torch.dtype | None, share: float = 0.25
+) -> int:
+    """How many dreams climb at a time: by what one keeps for its way back, measured, within a share of free memory."""
+    kept = 0
+
+    def pack(values: Tensor) -> Tensor:
+        nonlocal kept
+        kept += values.numel() * values.element_size()
+        return values
+
+    images = torch.full((2, layers.channels, *size), 0.5, device=device, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda values: values), runtime.autocast(device, dtype):
+        layers(images)
+    each = max(1, kept // 2) + 48 * layers.channels * size[0] * size[1]
+    free = runtime.free_memory(device) * 2**30 * share
+    least, most = CPU_ROWS
+    fitting = CPU_BYTES // (4 * layers.channels * size[0] * size[1])
+    most = CARD_ROWS if device.type == "cuda" else min(max(fitting, least), most)
+    return max(1, min(most, int(free // each) if math.isfinite(free) else most))
+
+
+def guide_maps(layers: Layers, targets: Sequence[Target], device: torch.device) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for target in targets:
+        for term in target.terms:
+            if term.image is not None and term.key not in found:
+                with torch.no_grad():
+                    found[term.key] = layers(to_floats(term.image[None], device))[term.layer][0]
+    return found
+
+
+def to_floats(images: Tensor, device: torch.device) -> Tensor:
+    return images.to(device).float() / 255
+
+
+def _bytes(image: Tensor) -> Tensor:
+    return (image * 255).round().to(torch.uint8)
+
+
+def _at_size(image: Tensor | None, size: tuple[int, int]) -> Any:
+    return None if image is None else resized(image[None].float().cpu() / 255, size)[0].clamp(0, 1)
