@@ -164,11 +164,6 @@ def probe_sheet(
     return contact_sheet(rows, title, columns=("image", "donor", "swapped view", "gate"))
 
 
-def dream_sheet(rows: Sequence[Row], title: str = "") -> Image.Image:
-    """Dreams and the real images that answer most: a row for each unit, feature or variant, larger tiles."""
-    return contact_sheet(rows, title, tile=128)
-
-
 def gate_overlay(image: Picture, gate: Picture, scale: float | None = None) -> Image.Image:
     """An image with a gate laid over it: closed parts faded, open parts glowing, the 0.5 line drawn.
 

@@ -294,9 +294,9 @@ class Run:
         self._write(relative, (to_jpeg if relative.endswith(".jpg") else to_png)(image))
         return relative
 
-    def save_dreams(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write pictures/dreams.json: what is known of every dream."""
-        self._write("pictures/dreams.json", pretty({"dreams": list(records)}))
+    def save_dreams(self, records: Sequence[Mapping[str, Any]], witness: Mapping[str, Any] | None) -> None:
+        """Write pictures/dreams.json: what is known of every dream, and how good the witness is that judged them."""
+        self._write("pictures/dreams.json", pretty({"witness": witness, "dreams": list(records)}))
 
     def save_model(self, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:
         """Write model.safetensors, the weights by their own names, and model.json, how to build what they belong to."""

@@ -94,7 +94,8 @@ def _draw(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> dic
             nodes[identifier] = bench.run.save_picture(f"nodes/{identifier}.jpg", portrait(ask, shown, examples))
             task.advance()
     sheets = _sheets(bench, asked, made, stands, judged)
-    bench.run.save_dreams([_record(asked[p], made[p], stands.get(p), judged.get(p), nodes) for p in sorted(made)])
+    records = [_record(asked[p], made[p], stands.get(p), judged.get(p), nodes) for p in sorted(made)]
+    bench.run.save_dreams(records, None if judge is None else {"accuracy": judge.accuracy, "held_out": judge.held})
     return {"nodes": nodes, "sheets": sheets}
 
 

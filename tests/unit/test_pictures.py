@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from conceptnet_ml import lettering, pictures
-from conceptnet_ml.pictures import Caption, Row, contact_sheet, dream_sheet, gate_overlay, probe_sheet, to_image, to_png
+from conceptnet_ml.pictures import Caption, Row, contact_sheet, gate_overlay, probe_sheet, to_image, to_png
 
 RED = torch.zeros(3, 64, 64, dtype=torch.uint8)
 RED[0] = 255
@@ -129,9 +129,3 @@ def test_probe_sheet_without_gates_has_one_column_less():
     gated = probe_sheet([RED], [BLUE], [BLUE], [torch.ones(4, 4)], ["car", "dog"], **arguments)
     whole = probe_sheet([RED], [BLUE], [BLUE], None, ["car", "dog"], **arguments)
     assert gated.width - whole.width == 128 + 12
-
-
-def test_dream_sheet_shows_every_dream():
-    assert {(255, 0, 0), (0, 0, 255)} <= colours(
-        dream_sheet([Row([("dream", RED), ("best", BLUE)], "unit 3")], "block3")
-    )
