@@ -15,6 +15,8 @@ import pytest
 from commands import ROOT, noise_pictures, surroundings
 from PIL import Image
 
+from conceptnet_ml import open_run
+
 NETWORK = """
 import torch
 from torch import nn
@@ -143,5 +145,9 @@ def test_the_nodes_of_a_run(folder: Path) -> None:
         assert 0 <= dream["standing"]["percentile"] <= 1
     wrong = run(folder, "dream", "run0", "--concept", "wheel-of-fire", "--out", "no")
     assert (wrong.returncode, (folder / "no").exists()) == (2, False)
+    open_run(folder / "run0").witness()
+    own = json.loads(run(folder, "dream", "run0", "--class", "red", "--steps", "4", "--out", "own", "--json").stdout)
+    assert own["witness"]["source"] == "run0"
+    assert own["dreams"][0]["judgement"]["expected"] == "red"
     same = run(folder, "dream", "run0", "--witness", "run0", "--out", "no")
     assert "the witness is the network itself" in same.stderr
