@@ -125,7 +125,17 @@ def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_nodes_of_a_run(folder: Path) -> None:
     for seed in ("0", "1"):
-        asked = ["learn", "--config", "small.toml", "--data", "folder:photos", "--seed", seed, "--out", f"run{seed}"]
+        asked = [
+            "learn",
+            "--config",
+            "small.toml",
+            "--data",
+            f"folder:{folder / 'photos'}",
+            "--seed",
+            seed,
+            "--out",
+            f"run{seed}",
+        ]
         done = run(folder, *asked)
         assert done.returncode == 0, done.stderr
     graph = json.loads((folder / "run0/graph.json").read_text())
