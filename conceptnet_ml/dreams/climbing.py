@@ -62,6 +62,22 @@ class _Seat:
         return self.number == IDLE
 
 
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What is worked out once while the rows stay the same.
+
+    ``rows`` are Adam's numbers and averages, ``clocks`` its times: row by row, or all rows at once where they are all
+    at the same time.
+    """
+
+    objective: Objective
+    generators: list[torch.Generator]
+    every: Tensor
+    constants: list[Tensor]
+    rows: list[list[Tensor]]
+    clocks: list[Tensor]
+
+
 class Climber:
     """Runs climbs of one recipe and size over the same layers.
 
@@ -113,13 +129,13 @@ class Climber:
         state: dict[str, Tensor] = {}
         while waiting or not all(seat.idle for seat in seats):
             state = self._seat(seats, state, waiting)
-            objective = Objective([seat.climb.target for seat in seats], self.guides, self.device)
-            generators = [seat.generator for seat in seats]
+            batch = self._batch(seats, state)
             waking = torch.tensor([seat.attempt > 0 and seat.age == 0 for seat in seats], device=self.device)
             self.layers.leak(waking * LEAK if bool(waking.any()) else None)
             for _ in range(self.tick):
                 check()
-                self._step(state, objective, generators)
+                self._step(state, batch)
+            state["time"].copy_(torch.stack(batch.clocks).expand(len(seats)))
             state["moved"] &= ~waking  # a slope that was let through is none of its own
             busy = [seat for seat in seats if not seat.idle]
             for seat in busy:
@@ -192,14 +208,27 @@ class Climber:
                 state[name] = torch.zeros(count, *value.shape, dtype=value.dtype, device=self.device)
             state[name][row] = value.to(self.device)
 
-    def _step(self, state: dict[str, Tensor], objective: Objective, generators: Sequence[torch.Generator]) -> None:
+    def _batch(self, seats: Sequence[_Seat], state: Mapping[str, Tensor]) -> _Batch:
+        """What stays the same from step to step while nobody enters or leaves."""
+        names = ("numbers", "first", "second")
+        whole = not self.exact and len({seat.age for seat in seats}) == 1
+        rows = [[state[name]] if whole else list(state[name]) for name in names]
+        return _Batch(
+            objective=Objective([seat.climb.target for seat in seats], self.guides, self.device),
+            generators=[seat.generator for seat in seats],
+            every=torch.arange(len(seats), device=self.device),
+            constants=self._constants(state),
+            rows=rows,
+            clocks=[state["time"][0].clone()] if whole else list(state["time"]),
+        )
+
+    def _step(self, state: dict[str, Tensor], batch: _Batch) -> None:
         """One step of every row."""
-        numbers, age, constants = state["numbers"], state["age"], self._constants(state)
-        every = torch.arange(len(age), device=self.device)
+        numbers, age, constants, every = state["numbers"], state["age"], batch.constants, batch.every
         with torch.no_grad():
             images = self.turned.images(numbers, constants, self.size)
         leaf = images.detach().requires_grad_(True)
-        slope, scores = self._slope(leaf, state["drawn"][every, age], objective, generators)
+        slope, scores = self._slope(leaf, state["drawn"][every, age], batch.objective, batch.generators)
         with torch.no_grad():
             state["scores"][every, age] = scores
             length = torch.linalg.vector_norm(slope.flatten(1), dim=1)
@@ -210,7 +239,7 @@ class Climber:
         if (cost := self._cost(numbers)) is not None:
             climb = _even(climb) - cost
         with torch.no_grad():
-            self._move(numbers, climb, state)
+            self._move(numbers, climb, batch)
             self.turned.bound(numbers)
             state["age"] += 1
 
@@ -251,20 +280,21 @@ class Climber:
         if self.recipe.near:
             slope.sub_((images - state["origin"]) * (10 * self.recipe.near))
 
-    def _move(self, numbers: Tensor, climb: Tensor, state: dict[str, Tensor]) -> None:
+    def _move(self, numbers: Tensor, climb: Tensor, batch: _Batch) -> None:
         """One step up, in place: Adam, each row at its own time, or steps of an even mean length."""
         if self.recipe.ascent == "gradient":
             even = climb.flatten(1).abs().mean(1).clamp_min(TINY).view(-1, *(1,) * (numbers.ndim - 1))
             numbers.addcdiv_(climb, even, value=self.rate)
             return
-        rows = [list(state[name]) for name in ("numbers", "first", "second", "time")]
+        rows, first, second = batch.rows
+        climb = climb.contiguous()
         adam(
-            rows[0],
-            list(climb.contiguous()),
-            rows[1],
-            rows[2],
+            rows,
+            [climb] if len(rows) < len(climb) else list(climb),
+            first,
+            second,
             [],
-            rows[3],
+            batch.clocks,
             fused=True,
             amsgrad=False,
             beta1=BETAS[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,42 +43,40 @@ class Transforms:
         return bool(self.shift or self.rotate) or self.scale != (1.0, 1.0)
 
     def draw(self, steps: int, channels: int, generator: torch.Generator) -> Tensor:
-        """All a dream's numbers at once, (steps, 4 + channels), uniform in [−1, 1]."""
-        return torch.rand(steps, 4 + channels, generator=generator) * 2 - 1
-
-    def view(self, images: Tensor, drawn: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
-        """The images as the network sees them this time.
-
-        Args:
-            images: (B, C, H, W).
-            drawn: A row of :meth:`draw` for each image, (B, 4 + C).
-            generators: One for each image, on the CPU; needed for noise only.
-        """
-        if self.moves:
-            turn, back, area = self._turns(drawn, *images.shape[-2:])
-            if self.edges == "grey":
-                images = images - 0.5
-            images = _Moved.apply(images, turn, back, area, self.edges, self.exact)
-            if self.edges == "grey":
-                images = images + 0.5
-        if self.colour:
-            images = images * (1 + self.colour * drawn[:, 4:, None, None])
-        if self.noise:
-            noise = torch.stack([torch.randn(images.shape[1:], generator=one) for one in generators])
-            images = images + self.noise * noise.to(images.device)
-        return images
-
-    def _turns(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps there and back, rows (cosine, sine, right, down) of (4, B) in px; and what a pixel grows to, (B,)."""
+        """All a dream's views at once, (steps, 9 + channels): the map there, the map back (cosine, sine, right and down
+        in px each), what a slope shrinks by, and each channel's factor."""
+        drawn = torch.rand(steps, 4 + channels, generator=generator) * 2 - 1
         low, high = (math.log(one) for one in self.scale)
         shrink = torch.exp(-((low + high) / 2 + (high - low) / 2 * drawn[:, 2]))
         angle = math.radians(self.rotate) * drawn[:, 3]
         cosine, sine = shrink * angle.cos(), shrink * angle.sin()
         right, down = self.shift * drawn[:, 0], self.shift * drawn[:, 1]
         area = shrink.square()
-        turned = (cosine / area, -sine / area)
+        there = (cosine, sine, right, down)
         home = (-(cosine * right + sine * down) / area, -(cosine * down - sine * right) / area)
-        return torch.stack([cosine, sine, right, down]), torch.stack([*turned, *home]), area
+        back = (cosine / area, -sine / area, *home)
+        return torch.cat([torch.stack([*there, *back, 1 / area], 1), 1 + self.colour * drawn[:, 4:]], 1)
+
+    def view(self, images: Tensor, drawn: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
+        """The images as the network sees them this time.
+
+        Args:
+            images: (B, C, H, W).
+            drawn: A row of :meth:`draw` for each image, (B, 9 + C).
+            generators: One for each image, on the CPU; needed for noise only.
+        """
+        if self.moves:
+            if self.edges == "grey":
+                images = images - 0.5
+            images = _Moved.apply(images, drawn, self.edges, self.exact)
+            if self.edges == "grey":
+                images = images + 0.5
+        if self.colour:
+            images = images * drawn[:, 9:, None, None]
+        if self.noise:
+            noise = torch.stack([torch.randn(images.shape[1:], generator=one) for one in generators])
+            images = images + self.noise * noise.to(images.device)
+        return images
 
 
 class _Moved(torch.autograd.Function):
@@ -88,23 +87,24 @@ class _Moved(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, turn: Tensor, back: Tensor, area: Tensor, edges: str, exact: bool) -> Tensor:
+    def forward(ctx: Any, images: Tensor, drawn: Tensor, edges: str, exact: bool) -> Tensor:
         ctx.edges, ctx.exact, ctx.shape = edges, exact, images.shape
-        ctx.save_for_backward(turn, back, area)
-        return _sample(images, grid_of(turn, *images.shape[-2:]), edges)
+        ctx.save_for_backward(drawn)
+        return _sample(images, grid_of(drawn[:, :4], *images.shape[-2:]), edges)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        turn, back, area = ctx.saved_tensors
+        (drawn,) = ctx.saved_tensors
         slope = slope.contiguous()
         height, width = slope.shape[-2:]
         if ctx.exact:
             with torch.enable_grad():
                 start = slope.new_zeros(ctx.shape, requires_grad=True)
-                (found,) = torch.autograd.grad(_sample(start, grid_of(turn, height, width), ctx.edges), start, slope)
+                view = _sample(start, grid_of(drawn[:, :4], height, width), ctx.edges)
+                (found,) = torch.autograd.grad(view, start, slope)
         else:
-            found = _sample(slope, grid_of(back, height, width), "grey").div_(area.view(-1, 1, 1, 1))
-        return found, None, None, None, None, None
+            found = _sample(slope, grid_of(drawn[:, 4:8], height, width), "grey").mul_(drawn[:, 8, None, None, None])
+        return found, None, None, None
 
 
 def _sample(images: Tensor, grid: Tensor, edges: str) -> Tensor:
@@ -116,16 +116,24 @@ def grid_of(turn: Tensor, height: int, width: int) -> Tensor:
     """Where each pixel is taken from, (B, H, W, 2), in [−1, 1] over the image.
 
     Args:
-        turn: Rows (cosine, sine, right, down) of (4, B): a rotation with a scale about the middle, and a shift, in px.
+        turn: (B, 4): cosine and sine of a rotation with a scale about the middle, and a shift right and down, in px.
         height, width: Of the image.
     """
-    cosine, sine, right, down = turn[..., None] * 2
-    across = torch.arange(width, device=turn.device) + (0.5 - width / 2)
-    along = torch.arange(height, device=turn.device) + (0.5 - height / 2)
-    grid = torch.empty(turn.shape[1], height, width, 2, device=turn.device, dtype=turn.dtype)
-    torch.add((cosine * across / width)[:, None], ((right - sine * along) / width)[..., None], out=grid[..., 0])
-    torch.add((sine * across / height)[:, None], ((cosine * along + down) / height)[..., None], out=grid[..., 1])
+    across, along = _axes(height, width, turn.device, turn.dtype)
+    cosine, sine, right, down = turn.unsqueeze(1).unbind(2)
+    grid = torch.empty(len(turn), height, width, 2, device=turn.device, dtype=turn.dtype)
+    for place, side in enumerate((width, height)):
+        one, other = (cosine * across, torch.addcmul(right, sine, along, value=-1)) if place == 0 else (
+            sine * across, torch.addcmul(down, cosine, along))  # fmt: skip
+        torch.add(one.mul_(2 / side)[:, None], other.mul_(2 / side)[..., None], out=grid[..., place])
     return grid
+
+
+@functools.lru_cache(maxsize=64)
+def _axes(height: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Places of the columns and of the rows, in px from the middle."""
+    across, along = (torch.arange(side, device=device, dtype=dtype) + (0.5 - side / 2) for side in (width, height))
+    return across, along
 
 
 def moved(images: Tensor, turn: Tensor, edges: str = "reflect") -> Tensor:

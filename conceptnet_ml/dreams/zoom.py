@@ -117,7 +117,7 @@ def _frame(studio: Studio, wish: Wish, number: int, key: str, cache: DreamCache 
 
 def _turn(rate: float, degrees: float) -> Tensor:
     angle = math.radians(degrees)
-    return torch.tensor([[math.cos(angle) / rate], [math.sin(angle) / rate], [0.0], [0.0]])
+    return torch.tensor([[math.cos(angle) / rate, math.sin(angle) / rate, 0.0, 0.0]])
 
 
 def _held(image: Tensor, first: Tensor, share: float) -> Tensor:

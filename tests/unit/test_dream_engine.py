@@ -162,11 +162,11 @@ def test_nothing_beyond_the_layer_is_run() -> None:
 def test_maps_move_as_told() -> None:
     image = torch.zeros(1, 1, 5, 5)
     image[0, 0, 1, 3] = 1
-    still = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+    still = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
     torch.testing.assert_close(moved(image, still), image)
-    right = torch.tensor([[1.0], [0.0], [1.0], [0.0]])  # each pixel is taken from its right neighbour
+    right = torch.tensor([[1.0, 0.0, 1.0, 0.0]])  # each pixel is taken from its right neighbour
     assert moved(image, right)[0, 0, 1, 2] == pytest.approx(1, abs=1e-5)
-    quarter = torch.tensor([[0.0], [1.0], [0.0], [0.0]])
+    quarter = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
     turned = moved(image, quarter)
     assert turned.amax() == pytest.approx(1, abs=1e-5)
     assert turned[0, 0].argmax() in (1 * 5 + 1, 3 * 5 + 3)
@@ -177,12 +177,11 @@ def test_maps_move_as_told() -> None:
 def test_the_quick_slope_of_a_view_is_nearly_the_exact_one(edges: str, least: float) -> None:
     """Away from the rim it is the same; at the rim what is reflected counts once in place of twice."""
     images = torch.rand(16, 3, 40, 40)
-    drawn = Transforms().draw(16, 3, generator(1))
     weights = torch.randn(16, 3, 40, 40)
     slopes = []
     for exact in (True, False):
         transforms = Transforms(shift=4, scale=(0.9, 1.1), rotate=6, edges=edges, exact=exact)
-        leaf = images.clone().requires_grad_(True)
+        leaf, drawn = images.clone().requires_grad_(True), transforms.draw(16, 3, generator(1))
         (transforms.view(leaf, drawn) * weights).sum().backward()
         assert leaf.grad is not None
         slopes.append(leaf.grad)
