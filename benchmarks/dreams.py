@@ -196,7 +196,7 @@ def manners(weights: str | None) -> dict[str, Any]:
     return found
 
 
-GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 def reach(network: str, stage: str, weights: str | None) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def reach(network: str, stage: str, weights: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {"network": network, "stage": stage, "steps": steps, "batch": batch, "peers": {}}
     for who in theirs:
         found["peers"][who] = {"ratios": [], "never": 0, "dead": 0, "error": theirs[who].get("error")}
-    for taken in [number for number in GRID if number <= 4 * steps]:
+    for taken in [number for number in GRID if number <= 2 * steps]:
         if not open_units:
             break
         ours = process.ask({"steps": taken, "activations": True})
