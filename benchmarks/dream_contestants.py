@@ -132,12 +132,15 @@ def chosen(maps: Tensor, units: Tensor) -> Tensor:
 def awake(model: nn.Module, order: Order) -> Tensor:
     """Units of the stage that answer to grey under any noise, loud or faint, the first again after the last, (B,): to
     bring up one that is closed is another task."""
-    noise = torch.randn(64, 3, order.side, order.side, generator=runtime.generator(0))
-    noise[::2] = functional.avg_pool2d(noise[::2], 5, 1, 2) * 5
-    images = 0.5 + noise * torch.logspace(-3, -0.5, 64).view(-1, 1, 1, 1)
-    with torch.no_grad():
-        maps = truncated(model, order.stage)(normalised(images.clamp(0, 1)))
-    found = (maps.flatten(2) > 0).float().mean(2).amin(0).gt(0.01).nonzero().flatten()
+    generator, parts, body = runtime.generator(0), [], truncated(model, order.stage)
+    for loudness in torch.logspace(-3, -0.5, 32):  # one by one: the peak of memory is not to be this one's
+        for smooth in (False, True):
+            noise = torch.randn(1, 3, order.side, order.side, generator=generator)
+            noise = functional.avg_pool2d(noise, 5, 1, 2) * 5 if smooth else noise
+            with torch.no_grad():
+                maps = body(normalised((0.5 + loudness * noise).clamp(0, 1)))
+            parts.append((maps.flatten(2) > 0).float().mean(2))
+    found = torch.cat(parts).amin(0).gt(0.01).nonzero().flatten()
     return found[torch.arange(order.batch) % len(found)]
 
 
