@@ -9,8 +9,8 @@
   all of them; a turn gives one ratio, the tables show medians. Each has a process and one thread of its own;
   seconds are those that the process got.
 - *manners*: what lucent does when it is used otherwise.
-- *reach*: seconds until the peer's final activation is reached, on plain pictures of 8 bits.
 - *scaling*: 1 to 512 units of one layer.
+- *reach*: seconds until the peer's final activation is reached, on plain pictures of 8 bits.
 - *pictures* (``dream_pictures.py``; only with ``--pictures``, ``--cifar``): are they what was asked for?
 
 ``--pictures`` is an ImageFolder, on which the small network is trained first; without it its weights are fresh. A
@@ -201,7 +201,7 @@ GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 def reach(network: str, stage: str, weights: str | None) -> dict[str, Any]:
     """How long a peer takes for its dreams, and how long ours takes to reach the activation of each."""
-    side, steps, batch = NETWORKS[network][0], *((STEPS, 16) if network == "small" else (32, 4))
+    side, steps, batch = NETWORKS[network][0], *((STEPS, 16) if network == "small" else (16, 4))
     order = Order("ours", network, side, stage, batch, weights if network == "small" else None)
     theirs: dict[str, Any] = {}
     for who in ("lucent", "lucent, frozen, one objective", "horama"):
@@ -336,7 +336,7 @@ def main() -> None:
     parser.add_argument("--cifar")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="rows of speed whose name has this in it")
-    parser.add_argument("--parts", default="speed,manners,reach,scaling,pictures")
+    parser.add_argument("--parts", default="speed,manners,scaling,reach,pictures")
     parser.add_argument("--out", type=Path, default=Path("runs/dreams"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -346,11 +346,11 @@ def main() -> None:
         show_speed(measure_speed(options.only, options.out, weights))
     if "manners" in parts:
         show_manners(kept(options.out / "manners.json", lambda: manners(weights)))
+    if "scaling" in parts:
+        show_scaling(kept(options.out / "scaling.json", scaling))
     if "reach" in parts:
         both = [(network, stage) for network, (_, stages) in NETWORKS.items() for stage in stages]
         show_reach([kept(options.out / f"reach-{n}-{s}.json", lambda n=n, s=s: reach(n, s, weights)) for n, s in both])
-    if "scaling" in parts:
-        show_scaling(kept(options.out / "scaling.json", scaling))
     if "pictures" in parts:
         show_pictures(options.pictures, options.cifar, options.seeds, options.out)
 
