@@ -23,12 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptnet_ml import runtime
-from conceptnet_ml.dreams.engine import dream
-from conceptnet_ml.dreams.recipes import Recipe
-from conceptnet_ml.dreams.targets import Target
-from conceptnet_ml.dreams.transforms import Transforms
-from conceptnet_ml.dreams.wishes import Wish
+from conceptnet_ml import Recipe, Target, Transforms, Wish, dream, runtime
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.network import MEAN, STD, StagedNetwork
 from conceptnet_ml.settings import NetworkSettings

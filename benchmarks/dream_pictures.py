@@ -21,12 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import runtime
+from conceptnet_ml import Target, Wish, dream, runtime, zoom
 from conceptnet_ml.data import ImageSet, load_data
-from conceptnet_ml.dreams.engine import dream
-from conceptnet_ml.dreams.targets import Target
-from conceptnet_ml.dreams.wishes import Wish
-from conceptnet_ml.dreams.zoom import correlation, zoom
+from conceptnet_ml.dreams.zoom import correlation
 from conceptnet_ml.network import StagedNetwork, build_network
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.settings import Settings
