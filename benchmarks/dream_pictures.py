@@ -171,10 +171,12 @@ def show_pictures(pictures: str | None, cifar: str | None, seeds: int, out: Path
         units = ", ".join("{} rose, {} without slope of {}".format(*row["units"]) for row in rows)
         sizes = {key: [abs(value) for row in zooms for value in row[key]] for key in zooms[0]}
         size = {key: f"{statistics.fmean(values):.2f}" for key, values in sizes.items()}
-        under = sum(value < 0.1 for value in sizes["raw"])
+        signed = [value for row in zooms for value in row["raw"]]
+        below, within = (sum(value < 0.1 for value in values) for values in (signed, sizes["raw"]))
         rest += [
-            f"- {name}: frame {FRAMES} of the zoom loop, {under} of {len(sizes['raw'])} correlate with the first by "
-            f"less than .1; mean size {size['raw']}, without the channels' means {size['plain']}; two photographs: "
+            f"- {name}: frame {FRAMES} of the zoom loop and the first, {below} of {len(signed)} correlations below .1, "
+            f"{within} within ±.1, mean {statistics.fmean(signed):.2f}; "
+            f"mean size {size['raw']}, without the channels' means {size['plain']}; two photographs: "
             f"{size['photographs']}, {size['photographs, plain']}.",
             f"- {name}: units of all stages, default recipe: {units}.",
         ]
