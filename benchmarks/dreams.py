@@ -43,7 +43,7 @@ STEPS = 128
 
 PEERS = ("lucent", "lucent, frozen, one objective", "horama")
 EVERYONE = ("floor", "ours", "ours, packed", *PEERS, "floor, bf16", "ours, bf16")
-NETWORKS = {"small": (64, ("block1", "block3")), "resnet18": (224, ("layer1", "layer4"))}
+NETWORKS = {"small": (64, ("stem", "block1", "block3")), "resnet18": (224, ("layer1", "layer4"))}
 SPARE = 0.7
 """Part of the free memory that a contestant may be expected to need."""
 
