@@ -183,7 +183,7 @@ class DreamSettings(Group):
     witness: bool = Field(
         True, description="judge dreams by a second network, trained like the ordinary one from other weights"
     )
-    steps: int = Field(96, ge=1, description="most steps of each dream of a node")
+    steps: int | None = Field(None, ge=1, description="most steps of each dream of a node; default: the dreamer's own")
     megapixels: float = Field(
         2.0,
         ge=0,

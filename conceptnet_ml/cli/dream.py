@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from conceptnet_ml.cli import options
+from conceptnet_ml.errors import SettingsError
 
 EXAMPLES = options.examples(
     ("dream runs/NAME --out dreams", "every class"),
@@ -51,8 +52,8 @@ def dream(
         ),
     ] = None,
     units: Annotated[
-        str | None,
-        typer.Option("--units", metavar="0-63", rich_help_panel=WHAT, help="these units of the layer, or all"),
+        list[str] | None,
+        typer.Option("--units", metavar="0-63", rich_help_panel=WHAT, help="these units of every --layer, or all"),
     ] = None,
     class_: Annotated[
         list[str] | None,
@@ -61,7 +62,10 @@ def dream(
     start: Annotated[
         list[Path] | None,
         typer.Option(
-            "--from", metavar="IMAGE", rich_help_panel=WHAT, help="begin with a picture in place of noise; repeatable"
+            "--from",
+            metavar="IMAGE",
+            rich_help_panel=WHAT,
+            help="begin with a picture in place of noise, made square unless --size is given; repeatable",
         ),
     ] = None,
     guide: Annotated[
@@ -105,7 +109,10 @@ def dream(
             help="side of the dreams, of --from the longer one; default: what the network was made for",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, rich_help_panel=HOW, help="of all chance")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", metavar="N", min=0, rich_help_panel=HOW, help="of all chance; units add their number"),
+    ] = 0,
     zoom: Annotated[
         int,
         typer.Option(
@@ -195,7 +202,7 @@ def dream(
             out,
             concepts=concept or (),
             layers=layer or (),
-            units=units,
+            units=_once(units),
             classes=class_ or (),
             starts=start or (),
             guide=guide,
@@ -223,6 +230,12 @@ def dream(
         options.print_json(found)
     else:
         _show(found)
+
+
+def _once(units: list[str] | None) -> str | None:
+    if units and len(units) > 1:
+        raise SettingsError("--units was given twice", "It holds for every --layer; ask for other units by themselves.")
+    return units[0] if units else None
 
 
 _SHOWN = 24
@@ -259,7 +272,10 @@ def _show(found: dict[str, Any]) -> None:
     cached = sum(one["cached"] for one in dreams)
     some = f", {cached} of them from the cache" if cached else ""
     count = f"{len(dreams)} dream{'' if len(dreams) == 1 else 's'}"
-    console.print(f"{count} in {found['seconds']:.1f} s{some}: {found['out']}/sheet.png", markup=False)
+    console.print(f"{count} in {found['seconds']:.1f} s{some}: {found['out']}/sheet.png", markup=False, soft_wrap=True)
+    for one in dreams:
+        if "film" in one:
+            console.print(f"film: {found['out']}/{one['film']}", markup=False, soft_wrap=True)
     for note in found["notes"]:
         console.print(f"Note: {note}.", markup=False)
 

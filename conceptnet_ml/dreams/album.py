@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts import GeneralizedModel
+from conceptnet_ml.data import ImageSet
 from conceptnet_ml.dreams.asking import Asked
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.engine import dream, scores
-from conceptnet_ml.dreams.honesty import Judgement, Standing, standing
+from conceptnet_ml.dreams.held import keep
+from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness, standing
 from conceptnet_ml.dreams.nodes import Concepts, Sought
 from conceptnet_ml.dreams.parametrisations import Gate
 from conceptnet_ml.dreams.portraits import best_examples, portrait
 from conceptnet_ml.dreams.recipes import Recipe, recipe_of
-from conceptnet_ml.dreams.sheets import Card, card, card_sheet, honest_lines
+from conceptnet_ml.dreams.sheets import Card, card, card_sheet, honest_lines, what_is_below
 from conceptnet_ml.dreams.subjects import Real
 from conceptnet_ml.dreams.wishes import Dream, Wish
 from conceptnet_ml.errors import DataError
@@ -31,8 +33,6 @@ from conceptnet_ml.workbench import Workbench
 
 CLASSES = 12
 """So many classes lend a real image to a node's dreams."""
-REAL = 512
-"""So many held-out images each dream is compared with."""
 ORDER = ("class", "generalized", "variant", "feature", "unit")
 
 
@@ -65,13 +65,13 @@ def album(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> lis
 
 def _draw(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> dict[str, Any]:
     judge = witness_of(bench) if bench.settings.dreams.witness else None
-    held = bench.held[torch.randperm(len(bench.held), generator=bench.generator("album"))]
-    train = bench.data.train
-    real = Real(train.subset(bench.fit[:REAL]), train.subset(held), bench.labels[held])
-    pixels = real.some(REAL).take(torch.arange(min(REAL, len(held)))).cpu()
+    held = keep(bench)
+    real = Real(held, held, held.labels, held.labels)
+    pixels = held.images
     record = bench.plugins.get("dreamer", bench.settings.plugins.dreamer)
-    recipe = replace(recipe_of(record, pixels), steps=bench.settings.dreams.steps)
-    asked = _asked(bench, graph, model, pixels, bench.labels[held], recipe)
+    recipe = recipe_of(record, pixels)
+    recipe = replace(recipe, steps=bench.settings.dreams.steps or recipe.steps)
+    asked = _asked(bench, graph, model, held, recipe)
     made = _dreamt(bench, asked, recipe)
     stands = _standings(bench, asked, made, pixels)
     judged: dict[int, Judgement] = {}
@@ -93,30 +93,32 @@ def _draw(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> dic
             shown = [(asked[p], made[p], stands.get(p), judged.get(p)) for p in places if p in made]
             nodes[identifier] = bench.run.save_picture(f"nodes/{identifier}.jpg", portrait(ask, shown, examples))
             task.advance()
-    sheets = _sheets(bench, asked, made, stands, judged)
+    sheets = _sheets(bench, asked, made, stands, judged, judge)
     records = [_record(asked[p], made[p], stands.get(p), judged.get(p), nodes) for p in sorted(made)]
     bench.run.save_dreams(records, None if judge is None else {"accuracy": judge.accuracy, "held_out": judge.held})
     return {"nodes": nodes, "sheets": sheets}
 
 
 def _asked(
-    bench: Workbench, graph: ConceptGraph, model: GeneralizedModel, pixels: Tensor, labels: Tensor, recipe: Recipe
+    bench: Workbench, graph: ConceptGraph, model: GeneralizedModel, held: ImageSet, recipe: Recipe
 ) -> list[Asked]:
-    """Every dream of every node, the dearest last."""
-    concepts, seed = Concepts(graph, model), bench.settings.seed
-    first = [int((labels[: len(pixels)] == number).nonzero()[0]) if number in labels[: len(pixels)] else None
-             for number in range(bench.classes)]  # fmt: skip
+    """Every dream of every node; each node begins with noise of its own, lest all look alike."""
+    concepts, pixels, labels = Concepts(graph, model), held.images, held.labels
+    first = [int((labels == number).nonzero()[0]) if number in labels else None for number in range(bench.classes)]
     lent = [(name, place) for name, place in zip(bench.data.classes, first, strict=True) if place is not None]
     following = [*lent[1:], *lent[:1]]
     donors = {place: other for (_, place), (_, other) in zip(lent, following, strict=True)}
     swaps = isinstance(recipe.parametrisation, Gate)
     found: list[Asked] = []
-    for node in sorted(graph.nodes(), key=lambda one: (ORDER.index(one.kind), one.stage or "", one.units, one.label)):
+    nodes = sorted(graph.nodes(), key=lambda one: (ORDER.index(one.kind), one.stage or "", one.units, one.label))
+    for seed, node in enumerate(nodes, bench.settings.seed):
         sought = _sought(concepts, node)
         if sought is None:
             continue
 
-        def ask(start: str | None, place: int | None, node: Node = node, sought: Sought = sought) -> Asked:
+        def ask(
+            start: str | None, place: int | None, seed: int = seed, node: Node = node, sought: Sought = sought
+        ) -> Asked:
             image, donor = (None, None) if place is None else (pixels[place], pixels[donors[place]])
             wish = Wish(sought.target.named(sought.target.name), seed, image, donor if swaps else None)
             about = {"concept": node.id, "kind": node.kind, "stage": node.stage}
@@ -194,6 +196,7 @@ def _sheets(
     made: dict[int, Dream],
     stands: dict[int, Standing],
     judged: dict[int, Judgement],
+    judge: Witness | None,
 ) -> list[str]:
     """All free dreams side by side: the concepts on one sheet, each stage's units on one of their own."""
     groups: dict[str, list[Card]] = {}
@@ -203,12 +206,15 @@ def _sheets(
             continue
         group = f"units-{node.stage}" if node.kind == "unit" else "concepts"
         lines = honest_lines(stands.get(place), judged.get(place))
-        groups.setdefault(group, []).append(card(made[place], *lines))
+        one = card(made[place], *lines)
+        name = one.name if node.kind in ("unit", "class") else f"{node.kind}: {one.name}"
+        groups.setdefault(group, []).append(replace(one, name=name))
     titles = {"concepts": "What the concepts dream of"}
+    note = what_is_below(len(bench.held), judge)
     found = []
     for group, cards in groups.items():
         title = titles.get(group, f"What the units of {group.removeprefix('units-')} dream of")
-        found.append(bench.run.save_picture(f"dreams-{group}.png", card_sheet(cards, title)))
+        found.append(bench.run.save_picture(f"dreams-{group}.png", card_sheet(cards, title, note=note)))
     return found
 
 

@@ -19,7 +19,7 @@ from conceptnet_ml.dreams.nodes import Concepts, Sought
 from conceptnet_ml.dreams.subjects import Real, Subject
 from conceptnet_ml.dreams.targets import LOGITS, Target
 from conceptnet_ml.dreams.wishes import Wish
-from conceptnet_ml.errors import DataError, SettingsError
+from conceptnet_ml.errors import DataError, GraphError, SettingsError
 from conceptnet_ml.graph_queries import resolve
 from conceptnet_ml.graph_records import Node
 from conceptnet_ml.imagefiles import fit, reason, to_rgb
@@ -138,8 +138,9 @@ def asked(request: Request, subject: Subject, real: Real | None) -> list[Asked]:
         for name, image, is_lent in begun or [(None, None, False), *lent]:
             file = _slug(target.name if node is None else f"{node.id}-{node.title}")
             file += "" if name is None else f"-from-{_slug(Path(name).stem)}"
-            # A target of its own for each, so that what comes back can be told apart.
-            wish = Wish(target.named(target.name), request.seed, image)
+            # A target of its own for each, so that what comes back can be told apart; and noise of its own for each
+            # unit, lest all of a layer look alike.
+            wish = Wish(target.named(target.name), request.seed + int(about.get("unit") or 0), image)
             sees = "layer" in about and "unit" not in about and image is not None
             dreamer = request.dreamer or ("deepdream" if sees else "fourier")
             found.append(Asked(wish, network, dreamer, file, about, sought, node, name, is_lent))
@@ -222,7 +223,19 @@ def _of_layer(request: Request, subject: Subject, layer: str) -> list[tuple[dict
 def _nodes(request: Request, subject: Subject) -> list[Node]:
     if request.concepts and subject.run is None:
         raise SettingsError("--concept needs a run: other networks have no concept graph", "Give --layer or --class.")
-    return [resolve(subject.run.graph, text) for text in request.concepts] if subject.run is not None else []
+    if subject.run is None:
+        return []
+    graph, found = subject.run.graph, []
+    for text in request.concepts:
+        try:
+            found.append(resolve(graph, text))
+        except GraphError as error:
+            unit = re.fullmatch(r"(.+):(\d+)", text)
+            if unit is None or unit[1] not in subject.network.stage_names:
+                raise
+            mend = f"It is no part of any feature; dream of it as a unit: --layer {unit[1]} --units {unit[2]}."
+            raise GraphError(error.message, mend) from error
+    return found
 
 
 def _all_classes(request: Request, subject: Subject) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ def dream(
     Cost: ``recipe.steps`` passes forward and back up to the deepest layer asked for, of each dream and octave.
     """
     recipe = Recipe() if recipe is None else recipe
+    _check_kinds(network, wishes, recipe)
     wanted = [wish if isinstance(wish, Wish) else Wish(wish, seed) for wish in wishes]
     device = plain(network).mean.device if device is None else device
     side = _size(network, wanted, size)
@@ -136,6 +138,21 @@ def scores(
     return table
 
 
+def _check_kinds(network: Any, wishes: Any, recipe: Any) -> None:
+    """Say in words what Python would say in a traceback."""
+    if not isinstance(network, StagedNetwork | Rebased):
+        raise SettingsError(f"a {type(network).__name__} has no stages", "Wrap it: StagedNetwork(model, (224, 224)).")
+    for wish in wishes if isinstance(wishes, list | tuple) else ():
+        image = getattr(wish, "start", None)
+        if image is not None and not isinstance(image, Tensor):
+            raise SettingsError(f"an image is a {type(image).__name__}", "Give a tensor, uint8 (C, H, W).")
+    if isinstance(wishes, Wish | Target):
+        raise SettingsError("one target was given where a list is wanted", "Put it into a list: dream(network, [it]).")
+    if not isinstance(recipe, Recipe):
+        mend = "Give a Recipe; a dreamer's: load_plugins().get('dreamer', NAME).function('recipe')(None)."
+        raise SettingsError(f"a {type(recipe).__name__} is no recipe", mend)
+
+
 def _size(network: StagedNetwork | Rebased, wishes: Sequence[Wish], size: tuple[int, int] | None) -> tuple[int, int]:
     if size is not None:
         if min(size) < 1:
@@ -153,9 +170,14 @@ def _size(network: StagedNetwork | Rebased, wishes: Sequence[Wish], size: tuple[
 def _check_starts(wishes: Sequence[Wish], recipe: Recipe, channels: int) -> None:
     for wish in wishes:
         if wish.start is None and recipe.start == "image":
-            raise SettingsError(f"the dream of {wish.target.name} needs an image to start from", "Give one (--from).")
+            raise SettingsError(
+                f"the dream of {wish.target.name} needs an image to start from", "Give one: --from IMAGE."
+            )
         if wish.donor is None and isinstance(recipe.parametrisation, Gate):
-            raise SettingsError(f"the swap toward {wish.target.name} needs a donor", "Give one.")
+            raise SettingsError(
+                f"the swap toward {wish.target.name} needs a donor",
+                "In a run, turn a picture into a class (--toward): the class's real images are the donors.",
+            )
         for image in (wish.start, wish.donor):
             if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels):
                 raise SettingsError(

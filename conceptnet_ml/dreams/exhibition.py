@@ -19,12 +19,23 @@ from conceptnet_ml.dreams.engine import dream, scores
 from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness, standing
 from conceptnet_ml.dreams.portraits import best_examples, portrait
 from conceptnet_ml.dreams.recipes import Recipe
-from conceptnet_ml.dreams.sheets import Card, card, card_sheet, entry, honest_lines, number, picture, sprite
+from conceptnet_ml.dreams.sheets import (
+    Card,
+    card,
+    card_sheet,
+    entry,
+    honest_lines,
+    number,
+    picture,
+    sprite,
+    what_is_below,
+)
 from conceptnet_ml.dreams.subjects import Real, Subject
 from conceptnet_ml.dreams.wishes import Dream, Wish
 from conceptnet_ml.dreams.zoom import zoom
-from conceptnet_ml.pictures import to_png
+from conceptnet_ml.pictures import Caption, to_png
 from conceptnet_ml.storage import finite, pretty, write_atomic
+from conceptnet_ml.training import predict, to_float
 
 REAL = 512
 """So many real images each dream is compared with."""
@@ -120,11 +131,16 @@ class Exhibition:
     def finish(self, head: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Compare, draw the sheets, write the record."""
         order = sorted(self.found)
-        standings, judgements = self._standings(order), self._judgements(order)
+        standings, judgements, answers = self._standings(order), self._judgements(order), self._answers(order)
         files: dict[str, Any] = {}
         if order:
             cards = [
-                card(self.found[place], *honest_lines(standings.get(place), judgements.get(place))) for place in order
+                card(
+                    self.found[place],
+                    *_own(answers.get(place)),
+                    *honest_lines(standings.get(place), judgements.get(place)),
+                )
+                for place in order
             ]
             cards = [self._titled(place, one) for place, one in zip(order, cards, strict=True)]
             sheet = card_sheet(cards, self._title(), note=self._note())
@@ -136,7 +152,15 @@ class Exhibition:
             "seconds": round(seconds, 3),
             "notes": self.subject.notes,
             "files": files,
-            "dreams": [self._record(place, standings.get(place), judgements.get(place)) for place in order],
+            "dreams": [
+                {
+                    **self._record(place, standings.get(place), judgements.get(place)),
+                    "network": dict(zip(("seen", "probability", "expected"), answers[place], strict=True))
+                    if place in answers
+                    else None,
+                }
+                for place in order
+            ],
         }
         result = finite(result)
         write_atomic(self.out / "dreams.json", pretty(result))
@@ -146,12 +170,19 @@ class Exhibition:
         return f"What {Path(self.subject.name).name or self.subject.name} dreams of"
 
     def _note(self) -> str:
-        words = ["Below each: its seed, the target at the start and at the end"]
-        if self.images is not None:
-            words.append(f"how that stands against {min(REAL, len(self.images.held)):,} real images")
-        if self.judge is not None:
-            words.append("what an independently trained network sees, and whether it could be a real image to it")
-        return ", ".join(words) + "."
+        return what_is_below(0 if self.images is None else min(REAL, len(self.images.held)), self.judge)
+
+    def _answers(self, order: Sequence[int]) -> dict[int, tuple[str, float, bool]]:
+        """What the dreaming network itself says to dreams of a class: name, probability, whether it is that class."""
+        found: dict[int, tuple[str, float, bool]] = {}
+        for place in order:
+            one, expects = self.found[place], self.found[place].target.expects
+            if expects is None:
+                continue
+            chances = predict(self.todo[place].network, to_float(one.image[None], self.device), None)[0].softmax(0)
+            seen = int(chances.argmax())
+            found[place] = (self.subject.classes[seen], float(chances[seen]), seen == expects)
+        return found
 
     def _titled(self, place: int, one: Card) -> Card:
         ask = self.todo[place]
@@ -248,6 +279,14 @@ class Exhibition:
             **({"film": self.films[place]} if place in self.films else {}),
             "words": f"{number(one.before)} → {number(one.reached)}, {one.outcome}",
         }
+
+
+def _own(answer: tuple[str, float, bool] | None) -> list[Caption]:
+    """The network's own answer, as a line of a card: whether a class was reached at all."""
+    if answer is None:
+        return []
+    name, chance, right = answer
+    return [Caption(f"network: {name} {chance:.0%}".replace("%", " %"), "plain" if right else "wrong")]
 
 
 def _judged(one: Judgement) -> dict[str, Any]:

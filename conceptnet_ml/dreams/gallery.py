@@ -23,11 +23,12 @@ from conceptnet_ml.dreams.honesty import Witness
 from conceptnet_ml.dreams.recipes import Recipe, recipe_of
 from conceptnet_ml.dreams.subjects import Real, Subject, open_subject, real_images
 from conceptnet_ml.dreams.zoom import STEPS
-from conceptnet_ml.errors import Interrupted, SettingsError
+from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.interrupt import Stopper
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.progress import Progress
 from conceptnet_ml.runs import Run
+from conceptnet_ml.storage import read_json
 from conceptnet_ml.witnesses import has_witness
 
 REFERENCE = 2048
@@ -108,14 +109,18 @@ def gallery(
         raise SettingsError(f"--zoom {zoom} is no film", "Give 2 frames or more.")
     if zoom:
         check_animation(film, fps)
-    Run.check_free(out)
+    if not _stopped(Path(out)):
+        Run.check_free(out)
     plugins = load_plugins() if plugins is None else plugins
     if dreamer is not None:
         recipe_for(plugins, dreamer, steps, octaves)
     where = runtime.choose_device(device)
     dtype = runtime.choose_precision(precision, where)
     subject = open_subject(str(source), plugins, weights=weights, size=size, device=where)
-    images = real_images(subject, real)
+    asked(request, subject, None)  # what cannot be is refused before real images are loaded
+    shown = Progress(quiet=True) if progress is None else progress
+    with shown.task("real images"):
+        images = real_images(subject, real, seen=witness is not None)
     todo = asked(request, subject, images)
     if images is not None and size not in (None, *subject.network.image_size):
         own = "×".join(map(str, reversed(subject.network.image_size)))
@@ -150,8 +155,18 @@ def gallery(
     }
     result = made.finish(head, time.monotonic() - started)
     if stop is not None:
-        raise Interrupted(f"stopped; {len(made.found)} of {len(todo)} dreams are in {out}", "") from stop
+        raise Interrupted(
+            f"stopped; {len(made.found)} of {len(todo)} dreams are in {out}", "The same command goes on from there."
+        ) from stop
     return result
+
+
+def _stopped(out: Path) -> bool:
+    """Whether the folder holds a gallery that was stopped on the way, which may be gone on with."""
+    try:
+        return bool(read_json(out / "dreams.json")["stopped"])
+    except (ConceptNetError, KeyError, TypeError):
+        return False
 
 
 def recipe_for(

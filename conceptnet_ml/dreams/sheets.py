@@ -82,6 +82,22 @@ def honest_lines(standing: Any = None, judgement: Any = None) -> list[str | Capt
     return lines
 
 
+def what_is_below(real: int, judge: Any = None) -> str:
+    """A sheet's line on what stands below its pictures.
+
+    Args:
+        real: How many real images there are to compare with.
+        judge: The witness, if there is one.
+    """
+    words = ["Below each: its seed, the target at the start and at the end"]
+    if real:
+        words.append(f"how that stands against {real:,} real images")
+    if judge is not None:
+        good = "" if judge.accuracy is None else f" (right on {judge.accuracy:.0%} of real images)".replace("%", " %")
+        words.append(f"what an independently trained network sees{good}, and whether it could be a real image to it")
+    return ", ".join(words) + "."
+
+
 def number(value: float) -> str:
     """Three digits that count: ``0.0123``, ``−4.5``, ``1,230``."""
     if not math.isfinite(value):

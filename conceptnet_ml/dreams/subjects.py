@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from conceptnet_ml import runtime
 from conceptnet_ml.data import ImageSet
+from conceptnet_ml.dreams import held
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation import unlabelled
 from conceptnet_ml.network import StagedNetwork
@@ -127,8 +128,10 @@ def open_subject(
     return Subject(source, network.to(device).eval(), names, notes=notes)
 
 
-def real_images(subject: Subject, folder: str | Path | None) -> Real | None:
+def real_images(subject: Subject, folder: str | Path | None, seen: bool = True) -> Real | None:
     """The images of a folder, half of them held out; else those of the subject's run; else None.
+
+    Without ``seen`` the held-out images that a run kept will do, and its data need not be loaded.
 
     Raises:
         DataError: No such folder, or fewer than four pictures in it; the run's images cannot be had.
@@ -142,11 +145,13 @@ def real_images(subject: Subject, folder: str | Path | None) -> Real | None:
         return Real(images.subset(order[::2]), images.subset(order[1::2]))
     if subject.run is None:
         return None
+    if not seen and (own := held.kept(subject.run)) is not None:
+        return Real(own, own, own.labels, own.labels)
     settings = subject.run.settings
     train = subject.run.images().train
-    fit, held = split_held(train.labels, settings.data.holdout, runtime.seed_for(settings.seed, "holdout"))
-    fit, held = (part[torch.randperm(len(part), generator=generator)] for part in (fit, held))
-    return Real(train.subset(fit), train.subset(held), train.labels[held], train.labels[fit])
+    fit, rest = split_held(train.labels, settings.data.holdout, runtime.seed_for(settings.seed, "holdout"))
+    fit, rest = (part[torch.randperm(len(part), generator=generator)] for part in (fit, rest))
+    return Real(train.subset(fit), train.subset(rest), train.labels[rest], train.labels[fit])
 
 
 def _backbone(

@@ -149,7 +149,13 @@ class Target:
         return replace(mixed, name=f"{names[old]} → {names[new]}", expects=new)
 
     def at(self, place: str | tuple[int, int]) -> Target:
-        """The same at one cell of the maps, (row, column) or ``centre``, in place of the mean over all."""
+        """The same at one cell of the maps, (row, column) or ``centre``, in place of the mean over all.
+
+        Raises:
+            SettingsError: Another word.
+        """
+        if isinstance(place, str) and place not in (CENTRE, EVERYWHERE):
+            raise SettingsError(f"'{place}' is no place of a layer's maps", "Use centre, everywhere or (row, column).")
         where = place if isinstance(place, str) else f"{place[0]},{place[1]}"
         terms = tuple(replace(term, place=place) for term in self.terms)
         return replace(self, name=f"{self.name} @ {where}", terms=terms)
@@ -237,6 +243,11 @@ class Objective:
     def _module(self, values: Tensor, packed: tuple[Any, Tensor, Tensor, Tensor], _: Any) -> Tensor:
         module, rows, columns, weights = packed
         answers = module(values if len(rows) == self.count else values[rows]).float()
+        if answers.ndim != 2 or int(columns.max()) >= answers.shape[1]:
+            raise SettingsError(
+                f"a target's module returns {tuple(answers.shape)} for {len(rows)} images",
+                "It must return (images, columns), with the column asked for: pool maps before.",
+            )
         picked = answers.gather(1, columns[:, None])[:, 0] * weights
         return values.new_zeros(self.count, dtype=torch.float32).index_add(0, rows, picked)
 

@@ -19,11 +19,15 @@ from conceptnet_ml import (
     MergeEvidence,
     Settings,
     SplitEvidence,
+    StagedNetwork,
+    Target,
     Variants,
+    dream,
     learn,
     load_plugins,
     open_run,
 )
+from conceptnet_ml.dreams.recipes import recipe_of
 from conceptnet_ml.settings import ConceptSettings
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -288,3 +292,13 @@ def test_prototype_answers_with_the_nearest_mean_where_the_detector_looks() -> N
     middle = means.mean(0, keepdim=True)  # as far from one prototype as from the other
     first, second = variants.weight(middle)[0].tolist()
     assert first == pytest.approx(second, abs=1e-4)
+
+
+def test_the_grey_dreamer_dreams_without_colour() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    network = StagedNetwork(model, (16, 16)).eval()
+    made = dream(network, [Target.logit(0, "a"), Target.unit("0", 1)], recipe_of(PLUGINS.get("dreamer", "grey")))
+    for one in made:
+        assert torch.equal(one.image[0], one.image[1])
+        assert one.rose

@@ -94,7 +94,9 @@ def test_units_leave_pictures_a_sheet_a_sprite_and_a_record(here: Path) -> None:
     found = make("out", layers=["2"], units="0-2,5", real="real", seed=3)
     assert json.loads((here / "out/dreams.json").read_text()) == {k: v for k, v in found.items() if k != "out"}
     assert [one["file"] for one in found["dreams"]] == ["2-0.png", "2-1.png", "2-2.png", "2-5.png"]
-    assert [(one["layer"], one["unit"], one["seed"]) for one in found["dreams"]] == [("2", n, 3) for n in (0, 1, 2, 5)]
+    assert [(one["layer"], one["unit"], one["seed"]) for one in found["dreams"]] == [
+        ("2", n, 3 + n) for n in (0, 1, 2, 5)
+    ]
     index = json.loads((here / "out/sprite-2.json").read_text())
     with Image.open(here / "out" / index["image"]) as sprite:
         for unit, place in index["units"].items():
