@@ -307,6 +307,7 @@ class Ours(Contestant):
 
     dtype: torch.dtype | None = None
     packed = False
+    rate: float | None = None
 
     def prepare(self) -> None:
         side = self.order.side
@@ -318,7 +319,7 @@ class Ours(Contestant):
         made = dream(
             self.network,
             [Wish(Target.unit(self.order.stage, unit), seed) for seed, unit in enumerate(self.units.tolist())],
-            Recipe(steps=steps, transforms=moves, stall=0.0),
+            Recipe(steps=steps, transforms=moves, stall=0.0, rate=self.rate),
             rows=None if self.packed else self.order.batch,
             dtype=self.dtype,
             stopper=Stamps(self),
@@ -330,6 +331,12 @@ class OursPacked(Ours):
     """The same, as many at a time as the engine likes."""
 
     packed = True
+
+
+class OursQuick(Ours):
+    """The same in longer steps than the default's."""
+
+    rate = 0.2
 
 
 class OursHalf(Ours):
@@ -354,6 +361,7 @@ CONTESTANTS: dict[str, type[Contestant]] = {
     "floor, bf16": HalfFloor,
     "ours": Ours,
     "ours, packed": OursPacked,
+    "ours, rate .2": OursQuick,
     "ours, bf16": OursHalf,
     "lucent": Lucent,
     "lucent, frozen": LucentFrozen,

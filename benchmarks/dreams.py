@@ -212,27 +212,21 @@ def reach(network: str, stage: str, weights: str | None) -> dict[str, Any]:
             process.close()
         except RuntimeError as error:
             theirs[who] = {"error": str(error)}
-    process = Process(order)
-    process.ask({"steps": 1})
-    open_units = {(who, unit) for who, answer in theirs.items() for unit in range(batch) if "seconds" in answer}
-    found: dict[str, Any] = {"network": network, "stage": stage, "steps": steps, "batch": batch, "peers": {}}
-    for who in theirs:
-        found["peers"][who] = {"ratios": [], "never": 0, "dead": 0, "error": theirs[who].get("error")}
-    for taken in [number for number in GRID if number <= 2 * steps]:
-        if not open_units:
-            break
-        ours = process.ask({"steps": taken, "activations": True})
-        for who, unit in sorted(open_units):
-            wanted = theirs[who]["activations"][unit]
-            if wanted <= 0 or ours["activations"][unit] >= wanted:
-                open_units.remove((who, unit))
-            if wanted <= 0:
-                found["peers"][who]["dead"] += 1
-            elif ours["activations"][unit] >= wanted:
-                found["peers"][who]["ratios"].append([theirs[who]["seconds"] / ours["seconds"], taken])
-    for who, _ in open_units:
-        found["peers"][who]["never"] += 1
-    process.close()
+    found: dict[str, Any] = {"network": network, "stage": stage, "steps": steps, "batch": batch, "peers": []}
+    for mine in ("ours", "ours, rate .2"):
+        process = Process(replace(order, who=mine))
+        process.ask({"steps": 1})
+        runs = [(n, process.ask({"steps": n, "activations": True})) for n in GRID if n <= 2 * steps]
+        process.close()
+        for who, answer in theirs.items():
+            row: dict[str, Any] = {"who": who, "mine": mine, "ratios": [], "never": 0, "error": answer.get("error")}
+            for unit, wanted in enumerate(answer.get("activations", ())):
+                first = next(((n, run) for n, run in runs if run["activations"][unit] >= wanted), None)
+                if first is None:
+                    row["never"] += 1
+                else:
+                    row["ratios"].append([answer["seconds"] / first[1]["seconds"], first[0]])
+            found["peers"].append(row)
     return found
 
 
@@ -302,13 +296,15 @@ def show_manners(found: dict[str, Any]) -> None:
 def show_reach(found: list[dict[str, Any]]) -> None:
     """Seconds of the peer over ours."""
     print(
-        "\n### Until the peer's final activation\n\n| network, stage | peer | its steps, dreams | units "
+        "\n### Until the peer's final activation\n\n| network, stage | peer | its steps, dreams | ours | units reached "
         "| × as fast, median (least–greatest) | our steps | never |"
     )
-    print("| --- " * 7 + "|")
+    print("| --- " * 8 + "|")
     for one in found:
-        for who, peer in one["peers"].items():
-            start = f"| {one['network']}, {one['stage']} | {who} | {one['steps']}, {one['batch']} "
+        for peer in one["peers"]:
+            start = (
+                f"| {one['network']}, {one['stage']} | {peer['who']} | {one['steps']}, {one['batch']} | {peer['mine']} "
+            )
             ratios, taken = [r for r, _ in peer["ratios"]], [n for _, n in peer["ratios"]]
             if not ratios:
                 print(f"{start}| {peer['error'] or ''} | – | – | {peer['never']} |")
