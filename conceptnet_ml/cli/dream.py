@@ -257,9 +257,12 @@ def _show(found: dict[str, Any]) -> None:
     for one in dreams[:_SHOWN]:
         start = "" if one["start"] is None else f" from {one['start']}"
         rose = one["outcome"] not in ("never rose", "no gradient", "not finite")
+        own = one["network"]
+        missed = own is not None and not own["expected"]  # the class was not reached, however far the target rose
+        words = one["words"] + (f"; the network says {own['seen']}" if missed else "")
         cells = {
             "dream": Text(one["name"] + start, style="bold"),
-            "start → end": Text(one["words"], style="" if rose else "red"),
+            "start → end": Text(words, style="red" if missed or not rose else ""),
             columns[2]: Text((one["standing"] or {}).get("words", "")),
             "witness": _witness(one["judgement"]),
             "file": Text(one["file"], style="dim"),
