@@ -9,15 +9,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from conceptnet_ml.concepts import GeneralizedModel
 from conceptnet_ml.data import ImageSet
 from conceptnet_ml.dreams.asking import Asked
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.engine import dream, scores
+from conceptnet_ml.dreams.comparing import standings
+from conceptnet_ml.dreams.engine import dream
 from conceptnet_ml.dreams.held import keep
-from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness, standing
+from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness
 from conceptnet_ml.dreams.nodes import Concepts, Sought
 from conceptnet_ml.dreams.parametrisations import Gate
 from conceptnet_ml.dreams.portraits import best_examples, portrait
@@ -73,7 +73,7 @@ def _draw(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> dic
     recipe = replace(recipe, steps=bench.settings.dreams.steps or recipe.steps)
     asked = _asked(bench, graph, model, held, recipe)
     made = _dreamt(bench, asked, recipe)
-    stands = _standings(bench, asked, made, pixels)
+    stands = standings({p: (asked[p].network, one) for p, one in made.items()}, pixels, bench.device, bench.dtype)
     judged: dict[int, Judgement] = {}
     if judge is not None:
         places = sorted(made)
@@ -132,6 +132,8 @@ def _asked(
 
 
 def _sought(concepts: Concepts, node: Node) -> Sought | None:
+    if node.state in ("merged", "forgotten"):  # its units' numbers may be others' by now
+        return None
     try:
         return concepts.sought(node)
     except DataError:  # an edit took away what it stood for
@@ -174,20 +176,6 @@ def _dreamt(bench: Workbench, asked: Sequence[Asked], recipe: Recipe) -> dict[in
 def _rank(ask: Asked) -> int:
     assert ask.node is not None
     return 2 * (ask.node.kind == "unit") + (ask.start is not None)
-
-
-def _standings(bench: Workbench, asked: Sequence[Asked], made: dict[int, Dream], pixels: Tensor) -> dict[int, Standing]:
-    found: dict[int, Standing] = {}
-    networks: dict[int, list[int]] = {}
-    for place in made:
-        networks.setdefault(id(asked[place].network), []).append(place)
-    for places in networks.values():
-        targets = {made[place].target.key: made[place].target for place in places}
-        table = scores(asked[places[0]].network, list(targets.values()), pixels, device=bench.device, dtype=bench.dtype)
-        columns = dict(zip(targets, table.T, strict=True))
-        for place in places:
-            found[place] = standing(made[place].reached, columns[made[place].target.key])
-    return found
 
 
 def _sheets(

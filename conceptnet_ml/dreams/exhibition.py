@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.data import ImageSet
-from conceptnet_ml.directions import Network
 from conceptnet_ml.dreams.animations import animation
 from conceptnet_ml.dreams.asking import Asked
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.engine import dream, scores
-from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness, standing
+from conceptnet_ml.dreams.comparing import standings
+from conceptnet_ml.dreams.engine import dream
+from conceptnet_ml.dreams.honesty import Judgement, Standing, Witness
 from conceptnet_ml.dreams.portraits import best_examples, portrait
 from conceptnet_ml.dreams.recipes import Recipe
 from conceptnet_ml.dreams.sheets import (
@@ -195,20 +195,8 @@ class Exhibition:
         """Against the same target's values on real images, at the network's own size."""
         if self.images is None or not order:
             return {}
-        pixels = taken(self.images.some(REAL))
-        found: dict[int, Standing] = {}
-        networks: dict[int, tuple[Network, list[int]]] = {}
-        for place in order:
-            networks.setdefault(id(self.todo[place].network), (self.todo[place].network, []))[1].append(place)
-        for network, places in networks.values():
-            keys = {self.found[place].target.key: self.found[place].target for place in places}
-            table = scores(network, list(keys.values()), pixels, device=self.device, dtype=self.dtype)
-            columns = {key: table[:, column] for column, key in enumerate(keys)}
-            for place in places:
-                one = self.found[place]
-                if bool(columns[one.target.key].isfinite().any()):
-                    found[place] = standing(one.reached, columns[one.target.key])
-        return found
+        dreams = {place: (self.todo[place].network, self.found[place]) for place in order}
+        return standings(dreams, taken(self.images.some(REAL)), self.device, self.dtype)
 
     def _judgements(self, order: Sequence[int]) -> dict[int, Judgement]:
         if self.judge is None:

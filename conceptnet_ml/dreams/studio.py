@@ -83,9 +83,9 @@ class Studio:
                     continue
                 batch.append((place, done))
                 if len(batch) >= count:
-                    self._finish(batch, wishes, guides, steps, outcomes, keep)
+                    self._finish(batch, wishes, guides, steps, outcomes, keep, count)
                     batch = []
-            self._finish(batch, wishes, guides, steps, outcomes, keep)
+            self._finish(batch, wishes, guides, steps, outcomes, keep, count)
 
     def _climb(self, wish: Wish, side: tuple[int, int], octave: int, detail: Tensor | None) -> Climb:
         seed = wish.seed if octave == 0 else runtime.seed_for(wish.seed, "octave", octave)
@@ -107,6 +107,7 @@ class Studio:
         steps: Sequence[int],
         outcomes: Sequence[str],
         keep: Callable[[int, Dream], None],
+        count: int,
     ) -> None:
         """Round to bytes, measure, and hand over."""
         if not batch:
@@ -114,7 +115,8 @@ class Studio:
         images = torch.stack([_bytes(done.image) for _, done in batch])
         targets = [wishes[place].target for place, _ in batch]
         first = torch.stack([self._first(wishes[place]) for place, _ in batch])
-        before, reached = (self._measure(targets, part, guides) for part in (first, images))
+        fill = count if self.exact else 0
+        before, reached = (self._measure(targets, part, guides, fill) for part in (first, images))
         for n, (place, _) in enumerate(batch):
             outcome = outcomes[place]
             if not math.isfinite(reached[n]):
@@ -145,12 +147,17 @@ class Studio:
         climber = Climber(self.layers, self.recipe, self.size, 1, torch.device("cpu"), None, {})
         return _bytes(climber.begin(self._climb(wish, self.size, 0, None)))
 
-    def _measure(self, targets: Sequence[Target], images: Tensor, guides: Mapping[str, Tensor]) -> list[float]:
-        objective = Objective(targets, guides, self.device)
+    def _measure(
+        self, targets: Sequence[Target], images: Tensor, guides: Mapping[str, Tensor], fill: int = 0
+    ) -> list[float]:
+        """The targets on images; a batch is filled up to ``fill``, so that its length decides nothing."""
+        more = max(0, fill - len(images))
+        images = torch.cat([images, images[-1:].expand(more, -1, -1, -1)])
+        objective = Objective([*targets, *[targets[-1]] * more], guides, self.device)
         with torch.no_grad():
             with runtime.autocast(self.device, self.dtype):
                 maps = self.layers(to_floats(images, self.device))
-            return objective(maps).tolist()
+            return objective(maps)[: len(targets)].tolist()
 
 
 def octaves(size: tuple[int, int], recipe: Recipe) -> list[tuple[int, int]]:
@@ -187,6 +194,7 @@ def rows_for(
 
 
 def guide_maps(layers: Layers, targets: Sequence[Target], device: torch.device) -> dict[str, Tensor]:
+    """Maps of the guides' pictures, (C, h, w), by their terms' keys; each is run once."""
     found: dict[str, Tensor] = {}
     for target in targets:
         for term in target.terms:

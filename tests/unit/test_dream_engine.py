@@ -461,6 +461,7 @@ def test_the_zoom_goes_on_from_its_own_frames(tmp_path: Path) -> None:
     frames = list(zoom(NETWORK, Target.layer("first"), start, frames=6, turn=3, cache=cache))
     assert torch.equal(frames[0].image, start)
     assert frames[0].steps == 0
+    assert all(frame.reached > frame.before for frame in frames[1:]), "each frame is dreamt on, not only enlarged"
     values = [correlation(start, frame.image) for frame in frames]
     assert values[0] == pytest.approx(1)
     assert values[-1] < values[1] < 1

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from conceptnet_ml.concepts import Detector, Family, GeneralizedModel, Trunk, Variants
+from conceptnet_ml.dreams.album import _sought
 from conceptnet_ml.dreams.asking import Request, asked, numbers, read_start
 from conceptnet_ml.dreams.engine import scores
 from conceptnet_ml.dreams.gallery import gallery
@@ -362,6 +363,15 @@ def test_a_nodes_target_is_what_it_stands_for(model: GeneralizedModel, graph: Co
     if kind == "feature":
         own = model.network.run_until(IMAGES / 255, "1")
         torch.testing.assert_close(maps, (own[:, 1] + own[:, 4]) / 2**0.5)
+
+
+@pytest.mark.parametrize("state", ["merged", "forgotten", "split"])
+def test_what_an_edit_took_away_is_not_dreamt_of(model: GeneralizedModel, graph: ConceptGraph, state: str) -> None:
+    """Its units' numbers may be others' by now; what was split goes on."""
+    unit = graph.nodes("unit")[0]
+    graph.update_node(unit.id, state=state)
+    found = _sought(Concepts(graph, model), graph.node(unit.id))
+    assert (found is None) == (state != "split")
 
 
 def test_a_node_without_a_family_is_refused(model: GeneralizedModel, graph: ConceptGraph) -> None:
