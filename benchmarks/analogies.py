@@ -20,10 +20,12 @@ from typing import Any
 
 from edges import run_cases
 
-from conceptnet_ml import LearnedRun, analogies, steps, translating
-from conceptnet_ml.api import reopen
+from conceptnet_ml import LearnedRun, steps
 from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.workbench import Parents
+from conceptnet_ml.concepts import analogies
+from conceptnet_ml.concepts import analogies as translating
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.results.reopen import reopen
 
 
 def measure(run: LearnedRun, seed: int) -> dict[str, Any]:

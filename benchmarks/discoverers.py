@@ -28,17 +28,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import Settings, auroc, load_plugins, runtime
+from conceptnet_ml import Settings, auroc, load_plugins
 from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.data import load_data
-from conceptnet_ml.directions import BasisEvidence, Directions, Network, rebased
-from conceptnet_ml.finding import FindEvidence, gather
-from conceptnet_ml.interrupt import Stopper
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.probing import frozen, margins
-from conceptnet_ml.progress import Progress
-from conceptnet_ml.runs import Run
-from conceptnet_ml.workbench import Parents, Workbench
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import FindEvidence, gather
+from conceptnet_ml.data.load import load_data
+from conceptnet_ml.network.basis import BasisEvidence, Directions, Network, rebased
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.runtime import devices, seeding
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.swap.probe import margins
 
 KINDS = ("units", "nmf", "kmeans", "drawn, half", "sae", "drawn, twice")
 """Discoverers, and as a control activations drawn at random for directions, as many as nmf and kmeans have, or the
@@ -67,15 +70,15 @@ def cases(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 def measure(data: dict[str, Any], seed: int, folder: Path, rows: list[dict[str, Any]]) -> None:
     """The figures of one case and seed: a row for each stage and discoverer that is not there yet."""
     settings = Settings.model_validate({"seed": seed, "data": data, "concepts": {"probe_images": PROBED}})
-    runtime.setup_threads()
-    device = runtime.choose_device(settings.device)
-    dtype = runtime.choose_precision(settings.training.precision, device)
+    devices.setup_threads()
+    device = devices.choose_device(settings.device)
+    dtype = devices.choose_precision(settings.training.precision, device)
     images = load_data(settings, PLUGINS)
     stored = (folder / "settings.json").exists()
     run = (
         Run.open(folder, write=True)
         if stored
-        else Run.create(folder, settings.model_dump(mode="json"), {}, runtime.environment(device, dtype), "0")
+        else Run.create(folder, settings.model_dump(mode="json"), {}, devices.environment(device, dtype), "0")
     )
     with run:
         bench = Workbench(settings, PLUGINS, images, run, Progress(quiet=True), Stopper(), device, dtype)
@@ -185,7 +188,7 @@ def _curves(
         return sum(won) / most
 
     draws = [
-        torch.randperm(width, generator=runtime.generator(runtime.seed_for(parent, "order", draw))).tolist()
+        torch.randperm(width, generator=seeding.generator(seeding.seed_for(parent, "order", draw))).tolist()
         for draw in range(ORDERS)
     ]
     found = {

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptnet_ml import Recipe, Target, Transforms, Wish, dream, runtime
-from conceptnet_ml.interrupt import Stopper
-from conceptnet_ml.network import MEAN, STD, StagedNetwork
-from conceptnet_ml.settings import NetworkSettings
+from conceptnet_ml import Recipe, Target, Transforms, Wish, dream
+from conceptnet_ml.config.settings import NetworkSettings
+from conceptnet_ml.network.staged_network import MEAN, STD, StagedNetwork
+from conceptnet_ml.runtime import devices, seeding
+from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_plugins.backbones import small, torchvision_models
 
 PAD, JITTER, SCALE, ROTATE = 12, 12, 0.1, 10.0
@@ -81,7 +82,7 @@ class Contestant:
             importlib.import_module(name)
         self.order = order
         self.model = build(order)
-        self.base = runtime.peak_memory()
+        self.base = devices.peak_memory()
         self.units = awake(self.model, order)
         self.stamps: list[float] = []
         self.prepare()
@@ -127,7 +128,7 @@ def chosen(maps: Tensor, units: Tensor) -> Tensor:
 def awake(model: nn.Module, order: Order) -> Tensor:
     """Units of the stage that answer to grey under any noise, loud or faint, the first again after the last, (B,): to
     bring up one that is closed is another task."""
-    generator, parts, body = runtime.generator(0), [], truncated(model, order.stage)
+    generator, parts, body = seeding.generator(0), [], truncated(model, order.stage)
     for loudness in torch.logspace(-3, -0.5, 32):  # one by one: the peak of memory is not to be this one's
         for smooth in (False, True):
             noise = torch.randn(1, 3, order.side, order.side, generator=generator)
@@ -164,13 +165,13 @@ class Floor(Contestant):
     def _arrange(self, layout: torch.memory_format) -> None:
         self.body.to(memory_format=layout)  # type: ignore[call-overload]
         shape = (self.order.batch, 3, self.order.side, self.order.side)
-        images = torch.rand(shape, generator=runtime.generator(0))
+        images = torch.rand(shape, generator=seeding.generator(0))
         self.images = images.contiguous(memory_format=layout).requires_grad_()
 
     def dream(self, steps: int) -> None:
         for _ in range(steps):
             self.stamp()
-            with runtime.autocast(torch.device("cpu"), self.dtype):
+            with devices.autocast(torch.device("cpu"), self.dtype):
                 value = chosen(self.body(self.images), self.units).sum()
             torch.autograd.grad(value, self.images)
         self.stamp()
@@ -375,13 +376,13 @@ CONTESTANTS: dict[str, type[Contestant]] = {
 def main() -> None:
     """Answer every line until stdin ends."""
     order = Order(**json.loads(sys.stdin.readline()))
-    runtime.setup_threads()
+    devices.setup_threads()
     contestant = CONTESTANTS[order.who](order)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         answer = contestant.run(asked["steps"], asked.get("activations", False))
-        print(json.dumps({**answer, "memory": runtime.peak_memory() - contestant.base}), flush=True)
+        print(json.dumps({**answer, "memory": devices.peak_memory() - contestant.base}), flush=True)
 
 
 if __name__ == "__main__":

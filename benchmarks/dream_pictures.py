@@ -21,13 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import Target, Wish, dream, runtime, zoom
-from conceptnet_ml.data import ImageSet, load_data
+from conceptnet_ml import Target, Wish, dream, zoom
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.load import load_data
 from conceptnet_ml.dreams.zoom import correlation
-from conceptnet_ml.network import StagedNetwork, build_network
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import Job, Plain, predict_set, train
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.settings import Settings
-from conceptnet_ml.training import Job, Plain, predict_set, train
+from conceptnet_ml.runtime import devices
 
 DEVICE = torch.device("cpu")
 MOST = 1000
@@ -50,7 +53,7 @@ def trained(folder: str, seed: int, path: Path) -> tuple[StagedNetwork, float]:
     settings, plugins = settings_of(folder, seed), load_plugins()
     data = load_data(settings, plugins)
     network = build_network(settings, data.classes, data.shape[1:], plugins)
-    dtype = runtime.choose_precision("auto", DEVICE)
+    dtype = devices.choose_precision("auto", DEVICE)
     if path.exists():
         kept = torch.load(path)
         network.load_state_dict(kept["network"])
@@ -184,5 +187,5 @@ def show_pictures(pictures: str | None, cifar: str | None, seeds: int, out: Path
 
 
 if __name__ == "__main__":
-    runtime.setup_threads()
+    devices.setup_threads()
     print(trained(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))[1])

@@ -36,7 +36,7 @@ from typing import Any
 from dream_contestants import Order
 from dream_pictures import kept, show_pictures, trained_weights
 
-from conceptnet_ml import runtime
+from conceptnet_ml.runtime import devices
 
 STEPS = 128
 """Steps of the dream whose time is told, from the time of a step and of a call's beginning and end."""
@@ -132,7 +132,7 @@ def speed(row: Row, weights: str | None, smaller: dict[str, Any] | None) -> dict
         if who == "ours, packed" and row.batch < 64:
             continue
         needed = foreseen(smaller, who, row.batch)
-        free = SPARE * runtime.free_memory()
+        free = SPARE * devices.free_memory()
         if needed > free or (smaller and who in smaller["out"]):
             found["out"][who] = f"would need {needed:.0f} GiB" if needed > free else smaller["out"][who]  # type: ignore[index]
             continue

@@ -25,14 +25,16 @@ from typing import Any
 
 import torch
 
-from conceptnet_ml import LearnedRun, Settings, learn, nulls, open_run, steps
-from conceptnet_ml.api import reopen
-from conceptnet_ml.attribution import ablated, margin, predicted, rank_correlation
+from conceptnet_ml import LearnedRun, Settings, learn, open_run, steps
 from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.network import build_network
-from conceptnet_ml.probing import frozen
-from conceptnet_ml.progress import Progress
-from conceptnet_ml.workbench import Parents, Workbench
+from conceptnet_ml.concepts import null_models as nulls
+from conceptnet_ml.concepts.attribution import ablated, margin, predicted, rank_correlation
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.results.reopen import reopen
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.steps.context import Workbench
 
 IMAGES = 512
 SHUFFLED, UNTRAINED = 5, 5

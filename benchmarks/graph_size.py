@@ -26,9 +26,9 @@ from typing import Any
 import networkx as nx
 import pydantic
 
-from conceptnet_ml import graph_files
-from conceptnet_ml.graph import ConceptGraph
-from conceptnet_ml.graph_records import NODE_KINDS, SCHEMA, SCHEMA_VERSION, node_id
+from conceptnet_ml.graph import files as graph_files
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.schema import NODE_KINDS, SCHEMA, SCHEMA_VERSION, node_id
 from conceptnet_plugins.exporters import dot
 
 ROOT = Path(__file__).parents[1]
@@ -209,7 +209,7 @@ def outside(count: int) -> tuple[float, float]:
     """CPU seconds of the whole command ``graph check``, and MB that a loaded graph keeps, each in a fresh process."""
     text = ConceptGraph.from_plain(Drawn(count).plain()).to_json()
     held = (
-        "import sys; from pathlib import Path; from conceptnet_ml.graph import ConceptGraph\n"
+        "import sys; from pathlib import Path; from conceptnet_ml.graph.concept_graph import ConceptGraph\n"
         "def held(): return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize() / 2**20\n"
         "import resource; before = held(); graph = ConceptGraph.read(Path(sys.argv[1])); print(held() - before)"
     )

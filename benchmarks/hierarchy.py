@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from conceptnet_ml import LearnedRun, Settings, learn, open_run
+from conceptnet_ml.bench.graph_recovery import judge_hierarchy
 from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.hierarchy import judge_hierarchy
-from conceptnet_ml.progress import Progress
+from conceptnet_ml.runtime.progress import Progress
 
 TINTED = {"source": "cars-and-poodles:tinted"}
 STILL = 1e-9

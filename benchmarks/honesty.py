@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from conceptnet_ml import Target, Wish, dream, learn, open_run, runtime
-from conceptnet_ml.dreams.honesty import Judgement, Witness
-from conceptnet_ml.opened import LearnedRun
+from conceptnet_ml import Target, Wish, dream, learn, open_run
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.dreams.judgement import Judgement, Witness
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.settings import Settings
+from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.runtime import seeding
 
 DREAMS = 12
 """Dreams of each class and kind."""
@@ -33,7 +34,7 @@ Kind = tuple[str, Tensor, list[int | None]]
 def kinds(run: LearnedRun) -> Iterator[Kind]:
     """What is judged: name, uint8 pictures, and the class each is meant to show."""
     test = run._images(None, None).tests["test"]
-    draw, size = runtime.generator(1), run.ordinary.image_size
+    draw, size = seeding.generator(1), run.ordinary.image_size
     yield "test photographs", test.images, test.labels.tolist()
     for name in FREE:
         yield f"`{name}` from noise", *dreams(run, name, None)

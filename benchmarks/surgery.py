@@ -22,18 +22,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from conceptnet_ml import runtime
-from conceptnet_ml.channels import follow
-from conceptnet_ml.data import Data, ImageSet, load_data
-from conceptnet_ml.forgetting import forget_units
-from conceptnet_ml.merging import merge_units
-from conceptnet_ml.network import StagedNetwork, build_network
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.load import load_data
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import Job, Plain, predict_set, to_float, train
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.recalibration import recalibrate
-from conceptnet_ml.settings import Settings
-from conceptnet_ml.similarity import importances, similar_units
-from conceptnet_ml.surgery import prune_units, split_unit
-from conceptnet_ml.training import Job, Plain, predict_set, to_float, train
+from conceptnet_ml.runtime import devices, seeding
+from conceptnet_ml.surgery.batchnorm import recalibrate
+from conceptnet_ml.surgery.dependency_graph import follow
+from conceptnet_ml.surgery.forget import forget_units
+from conceptnet_ml.surgery.merge import merge_units
+from conceptnet_ml.surgery.similarity import importances, similar_units
+from conceptnet_ml.surgery.split import prune_units, split_unit
 
 DEVICE = torch.device("cpu")
 SHARE = 0.2
@@ -98,16 +101,16 @@ class Bench:
         )
         plugins = load_plugins()
         self.data: Data = load_data(self.settings, plugins)
-        self.dtype = runtime.choose_precision("auto", DEVICE)
+        self.dtype = devices.choose_precision("auto", DEVICE)
         fresh = build_network(self.settings, self.data.classes, self.data.shape[1:], plugins)
         began = time.monotonic()
         self.network = self.trained(fresh, case.epochs, self.settings.training.rate)
         self.seconds = time.monotonic() - began
         self.later = self.data.train if case.trap == "none" else self.data.worlds["unbiased"]()
-        order = torch.randperm(len(self.data.train), generator=runtime.generator(seed))
+        order = torch.randperm(len(self.data.train), generator=seeding.generator(seed))
         self.batches = [to_float(self.data.train.take(part), DEVICE) for part in order[: case.fitted].split(128)]
         test = self.data.tests["test"]
-        self.test = test.subset(torch.randperm(len(test), generator=runtime.generator(seed))[: case.tested])
+        self.test = test.subset(torch.randperm(len(test), generator=seeding.generator(seed))[: case.tested])
         self.logits = self.answers(self.network, self.test)
 
     def trained(
@@ -156,7 +159,7 @@ def cosine(network: StagedNetwork, stage: str, units: tuple[int, int]) -> float:
 def split(bench: Bench, stage: str) -> dict[str, Any]:
     """Split one unit into two, train one epoch, beside equal shares."""
     network, units = bench.network, bench.network.stage(stage).units
-    unit = int(torch.randint(units, (1,), generator=runtime.generator(bench.seed)))
+    unit = int(torch.randint(units, (1,), generator=seeding.generator(bench.seed)))
     after = split_unit(network, stage, unit, 2, seed=bench.seed)
     uneven = split_unit(network, stage, unit, 2, (0.3, 0.7))
     even = split_unit(network, stage, unit, 2, (0.5, 0.5))
@@ -181,7 +184,7 @@ def merge(bench: Bench, stage: str) -> dict[str, Any]:
     with torch.no_grad():
         maps = [network.run_until(batch, stage) for batch in bench.batches]
     groups = similar_units(maps, count, importance)
-    order = torch.randperm(units, generator=runtime.generator(bench.seed)).tolist()
+    order = torch.randperm(units, generator=seeding.generator(bench.seed)).tolist()
     pairs = [order[2 * number : 2 * number + 2] for number in range(count)]
     lost = [unit for members in groups for unit in members[1:]]
     least = importance.argsort()[:count].tolist()

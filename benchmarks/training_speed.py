@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from conceptnet_ml import runtime
-from conceptnet_ml.data import ImageSet
-from conceptnet_ml.network import MEAN, STD, StagedNetwork
-from conceptnet_ml.settings import NetworkSettings, TrainingSettings
-from conceptnet_ml.training import Job, Plain, train
+from conceptnet_ml.config.settings import NetworkSettings, TrainingSettings
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.network.staged_network import MEAN, STD, StagedNetwork
+from conceptnet_ml.network.training import Job, Plain, train
+from conceptnet_ml.runtime import devices, seeding
 from conceptnet_plugins.backbones import small, torchvision_models
 
 
@@ -96,7 +96,7 @@ def our_seconds(options: argparse.Namespace, images: Tensor, labels: Tensor, dev
     """Seconds of the training loop of this package."""
     model = StagedNetwork(network(options.backbone, options.side), (options.side, options.side))
     settings = TrainingSettings(batch=options.batch, shift=0.0625 if options.shift else 0.0)
-    dtype = runtime.choose_precision(options.precision, device)
+    dtype = devices.choose_precision(options.precision, device)
     job = Job(len(images), options.epochs, 0.1, 0, device, dtype, settings=settings)
     views = Plain(ImageSet(images.to(device), labels), device)
     began = time.perf_counter()
@@ -127,11 +127,11 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    device = runtime.choose_device(options.device)
+    device = devices.choose_device(options.device)
     shape = (options.images, 3, options.side, options.side)
-    coarse = torch.rand(options.images, 3, 8, 8, generator=runtime.generator(0))  # smooth, as photographs are
+    coarse = torch.rand(options.images, 3, 8, 8, generator=seeding.generator(0))  # smooth, as photographs are
     images = nn.functional.interpolate(coarse, shape[2:], mode="bilinear").mul(255).to(torch.uint8)
-    labels = torch.randint(0, 2, (options.images,), generator=runtime.generator(1))
+    labels = torch.randint(0, 2, (options.images,), generator=seeding.generator(1))
     default_threads = torch.get_num_threads()
     steps = options.epochs * (options.images // options.batch)
     times: dict[str, list[float]] = {"files": [], "memory": [], "ours": []}
@@ -145,14 +145,14 @@ def main() -> None:
             torch.set_num_threads(default_threads)
             for name, dataset in data.items():
                 times[name].append(1000 * plain_seconds(options, dataset, device) / steps)
-            runtime.setup_threads()
+            devices.setup_threads()
             times["ours"].append(1000 * our_seconds(options, images, labels, device) / steps)
             if turn == 0:  # the first steps choose and build kernels
                 times = {name: [] for name in times}
     print(
         f"{options.backbone}, {options.side} px, batch {options.batch}, {steps} steps, {options.turns} turns; "
         f"torch {torch.__version__}, {device}, {default_threads} threads, "
-        f"{runtime.environment(device, runtime.choose_precision(options.precision, device))['precision']}"
+        f"{devices.environment(device, devices.choose_precision(options.precision, device))['precision']}"
     )
     for name, values in times.items():
         line = f"{name:7}{statistics.median(values):8.1f} ms/step ({min(values):.1f} to {max(values):.1f})"

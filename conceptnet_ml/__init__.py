@@ -15,70 +15,69 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from conceptnet_ml.hookspecs import hookimpl
-
-__version__ = "0.1.0"
+from conceptnet_ml.version import __version__
 
 _HOMES = {
-    "AdaptedModel": "adaptation",
+    "AdaptedModel": "adaptation.adapted_model",
     "Backbone": "records",
     "Baseline": "records",
-    "BaselineContext": "controls",
-    "BasisEvidence": "directions",
-    "Codec": "swaps",
+    "BaselineContext": "evaluation.baselines",
+    "BasisEvidence": "network.basis",
+    "Codec": "swap.representation",
     "Command": "records",
-    "ConceptGraph": "graph",
+    "ConceptGraph": "graph.concept_graph",
     "ConceptNetError": "errors",
-    "Data": "data",
+    "Data": "data.dataset",
     "DataError": "errors",
     "Dataset": "records",
-    "Detector": "concepts",
-    "Directions": "directions",
+    "Detector": "concepts.model",
+    "Directions": "network.basis",
     "Discoverer": "records",
-    "Dream": "dreams.wishes",
+    "Dream": "dreams.request",
     "DreamCache": "dreams.cache",
     "Dreamer": "records",
-    "Editor": "editing",
+    "Editor": "results.editor",
     "Exporter": "records",
-    "FindEvidence": "finding",
-    "Finding": "finding",
-    "Fourier": "dreams.parametrisations",
-    "Gate": "dreams.parametrisations",
+    "FindEvidence": "concepts.scores",
+    "Finding": "concepts.scores",
+    "Fourier": "dreams.parametrizations",
+    "Gate": "dreams.parametrizations",
     "Generalizer": "records",
-    "ImageSet": "data",
-    "LearnedRun": "opened",
-    "MergeEvidence": "concepts",
-    "Parametrisation": "dreams.parametrisations",
-    "Phases": "dreams.parametrisations",
-    "Pixels": "dreams.parametrisations",
-    "PlantedFeature": "planted",
+    "ImageSet": "data.images",
+    "LearnedRun": "results.learned_run",
+    "MergeEvidence": "concepts.evidence",
+    "Parametrisation": "dreams.parametrizations",
+    "Phases": "dreams.parametrizations",
+    "Pixels": "dreams.parametrizations",
+    "PlantedFeature": "data.ground_truth",
     "PluginError": "errors",
-    "Recipe": "dreams.recipes",
+    "Recipe": "dreams.recipe",
     "Representation": "records",
-    "Settings": "settings",
+    "Settings": "config.settings",
     "SettingsError": "errors",
     "Specializer": "records",
-    "SplitEvidence": "concepts",
-    "StagedNetwork": "network",
-    "Target": "dreams.targets",
+    "SplitEvidence": "concepts.evidence",
+    "StagedNetwork": "network.staged_network",
+    "Target": "dreams.objectives",
     "Transforms": "dreams.transforms",
     "Trap": "records",
-    "TrapGround": "traps",
-    "Truth": "planted",
-    "Variants": "concepts",
-    "ViewMaker": "training",
-    "Views": "swaps",
-    "Wish": "dreams.wishes",
-    "adapt": "adaptation",
-    "auroc": "finding",
-    "curve": "adaptation",
-    "dream": "dreams.engine",
-    "gallery": "dreams.gallery",
+    "TrapGround": "data.traps",
+    "Truth": "data.ground_truth",
+    "Variants": "concepts.model",
+    "ViewMaker": "network.training",
+    "Views": "swap.views",
+    "Wish": "dreams.request",
+    "adapt": "adaptation.adapted_model",
+    "auroc": "concepts.scores",
+    "curve": "adaptation.adapted_model",
+    "dream": "dreams.render",
+    "gallery": "gallery.gallery",
     "learn": "api",
     "load_plugins": "plugins",
-    "magnitudes": "dreams.parametrisations",
+    "magnitudes": "dreams.parametrizations",
     "open_run": "api",
     "plan": "api",
-    "unit_scores": "finding",
+    "unit_scores": "concepts.scores",
     "zoom": "dreams.zoom",
 }
 
@@ -149,28 +148,31 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from conceptnet_ml.adaptation import AdaptedModel, adapt, curve
+    from conceptnet_ml.adaptation.adapted_model import AdaptedModel, adapt, curve
     from conceptnet_ml.api import learn, open_run, plan
-    from conceptnet_ml.concepts import Detector, MergeEvidence, SplitEvidence, Variants
-    from conceptnet_ml.controls import BaselineContext
-    from conceptnet_ml.data import Data, ImageSet
-    from conceptnet_ml.directions import BasisEvidence, Directions
+    from conceptnet_ml.concepts.evidence import MergeEvidence, SplitEvidence
+    from conceptnet_ml.concepts.model import Detector, Variants
+    from conceptnet_ml.concepts.scores import FindEvidence, Finding, auroc, unit_scores
+    from conceptnet_ml.config.settings import Settings
+    from conceptnet_ml.data.dataset import Data
+    from conceptnet_ml.data.ground_truth import PlantedFeature, Truth
+    from conceptnet_ml.data.images import ImageSet
+    from conceptnet_ml.data.traps import TrapGround
     from conceptnet_ml.dreams.cache import DreamCache
-    from conceptnet_ml.dreams.engine import dream
-    from conceptnet_ml.dreams.gallery import gallery
-    from conceptnet_ml.dreams.parametrisations import Fourier, Gate, Parametrisation, Phases, Pixels, magnitudes
-    from conceptnet_ml.dreams.recipes import Recipe
-    from conceptnet_ml.dreams.targets import Target
+    from conceptnet_ml.dreams.objectives import Target
+    from conceptnet_ml.dreams.parametrizations import Fourier, Gate, Parametrisation, Phases, Pixels, magnitudes
+    from conceptnet_ml.dreams.recipe import Recipe
+    from conceptnet_ml.dreams.render import dream
+    from conceptnet_ml.dreams.request import Dream, Wish
     from conceptnet_ml.dreams.transforms import Transforms
-    from conceptnet_ml.dreams.wishes import Dream, Wish
     from conceptnet_ml.dreams.zoom import zoom
-    from conceptnet_ml.editing import Editor
     from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
-    from conceptnet_ml.finding import FindEvidence, Finding, auroc, unit_scores
-    from conceptnet_ml.graph import ConceptGraph
-    from conceptnet_ml.network import StagedNetwork
-    from conceptnet_ml.opened import LearnedRun
-    from conceptnet_ml.planted import PlantedFeature, Truth
+    from conceptnet_ml.evaluation.baselines import BaselineContext
+    from conceptnet_ml.gallery.gallery import gallery
+    from conceptnet_ml.graph.concept_graph import ConceptGraph
+    from conceptnet_ml.network.basis import BasisEvidence, Directions
+    from conceptnet_ml.network.staged_network import StagedNetwork
+    from conceptnet_ml.network.training import ViewMaker
     from conceptnet_ml.plugins import load_plugins
     from conceptnet_ml.records import (
         Backbone,
@@ -185,10 +187,10 @@ if TYPE_CHECKING:
         Specializer,
         Trap,
     )
-    from conceptnet_ml.settings import Settings
-    from conceptnet_ml.swaps import Codec, Views
-    from conceptnet_ml.training import ViewMaker
-    from conceptnet_ml.traps import TrapGround
+    from conceptnet_ml.results.editor import Editor
+    from conceptnet_ml.results.learned_run import LearnedRun
+    from conceptnet_ml.swap.representation import Codec
+    from conceptnet_ml.swap.views import Views
 
 
 def __getattr__(name: str) -> Any:

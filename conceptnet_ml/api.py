@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from conceptnet_ml import __version__, overrule, runtime
-from conceptnet_ml.configuration import OVERRULING, default_folder, flatten
-from conceptnet_ml.controls import check_controls
-from conceptnet_ml.data import Data, load_data, trap_names
-from conceptnet_ml.dreams.recipes import recipe_of
+from conceptnet_ml.conclude import conclude
+from conceptnet_ml.config import overrides
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.load import load_data, trap_names
+from conceptnet_ml.dreams.recipe import recipe_of
+from conceptnet_ml.editing.by_hand import decisions_by_hand
+from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import Interrupted, SettingsError
-from conceptnet_ml.evaluation import unlabelled
-from conceptnet_ml.histories import EditHistory
-from conceptnet_ml.interrupt import Stopper
-from conceptnet_ml.learner import Learned, run_loop
-from conceptnet_ml.network import StagedNetwork, build_network
-from conceptnet_ml.opened import LearnedRun
+from conceptnet_ml.evaluation.accuracy import unlabelled
+from conceptnet_ml.evaluation.baselines import check_controls
+from conceptnet_ml.learner import run_loop
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins
-from conceptnet_ml.progress import Progress
-from conceptnet_ml.reporting import conclude
-from conceptnet_ml.runs import Run
-from conceptnet_ml.settings import Settings
-from conceptnet_ml.workbench import Workbench
+from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.runtime import devices
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.version import __version__
 
 WORDS = ("keep", "undo")
 """The settings of the group ``round`` by which the user overrules the rule."""
@@ -84,11 +88,11 @@ def learn(
             chosen = _overruled(_settings(data, depth, settings), keep, undo)
             if out is not None:
                 Run.check_free(out)
-        device, dtype = _machine(chosen)
+        device, dtype = devices.prepare(chosen.device, chosen.training.precision)
         _check_names(chosen, plugins)
         with progress.task("load images"):
             images = given if given is not None else load_data(chosen, plugins)
-        images = _on_device(images, chosen, device)
+        images = images.to(device)
         check_controls(chosen.plugins.controls, plugins, images)
         network = build_network(chosen, images.classes, (images.shape[1], images.shape[2]), plugins)
         edited = run is not None and _has_new_edits(run, chosen)
@@ -96,7 +100,7 @@ def learn(
             _check_words_and_target(chosen, network)
         if run is None:
             folder = Path(out) if out is not None else default_folder(chosen)
-            environment = runtime.environment(device, dtype)
+            environment = devices.environment(device, dtype)
             run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
         elif ((changes := _differs(run, chosen)) or edited) and _revise(run, changes, origins or {}, edited):
             progress.say("Models that adapt saved in this run are gone: what they were fitted to changes.")
@@ -118,7 +122,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         SettingsError, DataError, PluginError: As :func:`learn` would.
     """
     plugins = load_plugins() if plugins is None else plugins
-    device, dtype = _machine(settings)
+    device, dtype = devices.prepare(settings.device, settings.training.precision)
     _check_names(settings, plugins)
     data = load_data(settings, plugins)
     check_controls(settings.plugins.controls, plugins, data)
@@ -155,7 +159,7 @@ def check_settings(settings: Settings, plugins: Plugins) -> None:
     Raises:
         SettingsError, PluginError: As :func:`learn` would.
     """
-    runtime.choose_precision(settings.training.precision, runtime.choose_device(settings.device))
+    devices.choose_precision(settings.training.precision, devices.choose_device(settings.device))
     _check_names(settings, plugins)
 
 
@@ -171,38 +175,6 @@ def open_run(path: str | Path, plugins: Plugins | None = None, device: str | Non
         DataError: No run there, not finished, damaged, or of another version.
     """
     return LearnedRun(Run.open(path), load_plugins() if plugins is None else plugins, device=device)
-
-
-def reopen(
-    opened: LearnedRun,
-    plugins: Plugins | None = None,
-    progress: Progress | None = None,
-    stopper: Stopper | None = None,
-    **rounds: Any,
-) -> tuple[Workbench, Learned]:
-    """A finished run as its own steps saw it: the workbench, and what the loop ended with, read back step by step.
-
-    What is then asked of the workbench is remembered by the run like its own steps; close ``bench.run`` when done.
-
-    Args:
-        opened: The run.
-        plugins, progress, stopper: As in :func:`learn`.
-        rounds: Settings of the group ``round`` that are to differ: ``show_refused=True`` trains the first refused one.
-
-    Raises:
-        DataError: Another process writes into the run, or a step of it is damaged.
-    """
-    plugins = load_plugins() if plugins is None else plugins
-    settings = opened.settings
-    if rounds:
-        settings = settings.model_copy(update={"round": settings.round.model_copy(update=rounds)})
-    device, dtype = _machine(settings)
-    images = _on_device(opened._images(None, None), settings, device)
-    run = opened._run
-    run.hold()
-    progress = Progress(quiet=True) if progress is None else progress
-    bench = Workbench(settings, plugins, images, run, progress, stopper or Stopper(), device, dtype)
-    return bench, run_loop(bench)
 
 
 def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settings:
@@ -223,7 +195,7 @@ def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settin
 
 def _overruled(settings: Settings, keep: Sequence[str], undo: Sequence[str]) -> Settings:
     """Settings with more words on rounds; the newest count."""
-    kept, undone = overrule.amended(settings.round, keep, undo)
+    kept, undone = overrides.amended(settings.round, keep, undo)
     return settings.model_copy(update={"round": settings.round.model_copy(update={"keep": kept, "undo": undone})})
 
 
@@ -237,7 +209,7 @@ def _going_on(
     """The settings of a run that goes on, with the words on its rounds given now or found in its graph.json."""
     stored = Settings.model_validate(run.settings)
     chosen = stored if settings is None else settings
-    edited = overrule.edits(run)
+    edited = decisions_by_hand(run)
     if edited != ([], []):
         said = ", ".join([*(f"keep {name}" for name in edited[0]), *(f"undo {name}" for name in edited[1])])
         progress.say(f"{run.path / 'graph.json'} was changed by hand: {said}")
@@ -285,17 +257,11 @@ def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str], ed
 
 def _check_words_and_target(settings: Settings, network: StagedNetwork) -> None:
     """The user's words name rounds there can be, and every picture of the new world can be read."""
-    overrule.check(settings, network.stage_names)
+    overrides.check(settings, network.stage_names)
     if settings.data.target is not None:
         pictures = unlabelled(settings.data.target, network.image_size)
         for part in torch.arange(len(pictures)).split(256):
             pictures.take(part)
-
-
-def _machine(settings: Settings) -> tuple[Any, Any]:
-    runtime.setup_threads()
-    device = runtime.choose_device(settings.device)
-    return device, runtime.choose_precision(settings.training.precision, device)
 
 
 def _check_names(settings: Settings, plugins: Plugins) -> None:
@@ -325,8 +291,3 @@ def _check_names(settings: Settings, plugins: Plugins) -> None:
         plugins.get("backbone", backbone)
     if not chosen.representations:
         raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
-
-
-def _on_device(data: Data, settings: Settings, device: Any) -> Data:
-    tests = data.tests if data.train.resident else {name: images.to(device) for name, images in data.tests.items()}
-    return replace(data, train=data.train.to(device), tests=tests)

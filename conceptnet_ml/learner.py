@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from conceptnet_ml import lower, steps
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.stories import Story
-from conceptnet_ml.swaps import Swap
-from conceptnet_ml.workbench import Parents, Workbench
+from conceptnet_ml import steps
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.steps import channel_probe as lower
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.records import Story
+from conceptnet_ml.swap.views import Swap
 
 
 @dataclass
@@ -248,7 +250,7 @@ def _successor(bench: Workbench, name: str, stage: str, parents: Parents, story:
     swaps = [*parents.swaps, story.swap]
     if parents.family is None:
         return replace(parents, swaps=swaps), True, ""
-    story.taught = lower.teach(bench, name, parents, story.swap)
+    story.taught = steps.specialize.teach(bench, name, parents, story.swap)
     story.taught = bench.overrule.after(name, story.swap.codec.name, story.taught)
     taught = story.taught.decision
     return replace(story.taught.parents, swaps=swaps), taught.keep, f"; {taught.reason}"

@@ -142,7 +142,7 @@ class Discoverer(Record):
     kind: ClassVar[str] = "discoverer"
     find: Function
     basis: Function | None = None
-    restore: Function = "conceptnet_ml.directions:restore_directions"
+    restore: Function = "conceptnet_ml.network.basis:restore_directions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ class Generalizer(Record):
 
     kind: ClassVar[str] = "generalizer"
     merge: Function
-    restore: Function = "conceptnet_ml.concepts:restore_detector"
+    restore: Function = "conceptnet_ml.concepts.model:restore_detector"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ class Specializer(Record):
 
     kind: ClassVar[str] = "specializer"
     split: Function
-    restore: Function = "conceptnet_ml.concepts:restore_variants"
+    restore: Function = "conceptnet_ml.concepts.model:restore_variants"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Writes what these pages take from the code: settings.md, and the examples that plugins.md shows.
 
-Run it after a change of ``conceptnet_ml/settings.py`` or ``docs/examples``: ``python docs/generate.py``.
+Run it after a change of ``conceptnet_ml/config/settings.py`` or ``docs/examples``: ``python docs/generate.py``.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from conceptnet_ml.configuration import FLAGS, allowed, flatten, known_settings, show
-from conceptnet_ml.settings import Settings
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import FLAGS, allowed, flatten, known_settings, show
 
 DOCS = Path(__file__).parent
 
 HEAD = """# Settings
 
-Written by `python docs/generate.py` from `conceptnet_ml/settings.py`.
+Written by `python docs/generate.py` from `conceptnet_ml/config/settings.py`.
 
 `--depth` is the one dial; everything else has a default that serves every case. A setting is named by its dotted path.
 Of several values for one setting the later source wins: default, TOML file (`--config FILE`), `--set NAME=VALUE`, flag.

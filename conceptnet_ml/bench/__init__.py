@@ -16,13 +16,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {"Case": "cases", "Suite": "cases", "read_suite": "cases", "run_bench": "running"}
+_HOMES = {"Case": "cases", "Suite": "cases", "read_suite": "cases", "run_bench": "runner"}
 
 __all__ = ["Case", "Suite", "read_suite", "run_bench"]
 
 if TYPE_CHECKING:
     from conceptnet_ml.bench.cases import Case, Suite, read_suite
-    from conceptnet_ml.bench.running import run_bench
+    from conceptnet_ml.bench.runner import run_bench
 
 
 def __getattr__(name: str) -> Any:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
-from conceptnet_ml.configuration import DEFAULT, flatten, resolve, show
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import DEFAULT, flatten, resolve, show
 from conceptnet_ml.errors import DataError, SettingsError, nearest
-from conceptnet_ml.settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib

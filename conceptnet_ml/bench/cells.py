@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.bench.cases import Case, Suite
-from conceptnet_ml.configuration import MOVABLE, show
+from conceptnet_ml.config.sources import MOVABLE, show
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.storage import FileLock, finite, plainly, write_atomic
+from conceptnet_ml.storage.files import finite, plainly, write_atomic
+from conceptnet_ml.storage.lock import FolderLock
 
 SCHEMA_VERSION = 1
 DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
@@ -50,7 +51,7 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._lock = FileLock(out / "lock")
+        self._lock = FolderLock(out)
 
     def hold(self) -> None:
         """Make the folder and keep other processes from measuring into it.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from conceptnet_ml.bench.cases import Suite
 from conceptnet_ml.bench.cells import Group, Store, methods_of
-from conceptnet_ml.settings import Settings
+from conceptnet_ml.config.settings import Settings
 
 IMAGES = 2100
 """Training images taken for granted where no case was measured yet: two classes of 1,200, less the held-out."""
@@ -53,13 +53,13 @@ def _ordinary(settings: Settings) -> float:
     """Seconds of ordinary training on pictures of 64 px, from a few steps of the default network."""
     import torch
 
-    from conceptnet_ml import runtime
-    from conceptnet_ml.network import build_network
+    from conceptnet_ml.network.build import build_network
+    from conceptnet_ml.network.training import Job, train
     from conceptnet_ml.plugins import load_plugins
-    from conceptnet_ml.training import Job, train
+    from conceptnet_ml.runtime import devices
 
-    device = runtime.choose_device(settings.device)
-    dtype = runtime.choose_precision(settings.training.precision, device)
+    device = devices.choose_device(settings.device)
+    dtype = devices.choose_precision(settings.training.precision, device)
     batch = settings.training.batch
     network = build_network(Settings(), ("a", "b"), (64, 64), load_plugins()).to(device)
     images = torch.rand(batch, 3, 64, 64, device=device)

@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from conceptnet_ml import api, runtime
-from conceptnet_ml.adaptation import curve
+from conceptnet_ml.adaptation.adapted_model import curve
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY
-from conceptnet_ml.concepts import GeneralizedModel
-from conceptnet_ml.controls import KIND, spent, train_controls
-from conceptnet_ml.decodability import cue_set, decodability
-from conceptnet_ml.evaluation import accuracies
+from conceptnet_ml.concepts.model import GeneralizedModel
+from conceptnet_ml.evaluation.accuracy import accuracies
+from conceptnet_ml.evaluation.baselines import KIND, spent, train_controls
+from conceptnet_ml.evaluation.linear_probe import cue_set, decodability
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.opened import LearnedRun
-from conceptnet_ml.workbench import Workbench
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.results.reopen import reopen
+from conceptnet_ml.runtime import devices
+from conceptnet_ml.steps.context import Workbench
 
 ADAPTED = ("aligned", "conflict", "random", "absent")
 """Test sets that are looked at after adapting."""
@@ -62,9 +63,9 @@ def measure(ground: Ground, method: str) -> dict[str, Any]:
         LeftOut: The method has no answer here.
     """
     bench = ground.bench
-    runtime.reset_peak_memory(bench.device)
+    devices.reset_peak_memory(bench.device)
     network, cost = _trained(ground, method)
-    peak = runtime.peak_memory(bench.device)
+    peak = devices.peak_memory(bench.device)
     if method in (ORDINARY, LEARNED):
         # trained with the run itself, in one process: the peak is the learner's
         peak = ground.opened.summary()["peak_memory_gib"] if method == LEARNED else math.nan
@@ -153,7 +154,7 @@ def _trained(ground: Ground, method: str) -> tuple[nn.Module, dict[str, Any]]:
         names = [name for name, (kind, _) in bench.booked.items() if kind in parts]
         return GeneralizedModel(learned.network, families).eval(), _cost(ground, parts, names)
     if method == FORCED:
-        again, forced = api.reopen(ground.opened, bench.plugins, bench.progress, bench.stopper, show_refused=True)
+        again, forced = reopen(ground.opened, bench.plugins, bench.progress, bench.stopper, show_refused=True)
         if forced.refused is None:
             raise LeftOut("no round was refused")
         names = [name for name, (kind, _) in again.booked.items() if kind == KIND]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY
 from conceptnet_ml.errors import SettingsError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart.
 COLOURS = {"conflict": "#D55E00", "random": "#0072B2", "aligned": "#009E73", "test": "#444444", "absent": "#CC79A7"}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import conceptnet_ml
-from conceptnet_ml import runtime
 from conceptnet_ml.bench.cells import Group
+from conceptnet_ml.runtime import devices
 
 NEED = 2.5
 """GiB that a worker is expected to take, before any has shown what it takes."""
@@ -110,9 +110,9 @@ class Worker:
 
 def default_jobs(groups: int, need: float = NEED, device: Any = None) -> int:
     """How many workers fit: one a core at most, each with ``need`` GiB of memory, and of the card's."""
-    free = min(runtime.free_memory(), runtime.free_memory(device))
+    free = min(devices.free_memory(), devices.free_memory(device))
     fitting = groups if free == float("inf") else int(free // need)
-    return max(1, min(groups, runtime.usable_cores(), fitting))
+    return max(1, min(groups, devices.usable_cores(), fitting))
 
 
 def threads_for(jobs: int) -> int:
@@ -120,4 +120,4 @@ def threads_for(jobs: int) -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
-    return max(1, runtime.usable_cores() // jobs)
+    return max(1, devices.usable_cores() // jobs)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.bench.tables import to_markdown
-from conceptnet_ml.storage import write_atomic
+from conceptnet_ml.storage.files import write_atomic
 
 NAME = "results"
 

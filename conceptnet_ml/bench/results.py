@@ -11,9 +11,9 @@ from conceptnet_ml.bench import origin
 from conceptnet_ml.bench.cases import LEARNED, Case, Suite, Target, flag_of, hide
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, Store, methods_of
 from conceptnet_ml.bench.intervals import overlap, summarize
-from conceptnet_ml.configuration import show
+from conceptnet_ml.config.sources import show
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.storage import finite
+from conceptnet_ml.storage.files import finite
 
 SCHEMA, SCHEMA_VERSION = "conceptnet_ml.bench", 1
 FIRST = ("test", "aligned", "conflict", "random", "absent")

@@ -70,10 +70,10 @@ def work(order: dict[str, Any], tell: Callable[..., None], watch: Callable[[Any]
         tell: Called with ``event="begin" | "end"``, ``method`` and, at an end, ``state``.
         watch: Given the Stopper that it may request to stop.
     """
-    from conceptnet_ml import __version__
     from conceptnet_ml.bench import origin
-    from conceptnet_ml.interrupt import Stopper
-    from conceptnet_ml.progress import Progress
+    from conceptnet_ml.runtime.progress import Progress
+    from conceptnet_ml.runtime.signals import Stopper
+    from conceptnet_ml.version import __version__
 
     # read now: the files may change while this process goes on with what it has loaded
     program = {"commit": origin.commit(), "sources": origin.sources(), "package": __version__}
@@ -114,9 +114,10 @@ def _ground(order: dict[str, Any], folder: Path, stopper: Any, progress: Any) ->
     """The run, finished: begun, gone on with, or only read."""
     from conceptnet_ml import api
     from conceptnet_ml.bench.measure import Ground
+    from conceptnet_ml.config.settings import Settings
     from conceptnet_ml.plugins import load_plugins
-    from conceptnet_ml.runs import Run
-    from conceptnet_ml.settings import Settings
+    from conceptnet_ml.results.reopen import reopen
+    from conceptnet_ml.storage.run_folder import Run
 
     where = None if order["plugins_dir"] is None else Path(order["plugins_dir"])
     plugins = load_plugins(where, use_entry_points=not order["no_plugins"])
@@ -136,7 +137,7 @@ def _ground(order: dict[str, Any], folder: Path, stopper: Any, progress: Any) ->
         stopper=stopper,
         origins={},
     )
-    bench, learned = api.reopen(opened, plugins, progress, stopper)
+    bench, learned = reopen(opened, plugins, progress, stopper)
     cut = [entry["training"] for entry in bench.run.metrics() if entry.get("event") == "cut off"]
     seconds = None if begun else time.monotonic() - began
     return Ground(opened, bench, learned, tuple(order["ks"]), order["draws"], cut, seconds)
@@ -156,7 +157,7 @@ def _note_partial(run: Any) -> None:
 
 def _measured(order: dict[str, Any], method: str, ground: Any, program: dict[str, str]) -> dict[str, Any]:
     from conceptnet_ml.bench import measure
-    from conceptnet_ml.runtime import environment
+    from conceptnet_ml.runtime.devices import environment
 
     began = time.monotonic()
     try:

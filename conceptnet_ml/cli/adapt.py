@@ -8,15 +8,15 @@ import typer
 
 from conceptnet_ml.cli import options
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 EXAMPLES = options.examples(
     ("adapt runs/NAME --data folder:new --shots 2", "to two pictures of each class"),
     ("adapt runs/NAME --shots 8", "to the run's own pictures with random cues"),
     ("adapt runs/NAME --shots 8 --turned", "to the world turned round"),
     ("predict runs/NAME photo.jpg --adapted new-2", "ask the adapted model"),
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def adapt(
@@ -57,7 +57,7 @@ def adapt(
     saves the model of the first draw in the run folder for [bold]--adapted[/].
     """
     from conceptnet_ml import open_run
-    from conceptnet_ml.progress import Progress
+    from conceptnet_ml.runtime.progress import Progress
 
     opened = open_run(run, options.load(plugins_dir, no_plugins), device)
     with Progress() as progress, progress.task("adapt"):

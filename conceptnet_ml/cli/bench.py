@@ -11,9 +11,9 @@ import typer
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of, read_suite
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import OUTPUT, SETTINGS
-from conceptnet_ml.configuration import show
+from conceptnet_ml.config.sources import show
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
-from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.runtime.signals import Stopper
 
 WHAT, WHERE, HOW = "What is measured", "Where the pictures lie", "How"
 EXAMPLES = options.examples(
@@ -165,8 +165,8 @@ def bench(
 def _measure(
     suite: Suite, out: Path, jobs: int | None, plugins_dir: Path | None, no_plugins: bool, command: str, work: bool
 ) -> dict[str, Any]:
-    from conceptnet_ml.bench.running import run_bench
-    from conceptnet_ml.progress import Progress
+    from conceptnet_ml.bench.runner import run_bench
+    from conceptnet_ml.runtime.progress import Progress
 
     options.load(plugins_dir, no_plugins)  # says which plugins cannot be used
     try:
@@ -257,7 +257,7 @@ def _show_plan(
     from conceptnet_ml.bench.cells import Store
     from conceptnet_ml.bench.estimate import seconds_left
     from conceptnet_ml.bench.pool import default_jobs, threads_for
-    from conceptnet_ml.bench.running import check, planned
+    from conceptnet_ml.bench.runner import check, planned
 
     store = Store(out)
     methods = check(suite, options.load(plugins_dir, no_plugins))

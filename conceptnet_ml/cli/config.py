@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conceptnet_ml.cli import options
-from conceptnet_ml.configuration import DEFAULT, allowed, flatten, known_settings, resolve, show
+from conceptnet_ml.config.sources import DEFAULT, allowed, flatten, known_settings, resolve, show
 
 app = typer.Typer(help="Show and check settings.", no_args_is_help=True, rich_markup_mode="rich")
 

@@ -191,8 +191,8 @@ def dream(
     """
     from conceptnet_ml import gallery
     from conceptnet_ml.errors import SettingsError
-    from conceptnet_ml.interrupt import Stopper
-    from conceptnet_ml.progress import Progress
+    from conceptnet_ml.runtime.progress import Progress
+    from conceptnet_ml.runtime.signals import Stopper
 
     if cache is not None and no_cache:
         raise SettingsError("--cache and --no-cache contradict each other", "Give one of them.")

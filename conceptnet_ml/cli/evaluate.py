@@ -9,15 +9,15 @@ import typer
 
 from conceptnet_ml.cli import options
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 EXAMPLES = options.examples(
     ("evaluate runs/NAME", "on its own test sets"),
     ("evaluate runs/NAME --data folder:other", "on other pictures"),
     ("evaluate runs/NAME --target photos", "on unlabelled pictures: where do they disagree?"),
     ("evaluate runs/NAME --json", "for a script"),
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def evaluate(
@@ -61,7 +61,7 @@ def evaluate(
     own class, [bold]conflict[/] another class's, [bold]random[/] any, [bold]absent[/] none.
     """
     from conceptnet_ml import open_run
-    from conceptnet_ml.progress import Progress
+    from conceptnet_ml.runtime.progress import Progress
 
     opened = open_run(run, options.load(plugins_dir, no_plugins), device)
     with Progress() as progress, progress.task("evaluate"):

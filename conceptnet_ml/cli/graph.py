@@ -70,7 +70,7 @@ def export(
 @app.command()
 def check(source: Source) -> None:
     """Check every invariant of the graph; exit code 3 where one is broken."""
-    from conceptnet_ml.graph import GraphError
+    from conceptnet_ml.graph.concept_graph import GraphError
 
     graph = read(source)
     problems = graph.check()

@@ -10,15 +10,15 @@ import typer
 
 from conceptnet_ml.cli import options
 
-if TYPE_CHECKING:
-    from conceptnet_ml.editing import Editor
-    from conceptnet_ml.histories import EditHistory
-
 EDIT = "Change the graph and the network"
 
 NODE = "unit as STAGE:NUMBER, or a node by id, label or the name you gave it"
 Name = Annotated[str, typer.Argument(metavar="NODE", help=NODE, show_default=False)]
 Names = Annotated[list[str], typer.Argument(metavar="NODE NODE...", help=NODE, show_default=False)]
+
+if TYPE_CHECKING:
+    from conceptnet_ml.editing.history import EditHistory
+    from conceptnet_ml.results.editor import Editor
 
 
 def merge(
@@ -137,14 +137,14 @@ def _editor(run: Path, plugins_dir: Path | None, no_plugins: bool) -> Editor:
 
 def _history(run: Path) -> EditHistory:
     """Needs no torch, unlike an editor."""
-    from conceptnet_ml.histories import EditHistory
-    from conceptnet_ml.runs import Run
+    from conceptnet_ml.editing.history import EditHistory
+    from conceptnet_ml.storage.run_folder import Run
 
     return EditHistory(Run.open(run))
 
 
 def _show(editor: Editor, edit: Any, json: bool) -> None:
-    from conceptnet_ml.progress import Progress
+    from conceptnet_ml.runtime.progress import Progress
 
     with Progress() as progress:
         editor.progress = progress

@@ -12,15 +12,6 @@ from conceptnet_ml.cli import options
 from conceptnet_ml.cli.graph_views import Source, console, interval, name_of, read, table, table_of
 from conceptnet_ml.errors import SettingsError, nearest
 
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
-
-    from conceptnet_ml.graph import ConceptGraph
-    from conceptnet_ml.graph_diff import Changes, Fields
-    from conceptnet_ml.graph_queries import Chain
-    from conceptnet_ml.graph_records import Edge, Node
-
 QUERY_EXAMPLES = options.examples(
     ("graph query runs/NAME --kind feature --class car", "what car hangs on"),
     ("graph query runs/NAME --edges --min-weight 0.5", "the strong edges"),
@@ -31,6 +22,15 @@ DIFF_EXAMPLES = options.examples(
     ("graph diff runs/A runs/B", "two runs"), ("graph diff runs/A old.json --tolerance 1e-6", "a run and a file")
 )
 _NUMBERS = {"weight", "score", "ablation", "gap", "null", "untrained", "strength", "chain"}
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from conceptnet_ml.graph.concept_graph import ConceptGraph
+    from conceptnet_ml.graph.diff import Changes, Fields
+    from conceptnet_ml.graph.queries import Chain
+    from conceptnet_ml.graph.schema import Edge, Node
 
 
 def query(

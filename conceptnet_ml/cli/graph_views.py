@@ -9,15 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-    from rich.tree import Tree
-
-    from conceptnet_ml.graph import ConceptGraph
-    from conceptnet_ml.graph_records import Edge, Node
-
 Source = Annotated[Path, typer.Argument(metavar="RUN", help="run folder, or a graph file (.json or .graphml)")]
 
 _KINDS = ("generalized", "variant", "feature")
@@ -26,11 +17,20 @@ _SHOWN = 8
 """Of units, classes and analogies."""
 _MEASURES = {"AUC": "auc", "effect": "effect", "φ": "phi", "ι": "iota", "accuracy": "accuracy", "gate": "swap_cost"}
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from conceptnet_ml.graph.concept_graph import ConceptGraph
+    from conceptnet_ml.graph.schema import Edge, Node
+
 
 def read(source: Path) -> ConceptGraph:
     """The graph of a run folder or of a file. Raises DataError or GraphError."""
-    from conceptnet_ml.graph import ConceptGraph
-    from conceptnet_ml.runs import Run
+    from conceptnet_ml.graph.concept_graph import ConceptGraph
+    from conceptnet_ml.storage.run_folder import Run
 
     return Run.open(source).graph() if source.is_dir() else ConceptGraph.read(source)
 

@@ -9,13 +9,9 @@ import typer
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN
-from conceptnet_ml.configuration import DEFAULT, Resolved, default_folder, flatten, resolve, resume, show
+from conceptnet_ml.config.sources import DEFAULT, Resolved, default_folder, flatten, resolve, resume, show
 from conceptnet_ml.errors import Interrupted, SettingsError
-from conceptnet_ml.interrupt import Stopper
-
-if TYPE_CHECKING:
-    from conceptnet_ml.opened import LearnedRun
-    from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.runtime.signals import Stopper
 
 EXAMPLES = options.examples(
     ("learn --depth 2", "two stages deep"),
@@ -25,6 +21,10 @@ EXAMPLES = options.examples(
     ("learn --resume runs/NAME", "go on after Ctrl-C"),
     ("learn --resume runs/NAME --undo block3/classes/2", "decide otherwise"),
 )
+
+if TYPE_CHECKING:
+    from conceptnet_ml.plugins import Plugins
+    from conceptnet_ml.results.learned_run import LearnedRun
 
 
 def learn(
@@ -95,8 +95,8 @@ def learn(
 def _resolve_resumed(
     run: Path, out: Path | None, config: Path | None, assignments: list[str], flags: dict[str, Any]
 ) -> Resolved:
-    from conceptnet_ml.runs import Run
-    from conceptnet_ml.settings import Settings
+    from conceptnet_ml.config.settings import Settings
+    from conceptnet_ml.storage.run_folder import Run
 
     if out is not None:
         raise SettingsError("--out and --resume contradict each other.", "A resumed run stays in its folder.")
@@ -106,7 +106,7 @@ def _resolve_resumed(
 
 def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun:
     from conceptnet_ml import learn
-    from conceptnet_ml.progress import Progress
+    from conceptnet_ml.runtime.progress import Progress
 
     folder = resumed or out
     try:
@@ -157,7 +157,7 @@ def _show(run: LearnedRun, json: bool) -> None:
     if json:
         options.print_json({"run": str(run.path), **summary})
         return
-    from conceptnet_ml.summaries import tables
+    from conceptnet_ml.results.summary import tables
 
     console = options.console()
     for part in tables(summary):

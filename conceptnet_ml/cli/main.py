@@ -93,7 +93,7 @@ def _complain(label: str, message: str, mend: str) -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        from conceptnet_ml import __version__
+        from conceptnet_ml.version import __version__
 
         typer.echo(f"conceptnet-ml {__version__}")
         raise typer.Exit

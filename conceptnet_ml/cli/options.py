@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conceptnet_ml.configuration import FLAGS, known_settings, show
+from conceptnet_ml.config.sources import FLAGS, known_settings, show
 from conceptnet_ml.errors import SettingsError
+
+DATA, NETWORK, SETTINGS, RUN, PLUGINS, OUTPUT = "Images", "Learning", "Settings", "Run", "Plugins", "Output"
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from conceptnet_ml.plugins import Plugins
-
-DATA, NETWORK, SETTINGS, RUN, PLUGINS, OUTPUT = "Images", "Learning", "Settings", "Run", "Plugins", "Output"
 
 
 def setting(name: str, panel: str, metavar: str | None = None) -> Any:

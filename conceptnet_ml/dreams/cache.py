@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from conceptnet_ml.storage import write_atomic
-
-if TYPE_CHECKING:
-    from conceptnet_ml.dreams.wishes import Dream
+from conceptnet_ml.dreams.request import Dream
+from conceptnet_ml.storage.files import write_atomic
 
 KEPT = ("before", "reached", "steps", "outcome")
 
@@ -64,17 +58,3 @@ class DreamCache:
 
     def _file(self, key: str) -> Path:
         return self.path / key[:2] / f"{key[2:]}.safetensors"
-
-
-def digest(*parts: Any) -> str:
-    """SHA-256 over texts, numbers and tensors (type, shape, content)."""
-    found = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            values = part.detach().cpu().contiguous()
-            found.update(f"{values.dtype}{tuple(values.shape)}".encode())
-            found.update(values.flatten().view(torch.uint8).numpy().data)
-        else:
-            found.update(repr(part).encode())
-        found.update(b"\0")
-    return found.hexdigest()

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import runtime
-from conceptnet_ml.directions import Rebased
-from conceptnet_ml.dreams.climbing import Climb, Climbed, Climber
-from conceptnet_ml.dreams.layers import Layers, probe
-from conceptnet_ml.dreams.recipes import Recipe
-from conceptnet_ml.dreams.targets import Objective, Target, check
+from conceptnet_ml.dreams.activations import Layers, probe
+from conceptnet_ml.dreams.ascent import Climb, Climbed, Climber
+from conceptnet_ml.dreams.objectives import Objective, Target, check
+from conceptnet_ml.dreams.recipe import Recipe
+from conceptnet_ml.dreams.request import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT_FINITE, Dream, Wish
 from conceptnet_ml.dreams.transforms import resized
-from conceptnet_ml.dreams.wishes import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT_FINITE, Dream, Wish
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network import StagedNetwork
+from conceptnet_ml.network.basis import Rebased
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.runtime import devices, seeding
 
 CPU_BYTES, CPU_ROWS, CARD_ROWS = 2**21, (8, 32), 256
 """On a processor a batch pays until its images outgrow the caches; on a card until the card is busy."""
@@ -88,7 +88,7 @@ class Studio:
             self._finish(batch, wishes, guides, steps, outcomes, keep, count)
 
     def _climb(self, wish: Wish, side: tuple[int, int], octave: int, detail: Tensor | None) -> Climb:
-        seed = wish.seed if octave == 0 else runtime.seed_for(wish.seed, "octave", octave)
+        seed = wish.seed if octave == 0 else seeding.seed_for(wish.seed, "octave", octave)
         start, donor = _at_size(wish.start, side), _at_size(wish.donor, side)
         if detail is not None:
             grey = torch.full((self.layers.channels, *side), 0.5)
@@ -155,7 +155,7 @@ class Studio:
         images = torch.cat([images, images[-1:].expand(more, -1, -1, -1)])
         objective = Objective([*targets, *[targets[-1]] * more], guides, self.device)
         with torch.no_grad():
-            with runtime.autocast(self.device, self.dtype):
+            with devices.autocast(self.device, self.dtype):
                 maps = self.layers(to_floats(images, self.device))
             return objective(maps)[: len(targets)].tolist()
 
@@ -183,10 +183,10 @@ def rows_for(
         return values
 
     images = torch.full((2, layers.channels, *size), 0.5, device=device, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda values: values), runtime.autocast(device, dtype):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda values: values), devices.autocast(device, dtype):
         layers(images)
     each = max(1, kept // 2) + 48 * layers.channels * size[0] * size[1]
-    free = runtime.free_memory(device) * 2**30 * share
+    free = devices.free_memory(device) * 2**30 * share
     least, most = CPU_ROWS
     fitting = CPU_BYTES // (4 * layers.channels * size[0] * size[1])
     most = CARD_ROWS if device.type == "cuda" else min(max(fitting, least), most)

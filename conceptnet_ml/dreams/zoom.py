@@ -9,20 +9,21 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from conceptnet_ml import runtime
-from conceptnet_ml.directions import Rebased, plain
-from conceptnet_ml.dreams.cache import DreamCache, digest
-from conceptnet_ml.dreams.engine import weights_digest
-from conceptnet_ml.dreams.parametrisations import Pixels
-from conceptnet_ml.dreams.recipes import Recipe
+from conceptnet_ml.dreams.cache import DreamCache
+from conceptnet_ml.dreams.objectives import Target
+from conceptnet_ml.dreams.parametrizations import Pixels
+from conceptnet_ml.dreams.recipe import Recipe
+from conceptnet_ml.dreams.render import weights_digest
+from conceptnet_ml.dreams.request import Dream, Wish
 from conceptnet_ml.dreams.studio import Studio
-from conceptnet_ml.dreams.targets import Target
 from conceptnet_ml.dreams.transforms import moved
-from conceptnet_ml.dreams.wishes import Dream, Wish
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.interrupt import Stopper
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.progress import Progress
+from conceptnet_ml.network.basis import Rebased, plain
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.runtime import seeding
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.storage.hashing import digest
 
 STEPS = Recipe(
     start="image", parametrisation=Pixels(decay=0.7), ascent="gradient", rate=0.006, steps=6, octaves=2, stall=0.0
@@ -92,7 +93,7 @@ def zoom(
             if number:
                 near = _held(moved(image[None].float() / 255, turned)[0], first, hold).clamp(0, 1)
                 seen = (near * 255).round().to(torch.uint8)
-            wish = Wish(target, runtime.seed_for(seed, "frame", number), seen)
+            wish = Wish(target, seeding.seed_for(seed, "frame", number), seen)
             made = _frame(studio, wish, number, digest(key, wish.seed, seen), cache)
             image = made.image
             task.advance()

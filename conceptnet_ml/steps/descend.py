@@ -6,12 +6,13 @@ from dataclasses import asdict
 
 import torch
 
-from conceptnet_ml import nulls
-from conceptnet_ml.attribution import Edge, attribute, margin
-from conceptnet_ml.directions import width
-from conceptnet_ml.probing import frozen
-from conceptnet_ml.swaps import Swap
-from conceptnet_ml.workbench import Parents, Workbench
+from conceptnet_ml.concepts import null_models as nulls
+from conceptnet_ml.concepts.attribution import Edge, attribute, margin
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.network.basis import width
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.swap.views import Swap
 
 
 def descend(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap]) -> list[Edge]:

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import torch
-from torch import nn
 
-from conceptnet_ml import nulls
-from conceptnet_ml.directions import BasisEvidence, Network, count, plain, rebased
+from conceptnet_ml.concepts import null_models as nulls
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather, spectrum
 from conceptnet_ml.errors import PluginError
-from conceptnet_ml.finding import FindEvidence, Finding, gather, spectrum
-from conceptnet_ml.probing import frozen
-from conceptnet_ml.swaps import Swap
-from conceptnet_ml.workbench import Parents, Workbench
-
-
-@dataclass(frozen=True)
-class Described:
-    """A stage that is described by directions.
-
-    Args:
-        stage: Its name.
-        basis: Its maps to the directions' coefficients and back.
-        count: How many directions.
-        explained: Share of the maps' variance they keep, on the images and in the network they were learned from.
-    """
-
-    stage: str
-    basis: nn.Module
-    count: int
-    explained: float
-
-    def in_place(self, network: Network) -> Network:
-        """A network with this stage described so."""
-        return rebased(network, self.stage, self.basis)
+from conceptnet_ml.network.basis import BasisEvidence, Network, count, plain
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.records import Described
+from conceptnet_ml.swap.views import Swap
 
 
 def describe(bench: Workbench, stage: str, network: Network) -> Described | None:

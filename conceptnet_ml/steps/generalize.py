@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from conceptnet_ml import analogies, translating
-from conceptnet_ml.concepts import Analogy, FeatureAnalogy, Merged, MergeEvidence, Trunk, pooled
-from conceptnet_ml.decisions import Decision, residual, stands
-from conceptnet_ml.finding import Finding, auroc, spectrum, unit_scores
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.probing import frozen
-from conceptnet_ml.steps import find
-from conceptnet_ml.swaps import IMAGE, Codec, Swap, open_cells
-from conceptnet_ml.workbench import Parents, Workbench
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network after a round's views, and whether the round stands.
-
-    Args:
-        network: The trained network.
-        decision: Whether the round stands.
-        r_before: Accuracy of the network before on the views so far.
-        r_after: Accuracy of the trained one on the new views.
-        r_without: Its accuracy on the views so far, without the new swap.
-    """
-
-    network: StagedNetwork
-    decision: Decision
-    r_before: float
-    r_after: float
-    r_without: float
+from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged, MergeEvidence, Translation
+from conceptnet_ml.concepts.localization import judge
+from conceptnet_ml.concepts.model import Trunk, pooled
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import Finding, spectrum, unit_scores
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.steps import analogies, find
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.records import Trained
+from conceptnet_ml.swap.representation import IMAGE, Codec
+from conceptnet_ml.swap.stop_rule import residual, stands
+from conceptnet_ml.swap.views import Swap, open_cells
 
 
 def merge(
@@ -48,7 +33,7 @@ def merge(
         numbers, maps, targets = _evidence(bench, stage, name, parents, swaps, swap)
         labels = bench.labels[numbers].to(bench.device)
         tied, features = analogies.find(bench, stage, name, parents, swaps, swap)
-        tested = translating.translate(bench, stage, name, parents, swaps, features)
+        tested = analogies.translate(bench, stage, name, parents, swaps, features)
         members = {finding.parent: finding.units for finding in findings}
         for analogy in tied:
             for parent, unit in ((analogy.parent, analogy.unit), (analogy.other, analogy.analogue)):
@@ -88,7 +73,7 @@ def merge(
         tuple(done["auc"]),
         tuple(done["coverage"]),
         done["overlap"],
-        None if done.get("translation") is None else translating.Translation(**done["translation"]),
+        None if done.get("translation") is None else Translation(**done["translation"]),
         tuple(tuple(place) for place in done.get("spectrum", ())),  # of a version that did not say, as the next ones
         {(parent, unit): effect for parent, unit, effect in done.get("effects", ())},
         tuple(_feature(entry) for entry in done.get("features", ())),
@@ -161,39 +146,6 @@ def train_views(
         keep=decision.keep,
     )
     return Trained(trained, decision, r_before, r_after, r_without)
-
-
-def judge(logits: Tensor, targets: Tensor, parents: Tensor, count: int) -> dict[str, Any]:
-    """How well a detector's map fits the gates: class AUC, coverage per class, overlap.
-
-    Args:
-        logits: (N, 1, h, w), any score map.
-        targets: (N, 1, h, w) in [0, 1], the gates' open share of each cell.
-        parents: (N,).
-        count: Number of parents.
-    """
-    scores = unit_scores(logits).cpu()
-    aucs = [float(auroc(scores, parents.cpu() == parent)[0]) for parent in range(count)]
-    found = open_as_much(logits, targets)
-    covered = []
-    for parent in range(count):
-        mine = parents == parent
-        covered.append(float((found * targets)[mine].sum() / targets[mine].sum().clamp_min(1e-9)))
-    both = torch.minimum(found, targets).sum()
-    return {
-        "auc": aucs,
-        "coverage": covered,
-        "overlap": float(both / torch.maximum(found, targets).sum().clamp_min(1e-9)),
-    }
-
-
-def open_as_much(scores: Tensor, targets: Tensor) -> Tensor:
-    """The highest-scoring places of all images together, as many as the targets have open area; 0 or 1."""
-    count = max(1, min(scores.numel(), round(float(targets.sum()))))
-    # Exactly so many: a unit that is silent almost everywhere must not be credited with all its zeros.
-    opened = torch.zeros(scores.numel(), device=scores.device)
-    opened[scores.flatten().topk(count).indices] = 1
-    return opened.view(scores.shape)
 
 
 def _evidence(

@@ -10,29 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml.decisions import Decision, Measured, decide
-from conceptnet_ml.directions import plain
-from conceptnet_ml.finding import balanced
-from conceptnet_ml.measuring import exchange, measure
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.predicting import LEAST, MOST, GatePredictor, Look
-from conceptnet_ml.probing import Prober, frozen
-from conceptnet_ml.swaps import IMAGE, Codec, RegionalCodec, Swap, open_cells
-from conceptnet_ml.workbench import Parents, Workbench
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One representation's probe and what follows from it."""
-
-    measured: Measured
-    decision: Decision
-
-    def record(self) -> dict[str, Any]:
-        """As plain values, for the log and the graph."""
-        decision = self.decision
-        found = {"keep": decision.keep, "reason": decision.reason, "classes": decision.classes}
-        return {**self.measured.record(), **found}
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import balanced
+from conceptnet_ml.network.basis import plain
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.records import Judged
+from conceptnet_ml.swap.gate_predictor import LEAST, MOST, GatePredictor, Look
+from conceptnet_ml.swap.interchangeability import Measured, measure
+from conceptnet_ml.swap.probe import Prober
+from conceptnet_ml.swap.representation import IMAGE, Codec, RegionalCodec
+from conceptnet_ml.swap.stop_rule import decide
+from conceptnet_ml.swap.views import Swap, open_cells
 
 
 def judge(bench: Workbench, name: str, parents: Parents, swaps: list[Swap], codec: Codec) -> Judged:
@@ -252,6 +242,3 @@ def _measure(
             task.advance,
         )
     return dict(vars(measured))
-
-
-__all__ = ["Judged", "codecs", "exchange", "gates", "judge", "own_places", "partners", "regions", "swap_of"]

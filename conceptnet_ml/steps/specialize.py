@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from conceptnet_ml.concepts import Family, Merged, SplitEvidence, Trunk
-from conceptnet_ml.probing import frozen
-from conceptnet_ml.swaps import Swap
-from conceptnet_ml.workbench import Parents, Workbench
-
-
-@dataclass(frozen=True)
-class Split:
-    """A family: detector, variants, and how well the variants alone tell the classes apart.
-
-    Args:
-        family: Answers like a network, (B, 3, H, W) to (B, classes).
-        accuracy: On held-out training images.
-    """
-
-    family: Family
-    accuracy: float
+from conceptnet_ml.concepts.evidence import Merged, SplitEvidence
+from conceptnet_ml.concepts.model import Family, Trunk
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.steps import specialize
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.records import Split, Taught
+from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.views import Swap
 
 
 def split(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], merged: Merged) -> Split:
@@ -71,3 +63,26 @@ def accuracy(bench: Workbench, name: str, family: Family, swaps: list[Swap]) -> 
             answers = family(views.of(numbers, bench.generator(name, "accuracy", place))).argmax(1).cpu()
             right += int((answers == bench.labels[numbers]).sum())
     return right / len(bench.held)
+
+
+def teach(bench: Workbench, name: str, parents: Parents, swap: Swap) -> Taught:
+    """Fit the parent's variants anew on views in which what was found below is exchanged.
+
+    Judged like any round: undone if hardly anything that tells the variants apart remains.
+    """
+    family = parents.family
+    assert family is not None
+    assert parents.stage is not None
+    merged = Merged(family.detector, {}, [], (), (), 0.0)
+    swaps = [*parents.swaps, swap]
+    before = specialize.accuracy(bench, f"{name}/teach", family, parents.swaps)
+    blind = specialize.accuracy(bench, f"{name}/teach", family, swaps)
+    split = specialize.split(bench, parents.stage, f"{name}/teach-{swap.codec.name}", parents, swaps, merged)
+    chance = 1 / bench.classes
+    floor = chance + bench.settings.round.remains * max(0.0, before - chance)
+    keep = split.accuracy >= floor
+    sign = "≥" if keep else "<"
+    reason = f"the family {before:.2f} → {split.accuracy:.2f} {sign} {floor:.2f} (untaught {blind:.2f})"
+    bench.run.log(event="taught", name=name, before=before, blind=blind, after=split.accuracy, keep=keep)
+    taught = replace(parents, family=split.family)
+    return Taught(taught, Decision(keep, reason), before, split.accuracy, blind)

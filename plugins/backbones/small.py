@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from conceptnet_ml.config.settings import NetworkSettings
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.settings import NetworkSettings
 
 SMALL_SIDE = 40
 """Images up to this side (px) keep their resolution in the stem."""

@@ -7,8 +7,8 @@ import inspect
 
 from torch import nn
 
+from conceptnet_ml.config.settings import NetworkSettings
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.settings import NetworkSettings
 
 
 def build(argument: str, classes: int, image_size: tuple[int, int], settings: NetworkSettings) -> nn.Module:

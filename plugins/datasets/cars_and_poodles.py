@@ -18,12 +18,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from conceptnet_ml.data import Data, ImageSet
+from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.ground_truth import PLACE, PlantedFeature, Truth
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.traps import SETS, cues_of, make_worlds
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.planted import PLACE, PlantedFeature, Truth
-from conceptnet_ml.runtime import seed_for
-from conceptnet_ml.settings import DataSettings
-from conceptnet_ml.traps import SETS, cues_of, make_worlds
+from conceptnet_ml.runtime.seeding import seed_for
 
 from .canvas import BODY, CURL, FINER, SIDE, WHEEL, Canvas, Colour, Pose
 from .figures import COATS, car, car_shape, poodle, poodle_shape, tuft, wheel

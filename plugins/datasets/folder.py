@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from conceptnet_ml.classes import class_places
-from conceptnet_ml.data import Data, ImageSet, StreamedImages, check_counts, split_by_class, too_large
+from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.class_subset import class_places
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.files import SUFFIXES, check_files, common_size, in_threads, read_image
+from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.sampling import check_counts, split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.imagefiles import SUFFIXES, check_files, common_size, in_threads, read_image
-from conceptnet_ml.settings import DataSettings
 
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")
 _LAYOUT = "Expected PATH/train/CLASS/… and PATH/test/CLASS/…, or PATH/CLASS/…."

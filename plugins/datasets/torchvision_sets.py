@@ -13,11 +13,13 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from conceptnet_ml.classes import chosen_labels, class_places
-from conceptnet_ml.data import Data, ImageSet, StreamedImages, split_by_class, too_large
+from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.class_subset import chosen_labels, class_places
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.files import common_size, fit, in_threads
+from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.sampling import split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError, nearest
-from conceptnet_ml.imagefiles import common_size, fit, in_threads
-from conceptnet_ml.settings import DataSettings
 
 _TRAIN_NAMES, _TEST_NAMES = ("train", "trainval"), ("test", "val", "valid")
 _LABELS = ("targets", "labels", "_labels")

@@ -6,9 +6,9 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from conceptnet_ml.graph import ConceptGraph
-from conceptnet_ml.graph_records import Analogous, Became, BuiltFrom, Edge, Generalizes, Node
-from conceptnet_ml.runs import write_atomic
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.schema import Analogous, Became, BuiltFrom, Edge, Generalizes, Node
+from conceptnet_ml.storage.files import write_atomic
 
 _SHAPES = {"class": "box", "variant": "hexagon", "generalized": "doubleoctagon", "feature": "ellipse", "unit": "circle"}
 _STYLES = {

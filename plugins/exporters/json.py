@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conceptnet_ml.graph import ConceptGraph
-from conceptnet_ml.runs import write_atomic
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.storage.files import write_atomic
 
 
 def write(graph: ConceptGraph, path: Path) -> None:

@@ -8,8 +8,8 @@ import itertools
 import torch
 from torch import Tensor
 
+from conceptnet_ml.data.traps import TrapGround
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.traps import TrapGround
 
 from .draws import normal
 

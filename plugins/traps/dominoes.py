@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from conceptnet_ml.classes import renumbered
-from conceptnet_ml.data import ImageSet
+from conceptnet_ml.data.class_subset import renumbered
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.traps import TrapGround
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.traps import TrapGround
 
 GLYPHS = "glyphs:2"
 """Where the upper pictures come from without an argument: drawn rings and bars."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from conceptnet_ml.data.traps import TrapGround
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.runtime import seed_for
-from conceptnet_ml.traps import TrapGround
+from conceptnet_ml.runtime.seeding import seed_for
 
 from .draws import uniform
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conceptnet_ml.configuration import known_settings
+from conceptnet_ml.config.sources import known_settings
 
 ROOT = Path(__file__).parents[2]
 

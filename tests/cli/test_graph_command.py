@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from conceptnet_ml.cli.graph import app
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.graph import ConceptGraph, GraphError
-from conceptnet_ml.runs import Run
+from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.storage.run_folder import Run
 
 
 def wheels() -> ConceptGraph:

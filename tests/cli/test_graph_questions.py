@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from conceptnet_ml.cli.graph import app
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
-from conceptnet_ml.graph import ConceptGraph
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 
 
 class Edited:

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.attribution import attribute
+from conceptnet_ml.concepts.attribution import attribute
+from conceptnet_ml.config.settings import ProbeSettings
+from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.probing import Prober, frozen
-from conceptnet_ml.settings import ProbeSettings
-from conceptnet_ml.swaps import Codec
+from conceptnet_ml.swap.probe import Prober
+from conceptnet_ml.swap.representation import Codec
 
 FILE = Path(__file__).with_name("golden.json")
 TOLERANCE = 2e-4

@@ -12,27 +12,31 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts import MergeEvidence, SplitEvidence
-from conceptnet_ml.controls import BaselineContext, train_controls
-from conceptnet_ml.data import Data, ImageSet, load_source
-from conceptnet_ml.directions import BasisEvidence, Directions
-from conceptnet_ml.dreams.engine import dream
-from conceptnet_ml.dreams.targets import Target
-from conceptnet_ml.dreams.wishes import Wish
+from conceptnet_ml.concepts.evidence import MergeEvidence, SplitEvidence
+from conceptnet_ml.concepts.scores import FindEvidence, Finding
+from conceptnet_ml.config.settings import ConceptSettings, DataSettings, NetworkSettings, Settings, TrainingSettings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.load import load_source
+from conceptnet_ml.data.traps import TrapGround
+from conceptnet_ml.dreams.objectives import Target
+from conceptnet_ml.dreams.render import dream
+from conceptnet_ml.dreams.request import Wish
 from conceptnet_ml.errors import Interrupted, PluginError
-from conceptnet_ml.finding import FindEvidence, Finding
-from conceptnet_ml.graph import ConceptGraph
-from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.evaluation.baselines import BaselineContext, train_controls
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network import StagedNetwork, build_network
+from conceptnet_ml.network.basis import BasisEvidence, Directions
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.progress import Progress
 from conceptnet_ml.records import API, KINDS, Record
-from conceptnet_ml.runs import Run
-from conceptnet_ml.settings import ConceptSettings, DataSettings, NetworkSettings, Settings, TrainingSettings
-from conceptnet_ml.swaps import Codec, RegionalCodec, Views
-from conceptnet_ml.traps import TrapGround
-from conceptnet_ml.workbench import Workbench
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.swap.representation import Codec, RegionalCodec
+from conceptnet_ml.swap.views import Views
 
 PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
@@ -83,7 +87,7 @@ def test_every_record(record: Record) -> None:
 
 
 def test_a_function_that_is_not_there_is_a_plain_error() -> None:
-    for where in ("conceptnet_ml.concepts:nothing", "no.such.module:it"):
+    for where in ("conceptnet_ml.concepts.model:nothing", "no.such.module:it"):
         with pytest.raises(PluginError, match="cannot import"):
             KINDS["dreamer"](name="it", api="1", recipe=where).function("recipe")  # type: ignore[call-arg]
 

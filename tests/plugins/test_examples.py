@@ -27,8 +27,8 @@ from conceptnet_ml import (
     load_plugins,
     open_run,
 )
-from conceptnet_ml.dreams.recipes import recipe_of
-from conceptnet_ml.settings import ConceptSettings
+from conceptnet_ml.config.settings import ConceptSettings
+from conceptnet_ml.dreams.recipe import recipe_of
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 PLUGINS = load_plugins(EXAMPLES, use_entry_points=False)

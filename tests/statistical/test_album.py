@@ -11,8 +11,8 @@ from PIL import Image
 from planted import PLUGINS, planted_data, settings
 
 from conceptnet_ml import Editor, learn, open_run
-from conceptnet_ml.opened import LearnedRun
-from conceptnet_ml.settings import Settings
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.results.learned_run import LearnedRun
 
 
 def chosen(**dreams: object) -> Settings:

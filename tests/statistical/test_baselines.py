@@ -10,11 +10,12 @@ import pytest
 import torch
 from planted import accuracy, images_with, planted_data, settings, workbench
 
-from conceptnet_ml.controls import BaselineContext, train_controls
-from conceptnet_ml.data import Data, ImageSet
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.evaluation.baselines import BaselineContext, train_controls
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.training import predict_set
-from conceptnet_ml.workbench import Workbench
+from conceptnet_ml.network.training import predict_set
+from conceptnet_ml.steps.context import Workbench
 from conceptnet_plugins.baselines import deepdream_chain, masktune
 
 Figures = dict[str, dict[str, float]]

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml import LearnedRun, learn, open_run
-from conceptnet_ml.directions import BasisEvidence, rebased
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather
+from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.errors import Interrupted
-from conceptnet_ml.finding import FindEvidence, Finding, gather
-from conceptnet_ml.interrupt import Stopper
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.settings import ConceptSettings
-from conceptnet_ml.workbench import Parents
+from conceptnet_ml.network.basis import BasisEvidence, rebased
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.runtime.signals import Stopper
 
 KINDS = ("nmf", "kmeans", "sae")
 SEEDS = (0, 1, 2)

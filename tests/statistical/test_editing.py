@@ -12,12 +12,12 @@ import torch
 from planted import PLUGINS, planted_data, settings
 
 from conceptnet_ml import Editor, LearnedRun, learn
-from conceptnet_ml.data import Data
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
-from conceptnet_ml.graph import GraphError
-from conceptnet_ml.histories import EditHistory
-from conceptnet_ml.runs import Run
-from conceptnet_ml.training import to_float
+from conceptnet_ml.graph.concept_graph import GraphError
+from conceptnet_ml.network.training import to_float
+from conceptnet_ml.storage.run_folder import Run
 
 SEED = 0
 
@@ -50,7 +50,11 @@ def logits(opened: LearnedRun, data: Data) -> torch.Tensor:
 
 def files(run: Path) -> dict[str, str]:
     """What people read of a run, by checksum; not the log of metrics, which tells of undone edits too."""
-    kept = [path for path in sorted(run.rglob("*")) if path.is_file() and path.name not in ("lock", "metrics.jsonl")]
+    kept = [
+        path
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name not in ("lock", "lock.owner", "metrics.jsonl")
+    ]
     return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 

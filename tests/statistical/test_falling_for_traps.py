@@ -9,10 +9,11 @@ import torch
 from planted import CPU, PLUGINS, accuracy
 from torch import nn
 
-from conceptnet_ml.data import Data, load_data
-from conceptnet_ml.network import build_network
-from conceptnet_ml.settings import Settings
-from conceptnet_ml.training import Job, Plain, train
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.load import load_data
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.training import Job, Plain, train
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 

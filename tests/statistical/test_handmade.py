@@ -10,9 +10,9 @@ from planted import PLUGINS
 from safetensors.torch import save_file
 
 from conceptnet_ml import Settings, learn
-from conceptnet_ml.bench import handmade
-from conceptnet_ml.graph import ConceptGraph
-from conceptnet_ml.training import to_float
+from conceptnet_ml.bench import handcrafted as handmade
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.network.training import to_float
 
 
 def graph(folder: Path, keep: bool, seed: int = 0, weights: Path | None = None) -> ConceptGraph:

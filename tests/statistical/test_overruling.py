@@ -14,10 +14,10 @@ from PIL import Image
 from planted import PLUGINS, planted_data, settings
 
 from conceptnet_ml import LearnedRun, Settings, learn
-from conceptnet_ml.data import Data
+from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
-from conceptnet_ml.graph import GraphError
-from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.graph.concept_graph import GraphError
+from conceptnet_ml.runtime.signals import Stopper
 
 ONE, TWO = "block3/classes/1", "block3/classes/2"
 
@@ -87,7 +87,7 @@ def outcome(run: Path) -> dict[str, Any]:
 
 def files(run: Path) -> dict[str, tuple[bytes, int]]:
     """Every file's content and time of writing."""
-    paths = (path for path in run.rglob("*") if path.is_file() and path.name != "lock")
+    paths = (path for path in run.rglob("*") if path.is_file() and path.name not in ("lock", "lock.owner"))
     return {str(path.relative_to(run)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 

@@ -12,13 +12,14 @@ from planted import CPU, accuracy, bars_on_grounds, cast, cued_data, planted_dat
 from torch import Tensor
 
 from conceptnet_ml import steps
-from conceptnet_ml.data import Data
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.learner import Learned, run_loop
-from conceptnet_ml.probing import Prober
-from conceptnet_ml.recording import draw_graph
-from conceptnet_ml.settings import Settings
-from conceptnet_ml.swaps import Swap
-from conceptnet_ml.workbench import Parents, Workbench
+from conceptnet_ml.results.graph_builder import draw_graph
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.swap.probe import Prober
+from conceptnet_ml.swap.views import Swap
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
 

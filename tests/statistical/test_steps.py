@@ -13,23 +13,26 @@ from planted import CPU, PLUGINS, accuracy, overlap, planted_data, settings, wor
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from conceptnet_ml import learn, lower, steps
-from conceptnet_ml.attribution import Edge
-from conceptnet_ml.concepts import Detector, Family, Merged, Trunk, Variants, pooled
-from conceptnet_ml.controls import train_controls
-from conceptnet_ml.data import Data
+from conceptnet_ml import learn, steps
+from conceptnet_ml.concepts.attribution import Edge
+from conceptnet_ml.concepts.evidence import Merged
+from conceptnet_ml.concepts.localization import judge
+from conceptnet_ml.concepts.model import Detector, Family, Trunk, Variants, pooled
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import auroc, unit_scores
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.errors import Interrupted
-from conceptnet_ml.finding import auroc, unit_scores
-from conceptnet_ml.interrupt import Stopper
+from conceptnet_ml.evaluation.baselines import train_controls
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.settings import Settings
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import to_float
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps import channel_probe as lower
+from conceptnet_ml.steps.context import Workbench
 from conceptnet_ml.steps.descend import margin
-from conceptnet_ml.steps.generalize import Trained, judge
-from conceptnet_ml.steps.probe import Judged
-from conceptnet_ml.swaps import Swap
-from conceptnet_ml.training import to_float
-from conceptnet_ml.workbench import Parents, Workbench
+from conceptnet_ml.steps.records import Judged, Trained
+from conceptnet_ml.swap.views import Swap
 from conceptnet_plugins.datasets.cars_and_poodles import CAR, POODLE, Wish, render
 from conceptnet_plugins.generalizers import detector as generalizer
 from conceptnet_plugins.specializers import attention as specializer

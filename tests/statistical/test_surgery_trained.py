@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptnet_ml.channels import follow
-from conceptnet_ml.data import ImageSet
-from conceptnet_ml.forgetting import forget_units
-from conceptnet_ml.merging import merge_units
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.similarity import importances, similar_units
-from conceptnet_ml.surgery import prune_units, split_unit
-from conceptnet_ml.training import Job, Plain, predict_set, to_float, train
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import Job, Plain, predict_set, to_float, train
+from conceptnet_ml.surgery.dependency_graph import follow
+from conceptnet_ml.surgery.forget import forget_units
+from conceptnet_ml.surgery.merge import merge_units
+from conceptnet_ml.surgery.similarity import importances, similar_units
+from conceptnet_ml.surgery.split import prune_units, split_unit
 from conceptnet_plugins.backbones.small import SmallNet
 
 DEVICE, SIZE = torch.device("cpu"), (32, 32)

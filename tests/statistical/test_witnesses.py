@@ -11,16 +11,16 @@ from planted import CPU, PLUGINS, SIDE, bars_on_grounds, planted_data, settings,
 from torch import Tensor, nn
 
 from conceptnet_ml import Pixels, Recipe, Target, Wish, dream, learn, open_run
-from conceptnet_ml.data import Data
-from conceptnet_ml.dreams.honesty import Calibration, Witness, energy
-from conceptnet_ml.dreams.likeness import Look, Looker
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.dreams.judgement import Calibration, Witness, energy
+from conceptnet_ml.dreams.ood import Look, Looker
 from conceptnet_ml.errors import ConceptNetError, Interrupted
-from conceptnet_ml.interrupt import Stopper
-from conceptnet_ml.network import StagedNetwork
-from conceptnet_ml.opened import LearnedRun
-from conceptnet_ml.training import predict_set
-from conceptnet_ml.witnesses import NETWORK, STATISTICS, fresh_network, witness_of
-from conceptnet_ml.workbench import Workbench
+from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import predict_set
+from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps.context import Workbench
 
 
 def data(count: int = 640) -> Data:
@@ -144,7 +144,7 @@ def test_it_is_trained_once_and_rests_on_no_word_of_the_user(bench: Workbench, w
     images = white_noise(5)
     assert witness_of(later).judge(images) == witness.judge(images)
     lines = bench.run.metrics()
-    assert sum(line["event"] == "trained" and line["name"] == NETWORK for line in lines) == 1
+    assert sum(line["event"] == "trained" and line["name"] == WITNESS_NETWORK for line in lines) == 1
     (said,) = [line for line in lines if line["event"] == "witness"]
     assert (said["accuracy"], said["held_out"]) == (witness.accuracy, 192)
     assert later.seconds("witness") > 0
@@ -163,7 +163,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path, bench: Workbench, witness: W
     fresh.stopper = After()
     with pytest.raises(Interrupted):
         witness_of(fresh)
-    assert not fresh.run.has(NETWORK)
+    assert not fresh.run.has(WITNESS_NETWORK)
     fresh.stopper = Stopper()
     state, wanted = witness_of(fresh).network.state_dict(), witness.network.state_dict()
     assert all(torch.equal(state[name], wanted[name]) for name in wanted)
@@ -177,7 +177,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
 
 def test_a_finished_run_gets_a_witness_once_and_keeps_it(learned: LearnedRun) -> None:
     first = learned.witness()
-    steps = [learned.path / "steps" / f"{name}.json" for name in (NETWORK, STATISTICS)]
+    steps = [learned.path / "steps" / f"{name}.json" for name in (WITNESS_NETWORK, WITNESS_STATISTICS)]
     written = [path.stat().st_mtime_ns for path in steps]
     opened = open_run(learned.path, plugins=PLUGINS)  # its data were given by hand and cannot be loaded again
     again = opened.witness()
@@ -194,7 +194,7 @@ def test_a_finished_run_gets_a_witness_once_and_keeps_it(learned: LearnedRun) ->
 def test_without_a_witness_and_without_data_it_is_said(learned: LearnedRun) -> None:
     opened = open_run(learned.path, plugins=PLUGINS)
     learned.witness()
-    opened._run.forget(STATISTICS)
+    opened._run.forget(WITNESS_STATISTICS)
     opened._run.close()
     with pytest.raises(ConceptNetError):
         opened.witness()

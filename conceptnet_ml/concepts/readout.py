@@ -1,0 +1,53 @@
+"""Whose answer a round is about: the class logits at the top stage, the variants of a feature below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.concepts.model import Family
+from conceptnet_ml.network.basis import Network, units_of
+from conceptnet_ml.swap.views import Swap
+
+
+@dataclass
+class Parents:
+    """Whose answer a round is about: the class margins at the top stage, the variants of a feature below it.
+
+    Args:
+        key: Short name, part of step names: ``classes`` or a feature's.
+        network: What computes the stages, by their units or by directions.
+        stage: The stage the answers are read from; None for the network's own logits.
+        family: The variants that answer, None for the network's own logits.
+        swaps: The swaps under whose views the answers are to be right.
+        elementary: Below a feature, the cost of its own representation: only cheaper ones are tried here.
+        candidates: Units of the stage below the answers are built from, by the edges that lead there; empty for all.
+    """
+
+    key: str
+    network: Network
+    stage: str | None = None
+    family: Family | None = None
+    swaps: list[Swap] = field(default_factory=list)
+    elementary: int | None = None
+    candidates: tuple[int, ...] = ()
+
+    def objective(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the parents' answers (B, K)."""
+        return self.network(images) if self.family is None else self.family(images)
+
+    def modules(self) -> list[torch.nn.Module]:
+        """What computes the answers."""
+        return [self.network] if self.family is None else [self.network, self.family]
+
+    def head(self, stage: str) -> Callable[[Tensor], Tensor]:
+        """From the maps of a stage (at or below the parents' own) to the answers."""
+        if self.family is None or self.stage is None:
+            return lambda maps: self.network.run_from(maps, stage).float()
+        family, top = self.family, self.stage
+        return lambda maps: family.respond(
+            units_of(self.network, top, self.network.run_between(maps, stage, top)).float()
+        )

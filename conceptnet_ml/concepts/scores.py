@@ -1,0 +1,192 @@
+"""What units of a stage do: their scores, how well each tells a class, and what is lost without it.
+
+The find step itself is a plugin (a *discoverer*); this is the evidence it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.config.settings import ConceptSettings
+from conceptnet_ml.network.basis import Network, width
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.runtime import seeding
+from conceptnet_ml.swap.probe import margins
+
+Head = Callable[[Tensor], Tensor]
+"""A stage's maps (B, C, h, w) to responses (B, K): the class logits at the top, parents' variants below."""
+
+
+MapSource = Callable[[], "list[tuple[Tensor, Tensor]]"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A feature: the units of one stage that together carry a class (or a parent variant).
+
+    Args:
+        parent: Number of the class or parent.
+        units: The members, strongest effect first.
+        auc: One-vs-rest AUROC of each member's score.
+        effect: Mean fall of the parent's margin when the member is replaced by its mean, each.
+        share: Share of all units' summed positive effect that the members cover.
+        together: Mean fall of the parent's margin when all members are replaced at once; None until it is measured.
+        spectrum: Per class, 10 % quantile, mean and 90 % quantile of the mean of the members' scores, see
+            :func:`spectrum`.
+    """
+
+    parent: int
+    units: tuple[int, ...]
+    auc: tuple[float, ...]
+    effect: tuple[float, ...]
+    share: float
+    together: float | None = None
+    spectrum: tuple[tuple[float, float, float], ...] = ()
+
+
+@dataclass
+class FindEvidence:
+    """A probe set at one stage, with what a discoverer may ask of it.
+
+    Args:
+        batches: The stage's maps (B, C, h, w), fp32, and the right parent (B,) of the probe images, batch by batch.
+        head: From the maps on to the responses.
+        parents: How many classes or parents there are.
+        settings: Thresholds.
+        width: How many of the C channels, the first, may be found; the rest is what directions leave out of the maps.
+            None for all.
+    """
+
+    batches: list[tuple[Tensor, Tensor]]
+    head: Head
+    parents: int
+    settings: ConceptSettings = field(default_factory=ConceptSettings)
+    width: int | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """(C, h, w): the maps' mean over the probe set."""
+        total = sum(maps.double().sum(0) for maps, _ in self.batches)
+        return (total / sum(len(maps) for maps, _ in self.batches)).float()  # type: ignore[union-attr, operator]
+
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """Scores (N, width) of what may be found and the right parents (N,), on the CPU."""
+        return (
+            torch.cat([unit_scores(maps[:, : self.width]).cpu() for maps, _ in self.batches]),
+            torch.cat([parents.cpu() for _, parents in self.batches]),
+        )
+
+    def estimated_effects(self) -> Tensor:
+        """(K, width): gradient × (activation − mean), summed over places, averaged over each parent's own images.
+
+        A first-order estimate of :meth:`ablation_effects` for all units at once. Cost: one forward and backward pass.
+        """
+        mean = self.mean
+        sums = torch.zeros(self.parents, mean.shape[0], device=mean.device)
+        counts = torch.zeros(self.parents, device=mean.device)
+        for maps, parents in self.batches:
+            free = maps.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(margins(self.head(free), parents).sum(), free)
+            with torch.no_grad():
+                sums.index_add_(0, parents, (slope * (maps - mean)).flatten(2).sum(2))
+                counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
+        return (sums / counts.clamp_min(1)[:, None])[:, : self.width].cpu()
+
+    @torch.no_grad()
+    def ablation_effects(self, units: Tensor) -> Tensor:
+        """(K, len(units)): real mean fall of each parent's margin when a unit is replaced by its mean map.
+
+        Cost: one pass from this stage on per unit.
+        """
+        return self.falls([[unit] for unit in units.tolist()])
+
+    @torch.no_grad()
+    def falls(self, sets: Sequence[Sequence[int]]) -> Tensor:
+        """(K, len(sets)): real mean fall of each parent's margin when a set of units is replaced by its mean maps.
+
+        Cost: one pass from this stage on per set.
+        """
+        mean = self.mean
+        falls = torch.zeros(self.parents, len(sets), device=mean.device)
+        counts = torch.zeros(self.parents, device=mean.device)
+        for maps, parents in self.batches:
+            counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
+            before = margins(self.head(maps), parents)
+            for column, units in enumerate(sets):
+                without = maps.clone()
+                without[:, list(units)] = mean[list(units)]
+                falls[:, column].index_add_(0, parents, before - margins(self.head(without), parents))
+        return (falls / counts.clamp_min(1)[:, None]).cpu()
+
+
+def gather(
+    network: Network,
+    stage: str,
+    head: Head,
+    images: list[tuple[Tensor, Tensor]],
+    parents: int,
+    settings: ConceptSettings,
+) -> FindEvidence:
+    """Evidence at a stage: the maps of the probe images, in fp32.
+
+    Args:
+        network: Read only; in evaluation mode.
+        images: Float images (B, 3, H, W) and right parents (B,), batch by batch.
+    """
+    with torch.no_grad(), frozen(network):
+        batches = [(network.run_until(part, stage).float(), right) for part, right in images]
+    return FindEvidence(batches, head, parents, settings, width(network, stage))
+
+
+def unit_scores(maps: Tensor) -> Tensor:
+    """``s_u``: the mean of a unit's strongest 10 % of places, (B, C) from (B, C, h, w)."""
+    flat = maps.flatten(2)
+    return flat.topk(max(1, round(0.1 * flat.shape[2])), dim=2).values.mean(2)
+
+
+def spectrum(scores: Tensor, parents: Tensor, count: int) -> tuple[tuple[float, float, float], ...]:
+    """Where every class lies on a score: 10 % quantile, mean and 90 % quantile over its images.
+
+    Args:
+        scores: (N,).
+        parents: (N,) classes; each of ``count`` must have an image.
+
+    Returns:
+        One triple per class, in spreads over all images from the mean of all images.
+    """
+    scores, parents = scores.double().cpu(), parents.cpu()
+    placed = (scores - scores.mean()) / scores.std().clamp_min(1e-9)
+    found = []
+    for parent in range(count):
+        mine = placed[parents == parent]
+        found.append((float(mine.quantile(0.1)), float(mine.mean()), float(mine.quantile(0.9))))
+    return tuple(found)
+
+
+def auroc(scores: Tensor, positive: Tensor) -> Tensor:
+    """Area under the ROC curve of each column, (C,) from scores (N, C) and a mask (N,); ties count one half.
+
+    The Mann–Whitney U statistic over ranks. Cost: one sort per column.
+    """
+    order = scores.double().T.contiguous().sort(1)
+    ranks = torch.arange(1, scores.shape[0] + 1, dtype=torch.float64).expand_as(order.values)
+    # Ties share the mean of their ranks: first and last rank of each run of equal scores.
+    first = torch.searchsorted(order.values, order.values, side="left")
+    last = torch.searchsorted(order.values, order.values, side="right")
+    ranks = (first + 1 + last).double() / 2
+    hits = positive.double()[order.indices]
+    yes = hits.sum(1)
+    no = hits.shape[1] - yes
+    return ((ranks * hits).sum(1) - yes * (yes + 1) / 2) / (yes * no).clamp_min(1)
+
+
+def balanced(labels: Tensor, pool: Tensor, most: int, seed: int) -> Tensor:
+    """At most ``most`` image numbers of a pool, the same number of every class, shuffled by the seed."""
+    order = pool[torch.randperm(len(pool), generator=seeding.generator(seed))]
+    groups = [order[labels[order] == c] for c in labels[order].unique()]
+    count = min(min(len(group) for group in groups), max(1, most // len(groups)))
+    return torch.stack([group[:count] for group in groups], 1).flatten()

@@ -1,0 +1,330 @@
+"""Where each setting's value comes from: defaults < TOML file < ``--set a.b=c`` < flags.
+
+Written over the fields of ``Settings``: a setting added there can be set, listed and checked here at once. Settings are
+named by their dotted path, as in ``data.trap``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from conceptnet_ml.config.overrides import amended
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.errors import SettingsError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+DEFAULT = "default"
+
+
+FLAGS: dict[str, str] = {
+    "depth": "--depth",
+    "seed": "--seed",
+    "device": "--device",
+    "data.source": "--data",
+    "data.trap": "--trap",
+    "data.root": "--root",
+    "data.download": "--download",
+    "data.skip_bad": "--skip-bad",
+    "data.memory": "--memory",
+    "data.target": "--target",
+    "network.backbone": "--backbone",
+    "plugins.controls": "--control",
+    "round.keep": "--keep",
+    "round.undo": "--undo",
+}
+"""Settings that have a flag of their own."""
+
+
+MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target")
+"""Settings that say where a run is computed, or what it is compared with, not what: they may change when a run is
+resumed."""
+
+
+OVERRULING = ("round.keep", "round.undo")
+"""The user's words on a run's rounds, which may change too: a flag adds to them, ``--set`` and a file replace them."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Checked settings, and for every dotted name where its value came from."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """One value as the user gave it: raw, with its origin (``--depth``, ``--set``, ``file cars.toml``)."""
+
+    value: Any
+    origin: str
+
+
+def resolve(
+    config: Path | None = None, assignments: Iterable[str] = (), flags: Mapping[str, Any] | None = None
+) -> Resolved:
+    """Put the settings together; of two values for a setting the later source wins.
+
+    Args:
+        config: A TOML file whose tables are the groups of ``Settings``.
+        assignments: ``"a.b=c"`` each, as given to ``--set``.
+        flags: Values by dotted name; None for a flag that was not given.
+
+    Raises:
+        SettingsError: A file that cannot be read, an unknown setting, or a value that is not allowed.
+    """
+    given = _collect(config, assignments, flags or {})
+    settings = _validated({name: entry.value for name, entry in given.items()}, given)
+    origins = {name: given[name].origin if name in given else DEFAULT for name in known_settings()}
+    return Resolved(settings, origins)
+
+
+def resume(
+    stored: Settings,
+    origins: Mapping[str, str],
+    config: Path | None = None,
+    assignments: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """The settings of a run that goes on: its own. Given values must agree with them, except those in ``MOVABLE``
+    and ``OVERRULING``.
+
+    Args:
+        stored: The run's settings.
+        origins: The run's origins by dotted name.
+        config, assignments, flags: As in :func:`resolve`.
+
+    Raises:
+        SettingsError: A given value contradicts the run's, or is wrong in itself.
+    """
+    asked = resolve(config, assignments, flags)
+    values = flatten(stored)
+    wanted = flatten(asked.settings) | _words(stored, asked)
+    result = {name: asked.origins.get(name, DEFAULT) for name in values}
+    conflicts = []
+    for name, origin in result.items():
+        if name in OVERRULING and values[name] != wanted[name]:
+            values[name] = wanted[name]
+            result[name] = origin if origin != DEFAULT else origins.get(name, DEFAULT)
+        elif origin == DEFAULT or values[name] == wanted[name]:
+            result[name] = origins.get(name, DEFAULT)
+        elif name in MOVABLE:
+            values[name] = wanted[name]
+        else:
+            conflicts.append(f"{name}: the run has {show(values[name])}, {origin} says {show(wanted[name])}")
+    if conflicts:
+        raise SettingsError(
+            "A resumed run keeps its settings: " + "; ".join(conflicts) + ".",
+            "Leave these out to go on with the run, or start a new one without --resume.",
+        )
+    return Resolved(_validated(values, {}), result)
+
+
+def _words(stored: Settings, asked: Resolved) -> dict[str, tuple[str, ...]]:
+    """The user's words on a run's rounds as they are now, by dotted name."""
+    old, new = {}, {}
+    for name in OVERRULING:
+        before, given = flatten(stored)[name], flatten(asked.settings)[name]
+        origin = asked.origins.get(name, DEFAULT)
+        old[name] = before if origin in (DEFAULT, FLAGS[name]) else given
+        new[name] = given if origin == FLAGS[name] else ()
+    rounds = stored.round.model_copy(update={name.rpartition(".")[2]: value for name, value in old.items()})
+    keep, undo = amended(rounds, new["round.keep"], new["round.undo"])
+    return {"round.keep": keep, "round.undo": undo}
+
+
+def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Every setting's value by dotted name, in the order of the fields."""
+    values: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            values |= flatten(value, f"{prefix}{name}.")
+        else:
+            values[prefix + name] = value
+    return values
+
+
+def known_settings() -> dict[str, FieldInfo]:
+    """Every setting by dotted name."""
+    return dict(_fields(Settings, ""))
+
+
+def allowed(info: FieldInfo) -> str:
+    """What values a setting takes, in words: ``a whole number, at least 1``."""
+    for constraint in info.metadata:
+        if choices := re.fullmatch(r"\^\(([\w|.-]+)\)\$", getattr(constraint, "pattern", None) or ""):
+            return "one of " + ", ".join(choices[1].split("|"))
+    parts = [" or ".join(_type_name(kind) for kind in _types(info))]
+    for sign, words in (("ge", "at least"), ("gt", "over"), ("le", "at most"), ("lt", "under")):
+        parts += [f"{words} {getattr(limit, sign):g}" for limit in info.metadata if hasattr(limit, sign)]
+    return ", ".join(parts)
+
+
+def default_folder(settings: Settings) -> Path:
+    """Where a run goes when nobody says: ``runs/DATA-TRAP-DATE-TIME``."""
+    name = re.split(r"[/\\]", settings.data.source.rstrip("/\\"))[-1]
+    trap = "" if settings.data.trap == "none" else f"-{settings.data.trap}"
+    words = re.sub(r"[^\w.+-]+", "-", name + trap)  # a name that needs no quotes in any shell
+    return Path("runs") / f"{words}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def show(value: Any) -> str:
+    """A value as ``--set`` takes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(show, value)) if isinstance(value, tuple) else str(value)
+
+
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _fields(info.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, info
+
+
+def _collect(config: Path | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> dict[str, _Given]:
+    """The last value given for each setting, names checked."""
+    given: dict[str, _Given] = {}
+    if config is not None:
+        origin = f"file {config}"
+        given |= {name: _Given(value, origin) for name, value in _flat_tables(_read_toml(config), "", origin)}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"--set '{text}' has no '='.", "Write it as in --set training.epochs=8.")
+        _check_name(name.strip(), "--set")
+        given[name.strip()] = _Given(_parse(value.strip(), known_settings()[name.strip()]), "--set")
+    for name, value in flags.items():
+        _check_name(name, "flag")
+        if value is not None:
+            given[name] = _Given(tuple(value) if isinstance(value, list) else value, FLAGS.get(name, "argument"))
+    return given
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(
+            f"--config: cannot read '{path}': {error.strerror}.", "Give a TOML file that is there."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        mend = 'Write settings as in: [data], and below it trap = "wheels".'
+        raise SettingsError(f"--config: '{path}' is not TOML: {error}.", mend) from error
+
+
+def _flat_tables(table: Mapping[str, Any], prefix: str, origin: str) -> Iterator[tuple[str, Any]]:
+    """Settings of a TOML file by dotted name."""
+    known = known_settings()
+    for key, value in table.items():
+        name = prefix + key
+        group = any(other.startswith(f"{name}.") for other in known)
+        if group and isinstance(value, dict):
+            yield from _flat_tables(value, f"{name}.", origin)
+        elif group:
+            raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Write it as a table: [{name}].")
+        else:
+            _check_name(name, origin)
+            yield name, tuple(value) if isinstance(value, list) else value
+
+
+def _check_name(name: str, origin: str) -> None:
+    known = known_settings()
+    if name in known:
+        return
+    # A name without its group is a common slip: 'trap' for 'data.trap'.
+    if any(other.startswith(f"{name}.") for other in known):
+        raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Name one of them: {name}.NAME.")
+    same_end = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]]
+    if same_end:
+        raise SettingsError(f"{origin}: there is no setting '{name}'.", f"Did you mean '{same_end[0]}'?")
+    mend, _, _ = nearest(name, known).partition("Known:")
+    raise SettingsError(f"{origin}: there is no setting '{name}'.", f"{mend}'config show' lists every setting.")
+
+
+def _parse(text: str, info: FieldInfo) -> Any:
+    """The value that ``text`` stands for; what it cannot be made into is left to the check."""
+    kinds = _types(info)
+    if type(None) in kinds and text.lower() in ("none", "null"):
+        return None
+    if any(get_origin(kind) is tuple for kind in kinds):
+        text = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
+        return tuple(_unquoted(item.strip()) for item in text.split(",") if item.strip())
+    return _unquoted(text)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _validated(values: Mapping[str, Any], given: Mapping[str, _Given]) -> Settings:
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        *groups, last = name.split(".")
+        table = nested
+        for group in groups:
+            table = table.setdefault(group, {})
+        table[last] = value
+    problems = _misfits(values)
+    try:
+        settings = Settings.model_validate(nested)
+    except ValidationError as error:
+        for problem in error.errors():
+            # A location may go on inside the setting: the index in a list.
+            path = [str(part) for part in problem["loc"]]
+            name = next((n for n in (".".join(path[:end]) for end in range(len(path), 0, -1)) if n in values), "")
+            problems[name] = problem["msg"]
+        if not any(problems):
+            raise
+    if problems:
+        raise SettingsError("\n".join(_complaint(name, values, given) for name in problems))
+    return settings
+
+
+def _misfits(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values pydantic would bend until they fit: true for a number."""
+    misfits = {}
+    for name, value in values.items():
+        if isinstance(value, bool) and bool not in _types(known_settings()[name]):
+            misfits[name] = "true or false is no number"
+    return misfits
+
+
+def _complaint(name: str, values: Mapping[str, Any], given: Mapping[str, _Given]) -> str:
+    info = known_settings()[name]
+    origin = given[name].origin if name in given else "stored value"
+    where = origin if origin == FLAGS.get(name) else f"{origin}: {name}"
+    return f"{where}: {show(values[name])!r} is not allowed; it takes {allowed(info)} ({info.description})."
+
+
+def _types(info: FieldInfo) -> tuple[Any, ...]:
+    kind = info.annotation
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _type_name(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return "a list of names, as in a,b"
+    if kind is type(None):
+        return "none"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return names.get(kind, str(kind))

@@ -1,0 +1,47 @@
+"""A data set: training images, test sets, and what its maker says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from conceptnet_ml.data.ground_truth import Truth
+from conceptnet_ml.data.images import ImageSet
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learned from and judged by.
+
+    Args:
+        name: As the settings name it.
+        classes: Names, in the order of the labels.
+        train: The training images; a trap is already laid in them.
+        tests: ``test`` is the plain test set; telling sets and a trap's sets stand beside it.
+        notes: Sentences for the summary: what was converted, split or left out.
+        skipped: Unreadable images that were left out.
+        worlds: Where there is a trap, other worlds with the same images, each made when it is first asked for and then
+            kept: ``unbiased``, the training images with a random cue for each trap; ``turned train`` and
+            ``turned test``, numbered as ``train`` and ``test``, with one random cue for all traps that is the label.
+        truth: Where the maker planted features and says so: what they are. Only for judging, no step looks at it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    tests: dict[str, ImageSet]
+    notes: tuple[str, ...] = ()
+    skipped: int = 0
+    worlds: Mapping[str, Callable[[], ImageSet]] = field(default_factory=dict)
+    truth: Truth | None = None
+    shape: tuple[int, int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", self.train.shape)
+
+    def to(self, device: torch.device) -> Data:
+        """The training images on a device, and the test sets too unless the training images are streamed."""
+        tests = self.tests if self.train.resident else {name: images.to(device) for name, images in self.tests.items()}
+        return replace(self, train=self.train.to(device), tests=tests)

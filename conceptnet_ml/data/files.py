@@ -1,0 +1,136 @@
+"""Picture files to uint8 RGB tensors: one rule for every mode, depth, orientation and size."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from conceptnet_ml.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+
+
+DEFAULT_SIZE = 64
+
+
+THREADS = 8
+
+
+_LARGEST, _SMALLEST = 1024, 8
+
+
+Item = TypeVar("Item")
+
+
+Result = TypeVar("Result")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An upright 8-bit RGB image, whatever the file held.
+
+    EXIF orientation is applied. Transparency (RGBA, palette or a transparent colour) is laid on white. 16-bit
+    grayscale is divided by 257, so that 65,535 becomes 255; floats are taken as [0, 1], or as [0, 255] where they
+    exceed 1. Of an animation the first frame counts.
+    """
+    # A malformed EXIF block does not make the picture unreadable.
+    with contextlib.suppress(ValueError, KeyError, TypeError, SyntaxError, ZeroDivisionError):
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64) / 257.0
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        values = values * 255.0 if values.max(initial=0.0) <= 1.0 else values
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", with_alpha.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def fit(image: Image.Image, size: int) -> Tensor:
+    """A square uint8 (3, size, size): the shorter side brought to ``size`` (antialiased bicubic), the centre kept."""
+    image = to_rgb(image)
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def read_image(path: Path | str, size: int) -> Tensor:
+    """The file as uint8 (3, size, size).
+
+    Raises:
+        DataError: It cannot be read as an image; names the file and the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
+                image.draft(None, (2 * size, 2 * size))
+                return fit(image, size)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.", "Check the path.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder.", "Name image files, as in FOLDER/*.jpg.") from None
+    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        raise DataError(f"{path}: {reason(error)}.", "Replace the file or take it out.") from error
+
+
+def reason(error: Exception) -> str:
+    """One line for a user, without Pillow's object addresses."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "not an image Pillow can read" if "cannot identify image file" in text else text.rstrip(".")
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """``[function(item) for item in items]`` with ``THREADS`` threads; decoding releases the interpreter's lock."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(function, items))
+
+
+def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], dict[int, str]]:
+    """Decode every file once, completely, and keep only its size.
+
+    Returns:
+        The (width, height) of each file, None where it cannot be read; and the reasons, by position.
+        Cost: one decoding per file, ``THREADS`` at a time.
+    """
+
+    def check(path: Path) -> tuple[int, int] | str:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(path) as image:
+                    size = image.size
+                    image.draft(None, (DEFAULT_SIZE, DEFAULT_SIZE))
+                    image.load()
+                    return size
+        except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+            return reason(error)
+
+    results = in_threads(check, paths)
+    sizes = [None if isinstance(result, str) else result for result in results]
+    return sizes, {place: result for place, result in enumerate(results) if isinstance(result, str)}
+
+
+def common_size(sizes: Iterable[tuple[int, int] | None]) -> int:
+    """The images' own side if all are squares of one size between 8 and 1,024 px, else 64."""
+    found = {size for size in sizes if size is not None}
+    if len(found) == 1:
+        width, height = found.pop()
+        if width == height and _SMALLEST <= width <= _LARGEST:
+            return width
+    return DEFAULT_SIZE

@@ -1,0 +1,80 @@
+"""From the settings to a data set: the source, its classes, limits and traps."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import replace
+
+from conceptnet_ml.config.settings import DataSettings, Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.sampling import check_counts, limited
+from conceptnet_ml.errors import PluginError, SettingsError
+from conceptnet_ml.plugins import Plugins
+
+
+def load_data(settings: Settings, plugins: Plugins) -> Data:
+    """Load what ``settings.data`` names, limit it and lay its trap.
+
+    The source is ``NAME`` or ``NAME:ARGUMENT``; everything random derives from ``settings.seed``.
+
+    Raises:
+        DataError: The images cannot be used, or do not suit the trap; names the file and the mend.
+        SettingsError: An unknown data set, class or trap, or an argument it does not take.
+        PluginError: The data set's plugin returned something else than data.
+    """
+    from conceptnet_ml.data.traps import check_traps, lay_traps
+
+    parts = trap_parts(settings.data.trap)
+    traps = [plugins.get("trap", name) for name, _ in parts]
+    check_traps(traps, dict(parts), settings.data)
+
+    @functools.cache
+    def others(source: str, classes: tuple[str, ...] | None = None) -> Data:
+        changes = {"source": source, "classes": classes, "trap": "none", "train_limit": None, "image_size": None}
+        return load_source(settings.data.model_copy(update=changes), settings.seed, plugins)
+
+    data = load_source(settings.data, settings.seed, plugins)
+    train = limited(data.train, settings.data.train_limit, settings.seed)
+    # A data set's own worlds are numbered as all of its training images.
+    data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
+    check_counts(data.name, data.classes, data.train.labels, settings.data.minimum)
+    return lay_traps(data, traps, settings.seed, dict(parts), settings.data.exceptions, others)
+
+
+def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
+    """The data set ``settings.source`` names, of the classes ``settings.classes`` names, without limit and trap.
+
+    Raises:
+        DataError, SettingsError, PluginError: As :func:`load_data`.
+    """
+    from conceptnet_ml.data.class_subset import of_classes
+
+    name, _, argument = settings.source.partition(":")
+    data = plugins.get("dataset", name).function("load")(argument, settings, seed)
+    if not isinstance(data, Data) or "test" not in data.tests:
+        raise PluginError(f"dataset '{name}': load() must return Data with a test set called 'test'.")
+    return of_classes(data, settings.classes)
+
+
+def trap_parts(text: str) -> list[tuple[str, str]]:
+    """``"none"`` → [], ``"A+B:c"`` → [("A", ""), ("B", "c")]; ``++`` stands for a plus within an argument.
+
+    Raises:
+        SettingsError: An empty name, or one name twice.
+    """
+    if text in ("", "none"):
+        return []
+    parts = [part.replace("++", "+").strip() for part in re.split(r"(?<!\+)\+(?!\+)", text)]
+    named = [(name.strip(), argument.strip()) for name, _, argument in (part.partition(":") for part in parts)]
+    names = [name for name, _ in named]
+    if "" in names or len(set(names)) < len(names):
+        raise SettingsError(
+            f"data.trap '{text}': each part needs a name of its own.", "Write NAME or A+B, as in wheels+tint."
+        )
+    return named
+
+
+def trap_names(text: str) -> list[str]:
+    """``"none"`` → [], ``"A+B:c"`` → ["A", "B"]; raises as :func:`trap_parts`."""
+    return [name for name, _ in trap_parts(text)]

@@ -1,0 +1,78 @@
+"""Which images: limits, splits, and how many of each class there must be."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import DataError
+from conceptnet_ml.runtime import seeding
+from conceptnet_ml.runtime.seeding import seed_for
+
+
+def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int) -> None:
+    """Refuse data nothing can be learned from.
+
+    Raises:
+        DataError: Fewer than two classes, or a class with fewer than ``least`` training images.
+    """
+    if len(classes) < 2:
+        raise DataError(f"{name} has one class only ({', '.join(classes)}).", "Give it at least two classes.")
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    few = [f"'{c}' has {n}" for c, n in zip(classes, counts, strict=True) if n < least]
+    if few:
+        shown = ", ".join(few[:10]) + (f" and {len(few) - 10} more classes" if len(few) > 10 else "")
+        raise DataError(
+            f"{name}: too few training images: {shown}; each class needs at least {least}.",
+            "Add images to these classes or take the classes out.",
+        )
+
+
+def too_large(train: int, test: int, size: int, settings: DataSettings) -> bool:
+    """Whether so many square images of ``size`` px are to be streamed, with the copies a trap makes of them."""
+    held = train + test if settings.trap == "none" else 2 * train + 5 * test
+    return held * 3 * size * size > settings.memory * 2**30
+
+
+def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+    """At most ``limit`` images of each class, drawn by the seed, in their old order."""
+    if limit is None:
+        return images
+    kept = []
+    for label in images.labels.unique().tolist():
+        places = torch.nonzero(images.labels == label).flatten()
+        generator = torch.Generator().manual_seed(seed_for(seed, "train_limit", label))
+        kept.append(places[torch.randperm(len(places), generator=generator)[:limit]])
+    return images.subset(torch.cat(kept).sort().values)
+
+
+def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Split positions into (train, test), ``share`` of each class to the test, at least one image.
+
+    Returns:
+        Two sorted int64 tensors of positions.
+    """
+    test = []
+    for label in labels.unique().tolist():
+        places = torch.nonzero(labels == label).flatten()
+        generator = torch.Generator().manual_seed(seed_for(seed, "split", label))
+        count = max(1, round(share * len(places)))
+        test.append(places[torch.randperm(len(places), generator=generator)[:count]])
+    chosen = torch.cat(test).sort().values
+    rest = torch.ones(len(labels), dtype=torch.bool)
+    rest[chosen] = False
+    return torch.nonzero(rest).flatten(), chosen
+
+
+def split_held(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Image numbers to train on and to hold out, the same share of every class, at least two of each."""
+    order = torch.randperm(len(labels), generator=seeding.generator(seed))
+    fit, held = [], []
+    for c in labels.unique():
+        mine = order[labels[order] == c]
+        count = max(2, round(share * len(mine)))
+        held.append(mine[:count])
+        fit.append(mine[count:])
+    return torch.cat(fit), torch.cat(held)

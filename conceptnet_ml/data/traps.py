@@ -1,0 +1,306 @@
+"""Traps: a cue that fits the label in training, and the test sets and worlds that show who relied on it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import DataError, PluginError, SettingsError
+from conceptnet_ml.records import Record
+from conceptnet_ml.runtime.seeding import generator, seed_for
+
+SETS = ("aligned", "conflict", "random", "absent")
+
+
+_BATCH = 512
+
+
+_SAMPLE = 64
+
+
+Others = Callable[..., "Data"]
+"""``load(source, classes=None) -> Data``: another data set, as it is, without a trap."""
+
+
+@dataclass(frozen=True)
+class TrapGround:
+    """What a trap is told before it plants anything.
+
+    Args:
+        argument: As in ``--trap NAME:ARGUMENT``; empty where none was given.
+        part: ``"train"`` or ``"test"``: which images it will plant in.
+        name: Name of the data.
+        classes: Names of its classes.
+        sample: uint8 (B, 3, H, W), some of the images as the trap will get them.
+        seed: Seed of the run.
+        load: ``load(source, classes=None) -> Data``, another data set in its own size; loaded once.
+    """
+
+    argument: str
+    part: str
+    name: str
+    classes: tuple[str, ...]
+    sample: Tensor
+    seed: int
+    load: Others
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """A trap that is ready to plant in the training or in the test images."""
+
+    record: Record
+    ready: Any
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    def plant(self, images: Tensor, cues: Tensor, seeds: Tensor) -> Tensor:
+        """Call the plugin and check what it returns."""
+        more = () if self.ready is None else (self.ready,)
+        device = images.device
+        result = self.record.function("plant")(images.clone(), cues.to(device), seeds.to(device), *more)
+        resizes = getattr(self.record, "resizes", False)
+        kept = slice(0, 2) if resizes else slice(0, 4)
+        fits = isinstance(result, Tensor) and result.dtype == torch.uint8 and result.ndim == 4
+        if not fits or result.shape[kept] != images.shape[kept]:
+            what = "as many uint8 images as" if resizes else "uint8 images of the shape"
+            raise PluginError(f"trap '{self.name}': plant() must return {what} it was given.")
+        return result
+
+
+def check_traps(traps: list[Record], arguments: Mapping[str, str], settings: DataSettings) -> None:
+    """Refuse what can be refused before any image is read.
+
+    Raises:
+        SettingsError: An argument for a trap that takes none, or exceptions without a trap.
+        DataError: ``data.classes`` names another number of classes than the trap tells apart.
+    """
+    for trap in traps:
+        if arguments.get(trap.name) and not getattr(trap, "argument", ""):
+            raise SettingsError(
+                f"trap '{trap.name}' takes no argument '{arguments[trap.name]}'.", f"Write --trap {trap.name}."
+            )
+        if settings.classes is not None:
+            _check_count(trap, len(settings.classes), "data.classes")
+    if settings.exceptions and not traps:
+        raise SettingsError(
+            f"data.exceptions is {settings.exceptions:g}, but there is no trap.",
+            "Name one in data.trap, or leave it out.",
+        )
+
+
+def lay_traps(
+    data: Data,
+    traps: list[Record],
+    seed: int,
+    arguments: Mapping[str, str] | None = None,
+    exceptions: float = 0.0,
+    load: Others | None = None,
+) -> Data:
+    """Plant every trap's cue in the training images and add its test sets and worlds.
+
+    In training and in ``aligned`` a cue shows the image's own class; in ``conflict`` another one, drawn uniformly,
+    the same for all traps; in ``random`` any class, drawn for each trap by itself; in ``absent`` nothing is planted.
+    ``test`` and all other test sets stay as they are, but for their size where a trap changes it.
+
+    Args:
+        data: What the traps are laid in.
+        traps: Trap records, planted in this order.
+        seed: Seed of the run.
+        arguments: The argument of each trap that was given one, by name.
+        exceptions: Share of the training images whose cues show another class, the same images and class for all traps.
+        load: ``load(source, classes=None)`` of other data sets, for traps that want pictures.
+
+    Raises:
+        DataError: A trap that does not suit the data.
+        SettingsError: The data set already has test sets of these names, or a wrong argument.
+    """
+    if not traps:
+        return data
+    for trap in traps:
+        _check_count(trap, len(data.classes), data.name)
+    taken = [name for name in SETS if name in data.tests]
+    if taken:
+        raise SettingsError(
+            f"{data.name} already has test sets of a trap ({', '.join(taken)}).", "Set data.trap to none."
+        )
+    ready = {part: _prepared(data, traps, seed, arguments or {}, part, load) for part in ("train", "test")}
+
+    def lay(name: str, images: ImageSet, cues: Mapping[str, Tensor]) -> ImageSet:
+        part = "train" if name in ("train", "unbiased", "turned train") else "test"
+        return planted(images, ready[part], cues, seed, name)
+
+    names, count, test = [trap.name for trap in traps], len(data.classes), data.tests["test"]
+    tests = dict(data.tests)
+    if any(getattr(trap, "resizes", False) for trap in traps):
+        for name, images in tests.items():
+            tests[name] = lay(name, images, dict.fromkeys(names, torch.full_like(images.labels, -1)))
+    for kind in SETS:
+        tests[kind] = lay(kind, test, {name: cues_of(kind, test.labels, count, name, seed) for name in names})
+    shown = with_exceptions(data.train.labels, count, exceptions, seed)
+    others = int((shown != data.train.labels).sum())
+    note = f"trap {'+'.join(names)} laid in the training images"
+    note += f", {others} of which show another class's cue" if others else ""
+    return replace(
+        data,
+        train=lay("train", data.train, dict.fromkeys(names, shown)),
+        tests=tests,
+        notes=(*data.notes, note),
+        worlds={**data.worlds, **make_worlds(data.train, test, count, names, seed, lay)},
+        truth=None,  # it does not know the trap's cue
+    )
+
+
+def cues_of(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> Tensor:
+    """Whose cue each image of a test set shows: int64 (N,), -1 for none.
+
+    Args:
+        kind: One of ``SETS``.
+        labels: (N,) classes of the images.
+        classes: How many classes there are.
+        trap: Name of the trap; only ``random`` depends on it, so that a conflict is the same for all traps.
+        seed: Seed of the run.
+    """
+    if kind == "aligned":
+        return labels.clone()
+    if kind == "absent":
+        return torch.full_like(labels, -1)
+    if kind == "random":
+        draws = [seed_for(seed, trap, "random cue", index) % classes for index in range(len(labels))]
+        return torch.tensor(draws, dtype=torch.int64)
+    return _another(labels, classes, "conflict cue", seed)
+
+
+def with_exceptions(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
+    """The labels, but for ``share`` of them, drawn by the seed, which are another class, drawn uniformly."""
+    shown = labels.clone()
+    count = round(share * len(labels))
+    chosen = torch.randperm(len(labels), generator=generator(seed_for(seed, "exceptions")))[:count]
+    shown[chosen] = _another(labels, classes, "exception's cue", seed)[chosen]
+    return shown
+
+
+def planted(images: ImageSet, traps: list[_Laid], cues: Mapping[str, Tensor], seed: int, name: str) -> ImageSet:
+    """The set with each trap's cues planted, at once for a tensor, at every ``take`` for streamed images.
+
+    Args:
+        images: The set.
+        traps: Prepared traps, planted in this order.
+        cues: For each trap's name, int64 (N,), the class whose cue is shown, -1 for none.
+        seed: Seed of the run.
+        name: Name of the set; an image's cue looks the same in whatever batch it comes.
+    """
+    from conceptnet_ml.data.images import ImageSet, StreamedImages
+
+    seeds = {
+        trap.name: torch.tensor([seed_for(seed, trap.name, name, i) for i in range(len(images))], dtype=torch.int64)
+        for trap in traps
+    }
+
+    def plant(batch: Tensor, places: Tensor) -> Tensor:
+        for trap in traps:
+            batch = trap.plant(batch, cues[trap.name][places], seeds[trap.name][places])
+        return batch
+
+    if isinstance(images, StreamedImages):
+        first = torch.zeros(1, dtype=torch.int64)
+        blank = plant(torch.zeros((1, *images.shape), dtype=torch.uint8), first)
+        return images.numbered().with_planter(plant, (blank.shape[2], blank.shape[3]))
+    parts = [plant(images.take(places), places) for places in torch.arange(len(images)).split(_BATCH)]
+    return ImageSet(torch.cat(parts), images.labels, _moved(images.masks, traps))
+
+
+def make_worlds(
+    train: ImageSet,
+    test: ImageSet,
+    classes: int,
+    cues: Sequence[str],
+    seed: int,
+    lay: Callable[[str, ImageSet, Mapping[str, Tensor]], ImageSet],
+) -> dict[str, Callable[[], ImageSet]]:
+    """The worlds of ``Data.worlds``, each made at its first call and then kept.
+
+    Args:
+        train: The training images before anything is planted.
+        test: The plain test images.
+        classes: How many classes there are.
+        cues: Names of the cues.
+        seed: Seed of the run.
+        lay: ``lay(name, images, cues) -> images`` plants the cues, int64 (N,) for each name, in the world of that name.
+    """
+
+    def unbiased() -> ImageSet:
+        drawn = {cue: cues_of("random", train.labels, classes, f"{cue}/unbiased", seed) for cue in cues}
+        return lay("unbiased", train, drawn)
+
+    def turned(name: str, images: ImageSet) -> ImageSet:
+        drawn = cues_of("random", images.labels, classes, name, seed)
+        return lay(name, images, dict.fromkeys(cues, drawn)).with_labels(drawn)
+
+    return {
+        "unbiased": functools.cache(unbiased),
+        "turned train": functools.cache(functools.partial(turned, "turned train", train)),
+        "turned test": functools.cache(functools.partial(turned, "turned test", test)),
+    }
+
+
+def _check_count(trap: Record, count: int, where: str) -> None:
+    wanted = getattr(trap, "classes", None)
+    if wanted is not None and wanted != count:
+        raise DataError(
+            f"trap '{trap.name}' needs {wanted} classes, {where} has {count}.",
+            f"Choose another trap or other data, or name {wanted} classes in data.classes.",
+        )
+
+
+def _prepared(
+    data: Data, traps: list[Record], seed: int, arguments: Mapping[str, str], part: str, load: Others | None
+) -> list[_Laid]:
+    """The traps made ready for one part, each shown a sample as it comes from the traps before it."""
+    images = data.train if part == "train" else data.tests["test"]
+    places = torch.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).long()
+    sample, cues = images.take(places), images.labels[places]
+    laid = []
+    for trap in traps:
+        argument = arguments.get(trap.name, "")
+        ground = TrapGround(argument, part, data.name, data.classes, sample, seed, load or _nothing_to_load)
+        prepare = getattr(trap, "prepare", None)
+        laid.append(_Laid(trap, None if prepare is None else trap.function("prepare")(ground)))
+        sample = laid[-1].plant(sample, cues, places)
+    return laid
+
+
+def _moved(masks: Mapping[str, Tensor], traps: list[_Laid]) -> dict[str, Tensor]:
+    """Masks after the traps that change an image's size: they go the way of an image without a cue."""
+    moved = dict(masks)
+    for trap in traps:
+        if getattr(trap.record, "resizes", False):
+            for name, mask in moved.items():
+                parts = []
+                for batch in mask.split(_BATCH):
+                    none = torch.full((len(batch),), -1, dtype=torch.int64)
+                    grey = (255 * batch).unsqueeze(1).expand(-1, 3, -1, -1)
+                    parts.append((trap.plant(grey, none, torch.zeros_like(none))[:, 0] > 127).to(torch.uint8))
+                moved[name] = torch.cat(parts)
+    return moved
+
+
+def _another(labels: Tensor, classes: int, draw: str, seed: int) -> Tensor:
+    steps = [1 + seed_for(seed, draw, index) % (classes - 1) for index in range(len(labels))]
+    return (labels + torch.tensor(steps, dtype=torch.int64)) % classes
+
+
+def _nothing_to_load(source: str, classes: tuple[str, ...] | None = None) -> Data:
+    raise SettingsError(
+        f"There is nothing to load '{source}' with.", "Lay the trap by load_data, or give lay_traps load=."
+    )

@@ -1,0 +1,311 @@
+"""Pictures to look at: contact sheets of images, donors, swapped views, gates and dreams.
+
+Takes uint8 images as tensors or arrays, (H, W), (H, W, 3) or (3, H, W), or PIL images; draws with Pillow alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from conceptnet_ml.drawing.text import folded, shortened, text_width, write
+
+Picture = Any
+"""PIL.Image.Image | numpy array | torch.Tensor"""
+
+
+PAPER, INK, FAINT, RIGHT, WRONG = (250, 250, 248), (34, 34, 38), (118, 118, 124), (22, 110, 60), (176, 36, 36)
+
+
+FRAME = (214, 214, 210)
+
+
+TILE = 112
+"""Least side of a tile in px."""
+
+
+_MARGIN, _GAP, _TEXT, _HEAD, _TITLE = 24, 12, 13, 13, 18
+
+
+_HEAT = ((0.0, (60, 20, 110)), (0.5, (225, 70, 60)), (1.0, (255, 225, 80)))
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Words under a tile; ``tone`` is ``plain``, ``right`` (green) or ``wrong`` (red)."""
+
+    text: str
+    tone: str = "plain"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a sheet.
+
+    Args:
+        images: (caption, image) from left to right; a caption is a string or a :class:`Caption`.
+        title: Words in front of the row.
+    """
+
+    images: Sequence[tuple[str | Caption, Picture]]
+    title: str = ""
+
+
+@dataclass
+class _Layout:
+    """Where things go on a sheet, in px."""
+
+    widths: list[int]
+    heights: list[int]
+    label: int
+    caption: int
+    head: int
+    left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = _MARGIN + (self.label + _GAP if self.label else 0)
+
+    def size(self) -> tuple[int, int]:
+        width = self.left + sum(self.widths) + _GAP * max(0, len(self.widths) - 1) + _MARGIN
+        height = _MARGIN + self.head + sum(h + self.caption + _GAP for h in self.heights) - _GAP + _MARGIN
+        return width, height
+
+
+def contact_sheet(
+    rows: Sequence[Row], title: str = "", *, columns: Sequence[str] = (), scale: float | None = None, tile: int = TILE
+) -> Image.Image:
+    """Images in rows on light paper, each with a caption.
+
+    Args:
+        rows: What to show; rows may differ in length.
+        title: Headline, folded where it is longer than the sheet is wide.
+        columns: Headings above the columns.
+        scale: Enlargement of every image; default: the least whole multiple that makes the shorter side ``tile`` px; a
+            shorter side of more than twice that is made twice that.
+        tile: That size in px.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        ValueError: No rows, or something that is not an image.
+    """
+    if not any(row.images for row in rows):
+        raise ValueError("a contact sheet needs at least one image")
+    tiles = [[enlarged(to_image(picture), scale, tile) for _, picture in row.images] for row in rows]
+    across = max(len(row) for row in tiles)
+    widths = [max((row[i].width for row in tiles if i < len(row)), default=tile) for i in range(across)]
+    captioned = any(_caption(caption).text for row in rows for caption, _ in row.images)
+    label = min(180, max(text_width(line, _HEAD) for row in rows for line in row.title.split("\n")))
+    layout = _Layout(
+        widths=widths,
+        heights=[max((image.height for image in row), default=0) for row in tiles],
+        label=label,
+        caption=_TEXT + 9 if captioned else 0,
+        head=0,
+    )
+    room = layout.size()[0] - 2 * _MARGIN
+    headline = folded(title, _TITLE, room)
+    layout.head = (len(headline) * (_TITLE + 6) + 12 if headline else 0) + (_HEAD + 10 if columns else 0)
+    sheet = Image.new("RGB", layout.size(), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    y = _MARGIN
+    for line in headline:
+        write(draw, (_MARGIN, y), line, INK, _TITLE)
+        y += _TITLE + 6
+    if columns:
+        y = _MARGIN + layout.head - _HEAD - 10
+        for x, width, name in zip(_lefts(layout), widths, columns, strict=False):
+            write(draw, (x + width / 2, y), shortened(name, _HEAD, width + _GAP - 2), FAINT, _HEAD, centred=True)
+    y = _MARGIN + layout.head
+    for row, images, height in zip(rows, tiles, layout.heights, strict=True):
+        _draw_row(draw, sheet, row, images, layout, y, height)
+        y += height + layout.caption + _GAP
+    return sheet
+
+
+def probe_sheet(
+    images: Sequence[Picture],
+    donors: Sequence[Picture],
+    swapped: Sequence[Picture],
+    gates: Sequence[Picture] | None,
+    classes: Sequence[str],
+    *,
+    labels: Sequence[int],
+    donor_labels: Sequence[int],
+    seen: Sequence[int],
+    seen_before: Sequence[int] | None = None,
+    title: str = "",
+) -> Image.Image:
+    """What the dream probe did: image, donor, swapped view, gate, a row for each image.
+
+    Under the image and the donor stands its class (with ``seen_before``: what the network sees in the image), under
+    the swapped view what the network sees now, red where that is no longer the image's class, under the gate how
+    much of it is open.
+
+    Args:
+        images, donors, swapped: N uint8 images of one size each.
+        gates: N gates in [0, 1], (H, W) or (1, H, W), coarse or full size; None where the whole image was swapped.
+        classes: Class names.
+        labels, donor_labels: True classes, N indices each.
+        seen, seen_before: Predicted classes of the swapped views and of the images.
+        title: Headline.
+    """
+    rows = []
+    for i, image in enumerate(images):
+        label, now = int(labels[i]), int(seen[i])
+        before = label if seen_before is None else int(seen_before[i])
+        tiles: list[tuple[Caption, Picture]] = [
+            (_verdict(classes, before, label) if seen_before is not None else Caption(classes[label]), image),
+            (Caption(classes[int(donor_labels[i])]), donors[i]),
+            (_verdict(classes, now, label), swapped[i]),
+        ]
+        if gates is not None:
+            gate = _gate(gates[i])
+            tiles.append((Caption(f"{gate.mean():.0%} open"), gate_overlay(image, gate)))
+        rows.append(Row(tiles))
+    return contact_sheet(rows, title, columns=("image", "donor", "swapped view", "gate"))
+
+
+def gate_overlay(image: Picture, gate: Picture, scale: float | None = None) -> Image.Image:
+    """An image with a gate laid over it: closed parts faded, open parts glowing, the 0.5 line drawn.
+
+    Args:
+        image: uint8 image.
+        gate: (H, W) or (1, H, W) in [0, 1], or uint8 in 0..255, of any size; enlarged bilinearly to the image's.
+        scale: Enlargement; default: as in :func:`contact_sheet`.
+    """
+    base = enlarged(to_image(image), scale, TILE)
+    soft = Image.fromarray((_gate(gate) * 255).round().astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
+    values = np.asarray(soft, dtype=np.float32) / 255
+    stops, colours = [stop for stop, _ in _HEAT], np.array([colour for _, colour in _HEAT], dtype=np.float32)
+    heat = np.stack([np.interp(values, stops, colours[:, c]) for c in range(3)], axis=-1)
+    grey = np.asarray(base.convert("L"), dtype=np.float32)[..., None]
+    faded = 0.55 * grey + 0.45 * 235
+    lit = 0.62 * np.asarray(base, dtype=np.float32) + 0.38 * heat
+    weight = values[..., None]
+    blend = Image.fromarray(((1 - weight) * faded + weight * lit).round().astype(np.uint8))
+    open_ = soft.point(lambda value: 255 if value >= 128 else 0)
+    border = ImageChops.subtract(open_, open_.filter(ImageFilter.MinFilter(3)))
+    blend.paste((190, 30, 40), mask=border)
+    return blend
+
+
+def to_image(picture: Picture) -> Image.Image:
+    """Any accepted picture as an RGB image.
+
+    Raises:
+        ValueError: Wrong type or shape.
+    """
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    array = as_array(picture)
+    if array.ndim == 3 and array.shape[-1] not in (1, 3) and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or array.size == 0
+        or (array.ndim == 3 and array.shape[-1] != 3)
+    ):
+        raise ValueError(
+            f"not a picture: {array.dtype} of shape {array.shape}; uint8 (H, W), (H, W, 3) or (3, H, W) is"
+        )
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def enlarged(image: Image.Image, scale: float | None, tile: int, crisp: bool = False) -> Image.Image:
+    """Bigger by a whole number where the image is small, smaller where it would fill the sheet alone.
+
+    Args:
+        scale: The enlargement; None: the least whole one that makes the shorter side ``tile`` px or more. A shorter
+            side of more than twice that is made twice that.
+        crisp: Every pixel a square, to see what is in them; else bicubic, which reads better as a picture.
+    """
+    if scale is None:
+        side = min(image.size)
+        scale = -(-tile // side) if side < tile else min(1.0, 2 * tile / side)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if size == image.size:
+        return image
+    return image.resize(size, Image.Resampling.NEAREST if crisp and scale > 1 else Image.Resampling.BICUBIC)
+
+
+def to_jpeg(picture: Picture) -> bytes:
+    """The picture as a JPEG file, a fifth of its PNG: for pictures by the hundred."""
+    buffer = io.BytesIO()
+    to_image(picture).save(buffer, "JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
+
+
+def to_png(picture: Picture) -> bytes:
+    """The picture as a PNG file, the same bytes for the same picture."""
+    buffer = io.BytesIO()
+    to_image(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def as_array(picture: Picture) -> np.ndarray:
+    """A tensor's or an array's numbers.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if hasattr(picture, "detach"):
+        picture = picture.detach().cpu()
+        picture = picture.float().numpy() if picture.is_floating_point() else picture.numpy()
+    if not isinstance(picture, np.ndarray):
+        raise ValueError(f"not a picture: {type(picture).__name__}")
+    return picture
+
+
+def _gate(gate: Picture) -> np.ndarray:
+    array = as_array(gate)
+    array = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"not a gate: shape {array.shape}; (H, W) or (1, H, W) is")
+    return np.clip(np.nan_to_num(array), 0, 1)
+
+
+def _draw_row(
+    draw: ImageDraw.ImageDraw,
+    sheet: Image.Image,
+    row: Row,
+    images: Sequence[Image.Image],
+    layout: _Layout,
+    y: int,
+    height: int,
+) -> None:
+    lines = [line for part in row.title.split("\n") for line in folded(part, _HEAD, layout.label)]
+    top = y + (height - len(lines) * (_HEAD + 5)) / 2
+    for i, line in enumerate(lines):
+        write(draw, (_MARGIN, top + i * (_HEAD + 5)), line, INK, _HEAD)
+    for x, width, image, (caption, _) in zip(_lefts(layout), layout.widths, images, row.images, strict=False):
+        left, up = x + (width - image.width) // 2, y + (height - image.height) // 2
+        sheet.paste(image, (left, up))
+        draw.rectangle((left - 1, up - 1, left + image.width, up + image.height), outline=FRAME)
+        words = _caption(caption)
+        colour = {"right": RIGHT, "wrong": WRONG}.get(words.tone, INK)
+        text = shortened(words.text, _TEXT, width + _GAP - 2)
+        write(draw, (x + width / 2, y + height + 4), text, colour, _TEXT, centred=True)
+
+
+def _lefts(layout: _Layout) -> list[int]:
+    return [layout.left + sum(layout.widths[:i]) + _GAP * i for i in range(len(layout.widths))]
+
+
+def _verdict(classes: Sequence[str], seen: int, label: int) -> Caption:
+    return Caption(f"seen: {classes[seen]}", "right" if seen == label else "wrong")
+
+
+def _caption(caption: str | Caption) -> Caption:
+    return caption if isinstance(caption, Caption) else Caption(caption)

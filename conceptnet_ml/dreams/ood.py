@@ -1,0 +1,250 @@
+"""How real images look inside a network, and how far a picture is from that.
+
+Every stage is described by two numbers per principal direction of its local features: the mean over places, and the
+logarithm of the variance over places. The second is texture, in which pictures made by ascent or of noise are least
+like photographs. The image itself is a stage too, by its patches of 3 × 3 px: to a network that tells cars from dogs
+white noise is an ordinary point between the two, and its later stages forget what else there was to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import DataError
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import to_float
+from conceptnet_ml.runtime import devices
+
+Pictures = Tensor | ImageSet
+"""uint8 (N, C, H, W), or a set of images that are read when they are wanted."""
+
+
+PIXELS = 2**19
+"""Pixels of three channels looked at in a batch."""
+
+
+IMAGE = "image"
+"""Stage 0, the image itself, described by its patches of 3 × 3 px."""
+
+
+AXES = 512
+"""Principal directions per stage, at most."""
+
+
+RIDGE = 1e-3
+"""Least variance of a direction, as a share of the mean one."""
+
+
+FLOOR = 1e-6
+"""Least variance over places that is told from none; that of all places of all real images is one."""
+
+
+FEWEST = 5
+"""Images per class from which classes have means of their own."""
+
+
+@dataclass(frozen=True)
+class StageLook:
+    """What real images look like at one stage of C channels, along A ≤ C principal directions.
+
+    Args:
+        centre: (C,) mean of the local features, over places and images.
+        axes: (C, A) principal directions of the local features, each divided by its standard deviation.
+        means: (M, 2A) float64, descriptions of the classes, or one of all images.
+        whitening: (2A, 2A) float64; the Mahalanobis distance is the Euclidean one of descriptions times this.
+        median, spread: Of the distances of real images: their median, and how far above it their 95 % quantile is.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    means: Tensor
+    whitening: Tensor
+    median: float = 0.0
+    spread: float = 1.0
+
+    def describe(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, h, w) to descriptions (B, 2A), float64, on the CPU."""
+        local = (maps.float().flatten(2).transpose(1, 2) - self.centre.to(maps.device)) @ self.axes.to(maps.device)
+        variance = local.var(1, unbiased=False).clamp_min(FLOOR).log()
+        return torch.cat([local.mean(1), variance], 1).double().cpu()
+
+    def mahalanobis(self, descriptions: Tensor) -> Tensor:
+        """Descriptions (B, 2A) to distances (B,) from the nearest mean; infinite where a number is none."""
+        finite = descriptions.isfinite().all(1)
+        white = torch.where(finite[:, None], descriptions, self.means[:1]) @ self.whitening
+        apart = torch.cdist(white, self.means @ self.whitening, compute_mode="donot_use_mm_for_euclid_dist")
+        return apart.amin(1).where(finite, torch.inf)
+
+    def distance(self, descriptions: Tensor) -> Tensor:
+        """Mahalanobis distances (B,) in units of real images: 0 is their median, 1 their 95 % quantile."""
+        return (self.mahalanobis(descriptions) - self.median) / self.spread
+
+
+@dataclass(frozen=True)
+class Look:
+    """What real images look like at every stage of a network, the image itself being the first."""
+
+    stages: Mapping[str, StageLook]
+
+    def distance(self, descriptions: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
+        """Distance (B,) at the stage where a picture is furthest from real images, float64; and which stage that is."""
+        each = torch.stack([look.distance(descriptions[name]) for name, look in self.stages.items()])
+        furthest = each.max(0)
+        names = list(self.stages)
+        return furthest.values, [names[place] for place in furthest.indices.tolist()]
+
+    def state(self) -> dict[str, Any]:
+        """As plain values and tensors."""
+        fields = StageLook.__dataclass_fields__
+        return {name: {field: getattr(look, field) for field in fields} for name, look in self.stages.items()}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> Look:
+        """What :meth:`state` gave."""
+        return cls({name: StageLook(**look) for name, look in state.items()})
+
+
+class Looker:
+    """A network that pictures are shown to.
+
+    Args:
+        network: In evaluation mode, on the device.
+        device, dtype: Where and in which autocast type it runs.
+    """
+
+    def __init__(self, network: StagedNetwork, device: torch.device, dtype: torch.dtype | None) -> None:
+        self.network = network.to(device).eval()
+        self.device, self.dtype = device, dtype
+
+    def learn(self, images: Pictures, labels: Tensor | None = None) -> Look:
+        """What these real images look like. Cost: two forward passes, eigendecompositions of C and 2A squared.
+
+        Args:
+            images: N ≥ 2 of them.
+            labels: (N,) class numbers: each class with a mean of its own and all with one covariance (Lee et al., arXiv
+                1807.03888), where there are at least :data:`FEWEST` images per class; else one mean.
+
+        Raises:
+            DataError: The network answers with what is no number.
+        """
+        looks = {name: StageLook(*axes, *_nothing()) for name, axes in self._principal(images).items()}
+        descriptions, _ = self.show(images, Look(looks))
+        groups = _groups(len(images), labels)
+        return Look({name: _fitted(look, descriptions[name], groups) for name, look in looks.items()})
+
+    def show(self, images: Pictures, look: Look) -> tuple[dict[str, Tensor], Tensor]:
+        """Descriptions (N, 2A) of the look's stages, float64, and logits (N, K), fp32, on the CPU.
+
+        Cost: one forward pass.
+        """
+        found: dict[str, list[Tensor]] = {name: [] for name in look.stages}
+        logits = []
+        for maps, answers in self._maps(images):
+            for name, stage in look.stages.items():
+                found[name].append(stage.describe(maps[name]))
+            logits.append(answers)
+        return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(logits)
+
+    def _principal(self, images: Pictures) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean (C,) of every stage's local features and their scaled principal directions (C, A)."""
+        shift: dict[str, Tensor] = {}
+        sums: dict[str, tuple[int, Tensor, Tensor]] = {}
+        for maps, logits in self._maps(images):
+            if not all(bool(found.isfinite().all()) for found in (logits, *maps.values())):
+                raise DataError(
+                    "the witness answers real images with what is no number", "Train it anew, at a lower training.rate."
+                )
+            for name, here in maps.items():
+                local = here.float().transpose(0, 1).flatten(1)
+                first = shift.setdefault(name, local.mean(1, keepdim=True))  # sums of what is centred lose no digits
+                local = local - first
+                count, total, square = sums.get(name, (0, torch.zeros(()), torch.zeros(())))
+                squares = (local @ local.T).double().cpu()
+                sums[name] = (count + local.shape[1], total + local.sum(1).double().cpu(), square + squares)
+        axes = {}
+        for name, (count, total, square) in sums.items():
+            mean = total / count
+            values, vectors = torch.linalg.eigh(square / count - torch.outer(mean, mean))
+            least = max(RIDGE * float(values.clamp_min(0).mean()), 1e-12)
+            scaled = vectors * (values.clamp_min(0) + least).rsqrt()
+            axes[name] = ((mean + shift[name].flatten().double().cpu()).float(), scaled[:, -AXES:].float().contiguous())
+        return axes
+
+    @torch.no_grad()
+    def _maps(self, images: Pictures) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        height, width = self.network.image_size
+        batch = PIXELS * 3 // (height * width * max(3, self.network.mean.numel()))
+        for part in torch.arange(len(images)).split(max(1, batch)):
+            pixels = self._fitting(images.take(part) if isinstance(images, ImageSet) else images[part])
+            with devices.autocast(self.device, self.dtype):
+                maps, logits = self.network.run_all(pixels)
+            yield {IMAGE: _patches(pixels), **maps}, logits.float().cpu()
+
+    def _fitting(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, h, w) to floats (B, C, H, W) of the network's size."""
+        if images.ndim != 4 or images.dtype != torch.uint8:
+            raise ValueError(f"pictures must be uint8 (B, C, H, W), not {images.dtype} {tuple(images.shape)}")
+        channels = self.network.mean.numel()
+        if channels not in (1, images.shape[1]):
+            raise DataError(
+                f"pictures of {images.shape[1]} channels cannot be shown to a network that takes {channels}",
+                "Give a witness for such pictures, or convert them.",
+            )
+        pixels = to_float(images, self.device)
+        if tuple(pixels.shape[2:]) != self.network.image_size:
+            pixels = functional.interpolate(pixels, self.network.image_size, mode="bilinear", antialias=True)
+        return pixels.clamp(0, 1)
+
+
+def ledoit_wolf(centred: Tensor) -> tuple[Tensor, float]:
+    """Covariance (D, D) of centred rows (N, D), shrunk towards a multiple of the identity by the share that is expected
+    to be nearest the true one (Ledoit and Wolf, *J. Multivariate Analysis* 88, 2004); and that share."""
+    rows, columns = centred.shape
+    sample = centred.T @ centred / rows
+    target = sample.diagonal().mean() * torch.eye(columns, dtype=sample.dtype, device=sample.device)
+    apart = float((sample - target).square().sum())
+    noise = float(centred.square().sum(1).square().sum() / rows - sample.square().sum()) / rows
+    share = min(1.0, max(0.0, noise / apart)) if apart > 0 else 1.0
+    return (1 - share) * sample + share * target, share
+
+
+def _patches(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) to (B, 9C, H−2, W−2): at every place the 3 × 3 px around it."""
+    height, width = images.shape[2] - 2, images.shape[3] - 2
+    shifts = [(down, right) for down in range(3) for right in range(3)]
+    return torch.cat([images[:, :, down : down + height, right : right + width] for down, right in shifts], 1)
+
+
+def _nothing() -> tuple[Tensor, Tensor]:
+    return torch.empty(0, 0, dtype=torch.float64), torch.empty(0, 0, dtype=torch.float64)
+
+
+def _fitted(look: StageLook, descriptions: Tensor, groups: Tensor) -> StageLook:
+    """The look with the means, covariance and distances of these descriptions."""
+    counts = torch.bincount(groups)
+    sums = torch.zeros(len(counts), descriptions.shape[1], dtype=torch.float64).index_add_(0, groups, descriptions)
+    means = sums / counts[:, None]
+    covariance, _ = ledoit_wolf(descriptions - means[groups])
+    values, vectors = torch.linalg.eigh(covariance)
+    # Descriptions are of the order of one: what varies by less than that varies by rounding.
+    whitening = vectors * values.clamp_min(FLOOR).rsqrt()
+    bare = StageLook(look.centre, look.axes, means, whitening)
+    median, far = bare.mahalanobis(descriptions).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
+    return StageLook(look.centre, look.axes, means, whitening, median, max(far - median, 1e-2))
+
+
+def _groups(count: int, labels: Tensor | None) -> Tensor:
+    """Which of the means each image belongs to (N,)."""
+    if labels is None:
+        return torch.zeros(count, dtype=torch.int64)
+    if len(labels) != count:
+        raise ValueError(f"{len(labels)} labels for {count} images")
+    classes, found = labels.cpu().unique(return_inverse=True)
+    return found if count >= FEWEST * len(classes) else torch.zeros(count, dtype=torch.int64)

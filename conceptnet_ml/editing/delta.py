@@ -1,0 +1,81 @@
+"""The difference an edit makes to a concept graph: applied, stored as JSON, applied again to a graph drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The difference an edit makes.
+
+    Args:
+        nodes: New nodes, as :meth:`GraphRecord.plain` gives them.
+        update: Fields that change, by node; a value of None takes the field away.
+        drop: Edges that go, as (source, kind, target).
+        edges: New edges, or new values of old ones.
+        units: New number of units, by stage.
+        network: Fingerprint of the network after the edit, None where it is the same.
+    """
+
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    update: dict[str, dict[str, Any]] = field(default_factory=dict)
+    drop: list[tuple[str, str, str]] = field(default_factory=list)
+    edges: list[dict[str, Any]] = field(default_factory=list)
+    units: dict[str, int] = field(default_factory=dict)
+    network: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values; ``Delta(**plain)`` reads it back."""
+        return {key: value for key, value in vars(self).items() if value}
+
+    def apply(self, graph: ConceptGraph) -> ConceptGraph:
+        """A new graph with the difference made; the old one stays as it is.
+
+        What is there already, or gone already, is left so: a graph that is drawn anew after an edit is brought to the
+        same state by applying it again.
+
+        Raises:
+            GraphError: The result breaks an invariant.
+        """
+        content = graph.to_plain()
+        nodes = {node["id"]: node for node in content["nodes"]}
+        for node in self.nodes:
+            there = nodes.get(node["id"], {})
+            nodes[node["id"]] = {**there, **{key: value for key, value in node.items() if not there.get(key)}}
+        for identifier, fields in self.update.items():
+            if identifier in nodes:
+                merged = {**nodes[identifier], **fields}
+                nodes[identifier] = {key: value for key, value in merged.items() if value is not None}
+        gone = {tuple(edge) for edge in self.drop}
+        stays = [edge for edge in content["edges"] if _which(edge)[:3] not in gone and _speaks(edge, nodes)]
+        edges = {_which(edge): edge for edge in stays}
+        for edge in self.edges:
+            if edge["source"] in nodes and edge["target"] in nodes:
+                edges[_which(edge)] = edge
+        header = content["header"]
+        for stage in header["stages"]:
+            stage["units"] = max(stage["units"], self.units.get(stage["name"], 0))
+        header["network"] = self.network or header["network"]
+        changed = ConceptGraph.from_plain({**content, "nodes": [*nodes.values()], "edges": [*edges.values()]})
+        if problems := changed.check():
+            raise GraphError(problems[0])
+        return changed
+
+
+def _which(edge: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Which edge it is; analogies between two nodes are told apart by their classes."""
+    classes = (edge["class_name"], edge["other"]) if edge["kind"] == "analogous" else ()
+    return edge["source"], edge["kind"], edge["target"], *classes
+
+
+def _speaks(edge: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether both ends of an analogy speak for its classes: the variant of one class plays no part in another's."""
+    if edge["kind"] != "analogous":
+        return True
+    ends = ((nodes[edge["source"]], edge["class_name"]), (nodes[edge["target"]], edge["other"]))
+    return all(name in node.get("classes", ()) or not node.get("classes") for node, name in ends)

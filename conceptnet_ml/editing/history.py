@@ -1,0 +1,215 @@
+"""The edits of a run: what was done to its graph and network since it was learned, and the way back.
+
+::
+
+    RUN/edits/
+      log.json        every edit in order, with what it changed in the graph
+      adopted.json    after which edits learning went on
+      0001/           the run's results as they were before edit 1, and its adapted models
+      0001-network…   the network after edit 1, where it changed the network
+
+An edit counts once it is in the log. One that a crash cut short has its folder and no entry: it is taken back when the
+run is next written to, so that graph, model and summary are always of one edit. Old results are linked, not copied,
+where the disk can: every file of a run is replaced as a whole and never written into.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from conceptnet_ml.editing.delta import Delta
+from conceptnet_ml.errors import DataError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.storage.files import plainly, pretty, read_json, write_atomic
+from conceptnet_ml.storage.hashing import sha256
+from conceptnet_ml.storage.run_folder import RESULTS, Run
+from conceptnet_ml.storage.tensors import Checkpoint
+
+KEPT = (*RESULTS, "DONE", "edits/adopted.json")
+"""What an edit may change, besides the folder of adapted models."""
+
+
+class EditHistory:
+    """The edits of one run.
+
+    Args:
+        run: Its folder; the lock is taken by the first write.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.path = run.path / "edits"
+
+    def log(self) -> list[dict[str, Any]]:
+        """Every edit: ``number``, ``time``, ``verb``, ``said``, ``arguments``, ``structural``, ``delta``.
+
+        Raises:
+            DataError: The log is damaged.
+        """
+        path = self.path / "log.json"
+        if not path.exists():
+            return []
+        entries = read_json(path)
+        if not isinstance(entries, list) or [entry.get("number") for entry in entries] != [*range(1, len(entries) + 1)]:
+            raise DataError(f"{path} is damaged", "Restore the file, or learn the run anew.")
+        return entries
+
+    def adopted(self) -> list[int]:
+        """After which edits learning went on, ascending."""
+        path = self.path / "adopted.json"
+        return list(read_json(path)) if path.exists() else []
+
+    def pending(self) -> int | None:
+        """The last edit that changed the network and that learning has not gone on from; None where there is none."""
+        done = max(self.adopted(), default=0)
+        new = [entry["number"] for entry in self.log() if entry["network"] and entry["number"] > done]
+        return new[-1] if new else None
+
+    def adopt(self) -> None:
+        """From here on the run's learning includes the edits made so far."""
+        if self.pending() is not None:
+            self.run.hold()
+            write_atomic(self.path / "adopted.json", pretty([*self.adopted(), len(self.log())]))
+
+    def basis(self, number: int) -> str:
+        """Fingerprint of the edits up to this one: what is learned from them rests on nothing else."""
+        changing = [entry for entry in self.log()[:number] if entry["network"]]
+        told = [[entry["verb"], entry["arguments"], entry["network"]] for entry in changing]
+        return sha256(pretty(told).encode())[:16]
+
+    def told(self) -> list[str]:
+        """The edits in words, numbered."""
+        return [f"{entry['number']}. {entry['said']}" for entry in self.log()]
+
+    def forgotten(self) -> list[str]:
+        """Names of the families that were forgotten."""
+        return [entry["family"] for entry in self.log() if entry.get("family")]
+
+    def replay(self, graph: ConceptGraph) -> ConceptGraph:
+        """A graph drawn anew, with the edits made again."""
+        for entry in self.log():
+            graph = Delta(**{**entry["delta"], "network": None}).apply(graph)
+        return graph
+
+    def network(self, number: int) -> dict[str, torch.Tensor]:
+        """The state of the network after an edit, and after those before it.
+
+        Raises:
+            DataError: It is missing or damaged.
+        """
+        last = max(entry["number"] for entry in self.log()[:number] if entry["network"])
+        state = self._network(last).load()
+        if state is None:
+            raise DataError(f"{self._network(last).path} is missing", f"Undo edit {last} and make it again.")
+        return state
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    def begin(self) -> int:
+        """Take the lock, put away what is there, and return the number of the edit that is about to be made."""
+        self.run.hold()
+        self.mend()
+        number = len(self.log()) + 1
+        before, unfinished = self._before(number), self.path / f".{number:04}.tmp"
+        with plainly(before, "write"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            for name in KEPT:
+                if (self.run.path / name).exists():
+                    _put_by(self.run.path / name, unfinished / name)
+            if (self.run.path / "adapted").is_dir():
+                shutil.copytree(self.run.path / "adapted", unfinished / "adapted", copy_function=_put_by)
+            os.replace(unfinished, before)
+        return number
+
+    def commit(self, entry: Mapping[str, Any], network: Mapping[str, torch.Tensor] | None = None) -> None:
+        """The edit is made: log it. ``network`` is the state of the network after it, where it changed."""
+        if network is not None:
+            self._network(entry["number"]).save(dict(network))
+        self._write_log([*self.log(), dict(entry)])
+        self.run.log(event="edit", **{key: entry[key] for key in ("number", "verb", "said")})
+
+    def mend(self) -> None:
+        """Take back an edit that was cut short, and go on taking back those whose undoing was."""
+        made = len(self.log())
+        for number in sorted((int(path.name) for path in self.path.glob("[0-9]" * 4)), reverse=True):
+            if number > made:
+                self.run.hold()
+                self._restore(number)
+
+    def undo(self, count: int = 1) -> list[dict[str, Any]]:
+        """Take the last edits back; the run's results are bit for bit what they were before the first of them.
+
+        What was learned from them goes too, though its finished steps stay and serve if the same edits are made again.
+
+        Returns:
+            The entries that are gone, last first.
+
+        Raises:
+            DataError: There are not so many.
+        """
+        self.run.hold()
+        self.mend()
+        entries = self.log()
+        if not 1 <= count <= len(entries):
+            have = f"{len(entries)} edit{'' if len(entries) == 1 else 's'}" if entries else "no edits"
+            raise DataError(f"{self.run.path} has {have}: {count} cannot be undone", "See: graph log RUN.")
+        gone = entries[-count:][::-1]
+        self._write_log(entries[:-count])  # from here on the rest is what a crash would leave
+        learned = max(self.adopted(), default=0)
+        for entry in gone:
+            # What was adapted to a network that stays as it is goes on being good.
+            self._restore(entry["number"], adapted=entry["structural"] or entry["number"] <= learned)
+            self.run.log(event="undone", number=entry["number"], said=entry["said"])
+        return gone
+
+    def _restore(self, number: int, adapted: bool = True) -> None:
+        before = self._before(number)
+        with plainly(self.run.path, "write"):
+            for name in KEPT:
+                if (before / name).exists():
+                    (self.run.path / name).parent.mkdir(exist_ok=True)
+                    _replace(before / name, self.run.path / name)
+                else:
+                    (self.run.path / name).unlink(missing_ok=True)
+            if adapted:
+                shutil.rmtree(self.run.path / "adapted", ignore_errors=True)
+            if adapted and (before / "adapted").is_dir():
+                shutil.copytree(before / "adapted", self.run.path / "adapted", copy_function=_put_by)
+            self._network(number).clear()
+            shutil.rmtree(before)
+
+    def _before(self, number: int) -> Path:
+        return self.path / f"{number:04}"
+
+    def _network(self, number: int) -> Checkpoint:
+        return Checkpoint(self.path / f"{number:04}-network.json", self.run.hold)
+
+    def _write_log(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        self.run.hold()
+        write_atomic(self.path / "log.json", pretty(entries))
+
+
+def _put_by(source: str | Path, target: str | Path) -> None:
+    """The same content under another name: a link where the disk can, else a copy."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Put a link to (or a copy of) the source in the target's place at once."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    _put_by(source, temporary)
+    os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # renaming a link onto another of the same file does nothing

@@ -1,0 +1,109 @@
+"""Accuracy of several networks on every test set; how often two of them disagree on unlabelled pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from conceptnet_ml.data.files import SUFFIXES, read_image
+from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.errors import DataError
+from conceptnet_ml.network.training import predict_set
+
+
+def accuracies(
+    methods: Mapping[str, nn.Module],
+    tests: Mapping[str, ImageSet],
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> dict[str, Any]:
+    """``{test set: {"images": n, method: {"accuracy": share}}}``.
+
+    Args:
+        methods: By name; each takes float images in [0, 1] to logits.
+        tests: Labelled images by name.
+        device, dtype: Where and how to run them.
+    """
+    table: dict[str, Any] = {}
+    for name, images in tests.items():
+        row: dict[str, Any] = {"images": len(images)}
+        for method, network in methods.items():
+            answers = predict_set(network, images, device, dtype).argmax(1)
+            row[method] = {"accuracy": float((answers == images.labels).double().mean())}
+        table[name] = row
+    return table
+
+
+def disagreement(
+    ordinary: nn.Module,
+    learned: nn.Module,
+    images: ImageSet,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> dict[str, Any]:
+    """How often two networks give different answers to unlabelled pictures, and how sure each of them is.
+
+    Nobody needs to know the right answers: where the two disagree, the ordinary one rests on what the other let go of.
+
+    Args:
+        ordinary, learned: Each takes float images in [0, 1] to logits.
+        images: The pictures; their labels are not looked at.
+        device, dtype: Where and how to run the networks.
+
+    Returns:
+        ``{"images": n, "disagreement": share, "interval": [low, high], "confidence": {"ordinary": p, "learned": p}}``;
+        the interval is Wilson's of 95 %, a confidence the mean probability of the answer given.
+
+    Raises:
+        DataError: No picture.
+    """
+    if len(images) == 0:
+        raise DataError("there is no picture to compare the networks on", "Give a folder with at least one.")
+    first = predict_set(ordinary, images, device, dtype).softmax(1).max(1)
+    second = predict_set(learned, images, device, dtype).softmax(1).max(1)
+    differ = int((first.indices != second.indices).sum())
+    return {
+        "images": len(images),
+        "disagreement": differ / len(images),
+        "interval": list(wilson(differ, len(images))),
+        "confidence": {"ordinary": float(first.values.mean()), "learned": float(second.values.mean())},
+    }
+
+
+def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
+    """The pictures of a folder, at any depth, read when they are wanted; their labels say nothing.
+
+    Args:
+        folder: Hidden files and files that are no images are left alone.
+        size: (H, W) of the images to make of them.
+
+    Raises:
+        DataError: No such folder, no picture in it, or images that are not square.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
+    if size[0] != size[1]:
+        raise DataError(
+            f"the networks take images of {size[1]}×{size[0]} px, pictures are made square",
+            "Use a run whose images are square.",
+        )
+    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    if not files:
+        raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
+    items = torch.arange(len(files))
+    return StreamedImages(lambda item: read_image(files[item], size[0]), items, torch.zeros_like(items), size)
+
+
+def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval for a share (1927), 95 % by default: good for few images and for shares near 0 and 1."""
+    share = hits / count
+    middle = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, (middle - spread) / (1 + z * z / count)), min(1.0, (middle + spread) / (1 + z * z / count))

@@ -1,0 +1,210 @@
+"""What the learner's figures stand beside: rivals trained from the same data, at the same cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import PluginError, SettingsError
+from conceptnet_ml.learner import Learned
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import Objective, ViewMaker
+from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.records import Baseline
+from conceptnet_ml.runtime import devices
+from conceptnet_ml.steps.context import Net, Workbench
+from conceptnet_ml.swap.views import Swap, Views
+
+KIND = "controls"
+"""What the time of all baselines is booked under."""
+
+
+class BaselineContext:
+    """What a baseline may use. Whatever takes long is remembered by the run, so a stopped baseline goes on.
+
+    Args:
+        bench: The workbench of the run.
+        record: The baseline, for its name and needs.
+        ordinary: The network after ordinary training.
+        epochs: How many epochs count as equal compute.
+        share: See below.
+
+    Attributes:
+        plain: The training images without swaps, numbered as views are; draws donors. ``plain.pool`` has their numbers
+            among all training images, ``plain.images.labels`` the labels of all of these.
+        classes: How many classes there are.
+        share: Mean area of an image that the learner's place swaps exchange; 0.25 where it kept none.
+        ordinary: The network after ordinary training, in evaluation mode. Train copies of it only.
+        epochs: Passes over the training images that all kept rounds took together: equal compute.
+        ordinary_epochs: Epochs of ordinary training. Who starts from fresh weights may train for
+            ``ordinary_epochs + epochs``, as many as the learner's network had in all.
+        rate, warm_rate: Peak learning rates from fresh weights and from a trained network.
+        unbiased: Where the record needs it, the training images with each trap's cue drawn at random, numbered as
+            ``plain`` is; else None.
+        held: Numbers (M,) of the training images that are held out, among all training images.
+        device, dtype: Where and in which autocast type networks run.
+    """
+
+    def __init__(
+        self, bench: Workbench, record: Baseline, ordinary: StagedNetwork, epochs: int, share: float = 0.25
+    ) -> None:
+        self._bench, self._name = bench, f"control/{record.name}"
+        self.plain = bench.views(bench.fit, [])
+        self.classes = bench.classes
+        self.share = share
+        self.ordinary = ordinary
+        self.epochs = epochs
+        self.ordinary_epochs = bench.settings.training.epochs
+        self.rate, self.warm_rate = bench.settings.training.rate, bench.settings.training.warm_rate
+        self.held = bench.held
+        self.device, self.dtype = bench.device, bench.dtype
+        self.unbiased: Callable[[], Views] | None = None
+        if "unbiased" in record.needs:
+            world = bench.data.worlds["unbiased"]
+            self.unbiased = lambda: Views(world(), bench.fit, [], bench.classes, bench.device)
+
+    def fresh(self) -> StagedNetwork:
+        """A network with new weights, those the ordinary one began with."""
+        return self._bench.network()
+
+    def seed(self, *ids: object) -> int:
+        """The seed of one item of this baseline."""
+        return self._bench.seed(self._name, *ids)
+
+    def train(
+        self,
+        name: str,
+        network: Net,
+        views: ViewMaker,
+        epochs: int,
+        rate: float | None = None,
+        objective: Objective | None = None,
+    ) -> Net:
+        """A trained copy of a network, in evaluation mode. A stopped training goes on, a finished one is read back.
+
+        Args:
+            name: Unique within the baseline.
+            network: A :class:`StagedNetwork`, or a module of modules around one.
+            views: Numbered as ``plain`` is; may give labels as shares of the classes, (B, K).
+            epochs: Passes over the training images.
+            rate: Peak of the one-cycle learning rate; default: the rate from fresh weights.
+            objective: ``objective(network, images, labels) -> loss``; default: cross entropy of the network's logits.
+
+        Raises:
+            TrainingDiverged: The loss became NaN or infinite.
+            Interrupted: The user wants to stop; everything needed to go on is saved.
+        """
+        peak = self.rate if rate is None else rate
+        return self._bench.train(f"{self._name}/{name}", network, views, epochs, peak, KIND, objective)
+
+    def batched(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Something about every training image, computed batch by batch; each batch is remembered.
+
+        Args:
+            name: Unique within the baseline.
+            compute: Positions (B,) within ``plain`` to a tensor (B, …). It must not depend on the batch.
+
+        Returns:
+            (N, …) on the CPU, in the order of ``plain``.
+        """
+        parts = torch.arange(len(self.plain)).split(self._bench.settings.probe.batch)
+        found = []
+        with self._bench.progress.task(f"{self._name}/{name}", total=len(parts)) as task:
+            for place, part in enumerate(parts):
+                found.append(self._bench.once(f"{self._name}/{name}/{place}", partial(compute, part), KIND))
+                task.advance()
+        return torch.cat(found)
+
+    def views(self, images: Tensor) -> Views:
+        """Views of other pictures of the training images, with the same labels.
+
+        Args:
+            images: uint8 (N, 3, H, W) in the order of ``plain``; held in memory.
+        """
+        labels = self.plain.images.labels[self.plain.pool]
+        whole = ImageSet(images.to(self.plain.images.device), labels)
+        return Views(whole, torch.arange(len(whole)), [], self.classes, self.device)
+
+    def answers(self, network: StagedNetwork, images: Tensor) -> Tensor:
+        """Logits (B, K) in fp32 of float images (B, 3, H, W), under the run's autocast; can be differentiated."""
+        with devices.autocast(self.device, self.dtype):
+            return network(images).float()
+
+
+def train_controls(bench: Workbench, learned: Learned, names: Iterable[str] | None = None) -> dict[str, StagedNetwork]:
+    """Train baselines beside the learner.
+
+    Args:
+        bench: The workbench of the learner's run; what was trained before is read back.
+        learned: What the learner ended with.
+        names: Which baselines; default: the settings' controls, and none of them where no round was kept, since there
+            is nothing to compare. Named ones are then trained for as many epochs as one round would have taken.
+
+    Raises:
+        SettingsError, PluginError: No such baseline, one that needs what the data do not have, or one that returned
+            no network like the ordinary one.
+    """
+    if names is None and not learned.epochs:
+        return {}
+    chosen = list(bench.settings.plugins.controls if names is None else names)
+    check_controls(chosen, bench.plugins, bench.data)
+    epochs = learned.epochs or bench.settings.round.epochs
+    share = _share(bench, learned.swaps)
+    return {name: _trained(bench, name, learned.ordinary, epochs, share) for name in chosen}
+
+
+def check_controls(names: Iterable[str], plugins: Plugins, data: Data) -> None:
+    """Whether these baselines can be trained on these data.
+
+    Raises:
+        SettingsError, PluginError: No such baseline, or it needs images with random cues and no trap was laid.
+    """
+    for name in names:
+        record = plugins.get("baseline", name)
+        assert isinstance(record, Baseline)
+        for need in record.needs:
+            if need not in data.worlds:
+                raise SettingsError(
+                    f"baseline '{name}' needs training images with random cues, and {data.name} has none",
+                    "Lay a trap (data.trap), or leave this baseline out.",
+                )
+
+
+def spent(bench: Workbench, name: str) -> float:
+    """Seconds a baseline took, whenever in the run's life."""
+    mine = f"control/{name}"
+    return sum(seconds for step, (_, seconds) in bench.booked.items() if step == mine or step.startswith(f"{mine}/"))
+
+
+def _trained(bench: Workbench, name: str, ordinary: StagedNetwork, epochs: int, share: float) -> StagedNetwork:
+    record = bench.plugins.get("baseline", name)
+    assert isinstance(record, Baseline)
+    context = BaselineContext(bench, record, ordinary, epochs, share)
+    if record.fit is None:
+        views = record.function("views")(context)
+        return bench.train(f"control/{name}", ordinary, views, epochs, context.warm_rate, KIND)
+    network = record.function("fit")(context)
+    if not isinstance(network, StagedNetwork) or _shapes(network) != _shapes(ordinary):
+        raise PluginError(f"baseline '{name}': fit() must return a network built as the ordinary one")
+    return network.eval()
+
+
+def _shapes(network: StagedNetwork) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in network.state_dict().items()}
+
+
+def _share(bench: Workbench, swaps: list[Swap]) -> float:
+    areas = []
+    generator = bench.generator("share")
+    for swap in swaps:
+        numbers = bench.fit[:512]
+        mine = swap.region(numbers, bench.size, torch.device("cpu"))
+        if mine is not None and mine.ndim == 4:
+            theirs = mine[torch.randperm(len(mine), generator=generator)]
+            areas.append(float((mine | theirs).float().mean()))
+    return max(areas) if areas else 0.25

@@ -1,0 +1,118 @@
+"""What can be read off each stage by a line: the class, and the cue.
+
+A network that lets go of a cue need not stop computing it. A linear probe on a stage's units says how much of either is
+there (Alain and Bengio, arXiv 1610.01644), on images whose cue says nothing of their class, so that one cannot be read
+off the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import to_float
+from conceptnet_ml.runtime import devices, seeding
+
+RIDGE = 1e-2
+"""Penalty on the mean-square of a probe's weights, per image; units are standardised."""
+
+
+WORLD = "turned test"
+
+
+_BATCH = 512
+
+
+def cue_set(data: Data) -> tuple[ImageSet, Tensor, Tensor] | None:
+    """Images with a random cue, their classes (N,) and their cues (N,); None where the data has no such world.
+
+    In the world turned round every image shows one random cue and that is its label; its number is that of the test
+    image it was made from, whose label is its class.
+    """
+    if WORLD not in data.worlds:
+        return None
+    turned = data.worlds[WORLD]()
+    return turned, data.tests["test"].labels, turned.labels
+
+
+def decodability(
+    network: StagedNetwork,
+    images: ImageSet,
+    targets: dict[str, Tensor],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """How well a linear probe on each stage's mean-pooled units reads each target.
+
+    Args:
+        network: Read only.
+        images: N images.
+        targets: Named labels, each (N,) of numbers from 0, as in ``{"class": …, "cue": …}``.
+        device, dtype: Where and in which autocast type the network runs.
+        seed: Of the split: a probe is fitted on one half of the images and judged on the other.
+
+    Returns:
+        ``[{"stage": name, target: share of right answers, …}]``, from input to output.
+
+    Cost: one pass over the images, and a convex problem of units × classes unknowns per stage and target.
+    """
+    pooled = _pooled(network, images, device, dtype)
+    order = torch.randperm(len(images), generator=seeding.generator(seeding.seed_for(seed, "decodability")))
+    fit, judge = order[: len(order) // 2], order[len(order) // 2 :]
+    rows = []
+    for stage in network.stage_names:
+        features = pooled[stage]
+        row: dict[str, Any] = {"stage": stage}
+        for name, labels in targets.items():
+            row[name] = _probe(features[fit], labels[fit], features[judge], labels[judge])
+        rows.append(row)
+    return rows
+
+
+@torch.no_grad()
+def _pooled(
+    network: StagedNetwork, images: ImageSet, device: torch.device, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """(N, C) float64 on the CPU for each stage: the mean of every unit's map."""
+    network.to(device).eval()
+    parts: dict[str, list[Tensor]] = {name: [] for name in network.stage_names}
+    for places in torch.arange(len(images)).split(_BATCH):
+        with devices.autocast(device, dtype):
+            maps, _ = network.run_all(to_float(images.take(places), device))
+        for name, found in maps.items():
+            parts[name].append(found.float().mean((2, 3)).double().cpu())
+    return {name: torch.cat(found) for name, found in parts.items()}
+
+
+def _probe(features: Tensor, labels: Tensor, others: Tensor, truth: Tensor) -> float:
+    """Multinomial logistic regression with a ridge, by L-BFGS; its accuracy on other images."""
+    mean, spread = features.mean(0), features.std(0, unbiased=False).clamp_min(1e-9)
+    classes = int(max(labels.max(), truth.max())) + 1
+    design = torch.cat([(features - mean) / spread, torch.ones(len(features), 1)], 1).numpy()
+    wanted = np.eye(classes)[labels.numpy()]
+    free = np.ones((design.shape[1], 1))
+    free[-1] = 0
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = point.reshape(-1, classes)
+        logits = design @ weights
+        top = logits.max(1, keepdims=True)
+        shares = np.exp(logits - top)
+        total = shares.sum(1, keepdims=True)
+        value = ((np.log(total) + top).sum() - (logits * wanted).sum()) / len(design)
+        value += 0.5 * RIDGE * float((free * weights**2).sum())
+        slope = design.T @ (shares / total - wanted) / len(design) + RIDGE * free * weights
+        return float(value), slope.ravel()
+
+    start = np.zeros(design.shape[1] * classes)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x.reshape(-1, classes)
+    tested = torch.cat([(others - mean) / spread, torch.ones(len(others), 1)], 1).numpy()
+    return float(((tested @ found).argmax(1) == truth.numpy()).mean())

@@ -1,0 +1,94 @@
+"""The witness of a run: a network trained like the ordinary one, from other weights and in another order.
+
+It has the same images, so it can share the ordinary network's prejudices: where a trap is laid, both fall for it. What
+the two do not share is what one set of weights happens to respond to, and that is what dreams exploit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.dreams.judgement import Witness
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.runtime import seeding
+from conceptnet_ml.steps.context import Workbench
+
+WITNESS_NETWORK, WITNESS_STATISTICS = "witness/network", "witness/statistics"
+"""Names of the run's steps."""
+
+
+MOST = 4096
+"""Images of each kind that statistics are taken of, at most."""
+
+
+def witness_of(bench: Workbench) -> Witness:
+    """The run's witness: trained and compared with real images once in the run's life, read back ever after.
+
+    It is trained on the images that are not held out and calibrated on those that are. Its accuracy on them is logged.
+    Cost: that of ordinary training, and one forward pass over the images.
+
+    Raises:
+        Interrupted: The user wants to stop; a half-finished training is kept.
+        TrainingDiverged: The loss became NaN.
+    """
+    bench.stands_alone(WITNESS_NETWORK, WITNESS_STATISTICS)
+    settings = bench.settings.training
+    fresh = fresh_network(bench.settings, bench.data.classes, bench.size, bench.plugins).to(bench.device)
+    plain = bench.views(bench.fit, [])
+    network = bench.train(WITNESS_NETWORK, fresh, plain, settings.epochs, settings.rate, "witness")
+
+    def look() -> dict[str, Any]:
+        reference, held = _drawn(bench, "reference", bench.fit), _drawn(bench, "held", bench.held)
+        with bench.progress.task("compare the witness with real images"):
+            witness = Witness.fit(
+                network,
+                bench.data.train.subset(reference),
+                bench.data.train.subset(held),
+                bench.device,
+                bench.dtype,
+                labels=bench.labels[reference],
+                held_labels=bench.labels[held],
+            )
+        bench.run.log(event="witness", accuracy=witness.accuracy, held_out=witness.held)
+        return witness.state()
+
+    return Witness.restore(network, bench.once(WITNESS_STATISTICS, look, "witness"), bench.device, bench.dtype)
+
+
+def fresh_network(
+    settings: Settings, classes: tuple[str, ...], size: tuple[int, int], plugins: Plugins
+) -> StagedNetwork:
+    """A network as ordinary training starts from, with other fresh weights.
+
+    Weights that the settings name, or that a user's module brings, would make it a relative of the network it is to
+    judge; they are left out, or drawn anew by each layer's own ``reset_parameters``.
+    """
+    bare = settings.model_copy(update={"network": settings.network.model_copy(update={"weights": None})})
+    seed = seeding.seed_for(settings.seed, "witness", "weights")
+    network = build_network(bare, classes, size, plugins, seed)
+    if _same(network, build_network(bare, classes, size, plugins, seed + 1)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network.apply(_reset)
+    return network
+
+
+def _drawn(bench: Workbench, what: str, numbers: Tensor) -> Tensor:
+    order = torch.randperm(len(numbers), generator=bench.generator("witness", what))
+    return numbers[order[:MOST]]
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def _reset(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()

@@ -1,0 +1,149 @@
+"""What a node of the concept graph stands for, as a target to dream of, and the network that it is dreamt in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from conceptnet_ml.concepts.model import Family, GeneralizedModel
+from conceptnet_ml.concepts.scores import unit_scores
+from conceptnet_ml.dreams.objectives import Target
+from conceptnet_ml.editing.plan import family_of
+from conceptnet_ml.errors import DataError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.schema import Node
+from conceptnet_ml.network.basis import Network, Rebased, plain
+
+
+@dataclass(frozen=True, eq=False)
+class Sought:
+    """A target in a network.
+
+    Args:
+        target: What to dream of.
+        network: Where: the learned network, or a family's trunk.
+        layer: Whose cells show where it answers; None for a class.
+    """
+
+    target: Target
+    network: Network
+    layer: str | None = None
+
+
+class Concepts:
+    """Targets of a run's nodes.
+
+    A class is its logit, a unit its map's mean, a feature the mean of its units' maps, a generalized feature its
+    detector's logit where it is surest, a variant its response. The first three are sought in the learned network, the
+    others in the network as it was when the family was found.
+
+    Args:
+        graph: The run's.
+        model: The run's.
+    """
+
+    def __init__(self, graph: ConceptGraph, model: GeneralizedModel) -> None:
+        self.graph, self.model = graph, model
+        self._families = dict(model.named_families())
+
+    def sought(self, node: Node) -> Sought:
+        """What a node stands for.
+
+        Raises:
+            DataError: The run keeps no such family, or no directions of its stage.
+        """
+        if node.kind == "class":
+            target = Target.logit(self.graph.classes.index(node.label), node.title)
+            return Sought(target, self.model.network)
+        assert node.stage is not None
+        if node.kind in ("unit", "feature"):
+            network = self._described(node.stage)
+            if node.kind == "unit":
+                return Sought(Target.unit(node.stage, node.units[0], node.title), network, node.stage)
+            channels = plain(network).stage(node.stage).units
+            if isinstance(network, Rebased):
+                channels += network.widths[node.stage]  # what the directions leave out of the units comes after them
+            target = Target.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
+            return Sought(target, network, node.stage)
+        family = self._family(node)
+        network = cast(Network, family.trunk.network)
+        if node.kind == "generalized":
+            module, column = Looks(family, network, node.stage), 0
+        else:
+            module, column = Responses(family, network, node.stage), self.graph.classes.index(node.classes[0])
+        return Sought(Target.module(node.stage, module, column, node.title), network, node.stage)
+
+    def _described(self, stage: str) -> Network:
+        """The learned network, by the directions of the stage where the graph counts by these."""
+        found = next(one for one in self.graph.header.stages if one.name == stage)
+        if found.directions is None:
+            return self.model.network
+        for family in self._families.values():
+            network = family.trunk.network
+            if isinstance(network, Rebased) and stage in network.bases:
+                return Rebased(self.model.network, {stage: network.bases[stage]})
+        raise DataError(
+            f"the run keeps no directions of stage {stage}: no family was found there",
+            f"Dream of its units instead: --layer {stage} --units 0.",
+        )
+
+    def _family(self, node: Node) -> Family:
+        owner = node
+        if node.kind == "variant":
+            edges = [edge for edge in self.graph.edges("specializes") if edge.source == node.id]
+            owner = self.graph.node(edges[0].target) if edges else node
+        name = family_of(owner)
+        if name is None or name not in self._families:
+            raise DataError(
+                f"{node.kind} '{node.title}' has no family in the run's model",
+                "It was made or forgotten by an edit; dream of its members instead.",
+            )
+        return self._families[name]
+
+
+class Looks(nn.Module):
+    """How surely a family's detector finds its feature: its strongest tenth of places, maps (B, C, h, w) to (B, 1)."""
+
+    def __init__(self, family: Family, network: Network, stage: str) -> None:
+        super().__init__()
+        self.detector = family.detector
+        self.width = network.widths.get(stage) if isinstance(network, Rebased) else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the stage, or their description by directions."""
+        return unit_scores(self.map(maps))
+
+    def map(self, maps: Tensor) -> Tensor:
+        """Where it looks: (B, 1, h, w) logits."""
+        return self.detector(maps[:, : self.width].float())
+
+
+class Responses(Looks):
+    """A family's variants' responses: maps (B, C, h, w) to (B, parents)."""
+
+    def __init__(self, family: Family, network: Network, stage: str) -> None:
+        super().__init__(family, network, stage)
+        self.variants = family.variants
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the stage, or their description by directions."""
+        maps = maps[:, : self.width].float()
+        return self.variants(maps, self.detector(maps))
+
+
+@torch.no_grad()
+def unit_maps(sought: Sought, maps: Tensor) -> Tensor:
+    """Where what is sought answers, (N, h, w), from its layer's maps (N, C, h, w).
+
+    A unit's map, a feature's weighted sum of maps, a detector's logits; of a variant, where its family looks.
+    """
+    (term,) = sought.target.terms
+    if isinstance(term.module, Looks):
+        return term.module.map(maps)[:, 0]
+    if isinstance(term.vector, int):
+        return maps[:, term.vector]
+    assert term.vector is not None
+    return torch.einsum("bchw,c->bhw", maps, term.vector.to(maps))

@@ -1,0 +1,37 @@
+"""Held-out real images that a run keeps for its dreams: to compare them with, without loading the data again."""
+
+from __future__ import annotations
+
+import torch
+
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.steps.context import Workbench
+
+STEP = "album/real"
+
+
+MOST, BYTES = 512, 16 * 2**20
+"""So many images, and so many bytes of them, at most."""
+
+
+def keep(bench: Workbench) -> ImageSet:
+    """Held-out images of a run, of all classes alike, drawn once and read back ever after."""
+
+    def draw() -> dict[str, torch.Tensor]:
+        order = torch.randperm(len(bench.held), generator=bench.generator("album"))
+        each = bench.size[0] * bench.size[1] * 3
+        chosen = bench.held[order[: max(1, min(MOST, BYTES // each))]]
+        return {"images": bench.data.train.take(chosen).cpu(), "labels": bench.labels[chosen]}
+
+    bench.stands_alone(STEP)
+    found = bench.once(STEP, draw)
+    return ImageSet(found["images"], found["labels"])
+
+
+def kept(opened: LearnedRun) -> ImageSet | None:
+    """The same of a finished run; None where it drew no album."""
+    if not opened._run.has(STEP):
+        return None
+    found = opened._run.kept(STEP)
+    return ImageSet(found["images"], found["labels"])

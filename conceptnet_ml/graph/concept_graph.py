@@ -1,0 +1,253 @@
+"""The concept graph: what the network's decisions are made of, checked on every write.
+
+Classes are built from variants, features and units; a variant specializes a generalized feature, which generalizes the
+features of several classes; a variant is built from units and features of the stage below. The only module that touches
+networkx objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest
+from conceptnet_ml.graph import diff as graph_diff
+from conceptnet_ml.graph import files as graph_files
+from conceptnet_ml.graph import graphml
+from conceptnet_ml.graph import invariants as invariants
+from conceptnet_ml.graph import queries as graph_queries
+from conceptnet_ml.graph.schema import (
+    EDGES,
+    NODES,
+    Edge,
+    Header,
+    Node,
+    node_id,
+    title,
+)
+from conceptnet_ml.graph.store import GraphStore
+
+__all__ = ["ConceptGraph", "GraphError", "node_id"]
+
+
+RULES = "docs/concepts.md says what must hold in a concept graph."
+
+
+Width = tuple[str, int] | tuple[str, int, int | None]
+
+
+class ConceptGraph(GraphStore):
+    """A directed multigraph of concepts, at most one edge of a kind between two nodes (of an analogy: and two classes).
+
+    Args:
+        classes: Class names, in the order of the network's logits.
+        stages: (name, number of units) of every stage, from the image upwards; where directions take the units' place,
+            their number follows.
+        network: Fingerprint of the learned network.
+        settings: Digest of the run's settings.
+        seed: The run's seed.
+
+    Raises:
+        GraphError: A name is empty or repeated, or a stage has no units.
+
+    Example::
+
+        graph = ConceptGraph(["car", "dog"], [("stem", 16), ("block1", 32)], network="9f…", settings="03…", seed=0)
+        car = graph.add_node("class", "car", classes=["car"])
+        wheel = graph.add_node("feature", "car 1", stage="block1", round=1, classes=["car"], units=[3, 8], auc=0.97)
+        graph.add_edge("built_from", car, wheel, weight=0.8)
+    """
+
+    def __init__(
+        self, classes: Sequence[str], stages: Sequence[Width], *, network: str, settings: str, seed: int
+    ) -> None:
+        named = [dict(zip(("name", "units", "directions"), stage, strict=False)) for stage in stages]
+        fields = {"classes": classes, "stages": named, "network": network, "settings": settings, "seed": seed}
+        super().__init__(graph_files.build(Header, "graph header", fields))
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    def add_node(self, kind: str, label: str, **fields: Any) -> str:
+        """Add a node and return its id.
+
+        Args:
+            kind: class, variant, generalized, feature or unit.
+            label: Words for people.
+            **fields: The fields of the kind's record in :mod:`conceptnet_ml.graph.schema`.
+
+        Raises:
+            GraphError: The node breaks an invariant; nothing was added.
+        """
+        if kind not in NODES:
+            raise GraphError(f"there is no kind of node '{kind}'", nearest(kind, NODES))
+        stage, round, parent = fields.get("stage"), fields.get("round"), fields.get("parent")
+        try:
+            identifier = node_id(kind, label, stage, round, parent, fields.get("units", ()))
+        except (TypeError, ValueError) as error:
+            raise GraphError(f"{kind} '{label}': {error}") from error
+        node = graph_files.build(NODES[kind], f"{kind} '{label}'", {"id": identifier, "label": label, **fields})
+        if node.id in self._graph:
+            raise GraphError(f"{title(node)} is there already", "Give one of the two another label.")
+        self._insert_node(node)
+        return node.id
+
+    def update_node(self, identifier: str, **fields: Any) -> Node:
+        """Set measurements of a node that were not known when it was added.
+
+        Raises:
+            GraphError: No such node, or the change breaks an invariant; nothing was changed.
+        """
+        node = self.node(identifier)
+        if identity := sorted({"id", "kind", "label", "stage", "round", "parent", "units"} & set(fields)):
+            raise GraphError(f"{title(node)}: {identity[0]} is part of what the node is and cannot change")
+        changed = graph_files.build(type(node), title(node), {**node.model_dump(), **fields})
+        _refuse(invariants.node_problems(self, changed))
+        self._graph.nodes[identifier]["record"] = changed
+        try:
+            if changed.classes != node.classes:  # what edges say of the node's classes must hold still
+                touched = (*self.edges(source=identifier), *self.edges(target=identifier))
+                _refuse(problem for edge in touched for problem in invariants.edge_problems(self, edge))
+        except GraphError:
+            self._graph.nodes[identifier]["record"] = node
+            raise
+        return changed
+
+    def add_edge(self, kind: str, source: str, target: str, **fields: Any) -> Edge:
+        """Add an edge.
+
+        Args:
+            kind: built_from, generalizes or specializes.
+            source, target: Node ids.
+            **fields: The fields of the kind's record in :mod:`conceptnet_ml.graph.schema`.
+
+        Raises:
+            GraphError: The edge breaks an invariant; nothing was added.
+
+        Cost: the edges of its two nodes; for what could close a circle (built_from between nodes of one kind and stage,
+        became) the search of :meth:`reaches` besides.
+        """
+        if kind not in EDGES:
+            raise GraphError(f"there is no kind of edge '{kind}'", nearest(kind, EDGES))
+        what = f"edge {source} -{kind}-> {target}"
+        edge = graph_files.build(EDGES[kind], what, {"source": source, "target": target, **fields})
+        if self._graph.has_edge(source, target, edge.key):
+            raise GraphError(f"{what} is there already", RULES)
+        _refuse(chain(invariants.edge_problems(self, edge), invariants.clashes(self, edge)))
+        self._graph.add_edge(source, target, key=edge.key, record=edge)
+        return edge
+
+    def _insert_node(self, node: Node) -> None:
+        _refuse(invariants.node_problems(self, node))
+        self._graph.add_node(node.id, record=node)
+        self._places.setdefault((node.kind, node.stage), []).append(node.id)
+
+    def _insert_edges(self, edges: Iterable[Edge]) -> None:
+        """Many edges: what they must not do together is looked for once, at the end, in time linear in the graph."""
+        for edge in edges:
+            if self._graph.has_edge(edge.source, edge.target, edge.key):
+                raise GraphError(f"edge {edge.source} -{edge.kind}-> {edge.target} is there twice")
+            _refuse(invariants.edge_problems(self, edge))
+            self._graph.add_edge(edge.source, edge.target, key=edge.key, record=edge)
+        _refuse(invariants.all_clashes(self))
+
+    # ---------------------------------------------------------------------------------------------- invariants
+
+    def check(self) -> list[str]:
+        """Every problem of the whole graph, empty when it is sound and complete.
+
+        What :meth:`add_node` and :meth:`add_edge` demand, and what only a finished graph can have: every class is
+        there, every generalized feature has members, every variant specializes exactly one generalized feature, what
+        was merged or split became something. Cost: linear in nodes and edges.
+        """
+        return invariants.problems(self)
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def select(self, **conditions: Any) -> list[Node]:
+        """Nodes that meet every condition: :func:`conceptnet_ml.graph.queries.select_nodes` names them."""
+        return graph_queries.select_nodes(self, **conditions)
+
+    def select_edges(self, **conditions: Any) -> list[Edge]:
+        """Edges that meet every condition: :func:`conceptnet_ml.graph.queries.select_edges` names them."""
+        return graph_queries.select_edges(self, **conditions)
+
+    def resolve(self, text: str) -> Node:
+        """The one node that a user's words mean: see :func:`conceptnet_ml.graph.queries.resolve`."""
+        return graph_queries.resolve(self, text)
+
+    def paths(self, class_name: str, count: int = 1) -> list[graph_queries.Chain]:
+        """The strongest chains from a class down towards the image: :func:`conceptnet_ml.graph.queries.paths`."""
+        return graph_queries.paths(self, class_name, count)
+
+    def path(self, class_name: str) -> list[Node]:
+        """The strongest chain from a class down towards the image: the one that comes lowest; among those the one
+        with the largest product of weights. Starts with the class's node."""
+        return list(self.paths(class_name)[0].nodes)
+
+    def diff(self, other: ConceptGraph, tolerance: float = 0.0) -> graph_diff.GraphDiff:
+        """What is different in another graph: see :func:`conceptnet_ml.graph.diff`."""
+        return graph_diff.diff(self, other, tolerance)
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    @classmethod
+    def from_plain(cls, content: Any) -> ConceptGraph:
+        """The graph that :meth:`to_plain` describes.
+
+        Raises:
+            DataError: Not a concept graph, or of another version.
+            GraphError: A record or an invariant is broken.
+        """
+        header, nodes, edges = graph_files.parse(content)
+        graph = cls.__new__(cls)
+        GraphStore.__init__(graph, header)
+        try:
+            # parents before children, as when the graph was grown
+            for node in sorted(nodes, key=lambda node: -graph._ranks.get(node.stage or "", len(graph._ranks))):
+                if node.id in graph._graph:
+                    raise GraphError(f"{title(node)} is there twice")
+                graph._insert_node(node)
+            graph._insert_edges(edges)
+        except GraphError as error:
+            raise GraphError(error.message, graph_files.RESTORE) from error
+        return graph
+
+    @classmethod
+    def from_json(cls, text: str) -> ConceptGraph:
+        """Read :meth:`to_json`. Raises as :meth:`from_plain`."""
+        return cls.from_plain(graph_files.loads(text))
+
+    def to_graphml(self) -> str:
+        """GraphML for Gephi, yEd and networkx; lists and objects are JSON strings, what is not set is left out."""
+        return graphml.write(self.to_plain())
+
+    @classmethod
+    def from_graphml(cls, text: str) -> ConceptGraph:
+        """Read :meth:`to_graphml`. Raises as :meth:`from_plain`."""
+        content = graphml.read(text)
+        header = {name: value for name, value in content["header"].items() if name in Header.model_fields}
+        return cls.from_plain({**content, "header": header})
+
+    @classmethod
+    def read(cls, path: Path) -> ConceptGraph:
+        """Read a .json or .graphml file.
+
+        Raises:
+            DataError: It cannot be read, is something else, or of another version; the message names it.
+            GraphError: The graph in it breaks an invariant.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+            return cls.from_graphml(text) if path.suffix == ".graphml" else cls.from_json(text)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror or "" if isinstance(error, OSError) else "not a text file"
+            raise DataError(f"cannot read {path}: {reason.lower()}", "Name a run folder or a graph file.") from error
+        except ConceptNetError as error:
+            raise type(error)(f"{path}: {error.message}", error.mend) from error
+
+
+def _refuse(problems: Iterator[str]) -> None:
+    for problem in problems:
+        raise GraphError(problem, RULES)

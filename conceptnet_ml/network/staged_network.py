@@ -1,0 +1,249 @@
+"""A CNN as named stages: run up to a stage, on from a stage, and with some of its units replaced."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.network.fx_route import CannotTraceError, Traced
+from conceptnet_ml.network.hook_route import Hooked
+from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages, quiet
+
+MEAN = (0.485, 0.456, 0.406)
+
+
+STD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of photographs (ImageNet), the usual normalisation; a network may bring its own."""
+
+
+@fx.wrap
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """``(images − mean) / std``, channel by channel."""
+    if images.requires_grad:
+        return (images - mean).mul_(std.reciprocal())  # half the time of addcmul, whose numbers are all full-sized
+    # An inference-mode batch norm does it in one pass over memory, three times as fast; its backward pass is slow.
+    return functional.batch_norm(images, mean.flatten(), std.flatten().square(), eps=0.0)
+
+
+class StagedNetwork(nn.Module):
+    """A classifier that can be run in parts, at its named stages. Stage 0, the image, is not listed.
+
+    The parts share the classifier's weights and modes, are differentiable, and give exactly what the whole gives. The
+    state dict is the classifier's, each name after ``model.``, plus ``mean`` and ``std``.
+
+    Args:
+        model: Maps normalised (B, 3, H, W) floats to logits (B, classes). In-place activations are switched off in it.
+        image_size: Height and width of the images in px; stages are found for this size.
+        stages: Names of the stages to use; None finds them: the last place of each resolution.
+        mean, std: The normalisation, one number per channel. By default the module's own attributes ``input_mean`` and
+            ``input_std`` where it has them, else :data:`MEAN` and :data:`STD`, and none for other than three channels.
+        classes: Names of the classes; where given, the logits must have as many columns.
+
+    Raises:
+        SettingsError: The network cannot take such images, has other logits, has no stage, or not the one asked for.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        image_size: tuple[int, int],
+        stages: Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        first = next(model.parameters(), torch.empty(0))
+        if first.is_floating_point() and first.dtype != torch.float32:
+            raise SettingsError(f"the network's weights are {first.dtype}", "Give a network with float32 weights.")
+        self.model = model
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.classes = tuple(classes)
+        usual = (MEAN, STD) if _channels(model) == len(MEAN) else ((0.0,) * _channels(model), (1.0,) * _channels(model))
+        mean = getattr(model, "input_mean", usual[0]) if mean is None else mean
+        std = getattr(model, "input_std", usual[1]) if std is None else std
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=first.device).view(1, -1, 1, 1))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        example = torch.rand(2, self.channels, *self.image_size, generator=torch.Generator().manual_seed(0)).to(
+            first.device
+        )
+        self._check(example)
+        self._route, cuts = self._find_route(example)
+        self.stages = self._stages(cuts, stages)
+        self._fragile = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.mean.shape[1]
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages from input to output."""
+        return tuple(stage.name for stage in self.stages)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of this name.
+
+        Raises:
+            SettingsError: There is none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise SettingsError(f"the network has no stage '{name}'", nearest(name, self.stage_names))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, 3, H, W), floats in [0, 1]."""
+        # Normalised first: channel by channel it is quick on whole planes and slow where channels lie innermost.
+        return self.model(normalised(images, self.mean, self.std).contiguous(memory_format=torch.channels_last))
+
+    def run_until(self, images: Tensor, stage: str) -> Tensor:
+        """Maps (B, C, h, w) of a stage; nothing beyond it is computed."""
+        return self._route.run(self, images, None, self.stage(stage).name)
+
+    def run_from(self, maps: Tensor, stage: str) -> Tensor:
+        """Logits (B, classes) of the maps (B, C, h, w) of a stage; nothing before it is computed, the maps stay as
+        they are."""
+        return self._route.run(self, self._safe(maps, stage), stage, None)
+
+    def run_between(self, maps: Tensor, from_stage: str, to_stage: str) -> Tensor:
+        """Maps of a later stage from the maps of an earlier one.
+
+        Raises:
+            ValueError: The stages are not in this order.
+        """
+        order = self.stage_names.index(self.stage(to_stage).name) - self.stage_names.index(self.stage(from_stage).name)
+        if order < 0:
+            raise ValueError(f"stage '{from_stage}' comes after stage '{to_stage}'")
+        return maps if order == 0 else self._route.run(self, self._safe(maps, from_stage), from_stage, to_stage)
+
+    def run_all(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The maps of every stage and the logits, at the cost of one forward pass."""
+        maps: dict[str, Tensor] = {}
+        value, start = images, None
+        for name in self.stage_names:
+            maps[name] = self._route.run(self, value, start, name)
+            value, start = self._safe(maps[name], name), name
+        return maps, self._route.run(self, value, start, None)
+
+    def run_with(self, images: Tensor, stage: str, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        """Logits with the maps of a stage replaced by ``edit(maps)``."""
+        return self.run_from(edit(self.run_until(images, stage)), stage)
+
+    def ablate(self, images: Tensor, stage: str, units: Sequence[int] | Tensor, values: Tensor | float = 0.0) -> Tensor:
+        """Logits with units of a stage held at given values; for many ablations of the same images, keep the maps of
+        `run_until` and use :func:`replace_units` and `run_from`.
+
+        Args:
+            images: Floats in [0, 1] (B, 3, H, W).
+            units: Which channels.
+            values: One number for each of them, or one for all; 0 by default, their means as a rule.
+        """
+        return self.run_with(images, stage, lambda maps: replace_units(maps, units, values))
+
+    def _safe(self, maps: Tensor, stage: str) -> Tensor:
+        return maps.clone() if self.stage(stage).name in self._fragile else maps
+
+    def _overwrites(self, example: Tensor, stage: str) -> bool:
+        """Whether what follows a stage works in place on its maps."""
+        with quiet(self):
+            maps = self._route.run(self, example, None, stage).clone()
+            version = maps._version
+            self._route.run(self, maps, stage, None)
+        return maps._version != version
+
+    def _check(self, example: Tensor) -> None:
+        """Try the network, with in-place activations switched off if that changes nothing."""
+        size = "×".join(str(side) for side in self.image_size)
+        try:
+            with quiet(self):
+                logits = self(example)
+                in_place = [part for part in self.model.modules() if getattr(part, "inplace", False) is True]
+                for part in in_place:
+                    part.inplace = False  # type: ignore[assignment]
+                if in_place and not torch.equal(_tensor(logits), _tensor(self(example))):
+                    for part in in_place:
+                        part.inplace = True  # type: ignore[assignment]
+        except Exception as error:  # whatever a stranger's network raises
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SettingsError(
+                f"the network cannot take images of {size} px: {reason}",
+                "Set data.image_size to what it takes, or choose another network.backbone.",
+            ) from error
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(example):
+            what = f"a tensor {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise SettingsError(
+                f"the network returns {what} for {len(example)} images", "It must return logits, (images, classes)."
+            )
+        if self.classes and logits.shape[1] != len(self.classes):
+            raise SettingsError(
+                f"the network has {logits.shape[1]} outputs, but the data have {len(self.classes)} classes",
+                "Let the backbone's callable take num_classes and build its last layer accordingly.",
+            )
+
+    def _find_route(self, example: Tensor) -> tuple[Route, list[Cut]]:
+        traced = Traced()
+        try:
+            cuts = traced.cuts(self, example)
+            if choose_stages(cuts, self.image_size):
+                return traced, cuts
+        except CannotTraceError:
+            pass
+        hooked = Hooked(self.image_size)
+        return hooked, hooked.cuts(self, example)
+
+    def _stages(self, cuts: Sequence[Cut], wanted: Sequence[str] | None) -> tuple[Stage, ...]:
+        found = choose_stages(cuts, self.image_size)
+        if wanted is None:
+            if not found:
+                raise SettingsError(
+                    "the network has no stages: no place with maps (B, C, h, w) of at least 2×2 cells that "
+                    "everything passes through",
+                    "Use larger images (data.image_size) or a convolutional network.backbone.",
+                )
+            return tuple(found)
+        places = {name: number for number, cut in enumerate(cuts) for name in cut.names}
+        modules = {name for name, _ in self.model.named_modules() if name}
+        for name in wanted:
+            if name in places:
+                continue
+            close = difflib.get_close_matches(name, places, n=3)
+            known = nearest(name, {*close, *(stage.name for stage in found)})
+            if name in modules:
+                raise SettingsError(
+                    f"network.stages: '{name}' cannot be a stage: its output is no map (B, C, h, w) that "
+                    "everything passes through exactly once, such as the inside of a residual block",
+                    known,
+                )
+            raise SettingsError(f"network.stages: the network has no module '{name}'", known)
+        chosen = sorted(dict.fromkeys(wanted), key=lambda name: places[name])
+        return tuple(Stage(name, cuts[places[name]].units, cuts[places[name]].size) for name in chosen)
+
+
+def replace_units(maps: Tensor, units: Sequence[int] | Tensor, values: Tensor | float = 0.0) -> Tensor:
+    """A copy of maps (B, C, h, w) with the channels ``units`` held at ``values`` everywhere: one each, or one."""
+    places = torch.as_tensor(units, dtype=torch.int64, device=maps.device)
+    filled = torch.as_tensor(values, dtype=maps.dtype, device=maps.device).expand(len(places))
+    replacement = torch.zeros(maps.shape[1], dtype=maps.dtype, device=maps.device).index_put((places,), filled)
+    held = torch.zeros(maps.shape[1], dtype=torch.bool, device=maps.device).index_fill(0, places, True)
+    return torch.where(held[:, None, None], replacement[:, None, None], maps)
+
+
+def _channels(model: nn.Module) -> int:
+    """Channels of the images a network takes: those of its first convolution."""
+    return next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), len(MEAN))
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.empty(0)

@@ -1,0 +1,103 @@
+"""Where a network can be cut into stages, and how to run its parts by forward hooks where it cannot be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named place in the network that everything passes through.
+
+    Args:
+        name: Path of the module whose output it is.
+        units: Number of channels.
+        size: Height and width of the maps in cells.
+    """
+
+    name: str
+    units: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place where the network could be cut.
+
+    Args:
+        names: All names it answers to, the innermost module's first.
+        units, size: As in :class:`Stage`.
+        level: How many modules it lies inside of.
+        learned: How many operations with weights lead up to it.
+        final: The convolutional part ends here: an adaptive pooling.
+    """
+
+    names: tuple[str, ...]
+    units: int
+    size: tuple[int, int]
+    level: int
+    learned: int
+    final: bool
+
+
+class Route(Protocol):
+    """A way to run parts of a network.
+
+    It is given the network with every call and keeps nothing of it, so copies, device moves and loaded weights need no
+    care.
+    """
+
+    def cuts(self, root: nn.Module, images: Tensor) -> list[Cut]:
+        """The places where the network can be cut, from input to output."""
+
+    def run(self, root: nn.Module, value: Tensor, start: str | None, end: str | None) -> Tensor:
+        """From the maps at ``start`` (None: the images) to those at ``end`` (None: the logits)."""
+
+
+@contextmanager
+def quiet(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode is put back afterwards."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for part, _ in modes:
+        part.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def choose_stages(cuts: Sequence[Cut], image_size: tuple[int, int]) -> list[Stage]:
+    """The last cut of each resolution, as far as maps only shrink and keep at least 2 × 2 cells.
+
+    The end of a block goes before places inside the next one, which may be of the same resolution. A resolution
+    reached by pooling alone, without weights of its own, is no stage: its units are those of the stage before.
+    """
+    last: list[Cut] = []
+    for cut in cuts:
+        (high, wide), (height, width) = cut.size, image_size
+        if cut.final or min(high, wide) < 2 or (last and (high > last[-1].size[0] or wide > last[-1].size[1])):
+            break
+        if abs(high * width / height - wide) > max(1.0, wide / 4):
+            continue  # maps shrink alike in height and width; what does not is no map, as in channels-last networks
+        if not last or last[-1].size != cut.size:
+            last.append(cut)
+        elif cut.level <= last[-1].level:
+            last[-1] = cut
+    last = [cut for cut, before in zip(last, [None, *last], strict=False) if not before or cut.learned > before.learned]
+    innermost = [cut.names[0] for cut in last]
+    return [Stage(_name(cut, innermost), cut.units, cut.size) for cut in last]
+
+
+def _name(cut: Cut, innermost: Sequence[str]) -> str:
+    """The outermost module that ends here and does not contain another stage: ``layer1``, not ``layer1.1.relu``."""
+    others = [name for name in innermost if name != cut.names[0]]
+    fitting = [name for name in cut.names if not any(other.startswith(f"{name}.") for other in others)]
+    return min(fitting or cut.names, key=len)

@@ -1,0 +1,280 @@
+"""One training loop for everything: ordinary training, the views of a round, controls, detectors' families.
+
+What differs between them is only where a batch comes from: a :data:`ViewMaker` turns image numbers into a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from conceptnet_ml.config.settings import TrainingSettings
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import Interrupted, TrainingDiverged
+from conceptnet_ml.runtime import devices, seeding
+
+
+class ViewMaker(Protocol):
+    """Turns image numbers into a training batch."""
+
+    def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(B,) int64 image numbers to floats in [0, 1] (B, 3, H, W) and labels, both on the training device.
+
+        Labels are class numbers (B,), or the classes' shares (B, K), floats that sum to one.
+        """
+
+
+Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""``objective(network, images, labels) -> loss``, one number; it runs under autocast, on a network in training mode.
+
+What it keeps from step to step belongs into the network, as parameters and buffers, or a training cannot be resumed."""
+
+
+class Mid(Protocol):
+    """Where a half-finished training is kept; :class:`conceptnet_ml.storage.run_folder.Checkpoint` is one."""
+
+    def save(self, tree: Any) -> None: ...
+
+    def load(self) -> Any: ...
+
+    def clear(self) -> None: ...
+
+
+@dataclass
+class Job:
+    """Everything the loop needs besides the network and the views.
+
+    Args:
+        images: How many images the views are numbered by.
+        epochs: Passes over them.
+        rate: Peak of the one-cycle learning rate.
+        seed: Every step draws its random numbers from this and its own number, so a resumed training takes exactly
+            the steps an uninterrupted one would have taken.
+        device: Where to train.
+        dtype: Autocast type, None for fp32.
+        advance: Called after each step with the number of steps and the loss now and then.
+        stopped: Asked after each step; True saves the state and raises Interrupted.
+        middle: Where the state is kept meanwhile, None for nowhere.
+        objective: The loss of a batch; None for cross entropy on the network's logits.
+    """
+
+    images: int
+    epochs: int
+    rate: float
+    seed: int
+    device: torch.device
+    dtype: torch.dtype | None = None
+    advance: Callable[..., None] = lambda *args, **kwargs: None
+    stopped: Callable[[], bool] = lambda: False
+    middle: Mid | None = None
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    objective: Objective | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all; the last, incomplete batch of a pass is left out (batch norm dislikes it)."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, self.images // self.batch)
+
+    @property
+    def batch(self) -> int:
+        return min(self.settings.batch, self.images)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The images themselves, each with its own label."""
+
+    images: ImageSet
+    device: torch.device
+
+    def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """See :class:`ViewMaker`."""
+        return to_float(self.images.take(indices), self.device), self.images.labels[indices].to(self.device)
+
+
+def to_float(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 (B, 3, H, W) to floats in [0, 1], channels_last, on the device."""
+    moved = images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+    return moved.to(torch.float32).div_(255)
+
+
+def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
+    """Train with SGD (Nesterov) and a one-cycle rate; returns the last loss and the seconds taken.
+
+    Args:
+        network: Takes floats in [0, 1]; moved to ``job.device`` and channels_last, left in evaluation mode.
+        views: Where the batches come from.
+        job: Everything else.
+
+    Raises:
+        TrainingDiverged: The loss became NaN or infinite; the network holds the last good state.
+        Interrupted: ``job.stopped`` said so; the state is saved if there is a place for it.
+    """
+    network.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.train()
+    optimizer = torch.optim.SGD(
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        lr=job.rate,
+        momentum=job.settings.momentum,
+        weight_decay=job.settings.weight_decay,
+        nesterov=job.settings.momentum > 0,
+        fused=job.device.type in ("cpu", "cuda"),
+    )
+    scaler = devices.grad_scaler(job.device, job.dtype)
+    start = _restore(network, optimizer, scaler, job)
+    shown = start
+    if start:
+        job.advance(start)
+    began = saved = time.monotonic()
+    good, loss = _copy_state(network), torch.zeros(())
+    order, epoch = torch.empty(0, dtype=torch.int64), -1
+    for step in range(start, job.steps):
+        if step // job.steps_per_epoch != epoch:
+            epoch = step // job.steps_per_epoch
+            order = torch.randperm(job.images, generator=seeding.generator(seeding.seed_for(job.seed, "order", epoch)))
+        place = step % job.steps_per_epoch
+        generator = seeding.generator(seeding.seed_for(job.seed, "step", step))
+        images, labels = views(order[place * job.batch : (place + 1) * job.batch], generator)
+        images = augment(images, job.settings, generator)
+        _set_rate(optimizer, job, step)
+        loss = _step(network, optimizer, scaler, images, labels, job)
+        if step % 25 == 24 or step + 1 == job.steps:
+            good = _keep_if_finite(network, good, loss, step, job)
+            job.advance(step + 1 - shown, loss=float(loss))
+            shown = step + 1
+        now = time.monotonic()
+        stop = job.stopped() and step + 1 < job.steps
+        if job.middle is not None and (stop or now - saved > job.settings.save_seconds):
+            job.middle.save(_state(network, optimizer, scaler, step + 1))
+            saved = now
+        if stop:
+            raise Interrupted("stopped during training")
+    if job.middle is not None:
+        job.middle.clear()
+    network.eval()
+    return {"loss": float(loss), "steps": float(job.steps), "seconds": time.monotonic() - began}
+
+
+def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generator) -> Tensor:
+    """Mirror each image with probability one half and shift it by a few px, edges reflected, each by its own draw.
+
+    One gather for the whole batch, on the device; floats (B, 3, H, W) in, the same out, channels_last.
+    """
+    count, _, height, width = images.shape
+    most = round(settings.shift * max(height, width))
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    down, right = torch.randint(-most, most + 1, (2, count, 1), generator=generator)
+    rows = _reflect(torch.arange(height) + down, height)
+    columns = _reflect(torch.arange(width) + right, width)
+    if settings.flip:
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    return rearranged(images, rows, columns)
+
+
+def rearranged(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images (B, C, H, W) with their rows and columns taken from elsewhere: (B, H) and (B, W) source numbers each."""
+    count, _, height, width = images.shape
+    places = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
+    flat = images.permute(0, 2, 3, 1).reshape(count * height * width, -1)
+    found = flat.index_select(0, places.flatten().to(images.device))
+    return found.view(count, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _reflect(places: Tensor, size: int) -> Tensor:
+    """Positions outside 0..size−1 mirrored back in, the edge itself not repeated."""
+    places = places.abs()
+    return torch.where(places >= size, 2 * (size - 1) - places, places)
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor, dtype: torch.dtype | None, batch: int = 512) -> Tensor:
+    """Logits (N, classes) in fp32 of float images (N, 3, H, W), in evaluation mode."""
+    network.eval()
+    with devices.autocast(images.device, dtype):
+        return torch.cat([network(part).float() for part in images.split(batch)])
+
+
+@torch.no_grad()
+def predict_set(network: nn.Module, images: ImageSet, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    """Logits (N, classes) in fp32, on the CPU, of a whole set of images."""
+    parts = [
+        predict(network, to_float(images.take(part), device), dtype).cpu()
+        for part in torch.arange(len(images)).split(512)
+    ]
+    return torch.cat(parts)
+
+
+def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, labels: Tensor, job: Job) -> Tensor:
+    with devices.autocast(job.device, job.dtype):
+        answers = network(images) if job.objective is None else job.objective(network, images, labels)
+    loss = nn.functional.cross_entropy(answers.float(), labels) if job.objective is None else answers
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach()
+
+
+def _set_rate(optimizer: Any, job: Job, step: int) -> None:
+    """One cycle (Smith, arXiv 1708.07120) with cosine slopes: 30 % up from 1/25 of the peak, then down to 1/250,000."""
+    peak, total = job.rate, max(1, job.steps - 1)
+    turn = 0.3 * total
+    if step <= turn:
+        rate = _cosine(peak / 25, peak, step / max(turn, 1e-9))
+    else:
+        rate = _cosine(peak, peak / 25e4, (step - turn) / (total - turn))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _keep_if_finite(
+    network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int, job: Job
+) -> dict[str, Tensor]:
+    if not math.isfinite(float(loss)):
+        network.load_state_dict(good)
+        network.eval()
+        if job.middle is not None:
+            job.middle.save({"step": step // 25 * 25, "network": good, "momenta": None, "scaler": {}})
+        raise TrainingDiverged(
+            f"the loss became {float(loss)} at step {step + 1}; the last good state is kept",
+            "Lower training.rate (or training.warm_rate), or set training.precision=fp32.",
+        )
+    return _copy_state(network)
+
+
+def _copy_state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _state(network: nn.Module, optimizer: Any, scaler: Any, step: int) -> dict[str, Any]:
+    momenta = [optimizer.state[p].get("momentum_buffer") for p in optimizer.param_groups[0]["params"]]
+    return {"step": step, "network": _copy_state(network), "momenta": momenta, "scaler": scaler.state_dict()}
+
+
+def _restore(network: nn.Module, optimizer: Any, scaler: Any, job: Job) -> int:
+    state = job.middle.load() if job.middle is not None else None
+    if state is None:
+        return 0
+    network.load_state_dict(state["network"])
+    if state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
+    parameters = optimizer.param_groups[0]["params"]
+    for parameter, momentum in zip(parameters, state["momenta"] or [None] * len(parameters), strict=True):
+        if momentum is not None:
+            # In the parameter's own memory layout: the fused optimizer walks both side by side.
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+    return int(state["step"])

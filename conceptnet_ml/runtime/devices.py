@@ -1,0 +1,222 @@
+"""Where the work runs: devices, number formats, threads and seeds. The only module that asks."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from conceptnet_ml.errors import SettingsError, nearest
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes the first CUDA card, else the CPU.
+
+    Raises:
+        SettingsError: The name is unknown, or there is no such card.
+    """
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, colon, index = name.partition(":")
+    if kind != "cuda" or (colon and not index.isdecimal()):
+        raise SettingsError(f"--device '{name}' is unknown", nearest(name, ("auto", "cpu", "cuda", "cuda:0")))
+    if not torch.cuda.is_available():
+        why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA card"
+        mend = "Use --device cpu or --device auto, or install a CUDA build of torch and its driver."
+        raise SettingsError(f"--device '{name}' cannot be used: {why}", mend)
+    number = int(index) if colon else 0
+    if number >= torch.cuda.device_count():
+        cards = ", ".join(f"cuda:{card}" for card in range(torch.cuda.device_count()))
+        raise SettingsError(f"--device '{name}' does not exist", f"Cards of this machine: {cards}.")
+    return torch.device("cuda", number)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """Number format for autocast; None computes in fp32 throughout.
+
+    ``auto`` is bf16 where the device computes it natively; else fp16 on CUDA (with `grad_scaler`), fp32 on the CPU.
+
+    Raises:
+        SettingsError: The name is unknown, or is ``fp16`` on a CPU.
+    """
+    if name not in PRECISIONS:
+        raise SettingsError(f"training.precision '{name}' is unknown", nearest(name, PRECISIONS))
+    if name == "auto":
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                native = torch.cuda.is_bf16_supported(including_emulation=False)
+            return torch.bfloat16 if native else torch.float16
+        return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else None
+    if name == "fp16" and device.type == "cpu":
+        raise SettingsError(
+            "training.precision 'fp16' needs a CUDA card", "Use auto, bf16 or fp32 on the CPU, or another --device."
+        )
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+@functools.cache
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 natively (AVX512-BF16, AMX, or the bf16 extension of ARM).
+
+    Emulated bf16 is slower than fp32, so anything doubtful counts as no.
+    """
+    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        try:
+            if getattr(torch.cpu, probe)():
+                return True
+        except Exception:  # a private probe that another torch version lacks or changed
+            continue
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
+def prepare(device: str, precision: str) -> tuple[torch.device, torch.dtype | None]:
+    """Set up the threads; the device and the autocast type that these settings mean.
+
+    Raises:
+        SettingsError: As :func:`choose_device` and :func:`choose_precision`.
+    """
+    setup_threads()
+    chosen = choose_device(device)
+    return chosen, choose_precision(precision, chosen)
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Autocast to ``dtype`` on ``device``; does nothing for None.
+
+    Enter it anew for each step: weights are cast once per context, and a cast made under ``no_grad`` has no gradient.
+    """
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def grad_scaler(device: torch.device, dtype: torch.dtype | None) -> torch.amp.GradScaler:
+    """A gradient scaler: at work for fp16, whose gradients underflow, and passing everything through otherwise."""
+    return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+
+
+def setup_threads(count: int | None = None) -> int:
+    """Sets how many threads torch computes with, and returns it.
+
+    By default one thread per physical core that this process may use; OMP_NUM_THREADS, where set, decides instead.
+    """
+    if count is None:
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        count = int(given) if given.isdecimal() and int(given) > 0 else usable_cores()
+    torch.set_num_threads(max(1, count))
+    return torch.get_num_threads()
+
+
+def usable_cores() -> int:
+    """Physical cores this process may use: within its affinity and its container's quota, hyperthreads counted once."""
+    try:
+        logical = sorted(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # neither macOS nor Windows has it
+        return max(1, os.cpu_count() or 1)
+    siblings = set()
+    for cpu in logical:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text().strip())
+        except OSError:
+            siblings.add(str(cpu))
+    return max(1, min(len(siblings), _quota()))
+
+
+def _quota() -> int:
+    """Processors the container may use, rounded up; a large number where there is no quota."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]  # cgroup version 2
+    except (OSError, ValueError):
+        try:
+            folder = Path("/sys/fs/cgroup/cpu")  # version 1
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return sys.maxsize
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max" and "-1": no quota
+        return sys.maxsize
+    return max(1, math.ceil(int(quota) / int(period)))
+
+
+def peak_memory(device: torch.device | None = None) -> float:
+    """Most memory in GiB: of this process so far, or of a CUDA card's tensors; NaN where the system does not tell."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    if sys.platform == "win32":
+        return math.nan
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes there, KiB elsewhere
+
+
+def reset_peak_memory(device: torch.device | None = None) -> None:
+    """Let :func:`peak_memory` start again from what is in use now; does nothing where the system cannot."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def free_memory(device: torch.device | None = None) -> float:
+    """GiB that can still be had: of the machine or its container, or of a CUDA card; infinite where nobody tells."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**30
+    free = [math.inf]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20)
+    group = Path("/sys/fs/cgroup")
+    old = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    for most, used in (("memory.max", "memory.current"), old):
+        with suppress(OSError, ValueError):  # "max": no limit
+            free.append((int((group / most).read_text()) - int((group / used).read_text())) / 2**30)
+    return max(0.0, min(free))
+
+
+def environment(device: torch.device | None = None, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """What a run should remember of the machine: versions, platform, device, threads and number format."""
+    device = device or choose_device()
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
+    }
+    try:
+        import torchvision
+
+        found["torchvision"] = torchvision.__version__
+    except ImportError:
+        pass
+    if device.type == "cuda":
+        found["card"] = torch.cuda.get_device_name(device)
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,148 @@
+"""Part of step 3: which unit of one class plays the part of which of another, and the causal test of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from conceptnet_ml.concepts import null_models as nulls
+from conceptnet_ml.concepts.analogies import Moves, match, measure
+from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.network.basis import Rebased, units_of, width
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.runtime import seeding
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.swap.views import Swap
+
+
+def translate(
+    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], tied: Sequence[FeatureAnalogy]
+) -> Translation | None:
+    """Exchange, in images of a class that are answered rightly, the units of the class with those of another.
+
+    The answer is translated where it becomes the other class. Only the stage's maps are touched; both units of a pair
+    keep their own mean and spread, so that only *which images they answer* is exchanged. None where nothing is matched.
+
+    Cost: for each pair of classes with matches, ``2 + DRAWS`` passes from the stage on over :data:`IMAGES` images.
+    """
+    if not tied:
+        return None
+    with frozen(*parents.modules()), torch.no_grad():
+        batches = nulls.maps_of(parents, bench.probe_views(name, swaps), stage)
+        maps, right = torch.cat([part for part, _ in batches]), torch.cat([part for _, part in batches])
+        units = width(parents.network, stage) or maps.shape[1]
+        return measure(maps, right, parents.head(stage), tied, bench.generator(name, "translate"), units)
+
+
+PAIRS = 128
+"""Image pairs for each pair of classes."""
+
+
+LEAST, MOST = 512, 16_384
+"""Image pairs in all."""
+
+
+POINTS = (0.25, 0.75)
+
+
+def find(
+    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap
+) -> tuple[list[Analogy], list[FeatureAnalogy]]:
+    """One-to-one matches between the units through which a class's answer leaves and those through which another comes.
+
+    Where a feature is swapped, the answer moves from the host's to the donor's: some units fall that spoke for the
+    host's class, some rise that speak for the donor's. A unit's share of that is its change times the slope of "donor's
+    answer less host's" (integrated gradients from the image to the swapped one), so units are matched by what they do
+    downstream, not by how they look. Two units belong together when over the pairs what leaves through one goes with
+    what comes through the other. Matches are found by the Hungarian method and must score above those found in shuffles
+    of the pairs within their classes, and above those found in networks that know nothing, on the same pairs; else a
+    unit stays unmatched. Two classes' units are tied as a whole where the sum of their matches' scores does so, which
+    tells more than any match alone. Answers that are hardly right more often than chance have no analogies.
+
+    Returns:
+        The units that are tied one by one, and the classes whose units are tied as a whole.
+
+    Cost: for each image pair, two passes up to the stage and two forward and backward passes from there, three times.
+    """
+    images = nulls.first(bench.probe_views(name, swaps))
+    with frozen(*parents.modules()), torch.no_grad():
+        answers = torch.cat([parents.objective(batch) for batch, _ in images])
+    if not nulls.knows(answers, torch.cat([right for _, right in images]), bench.settings.concepts):
+        return [], []
+    moves = look(bench, stage, name, parents, swaps, swap)
+    blank = [nulls.shuffled(parents, images, bench.seed(name, "analogies", "shuffled"))]
+    if parents.family is None:
+        blank.append(_untrained(bench, name, parents))
+    nothing = [look(bench, stage, name, one, swaps, swap) for one in blank]
+    found: list[Analogy] = []
+    whole: list[FeatureAnalogy] = []
+    for parent in range(bench.classes):
+        for other in range(bench.classes):
+            if parent == other:
+                continue
+            seed = bench.seed(name, "analogies", parent, other)
+            matched, *blanks = (match(one, parent, other, seeding.generator(seed)) for one in (moves, *nothing))
+            if matched is None:
+                continue
+            empty = [one for one in blanks if one is not None and one.pairs]
+            total, most = float(matched.scores.sum()), max((float(one.scores.sum()) for one in empty), default=0.0)
+            if total > max(matched.null, most, 0.0):
+                whole.append(FeatureAnalogy(parent, other, tuple(matched.pairs), total, matched.null, most))
+            untrained = max((float(one.scores.quantile(0.95)) for one in empty), default=0.0)
+            found += [
+                Analogy(parent, leaves, other, comes, score, null, untrained)
+                for (leaves, comes), score, null in zip(
+                    matched.pairs, matched.scores.tolist(), matched.nulls.tolist(), strict=True
+                )
+                if score > max(null, untrained, 0.0)
+            ]
+    return found, whole
+
+
+def look(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap) -> Moves:
+    """What moves at a stage when hosts of the probe set take over what the swap takes from random donors.
+
+    The same pairs for every network that is looked at under this name.
+    """
+    count = bench.classes * min(bench.classes - 1, bench.settings.probe.partners) * PAIRS
+    count = max(LEAST, min(MOST, count))
+    numbers = bench.probe_set.repeat(-(-count // len(bench.probe_set)))[:count]
+    views, head = bench.views(bench.fit, swaps), parents.head(stage)
+    others, rose, moved = [], [], []
+    with frozen(*parents.modules()):
+        for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
+            bench.stopper.check()
+            generator = bench.generator(name, "changes", place)
+            donors = views.donors.foreign(part, generator)
+            with torch.no_grad():
+                images, material = views.of(part, generator), views.of(donors, generator)
+                before = parents.network.run_until(images, stage).float()
+                after = parents.network.run_until(swap.apply(images, material, part, donors), stage).float()
+            step = after - before
+            rows = torch.arange(len(part), device=step.device)
+            own, theirs = (bench.labels[which].to(step.device) for which in (part, donors))
+            slope = torch.zeros_like(step)
+            for point in POINTS:
+                at = (before + point * step).requires_grad_(True)
+                answers = head(at)
+                (one,) = torch.autograd.grad((answers[rows, theirs] - answers[rows, own]).sum(), at)
+                slope += one / len(POINTS)
+            moved.append(units_of(parents.network, stage, (slope * step).flatten(2).sum(2)).cpu())
+            rose.append(units_of(parents.network, stage, step.flatten(2).mean(2)).cpu())
+            others.append(donors)
+    labels = bench.labels.cpu()
+    return Moves(labels[numbers.cpu()], labels[torch.cat(others).cpu()], torch.cat(rose), torch.cat(moved))
+
+
+def _untrained(bench: Workbench, name: str, parents: Parents) -> Parents:
+    """The same architecture with fresh weights, whatever weights the settings start from; described as the parents'."""
+    bare = bench.settings.network.model_copy(update={"weights": None})
+    settings = bench.settings.model_copy(update={"network": bare})
+    seed = bench.seed(name, "analogies", "untrained")
+    network = build_network(settings, bench.data.classes, bench.size, bench.plugins, seed=seed)
+    network.to(device=bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bases = parents.network.bases if isinstance(parents.network, Rebased) else {}
+    return Parents(parents.key, Rebased(network.eval(), bases) if bases else network.eval())

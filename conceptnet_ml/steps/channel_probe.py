@@ -1,0 +1,156 @@
+"""Below the top stage: the stage's channels as a probe, places of a parent, and what becomes of a parent's family.
+
+A parent's variants take the class margins' place. Channels find and explain; training swaps happen in the image, since
+a network whose maps are swapped inside only moves the cue into its remaining channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conceptnet_ml.concepts.model import Trunk
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import auroc
+from conceptnet_ml.network.basis import units_of
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.steps import probe
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.records import Channels
+from conceptnet_ml.swap.interchangeability import Measured, exchange
+from conceptnet_ml.swap.representation import RegionalCodec
+from conceptnet_ml.swap.stop_rule import Decision
+
+STEPS = 40
+
+
+RATE = 0.3
+
+
+def channels(bench: Workbench, stage: str, name: str, parents: Parents) -> Channels:
+    """Find one gate over the stage's channels that carries the parents' difference, and what moves those channels."""
+
+    if any(isinstance(codec, RegionalCodec) for codec in probe.codecs(bench, parents)):
+        probe.own_places(bench, name, parents)  # a step of its own, which needs gradients
+
+    def work() -> dict[str, Any]:
+        with frozen(*parents.modules()):
+            gate = _channel_gate(bench, stage, name, parents)
+            measured = _measure_channels(bench, stage, name, parents, gate)
+            moves = {
+                codec.name: _moves(bench, stage, name, parents, codec.name, gate)
+                for codec in probe.codecs(bench, parents)
+            }
+        return {"gate": gate, "measured": dict(measured.__dict__), "moves": moves}
+
+    with bench.progress.task(f"{name} channels"):
+        done = bench.once(f"{name}/channels", work, "probing")
+    found = Channels(Measured(**done["measured"]), done["gate"], done["moves"])
+    bench.run.log(event="channels", name=name, open=found.units, moves=found.moves, **found.measured.record())
+    return found
+
+
+def same_channels(judged: probe.Judged, found: Channels) -> probe.Judged:
+    """Refuse a swap that does not move the channels the parents' difference is carried by."""
+    moves = found.moves.get(judged.measured.representation, 0.0)
+    reason = f"{judged.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
+    return replace(judged, decision=Decision(judged.decision.keep and moves > 0.5, reason))
+
+
+def _pairs(bench: Workbench, stage: str, what: str, name: str, parents: Parents, pool: Tensor, numbers: Tensor) -> Any:
+    """Batches of hosts' and three donors' maps, with the right answers of host and donor."""
+    views = bench.views(pool, parents.swaps)
+    for place_, part in enumerate(numbers.split(bench.settings.probe.batch)):
+        generator = bench.generator(name, "channels", what, place_)
+        draw = views.donors
+        others = [draw.foreign(part, generator), draw.foreign(part, generator), draw.mates(part, generator)]
+        with torch.no_grad():
+            maps = [parents.network.run_until(views.of(who, generator), stage).float() for who in (part, *others)]
+        yield maps, bench.labels[part].to(bench.device), bench.labels[others[0]].to(bench.device)
+
+
+def _channel_gate(bench: Workbench, stage: str, name: str, parents: Parents) -> Tensor:
+    """Minimise CE(answer to the swapped maps, donor) + λ · mean(gate) over one gate for all pairs of the probe set.
+
+    Only channels that the parents are built from take part, where the stage above says which.
+    """
+    batches = list(_pairs(bench, stage, "fit", name, parents, bench.fit, bench.probe_set[:512]))
+    head = parents.head(stage)
+    count = units_of(parents.network, stage, batches[0][0][0]).shape[1]
+    logits = torch.zeros(count, device=bench.device, requires_grad=True)
+    allowed = torch.ones(count, device=bench.device)
+    if parents.candidates:
+        allowed = torch.zeros(count, device=bench.device).index_fill(
+            0, torch.tensor(parents.candidates, device=bench.device), 1
+        )
+    optimizer = torch.optim.Adam([logits], lr=RATE)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        gate = logits.sigmoid() * allowed
+        for maps, _, wanted in batches:
+            answers = head(_let_in(gate, maps[0], maps[1]))
+            loss = functional.cross_entropy(answers.float(), wanted) + bench.settings.probe.price * gate.mean()
+            (loss / len(batches)).backward(retain_graph=True)
+        optimizer.step()
+    return (logits.detach().sigmoid() * allowed).cpu()
+
+
+def _let_in(gate: Tensor, maps: Tensor, others: Tensor) -> Tensor:
+    """Maps (B, C, h, w) with others' channels let in by a gate (c,) over the first c; the rest stays."""
+    if len(gate) < maps.shape[1]:
+        gate = functional.pad(gate, (0, maps.shape[1] - len(gate)))
+    return maps + gate[:, None, None] * (others - maps)
+
+
+@torch.no_grad()
+def _measure_channels(bench: Workbench, stage: str, name: str, parents: Parents, gate: Tensor) -> Measured:
+    head, hard = parents.head(stage), (gate > 0.5).float().to(bench.device)
+    counts = torch.zeros(4, bench.classes, dtype=torch.float64)
+    for maps, right, _ in _pairs(bench, stage, "held", name, parents, bench.held, bench.held):
+        answered = head(maps[0]).argmax(1) == right
+        changed = [answered]
+        changed += [answered & (head(_let_in(hard, maps[0], other)).argmax(1) != right) for other in maps[1:]]
+        for row, hit in enumerate(changed):
+            counts[row].index_add_(0, right.cpu(), hit.double().cpu())
+    seen = counts[0].clamp_min(1)
+    flips, others, mates = ((counts[row] / seen).tolist() for row in (1, 2, 3))
+    return Measured(
+        f"channels of {stage}",
+        "channel",
+        tuple(int(n) for n in counts[0]),
+        tuple(flips),
+        tuple(others),
+        tuple(mates),
+        float((gate > 0.5).float().mean()),
+    )
+
+
+@torch.no_grad()
+def _moves(bench: Workbench, stage: str, name: str, parents: Parents, representation: str, gate: Tensor) -> float:
+    """AUROC of "how far the image swap moves a channel, in its own spread" for the open channels."""
+    opened = gate > 0.5
+    if opened.all() or not opened.any():
+        return 0.5
+    codec = bench.codec(representation, parents)
+    prober = bench.prober(parents, codec)
+    own = probe.regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
+    views = bench.views(bench.held, parents.swaps)
+    look = Trunk(parents.network, stage)
+    moved, spread, count = torch.zeros(len(gate)), torch.zeros(len(gate)), 0
+    for place_, part in enumerate(bench.held.split(bench.settings.probe.batch)):
+        generator = bench.generator(name, "moves", representation, place_)
+        donors = views.donors.foreign(part, generator)
+        images, material = views.of(part, generator), views.of(donors, generator)
+        where = None if own is None else (own(part), own(donors))
+        with torch.enable_grad():
+            found = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
+        swapped = exchange(prober, images, material, found, 0, where)
+        before, after = look(images).float(), look(swapped).float()
+        moved += (after - before).flatten(2).mean(2).abs().sum(0).cpu()
+        spread += before.flatten(2).mean(2).std(0).cpu() * len(part)
+        count += len(part)
+    return float(auroc((moved / spread.clamp_min(1e-9))[:, None], opened)[0])

@@ -1,0 +1,229 @@
+"""What every step works with: settings, data, device, the run's memory, and whose answer a round is about."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.scores import balanced
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.sampling import split_held
+from conceptnet_ml.editing.history import EditHistory
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import Job, Objective, ViewMaker, train
+from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.records import Representation
+from conceptnet_ml.runtime import seeding
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps.override_rule import Overruler
+from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.surgery.resize import fitted
+from conceptnet_ml.swap.probe import Prober
+from conceptnet_ml.swap.representation import Codec, RegionalCodec
+from conceptnet_ml.swap.views import Swap, Views
+
+Net = TypeVar("Net", bound=torch.nn.Module)
+
+
+@dataclass
+class Workbench:
+    """Shared by all steps of a run.
+
+    Args:
+        settings: All settings.
+        plugins: Where algorithms are looked up by name.
+        data: The images; a trap is already laid.
+        run: The run folder; remembers finished steps.
+        progress: The one progress display.
+        stopper: Says when the user wants to stop.
+        device, dtype: Where and in which autocast type networks run.
+        fit, held: Numbers of the training images that are trained on, and of those held out for the decisions.
+        partners: (classes, m) the classes probes draw donors from for each class, None for all others.
+        booked: For each step that takes time, what it counts as and its seconds, whenever in the run's life it ran.
+        overrule: What the user decides whatever the rule says.
+        history: What the user edited.
+        edited: Fingerprint of the edits that what is computed now rests on, empty where there are none.
+    """
+
+    settings: Settings
+    plugins: Plugins
+    data: Data
+    run: Run
+    progress: Progress
+    stopper: Stopper
+    device: torch.device
+    dtype: torch.dtype | None
+    fit: Tensor = field(init=False)
+    held: Tensor = field(init=False)
+    partners: Tensor | None = None
+    booked: dict[str, tuple[str, float]] = field(default_factory=dict)
+    overrule: Overruler = field(init=False)
+    history: EditHistory = field(init=False)
+    edited: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.overrule = Overruler(self.settings.round)
+        self._bases: dict[str, str] = {}
+        self.history = EditHistory(self.run)
+        self.edited = ""
+        self.fit, self.held = split_held(self.labels, self.settings.data.holdout, self.seed("holdout"))
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) class numbers of the training images."""
+        return self.data.train.labels
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.data.classes)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.data.shape[1], self.data.shape[2]
+
+    @property
+    def grow(self) -> int:
+        """How far open cells are grown before training, in px."""
+        return round(self.settings.probe.grow * max(self.size))
+
+    @cached_property
+    def probe_set(self) -> Tensor:
+        """Numbers of the class-balanced training images on which units are judged."""
+        return balanced(self.labels, self.fit, self.settings.concepts.probe_images, self.seed("probe set"))
+
+    def seconds(self, what: str) -> float:
+        """Time spent on ``ordinary`` training, ``probing``, ``rounds``, ``controls`` or the ``witness``."""
+        return sum(seconds for kind, seconds in self.booked.values() if kind == what)
+
+    def seed(self, *ids: object) -> int:
+        """The seed of one item of this run."""
+        return seeding.seed_for(self.settings.seed, *ids)
+
+    def generator(self, *ids: object) -> torch.Generator:
+        """A generator for one item of this run."""
+        return seeding.generator(self.seed(*ids))
+
+    def views(self, pool: Tensor, swaps: Sequence[Swap], mix: float = 0.0) -> Views:
+        """Views of a pool of training images under these swaps."""
+        return Views(self.data.train, pool, swaps, self.classes, self.device, mix, self.partners)
+
+    def probe_views(self, name: str, swaps: Sequence[Swap]) -> list[tuple[Tensor, Tensor]]:
+        """One view of each image of the probe set under these swaps, and its class, batch by batch."""
+        views = self.views(self.fit, swaps)
+        batches = []
+        for place, numbers in enumerate(self.probe_set.split(self.settings.probe.batch)):
+            with torch.no_grad():
+                images = views.of(numbers, self.generator(name, "look", place))
+            batches.append((images, self.labels[numbers].to(self.device)))
+        return batches
+
+    def codec(self, name: str, parents: Parents | None = None) -> Codec:
+        """A representation by name; below a feature a regional one works in places only."""
+        record = self.plugins.get("representation", name)
+        assert isinstance(record, Representation)
+        regional = parents is not None and parents.elementary is not None and record.regional
+        return RegionalCodec(record) if regional else Codec(record)
+
+    def prober(self, parents: Parents, codec: Codec, price: float | None = None, steps: int | None = None) -> Prober:
+        """The dream probe of these parents in a representation, at the settings' price and steps unless others are
+        given."""
+        settings = self.settings.probe
+        settings = settings.model_copy(
+            update={"price": settings.price if price is None else price, "steps": steps or settings.steps}
+        )
+        return Prober(parents.objective, codec, settings, self.dtype)
+
+    def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
+        """A network with fresh weights, or with these, which may be of one whose units were edited."""
+        network = build_network(self.settings, self.data.classes, self.size, self.plugins)
+        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return (network if state is None else fitted(network, state)).eval()
+
+    def train(
+        self,
+        name: str,
+        network: Net,
+        views: ViewMaker,
+        epochs: int,
+        rate: float,
+        spends: str = "rounds",
+        objective: Objective | None = None,
+    ) -> Net:
+        """A trained copy of the network, in evaluation mode; a finished training is read back.
+
+        Args:
+            name: Name of the step.
+            views: Numbered by the images that are not held out.
+            spends: What the time is booked under.
+            objective: The loss of a batch; None for cross entropy.
+        """
+        network = copy.deepcopy(network)
+
+        def work() -> dict[str, Any]:
+            job = Job(
+                len(self.fit),
+                epochs,
+                rate,
+                self.seed(name),
+                self.device,
+                self.dtype,
+                stopped=lambda: self.stopper.requested,
+                middle=self.run.checkpoint(f"{name}/{self._basis(name)}".rstrip("/")),
+                settings=self.settings.training,
+                objective=objective,
+            )
+            with self.progress.task(name, total=job.steps) as task:
+                job.advance = task.advance
+                report = train(network, views, job)
+            self.run.log(event="trained", name=name, **report)
+            return dict(network.state_dict())
+
+        network.load_state_dict(self.once(name, work, spends))
+        return network.eval()
+
+    def once(self, name: str, compute: Callable[[], Any], spends: str = "") -> Any:
+        """A step's value, computed once in the life of the run; the place where a wish to stop is heard.
+
+        A value that rests on other decisions of the user than now is computed anew.
+
+        Args:
+            spends: What the time it took is booked under, nothing if empty.
+        """
+
+        def timed() -> dict[str, Any]:
+            began = time.monotonic()
+            value = compute()
+            return {"value": value, "seconds": time.monotonic() - began, **({"basis": basis} if basis else {})}
+
+        basis = self._basis(name)
+        done = self.run.once(name, timed)
+        if done.get("basis", "") != basis:
+            self.run.forget(name)
+            done = self.run.once(name, timed)
+        if spends:
+            self.booked[name] = (spends, done["seconds"])
+        self.stopper.check()
+        return done["value"]
+
+    def stands_alone(self, *names: str) -> None:
+        """These steps rest on no word and no edit of the user, however late in the run they are asked for."""
+        for name in names:
+            self._bases[name] = ""
+
+    def _basis(self, name: str) -> str:
+        """What a step rests on besides settings and rule: edits, and the decisions overruled when it was first asked
+        for."""
+        return self._bases.setdefault(name, self.overrule.basis + self.edited)

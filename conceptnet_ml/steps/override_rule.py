@@ -1,0 +1,139 @@
+"""The user's word on a round, asked wherever the rule decides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from conceptnet_ml.config.overrides import Word, words
+from conceptnet_ml.config.settings import RoundSettings
+from conceptnet_ml.steps.records import Judged, Story, Taught, Trained
+from conceptnet_ml.swap.stop_rule import Decision
+
+Trial = TypeVar("Trial", Trained, Taught)
+
+
+@dataclass
+class Overruler:
+    """The user's words at work: asked by the learner wherever the rule decides.
+
+    Args:
+        settings: With the words, and the weight of errors by which representations are compared.
+
+    Attributes:
+        said: By round, every decision that was overruled: who decided what, and what the rule would have said.
+
+    Raises:
+        SettingsError: As :func:`words`.
+    """
+
+    settings: RoundSettings
+    said: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._words = words(self.settings.keep, self.settings.undo)
+        self._insisted: set[tuple[str, str]] = set()
+        self._overruled: list[tuple[str, str, str, bool]] = []
+
+    @property
+    def basis(self) -> str:
+        """Fingerprint of the decisions overruled so far, empty where there are none.
+
+        All else that a step rests on follows from the run's settings and the rule. So a step that was recorded on
+        another basis is computed anew, and one recorded on the same basis is not.
+        """
+        if not self._overruled:
+            return ""
+        return hashlib.sha256(json.dumps(self._overruled).encode()).hexdigest()[:16]
+
+    def before(self, name: str, judged: Judged, tried: Sequence[str]) -> Judged:
+        """A representation's probe, with the user's decision in place of the rule's before training.
+
+        Args:
+            name: The round.
+            judged: The probe and what the rule says.
+            tried: The representations of this round: one that the user names and that is not among them says nothing.
+        """
+        representation = judged.measured.representation
+        named = [word.representation for word in self._about(name, True) if word.representation in tried]
+        if any(word.representation in (None, representation) for word in self._about(name, False)):
+            decision = self._decide(name, representation, judged.decision, False, "undo it")
+        elif representation in named:
+            decision = self._decide(name, representation, judged.decision, True, "keep it")
+        elif named and judged.decision.keep:
+            decision = self._decide(name, representation, judged.decision, False, f"take {named[0]}")
+        elif judged.decision.keep and any(word.representation is None for word in self._about(name, True)):
+            decision = self._decide(name, representation, judged.decision, True, "keep it")
+        else:
+            decision = judged.decision
+        return replace(judged, decision=decision)
+
+    def insisted(self, name: str, judged: list[Judged]) -> Judged | None:
+        """Where the rule kept nothing in a round that the user keeps: its best representation, place-gated if one is.
+
+        The best is the one that came nearest to being kept. It takes its old place in ``judged`` with the user's
+        decision. None where the user said nothing, or named a representation.
+        """
+        asked = {word.representation for word in self._about(name, True)}
+        if asked != {None}:
+            return None
+        undone = {word.representation for word in self._about(name, False)}
+        able = [one for one in judged if one.measured.representation not in undone]
+        if not able:
+            return None
+        best = max(able, key=self._nearness)
+        representation = best.measured.representation
+        self._insisted.add((name, representation))
+        if best.decision.keep:
+            return best  # the rule undid it after training
+        decision = self._decide(name, representation, best.decision, True, "keep it")
+        place = judged.index(best)
+        judged[place] = replace(best, decision=decision)
+        return judged[place]
+
+    def refused(self, name: str, judged: list[Judged]) -> Judged | None:
+        """The first representation of a round that the rule would have trained and the user undid."""
+        undone = [representation for round_, representation, _, kept in self._overruled if round_ == name and not kept]
+        return next((one for one in judged if one.measured.representation in undone), None)
+
+    def after(self, name: str, representation: str, trial: Trial) -> Trial:
+        """A trained round, or a family taught anew, with the user's decision in place of the rule's."""
+        asked = any(word.representation == representation for word in self._about(name, True))
+        if trial.decision.keep or not (asked or (name, representation) in self._insisted):
+            return trial
+        decision = self._decide(name, representation, trial.decision, True, "keep it", type(trial).__name__)
+        return replace(trial, decision=decision)
+
+    def notes(self, stories: Sequence[Story]) -> list[str]:
+        """Sentences for the summary: words that had nothing to do."""
+        tried = {story.name: [one.measured.representation for one in story.judged] for story in stories}
+        found = []
+        for word in self._words:
+            if word.round not in tried:
+                found.append(f"{word}: there was no such round")
+            elif word.representation is not None and word.representation not in tried[word.round]:
+                found.append(f"{word}: {word.representation} was not tried in this round")
+        return found
+
+    def _about(self, name: str, keep: bool) -> list[Word]:
+        return [word for word in self._words if word.round == name and word.keep == keep]
+
+    def _nearness(self, judged: Judged) -> tuple[bool, float]:
+        measured = judged.measured
+        if measured.gate == "place":
+            return True, measured.separable(self.settings.imperfection)
+        return False, measured.contrast
+
+    def _decide(
+        self, name: str, representation: str, rule: Decision, keep: bool, what: str, when: str = ""
+    ) -> Decision:
+        if rule.keep == keep:
+            return replace(rule, reason=f"{rule.reason}; the user says so too")
+        would = "keep it" if rule.keep else "undo it" if when else "refuse it"
+        reason = f"the user decided to {what}; the rule would {would}: {rule.reason}"
+        self._overruled.append((name, representation, when, keep))
+        self.said.setdefault(name, []).append(f"{representation}: {reason}")
+        return replace(rule, keep=keep, reason=reason)

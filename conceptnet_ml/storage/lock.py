@@ -1,0 +1,58 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import filelock
+
+from conceptnet_ml.errors import DataError
+
+LOCK_FILES = ("lock", "lock.owner")
+
+
+class FolderLock:
+    """A lock on a folder. It is the operating system's: a process that is killed leaves nothing to clean up.
+
+    Args:
+        folder: Holds the files ``lock`` and, for the message, ``lock.owner`` with the owner's process id; must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = filelock.FileLock(folder / LOCK_FILES[0], timeout=0)
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return bool(self._lock.is_locked)
+
+    def acquire(self) -> None:
+        """Take the lock, or refuse at once. A network disk that knows no locks is used without one.
+
+        Raises:
+            DataError: Someone else holds it.
+            OSError: The file cannot be written.
+        """
+        if self.held:
+            return
+        owner = self.folder / LOCK_FILES[1]
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            process = ""
+            with contextlib.suppress(OSError):
+                process = owner.read_text(encoding="utf-8").strip()
+            raise DataError(
+                f"{self.folder} is in use by process {process or 'unknown'}",
+                "Wait for it to end, stop it, or choose another --out.",
+            ) from error
+        except NotImplementedError:
+            return
+        owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
+
+    def release(self) -> None:
+        """Give the lock back; does nothing when it is not held."""
+        self._lock.release()

@@ -1,0 +1,293 @@
+"""The built-in representations: colour statistics, Fourier rings and pixels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.swap.representation import Codec
+from conceptnet_plugins.representations import colour, fourier, pixels
+
+PLUGINS = load_plugins(use_entry_points=False)
+FOURIER = Codec(PLUGINS.get("representation", "fourier"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def codec() -> Codec:
+    return Codec(PLUGINS.get("representation", "colour"))  # type: ignore[arg-type]
+
+
+def pictures(count: int = 5, side: int = 16, seed: int = 0) -> Tensor:
+    """Soft noise, each image with its own tint and correlated channels, far from black and white; light and dark vary
+    more than hues do, as they do in photographs."""
+    draw = torch.Generator().manual_seed(seed)
+    mixing = 0.4 * torch.eye(3) + 0.2 * torch.rand(count, 3, 3, generator=draw)
+    mixing[:, :, 0] += 0.6
+    noise = 0.05 * torch.randn(count, 3, side * side, generator=draw)
+    tint = 0.4 + 0.2 * torch.rand(count, 3, 1, generator=draw)
+    return (tint + mixing @ noise).reshape(count, 3, side, side)
+
+
+def statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    flat = images.flatten(2)
+    centred = flat - flat.mean(2, keepdim=True)
+    return flat.mean(2), centred @ centred.transpose(1, 2) / flat.shape[2]
+
+
+def test_decoding_undoes_encoding() -> None:
+    images = pictures()
+    torch.testing.assert_close(colour.decode(colour.encode(images)), images, atol=1e-5, rtol=0)
+    assert torch.equal(pixels.decode(pixels.encode(images)), images)
+
+
+def test_statistics_are_the_mean_and_the_principal_axes_and_what_is_kept_is_white() -> None:
+    images = pictures()
+    numbers, whitened = colour.encode(images)
+    mean, covariance = statistics(images)
+    torch.testing.assert_close(numbers[:, :3], mean, atol=1e-6, rtol=0)
+    axes = numbers[:, 3:].reshape(-1, 3, 3)
+    ridge = colour.RIDGE * torch.diag(torch.tensor([1.0, 1.01, 1.02]))
+    torch.testing.assert_close(axes @ axes.transpose(1, 2), covariance + ridge, atol=1e-6, rtol=0)
+    lengths = axes.norm(dim=1)
+    assert (lengths.sort(1).values == lengths).all()
+    upright = (axes / lengths[:, None]).transpose(1, 2) @ (axes / lengths[:, None])
+    torch.testing.assert_close(upright, torch.eye(3).expand(5, 3, 3), atol=1e-5, rtol=0)
+    middle, spread = statistics(whitened)
+    assert middle.abs().max() < 1e-5
+    # One along each axis, but for the ridge's share of it; and nothing between two axes.
+    expected = torch.diag_embed(1 - colour.RIDGE * 1.01 / lengths**2)
+    torch.testing.assert_close(spread, expected, atol=1e-2, rtol=0)
+
+
+def test_axes_point_to_the_light_and_to_red_and_make_a_right_hand() -> None:
+    axes = colour.encode(pictures(40))[0][:, 3:].reshape(-1, 3, 3)
+    assert (axes[:, :, 2].sum(1) > 0).all()
+    assert (axes[:, 0, 1] >= axes[:, 2, 1]).all()
+    assert (torch.linalg.det(axes) > 0).all()
+
+
+def test_a_swap_gives_the_donors_mean_and_covariance(codec: Codec) -> None:
+    images, donors = pictures(), pictures(seed=1)
+    mean, covariance = statistics(codec.swap(images, donors))
+    torch.testing.assert_close(mean, statistics(donors)[0], atol=1e-5, rtol=0)
+    before = (statistics(images)[1] - statistics(donors)[1]).flatten(1).norm(dim=1)
+    after = (covariance - statistics(donors)[1]).flatten(1).norm(dim=1)
+    assert (after < 0.1 * statistics(donors)[1].flatten(1).norm(dim=1)).all()
+    assert (after < 0.5 * before).all()
+
+
+def test_a_swap_keeps_the_images_own_structure(codec: Codec) -> None:
+    images, donors = pictures(), pictures(seed=1)
+    swapped = codec.swap(images, donors)
+    for image, donor, result in zip(images, donors, swapped, strict=True):
+        likeness = [
+            float(torch.corrcoef(torch.stack([one.mean(0).flatten(), result.mean(0).flatten()]))[0, 1])
+            for one in (image, donor)
+        ]
+        assert likeness[0] > 0.97
+        assert abs(likeness[1]) < 0.4
+
+
+def test_swapping_with_itself_changes_nothing(codec: Codec) -> None:
+    images = pictures()
+    torch.testing.assert_close(codec.swap(images, images), images, atol=1e-5, rtol=0)
+
+
+HUES = {"red": (1.0, 0.0, 0.0), "green": (0.0, 0.8, 0.0), "sky": (0.2, 0.6, 0.9), "grey": (0.7, 0.7, 0.7)}
+
+
+def drawing(hue: str, seed: int = 0, side: int = 16) -> Tensor:
+    """A drawing in one hue on black, (1, 3, side, side): a box with soft edges, somewhere."""
+    draw = torch.Generator().manual_seed(seed)
+    ink = torch.zeros(side, side)
+    top, left = torch.randint(1, side // 2, (2,), generator=draw).tolist()
+    ink[top : top + side // 2 - 1, left : left + side // 3] = 1
+    ink = torch.nn.functional.avg_pool2d(ink[None, None], 3, 1, 1)[0]
+    return (torch.tensor(HUES[hue]).view(3, 1, 1) * ink)[None]
+
+
+@pytest.mark.parametrize("theirs", HUES)
+@pytest.mark.parametrize("mine", HUES)
+def test_a_drawing_in_one_hue_takes_the_donors_at_full_contrast(mine: str, theirs: str, codec: Codec) -> None:
+    """As if it had been drawn in the donor's ink: nothing of its own hue is left, nothing of its contrast is lost."""
+    swapped = codec.swap(drawing(mine), drawing(theirs, seed=1))
+    expected = drawing(theirs)
+    # Another drawing covers another share of the image, which makes ground and ink a little lighter or darker.
+    hue = torch.tensor(HUES[theirs])
+    along = torch.einsum("bchw,c->bhw", swapped, hue) / hue.norm()
+    beside = swapped - along[:, None] * (hue / hue.norm()).view(1, 3, 1, 1)
+    assert beside.abs().max() < 0.02
+    contrast = along.amax((1, 2)) - along.amin((1, 2))
+    assert float(contrast) > 0.8 * float(hue.norm())
+    told = torch.corrcoef(torch.stack([along.flatten(), expected.mean(1).flatten()]))[0, 1]
+    assert told > 0.99
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_a_one_coloured_image_stays_finite(level: float, codec: Codec) -> None:
+    flat = torch.full((2, 3, 8, 8), level)
+    torch.testing.assert_close(colour.decode(colour.encode(flat)), flat, atol=1e-5, rtol=0)
+    for images, donors in ((flat, pictures(2, 8)), (pictures(2, 8), flat)):
+        swapped = codec.swap(images, donors)
+        assert torch.isfinite(swapped).all()
+        assert swapped.min() >= 0
+        assert swapped.max() <= 1
+
+
+def test_statistics_are_taken_where_it_is_told_to_look() -> None:
+    images = pictures()
+    changed = images.clone()
+    changed[:, :, :, 8:] = 0.9
+    where = torch.zeros(5, 1, 16, 16)
+    where[..., :8] = 1
+    there, changed_there = colour.encode(images, where)[0], colour.encode(changed, where)[0]
+    torch.testing.assert_close(there, changed_there, atol=1e-4, rtol=0)
+    torch.testing.assert_close(there, colour.encode(images[..., :8])[0], atol=1e-4, rtol=0)
+    assert (colour.encode(images)[0] - colour.encode(changed)[0]).abs().max() > 0.05
+    torch.testing.assert_close(colour.encode(images, torch.ones(5, 1, 16, 16))[0], colour.encode(images)[0])
+
+
+def test_weights_weigh() -> None:
+    images = torch.zeros(1, 3, 1, 2)
+    images[..., 1] = 1
+    where = torch.tensor([3.0, 1.0]).view(1, 1, 1, 2) / 4
+    assert colour.encode(images, where)[0][0, :3].tolist() == pytest.approx([0.25] * 3, abs=1e-5)
+
+
+def test_looking_nowhere_is_finite() -> None:
+    statistics_, whitened = colour.encode(pictures(), torch.zeros(5, 1, 16, 16))
+    assert torch.isfinite(statistics_).all()
+    assert torch.isfinite(whitened).all()
+
+
+def test_images_do_not_influence_each_other() -> None:
+    images = pictures()
+    together, alone = colour.encode(images), colour.encode(images[2:3])
+    torch.testing.assert_close(alone[0], together[0][2:3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone[1], together[1][2:3], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["tinted", "grey", "one-coloured"])
+def test_gradients_are_finite(kind: str, codec: Codec) -> None:
+    """Also where the covariance has equal eigenvalues, as that of a grey image has."""
+    images = pictures(2, 8)
+    if kind == "grey":
+        images = images.mean(1, keepdim=True).expand(2, 3, 8, 8).clone()
+    elif kind == "one-coloured":
+        images = torch.full((2, 3, 8, 8), 0.5)
+    images.requires_grad_(True)
+    donors = pictures(2, 8, seed=1).requires_grad_(True)
+    weight = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    (codec.swap(images, donors) * weight).sum().backward()
+    for one in (images, donors):
+        assert one.grad is not None
+        assert torch.isfinite(one.grad).all()
+    assert donors.grad is not None
+    assert donors.grad.abs().max() > 0
+
+
+SIZES = [(16, 16), (15, 17), (17, 15), (32, 16), (9, 28)]
+
+
+def lively(count: int, height: int = 16, width: int = 16, seed: int = 0) -> Tensor:
+    """Noise with a share of coarse and of fine detail of its own in each image, far from black and white."""
+    draw = torch.Generator().manual_seed(seed)
+    fine = torch.randn(count, 3, height, width, generator=draw)
+    coarse = torch.nn.functional.interpolate(torch.randn(count, 3, 4, 4, generator=draw), (height, width))
+    shares = 0.02 + 0.06 * torch.rand(2, count, 1, 1, 1, generator=draw)
+    tint = 0.45 + 0.1 * torch.rand(count, 3, 1, 1, generator=draw)
+    return tint + shares[0] * fine + shares[1] * coarse
+
+
+def wave(cycles: int, height: float, width: int = 32) -> Tensor:
+    """(1, 3, width, width), ``0.5 + height · cos`` with so many cycles from left to right."""
+    line = height * torch.cos(2 * math.pi * cycles * torch.arange(width) / width)
+    return (0.5 + line).expand(1, 3, width, width).clone()
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_a_fourier_round_trip_is_exact(height: int, width: int) -> None:
+    images = lively(4, height, width)
+    torch.testing.assert_close(fourier.decode(fourier.encode(images)), images, atol=1e-6, rtol=0)
+    torch.testing.assert_close(FOURIER.swap(images, images), images, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_rings_share_out_the_energy_of_everything_but_the_mean(height: int, width: int) -> None:
+    """Parseval: what the rings have in all is the image's variance."""
+    images = lively(4, height, width)
+    energy = (fourier.encode(images)[0].exp() ** 2 - fourier.FLOOR**2).sum(1)
+    variance = (images - images.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
+    torch.testing.assert_close(energy, variance, atol=1e-6, rtol=1e-4)
+
+
+def test_a_waves_strength_is_in_one_ring_and_a_swap_scales_it() -> None:
+    """A cosine of height a has the root mean square a / √2; rings lie between 1 and 16 cycles, eight on a log scale."""
+    for cycles, ring in ((1, 0), (2, 2), (3, 3), (5, 4), (7, 5), (11, 6), (15, 7)):
+        strengths = fourier.encode(wave(cycles, 0.1))[0][0].exp()
+        expected = torch.full((8,), fourier.FLOOR)
+        expected[ring] = (0.1**2 / 2 + fourier.FLOOR**2) ** 0.5
+        torch.testing.assert_close(strengths, expected, atol=1e-5, rtol=1e-3)
+        swapped = FOURIER.swap(wave(cycles, 0.1), wave(cycles, 0.2))
+        torch.testing.assert_close(swapped, wave(cycles, 0.2), atol=1e-4, rtol=0)
+    # A donor with nothing there damps it, by e² at most; where the image has nothing there is nothing to amplify.
+    torch.testing.assert_close(FOURIER.swap(wave(3, 0.4), wave(11, 0.2)), wave(3, 0.4 / math.e**2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_a_fourier_swap_brings_the_donors_strengths_and_leaves_the_mean_colour(height: int, width: int) -> None:
+    images, donors = lively(4, height, width), lively(4, height, width, seed=1)
+    swapped = FOURIER.swap(images, donors)
+    torch.testing.assert_close(swapped.mean((2, 3)), images.mean((2, 3)), atol=1e-5, rtol=0)
+    before, wanted, found = (fourier.encode(these)[0] for these in (images, donors, swapped))
+    near = {"atol": 0.05, "rtol": 0}  # a ring as weak as the floor under its logarithm is a little off
+    torch.testing.assert_close(found, wanted, **near)
+    assert (before - wanted).abs().max() > 0.3
+    gate = torch.zeros(4, 8)
+    gate[:, 5] = 1
+    partly = fourier.encode(FOURIER.swap(images, donors, gate))[0]
+    expected = torch.where(gate.bool(), wanted, before)
+    torch.testing.assert_close(partly, expected, **near)
+    assert torch.equal(FOURIER.swap(images, donors, gate.bool()), FOURIER.swap(images, donors, gate))
+
+
+def test_a_fourier_swap_keeps_phases_and_the_ratios_of_the_colours() -> None:
+    images, donors = lively(3), lively(3, seed=1)
+    before, after = torch.fft.rfft2(images), torch.fft.rfft2(FOURIER.swap(images, donors))
+    factor = after / before
+    assert factor.imag.abs().max() < 1e-3
+    assert (factor.real > 0).all()
+    torch.testing.assert_close(factor.real[:, 0], factor.real[:, 2], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 17)])
+def test_the_slope_of_a_fourier_gate_is_that_of_finite_differences(height: int, width: int) -> None:
+    images, donors = lively(2, height, width), lively(2, height, width, seed=1)
+    weight = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(2))
+    mixer = FOURIER.mixer(images, donors)
+    gate = torch.linspace(0.2, 0.8, 16).view(2, 8).requires_grad_(True)
+    (slope,) = torch.autograd.grad((mixer(gate) * weight).sum(), gate)
+    step = 0.02
+    for image in range(2):
+        for ring in range(8):
+            nudge = torch.zeros(2, 8)
+            nudge[image, ring] = step
+            up, down = ((mixer(gate.detach() + way * nudge).double() * weight).sum() for way in (1, -1))
+            assert float(slope[image, ring]) == pytest.approx(float(up - down) / 2 / step, abs=5e-3, rel=1e-2)
+    assert slope.abs().amax(0).min() > 0  # every ring has one
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_a_flat_image_stays_finite_among_rings(level: float) -> None:
+    flat = torch.full((2, 3, 8, 8), level)
+    torch.testing.assert_close(FOURIER.swap(flat, lively(2, 8, 8)), flat, atol=1e-5, rtol=0)
+    gate = torch.full((2, 8), 0.5, requires_grad=True)
+    for images, donors in ((flat, lively(2, 8, 8)), (lively(2, 8, 8), flat), (flat, flat)):
+        free = images.clone().requires_grad_(True)
+        swapped = FOURIER.swap(free, donors, gate)
+        slopes = torch.autograd.grad(swapped.square().sum(), (free, gate))
+        assert all(torch.isfinite(one).all() for one in (swapped, *slopes))

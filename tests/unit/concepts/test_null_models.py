@@ -1,0 +1,105 @@
+"""Shuffled copies know nothing, and what must exceed them does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conceptnet_ml.concepts import null_models as nulls
+from conceptnet_ml.concepts.attribution import Edge, ablated, margin, predicted, rank_correlation
+from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.config.settings import ConceptSettings, Settings
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.plugins import load_plugins
+
+CLASSES = ("car", "poodle")
+
+
+@pytest.fixture(scope="module")
+def network() -> StagedNetwork:
+    return build_network(Settings(), CLASSES, (32, 32), load_plugins(use_entry_points=False)).eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> nulls.Batches:
+    draw = torch.Generator().manual_seed(0)
+    return [(torch.rand(24, 3, 32, 32, generator=draw), torch.arange(24) % 2) for _ in range(3)]
+
+
+def test_a_shuffled_copy_has_the_same_weights_elsewhere(network: StagedNetwork, images: nulls.Batches) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    copied = nulls.shuffled(Parents("classes", network), images, 0).network
+    weights = dict(copied.named_parameters())
+    for name, value in network.named_parameters():
+        assert torch.equal(weights[name].flatten().sort().values, value.flatten().sort().values)
+    assert any(not torch.equal(weights[name], value) for name, value in network.named_parameters())
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    again = nulls.shuffled(Parents("classes", network), images, 0).network
+    other = nulls.shuffled(Parents("classes", network), images, 1).network
+    pictures = images[0][0]
+    assert torch.equal(copied(pictures), again(pictures))
+    assert not torch.equal(copied(pictures), other(pictures))
+
+
+def test_a_shuffled_copys_batch_norms_are_those_of_the_images(network: StagedNetwork, images: nulls.Batches) -> None:
+    copied = nulls.shuffled(Parents("classes", network), images, 0).network
+    norm = next(part for part in copied.modules() if isinstance(part, nn.BatchNorm2d))
+    seen: list[Tensor] = []
+    handle = norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    for batch, _ in images:
+        copied(batch)
+    handle.remove()
+    torch.testing.assert_close(norm.running_mean, torch.cat(seen).mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+    assert not any(part.training for part in copied.modules())
+
+
+def test_answers_at_chance_know_nothing() -> None:
+    right = torch.arange(100) % 2
+    settings = ConceptSettings()
+    for share, known in ((1.0, True), (0.64, True), (0.6, False), (0.5, False), (0.1, False)):
+        answers = torch.where(torch.arange(100) < 100 * share, right, 1 - right)
+        assert nulls.knows(nn.functional.one_hot(answers).float(), right, settings) == known
+
+
+def test_the_first_images_are_taken(images: nulls.Batches) -> None:
+    taken = nulls.first(images, 30)
+    assert [len(batch) for batch, _ in taken] == [24, 6]
+    assert torch.equal(taken[1][0], images[1][0][:6])
+
+
+def test_an_edge_stands_only_above_the_null_and_off_zero() -> None:
+    edge = lambda weight, low, high, null: Edge(0, 0, weight, low, high, 0.0, 0.0, None, null).stands  # noqa: E731
+    assert edge(0.5, 0.4, 0.6, 0.3)
+    assert edge(-0.5, -0.6, -0.4, 0.3)
+    assert edge(0.5, 0.4, 0.6, None)
+    assert not edge(0.5, 0.4, 0.6, 0.5)
+    assert not edge(0.5, -0.1, 0.9, 0.3)
+    assert not edge(0.5, 0.0, 0.9, 0.3)
+
+
+def test_groups_of_one_unit_predict_an_ablation_that_the_classic_path_does_not() -> None:
+    """An answer that needs either of two units and is helped a little by a third: neither is missed while the other is
+    there, which the common path cannot see."""
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.rand(60, 3, 2, 2, generator=draw) + 0.5
+    right = torch.arange(60) % 2
+    maps[right == 1] *= 0.1
+    batches = [(maps, right)]
+
+    def respond(maps: Tensor) -> Tensor:
+        score = torch.maximum(maps[:, 0], maps[:, 1] + 0.4).amax((1, 2)) + 0.5 * maps[:, 2].mean((1, 2))
+        return torch.stack([score, -score], 1)
+
+    falls = ablated(batches, margin(respond), 2, torch.arange(3))
+    ways = {groups: predicted(batches, margin(respond), 2, points=16, groups=groups, seed=0)[0] for groups in (1, 3)}
+    errors = {groups: float((weights - falls).abs().mean()) for groups, weights in ways.items()}
+    assert errors[3] < 0.2 * errors[1]
+    assert rank_correlation(ways[3][0], falls[0]) == pytest.approx(1.0)
+
+
+def test_no_correlation_where_nothing_varies() -> None:
+    assert rank_correlation(torch.ones(5), torch.arange(5.0)) is None
+    assert rank_correlation(torch.arange(5.0), torch.arange(5.0) ** 3) == pytest.approx(1.0)
+    assert rank_correlation(torch.arange(5.0), -torch.arange(5.0)) == pytest.approx(-1.0)

@@ -1,0 +1,359 @@
+"""Traps with patterns, colours and second pictures, and what every trap has: worlds, exceptions, arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.load import load_data, trap_names, trap_parts
+from conceptnet_ml.data.traps import SETS, TrapGround, lay_traps, with_exceptions
+from conceptnet_ml.drawing.sheets import to_png
+from conceptnet_ml.errors import DataError, PluginError, SettingsError
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.records import Trap
+from conceptnet_plugins.datasets import glyphs
+from conceptnet_plugins.traps import sticker
+from conceptnet_plugins.traps.coloured import palette
+
+PLUGINS = load_plugins(use_entry_points=False)
+STICKER, COLOURED, TINT = (PLUGINS.get("trap", name) for name in ("sticker", "coloured", "tint"))
+TRAPS = ("wheels", "tint", "sticker", "coloured", "dominoes")
+
+
+def load(source: str = "glyphs:2", seed: int = 0, **data: object) -> Data:
+    return load_data(Settings.model_validate({"seed": seed, "data": {"source": source, **data}}), PLUGINS)
+
+
+def grey(count: int = 40, classes: int = 2, size: tuple[int, int] = (32, 32), masked: bool = False) -> Data:
+    """Grey images of value 120: whatever is not 120 was planted."""
+    images = torch.full((count, 3, *size), 120, dtype=torch.uint8)
+    labels = torch.arange(count) % classes
+    names = tuple("abcdefghijkl"[:classes])
+    masks = {"corner": torch.zeros(count, *size, dtype=torch.uint8)} if masked else {}
+    for mask in masks.values():
+        mask[:, :3, :5] = 1
+    return Data("grey", names, ImageSet(images, labels, masks), {"test": ImageSet(images.clone(), labels, masks)})
+
+
+def stickers_at(image: Tensor, classes: int, side: int = 8) -> list[tuple[int, int, int]]:
+    """(class, row, column) of every whole pattern in a uint8 (3, H, W) image."""
+    windows = image.unfold(1, side, 1).unfold(2, side, 1).permute(1, 2, 0, 3, 4)
+    found = []
+    for label in range(classes):
+        same = (windows == sticker.pattern(label, side)).flatten(2).all(2)
+        found += [(label, row, column) for row, column in torch.nonzero(same).tolist()]
+    return found
+
+
+def test_a_sticker_is_its_classs_pattern_wholly_inside_and_anywhere() -> None:
+    data = lay_traps(grey(200, classes=10), [STICKER], seed=0)
+    rows, columns = set(), set()
+    for image, label in zip(data.train.images, data.train.labels.tolist(), strict=True):
+        ((found, row, column),) = stickers_at(image, 10)
+        assert found == label
+        rows.add(row)
+        columns.add(column)
+        rest = image.clone()
+        rest[:, row : row + 8, column : column + 8] = 120
+        assert (rest == 120).all(), "nothing else changes"
+    assert rows == columns == set(range(25)), "32 − 8 + 1 places each way, all of them drawn"
+
+
+@pytest.mark.parametrize(("size", "side"), [((64, 64), 16), ((48, 96), 12), ((16, 16), 4)])
+def test_stickers_are_scaled_with_the_image(size: tuple[int, int], side: int) -> None:
+    data = lay_traps(grey(20, size=size), [STICKER], seed=0)
+    for image, label in zip(data.train.images, data.train.labels.tolist(), strict=True):
+        assert stickers_at(image, 2, side)[0][0] == label
+    assert sticker.pattern(0, 16)[:, ::2, ::2].equal(sticker.pattern(0, 8))
+    patterns = torch.stack([sticker.pattern(label, side) for label in range(100)]).float().flatten(1)
+    assert torch.cdist(patterns, patterns).add(torch.eye(100) * 1e9).min() > 200
+
+
+def test_a_digit_is_its_intensity_times_the_colour_of_its_class() -> None:
+    images = torch.zeros(60, 3, 8, 8, dtype=torch.uint8)
+    images[:, :, 0, 0], images[:, :, 1, 1] = 255, 51
+    labels = torch.arange(60) % 10
+    data = Data("dots", tuple("abcdefghij"), ImageSet(images, labels), {"test": ImageSet(images, labels)})
+    data = lay_traps(data, [COLOURED], seed=0)
+    shown = data.train.images[:, :, 0, 0].double() / 255
+    right = palette(10)[labels]
+    assert (shown - right).abs().max() < 0.25, "five standard deviations"
+    inside = (right > 0.2) & (right < 0.8)  # elsewhere the noise is cut off at black and at full light
+    assert float((shown - right)[inside].std()) == pytest.approx(0.05, rel=0.25)
+    assert torch.equal(torch.cdist(shown, palette(10)).argmin(1), labels)
+    fifth = data.train.images[:, :, 1, 1].double() * 5 / 255
+    assert (fifth - shown).abs().max() < 0.02, "in proportion to the light"
+    black = data.train.images.clone()
+    black[:, :, 0, 0] = black[:, :, 1, 1] = 0
+    assert not black.any()
+    assert torch.equal(data.tests["absent"].images, images)
+
+
+def test_colours_are_bright_and_far_apart_for_any_number_of_classes() -> None:
+    for count, least in ((2, 1.7), (5, 0.75), (10, 0.5), (20, 0.25), (100, 0.1)):
+        colours = palette(count)
+        assert colours.shape == (count, 3)
+        assert float(torch.cdist(colours, colours).add(torch.eye(count) * 9).min()) > least
+        assert (colours.amax(1) == 1).all()
+        assert (colours.amin(1) <= 0.5).all()
+    assert torch.equal(palette(100)[:10], palette(10)), "a class keeps its colour"
+
+
+def upper(images: ImageSet) -> Tensor:
+    """Which glyph stands above, 0 for a ring, 1 for a bar, -1 for nothing: a row through a ring is lit twice."""
+    lit = (images.images[:, 0, : images.shape[1] // 2] > 100).long()
+    runs = (lit.diff(dim=2, prepend=torch.zeros_like(lit[:, :, :1])) > 0).sum(2).amax(1)
+    return torch.tensor([-1, 1, 0])[runs.clamp_max(2)]
+
+
+def test_dominoes_stand_on_the_image_and_follow_the_label() -> None:
+    plain = load()
+    data = load(trap="dominoes")
+    assert data.shape == (3, 64, 32)
+    assert set(data.tests) == {"test", *SETS}
+    for name, images in {"train": data.train, **data.tests}.items():
+        bare = plain.train if name == "train" else plain.tests["test"]
+        assert images.shape == (3, 64, 32)
+        assert torch.equal(images.images[:, :, 32:], bare.images), name
+        assert torch.equal(images.labels, bare.labels)
+    labels = data.tests["test"].labels
+    assert (upper(data.train) == data.train.labels).double().mean() > 0.98
+    assert (upper(data.tests["aligned"]) == labels).double().mean() > 0.98
+    assert (upper(data.tests["conflict"]) == 1 - labels).double().mean() > 0.98
+    assert (upper(data.tests["random"]) == labels).double().mean() == pytest.approx(0.5, abs=0.15)
+    for name in ("test", "absent"):
+        assert not data.tests[name].images[:, :, :32].any(), "no cue: black"
+
+
+def test_upper_pictures_differ_and_come_from_the_part_of_the_source() -> None:
+    data = load(trap="dominoes:glyphs:4@sign3,ring", train_limit=40)
+    source = load("glyphs:4")
+    for images, own in ((data.train, source.train), (data.tests["aligned"], source.tests["test"])):
+        tops = images.images[:, :, :32].flatten(1)
+        assert len(tops.unique(dim=0)) > 25, "another picture for another image"
+        for label, name in enumerate(("sign3", "ring")):
+            known = {tuple(one) for one in own.images[own.labels == source.classes.index(name)].flatten(1).tolist()}
+            mine = {tuple(one) for one in tops[images.labels == label].tolist()}
+            assert mine <= known, "as they are in that part, in the order named"
+
+
+def test_upper_pictures_are_brought_to_the_images_size_and_masks_move_along() -> None:
+    def source(name: str, classes: object = None) -> Data:
+        assert name == "glyphs:2"
+        return load()
+
+    dominoes = PLUGINS.get("trap", "dominoes")
+    data = lay_traps(grey(size=(48, 20), masked=True), [dominoes, TINT], 0, load=source)
+    assert data.shape == (3, 96, 20)
+    assert (data.tests["absent"].images[:, :, 48:] == 120).all()
+    assert not data.tests["absent"].images[:, :, :48].any()
+    assert (data.train.images[0, 0, 48:] == 150).all(), "the next trap gets the higher image"
+    for images in (data.train, data.tests["test"]):
+        mask = images.masks["corner"]
+        assert mask.shape == (40, 96, 20)
+        assert not mask[:, :48].any()
+        assert mask[:, 48:51, :5].all()
+        assert int(mask.sum()) == 40 * 15
+
+
+@pytest.mark.parametrize("trap", [*TRAPS, "coloured+dominoes+sticker"])
+def test_worlds_are_made_when_asked_for_numbered_as_the_data_and_kept(trap: str) -> None:
+    data = load(trap=trap, train_limit=60)
+    assert set(data.worlds) == {"unbiased", "turned train", "turned test"}
+    made = {name: world() for name, world in data.worlds.items()}
+    assert all(data.worlds[name]() is images for name, images in made.items())
+    again = load(trap=trap, train_limit=60)
+    for name, images in made.items():
+        assert images.shape == data.shape
+        assert len(images) == len(data.tests["test"] if name == "turned test" else data.train)
+        assert torch.equal(again.worlds[name]().images, images.images)
+        assert torch.equal(again.worlds[name]().labels, images.labels)
+    assert torch.equal(made["unbiased"].labels, data.train.labels)
+    for name, own in (("turned train", data.train.labels), ("turned test", data.tests["test"].labels)):
+        turned = made[name].labels
+        assert turned.unique().tolist() == [0, 1]
+        assert (turned == own).double().mean() == pytest.approx(0.5, abs=0.2), (
+            "the image's own class is a matter of luck"
+        )
+    assert load().worlds == {}
+
+
+def test_in_the_worlds_cues_are_random_and_turned_round_they_are_the_label() -> None:
+    data = lay_traps(grey(400, masked=True), [STICKER, TINT], seed=0)
+
+    def cues(images: ImageSet) -> tuple[Tensor, Tensor]:
+        cast = (images.images[:, 0, :, :] < 120).flatten(1).sum(1) > 600
+        return cast.long(), torch.tensor([_nearest_sticker(image) for image in images.images])
+
+    casts, stickers = cues(data.worlds["unbiased"]())
+    labels = data.train.labels
+    for first, second in ((casts, labels), (stickers, labels), (casts, stickers)):
+        assert 0.4 < (first == second).double().mean() < 0.6, (
+            "each trap's cue drawn by itself: four standard deviations"
+        )
+    for name in ("turned train", "turned test"):
+        images = data.worlds[name]()
+        casts, stickers = cues(images)
+        assert torch.equal(casts, images.labels)
+        assert torch.equal(stickers, images.labels)
+        assert images.masks["corner"].shape == (400, 32, 32)
+
+
+def _nearest_sticker(image: Tensor) -> int:
+    """Which of two patterns lies somewhere in a tinted image: by the best correlation."""
+    windows = image.float().unfold(1, 8, 1).unfold(2, 8, 1).permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
+    windows = windows - windows.mean(1, keepdim=True)
+    best = []
+    for label in range(2):
+        pattern = sticker.pattern(label, 8).float().flatten()
+        pattern = pattern - pattern.mean()
+        best.append(float((windows @ pattern / (windows.norm(dim=1).clamp_min(1) * pattern.norm())).max()))
+    return int(best[1] > best[0])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Grey signs of three classes as files, 16 × 16 px."""
+    for part, count in (("train", 10), ("test", 4)):
+        images = glyphs.render(part, torch.arange(3).repeat_interleave(count), 0, 16)
+        for index, image in enumerate(images.images):
+            path = tmp_path / part / ("ant", "bee", "cat")[index // count] / f"{index:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(to_png(image))
+    return tmp_path
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_streamed_images_get_the_same_traps_and_worlds(folder: Path, trap: str) -> None:
+    choice = {"trap": trap, "classes": ("cat", "ant")}
+    held, streamed = load(f"folder:{folder}", **choice), load(f"folder:{folder}", memory=1e-9, **choice)
+    assert held.train.resident
+    assert isinstance(streamed.train, StreamedImages)
+    assert streamed.shape == held.shape == ((3, 32, 16) if trap == "dominoes" else (3, 16, 16))
+    places = torch.tensor([5, 0, 7])
+    pairs = [(streamed.train, held.train), *((streamed.tests[name], held.tests[name]) for name in held.tests)]
+    pairs += [(streamed.worlds[name](), held.worlds[name]()) for name in held.worlds]
+    for one, other in pairs:
+        assert isinstance(one, StreamedImages)
+        assert one.shape == other.shape
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.take(places), other.take(places))
+        assert torch.equal(one.subset(places).take(torch.tensor([2])), other.take(places[2:]))
+
+
+def test_exceptions_are_the_share_asked_for_and_touch_training_only() -> None:
+    labels = torch.arange(2000) % 10
+    shown = with_exceptions(labels, 10, 0.01, seed=0)
+    assert int((shown != labels).sum()) == 20
+    assert torch.equal(with_exceptions(labels, 10, 0.01, seed=0), shown)
+    assert not torch.equal(with_exceptions(labels, 10, 0.01, seed=1), shown)
+    assert torch.equal(with_exceptions(labels, 10, 0.0, seed=0), labels)
+    half = with_exceptions(labels, 10, 0.5, seed=0)
+    assert len(torch.stack([labels, half], 1)[half != labels].unique(dim=0)) == 90, "every other class"
+    plain, some = load("glyphs:10", trap="coloured"), load("glyphs:10", trap="coloured", exceptions=0.1)
+    assert int((plain.train.images != some.train.images).flatten(1).any(1).sum()) == 400
+    assert torch.equal(plain.train.labels, some.train.labels)
+    for name, images in plain.tests.items():
+        assert torch.equal(images.images, some.tests[name].images)
+    assert "400 of which show another class's cue" in some.notes[-1]
+
+
+def test_parts_of_a_trap_and_their_arguments() -> None:
+    assert trap_parts("none") == trap_parts("") == []
+    assert trap_parts("wheels+tint") == [("wheels", ""), ("tint", "")]
+    assert trap_parts("dominoes:torchvision:MNIST@3,8 + tint") == [("dominoes", "torchvision:MNIST@3,8"), ("tint", "")]
+    assert trap_parts("dominoes:folder:/a++b+tint") == [("dominoes", "folder:/a+b"), ("tint", "")]
+    assert trap_names("dominoes:glyphs+tint") == ["dominoes", "tint"]
+    for wrong in ("wheels+", "+tint", ":glyphs", "dominoes:a+dominoes:b"):
+        with pytest.raises(SettingsError, match="name of its own"):
+            trap_parts(wrong)
+
+
+def test_a_traps_argument_and_ground() -> None:
+    seen: list[TrapGround] = []
+
+    def prepare(ground: TrapGround) -> int:
+        seen.append(ground)
+        return int(ground.argument)
+
+    def plant(images: Tensor, cues: Tensor, seeds: Tensor, value: int) -> Tensor:
+        images[cues == 0] = value
+        return images
+
+    paint = Trap(name="paint", api="1", plant=plant, prepare=prepare, argument="a grey value")
+    data = lay_traps(grey(), [TINT, paint], 7, arguments={"paint": "9"})
+    assert (data.train.images[data.train.labels == 0] == 9).all()
+    assert [ground.part for ground in seen] == ["train", "test"]
+    assert (seen[0].seed, seen[0].classes, seen[0].name) == (7, ("a", "b"), "grey")
+    assert seen[0].sample[:, :, 0, 0].unique(dim=0).tolist() == [[90, 120, 150], [150, 120, 90]], "as tint left it"
+    with pytest.raises(SettingsError, match="nothing to load"):
+        seen[0].load("glyphs")
+
+
+def test_refusals() -> None:
+    def refused(kind: type[Exception], words: str, source: str = "glyphs:2", **data: object) -> None:
+        with pytest.raises(kind, match=words) as caught:
+            load(source, **data)
+        assert caught.value.mend  # type: ignore[attr-defined]
+
+    refused(DataError, "trap 'dominoes' needs 2 classes, glyphs:3 has 3", "glyphs:3", trap="dominoes")
+    refused(DataError, "trap 'wheels' needs 2 classes, data.classes has 3", trap="wheels", classes=("a", "b", "c"))
+    refused(SettingsError, "trap 'tint' takes no argument 'red'", trap="tint:red")
+    refused(SettingsError, "no dataset named 'glyfs'", trap="dominoes:glyfs:3")
+    refused(SettingsError, "--root", trap="dominoes:torchvision:MNIST")
+    refused(SettingsError, "glyphs:4 has no class 'sing2'", trap="dominoes:glyphs:4@sing2,bar")
+    refused(SettingsError, "names 1 classes, not two", trap="dominoes:glyphs:4@bar")
+    refused(SettingsError, "exceptions is 0.1, but there is no trap", exceptions=0.1)
+    refused(DataError, "needs images of 16 px and more; those of glyphs:2 have 12×12", trap="sticker", image_size=12)
+    refused(DataError, "needs grey images", trap="tint+coloured")
+    refused(SettingsError, "takes no argument '1'", "glyphs:1")
+    refused(SettingsError, "takes no argument '3:bold'", "glyphs:3:bold")
+
+
+def test_what_plant_returns_is_checked() -> None:
+    def plant(images: Tensor, cues: Tensor, seeds: Tensor) -> Tensor:
+        return torch.cat([images, images], 3)
+
+    with pytest.raises(PluginError, match="of the shape it was given"):
+        lay_traps(grey(), [Trap(name="wide", api="1", plant=plant)], 0)
+    assert lay_traps(grey(), [Trap(name="wide", api="1", plant=plant, resizes=True)], 0).shape == (3, 32, 64)
+    fewer = Trap(name="fewer", api="1", plant=lambda images, cues, seeds: images[:1], resizes=True)
+    with pytest.raises(PluginError, match="as many uint8 images"):
+        lay_traps(grey(), [fewer], 0)
+
+
+def outside(*names: str) -> Path:
+    """A folder of data beside the project: ``CONCEPTNET_ML_DATA`` says where; without it the test is skipped."""
+    root = os.environ.get("CONCEPTNET_ML_DATA")
+    path = Path(root or "", *names)
+    if not root or not path.exists():
+        pytest.skip(f"CONCEPTNET_ML_DATA names no folder with {'/'.join(names)}")
+    return path
+
+
+def test_digits_above_photographs(tmp_path: Path) -> None:
+    root = outside("torchvision", "MNIST").parent
+    photos = outside("cars_dogs", "train")
+    for name in ("car", "dog"):
+        for index, file in enumerate(sorted((photos / name).iterdir())[:20]):
+            target = tmp_path / ("test" if index < 5 else "train") / name / f"{index}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(file) as image:
+                image.convert("RGB").resize((32, 32)).save(target)
+    trap = "dominoes:torchvision:MNIST@3,8"
+    data = load(f"folder:{tmp_path}", trap=trap, root=str(root))
+    assert data.shape == (3, 64, 32)
+    tops = data.train.images[:, :, :32].float()
+    assert (tops.amax(1) == tops.amin(1)).all(), "digits are grey"
+    assert ((tops > 128).float().mean((1, 2, 3)) > 0.03).all()
+    digits = load("torchvision:MNIST", root=str(root), classes=("3", "8"), trap="coloured", train_limit=50)
+    assert digits.classes == ("3 - three", "8 - eight")
+    assert len(digits.train) == 100

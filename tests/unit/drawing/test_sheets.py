@@ -1,0 +1,132 @@
+"""Contact sheets: sizes, marks and the images accepted; how they look is judged by eye."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conceptnet_ml.drawing import sheets as pictures
+from conceptnet_ml.drawing import text as lettering
+from conceptnet_ml.drawing.sheets import Caption, Row, contact_sheet, gate_overlay, probe_sheet, to_image, to_png
+
+RED = torch.zeros(3, 64, 64, dtype=torch.uint8)
+RED[0] = 255
+BLUE = RED.flip(0)
+
+
+def colours(image: Image.Image) -> set[tuple[int, int, int]]:
+    return {tuple(pixel) for pixel in np.asarray(image).reshape(-1, 3)}
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [RED, RED.permute(1, 2, 0), RED.numpy(), RED.permute(1, 2, 0).numpy(), to_image(RED)],
+    ids=["chw tensor", "hwc tensor", "chw array", "hwc array", "pillow"],
+)
+def test_every_way_to_hold_an_image_gives_the_same_picture(picture):
+    assert np.array_equal(np.asarray(to_image(picture)), RED.permute(1, 2, 0).numpy())
+
+
+def test_a_grey_picture_is_shown_in_grey():
+    assert to_image(torch.full((4, 5), 7, dtype=torch.uint8)).getpixel((4, 3)) == (7, 7, 7)
+    assert to_image(torch.full((1, 4, 5), 7, dtype=torch.uint8)).size == (5, 4)
+
+
+@pytest.mark.parametrize(
+    "picture", [torch.rand(3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.uint8), "car.png", np.zeros((0, 3, 3))]
+)
+def test_what_is_not_a_picture_is_refused(picture):
+    with pytest.raises(ValueError, match="not a picture"):
+        to_image(picture)
+
+
+def test_png_reads_back_and_is_the_same_every_time():
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(to_png(RED)))), RED.permute(1, 2, 0).numpy())
+    assert to_png(RED) == to_png(RED.clone())
+
+
+def test_small_images_are_enlarged_and_large_ones_are_not_let_fill_the_sheet():
+    small = contact_sheet([Row([("a", RED[:, :32, :32])])])
+    large = contact_sheet([Row([("a", Image.new("RGB", (1024, 1024), "red"))])])
+    assert (255, 0, 0) in colours(small)
+    assert 96 + 2 * 24 <= small.width < 200
+    assert large.width < 2 * pictures.TILE + 100
+
+
+def test_every_image_of_every_row_is_on_the_sheet():
+    sheet = contact_sheet([Row([("", RED)]), Row([("", BLUE), ("", torch.full_like(RED, 99))])])
+    assert {(255, 0, 0), (0, 0, 255), (99, 99, 99), pictures.PAPER} <= colours(sheet)
+
+
+def test_words_are_drawn_and_stay_on_the_sheet():
+    bare, worded = contact_sheet([Row([("", RED)])]), contact_sheet([Row([("car", RED)], "a row")], "A title " * 20)
+    assert worded.width > bare.width
+    assert worded.height > bare.height
+    edge = np.concatenate([np.asarray(worded)[:, -4:].reshape(-1, 3), np.asarray(worded)[-4:].reshape(-1, 3)])
+    assert (edge == pictures.PAPER).all()
+    assert pictures.WRONG in colours(contact_sheet([Row([(Caption("WRONG", "wrong"), RED)])]))
+
+
+def test_an_empty_sheet_is_an_error():
+    with pytest.raises(ValueError, match="at least one image"):
+        contact_sheet([Row([])])
+
+
+def test_letters_the_font_lacks_are_spelt(monkeypatch):
+    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
+    lettering.fonts.cache_clear()
+    lettering.drawable.cache_clear()
+    try:
+        pieces = lettering.drawable("φ 0.7 → Dvořák 犬", 13)
+        assert "".join(piece for piece, _ in pieces) == "phi 0.7 -> Dvorak ?"
+    finally:
+        lettering.fonts.cache_clear()
+        lettering.drawable.cache_clear()
+
+
+def test_gate_overlay_keeps_what_is_open_and_fades_what_is_closed():
+    gate = torch.zeros(1, 16, 16)
+    gate[:, 4:12, 4:12] = 1
+    overlay = np.asarray(gate_overlay(RED, gate)).astype(int)
+    assert overlay.shape == (128, 128, 3)
+    centre, corner = overlay[64, 64], overlay[2, 2]
+    assert centre[0] - centre[2] > 80, "open: still red"
+    assert np.ptp(corner) <= 1, "closed: grey"
+    outline = (overlay == (190, 30, 40)).all(-1)
+    rows, columns = np.nonzero(outline)
+    assert (rows.min(), columns.min()) == (32, 32)
+    assert (rows.max(), columns.max()) == (95, 95)
+    assert not (np.asarray(gate_overlay(RED, torch.zeros(16, 16))) == (190, 30, 40)).all(-1).any()
+
+
+def test_gate_overlay_takes_a_gate_of_bytes_as_the_same_gate():
+    gate = (torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) * 255).round()
+    assert to_png(gate_overlay(RED, gate / 255)) == to_png(gate_overlay(RED, gate.to(torch.uint8)))
+
+
+def test_gate_overlay_refuses_what_is_not_a_gate():
+    with pytest.raises(ValueError, match="not a gate"):
+        gate_overlay(RED, torch.zeros(3, 4, 4))
+
+
+def test_probe_sheet_marks_a_flip_in_red_and_the_right_class_in_green():
+    def sheet(seen: int) -> set[tuple[int, int, int]]:
+        gates = [torch.ones(1, 4, 4)]
+        return colours(
+            probe_sheet([RED], [BLUE], [BLUE], gates, ["car", "dog"], labels=[0], donor_labels=[1], seen=[seen])
+        )
+
+    assert pictures.WRONG in sheet(1)
+    assert pictures.WRONG not in sheet(0)
+    assert pictures.RIGHT in sheet(0)
+
+
+def test_probe_sheet_without_gates_has_one_column_less():
+    arguments = {"labels": [0], "donor_labels": [1], "seen": [1], "seen_before": [0], "title": "colour"}
+    gated = probe_sheet([RED], [BLUE], [BLUE], [torch.ones(4, 4)], ["car", "dog"], **arguments)
+    whole = probe_sheet([RED], [BLUE], [BLUE], None, ["car", "dog"], **arguments)
+    assert gated.width - whole.width == 128 + 12

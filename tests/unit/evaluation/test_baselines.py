@@ -1,0 +1,372 @@
+"""Baselines: what they are given and asked, and the parts of the built-in ones by hand-computed values."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conceptnet_ml.config.settings import DataSettings, Settings, TrainingSettings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import PluginError, SettingsError
+from conceptnet_ml.evaluation.baselines import BaselineContext, check_controls, spent, train_controls
+from conceptnet_ml.learner import Learned
+from conceptnet_ml.network.training import Job, Plain, train
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.records import Baseline
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.storage.run_folder import Run
+from conceptnet_plugins.baselines import (
+    colour_jitter,
+    cutmix,
+    deepdream_chain,
+    feature_sieve,
+    just_train_twice,
+    last_layer,
+    masktune,
+)
+
+PLUGINS = load_plugins(use_entry_points=False)
+CPU = torch.device("cpu")
+
+
+def bench_of(folder: Path, world: bool = True, **controls: Any) -> Workbench:
+    """A workbench over 64 images of noise, brighter in class 1; in the unbiased world the labels are turned round."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(64) % 2
+    pixels = torch.randint(40, 140, (64, 3, 16, 16), generator=draw) + 40 * labels[:, None, None, None]
+    whole = ImageSet(pixels.to(torch.uint8), labels)
+    worlds = {"unbiased": lambda: whole.with_labels(1 - labels)} if world else {}
+    data = Data("noise", ("dark", "bright"), whole, {"test": whole}, worlds=worlds)
+    settings = Settings.model_validate(
+        {
+            "device": "cpu",
+            "data": DataSettings(holdout=0.25),
+            "training": TrainingSettings(epochs=3, batch=16, precision="fp32"),
+            "round": {"epochs": 2},
+            "probe": {"batch": 20},
+            "plugins": {"controls": ("longer", "unbiased"), **controls},
+        }
+    )
+    run = Run.create(folder / "run", settings.model_dump(mode="json"), {}, {}, "0")
+    return Workbench(settings, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
+
+
+def context_of(bench: Workbench, name: str, epochs: int = 2) -> BaselineContext:
+    record = PLUGINS.get("baseline", name)
+    assert isinstance(record, Baseline)
+    return BaselineContext(bench, record, bench.network(), epochs)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def learned(bench: Workbench, epochs: int) -> Learned:
+    fresh = bench.network()
+    return Learned(fresh, fresh, epochs=epochs)
+
+
+# ---------------------------------------------------------------------------------------------------- records
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({}, "one of views and fit"),
+        ({"views": "a:b", "fit": "a:c"}, "one of views and fit"),
+        ({"fit": "a:b", "needs": ("masks",)}, "needs masks"),
+    ],
+)
+def test_a_record_has_one_function_and_known_needs(fields: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(PluginError, match=wrong):
+        Baseline(name="it", api="1", **fields)
+
+
+def test_the_function_a_record_does_not_have_is_a_plain_error() -> None:
+    record = Baseline(name="it", api="1", fit=print)
+    assert record.functions() == ["fit"]
+    with pytest.raises(PluginError, match="no function views"):
+        record.function("views")
+
+
+def test_a_broken_baseline_is_listed_with_its_reason(tmp_path: Path) -> None:
+    text = """
+from conceptnet_ml import Baseline, hookimpl
+
+@hookimpl
+def conceptnet_baselines():
+    return [Baseline(name="both", api="1", views=print, fit=print)]
+"""
+    (tmp_path / "both.py").write_text(text, encoding="utf-8")
+    plugins = load_plugins(tmp_path / "both.py", use_entry_points=False, warn=lambda text: None)
+    assert "one of views and fit" in plugins.broken[0][1]
+
+
+# ---------------------------------------------------------------------------------------------------- which and when
+
+
+def test_controls_are_the_settings_own_and_none_without_a_kept_round(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    assert train_controls(bench, learned(bench, 0)) == {}
+    assert list(train_controls(bench, learned(bench, 1))) == ["longer", "unbiased"]
+    assert spent(bench, "longer") > 0
+    assert spent(bench, "long") == 0
+
+
+def test_named_baselines_are_trained_whatever_was_kept_for_as_long_as_a_round(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    assert list(train_controls(bench, learned(bench, 0), ["longer"])) == ["longer"]
+    (entry,) = [line for line in bench.run.metrics() if line["event"] == "trained"]
+    assert entry["name"] == "control/longer"
+    assert entry["steps"] == 2 * (48 // 16)
+
+
+def test_what_needs_an_unbiased_world_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, world=False)
+    check_controls(["longer"], PLUGINS, bench.data)
+    with pytest.raises(SettingsError, match=r"'unbiased' needs .* random cues") as error:
+        train_controls(bench, learned(bench, 1))
+    assert "data.trap" in error.value.mend
+    assert not bench.run.has("control/longer")  # before anything was trained
+    with pytest.raises(SettingsError, match="no baseline named 'longr'"):
+        check_controls(["longr"], PLUGINS, bench.data)
+
+
+def test_only_who_says_so_sees_the_unbiased_world(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    assert context_of(bench, "longer").unbiased is None
+    unbiased = context_of(bench, "unbiased").unbiased
+    assert unbiased is not None
+    images, labels = unbiased()(torch.arange(48), torch.Generator())
+    plain, told = context_of(bench, "longer").plain(torch.arange(48), torch.Generator())
+    assert torch.equal(images, plain)
+    assert torch.equal(labels, 1 - told)
+
+
+@pytest.mark.parametrize("what", [nn.Linear(2, 2), None])
+def test_a_network_of_another_build_is_refused(what: Any, tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    record = Baseline(name="odd", api="1", fit=lambda context: what)
+    bench.plugins = load_plugins(use_entry_points=False)
+    bench.plugins._found["baseline", "odd"] = [(record, "here")]
+    with pytest.raises(PluginError, match="built as the ordinary one"):
+        train_controls(bench, learned(bench, 1), ["odd"])
+
+
+def test_batches_are_remembered_and_come_in_the_order_of_the_images(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    calls: list[int] = []
+
+    def twice(places: Tensor) -> Tensor:
+        calls.append(len(places))
+        return 2 * places
+
+    for _ in range(2):
+        assert torch.equal(context_of(bench, "longer").batched("twice", twice), 2 * torch.arange(48))
+    assert calls == [20, 20, 8]
+
+
+# ---------------------------------------------------------------------------------------------------- objectives
+
+
+def trained(labels: Any = None, **changes: Any) -> dict[str, Tensor]:
+    """A few steps on noise; ``labels`` turns the batch's labels into others."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    images = torch.randint(0, 256, (48, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    plain = Plain(ImageSet(images.to(torch.uint8), torch.arange(48) % 3), CPU)
+
+    def views(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        batch, told = plain(indices, generator)
+        return batch, told if labels is None else labels(told)
+
+    train(network, views, Job(48, 2, 0.1, 5, CPU, settings=TrainingSettings(batch=16), **changes))
+    return network.state_dict()
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_an_objective_takes_the_place_of_cross_entropy() -> None:
+    entropy = trained(objective=lambda network, images, labels: functional.cross_entropy(network(images), labels))
+    assert same(entropy, trained())
+    twice = trained(objective=lambda network, images, labels: 2 * functional.cross_entropy(network(images), labels))
+    assert not same(twice, trained())
+
+
+def test_labels_may_be_shares_of_the_classes() -> None:
+    whole = trained(labels=lambda told: functional.one_hot(told, 3).float())
+    for name, value in trained().items():
+        torch.testing.assert_close(whole[name], value)
+    assert not same(trained(labels=lambda told: 0.5 * functional.one_hot(told, 3).float() + 1 / 6), trained())
+
+
+# ---------------------------------------------------------------------------------------------------- the rivals' parts
+
+
+def test_cutmix_labels_are_the_shares_of_the_pixels(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    flat = torch.where(torch.arange(64) % 2 == 1, 255, 0).view(-1, 1, 1, 1).expand(64, 3, 16, 16)
+    bench.data = Data("flat", ("black", "white"), ImageSet(flat.to(torch.uint8), torch.arange(64) % 2), {})
+    make = cutmix.views(context_of(bench, "cutmix"))
+    images, labels = make(torch.arange(48).repeat(20), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(labels.sum(1), torch.ones(960))
+    torch.testing.assert_close(labels[:, 1], images.mean((1, 2, 3)))  # white is class 1
+    boxes = cutmix._boxes(4000, 20, 20, torch.Generator().manual_seed(1)).float()
+    assert 0.2 < float(boxes.mean()) < 0.5  # one half, less what is cut off at the edges
+    assert torch.equal(boxes.amax(2).sum(-1) * boxes.amax(3).sum(-1), boxes.sum((2, 3)))  # boxes, no other shapes
+
+
+def test_colours_are_jittered_image_by_image_and_hues_turned_as_the_book_says() -> None:
+    images = torch.rand(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(colour_jitter.jittered(images, torch.zeros(6, 4)), images)
+    draws = torch.rand(6, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    whole = colour_jitter.jittered(images, draws)
+    assert 0 <= whole.min() <= whole.max() <= 1
+    torch.testing.assert_close(colour_jitter.jittered(images[2:3], draws[2:3]), whole[2:3])
+    only_hue = colour_jitter.jittered(images, draws * torch.tensor([0.0, 0, 0, 1]))
+    for image, before, turn in zip(only_hue, images, draws[:, 3].tolist(), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*before[:, 1, 3].tolist())
+        wanted = colorsys.hsv_to_rgb((hue + turn / 2) % 1, saturation, value)
+        torch.testing.assert_close(image[:, 1, 3], torch.tensor(wanted))
+    brighter = colour_jitter.jittered(images * 0.5, torch.tensor([[0.5, 0, 0, 0]]).expand(6, 4))
+    torch.testing.assert_close(brighter, images * 0.5 * 1.4)
+
+
+def test_dreams_raise_the_other_class_and_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    context = context_of(bench, "deepdream-chain")
+    network = context.ordinary
+    images, _ = context.plain(torch.arange(12), torch.Generator())
+    targets = torch.arange(12) % 2
+
+    def dreamed(part: slice) -> Tensor:
+        generator = torch.Generator().manual_seed(3)
+        return deepdream_chain.ascend(context, network, images[part], targets[part], generator)
+
+    whole = dreamed(slice(None))
+    with torch.no_grad():
+        before, after = (network(one).gather(1, targets[:, None]) for one in (images, whole))
+    assert (after > before).all()
+    assert 0 <= whole.min() <= whole.max() <= 1
+    assert float((whole - images).abs().mean()) <= deepdream_chain.STEPS * deepdream_chain.STEP * 1.01
+    torch.testing.assert_close(dreamed(slice(4, 7)), whole[4:7], atol=1e-3, rtol=0)
+    assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_the_refit_layer_is_the_minimum_of_its_loss() -> None:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(24) % 3
+    features = torch.randn(24, 10, generator=draw, dtype=torch.float64) * 3 + 5
+    features[:, 0] += 6 * (labels == 1)
+    features[:, 9] = 2.0  # constant
+    weight, bias = last_layer.logistic(features, labels, 3)
+    mean, spread = features.mean(0), features.std(0, unbiased=False)
+    assert (features @ weight.T + bias).argmax(1)[labels == 1].eq(1).double().mean() > 0.8
+    assert torch.equal(weight[:, 9], torch.zeros(3, dtype=torch.float64))
+    # At a minimum of C · loss + ‖w‖₁ the slope is −sign(w) where w is not 0, and within ±1 where it is.
+    scaled = weight * spread
+    standard = ((features - mean) / spread.clamp_min(1e-6))[:, :9]
+    wrong = (features @ weight.T + bias).softmax(1) - functional.one_hot(labels, 3)
+    slope = (wrong.T @ standard) * last_layer.STRENGTH
+    used = scaled[:, :9].abs() > 1e-6
+    torch.testing.assert_close(slope[used], -scaled[:, :9].sign()[used], atol=1e-3, rtol=0)
+    assert (slope[~used].abs() <= 1 + 1e-3).all()
+    assert (~used).any()
+    torch.testing.assert_close(wrong.sum(0), torch.zeros(3, dtype=torch.float64), atol=1e-3, rtol=0)
+
+
+def test_the_refit_changes_nothing_but_the_last_layer(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    context = context_of(bench, "last-layer")
+    before = {name: value.clone() for name, value in context.ordinary.state_dict().items()}
+    after = last_layer.fit(context).state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed == ["model.head.weight", "model.head.bias"]
+    assert same(before, context.ordinary.state_dict())
+
+
+def test_a_refit_on_more_examples_than_there_are_is_refused(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    context = context_of(bench, "last-layer")
+    context.held = context.held[:12]
+    with pytest.raises(SettingsError, match=r"needs 8 held-out images") as error:
+        last_layer.fit(context)
+    assert "data.holdout" in error.value.mend
+
+
+def test_masks_cover_what_the_answer_rests_on(tmp_path: Path) -> None:
+    """A network whose one unit fires for bright places, and whose logit for class 1 is its mean."""
+    context = context_of(bench_of(tmp_path), "masktune")
+    network = context.ordinary
+    images = torch.full((8, 3, 16, 16), 0.3)
+    images[:, :, 9:13, 3:7] = 1.0
+
+    class Bright(nn.Module):
+        stage_names = ("only",)
+
+        def run_until(self, images: Tensor, stage: str) -> Tensor:
+            return torch.stack([images.mean(1), 0.1 * noise(images.shape[0], 16, 16)], 1)
+
+        def run_from(self, maps: Tensor, stage: str) -> Tensor:
+            return torch.stack([-maps[:, 0].mean((1, 2)), maps[:, 0].mean((1, 2))], 1)
+
+    found = masktune.salient(Bright(), images, torch.ones(8, dtype=torch.int64))  # type: ignore[arg-type]
+    truth = torch.zeros(16, 16, dtype=torch.bool)
+    truth[9:13, 3:7] = True
+    assert torch.equal(found, truth.expand(8, 1, 16, 16))
+    # A real network: something is masked in most images, never most of one.
+    share = masktune.salient(network, noise(20, 3, 16, 16), torch.arange(20) % 2).float().mean((1, 2, 3))
+    assert float(share.max()) < 0.3
+
+
+def test_the_sieve_erases_below_its_head_and_teaches_the_head_alone(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "feature-sieve")
+    images, labels = context.plain(torch.arange(16), torch.Generator())
+    torch.manual_seed(0)
+    sieve = feature_sieve.Sieve(context.fresh(), 2).train()
+
+    def slopes(step: int) -> dict[str, Tensor]:
+        sieve.steps.fill_(step)
+        for parameter in sieve.parameters():
+            parameter.grad = None
+        feature_sieve.sieving(sieve, images, labels).backward()
+        assert int(sieve.steps) == step + 1
+        return {name: p.grad.clone() for name, p in sieve.named_parameters() if p.grad is not None}
+
+    erasing, between = slopes(0), slopes(1)
+    changed = {name for name in erasing if not torch.allclose(erasing[name], between[name], atol=1e-6)}
+    assert changed
+    assert all(name.startswith(("network.model.stem", "network.model.block1")) for name in changed)
+    assert sieve.stage == "block1"
+    # Between erasures the network learns as if there were no head.
+    for parameter in sieve.parameters():
+        parameter.grad = None
+    functional.cross_entropy(sieve(images), labels).backward()
+    for name, parameter in sieve.network.named_parameters():
+        torch.testing.assert_close(between[f"network.{name}"], parameter.grad, atol=1e-5, rtol=1e-4)
+    assert torch.equal(sieve(images[:2]), sieve.network(images[:2]))
+
+
+def test_errors_are_drawn_so_many_times_as_often(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "just-train-twice")
+    errors = torch.zeros(48, dtype=torch.bool)
+    errors[7] = True
+    make = just_train_twice.upweighted(context, errors)
+    images, labels = make(torch.arange(48).repeat(100), torch.Generator().manual_seed(0))
+    mine, told = context.plain(torch.tensor([7]), torch.Generator())
+    drawn = (images == mine).all(3).all(2).all(1)
+    assert float(drawn.float().mean()) == pytest.approx(50 / 97, abs=0.03)
+    assert (labels[drawn] == told).all()

@@ -1,0 +1,388 @@
+"""Galleries of dreams: what is asked for, what is refused, what lies in the folder; the targets of a graph's nodes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Trunk, Variants
+from conceptnet_ml.dreams.render import scores
+from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
+from conceptnet_ml.gallery.album import _sought
+from conceptnet_ml.gallery.concept_targets import Concepts, unit_maps
+from conceptnet_ml.gallery.gallery import gallery
+from conceptnet_ml.gallery.requests import Request, asked, numbers, read_start
+from conceptnet_ml.gallery.sources import Subject, open_subject, real_images
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.runtime.signals import Stopper
+
+NETWORKS = """
+import torch
+from torch import nn
+
+def made(channels, seed, classes=4):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 40, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(40, classes)
+    )
+
+def colour():
+    return made(3, 0)
+
+def other():
+    return made(3, 1)
+
+def three():
+    return made(3, 1, 3)
+
+def grey():
+    return nn.Sequential(
+        nn.Conv2d(1, 5, 3, 2, 1), nn.ReLU(), nn.Conv2d(5, 7, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(7 * 49, 3)
+    )
+
+def five():
+    return made(5, 0)
+
+def picky(size):
+    return colour()
+
+def wrong():
+    return "a network"
+
+ready = colour()
+"""
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with modules and pictures, which is where we are."""
+    (tmp_path / "tiny_dreaming_nets.py").write_text(NETWORKS)
+    generator = np.random.default_rng(0)
+    (tmp_path / "real").mkdir()
+    for number in range(24):
+        pixels = generator.integers(0, 256, (20, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "real" / f"{number}.png")
+    Image.fromarray(generator.integers(0, 256, (30, 60, 3), dtype=np.uint8)).save(tmp_path / "wide.png")
+    (tmp_path / "broken.png").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delitem(sys.modules, "tiny_dreaming_nets", raising=False)
+    return tmp_path
+
+
+def net(name: str = "colour") -> str:
+    return f"tiny_dreaming_nets:{name}"
+
+
+def make(out: str, name: str = "colour", **more: Any) -> dict[str, Any]:
+    return gallery(net(name), out, **{"size": 16, "steps": 4, "device": "cpu", "precision": "fp32", **more})
+
+
+def test_units_leave_pictures_a_sheet_a_sprite_and_a_record(here: Path) -> None:
+    found = make("out", layers=["2"], units="0-2,5", real="real", seed=3)
+    assert json.loads((here / "out/dreams.json").read_text()) == {k: v for k, v in found.items() if k != "out"}
+    assert [one["file"] for one in found["dreams"]] == ["2-0.png", "2-1.png", "2-2.png", "2-5.png"]
+    assert [(one["layer"], one["unit"], one["seed"]) for one in found["dreams"]] == [
+        ("2", n, 3 + n) for n in (0, 1, 2, 5)
+    ]
+    index = json.loads((here / "out/sprite-2.json").read_text())
+    with Image.open(here / "out" / index["image"]) as sprite:
+        for unit, place in index["units"].items():
+            x, y, width, height = place["box"]
+            with Image.open(here / f"out/2-{unit}.png") as one:
+                assert np.array_equal(np.asarray(sprite.crop((x, y, x + width, y + height))), np.asarray(one))
+    for one in found["dreams"]:
+        assert one["size"] == [16, 16]
+        assert one["standing"]["images"] == 12
+        assert one["reached"] > one["before"]
+        assert one["judgement"] is None
+    assert Image.open(here / "out/sheet.png").width > 400
+
+
+def test_all_classes_are_dreamt_where_nothing_is_asked_for_and_come_from_the_cache_again(here: Path) -> None:
+    first, second = make("first"), make("second")
+    assert [one["class"] for one in first["dreams"]] == ["0", "1", "2", "3"]
+    assert [one["cached"] for one in first["dreams"]] == [False] * 4
+    assert [one["cached"] for one in second["dreams"]] == [True] * 4
+    assert not any(one["cached"] for one in make("third", cache=None)["dreams"])
+    for file in ("0.png", "3.png", "sheet.png"):
+        assert (here / "first" / file).read_bytes() == (here / "second" / file).read_bytes()
+
+
+def test_a_picture_keeps_its_shape_and_its_layer_sees_more_of_what_it_sees(here: Path) -> None:
+    (one,) = make("out", layers=["2"], starts=["wide.png"], size=40, octaves=2)["dreams"]
+    assert (one["size"], one["start"], one["file"]) == ([20, 40], "wide.png", "2-from-wide.png")
+    assert one["reached"] > one["before"]
+    (guided,) = make("guided", layers=["2"], starts=["wide.png"], guide="real/0.png")["dreams"]
+    assert guided["guide"] == "real/0.png"
+
+
+def test_a_picture_is_turned_into_another_class(here: Path) -> None:
+    subject = open_subject(net(), load_plugins(), size=16, device=CPU)
+    seen = int(subject.network(read_start("wide.png", subject, 16)[None] / 255).argmax())
+    wanted = str((seen + 1) % 4)
+    (one,) = make("out", starts=["wide.png"], toward=wanted)["dreams"]
+    assert (one["class"], one["instead of"], one["file"]) == (wanted, str(seen), f"wide-toward-{wanted}.png")
+    assert one["reached"] > one["before"]
+    with pytest.raises(SettingsError, match="already"):
+        make("same", starts=["wide.png"], toward=str(seen))
+
+
+@pytest.mark.parametrize("film", [".webp", ".gif"])
+def test_a_film_has_every_frame(here: Path, film: str) -> None:
+    (one,) = make("out", classes=["1"], zoom=4, film=film, fps=10)["dreams"]
+    with Image.open(here / "out" / one["film"]) as found:
+        assert (found.n_frames, found.size) == (4, (256, 256))
+    frames = sorted((here / "out/1-zoom").iterdir())
+    assert [path.name for path in frames] == ["0000.png", "0001.png", "0002.png", "0003.png"]
+    assert np.array_equal(np.asarray(Image.open(frames[0])), np.asarray(Image.open(here / "out/1.png")))
+    assert not np.array_equal(np.asarray(Image.open(frames[0])), np.asarray(Image.open(frames[3])))
+
+
+def test_networks_of_any_channels_dream(here: Path) -> None:
+    (one,) = make("grey", "grey", size=None, classes=["2"])["dreams"]
+    assert one["size"] == [28, 28]
+    assert np.ptp(np.asarray(Image.open(here / "grey/2.png")), axis=2).max() == 0
+    make("five", "five", classes=["2"])
+    assert Image.open(here / "five/2.png").size == (3 * 17 - 1, 2 * 17 - 1)
+    make("ready", "ready", classes=["2"])
+    with pytest.raises(SettingsError, match="5 channels"):
+        make("started", "five", classes=["2"], starts=["wide.png"])
+
+
+def test_a_witness_says_what_it_sees(here: Path) -> None:
+    found = make("out", classes=["1"], real="real", witness=net("other"))
+    judged = found["dreams"][0]["judgement"]
+    assert judged["expected"] == "1"
+    assert judged["seen"] in ("0", "1", "2", "3")
+    assert found["witness"]["held"] == 12
+
+
+class Soon(Stopper):
+    """Asks to stop as soon as a folder holds a picture."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        self.out = out
+
+    def check(self) -> None:
+        if list(self.out.glob("*.png")):
+            self.request()
+        super().check()
+
+
+def test_what_was_done_is_kept_when_stopped_and_not_done_again(here: Path) -> None:
+    units: dict[str, Any] = {"layers": ["2"], "units": "all"}
+    with pytest.raises(Interrupted, match="of 40 dreams are in out"):
+        make("out", stopper=Soon(here / "out"), **units)
+    record = json.loads((here / "out/dreams.json").read_text())
+    done = {one["file"] for one in record["dreams"]}
+    assert record["stopped"]
+    assert 0 < len(done) < 40
+    assert {path.name for path in (here / "out").glob("2-*.png")} == done
+    again = make("again", **units)
+    assert {one["file"] for one in again["dreams"] if one["cached"]} == done
+    assert len(again["dreams"]) == 40
+
+
+def test_what_was_cached_is_there_although_stopped(here: Path) -> None:
+    make("some", layers=["2"], units="0-3")
+    with pytest.raises(Interrupted, match="4 of 40 dreams"):
+        make("out", layers=["2"], units="all", stopper=Soon(here / "out"))
+    assert sorted(path.name for path in (here / "out").glob("2-*.png")) == ["2-0.png", "2-1.png", "2-2.png", "2-3.png"]
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("colour", {"layers": ["2x"]}, "no layer '2x'"),
+    ("colour", {"layers": ["2"], "units": "0-40"}, "no unit 40"),
+    ("colour", {"layers": ["2"], "units": "7-3"}, "'7-3' is no unit"),
+    ("colour", {"layers": ["2"], "units": "some"}, "'some' is no unit"),
+    ("colour", {"units": "3"}, "--units needs a layer"),
+    ("colour", {"guide": "wide.png"}, "--guide needs a layer"),
+    ("colour", {"layers": ["2"], "units": "1", "guide": "wide.png"}, "contradict"),
+    ("colour", {"classes": ["cat"]}, "no class 'cat'"),
+    ("colour", {"classes": ["4"]}, "no class '4'"),
+    ("colour", {"concepts": ["wheel"]}, "--concept needs a run"),
+    ("colour", {"toward": "1"}, "--toward needs a picture"),
+    ("colour", {"toward": "1", "starts": ["wide.png"], "classes": ["2"]}, "contradicts"),
+    ("colour", {"starts": ["broken.png"]}, r"broken\.png: not an image"),
+    ("colour", {"starts": ["absent.png"]}, r"absent\.png: no such file"),
+    ("colour", {"starts": ["real"]}, "real is a folder"),
+    ("colour", {"layers": ["2"], "guide": "absent.png"}, r"absent\.png"),
+    ("colour", {"size": 4}, "--size 4"),
+    ("colour", {"zoom": 1}, "--zoom 1"),
+    ("colour", {"zoom": 3, "film": ".mp4"}, r"\.mp4"),
+    ("colour", {"dreamer": "fuorier"}, "no dreamer named 'fuorier'"),
+    ("colour", {"dreamer": "deepdream"}, "needs an image to start from"),
+    ("colour", {"dreamer": "swap", "starts": ["wide.png"], "classes": ["1"]}, "needs a donor"),
+    ("colour", {"device": "tpu"}, "tpu"),
+    ("colour", {"precision": "fp8"}, "fp8"),
+    ("colour", {"real": "nowhere"}, "nowhere: no such folder"),
+    ("colour", {"witness": net("other")}, "needs real images"),
+    ("colour", {"witness": net("three"), "real": "real"}, "the witness knows"),
+    ("colour", {"witness": net(), "real": "real"}, "the witness is the network itself"),
+    ("colour", {"weights": "absent.pt"}, r"absent\.pt' does not exist"),
+    ("colour", {"weights": "broken.png"}, "cannot be read"),
+    ("picky", {}, "failed: TypeError"),
+    ("wrong", {}, "returned str"),
+    ("colur", {}, "no 'colur'"),
+]
+
+
+@pytest.mark.parametrize(("name", "more", "words"), REFUSED, ids=[words for *_, words in REFUSED])
+def test_bad_input_is_refused_before_anything_is_written(here: Path, name: str, more: Any, words: str) -> None:
+    with pytest.raises(ConceptNetError, match=words) as raised:
+        make("out", name, **more)
+    assert raised.value.mend
+    assert not (here / "out").exists()
+
+
+def test_what_is_no_network_is_refused_and_so_is_a_folder_with_something_in_it(here: Path) -> None:
+    for source, words in (("nothing", "neither a run"), ("no_such_module:x", "no_such_module"), ("real", "real")):
+        with pytest.raises(ConceptNetError, match=words):
+            gallery(source, "out")
+    with pytest.raises(DataError, match="not empty"):
+        make("real")
+
+
+def test_weights_are_those_of_the_file(here: Path) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    model = open_subject(net(), load_plugins(), size=16, device=CPU).network.model
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    torch.save({"state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, "a.pth")
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, "a.safetensors")
+    for file in ("a.pth", "a.safetensors"):
+        loaded = open_subject(net(), load_plugins(), weights=file, size=16, device=CPU).network.model
+        assert all(torch.equal(one, other) for one, other in zip(loaded.parameters(), model.parameters(), strict=True))
+    with pytest.raises(SettingsError, match="do not fit"):
+        open_subject(net("grey"), load_plugins(), weights="a.pth", device=CPU)
+
+
+def test_a_backbone_has_as_many_classes_as_its_weights(here: Path) -> None:
+    import torchvision
+
+    torch.save(torchvision.models.squeezenet1_1(num_classes=7).state_dict(), "seven.pt")
+    subject = open_subject("torchvision:squeezenet1_1", load_plugins(), weights="seven.pt", size=64, device=CPU)
+    assert subject.classes == tuple("0123456")
+    plain = open_subject("torchvision:squeezenet1_1", load_plugins(), size=64, device=CPU)
+    assert plain.class_number("Tabby") == 281
+    assert len(set(plain.classes)) == 1000
+    assert plain.notes
+    with pytest.raises(SettingsError, match="nothing to dream of was named"):
+        asked(Request(), plain, None)
+
+
+def test_units_in_words() -> None:
+    assert numbers("0-3, 7", 8) == [0, 1, 2, 3, 7]
+    assert numbers("all", 3) == [0, 1, 2]
+    assert numbers([2, 1, 2], 3) == [2, 1]
+    for words in ("0-99999999999", "-1", "", "1-"):
+        with pytest.raises(SettingsError):
+            numbers(words, 8)
+
+
+def test_real_images_are_halved(here: Path) -> None:
+    subject = open_subject(net(), load_plugins(), size=16, device=CPU)
+    real = real_images(subject, "real")
+    assert real is not None
+    assert (len(real.seen), len(real.held), len(real.some(5))) == (12, 12, 5)
+    assert real_images(subject, None) is None
+
+
+# ---------------------------------------------------------------------------------------------------- nodes
+
+
+@pytest.fixture
+def model() -> GeneralizedModel:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+    network = StagedNetwork(layers.eval(), (16, 16), stages=["1"], mean=(0.0,) * 3, std=(1.0,) * 3)
+    detector = Detector(torch.zeros(6), torch.ones(6))
+    variants = Variants(torch.zeros(6), torch.ones(6), 2, 1.0)
+    family = Family(Trunk(network, "1"), detector, variants)
+    return GeneralizedModel(network, {"1.1": family}).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def graph() -> ConceptGraph:
+    made = ConceptGraph(["car", "dog"], [("1", 6)], network="n", settings="s", seed=0)
+    made.add_node("class", "dog", classes=["dog"])
+    made.add_node("unit", "1 unit 4", stage="1", units=[4])
+    made.add_node("feature", "dog in 1/classes/1", stage="1", round=1, classes=["dog"], units=[1, 4])
+    wheel = made.add_node(
+        "generalized", "what is exchanged in 1/classes/1", stage="1", round=1, classes=["car", "dog"], units=[1, 4]
+    )
+    variant = made.add_node("variant", "dog in 1/classes/1", stage="1", round=1, classes=["dog"])
+    made.add_edge("specializes", variant, wheel, class_name="dog")
+    made.add_node("generalized", "what an edit merged", stage="1", round=2, classes=["car", "dog"], units=[2])
+    return made
+
+
+IMAGES = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def wanted(model: GeneralizedModel) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """What each kind of node stands for, by hand, of maps and logits."""
+    family = dict(model.named_families())["1.1"]
+    return {
+        "class": lambda images: model.network(images)[:, 1],
+        "unit": lambda images: model.network.run_until(images, "1")[:, 4].mean((1, 2)),
+        "feature": lambda images: model.network.run_until(images, "1")[:, [1, 4]].mean((2, 3)).sum(1) / 2**0.5,
+        "generalized": lambda images: family.detector(family.trunk(images)).flatten(1).topk(6).values.mean(1),
+        "variant": lambda images: family(images)[:, 1],
+    }
+
+
+@pytest.mark.parametrize("kind", ["class", "unit", "feature", "generalized", "variant"])
+def test_a_nodes_target_is_what_it_stands_for(model: GeneralizedModel, graph: ConceptGraph, kind: str) -> None:
+    node = next(one for one in graph.nodes(kind) if one.label != "what an edit merged")
+    sought = Concepts(graph, model).sought(node)
+    found = scores(sought.network, [sought.target], IMAGES, device=CPU)[:, 0]
+    torch.testing.assert_close(found, wanted(model)[kind](IMAGES / 255), rtol=1e-4, atol=1e-4)
+    if kind == "class":
+        assert sought.layer is None
+        return
+    maps = unit_maps(sought, sought.network.run_until(IMAGES / 255, "1"))
+    assert maps.shape == (5, 8, 8)
+    if kind == "feature":
+        own = model.network.run_until(IMAGES / 255, "1")
+        torch.testing.assert_close(maps, (own[:, 1] + own[:, 4]) / 2**0.5)
+
+
+@pytest.mark.parametrize("state", ["merged", "forgotten", "split"])
+def test_what_an_edit_took_away_is_not_dreamt_of(model: GeneralizedModel, graph: ConceptGraph, state: str) -> None:
+    """Its units' numbers may be others' by now; what was split goes on."""
+    unit = graph.nodes("unit")[0]
+    graph.update_node(unit.id, state=state)
+    found = _sought(Concepts(graph, model), graph.node(unit.id))
+    assert (found is None) == (state != "split")
+
+
+def test_a_node_without_a_family_is_refused(model: GeneralizedModel, graph: ConceptGraph) -> None:
+    node = next(one for one in graph.nodes("generalized") if one.label == "what an edit merged")
+    with pytest.raises(DataError, match="has no family"):
+        Concepts(graph, model).sought(node)
+
+
+def test_a_class_is_meant_by_its_name_in_any_case() -> None:
+    subject = Subject("x", None, ("Car", "dog"))  # type: ignore[arg-type]
+    assert [subject.class_number(word) for word in ("car", "DOG", "1")] == [0, 1, 1]
+    with pytest.raises(SettingsError, match="no class 'do'") as raised:
+        subject.class_number("do")
+    assert "Did you mean 'dog'" in raised.value.mend
