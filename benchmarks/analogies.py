@@ -24,23 +24,23 @@ from conceptnet_ml import LearnedRun, steps
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts import analogies
 from conceptnet_ml.concepts import analogies as translating
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.results.reopen import reopen
 
 
 def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
     """Analogies of the classes at the top stage, and their causal test."""
-    bench, learned = reopen(run)
+    ctx, learned = reopen(run)
     try:
-        stage, parents = bench.network().stage_names[-1], Parents("classes", learned.ordinary)
-        judged = steps.probe.judge(bench, "analogies", parents, [], bench.codec("pixels"))
-        swap = steps.probe.swap_of(bench, "analogies", parents, [], judged)
-        tied, features = analogies.find(bench, stage, "analogies", parents, [], swap)
-        found = translating.translate(bench, stage, "analogies", parents, [], features)
-        pairs = bench.classes * (bench.classes - 1)
+        stage, parents = ctx.network().stage_names[-1], Readout("classes", learned.ordinary)
+        judged = steps.probe.probe_representation(ctx, "analogies", parents, [], ctx.codec("pixels"))
+        swap = steps.probe.swap_of(ctx, "analogies", parents, [], judged)
+        tied, features = analogies.find(ctx, stage, "analogies", parents, [], swap)
+        found = translating.translate(ctx, stage, "analogies", parents, [], features)
+        pairs = ctx.classes * (ctx.classes - 1)
         return {"matches": len(tied), "class pairs": pairs, **({} if found is None else asdict(found))}
     finally:
-        bench.run.close()
+        ctx.run.close()
 
 
 def report(results: dict[str, list[dict[str, Any]]]) -> str:

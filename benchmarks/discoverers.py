@@ -30,7 +30,7 @@ from torch import Tensor
 
 from conceptnet_ml import Settings, auroc, load_plugins
 from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, gather
 from conceptnet_ml.data.load import load_data
 from conceptnet_ml.network.basis import BasisEvidence, Directions, Network, rebased
@@ -39,9 +39,9 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.swap.probe import margins
+from conceptnet_ml.swap.probe import margin_over_runner_up
 
 KINDS = ("units", "nmf", "kmeans", "drawn, half", "sae", "drawn, twice")
 """Discoverers, and as a control activations drawn at random for directions, as many as nmf and kmeans have, or the
@@ -81,15 +81,15 @@ def measure(data: dict[str, Any], seed: int, folder: Path, rows: list[dict[str, 
         else Run.create(folder, settings.model_dump(mode="json"), {}, devices.environment(device, dtype), "0")
     )
     with run:
-        bench = Workbench(settings, PLUGINS, images, run, Progress(quiet=True), Stopper(), device, dtype)
+        ctx = Context(settings, PLUGINS, images, run, Progress(quiet=True), Stopper(), device, dtype)
         training = settings.training
-        network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), training.epochs, training.rate)
-        seen = bench.probe_views("directions", [])
-        plain = bench.views(bench.held, [])
-        held = [(plain.raw(part), bench.labels[part].to(device)) for part in bench.held.split(256)]
+        network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), training.epochs, training.rate)
+        seen = ctx.probe_views("directions", [])
+        plain = ctx.views(ctx.held, [])
+        held = [(plain.raw(part), ctx.labels[part].to(device)) for part in ctx.held.split(256)]
         for stage, kind in _missing(rows):
             with frozen(network):
-                rows.append({"stage": stage, "kind": kind, **_judge(bench, network, stage, kind, seen, held)})
+                rows.append({"stage": stage, "kind": kind, **_judge(ctx, network, stage, kind, seen, held)})
 
 
 def _missing(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -105,38 +105,38 @@ def _drawn(evidence: BasisEvidence, kind: str) -> Directions:
 
 
 def _judge(
-    bench: Workbench, network: StagedNetwork, stage: str, kind: str, seen: list[Any], held: list[Any]
+    ctx: Context, network: StagedNetwork, stage: str, kind: str, seen: list[Any], held: list[Any]
 ) -> dict[str, Any]:
     drawn = kind.startswith("drawn")
-    record, settings = PLUGINS.get("discoverer", "units" if drawn else kind), bench.settings.concepts
+    record, settings = PLUGINS.get("discoverer", "units" if drawn else kind), ctx.settings.concepts
     began, explained = time.monotonic(), 1.0
     described: Network = network
     if drawn or "basis" in record.functions():
         with torch.no_grad():
             maps = [network.run_until(images, stage).float() for images, _ in seen]
-        evidence = BasisEvidence(maps, bench.seed(stage, "directions"), settings)
+        evidence = BasisEvidence(maps, ctx.seed(stage, "directions"), settings)
         made = _drawn(evidence, kind) if drawn else record.function("basis")(evidence)
-        basis = made.to(bench.device).eval().requires_grad_(False)
+        basis = made.to(ctx.device).eval().requires_grad_(False)
         explained, described = evidence.explained(basis), rebased(network, stage, basis)
     learning = time.monotonic() - began
-    head = Parents("classes", described).head(stage)
-    evidence = gather(described, stage, head, seen, bench.classes, settings)
+    head = Readout("classes", described).head(stage)
+    evidence = gather(described, stage, head, seen, ctx.classes, settings)
     found = {finding.parent: finding for finding in record.function("find")(evidence)}
     scores, right = evidence.scores()
-    aucs = torch.stack([auroc(scores, right == parent) for parent in range(bench.classes)])
-    told = gather(described, stage, head, held, bench.classes, settings)
+    aucs = torch.stack([auroc(scores, right == parent) for parent in range(ctx.classes)])
+    told = gather(described, stage, head, held, ctx.classes, settings)
     orders = _orders(evidence, aucs)
     row: dict[str, Any] = {
         "count": scores.shape[1],
         "explained": explained,
-        "found": len(found) / bench.classes,
+        "found": len(found) / ctx.classes,
         "members": _mean([len(finding.units) for finding in found.values()]),
         "share": _mean([finding.share for finding in found.values()]),
         "learning_seconds": learning,
     }
     each = [
         _curves(told, evidence.mean, parent, orders[parent], finding.units if (finding := found.get(parent)) else ())
-        for parent in range(bench.classes)
+        for parent in range(ctx.classes)
     ]
     return row | {name: _mean([one[name] for one in each]) for name in each[0]}
 
@@ -163,7 +163,7 @@ def _curves(
     width = maps.shape[1] if told.width is None else told.width
 
     def margin(these: Tensor) -> float:
-        return float(margins(told.head(these), right).mean())
+        return float(margin_over_runner_up(told.head(these), right).mean())
 
     def with_means(which: list[int]) -> Tensor:
         changed = maps.clone()

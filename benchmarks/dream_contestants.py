@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptnet_ml import Recipe, Target, Transforms, Wish, dream
+from conceptnet_ml import DreamRequest, Objective, Recipe, Transforms, dream
 from conceptnet_ml.config.settings import NetworkSettings
 from conceptnet_ml.network.staged_network import MEAN, STD, StagedNetwork
 from conceptnet_ml.runtime import devices, seeding
@@ -319,7 +319,10 @@ class Ours(Contestant):
         moves = Transforms(shift=JITTER, scale=(1 - SCALE, 1 + SCALE), rotate=ROTATE, edges="grey")
         made = dream(
             self.network,
-            [Wish(Target.unit(self.order.stage, unit), seed) for seed, unit in enumerate(self.units.tolist())],
+            [
+                DreamRequest(Objective.unit(self.order.stage, unit), seed)
+                for seed, unit in enumerate(self.units.tolist())
+            ],
             Recipe(steps=steps, transforms=moves, stall=0.0, rate=self.rate),
             rows=None if self.packed else self.order.batch,
             dtype=self.dtype,

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import Target, Wish, dream, zoom
+from conceptnet_ml import DreamRequest, Objective, dream, zoom
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data
@@ -83,7 +83,7 @@ def measured(folder: str, seed: int, name: str, out: Path) -> dict[str, Any]:
     data = load_data(settings_of(folder, seed), plugins)
     found: dict[str, Any] = {"accuracy": accuracy, "witness": its, "classes": data.classes, "recipes": {}}
     labels = torch.arange(len(data.classes)).repeat_interleave(EACH)
-    wishes = [Wish(Target.logit(label, data.classes[label]), n) for n, label in enumerate(labels.tolist())]
+    wishes = [DreamRequest(Objective.logit(label, data.classes[label]), n) for n, label in enumerate(labels.tolist())]
     for recipe in RECIPES:
         began = time.monotonic()
         made = dream(network, wishes, plugins.get("dreamer", recipe).function("recipe")(data.train.images[:2048]))
@@ -112,7 +112,7 @@ def zoomed(folder: str, seed: int, name: str, out: Path) -> dict[str, Any]:
     found["photographs, plain"] = [centred(*pair) for pair in pairs]
     for stage in (network.stage_names[1], network.stage_names[-1]):
         for number, photograph in enumerate(photographs):
-            frames = list(zoom(network, Target.layer(stage), photograph, frames=FRAMES, seed=number))
+            frames = list(zoom(network, Objective.layer(stage), photograph, frames=FRAMES, seed=number))
             found["raw"].append(correlation(frames[0].image, frames[-1].image))
             found["plain"].append(centred(frames[0].image, frames[-1].image))
     return found
@@ -138,7 +138,9 @@ def risen(network: StagedNetwork, seed: int) -> list[int]:
     made = [
         one
         for name in network.stage_names
-        for one in dream(network, [Wish(Target.unit(stage, unit), seed) for stage, unit in places if stage == name])
+        for one in dream(
+            network, [DreamRequest(Objective.unit(stage, unit), seed) for stage, unit in places if stage == name]
+        )
     ]
     return [sum(one.rose for one in made), sum(one.outcome == "no gradient" for one in made), len(made)]
 

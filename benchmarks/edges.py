@@ -28,13 +28,13 @@ import torch
 from conceptnet_ml import LearnedRun, Settings, learn, open_run, steps
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts import null_models as nulls
-from conceptnet_ml.concepts.attribution import ablated, margin, predicted, rank_correlation
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.attribution import ablated, margin_over_mean, predicted, rank_correlation
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.runtime.progress import Progress
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 IMAGES = 512
 SHUFFLED, UNTRAINED = 5, 5
@@ -58,12 +58,12 @@ def made(values: dict[str, Any], seed: int, folder: Path, progress: Progress) ->
     return learn(settings=Settings.model_validate(values), out=folder, progress=progress)
 
 
-def transition(bench: Workbench, parents: Parents, stage: str) -> dict[str, Any]:
+def transition(ctx: Context, readout: Readout, stage: str) -> dict[str, Any]:
     """What the weights of one set of answers at one stage say against real ablations."""
-    images = nulls.first(bench.probe_views("edges", parents.swaps), IMAGES)
-    classes, concepts = bench.classes, bench.settings.concepts
-    with frozen(*parents.modules()):
-        batches, respond = nulls.maps_of(parents, images, stage), margin(parents.head(stage))
+    images = nulls.first(ctx.probe_views("edges", readout.swaps), IMAGES)
+    classes, concepts = ctx.classes, ctx.settings.concepts
+    with frozen(*readout.modules()):
+        batches, respond = nulls.maps_of(readout, images, stage), margin_over_mean(readout.head(stage))
         falls = ablated(batches, respond, classes, torch.arange(batches[0][0].shape[1]))
         ways = {"grouped": (concepts.edge_groups, concepts.edge_points), "classic": (1, 8)}
         result: dict[str, Any] = {}
@@ -74,9 +74,9 @@ def transition(bench: Workbench, parents: Parents, stage: str) -> dict[str, Any]
             result[name]["largest"] = float(weights.abs().max())
     result["shuffled"] = []
     for number in range(nulls.COPIES):
-        copied = nulls.shuffled(parents, images, number)
+        copied = nulls.shuffled(readout, images, number)
         with frozen(*copied.modules()):
-            batches, respond = nulls.maps_of(copied, images, stage), margin(copied.head(stage))
+            batches, respond = nulls.maps_of(copied, images, stage), margin_over_mean(copied.head(stage))
             weights, _ = predicted(
                 batches, respond, classes, points=concepts.edge_points, groups=concepts.edge_groups, seed=0
             )
@@ -89,44 +89,44 @@ def agreements(weights: torch.Tensor, falls: torch.Tensor) -> list[float | None]
     return [rank_correlation(mine, theirs) for mine, theirs in zip(weights, falls, strict=True)]
 
 
-def nothing(bench: Workbench, parents: Parents, stage: str, seed: int) -> dict[str, list[int]]:
+def nothing(ctx: Context, readout: Readout, stage: str, seed: int) -> dict[str, list[int]]:
     """Edges that stand and features found where the network knows nothing."""
-    images = nulls.first(bench.probe_views("edges", parents.swaps), IMAGES)
-    stages = [name for name in bench.network().stage_names if name != stage]
+    images = nulls.first(ctx.probe_views("edges", readout.swaps), IMAGES)
+    stages = [name for name in ctx.network().stage_names if name != stage]
     found: dict[str, list[int]] = {"edges": [], "features": []}
 
-    def count(name: str, blank: Parents) -> None:
-        edges = [edge for lower in stages for edge in steps.descend.descend(bench, lower, f"{name}/{lower}", blank, [])]
-        found["edges"].append(sum(edge.stands for edge in edges))
+    def count(name: str, blank: Readout) -> None:
+        edges = [edge for lower in stages for edge in steps.descend.descend(ctx, lower, f"{name}/{lower}", blank, [])]
+        found["edges"].append(sum(edge.is_supported for edge in edges))
         found["features"].append(
-            sum(len(steps.find.find(bench, s, f"{name}/find-{s}", blank, [])) for s in bench.network().stage_names)
+            sum(len(steps.find.find(ctx, s, f"{name}/find-{s}", blank, [])) for s in ctx.network().stage_names)
         )
 
     for number in range(SHUFFLED):
-        count(f"shuffled/{number}", nulls.shuffled(parents, images, 1000 + number))
+        count(f"shuffled/{number}", nulls.shuffled(readout, images, 1000 + number))
     for number in range(UNTRAINED):
-        fresh = build_network(bench.settings, bench.data.classes, bench.size, bench.plugins, seed=1000 * seed + number)
-        blank = Parents("classes", fresh.to(bench.device).eval())
+        fresh = build_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins, seed=1000 * seed + number)
+        blank = Readout("classes", fresh.to(ctx.device).eval())
         count(f"untrained/{number}", nulls.shuffled(blank, images, number) if number % 2 else blank)
     return found
 
 
 def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
     """Every transition of a run, what its graph drew, and blank networks in its place."""
-    bench, learned = reopen(run)
+    ctx, learned = reopen(run)
     try:
-        names = [*bench.network().stage_names]
-        everyone = {"classes": Parents("classes", learned.ordinary), **learned.families}
+        names = [*ctx.network().stage_names]
+        everyone = {"classes": Readout("classes", learned.ordinary), **learned.families}
         result: dict[str, Any] = {"transitions": {}}
         for key, parents in everyone.items():
             top = parents.stage if parents.family is not None else None
             for stage in names if top is None else names[: names.index(top)]:
-                result["transitions"][f"{key} → {stage}"] = transition(bench, parents, stage)
+                result["transitions"][f"{key} → {stage}"] = transition(ctx, parents, stage)
         drawn = [edge for story in learned.stories for edge in story.edges]
-        result["drawn"] = [sum(edge.stands for edge in drawn), len(drawn)]
-        result["blank"] = nothing(bench, everyone["classes"], names[-1], seed)
+        result["drawn"] = [sum(edge.is_supported for edge in drawn), len(drawn)]
+        result["blank"] = nothing(ctx, everyone["classes"], names[-1], seed)
     finally:
-        bench.run.close()
+        ctx.run.close()
     return result
 
 

@@ -184,7 +184,7 @@ def measure(count: int) -> dict[str, float]:
     some = graph.nodes("feature")[-1]
     step("load JSON", lambda: ConceptGraph.from_json(text))
     step("floor: json.loads", lambda: json.loads(text))
-    step("floor: json.loads and the records", lambda: graph_files.parse(json.loads(text)))
+    step("floor: json.loads and the records", lambda: graph_files.parse_graph(json.loads(text)))
     step("floor: networkx, records given", bare)
     step("export JSON", graph.to_json)
     step("floor: json.dumps alone", lambda: json.dumps(plain, indent=1, sort_keys=True))

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from conceptnet_ml import Target, Wish, dream, learn, open_run
+from conceptnet_ml import DreamRequest, Objective, dream, learn, open_run
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.dreams.judgement import Judgement, Witness
 from conceptnet_ml.plugins import load_plugins
@@ -57,7 +57,7 @@ def dreams(run: LearnedRun, dreamer: str, starts: list[Tensor] | None) -> tuple[
     real = run.images().train
     recipe = load_plugins().get("dreamer", dreamer).function("recipe")(real.take(torch.arange(min(512, len(real)))))
     wishes = [
-        Wish(Target.logit(label, name), seed, None if starts is None else starts[label][seed])
+        DreamRequest(Objective.logit(label, name), seed, None if starts is None else starts[label][seed])
         for label, name in enumerate(run.classes)
         for seed in range(DREAMS)
     ]

@@ -39,7 +39,7 @@ def judge(seed: int, folder: Path, weights: Path | None) -> dict[str, Rates]:
     for keep in (True, False):
         settings = Settings.model_validate(handmade.settings(seed, keep, None if weights is None else str(weights)))
         run = learn(handmade.data(seed=seed), settings=settings, out=folder / f"{seed}-{keep}-{weights is None}")
-        judged = handmade.judge(run.graph)
+        judged = handmade.judge_graph(run.graph)
         rates |= {kind: rate for kind, rate in judged.items() if (kind in KEPT) == keep}
         if not keep:
             continue

@@ -6,8 +6,8 @@ OLD and NEW are two checkouts of the project; DIR holds train/CLASS/* and test/C
 a throw-away folder, with its plugins and entry points, and is given the same commands: in fp32, on one thread of the
 CPU, in a folder where all paths are relative. Then all files they wrote are compared, and the JSON they printed. A line
 says "same" or what differs first, those of files far below only if they differ; the exit code is 1 where any does.
-Left out are clocks, peak memory and versions (FIELDS, FILES); steps/, which a run keeps for its own resumption, with
-clocks among its values; and what is printed for people.
+Left out are clocks, peak memory and versions (FIELDS, FILES), steps/, which a run keeps for its own resumption with
+clocks among the values, and what is printed for people.
 
 Finished cases are kept in FOLDER by the content of the code, so that the old half is computed once; other commands,
 pictures, torch or memory format make it be computed anew. Without NEW only the old half is. The same code given twice
@@ -132,8 +132,8 @@ def half(label: str, code: Path, kept: Path, name: str, source: Path) -> Path:
     commands, pictures = task(name, source)
     around = {"CONCEPTNET_MEMORY_FORMAT": "channels_last", **os.environ, "PYTHONPATH": str(code), "NO_COLOR": "1"}
     around |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    parts = repr((commands, torch.__version__, around["CONCEPTNET_MEMORY_FORMAT"])).encode()
-    digest = hashlib.sha256(b"".join([parts, *(path.read_bytes() for path in pictures.values())]))
+    rest = repr((commands, torch.__version__, around["CONCEPTNET_MEMORY_FORMAT"])).encode()
+    digest = hashlib.sha256(b"".join([rest, *(path.read_bytes() for path in pictures.values())]))
     folder = kept / f"{name}-{digest.hexdigest()[:8]}"
     if (folder / "FINISHED").exists() and not kept.name.endswith("again"):
         print(f"{name}: {label}: kept from before", flush=True)
@@ -143,14 +143,14 @@ def half(label: str, code: Path, kept: Path, name: str, source: Path) -> Path:
         (folder / link).parent.mkdir(parents=True, exist_ok=True)
         (folder / link).symlink_to(path)
     for number, command in enumerate(commands, 1):
-        after, shown, began = folder / f"after/{number}", " ".join(command), time.monotonic()
+        after, shown, began = folder / f"after/{number}", " ".join(command[1:]), time.monotonic()
         after.mkdir(parents=True)
-        print(f"{name}: {label}: {number}/{len(commands)} {shown[:12]}…{shown[-45:]}", end=" ", flush=True)
-        launched = [sys.executable, "-c", LAUNCH, *command]
-        done = subprocess.run(launched, cwd=folder, env=around, capture_output=True, text=True)
+        print(f"{name}: {label}: {number}/{len(commands)} {command[0]} {shown[-48:]}", end=" ", flush=True)
+        started = [sys.executable, "-c", LAUNCH, *command]
+        done = subprocess.run(started, cwd=folder, env=around, capture_output=True, text=True)
         print(f"{time.monotonic() - began:.1f} s", flush=True)
         if done.returncode:
-            raise SystemExit(f"{label}: '{shown}' ended with {done.returncode}:\n{done.stderr[-2000:]}")
+            raise SystemExit(f"{label}: '{command[0]} {shown}' ended with {done.returncode}:\n{done.stderr[-2000:]}")
         (after / "printed.json").write_text(done.stdout)
         for path in (path for result in RESULTS for path in folder.glob(f"*/{result}")):
             shutil.copy2(path, after / f"{path.parent.name}-{path.name}")
@@ -165,9 +165,9 @@ def judge(name: str, halves: list[tuple[str, Path, Path]], source: Path) -> bool
     except SystemExit as failure:
         print(f"  {name}: FAILED: {failure}", flush=True)
         return False
-    files = sorted({path.relative_to(root) for root in roots for path in root.rglob("*") if path.is_file()})
-    old, new = roots[0], roots[-1]
-    told = {path: difference(old / path, new / path) for path in files if not set(path.parts) & set(FILES)}
+    files = {path.relative_to(root) for root in roots for path in root.rglob("*") if path.is_file()}
+    shown = sorted(path for path in files if set(FILES).isdisjoint(path.parts))
+    told = {path: difference(roots[0] / path, roots[-1] / path) for path in shown}
     for path, found in told.items():
         if len(halves) > 1 and (found or len(path.parts) < 3):
             print(f"  {name}: {path.as_posix()}: {f'DIFFERS: {found}' if found else 'same'}")
@@ -182,10 +182,10 @@ def difference(old: Path, new: Path) -> str | None:
     if old.read_bytes() == new.read_bytes():
         return None
     if old.suffix in (".json", ".jsonl"):
-        lines = [
-            path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()] for path in (old, new)
-        ]
-        leaves = itertools.zip_longest(*(_leaves([json.loads(line) for line in some], "") for some in lines))
+        texts = [path.read_text() for path in (old, new)]
+        if old.suffix == ".jsonl":
+            texts = [f"[{','.join(text.splitlines())}]" for text in texts]
+        leaves = itertools.zip_longest(*(_leaves(json.loads(text)) for text in texts))
         return next((f"{one}, {other}" for one, other in leaves if one != other), None)
     if old.suffix == ".safetensors":
         return next(_tensors(_named(old), _named(new)), "order or metadata")
@@ -211,8 +211,7 @@ def _leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
 def _named(path: Path) -> dict[str, torch.Tensor]:
     """A file's tensors; networks, whose names are digests of their weights, by their parts in the run."""
     about = path.with_name(path.name.replace("model.safetensors", "model.json"))
-    networks = json.loads(about.read_text())["networks"] if about != path else {}
-    parts = {key: part for part, key in networks.items()}
+    parts = {key: part for part, key in json.loads(about.read_text())["networks"].items()} if about != path else {}
     return {".".join(parts.get(word, word) for word in name.split(".")): one for name, one in load_file(path).items()}
 
 
@@ -238,12 +237,12 @@ def main() -> int:
     print(f"left out: the fields {FIELDS}; the files {', '.join(FILES)}", flush=True)
     halves: list[tuple[str, Path, Path]] = []
     with tempfile.TemporaryDirectory() as installed:
-        for label, checkout in {"old": asked.old, "new": asked.new}.items():
-            if checkout is not None:
-                digest = install(checkout, Path(installed) / label)
-                again = "-again" if halves and halves[0][2].name == digest else ""
-                halves.append((label, Path(installed) / label, asked.work.resolve() / (digest + again)))
-                print(f"{label}: {checkout}, {digest}{again}", flush=True)
+        for label, checkout in zip(("old", "new"), filter(None, (asked.old, asked.new)), strict=False):
+            code = Path(installed) / label
+            digest = install(checkout, code)
+            again = "-again" if halves and halves[0][2].name == digest else ""
+            halves.append((label, code, asked.work.resolve() / (digest + again)))
+            print(f"{label}: {checkout}, {digest}{again}", flush=True)
         same = [judge(name, halves, asked.photographs) for name in asked.only]
     print("no difference" if all(same) else "NOT the same")
     return 0 if all(same) else 1

@@ -156,66 +156,66 @@ def cosine(network: StagedNetwork, stage: str, units: tuple[int, int]) -> float:
     return max(found)
 
 
-def split(bench: Bench, stage: str) -> dict[str, Any]:
+def split(ctx: Bench, stage: str) -> dict[str, Any]:
     """Split one unit into two, train one epoch, beside equal shares."""
-    network, units = bench.network, bench.network.stage(stage).units
-    unit = int(torch.randint(units, (1,), generator=seeding.generator(bench.seed)))
-    after = split_unit(network, stage, unit, 2, seed=bench.seed)
+    network, units = ctx.network, ctx.network.stage(stage).units
+    unit = int(torch.randint(units, (1,), generator=seeding.generator(ctx.seed)))
+    after = split_unit(network, stage, unit, 2, seed=ctx.seed)
     uneven = split_unit(network, stage, unit, 2, (0.3, 0.7))
     even = split_unit(network, stage, unit, 2, (0.5, 0.5))
-    rate = bench.settings.training.warm_rate
-    taught = bench.trained(after, 1, rate, bench.later)
-    batch = bench.batches[0]
+    rate = ctx.settings.training.warm_rate
+    taught = ctx.trained(after, 1, rate, ctx.later)
+    batch = ctx.batches[0]
     return {
         "evaluation": max(changed(network, one, batch, False) for one in (after, uneven)),
         "training": max(changed(network, one, batch, True) for one in (after, uneven)),
         "cosine": cosine(taught, stage, (unit, units)),
-        "cosine, shares 0.3 : 0.7": cosine(bench.trained(uneven, 1, rate, bench.later), stage, (unit, units)),
-        "cosine, equal shares": cosine(bench.trained(even, 1, rate, bench.later), stage, (unit, units)),
-        "duplicate": changed(network, merge_units(uneven, stage, [unit, units], bench.batches), batch, False),
+        "cosine, shares 0.3 : 0.7": cosine(ctx.trained(uneven, 1, rate, ctx.later), stage, (unit, units)),
+        "cosine, equal shares": cosine(ctx.trained(even, 1, rate, ctx.later), stage, (unit, units)),
+        "duplicate": changed(network, merge_units(uneven, stage, [unit, units], ctx.batches), batch, False),
     }
 
 
-def merge(bench: Bench, stage: str) -> dict[str, Any]:
+def merge(ctx: Bench, stage: str) -> dict[str, Any]:
     """Merge a fifth of a stage's units away, beside random groups and pruning."""
-    network, units = bench.network, bench.network.stage(stage).units
+    network, units = ctx.network, ctx.network.stage(stage).units
     count = round(SHARE * units)
-    importance = importances(network, stage, bench.batches)
+    importance = importances(network, stage, ctx.batches)
     with torch.no_grad():
-        maps = [network.run_until(batch, stage) for batch in bench.batches]
+        maps = [network.run_until(batch, stage) for batch in ctx.batches]
     groups = similar_units(maps, count, importance)
-    order = torch.randperm(units, generator=seeding.generator(bench.seed)).tolist()
+    order = torch.randperm(units, generator=seeding.generator(ctx.seed)).tolist()
     pairs = [order[2 * number : 2 * number + 2] for number in range(count)]
     lost = [unit for members in groups for unit in members[1:]]
     least = importance.argsort()[:count].tolist()
     began = time.monotonic()
-    merged = merge_units(network, stage, groups, bench.batches)
+    merged = merge_units(network, stage, groups, ctx.batches)
     seconds = time.monotonic() - began
-    found: dict[str, Any] = {"units": units, "count": count, "seconds": seconds, "merged": bench.cost(merged)}
-    found["random pairs merged"] = bench.cost(merge_units(network, stage, pairs, bench.batches))
+    found: dict[str, Any] = {"units": units, "count": count, "seconds": seconds, "merged": ctx.cost(merged)}
+    found["random pairs merged"] = ctx.cost(merge_units(network, stage, pairs, ctx.batches))
     for name, chosen in (("same", lost), ("least", least)):
         zeroed = prune_units(network, stage, chosen)
-        found[f"{name} pruned"] = bench.cost(zeroed)
-        recalibrate(zeroed, bench.batches, network, stage)
-        found[f"{name} pruned, recalibrated"] = bench.cost(zeroed)
-        held = forget_units(network, stage, chosen, bench.batches)
-        recalibrate(held, bench.batches, network, stage)
-        found[f"{name} at means, recalibrated"] = bench.cost(held)
-    silent = bench.trained(merged, 1, bench.settings.training.warm_rate)
-    found["closed after training"] = float(silent.run_until(bench.batches[0], stage)[:, lost].abs().max().detach())
+        found[f"{name} pruned"] = ctx.cost(zeroed)
+        recalibrate(zeroed, ctx.batches, network, stage)
+        found[f"{name} pruned, recalibrated"] = ctx.cost(zeroed)
+        held = forget_units(network, stage, chosen, ctx.batches)
+        recalibrate(held, ctx.batches, network, stage)
+        found[f"{name} at means, recalibrated"] = ctx.cost(held)
+    silent = ctx.trained(merged, 1, ctx.settings.training.warm_rate)
+    found["closed after training"] = float(silent.run_until(ctx.batches[0], stage)[:, lost].abs().max().detach())
     return found
 
 
-def forget(bench: Bench, stage: str) -> dict[str, Any]:
+def forget(ctx: Bench, stage: str) -> dict[str, Any]:
     """Forget one unit, train one epoch: how far it still differs from image to image, and how far its level moved."""
-    network = bench.network
-    unit = int(importances(network, stage, bench.batches).argmax())
-    held = forget_units(network, stage, [unit], bench.batches)
-    taught = bench.trained(held, 1, bench.settings.training.warm_rate)
+    network = ctx.network
+    unit = int(importances(network, stage, ctx.batches).argmax())
+    held = forget_units(network, stage, [unit], ctx.batches)
+    taught = ctx.trained(held, 1, ctx.settings.training.warm_rate)
     with torch.no_grad():
-        before = network.run_until(bench.batches[0], stage)[:, unit]
-        after = taught.run_until(bench.batches[0], stage)[:, unit]
-        level = float(held.run_until(bench.batches[0], stage)[:, unit].mean())
+        before = network.run_until(ctx.batches[0], stage)[:, unit]
+        after = taught.run_until(ctx.batches[0], stage)[:, unit]
+        level = float(held.run_until(ctx.batches[0], stage)[:, unit].mean())
     return {
         "spread before": float(before.max() - before.min()),
         "spread after training": float(after.max() - after.min()),
@@ -226,17 +226,17 @@ def forget(bench: Bench, stage: str) -> dict[str, Any]:
 
 def run(case: Case, source: str, seed: int) -> dict[str, Any]:
     """All figures of one case and seed."""
-    bench = Bench(case, source, seed)
+    ctx = Bench(case, source, seed)
     found: dict[str, Any] = {
         "case": case.name,
         "seed": seed,
-        "accuracy": bench.accuracy(bench.logits),
-        "training seconds": bench.seconds,
+        "accuracy": ctx.accuracy(ctx.logits),
+        "training seconds": ctx.seconds,
     }
     for work in (split, merge, forget):
         if work.__name__ not in case.works:
             continue
-        found[work.__name__] = {stage: work(bench, stage) for stage in bench.network.stage_names}
+        found[work.__name__] = {stage: work(ctx, stage) for stage in ctx.network.stage_names}
     return found
 
 

@@ -46,7 +46,7 @@ _HOMES = {
     "ImageSet": "data.images",
     "LearnedRun": "results.learned_run",
     "MergeEvidence": "concepts.evidence",
-    "Parametrisation": "dreams.parametrizations",
+    "Parametrization": "dreams.parametrizations",
     "Phases": "dreams.parametrizations",
     "Pixels": "dreams.parametrizations",
     "PlantedFeature": "data.ground_truth",
@@ -58,7 +58,7 @@ _HOMES = {
     "Specializer": "records",
     "SplitEvidence": "concepts.evidence",
     "StagedNetwork": "network.staged_network",
-    "Target": "dreams.objectives",
+    "Objective": "dreams.objectives",
     "Transforms": "dreams.transforms",
     "Trap": "records",
     "TrapGround": "data.traps",
@@ -66,7 +66,7 @@ _HOMES = {
     "Variants": "concepts.model",
     "ViewMaker": "network.training",
     "Views": "swap.views",
-    "Wish": "dreams.request",
+    "DreamRequest": "dreams.request",
     "adapt": "adaptation.adapted_model",
     "auroc": "concepts.scores",
     "curve": "adaptation.adapted_model",
@@ -99,6 +99,7 @@ __all__ = [
     "Discoverer",
     "Dream",
     "DreamCache",
+    "DreamRequest",
     "Dreamer",
     "Editor",
     "Exporter",
@@ -110,7 +111,8 @@ __all__ = [
     "ImageSet",
     "LearnedRun",
     "MergeEvidence",
-    "Parametrisation",
+    "Objective",
+    "Parametrization",
     "Phases",
     "Pixels",
     "PlantedFeature",
@@ -122,7 +124,6 @@ __all__ = [
     "Specializer",
     "SplitEvidence",
     "StagedNetwork",
-    "Target",
     "Transforms",
     "Trap",
     "TrapGround",
@@ -130,7 +131,6 @@ __all__ = [
     "Variants",
     "ViewMaker",
     "Views",
-    "Wish",
     "__version__",
     "adapt",
     "auroc",
@@ -159,11 +159,11 @@ if TYPE_CHECKING:
     from conceptnet_ml.data.images import ImageSet
     from conceptnet_ml.data.traps import TrapGround
     from conceptnet_ml.dreams.cache import DreamCache
-    from conceptnet_ml.dreams.objectives import Target
-    from conceptnet_ml.dreams.parametrizations import Fourier, Gate, Parametrisation, Phases, Pixels, magnitudes
+    from conceptnet_ml.dreams.objectives import Objective
+    from conceptnet_ml.dreams.parametrizations import Fourier, Gate, Parametrization, Phases, Pixels, magnitudes
     from conceptnet_ml.dreams.recipe import Recipe
     from conceptnet_ml.dreams.render import dream
-    from conceptnet_ml.dreams.request import Dream, Wish
+    from conceptnet_ml.dreams.request import Dream, DreamRequest
     from conceptnet_ml.dreams.transforms import Transforms
     from conceptnet_ml.dreams.zoom import zoom
     from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError

@@ -29,7 +29,7 @@ from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
 
@@ -106,10 +106,10 @@ def learn(
             progress.say("Models that adapt saved in this run are gone: what they were fitted to changes.")
         with run:
             EditHistory(run).adopt()
-            bench = Workbench(chosen, plugins, images, run, progress, stopper, device, dtype)
+            ctx = Context(chosen, plugins, images, run, progress, stopper, device, dtype)
             try:
                 if not run.complete:
-                    conclude(bench, run_loop(bench))
+                    conclude(ctx, run_loop(ctx))
             except Interrupted as error:
                 raise Interrupted(error.message, f"Go on with learn(resume='{run.path}').") from error
     return LearnedRun(run, plugins, images)
@@ -257,7 +257,7 @@ def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str], ed
 
 def _check_words_and_target(settings: Settings, network: StagedNetwork) -> None:
     """The user's words name rounds there can be, and every picture of the new world can be read."""
-    overrides.check(settings, network.stage_names)
+    overrides.check_overrides(settings, network.stage_names)
     if settings.data.target is not None:
         pictures = unlabelled(settings.data.target, network.image_size)
         for part in torch.arange(len(pictures)).split(256):

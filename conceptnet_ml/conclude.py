@@ -19,95 +19,95 @@ from conceptnet_ml.results.graph_builder import draw_graph
 from conceptnet_ml.results.model_files import save_model
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.runtime import devices
-from conceptnet_ml.steps.context import Workbench
-from conceptnet_ml.steps.records import Story
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Round
 
 
-def conclude(bench: Workbench, learned: Learned) -> None:
+def conclude(ctx: Context, learned: Learned) -> None:
     """Controls, figures, graph, model, pictures and summary; marks the run as done."""
-    controls = dict(train_controls(bench, learned))
+    controls = dict(train_controls(ctx, learned))
     if learned.refused is not None:
         controls["refused round"] = learned.refused
     families = {
         key: parents.family
         for key, parents in learned.families.items()
-        if parents.family is not None and key not in bench.history.forgotten()
+        if parents.family is not None and key not in ctx.history.forgotten()
     }
     judged: dict[str, nn.Module] = {f"family {key}": family for key, family in families.items()}
     for story in learned.stories:
         if story.taught is not None and story.decision == "kept":
-            before = story.parents.family
+            before = story.readout.family
             assert before is not None
-            judged[f"family {story.parents.key} before {story.name}"] = before
-    illustrating.illustrate(bench, learned.stories)
+            judged[f"family {story.readout.key} before {story.name}"] = before
+    illustrating.illustrate(ctx, learned.stories)
     methods: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
-    test_sets = _evaluate(bench, methods, judged)
-    with bench.progress.task("draw graph"):
+    test_sets = _evaluate(ctx, methods, judged)
+    with ctx.progress.task("draw graph"):
         r_after = [story.trained.r_after for story in learned.stories if story.trained and story.decision == "kept"]
         graph = draw_graph(
             learned.stories,
             learned.network,
-            bench.settings,
-            bench.data.classes,
+            ctx.settings,
+            ctx.data.classes,
             r_after[-1] if r_after else None,
             {stage: found.count for stage, found in learned.directions.items()},
         )
-        graph = bench.history.replay(graph)
-    drawn = album(bench, graph, GeneralizedModel(learned.network, families))
-    bench.run.keep_pictures([*drawn, *(name for story in learned.stories for name in story.pictures)])
-    with bench.progress.task("write graph and model"):
+        graph = ctx.history.replay(graph)
+    drawn = album(ctx, graph, GeneralizedModel(learned.network, families))
+    ctx.run.keep_pictures([*drawn, *(name for story in learned.stories for name in story.pictures)])
+    with ctx.progress.task("write graph and model"):
         problems = graph.check()
         if problems:
             raise RuntimeError("the concept graph is not sound: " + "; ".join(problems))
-        bench.run.save_graph(graph)
-        save_model(bench, learned, controls, families)
+        ctx.run.save_graph(graph)
+        save_model(ctx, learned, controls, families)
     summary = {
-        "data": bench.data.name,
-        "trap": bench.settings.data.trap,
-        "classes": list(bench.data.classes),
-        "depth": bench.settings.depth,
-        "seed": bench.settings.seed,
-        "images": {"fit": len(bench.fit), "held_out": len(bench.held), "skipped": bench.data.skipped},
-        "rounds": [_round(story, bench.overrule.said.get(story.name, [])) for story in learned.stories],
+        "data": ctx.data.name,
+        "trap": ctx.settings.data.trap,
+        "classes": list(ctx.data.classes),
+        "depth": ctx.settings.depth,
+        "seed": ctx.settings.seed,
+        "images": {"fit": len(ctx.fit), "held_out": len(ctx.held), "skipped": ctx.data.skipped},
+        "rounds": [_round(story, ctx.overrule.said.get(story.name, [])) for story in learned.stories],
         "test_sets": test_sets,
-        "families": _families(bench, learned.stories),
-        "cost": _cost(bench, learned.stories),
+        "families": _families(ctx, learned.stories),
+        "cost": _cost(ctx, learned.stories),
         "graph": {"nodes": len(graph), "edges": len(graph.edges())},
-        "peak_memory_gib": devices.peak_memory(bench.device),
-        "notes": [*bench.data.notes, *bench.overrule.notes(learned.stories)],
+        "peak_memory_gib": devices.peak_memory(ctx.device),
+        "notes": [*ctx.data.notes, *ctx.overrule.notes(learned.stories)],
     }
-    if edits := bench.history.told():
+    if edits := ctx.history.told():
         summary["edits"] = edits
     if learned.directions:
         summary["directions"] = {
-            stage: {"discoverer": bench.settings.plugins.discoverer, "count": one.count, "explained": one.explained}
+            stage: {"discoverer": ctx.settings.plugins.discoverer, "count": one.count, "explained": one.explained}
             for stage, one in learned.directions.items()
         }
-    if bench.settings.data.target is not None:
-        summary["target"] = _new_world(bench, learned, bench.settings.data.target)
-    bench.run.finish(summary, to_text(summary))
+    if ctx.settings.data.target is not None:
+        summary["target"] = _new_world(ctx, learned, ctx.settings.data.target)
+    ctx.run.finish(summary, to_text(summary))
 
 
-def _evaluate(bench: Workbench, methods: dict[str, nn.Module], families: dict[str, nn.Module]) -> dict[str, Any]:
-    with bench.progress.task("evaluate", total=len(bench.data.tests)) as task:
+def _evaluate(ctx: Context, methods: dict[str, nn.Module], families: dict[str, nn.Module]) -> dict[str, Any]:
+    with ctx.progress.task("evaluate", total=len(ctx.data.tests)) as task:
         table: dict[str, Any] = {}
-        for name, images in bench.data.tests.items():
-            work = partial(accuracies, {**methods, **families}, {name: images}, bench.device, bench.dtype)
-            table |= bench.once(f"evaluate/{name}", work)
+        for name, images in ctx.data.tests.items():
+            work = partial(accuracies, {**methods, **families}, {name: images}, ctx.device, ctx.dtype)
+            table |= ctx.once(f"evaluate/{name}", work)
             task.advance()
     return table
 
 
-def _new_world(bench: Workbench, learned: Learned, folder: str) -> dict[str, Any]:
+def _new_world(ctx: Context, learned: Learned, folder: str) -> dict[str, Any]:
     """How often the ordinary and the learned network disagree on the new world's pictures."""
-    images = unlabelled(folder, bench.size)
-    with bench.progress.task("compare on the new world"):
-        found = disagreement(learned.ordinary, learned.network, images, bench.device, bench.dtype)
-    bench.run.log(event="target", folder=folder, **found)
+    images = unlabelled(folder, ctx.size)
+    with ctx.progress.task("compare on the new world"):
+        found = disagreement(learned.ordinary, learned.network, images, ctx.device, ctx.dtype)
+    ctx.run.log(event="target", folder=folder, **found)
     return {"folder": folder, **found}
 
 
-def _round(story: Story, overruled: list[str]) -> dict[str, Any]:
+def _round(story: Round, overruled: list[str]) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": story.name,
         "stage": story.stage,
@@ -135,7 +135,7 @@ def _round(story: Story, overruled: list[str]) -> dict[str, Any]:
             record["detector"]["translation"] = asdict(story.merged.translation)
     if story.edges:
         agreed = {edge.parent: edge.agreement for edge in story.edges}
-        record["edges"] = {"to": story.below, "stand": sum(edge.stands for edge in story.edges)}
+        record["edges"] = {"to": story.below, "stand": sum(edge.is_supported for edge in story.edges)}
         record["edges"] |= {"of": len(story.edges), "null": story.edges[0].null, "agreement": agreed}
     if story.trained is not None:
         trained = story.trained
@@ -148,20 +148,20 @@ def _round(story: Story, overruled: list[str]) -> dict[str, Any]:
     return record
 
 
-def _families(bench: Workbench, stories: list[Story]) -> list[dict[str, Any]]:
+def _families(ctx: Context, stories: list[Round]) -> list[dict[str, Any]]:
     found = []
     for story in stories:
         if story.family is not None and story.split is not None and story.merged is not None:
             entry = {"name": story.family.key, "stage": story.stage, "accuracy": story.split.accuracy}
             assert story.family.family is not None
-            truth = compare_with_masks(bench, story.family.family)
+            truth = compare_with_masks(ctx, story.family.family)
             found.append({**entry, **({"true_masks": truth} if truth else {})})
     return found
 
 
-def _cost(bench: Workbench, stories: list[Story]) -> dict[str, float]:
+def _cost(ctx: Context, stories: list[Round]) -> dict[str, float]:
     """Seconds, and as multiples of ordinary training in the same run."""
-    seconds = {name: bench.seconds(name) for name in ("ordinary", "probing", "rounds", "controls")}
+    seconds = {name: ctx.seconds(name) for name in ("ordinary", "probing", "rounds", "controls")}
     spent = (seconds["probing"] + seconds["rounds"]) / max(seconds["ordinary"], 1e-9)
     trained = max(1, sum(story.trained is not None for story in stories))
     return {

@@ -1,6 +1,8 @@
 """Adapting to a new world: a few labelled examples fit the families' weights and the last layer, nothing else.
 
-Works on the learner's :class:`~conceptnet_ml.concepts.model.GeneralizedModel` and on any network; a plain network has no
+Works on the learner's :class:`~conceptnet_ml.concepts.model.GeneralizedModel` and on any network; a plain network has
+n
+no
 families, so only its last layer is fitted. What is fitted, and how, is in :mod:`conceptnet_ml.adaptation.model_averaging`; there is
 nothing to tune.
 """
@@ -25,9 +27,7 @@ from conceptnet_ml.runtime import seeding
 OLD = ("aligned", "test")
 """Test sets of the old world, the first that is there: what is forgotten is counted on it."""
 
-
 EVIDENCE, CROSSFIT = "evidence", "crossfit"
-
 
 RULES = {EVIDENCE: weigh, CROSSFIT: crossfit}
 
@@ -236,7 +236,8 @@ class Adapter:
         model: The model.
         layer: Its last linear layer.
         pool: What it says of the images examples are drawn from.
-        labels: (N,) their classes.
+        labels: (N,) their
+        classes.
         tests: What it says of each test set, and that set's labels.
         rule: ``evidence`` for :func:`~conceptnet_ml.adaptation.model_averaging.weigh`, ``crossfit`` for the usual refit.
     """

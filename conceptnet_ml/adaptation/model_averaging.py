@@ -27,33 +27,25 @@ from torch import Tensor
 
 Array = npt.NDArray[np.float64]
 
-
 MARGIN, SPREAD = 3.0, 2.0
 """Prior mean and deviation of a voice's weight, in logits per mean margin: a margin of 3 is right 95 times in 100."""
-
 
 BIAS = 1.5
 """Prior deviation of a bias, in logits."""
 
-
 TURNED = 0.1
 """Prior probability that a family has a say: what the learner let go of counts again."""
-
 
 REFIT = 0.25
 """Prior probability that the last layer is to be fitted anew, whoever has a say."""
 
-
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """λ on ‖ΔW‖²/2, on features centred and scaled to a mean square of one; all are equally likely beforehand."""
-
 
 RIDGES = (*STRENGTHS, 3e-3, 1e-3, 3e-4)
 """What :func:`crossfit` may choose from."""
 
-
 FOLDS = 5
-
 
 KINDS = KEPT, REFITTED, FAMILIES = "kept", "refitted", "families"
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import DEFAULT, flatten, resolve, show
+from conceptnet_ml.config.sources import DEFAULT, flatten, resolve_settings, show_value
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 
 if sys.version_info >= (3, 11):
@@ -37,7 +37,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Target(Strict):
+class BenchTarget(Strict):
     """What a figure should reach, in points of per cent (``cost``: multiples of ordinary training)."""
 
     measure: Literal["accuracy", "adapted", "turned", "cost"] = "accuracy"
@@ -51,7 +51,7 @@ class Target(Strict):
     of: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Target:
+    def _whole(self) -> BenchTarget:
         needs = {"accuracy": ("test_set",), "adapted": ("test_set", "k"), "turned": ("k",), "cost": ()}
         missing = [name for name in needs[self.measure] if getattr(self, name) is None]
         if missing:
@@ -89,7 +89,7 @@ class _CaseTable(BaseModel):
     headline: str | None = None
     show: tuple[str, ...] | None = None
     also: tuple[str, ...] = ()
-    targets: tuple[Target, ...] = ()
+    targets: tuple[BenchTarget, ...] = ()
 
 
 class _File(Strict):
@@ -100,7 +100,7 @@ class _File(Strict):
     ks: tuple[NonNegativeInt, ...] = (0, 2, 4, 8, 16, 64)
     draws: int = Field(10, ge=1)
     settings: dict[str, Any] = {}
-    targets: tuple[Target, ...] = ()
+    targets: tuple[BenchTarget, ...] = ()
     cases: dict[str, _CaseTable] = Field(min_length=1)
 
 
@@ -126,7 +126,7 @@ class Case:
     headline: str | None = None
     show: tuple[str, ...] | None = None
     also: tuple[str, ...] = ()
-    targets: tuple[Target, ...] = ()
+    targets: tuple[BenchTarget, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """Every setting by dotted name as it stands in the file: the same wherever the folders lie."""
@@ -162,7 +162,7 @@ class Suite:
     draws: int = 10
     common: Mapping[str, Any] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
-    targets: tuple[Target, ...] = ()
+    targets: tuple[BenchTarget, ...] = ()
 
     def only(
         self,
@@ -213,7 +213,7 @@ def read_suite(
         if not Path(value).is_dir():
             raise DataError(f"--{name}: there is no folder {value}.", "Check the path.")
     file = _parsed(path)
-    asked = resolve(None, assignments)
+    asked = resolve_settings(None, assignments)
     over = {name: value for name, value in flatten(asked.settings).items() if asked.origins[name] != DEFAULT}
     base = _flat(file.settings)
     cases = tuple(_case(path.name, name, table, base, over, known, file.targets) for name, table in file.cases.items())
@@ -266,7 +266,7 @@ def _case(
     base: Mapping[str, Any],
     over: Mapping[str, Any],
     folders: Mapping[str, str],
-    targets: tuple[Target, ...],
+    targets: tuple[BenchTarget, ...],
 ) -> Case:
     own = _flat(table.model_extra or {})
     written = {**base, **own, **over}
@@ -276,13 +276,13 @@ def _case(
     missing: list[str] = []
     values = {key: _filled(value, folders, missing) for key, value in written.items()}
     try:
-        settings = resolve(None, (), values).settings
+        settings = resolve_settings(None, (), values).settings
     except SettingsError as error:
         raise SettingsError(f"{where}: {error.message}", error.mend) from error
     defaults = flatten(Settings())
     differing = {key: value for key, value in written.items() if values[key] != defaults[key]}
     marks = tuple(
-        f"{key}={show(value)}" for key, value in differing.items() if key in own and not key.startswith(_FREE)
+        f"{key}={show_value(value)}" for key, value in differing.items() if key in own and not key.startswith(_FREE)
     )
     return Case(
         name,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.bench.cases import Case, Suite
-from conceptnet_ml.config.sources import MOVABLE, show
+from conceptnet_ml.config.sources import MOVABLE, show_value
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.storage.files import finite, plainly, write_atomic
 from conceptnet_ml.storage.lock import FolderLock
@@ -29,7 +29,7 @@ DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
 
 
 @dataclass(frozen=True)
-class Group:
+class CellGroup:
     """All cells of one case and seed: they share a run, so one process measures them one after the other."""
 
     case: Case
@@ -83,7 +83,7 @@ class Store:
         same = found.get("ks") == list(suite.ks) and found.get("draws") == suite.draws
         return found["state"] == LEFT_OUT or (found["state"] == DONE and same)
 
-    def groups(self, suite: Suite, methods: Iterable[str]) -> list[Group]:
+    def groups(self, suite: Suite, methods: Iterable[str]) -> list[CellGroup]:
         """What is still to be measured, seed by seed, so that every case has a first figure early."""
         methods = tuple(methods)
         found = []
@@ -92,7 +92,7 @@ class Store:
                 if not case.missing:
                     rest = [m for m in methods_of(case, methods) if not self.finished(suite, case, seed, m)]
                     if rest:
-                        found.append(Group(case, seed, tuple(rest)))
+                        found.append(CellGroup(case, seed, tuple(rest)))
         return found
 
     def check(self, suite: Suite) -> None:
@@ -122,7 +122,7 @@ class Store:
         now = json.loads(json.dumps(finite(case.identity())))
         for name, value in now.items():
             if name in stored and name not in MOVABLE and name != "seed" and stored[name] != value:
-                old, new = (show(tuple(v) if isinstance(v, list) else v) for v in (stored[name], value))
+                old, new = (show_value(tuple(v) if isinstance(v, list) else v) for v in (stored[name], value))
                 raise SettingsError(
                     f"{folder} was measured with other settings: {name} was {old}, is now {new}.",
                     "Choose another --out, or remove that folder.",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from conceptnet_ml.bench.cases import Suite
-from conceptnet_ml.bench.cells import Group, Store, methods_of
+from conceptnet_ml.bench.cells import CellGroup, Store, methods_of
 from conceptnet_ml.config.settings import Settings
 
 IMAGES = 2100
@@ -18,7 +18,7 @@ LOOP, RIVAL, START = 4.0, 2.0, 20.0
 """Probing and rounds, and a rival with its adaptation, in ordinary trainings; seconds to start and load the images."""
 
 
-def seconds_left(suite: Suite, store: Store, groups: Sequence[Group], methods: Sequence[str], jobs: int) -> float:
+def seconds_left(suite: Suite, store: Store, groups: Sequence[CellGroup], methods: Sequence[str], jobs: int) -> float:
     """Seconds that ``jobs`` workers need for these groups; cost: about a second where nothing is measured yet."""
     known = _known(suite, store, methods)
     runs = [seconds for name, seconds in known if name == ""]

@@ -19,7 +19,7 @@ from conceptnet_ml.concepts.model import Family
 from conceptnet_ml.data.ground_truth import PLACE, PlantedFeature, Truth
 from conceptnet_ml.editing.plan import family_of
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.evaluation.localization import fit, part_cells
+from conceptnet_ml.evaluation.localization import fit_to_masks, part_cells
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.training import predict_set, to_float
 from conceptnet_ml.results.learned_run import LearnedRun
@@ -27,7 +27,6 @@ from conceptnet_ml.runtime import seeding
 
 FOLLOWS = 0.5
 """A concept that is matched answers a planted feature's exchange more often than not."""
-
 
 ROOT = "class"
 
@@ -74,7 +73,7 @@ class Evidence:
 
     def overlaps(self, order: Tensor, classes: int) -> Tensor:
         """(K,) intersection over union of the opened map and the true cells, dealt in this order of the images."""
-        return torch.tensor(fit(self.looks, self.cells[order], self.labels, classes)["overlaps"])
+        return torch.tensor(fit_to_masks(self.looks, self.cells[order], self.labels, classes)["overlaps"])
 
     def turns(self, order: Tensor, classes: int) -> Tensor:
         """(K, K): how often the answer turns to the column's class where the row's variant came in, less how often it

@@ -32,15 +32,11 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph
 
 SIDE, CELL, TILE = 32, 8, 4
 
-
 CLASSES = ("zero", "one", "two")
-
 
 PATTERNS = ("h", "v", "x", "g", "w", "d", "e")
 
-
 COLOURS = ("red", "green", "blue")
-
 
 PARTS = {
     "P0": ("h", "red"),
@@ -52,27 +48,20 @@ PARTS = {
     "E": ("h", "green"),
 }
 
-
 READ = {"P0": (0,), "P1": (1,), "P2": (2,), "S": (0, 1), "T": (2,)}
 """Which classes' logits read a part."""
 
-
 SHOWN = (("P0", "S"), ("P1", "S"), ("P2", "T"))
 
-
 ONE = {name: place for place, name in zip((9, 2, 5, 11, 0, 7, 4, 1, 10, 6), (*PATTERNS, *COLOURS), strict=True)}
-
 
 TWO = {name: place for place, name in zip((6, 1, 8, 3, 10, 4, 0), PARTS, strict=True)}
 """Unit numbers at the two stages; the numbers between are silent units."""
 
-
 UNITS = 12
-
 
 UPPER, LOWER, ELSEWHERE = ((0, 0), (0, 1)), ((3, 2), (3, 3)), ((1, 2), (2, 0), (1, 3))
 """Cells (row, column) of the first role, of the second, and of what nobody reads."""
-
 
 HELD, LIFT = 8.0, 11.0
 """Weight of a part in a logit where it is fully there, and what class 2 has to start from: so that, for images of the
@@ -125,7 +114,7 @@ def pattern(name: str) -> Tensor:
     return rows[first][:, None] * rows[second][None]
 
 
-def draw(count: int, seed: int) -> ImageSet:
+def draw_images(count: int, seed: int) -> ImageSet:
     """Images of the three classes in turn. A part's contrast varies from image to image."""
     random = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
@@ -150,7 +139,7 @@ def draw(count: int, seed: int) -> ImageSet:
 
 def data(count: int = 360, seed: int = 0) -> Data:
     """Training images and a test set."""
-    return Data("handmade", CLASSES, draw(count, 2 * seed), {"test": draw(150, 2 * seed + 1)})
+    return Data("handmade", CLASSES, draw_images(count, 2 * seed), {"test": draw_images(150, 2 * seed + 1)})
 
 
 def settings(seed: int = 0, keep: bool = True, weights: str | None = None) -> dict[str, object]:
@@ -236,7 +225,7 @@ def found(graph: ConceptGraph) -> dict[str, set[tuple[object, ...]]]:
     return {"nodes": set(nodes), "merges": set(merges), "splits": set(splits), "edges": set(edges)}
 
 
-def judge(graph: ConceptGraph) -> dict[str, Rates]:
+def judge_graph(graph: ConceptGraph) -> dict[str, Rates]:
     """Found against planted."""
     mine, true = found(graph), truth()
     return {kind: Rates(len(mine[kind] & true[kind]), len(mine[kind]), len(true[kind])) for kind in true}

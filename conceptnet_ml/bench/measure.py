@@ -20,7 +20,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.runtime import devices
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 ADAPTED = ("aligned", "conflict", "random", "absent")
 """Test sets that are looked at after adapting."""
@@ -46,7 +46,7 @@ class Ground:
     """
 
     opened: LearnedRun
-    bench: Workbench
+    ctx: Context
     learned: Learned
     ks: tuple[int, ...]
     draws: int
@@ -54,7 +54,7 @@ class Ground:
     seconds: float | None = None
 
 
-def measure(ground: Ground, method: str) -> dict[str, Any]:
+def measure_cell(ground: Ground, method: str) -> dict[str, Any]:
     """Everything a table says of a method on one case and seed.
 
     Cost: training the method, unless the run remembers it, one pass over the test sets, and the adaptation.
@@ -62,14 +62,14 @@ def measure(ground: Ground, method: str) -> dict[str, Any]:
     Raises:
         LeftOut: The method has no answer here.
     """
-    bench = ground.bench
-    devices.reset_peak_memory(bench.device)
+    ctx = ground.ctx
+    devices.reset_peak_memory(ctx.device)
     network, cost = _trained(ground, method)
-    peak = devices.peak_memory(bench.device)
+    peak = devices.peak_memory(ctx.device)
     if method in (ORDINARY, LEARNED):
         # trained with the run itself, in one process: the peak is the learner's
         peak = ground.opened.summary()["peak_memory_gib"] if method == LEARNED else math.nan
-    table = accuracies({method: network}, bench.data.tests, bench.device, bench.dtype)
+    table = accuracies({method: network}, ctx.data.tests, ctx.device, ctx.dtype)
     result: dict[str, Any] = {
         "test_sets": {
             name: {"images": row["images"], "accuracy": row[method]["accuracy"]} for name, row in table.items()
@@ -97,39 +97,37 @@ def _adapt(ground: Ground, network: nn.Module, result: dict[str, Any]) -> None:
 
     The examples are held-out training images with random cues, the same for all methods; no test image is among them.
     """
-    bench = ground.bench
-    worlds, tests, seed = bench.data.worlds, bench.data.tests, bench.seed("adaptation")
+    ctx = ground.ctx
+    worlds, tests, seed = ctx.data.worlds, ctx.data.tests, ctx.seed("adaptation")
     if "unbiased" in worlds:
-        pool = worlds["unbiased"]().subset(bench.held)
-        fewest = int(torch.bincount(pool.labels, minlength=bench.classes).min())
+        pool = worlds["unbiased"]().subset(ctx.held)
+        fewest = int(torch.bincount(pool.labels, minlength=ctx.classes).min())
         ks = [k for k in ground.ks if k <= fewest]
         if len(ks) < len(ground.ks):
             asked = ", ".join(str(k) for k in ground.ks if k > fewest)
             result["notes"].append(f"k = {asked}: the pool has {fewest} held-out images of a class")
         shown = {name: tests[name] for name in ADAPTED if name in tests}
-        result["adaptation"] = curve(network, pool, shown, ks, ground.draws, seed, bench.device, bench.dtype)
+        result["adaptation"] = curve(network, pool, shown, ks, ground.draws, seed, ctx.device, ctx.dtype)
     if "turned train" in worlds and "turned test" in worlds:
-        pool = worlds["turned train"]().subset(bench.held)
-        fewest = int(torch.bincount(pool.labels, minlength=bench.classes).min())
+        pool = worlds["turned train"]().subset(ctx.held)
+        fewest = int(torch.bincount(pool.labels, minlength=ctx.classes).min())
         ks = [k for k in (0, TURNED) if k <= fewest]
         shown = {"turned": worlds["turned test"]()}
-        rows = curve(network, pool, shown, ks, ground.draws, seed, bench.device, bench.dtype)
+        rows = curve(network, pool, shown, ks, ground.draws, seed, ctx.device, ctx.dtype)
         result["turned"] = [{"k": row["k"], **row["test_sets"]["turned"]} for row in rows]
 
 
 def _decode(ground: Ground, network: nn.Module, result: dict[str, Any]) -> None:
     """What a line reads off each stage: the class, and the cue."""
-    bench = ground.bench
-    found = cue_set(bench.data)
+    ctx = ground.ctx
+    found = cue_set(ctx.data)
     if found is None:
         return
     staged = network.network if isinstance(network, GeneralizedModel) else network
     assert isinstance(staged, StagedNetwork)
     images, classes, cues = found
     targets = {"class": classes, "cue": cues}
-    result["decodability"] = decodability(
-        staged, images, targets, bench.device, bench.dtype, bench.seed("decodability")
-    )
+    result["decodability"] = decodability(staged, images, targets, ctx.device, ctx.dtype, ctx.seed("decodability"))
 
 
 def _families(test_sets: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -144,28 +142,28 @@ def _families(test_sets: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def _trained(ground: Ground, method: str) -> tuple[nn.Module, dict[str, Any]]:
     """The method's network and what its training cost."""
-    bench, learned = ground.bench, ground.learned
-    ordinary = bench.seconds("ordinary")
+    ctx, learned = ground.ctx, ground.learned
+    ordinary = ctx.seconds("ordinary")
     if method == ORDINARY:
         return learned.ordinary, _cost(ground, {"ordinary": ordinary}, ["ordinary"])
     if method == LEARNED:
         families = {key: parents.family for key, parents in learned.families.items() if parents.family is not None}
-        parts = {part: bench.seconds(part) for part in ("probing", "rounds")}
-        names = [name for name, (kind, _) in bench.booked.items() if kind in parts]
+        parts = {part: ctx.seconds(part) for part in ("probing", "rounds")}
+        names = [name for name, (kind, _) in ctx.booked.items() if kind in parts]
         return GeneralizedModel(learned.network, families).eval(), _cost(ground, parts, names)
     if method == FORCED:
-        again, forced = reopen(ground.opened, bench.plugins, bench.progress, bench.stopper, show_refused=True)
+        again, forced = reopen(ground.opened, ctx.plugins, ctx.progress, ctx.stopper, show_refused=True)
         if forced.refused is None:
             raise LeftOut("no round was refused")
         names = [name for name, (kind, _) in again.booked.items() if kind == KIND]
         return forced.refused, _cost(ground, {"training": again.seconds(KIND)}, names)
-    for need in getattr(bench.plugins.get("baseline", method), "needs", ()):
-        if need not in bench.data.worlds:
+    for need in getattr(ctx.plugins.get("baseline", method), "needs", ()):
+        if need not in ctx.data.worlds:
             raise LeftOut(f"needs {need} images, which these data do not have")
-    network = train_controls(bench, learned, names=[method])[method]
+    network = train_controls(ctx, learned, names=[method])[method]
     mine = f"control/{method}"
-    names = [name for name in bench.booked if name == mine or name.startswith(f"{mine}/")]
-    return network, _cost(ground, {"training": spent(bench, method)}, names)
+    names = [name for name in ctx.booked if name == mine or name.startswith(f"{mine}/")]
+    return network, _cost(ground, {"training": spent(ctx, method)}, names)
 
 
 def _cost(ground: Ground, seconds: dict[str, float], names: list[str]) -> dict[str, Any]:
@@ -174,6 +172,6 @@ def _cost(ground: Ground, seconds: dict[str, float], names: list[str]) -> dict[s
     return {
         "seconds": total,
         **{f"{part}_seconds": value for part, value in seconds.items()},
-        "times_ordinary": total / max(ground.bench.seconds("ordinary"), 1e-9),
+        "times_ordinary": total / max(ground.ctx.seconds("ordinary"), 1e-9),
         "partial": bool({"ordinary", *names} & set(ground.partial)),
     }

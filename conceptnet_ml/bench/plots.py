@@ -44,11 +44,11 @@ def require() -> None:
         ) from error
 
 
-def draw(results: dict[str, Any]) -> dict[str, bytes]:
+def draw_results(results: dict[str, Any]) -> dict[str, bytes]:
     """The plot as ``{"png": …, "svg": …}``; empty where nothing is measured yet.
 
     Args:
-        results: As :func:`conceptnet_ml.bench.results.gather` returns them.
+        results: As :func:`conceptnet_ml.bench.results.collect_results` returns them.
 
     Raises:
         SettingsError: matplotlib is missing.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import conceptnet_ml
-from conceptnet_ml.bench.cells import Group
+from conceptnet_ml.bench.cells import CellGroup
 from conceptnet_ml.runtime import devices
 
 NEED = 2.5
@@ -36,7 +36,7 @@ class Worker:
         events: Where what it tells goes.
     """
 
-    def __init__(self, group: Group, order: dict[str, Any], threads: int, events: queue.Queue[Any]) -> None:
+    def __init__(self, group: CellGroup, order: dict[str, Any], threads: int, events: queue.Queue[Any]) -> None:
         self.group = group
         self.order = order
         self.rest = list(order["methods"])

@@ -12,7 +12,7 @@ from conceptnet_ml.storage.files import write_atomic
 NAME = "results"
 
 
-def write(results: dict[str, Any], out: Path, plot: bool = True) -> dict[str, Path]:
+def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[str, Path]:
     """Write the report into a folder; returns the files by their ending.
 
     Args:
@@ -26,9 +26,9 @@ def write(results: dict[str, Any], out: Path, plot: bool = True) -> dict[str, Pa
     """
     pictures: dict[str, bytes] = {}
     if plot:
-        from conceptnet_ml.bench.plots import draw
+        from conceptnet_ml.bench.plots import draw_results
 
-        pictures = draw(results)
+        pictures = draw_results(results)
     contents: dict[str, str | bytes] = {
         "md": to_markdown(results, f"{NAME}.svg" if pictures else None),
         "json": json.dumps(results, indent=1, ensure_ascii=False) + "\n",

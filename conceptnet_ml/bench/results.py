@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from conceptnet_ml.bench import origin
-from conceptnet_ml.bench.cases import LEARNED, Case, Suite, Target, flag_of, hide
+from conceptnet_ml.bench.cases import LEARNED, BenchTarget, Case, Suite, flag_of, hide
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, Store, methods_of
 from conceptnet_ml.bench.intervals import overlap, summarize
-from conceptnet_ml.config.sources import show
+from conceptnet_ml.config.sources import show_value
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.storage.files import finite
 
@@ -20,7 +20,7 @@ FIRST = ("test", "aligned", "conflict", "random", "absent")
 """Test sets that come first, in this order."""
 
 
-def gather(
+def collect_results(
     suite: Suite, store: Store, methods: Sequence[str], plugins: Plugins, command: str, how: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything that is finished, as ``results.json`` holds it. Cells hold shares; tables and targets, per cent."""
@@ -98,7 +98,7 @@ def _what(suite: Suite, cells: list[dict[str, Any]], command: str, how: dict[str
         "seeds": list(suite.seeds),
         "ks": list(suite.ks),
         "draws": suite.draws,
-        "settings": {name: show(value) for name, value in suite.common.items()},
+        "settings": {name: show_value(value) for name, value in suite.common.items()},
         **how,
     }
 
@@ -118,7 +118,7 @@ def _case(suite: Suite, store: Store, case: Case, methods: Sequence[str], told: 
         "note": case.note,
         "headline": headline_of(case, cells),
         "show": list(case.show or ()),
-        "settings": {name: show(value) for name, value in case.written.items() if name not in suite.common},
+        "settings": {name: show_value(value) for name, value in case.written.items() if name not in suite.common},
         "marks": list(case.marks),
         "left_out": "needs " + ", ".join(map(flag_of, case.missing)) if case.missing else "",
         "methods": list(own),
@@ -149,7 +149,7 @@ def _hidden(value: Any, suite: Suite) -> Any:
     return {key: _hidden(item, suite) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _judged(case: dict[str, Any], target: Target) -> dict[str, Any]:
+def _judged(case: dict[str, Any], target: BenchTarget) -> dict[str, Any]:
     """A target, what came out, and whether it is met by the mean over seeds; None where it was not measured."""
     values = values_of(case, target.method, target.measure, target.test_set, target.k)
     if target.kept is not None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from conceptnet_ml.bench import worker
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of
-from conceptnet_ml.bench.cells import FAILED, Group, Store, cell_path, methods_of, read_json, write_json
+from conceptnet_ml.bench.cells import FAILED, CellGroup, Store, cell_path, methods_of, read_json, write_json
 from conceptnet_ml.bench.pool import NEED, Worker, default_jobs, threads_for
-from conceptnet_ml.bench.results import gather, headline_of
+from conceptnet_ml.bench.results import collect_results, headline_of
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices
@@ -54,7 +54,7 @@ def run_bench(
         Interrupted: The stopper said so; finished cells are kept.
     """
     plugins = load_plugins(plugins_dir, use_entry_points=not no_plugins)
-    methods = check(suite, plugins)
+    methods = check_suite(suite, plugins)
     store = Store(Path(out))
     store.check(suite)
     store.hold()
@@ -63,12 +63,12 @@ def run_bench(
             suite, store, plugins_dir, no_plugins, progress or Progress(quiet=True), stopper or Stopper(), jobs
         )
         hall.work(store.groups(suite, methods) if work else [])
-        return gather(suite, store, methods, plugins, command, hall.described)
+        return collect_results(suite, store, methods, plugins, command, hall.described)
     finally:
         store.release()
 
 
-def check(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
+def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
     """The methods of the suite, after everything that can be checked without an image.
 
     Raises:
@@ -118,11 +118,11 @@ class _Hall:
     jobs: int | None
     events: queue.Queue[Any] = field(default_factory=queue.Queue)
     running: list[Worker] = field(default_factory=list)
-    waiting: list[Group] = field(default_factory=list)
+    waiting: list[CellGroup] = field(default_factory=list)
     need: float = NEED
     described: dict[str, Any] = field(default_factory=dict)
 
-    def work(self, groups: Sequence[Group]) -> None:
+    def work(self, groups: Sequence[CellGroup]) -> None:
         """Everything that is waiting, until it is done or the stopper says so."""
         device = self.device(groups)
         self.waiting = list(groups)
@@ -146,7 +146,7 @@ class _Hall:
         if self.stopper.requested:
             raise Interrupted("stopped; finished cells are kept")
 
-    def device(self, groups: Sequence[Group]) -> Any:
+    def device(self, groups: Sequence[CellGroup]) -> Any:
         """The card that cells are measured on, None for the CPU."""
         for name in dict.fromkeys(group.case.settings.device for group in groups):
             device = devices.choose_device(name)
@@ -203,7 +203,7 @@ class _Hall:
             task.advance()
             self._tell(one, method)
         if one.rest:
-            self.waiting.append(Group(one.group.case, one.group.seed, tuple(one.rest)))
+            self.waiting.append(CellGroup(one.group.case, one.group.seed, tuple(one.rest)))
 
     def _tell(self, one: Worker, method: str) -> None:
         """A line for a cell that came to its end."""

@@ -17,7 +17,7 @@ def to_markdown(results: dict[str, Any], picture: str | None = None) -> str:
     """The whole report.
 
     Args:
-        results: As :func:`conceptnet_ml.bench.results.gather` returns them, or ``results.json`` holds them.
+        results: As :func:`conceptnet_ml.bench.results.collect_results` returns them, or ``results.json`` holds them.
         picture: File name of the plot, relative to the report; None for none.
     """
     cases = results["cases"]

@@ -106,7 +106,7 @@ def work(order: dict[str, Any], tell: Callable[..., None], watch: Callable[[Any]
     except KeyboardInterrupt:
         return Interrupted.exit_code
     finally:
-        ground.bench.run.close()
+        ground.ctx.run.close()
     return 0
 
 
@@ -137,10 +137,10 @@ def _ground(order: dict[str, Any], folder: Path, stopper: Any, progress: Any) ->
         stopper=stopper,
         origins={},
     )
-    bench, learned = reopen(opened, plugins, progress, stopper)
-    cut = [entry["training"] for entry in bench.run.metrics() if entry.get("event") == "cut off"]
+    ctx, learned = reopen(opened, plugins, progress, stopper)
+    cut = [entry["training"] for entry in ctx.run.metrics() if entry.get("event") == "cut off"]
     seconds = None if begun else time.monotonic() - began
-    return Ground(opened, bench, learned, tuple(order["ks"]), order["draws"], cut, seconds)
+    return Ground(opened, ctx, learned, tuple(order["ks"]), order["draws"], cut, seconds)
 
 
 def _note_partial(run: Any) -> None:
@@ -161,13 +161,13 @@ def _measured(order: dict[str, Any], method: str, ground: Any, program: dict[str
 
     began = time.monotonic()
     try:
-        found = measure.measure(ground, method)
+        found = measure.measure_cell(ground, method)
     except measure.LeftOut as reason:
         return {**_head(order, method, LEFT_OUT), "error": str(reason)}
-    bench = ground.bench
+    ctx = ground.ctx
     return {
         **_head(order, method, DONE),
-        "origin": {**program, **environment(bench.device, bench.dtype)},
+        "origin": {**program, **environment(ctx.device, ctx.dtype)},
         "seconds": time.monotonic() - began,
         **found,
     }

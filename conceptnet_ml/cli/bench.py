@@ -11,7 +11,7 @@ import typer
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of, read_suite
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import OUTPUT, SETTINGS
-from conceptnet_ml.config.sources import show
+from conceptnet_ml.config.sources import show_value
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
@@ -191,7 +191,7 @@ def _show(results: dict[str, Any], out: Path, plot: bool, json: bool) -> None:
     from conceptnet_ml.bench import report
     from conceptnet_ml.bench.results import counts
 
-    files = report.write(results, out, plot)
+    files = report.write_report(results, out, plot)
     if json:
         options.print_json(results)
     else:
@@ -220,7 +220,7 @@ def _list(suite: Suite, plugins_dir: Path | None, no_plugins: bool, json: bool) 
             {
                 "case": case.name,
                 "note": case.note,
-                "settings": {name: show(value) for name, value in case.written.items()},
+                "settings": {name: show_value(value) for name, value in case.written.items()},
                 "marks": list(case.marks),
                 "needs": list(case.missing),
                 "targets": [target.words() for target in case.targets],
@@ -238,7 +238,7 @@ def _list(suite: Suite, plugins_dir: Path | None, no_plugins: bool, json: bool) 
     for name, style in (("case", "bold cyan"), ("settings", ""), ("targets", ""), ("", "yellow")):
         table.add_column(name, style=style, overflow="fold")
     for case in suite.cases:
-        settings = ", ".join(f"{name}={show(value)}" for name, value in case.written.items())
+        settings = ", ".join(f"{name}={show_value(value)}" for name, value in case.written.items())
         needs = "needs " + ", ".join(map(flag_of, case.missing)) if case.missing else ""
         own = "; ".join(target.words() for target in case.targets if target not in suite.targets)
         table.add_row(Text(case.name), Text(settings), Text(own), Text(needs))
@@ -257,10 +257,10 @@ def _show_plan(
     from conceptnet_ml.bench.cells import Store
     from conceptnet_ml.bench.estimate import seconds_left
     from conceptnet_ml.bench.pool import default_jobs, threads_for
-    from conceptnet_ml.bench.runner import check, planned
+    from conceptnet_ml.bench.runner import check_suite, planned
 
     store = Store(out)
-    methods = check(suite, options.load(plugins_dir, no_plugins))
+    methods = check_suite(suite, options.load(plugins_dir, no_plugins))
     store.check(suite)
     rows = planned(suite, store, methods)
     groups = store.groups(suite, methods)

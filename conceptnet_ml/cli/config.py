@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conceptnet_ml.cli import options
-from conceptnet_ml.config.sources import DEFAULT, allowed, flatten, known_settings, resolve, show
+from conceptnet_ml.config.sources import DEFAULT, allowed, flatten, known_settings, resolve_settings, show_value
 
 app = typer.Typer(help="Show and check settings.", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -24,7 +24,7 @@ def show_settings(
     config: options.ConfigFile = None, assignments: options.Assignments = None, json: options.Json = False
 ) -> None:
     """Print every setting: its value, where that came from, what it takes and what it means."""
-    resolved = resolve(config, assignments or ())
+    resolved = resolve_settings(config, assignments or ())
     values = flatten(resolved.settings)
     known = known_settings()
     if json:
@@ -49,7 +49,7 @@ def show_settings(
     for name, value in values.items():
         origin = Text(resolved.origins[name], style="dim" if resolved.origins[name] == DEFAULT else "yellow")
         meaning, takes = Text(known[name].description or ""), Text(allowed(known[name]))
-        table.add_row(name, Text(show(value)), origin, meaning, takes)
+        table.add_row(name, Text(show_value(value)), origin, meaning, takes)
     options.console().print(table)
 
 
@@ -59,11 +59,11 @@ def validate(
     json: options.Json = False,
 ) -> None:
     """Check a file of settings: unknown names and values that are not allowed; exit code 2 where there are any."""
-    resolved = resolve(file)
+    resolved = resolve_settings(file)
     values = flatten(resolved.settings)
     given = {name: values[name] for name, origin in resolved.origins.items() if origin != DEFAULT}
     if json:
         options.print_json({"file": str(file), "valid": True, "settings": given})
         return
-    listing = ", ".join(f"{name}={show(value)}" for name, value in given.items())
+    listing = ", ".join(f"{name}={show_value(value)}" for name, value in given.items())
     typer.echo(f"{file}: sound; it sets {listing or 'nothing'}")

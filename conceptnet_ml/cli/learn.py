@@ -9,7 +9,15 @@ import typer
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN
-from conceptnet_ml.config.sources import DEFAULT, Resolved, default_folder, flatten, resolve, resume, show
+from conceptnet_ml.config.sources import (
+    DEFAULT,
+    Resolved,
+    default_folder,
+    flatten,
+    resolve_settings,
+    resume,
+    show_value,
+)
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
@@ -81,7 +89,7 @@ def learn(
         "round.undo": undo or None,
     }
     if resumed is None:
-        resolved = resolve(config, assignments or (), flags)
+        resolved = resolve_settings(config, assignments or (), flags)
     else:
         resolved = _resolve_resumed(resumed, out, config, assignments or [], flags)
     plugins = options.load(plugins_dir, no_plugins)
@@ -131,7 +139,7 @@ def _chosen(resolved: Resolved) -> list[str]:
     """The dial, and every setting that is not at its default."""
     values = flatten(resolved.settings)
     shown = [name for name in values if name == "depth" or resolved.origins[name] != DEFAULT]
-    return [f"{name}={show(values[name])}" for name in shown]
+    return [f"{name}={show_value(values[name])}" for name in shown]
 
 
 def _show_plan(resolved: Resolved, plugins: Plugins, json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conceptnet_ml.config.sources import FLAGS, known_settings, show
+from conceptnet_ml.config.sources import FLAGS, known_settings, show_value
 from conceptnet_ml.errors import SettingsError
 
 DATA, NETWORK, SETTINGS, RUN, PLUGINS, OUTPUT = "Images", "Learning", "Settings", "Run", "Plugins", "Output"
@@ -25,7 +25,7 @@ def setting(name: str, panel: str, metavar: str | None = None) -> Any:
     """The flag of a setting, described by the setting itself. Not given means None, so that other sources can speak."""
     info = known_settings()[name]
     nothing = info.default is None or info.default is False or info.default == ()
-    default = "" if nothing else rf" [dim]\[default: {show(info.default)}][/]"
+    default = "" if nothing else rf" [dim]\[default: {show_value(info.default)}][/]"
     return typer.Option(
         FLAGS[name], metavar=metavar, rich_help_panel=panel, help=f"{info.description}{default}", show_default=False
     )

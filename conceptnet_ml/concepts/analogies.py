@@ -1,6 +1,7 @@
 """Analogies between units: which unit of one class plays the part of which of another, and a causal test of it.
 
-Matches (:func:`match`) say through what one class's answer leaves as another's comes; the test (:func:`measure`)
+Matches (:func:`match`) say through what one class's answer leaves as another's comes; the test
+(:func:`measure_exchange`)
 exchanges the units said to play each other's part and looks at the answers.
 """
 
@@ -18,10 +19,8 @@ from conceptnet_ml.concepts.evidence import FeatureAnalogy, Translation
 DRAWS = 5
 """Random exchanges for each pair of classes."""
 
-
 IMAGES = 128
 """Images of a class."""
-
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -45,7 +44,7 @@ class Aligned:
         return torch.where(stays[:, None, None], maps, moved)
 
 
-def exchanged(units: int, pairs: Pairs) -> Tensor:
+def exchanged_units(units: int, pairs: Pairs) -> Tensor:
     """(units,) sources under which the units of each pair change places. A unit that is in several pairs changes places
     by the first of them alone."""
     sources, used = torch.arange(units), set[int]()
@@ -64,7 +63,7 @@ def stands_in(units: int, pairs: Pairs) -> Tensor:
     return sources
 
 
-def measure(
+def measure_exchange(
     maps: Tensor,
     right: Tensor,
     head: Callable[[Tensor], Tensor],
@@ -86,7 +85,7 @@ def measure(
         dealt = [(pairs[place][0], pairs[partner][1]) for place, partner in enumerate(partners)]
 
         def turned(chosen: Pairs, mine: Tensor = mine, other: int = other) -> float:
-            swapped = aligned.take(mine, exchanged(maps.shape[1], chosen).to(maps.device))
+            swapped = aligned.take(mine, exchanged_units(maps.shape[1], chosen).to(maps.device))
             return float((head(swapped).argmax(1) == other).float().mean())
 
         some = [
@@ -104,9 +103,7 @@ def measure(
 ENOUGH = 16
 """Pairs of two classes from which they are compared."""
 
-
 SHUFFLES = 20
-
 
 CARRIED = 0.9
 """Share of what left or came that the units considered must carry."""

@@ -14,22 +14,19 @@ from conceptnet_ml.runtime import seeding
 Respond = Callable[[Tensor], Tensor]
 """The lower stage's maps (B, C, h, w) to the variants' responses (B, K)."""
 
-
 Batches = list[tuple[Tensor, Tensor]]
 """Maps (B, C, h, w) and the right parent (B,) of each image."""
-
 
 RANKED = 64
 """Units per answer whose weights are ranked against real ablations: all of a narrower stage, else the strongest half
 of so many and as many drawn at random from the others."""
-
 
 RANK_IMAGES = 512
 """Images of all answers together on which that is done."""
 
 
 @dataclass(frozen=True)
-class Edge:
+class Attribution:
     """From a variant down to a unit.
 
     Args:
@@ -55,7 +52,7 @@ class Edge:
     null: float | None = None
 
     @property
-    def stands(self) -> bool:
+    def is_supported(self) -> bool:
         """Whether it is more than shuffled weights give, and its interval is on one side of zero."""
         return abs(self.weight) > (self.null or 0.0) and self.low * self.high > 0
 
@@ -72,7 +69,7 @@ def attribute(
     groups: int = 1,
     null: float | None = None,
     width: int | None = None,
-) -> list[Edge]:
+) -> list[Attribution]:
     """Edges of every variant to its strongest units.
 
     Integrated gradients (Sundararajan et al., arXiv 1703.01365) on the sub-network between two stages, a group of units
@@ -114,7 +111,7 @@ def attribute(
         agreement = _agreement(batches, respond, mean, parent, shares[mine][:, :width], most, seed)
         for place, unit in enumerate(chosen.tolist()):
             edges.append(
-                Edge(
+                Attribution(
                     parent,
                     unit,
                     float(weights[unit]),
@@ -233,7 +230,7 @@ def _ablate(batches: Batches, respond: Respond, mean: Tensor, parent: int, units
     return falls / max(1, count)
 
 
-def margin(head: Respond) -> Respond:
+def margin_over_mean(head: Respond) -> Respond:
     """Each answer less the mean of the others, (B, answers)."""
 
     def answers(maps: Tensor) -> Tensor:

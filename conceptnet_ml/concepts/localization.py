@@ -10,7 +10,7 @@ from torch import Tensor
 from conceptnet_ml.concepts.scores import auroc, unit_scores
 
 
-def judge(logits: Tensor, targets: Tensor, parents: Tensor, count: int) -> dict[str, Any]:
+def map_quality(logits: Tensor, targets: Tensor, parents: Tensor, count: int) -> dict[str, Any]:
     """How well a detector's map fits the gates: class AUC, coverage per class, overlap.
 
     Args:

@@ -8,36 +8,32 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts.attribution import margin, predicted
+from conceptnet_ml.concepts.attribution import margin_over_mean, predicted
 from conceptnet_ml.concepts.model import Detector, Variants
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import gather
 from conceptnet_ml.config.settings import ConceptSettings
-from conceptnet_ml.network.basis import plain, units_of
+from conceptnet_ml.network.basis import units_of, without_basis
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
 
 COPIES = 3
 
-
 MARGIN = 2.0
 """How many times the largest effect in the copies a feature's units must have: the copies are few, and a network that
 is itself random has the largest of four one time in four."""
 
-
 IMAGES = 512
 """Images on which a copy's batch norms are estimated and its figures taken."""
-
 
 CONFIRMED = 4
 """Units per answer whose estimated effect is confirmed by ablation in a copy, where only the largest counts."""
 
-
 Batches = list[tuple[Tensor, Tensor]]
 
 
-def shuffled(parents: Parents, images: Batches, seed: int) -> Parents:
-    """A copy of the parents' network, and of their family, whose weights are shuffled within each tensor.
+def shuffled(readout: Readout, images: Batches, seed: int) -> Readout:
+    """A copy of the readout's network, and of their family, whose weights are shuffled within each tensor.
 
     Every layer keeps its weights' distribution and loses what they had learned (model-parameter randomisation: Adebayo
     et al., arXiv 1810.03292). Running statistics of batch norms, and the unit means and spreads that detectors and
@@ -45,24 +41,24 @@ def shuffled(parents: Parents, images: Batches, seed: int) -> Parents:
     units. The image's normalisation stays.
 
     Args:
-        parents: Left as they are; not frozen, since what freezing puts into batch norms would be copied too.
+        readout: Left as they are; not frozen, since what freezing puts into batch norms would be copied too.
         images: Float images (B, 3, H, W) and right answers, batch by batch.
         seed: Of the permutations.
 
     Cost: one forward pass over the images.
     """
-    network, family = copy.deepcopy((parents.network, parents.family))  # together, since they share the trunk
+    network, family = copy.deepcopy((readout.network, readout.family))  # together, since they share the trunk
     generator = seeding.generator(seed)
     modules: list[nn.Module] = (
-        [plain(network)] if family is None else [plain(network), family.detector, family.variants]
+        [without_basis(network)] if family is None else [without_basis(network), family.detector, family.variants]
     )
     for parameter in {id(p): p for module in modules for p in module.parameters()}.values():
         order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
         with torch.no_grad():
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
     _estimate_norms(network, images)
-    copied = replace(parents, network=network, family=family)
-    if family is not None and parents.stage is not None:
+    copied = replace(readout, network=network, family=family)
+    if family is not None and readout.stage is not None:
         _estimate_units(copied, images)
     return copied
 
@@ -97,11 +93,11 @@ def _estimate_norms(network: nn.Module, images: Batches) -> None:
 
 
 @torch.no_grad()
-def _estimate_units(parents: Parents, images: Batches) -> None:
+def _estimate_units(readout: Readout, images: Batches) -> None:
     """Detector and variants of this package normalise by the units' means and spreads; others know how they do it."""
-    assert parents.family is not None
-    normalising = [part for part in parents.family.modules() if isinstance(part, (Detector, Variants))]
-    maps = torch.cat([parents.family.trunk(batch).float() for batch, _ in images])
+    assert readout.family is not None
+    normalising = [part for part in readout.family.modules() if isinstance(part, (Detector, Variants))]
+    maps = torch.cat([readout.family.trunk(batch).float() for batch, _ in images])
     for part in normalising:
         part.mean.copy_(maps.mean((0, 2, 3)).view_as(part.mean))
         part.scale.copy_(maps.std((0, 2, 3)).clamp_min(1e-3).view_as(part.scale))
@@ -116,12 +112,12 @@ def knows(answers: Tensor, right: Tensor, settings: ConceptSettings) -> bool:
 
 
 def largest_weight(
-    parents: Parents, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int
+    readout: Readout, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int
 ) -> float:
     """The largest edge weight to any unit of a stage, of any answer, in :data:`COPIES` shuffled copies.
 
     Args:
-        parents: Whose answers.
+        readout: Whose answers.
         images: Float images and right answers, the first :data:`IMAGES` of which are used.
         count: How many answers there are.
 
@@ -129,10 +125,10 @@ def largest_weight(
     """
     images, most = first(images), 0.0
     for number in range(COPIES):
-        copied = shuffled(parents, images, seeding.seed_for(seed, "shuffled", number))
+        copied = shuffled(readout, images, seeding.seed_for(seed, "shuffled", number))
         with frozen(*copied.modules()):
             batches = maps_of(copied, images, stage)
-            respond = margin(copied.head(stage))
+            respond = margin_over_mean(copied.head(stage))
             points, groups = settings.edge_points, settings.edge_groups
             weights, _ = predicted(batches, respond, count, points=points, groups=groups, seed=seed)
         most = max(most, float(units_of(copied.network, stage, weights).abs().max()))
@@ -140,18 +136,18 @@ def largest_weight(
 
 
 def largest_effect(
-    parents: Parents, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int
+    readout: Readout, images: Batches, stage: str, count: int, settings: ConceptSettings, seed: int
 ) -> float:
     """The largest fall of an answer's margin by ablation of a unit, in :data:`COPIES` shuffled copies.
 
     Args:
-        parents, images, count: As in :func:`largest_weight`.
+        readout, images, count: As in :func:`largest_weight`.
 
     Cost: per copy, on :data:`IMAGES` images, one pass forward and back and :data:`CONFIRMED` forward passes per answer.
     """
     images, most = first(images), 0.0
     for number in range(COPIES):
-        copied = shuffled(parents, images, seeding.seed_for(seed, "shuffled", number))
+        copied = shuffled(readout, images, seeding.seed_for(seed, "shuffled", number))
         evidence = gather(copied.network, stage, copied.head(stage), images, count, settings)
         with frozen(*copied.modules()):
             estimated = evidence.estimated_effects()
@@ -160,7 +156,7 @@ def largest_effect(
     return most
 
 
-def maps_of(parents: Parents, images: Batches, stage: str) -> Batches:
+def maps_of(readout: Readout, images: Batches, stage: str) -> Batches:
     """The stage's maps of these images, fp32, and the right answers."""
     with torch.no_grad():
-        return [(parents.network.run_until(batch, stage).float(), right) for batch, right in images]
+        return [(readout.network.run_until(batch, stage).float(), right) for batch, right in images]

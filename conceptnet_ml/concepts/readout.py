@@ -14,7 +14,7 @@ from conceptnet_ml.swap.views import Swap
 
 
 @dataclass
-class Parents:
+class Readout:
     """Whose answer a round is about: the class margins at the top stage, the variants of a feature below it.
 
     Args:

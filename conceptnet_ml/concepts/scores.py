@@ -15,11 +15,10 @@ from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.basis import Network, width
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.swap.probe import margins
+from conceptnet_ml.swap.probe import margin_over_runner_up
 
 Head = Callable[[Tensor], Tensor]
 """A stage's maps (B, C, h, w) to responses (B, K): the class logits at the top, parents' variants below."""
-
 
 MapSource = Callable[[], "list[tuple[Tensor, Tensor]]"]
 
@@ -90,7 +89,7 @@ class FindEvidence:
         counts = torch.zeros(self.parents, device=mean.device)
         for maps, parents in self.batches:
             free = maps.detach().requires_grad_(True)
-            (slope,) = torch.autograd.grad(margins(self.head(free), parents).sum(), free)
+            (slope,) = torch.autograd.grad(margin_over_runner_up(self.head(free), parents).sum(), free)
             with torch.no_grad():
                 sums.index_add_(0, parents, (slope * (maps - mean)).flatten(2).sum(2))
                 counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
@@ -115,11 +114,11 @@ class FindEvidence:
         counts = torch.zeros(self.parents, device=mean.device)
         for maps, parents in self.batches:
             counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
-            before = margins(self.head(maps), parents)
+            before = margin_over_runner_up(self.head(maps), parents)
             for column, units in enumerate(sets):
                 without = maps.clone()
                 without[:, list(units)] = mean[list(units)]
-                falls[:, column].index_add_(0, parents, before - margins(self.head(without), parents))
+                falls[:, column].index_add_(0, parents, before - margin_over_runner_up(self.head(without), parents))
         return (falls / counts.clamp_min(1)[:, None]).cpu()
 
 

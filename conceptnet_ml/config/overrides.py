@@ -15,12 +15,11 @@ from conceptnet_ml.errors import SettingsError, nearest
 
 EXAMPLE = "Write STAGE/PARENTS/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
 
-
 _VERBS = {True: "keep", False: "undo"}
 
 
 @dataclass(frozen=True)
-class Word:
+class Override:
     """One thing the user decided.
 
     Args:
@@ -48,7 +47,7 @@ class Word:
     def __str__(self) -> str:
         return f"--{_VERBS[self.keep]} {self.text}"
 
-    def contradicts(self, other: Word) -> bool:
+    def contradicts(self, other: Override) -> bool:
         """Whether both cannot be done."""
         if self.round != other.round:
             return False
@@ -59,7 +58,7 @@ class Word:
         return kept.keep != undone.keep and undone.representation in (None, kept.representation)
 
 
-def parse(text: str, keep: bool) -> Word:
+def parse_override(text: str, keep: bool) -> Override:
     """``"block3/classes/2/pixels"`` as a word.
 
     Raises:
@@ -69,16 +68,16 @@ def parse(text: str, keep: bool) -> Word:
     representation = None if parts[-1].isdecimal() else parts.pop()
     if len(parts) < 3 or not all(parts) or not parts[-1].isdecimal() or int(parts[-1]) < 1 or representation == "":
         raise SettingsError(f"--{_VERBS[keep]} {text}: this is not the name of a round", EXAMPLE)
-    return Word(keep, "/".join(parts[:-2]), parts[-2], int(parts[-1]), representation)
+    return Override(keep, "/".join(parts[:-2]), parts[-2], int(parts[-1]), representation)
 
 
-def words(keep: Sequence[str], undo: Sequence[str]) -> list[Word]:
+def parse_overrides(keep: Sequence[str], undo: Sequence[str]) -> list[Override]:
     """All words, checked against each other.
 
     Raises:
         SettingsError: One is not the name of a round, or two contradict each other.
     """
-    found = [parse(text, True) for text in keep] + [parse(text, False) for text in undo]
+    found = [parse_override(text, True) for text in keep] + [parse_override(text, False) for text in undo]
     for place, one in enumerate(found):
         for other in found[:place]:
             if one.contradicts(other):
@@ -86,7 +85,7 @@ def words(keep: Sequence[str], undo: Sequence[str]) -> list[Word]:
     return found
 
 
-def check(settings: Settings, stages: Sequence[str]) -> None:
+def check_overrides(settings: Settings, stages: Sequence[str]) -> None:
     """Refuse words about rounds that this run cannot have.
 
     Args:
@@ -98,7 +97,7 @@ def check(settings: Settings, stages: Sequence[str]) -> None:
             contradiction.
     """
     order = [*reversed(stages)]
-    for word in words(settings.round.keep, settings.round.undo):
+    for word in parse_overrides(settings.round.keep, settings.round.undo):
         if word.stage not in stages:
             raise SettingsError(f"{word}: the network has no stage '{word.stage}'", nearest(word.stage, stages))
         place = order.index(word.stage)
@@ -115,7 +114,7 @@ def check(settings: Settings, stages: Sequence[str]) -> None:
             raise SettingsError(f"{word}: this run tries no representation '{word.representation}'", mend)
 
 
-def _check_parents(word: Word, order: list[str], place: int) -> None:
+def _check_parents(word: Override, order: list[str], place: int) -> None:
     if place == 0:
         if word.parents != "classes":
             mend = f"Write {order[0]}/classes/{word.number}."
@@ -134,12 +133,12 @@ def amended(stored: RoundSettings, keep: Sequence[str], undo: Sequence[str]) -> 
         (keep, undo) as the settings have them.
 
     Raises:
-        SettingsError: As :func:`words`, for the new ones.
+        SettingsError: As :func:`parse_overrides`, for the new ones.
     """
-    new = words(keep, undo)
+    new = parse_overrides(keep, undo)
     old = [
         word
-        for word in words(stored.keep, stored.undo)
+        for word in parse_overrides(stored.keep, stored.undo)
         if not any(word.contradicts(one) or (one.keep and word.keep and one.round == word.round) for one in new)
         or word in new
     ]

@@ -8,13 +8,13 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Group(BaseModel):
+class SettingsGroup(BaseModel):
     """A group of settings: unknown names are refused, values are checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-class DataSettings(Group):
+class DataSettings(SettingsGroup):
     """What is learned from."""
 
     source: str = Field("cars-and-poodles", description="data set, NAME or NAME:ARGUMENT, as in folder:PATH")
@@ -50,7 +50,7 @@ class DataSettings(Group):
     )
 
 
-class NetworkSettings(Group):
+class NetworkSettings(SettingsGroup):
     """The network and its named stages."""
 
     backbone: str = Field("small", description="NAME, torchvision:MODEL, or module:callable")
@@ -58,7 +58,7 @@ class NetworkSettings(Group):
     weights: str | None = Field(None, description="weights to start from: a .safetensors file or torchvision's name")
 
 
-class TrainingSettings(Group):
+class TrainingSettings(SettingsGroup):
     """The one training loop."""
 
     epochs: int = Field(16, ge=1, description="epochs of ordinary training")
@@ -75,7 +75,7 @@ class TrainingSettings(Group):
     save_seconds: float = Field(30.0, gt=0, description="seconds between checkpoints within a training")
 
 
-class ProbeSettings(Group):
+class ProbeSettings(SettingsGroup):
     """The dream probe: which part of a donor makes the network see the donor's class."""
 
     steps: int = Field(12, ge=1, description="Adam steps on the gate")
@@ -99,7 +99,7 @@ class ProbeSettings(Group):
     )
 
 
-class RoundSettings(Group):
+class RoundSettings(SettingsGroup):
     """Rounds: views, budget and the decision to keep or undo."""
 
     limit: int = Field(4, ge=0, description="most rounds at one stage")
@@ -146,7 +146,7 @@ class RoundSettings(Group):
     )
 
 
-class ConceptSettings(Group):
+class ConceptSettings(SettingsGroup):
     """Find, generalize, specialize, descend."""
 
     probe_images: int = Field(2048, ge=16, description="class-balanced images on which units are judged")
@@ -177,7 +177,7 @@ class ConceptSettings(Group):
     bootstrap: int = Field(200, ge=10, description="resamples behind each edge's interval")
 
 
-class DreamSettings(Group):
+class DreamSettings(SettingsGroup):
     """Pictures of what the network sees."""
 
     witness: bool = Field(
@@ -191,7 +191,7 @@ class DreamSettings(Group):
     )
 
 
-class PluginSettings(Group):
+class PluginSettings(SettingsGroup):
     """Which plugin supplies which step."""
 
     representations: tuple[str, ...] = Field(
@@ -204,7 +204,7 @@ class PluginSettings(Group):
     controls: tuple[str, ...] = Field(("random-box",), description="baselines trained beside it at equal compute")
 
 
-class Settings(Group):
+class Settings(SettingsGroup):
     """All settings of a run."""
 
     depth: int = Field(1, ge=1, description="how many stages to work through, from the top")

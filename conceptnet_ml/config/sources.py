@@ -27,9 +27,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-
 DEFAULT = "default"
-
 
 FLAGS: dict[str, str] = {
     "depth": "--depth",
@@ -49,11 +47,9 @@ FLAGS: dict[str, str] = {
 }
 """Settings that have a flag of their own."""
 
-
 MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target")
 """Settings that say where a run is computed, or what it is compared with, not what: they may change when a run is
 resumed."""
-
 
 OVERRULING = ("round.keep", "round.undo")
 """The user's words on a run's rounds, which may change too: a flag adds to them, ``--set`` and a file replace them."""
@@ -75,7 +71,7 @@ class _Given:
     origin: str
 
 
-def resolve(
+def resolve_settings(
     config: Path | None = None, assignments: Iterable[str] = (), flags: Mapping[str, Any] | None = None
 ) -> Resolved:
     """Put the settings together; of two values for a setting the later source wins.
@@ -107,12 +103,12 @@ def resume(
     Args:
         stored: The run's settings.
         origins: The run's origins by dotted name.
-        config, assignments, flags: As in :func:`resolve`.
+        config, assignments, flags: As in :func:`resolve_settings`.
 
     Raises:
         SettingsError: A given value contradicts the run's, or is wrong in itself.
     """
-    asked = resolve(config, assignments, flags)
+    asked = resolve_settings(config, assignments, flags)
     values = flatten(stored)
     wanted = flatten(asked.settings) | _words(stored, asked)
     result = {name: asked.origins.get(name, DEFAULT) for name in values}
@@ -126,7 +122,9 @@ def resume(
         elif name in MOVABLE:
             values[name] = wanted[name]
         else:
-            conflicts.append(f"{name}: the run has {show(values[name])}, {origin} says {show(wanted[name])}")
+            conflicts.append(
+                f"{name}: the run has {show_value(values[name])}, {origin} says {show_value(wanted[name])}"
+            )
     if conflicts:
         raise SettingsError(
             "A resumed run keeps its settings: " + "; ".join(conflicts) + ".",
@@ -184,13 +182,13 @@ def default_folder(settings: Settings) -> Path:
     return Path("runs") / f"{words}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def show(value: Any) -> str:
+def show_value(value: Any) -> str:
     """A value as ``--set`` takes it."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(map(show, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(map(show_value, value)) if isinstance(value, tuple) else str(value)
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
@@ -313,7 +311,7 @@ def _complaint(name: str, values: Mapping[str, Any], given: Mapping[str, _Given]
     info = known_settings()[name]
     origin = given[name].origin if name in given else "stored value"
     where = origin if origin == FLAGS.get(name) else f"{origin}: {name}"
-    return f"{where}: {show(values[name])!r} is not allowed; it takes {allowed(info)} ({info.description})."
+    return f"{where}: {show_value(values[name])!r} is not allowed; it takes {allowed(info)} ({info.description})."
 
 
 def _types(info: FieldInfo) -> tuple[Any, ...]:

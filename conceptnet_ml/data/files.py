@@ -18,18 +18,13 @@ from conceptnet_ml.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
-
 DEFAULT_SIZE = 64
-
 
 THREADS = 8
 
-
 _LARGEST, _SMALLEST = 1024, 8
 
-
 Item = TypeVar("Item")
-
 
 Result = TypeVar("Result")
 
@@ -60,7 +55,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def fit(image: Image.Image, size: int) -> Tensor:
+def fit_to_size(image: Image.Image, size: int) -> Tensor:
     """A square uint8 (3, size, size): the shorter side brought to ``size`` (antialiased bicubic), the centre kept."""
     image = to_rgb(image)
     if image.size != (size, size):
@@ -80,7 +75,7 @@ def read_image(path: Path | str, size: int) -> Tensor:
             with Image.open(path) as image:
                 # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
                 image.draft(None, (2 * size, 2 * size))
-                return fit(image, size)
+                return fit_to_size(image, size)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.", "Check the path.") from None
     except IsADirectoryError:

@@ -19,12 +19,9 @@ from conceptnet_ml.runtime.seeding import generator, seed_for
 
 SETS = ("aligned", "conflict", "random", "absent")
 
-
 _BATCH = 512
 
-
 _SAMPLE = 64
-
 
 Others = Callable[..., "Data"]
 """``load(source, classes=None) -> Data``: another data set, as it is, without a trap."""

@@ -16,18 +16,13 @@ from conceptnet_ml.errors import SettingsError, nearest
 
 SUFFIXES = (".webp", ".gif")
 
-
 _QUALITY = 88
-
 
 _SAMPLE = 32_000  # pixels the palette is made of
 
-
 _WEBP_LIMIT = 16_383  # px a side
 
-
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], dtype=np.float32) / 16 - 15 / 32
-
 
 _DITHER = 14.0  # levels between neighbouring colours that the pattern bridges
 

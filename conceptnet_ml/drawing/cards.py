@@ -23,30 +23,23 @@ from conceptnet_ml.drawing.sheets import (
     enlarged,
     to_image,
 )
-from conceptnet_ml.drawing.text import folded, text_width, write
+from conceptnet_ml.drawing.text import folded, text_width, write_text
 
 MARGIN, GAP = 28, 16
-
 
 TITLE, NAME, LINE = 22, 14, 12
 """Heights of letters in px."""
 
-
 NEVER_ROSE = ("never rose", "no gradient", "not finite")
 """Outcomes of a dream that show nothing of its target."""
 
-
 _LEADING = 5
-
 
 _SHAPE = 1.6  # width to height that a sheet should have
 
-
 _LEAST_WIDTH = 420
 
-
 _INSET = 0.3  # of a picture's shorter side
-
 
 _LEAST_ROOM = 172  # px for words
 
@@ -258,7 +251,7 @@ Words = list[tuple[int, str, Any, int]]
 def draw_words(draw: ImageDraw.ImageDraw, at: tuple[int, int], words: Words) -> None:
     """Draw a block of lines at its upper left corner."""
     for down, text, colour, size in words:
-        write(draw, (at[0], at[1] + down), text, colour, size)
+        write_text(draw, (at[0], at[1] + down), text, colour, size)
 
 
 def lines_below(lines: Sequence[str | Caption], room: int, size: int, top: int) -> Words:

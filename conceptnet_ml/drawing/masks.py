@@ -17,9 +17,7 @@ SHARE = 0.02
 """Of all positions of all images, the share at which a unit counts as active. Network Dissection takes 0.5 % of maps of
 13×13 cells and more; of the 4×4 cells of a small network's last stage that leaves slivers."""
 
-
 _LINE, _EDGE = (255, 214, 10), (20, 20, 22)
-
 
 _DIMMED = 0.28
 
@@ -73,7 +71,8 @@ def masked(
         image: uint8 (C, H, W), or a PIL image.
         unit_map: (h, w) activations of the unit on it.
         cutoff: Of :func:`threshold`.
-        scale, tile: Enlargement, as in :func:`conceptnet_ml.drawing.sheets.enlarged`; the border is drawn at the final size.
+        scale, tile: Enlargement, as in :func:`conceptnet_ml.drawing.sheets.enlarged`; the border is drawn at the
+        final size.
     """
     base = enlarged(picture(image), scale, tile)
     inside = Image.fromarray(active(unit_map, cutoff, base.size[::-1]).astype(np.uint8) * 255)

@@ -10,10 +10,9 @@ from PIL import Image, ImageDraw
 from conceptnet_ml.drawing.cards import MARGIN, Card, draw_words, inset, lines_below, paste_framed, picture
 from conceptnet_ml.drawing.masks import masked
 from conceptnet_ml.drawing.sheets import FAINT, INK, PAPER, RIGHT, WRONG, Caption, Picture, enlarged
-from conceptnet_ml.drawing.text import folded, shortened, text_width, write
+from conceptnet_ml.drawing.text import folded, shortened, text_width, write_text
 
 _TITLE, _KIND, _HEAD, _TEXT = 28, 16, 15, 14
-
 
 _GAP, _BLOCK, _TILE, _MOST, _ACROSS = 14, 26, 160, 320, 6
 
@@ -100,10 +99,10 @@ def node_strip(
     sheet = Image.new("RGB", (inner + 2 * MARGIN, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for n, line in enumerate(title):
-        write(draw, (MARGIN, MARGIN + n * (_TITLE + 8)), line, INK, _TITLE)
+        write_text(draw, (MARGIN, MARGIN + n * (_TITLE + 8)), line, INK, _TITLE)
     last = MARGIN + (len(title) - 1) * (_TITLE + 8)
     at = (MARGIN + text_width(title[-1], _TITLE) + 14, last + _TITLE - _KIND) if beside else (MARGIN, last + _TITLE + 8)
-    write(draw, at, shortened(kind, _KIND, inner), FAINT, _KIND)
+    write_text(draw, at, shortened(kind, _KIND, inner), FAINT, _KIND)
     x = MARGIN
     for part in parts:
         sheet.paste(part, (x, MARGIN + head))
@@ -158,7 +157,7 @@ def _group(heading: str, images: Sequence[tuple[str | Caption, Image.Image]], ac
         paste_framed(panel, image, (x + (width - image.width) // 2, y + (height - image.height) // 2))
         text = caption if isinstance(caption, Caption) else Caption(caption)
         colour = {"right": RIGHT, "wrong": WRONG}.get(text.tone, INK)
-        write(draw, (x, y + height + 6), shortened(text.text, _TEXT, width), colour, _TEXT)
+        write_text(draw, (x, y + height + 6), shortened(text.text, _TEXT, width), colour, _TEXT)
     return panel
 
 
@@ -166,7 +165,7 @@ def _panel(heading: str, width: int, height: int) -> tuple[Image.Image, ImageDra
     """Paper for pictures below a heading, with a px on either side for their frames."""
     panel = Image.new("RGB", (max(width, text_width(heading, _HEAD)) + 2, _HEAD + 12 + height + 1), PAPER)
     draw = ImageDraw.Draw(panel)
-    write(draw, (1, 0), heading, FAINT, _HEAD)
+    write_text(draw, (1, 0), heading, FAINT, _HEAD)
     return panel, draw
 
 

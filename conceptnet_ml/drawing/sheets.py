@@ -13,24 +13,19 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from conceptnet_ml.drawing.text import folded, shortened, text_width, write
+from conceptnet_ml.drawing.text import folded, shortened, text_width, write_text
 
 Picture = Any
 """PIL.Image.Image | numpy array | torch.Tensor"""
 
-
 PAPER, INK, FAINT, RIGHT, WRONG = (250, 250, 248), (34, 34, 38), (118, 118, 124), (22, 110, 60), (176, 36, 36)
 
-
 FRAME = (214, 214, 210)
-
 
 TILE = 112
 """Least side of a tile in px."""
 
-
 _MARGIN, _GAP, _TEXT, _HEAD, _TITLE = 24, 12, 13, 13, 18
-
 
 _HEAT = ((0.0, (60, 20, 110)), (0.5, (225, 70, 60)), (1.0, (255, 225, 80)))
 
@@ -44,7 +39,7 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """A row of a sheet.
 
     Args:
@@ -77,7 +72,12 @@ class _Layout:
 
 
 def contact_sheet(
-    rows: Sequence[Row], title: str = "", *, columns: Sequence[str] = (), scale: float | None = None, tile: int = TILE
+    rows: Sequence[SheetRow],
+    title: str = "",
+    *,
+    columns: Sequence[str] = (),
+    scale: float | None = None,
+    tile: int = TILE,
 ) -> Image.Image:
     """Images in rows on light paper, each with a caption.
 
@@ -116,12 +116,12 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     y = _MARGIN
     for line in headline:
-        write(draw, (_MARGIN, y), line, INK, _TITLE)
+        write_text(draw, (_MARGIN, y), line, INK, _TITLE)
         y += _TITLE + 6
     if columns:
         y = _MARGIN + layout.head - _HEAD - 10
         for x, width, name in zip(_lefts(layout), widths, columns, strict=False):
-            write(draw, (x + width / 2, y), shortened(name, _HEAD, width + _GAP - 2), FAINT, _HEAD, centred=True)
+            write_text(draw, (x + width / 2, y), shortened(name, _HEAD, width + _GAP - 2), FAINT, _HEAD, centred=True)
     y = _MARGIN + layout.head
     for row, images, height in zip(rows, tiles, layout.heights, strict=True):
         _draw_row(draw, sheet, row, images, layout, y, height)
@@ -168,7 +168,7 @@ def probe_sheet(
         if gates is not None:
             gate = _gate(gates[i])
             tiles.append((Caption(f"{gate.mean():.0%} open"), gate_overlay(image, gate)))
-        rows.append(Row(tiles))
+        rows.append(SheetRow(tiles))
     return contact_sheet(rows, title, columns=("image", "donor", "swapped view", "gate"))
 
 
@@ -279,7 +279,7 @@ def _gate(gate: Picture) -> np.ndarray:
 def _draw_row(
     draw: ImageDraw.ImageDraw,
     sheet: Image.Image,
-    row: Row,
+    row: SheetRow,
     images: Sequence[Image.Image],
     layout: _Layout,
     y: int,
@@ -288,7 +288,7 @@ def _draw_row(
     lines = [line for part in row.title.split("\n") for line in folded(part, _HEAD, layout.label)]
     top = y + (height - len(lines) * (_HEAD + 5)) / 2
     for i, line in enumerate(lines):
-        write(draw, (_MARGIN, top + i * (_HEAD + 5)), line, INK, _HEAD)
+        write_text(draw, (_MARGIN, top + i * (_HEAD + 5)), line, INK, _HEAD)
     for x, width, image, (caption, _) in zip(_lefts(layout), layout.widths, images, row.images, strict=False):
         left, up = x + (width - image.width) // 2, y + (height - image.height) // 2
         sheet.paste(image, (left, up))
@@ -296,7 +296,7 @@ def _draw_row(
         words = _caption(caption)
         colour = {"right": RIGHT, "wrong": WRONG}.get(words.tone, INK)
         text = shortened(words.text, _TEXT, width + _GAP - 2)
-        write(draw, (x + width / 2, y + height + 4), text, colour, _TEXT, centred=True)
+        write_text(draw, (x + width / 2, y + height + 4), text, colour, _TEXT, centred=True)
 
 
 def _lefts(layout: _Layout) -> list[int]:

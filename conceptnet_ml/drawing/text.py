@@ -12,7 +12,6 @@ from PIL import ImageDraw, ImageFont
 
 SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf")
 
-
 _SPELT = {
     "φ": "phi",
     "ι": "iota",
@@ -67,7 +66,7 @@ def _has(font: Any, character: str) -> bool:
     return (glyph.size, bytes(glyph)) != (missing.size, bytes(missing))
 
 
-def write(
+def write_text(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: Any, size: int, centred: bool = False
 ) -> None:
     """Draw a line of text, ``size`` px high, its upper left corner or the middle of its upper edge at a point."""

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from conceptnet_ml.dreams.first_convolution import Stem, is_stem
 from conceptnet_ml.dreams.objectives import LOGITS
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.network.basis import Rebased, plain
+from conceptnet_ml.network.basis import Rebased, without_basis
 from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.stages import quiet
@@ -26,7 +26,8 @@ class Layers(nn.Module):
     """``layers(images) -> {name: maps}``, forward up to the last of them and no further.
 
     The network is copied, put into evaluation mode and frozen; batch norms are folded into the convolutions before
-    them, and the first convolution gets a quicker slope (:class:`~conceptnet_ml.dreams.first_convolution.Stem`), so that a dream
+    them, and the first convolution gets a quicker slope (:class:`~conceptnet_ml.dreams.first_convolution.Stem`), so
+    that a dream
     does not pay for them at every step (answers change by rounding only).
 
     Args:
@@ -40,7 +41,7 @@ class Layers(nn.Module):
 
     def __init__(self, network: StagedNetwork | Rebased, names: Collection[str], fold: bool = True) -> None:
         super().__init__()
-        inner = plain(network)
+        inner = without_basis(network)
         modules = {name for name, _ in inner.model.named_modules() if name}
         for name in names:
             if name not in modules and name != LOGITS and name not in inner.stage_names:
@@ -52,7 +53,7 @@ class Layers(nn.Module):
             if type(module) is nn.ReLU:
                 _put(self.network, name, Redirected())
         if fold:
-            _fold(plain(self.network), names)
+            _fold(without_basis(self.network), names)
         for name, module in [*self.network.named_modules()]:
             if is_stem(module):
                 _put(self.network, name, Stem(module))
@@ -63,12 +64,12 @@ class Layers(nn.Module):
     @property
     def channels(self) -> int:
         """Channels of the images."""
-        return plain(self.network).channels
+        return without_basis(self.network).channels
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width the network was made for."""
-        return plain(self.network).image_size
+        return without_basis(self.network).image_size
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps (B, C, h, w), or logits (B, K), of images (B, C, H, W) in [0, 1]."""
@@ -107,7 +108,7 @@ class Layers(nn.Module):
             if wanted == set(found):
                 raise _Done
 
-        inner = plain(self.network)
+        inner = without_basis(self.network)
         try:
             for name in wanted - {LOGITS}:
                 module = inner.get_submodule(PREFIX + name)

@@ -12,43 +12,38 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from conceptnet_ml.dreams.activations import NORMS, Layers
-from conceptnet_ml.dreams.objectives import Objective, Target
-from conceptnet_ml.dreams.parametrizations import Row
+from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch
+from conceptnet_ml.dreams.parametrizations import DreamRow
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.runtime import devices, seeding
 
 BETAS = (0.9, 0.999)
 
-
 TINY = 1e-20
-
 
 IDLE = -1
 
-
 ATTEMPTS = 3
-
 
 LEAK = 0.1
 """A target without a slope begins anew so often, with more noise each time and, for a while, ReLUs that leak."""
-
 
 FP16_SCALE = 1024.0
 """Lifts fp16 slopes out of underflow; every slope is brought to length one afterwards."""
 
 
 @dataclass(frozen=True, eq=False)
-class Climb:
+class Ascent:
     """One dream at one size: its target, its seed, and images (C, H, W) in [0, 1] to start from and to take from."""
 
-    target: Target
+    target: Objective
     seed: int
     start: Tensor | None = None
     donor: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Climbed:
+class AscentResult:
     """Where it got to: the image (C, H, W) in [0, 1], after how many steps, and how it ended."""
 
     image: Tensor
@@ -61,7 +56,7 @@ class _Seat:
     """What is remembered of a row outside the tensors."""
 
     number: int
-    climb: Climb
+    climb: Ascent
     age: int = 0
     attempt: int = 0
     generator: torch.Generator = field(default_factory=torch.Generator)
@@ -80,7 +75,7 @@ class _Batch:
     at the same time.
     """
 
-    objective: Objective
+    objective: ObjectiveBatch
     generators: list[torch.Generator]
     every: Tensor
     constants: list[Tensor]
@@ -88,7 +83,7 @@ class _Batch:
     clocks: list[Tensor]
 
 
-class Climber:
+class BatchAscent:
     """Runs climbs of one recipe and size over the same layers.
 
     A row's numbers come from its own seed alone, rows enter and leave at the same places of their own time, and nothing
@@ -125,8 +120,8 @@ class Climber:
         self.tick = max(k for k in range(1, most + 1) if recipe.steps % k == 0)
 
     def run(
-        self, climbs: Sequence[Climb], advance: Callable[[int], None], check: Callable[[], None]
-    ) -> Iterator[tuple[int, Climbed]]:
+        self, climbs: Sequence[Ascent], advance: Callable[[int], None], check: Callable[[], None]
+    ) -> Iterator[tuple[int, AscentResult]]:
         """Climb them all; gives (number, result) as they end.
 
         Args:
@@ -156,7 +151,7 @@ class Climber:
                 number, seat.number = seat.number, IDLE
                 yield number, done
 
-    def begin(self, climb: Climb) -> Tensor:
+    def begin(self, climb: Ascent) -> Tensor:
         """The first image of a climb, (C, H, W) in [0, 1]."""
         seat = _Seat(0, climb)
         state: dict[str, Tensor] = {}
@@ -165,7 +160,7 @@ class Climber:
             return self.turned.images(state["numbers"], self._constants(state), self.size)[0].clamp(0, 1)
 
     def _seat(
-        self, seats: list[_Seat], state: dict[str, Tensor], waiting: list[tuple[int, Climb]]
+        self, seats: list[_Seat], state: dict[str, Tensor], waiting: list[tuple[int, Ascent]]
     ) -> dict[str, Tensor]:
         """Waiting climbs into empty rows; what stays empty is dropped, or climbs idly where the length is kept."""
         if not seats:
@@ -196,7 +191,7 @@ class Climber:
         start = None if climb.start is None else climb.start.cpu()
         donor = None if climb.donor is None else climb.donor.cpu()
         numbers, constants = self.turned.begin(
-            Row(self.size, channels, start, donor, 2.0**seat.attempt * (1.0 + (seat.attempt > 0)), seat.generator)
+            DreamRow(self.size, channels, start, donor, 2.0**seat.attempt * (1.0 + (seat.attempt > 0)), seat.generator)
         )
         values = {
             "numbers": numbers,
@@ -224,7 +219,7 @@ class Climber:
         whole = not self.exact and len({seat.age for seat in seats}) == 1
         rows = [[state[name]] if whole else list(state[name]) for name in names]
         return _Batch(
-            objective=Objective([seat.climb.target for seat in seats], self.guides, self.device),
+            objective=ObjectiveBatch([seat.climb.target for seat in seats], self.guides, self.device),
             generators=[seat.generator for seat in seats],
             every=torch.arange(len(seats), device=self.device),
             constants=self._constants(state),
@@ -260,7 +255,7 @@ class Climber:
         return None if price is None else 4 * free[0].numel() * torch.autograd.grad(price.sum(), free)[0]
 
     def _slope(
-        self, leaf: Tensor, drawn: Tensor, objective: Objective, generators: Sequence[torch.Generator]
+        self, leaf: Tensor, drawn: Tensor, objective: ObjectiveBatch, generators: Sequence[torch.Generator]
     ) -> tuple[Tensor, Tensor]:
         """Where the objective grows, (B, C, H, W), and what it is, (B,)."""
         scale = FP16_SCALE if self.dtype is torch.float16 else 1.0
@@ -317,7 +312,7 @@ class Climber:
 
     def _ended(
         self, seats: list[_Seat], state: dict[str, Tensor], advance: Callable[[int], None]
-    ) -> list[tuple[_Seat, Climbed]]:
+    ) -> list[tuple[_Seat, AscentResult]]:
         """Rows that have made all steps, stalled, or found no slope at all; those without slope begin anew first."""
         scores, moved = state["scores"].cpu(), state["moved"].cpu()
         ended: list[tuple[int, str]] = []
@@ -343,7 +338,7 @@ class Climber:
             constants = [value[rows] for value in self._constants(state)]
             images = self.turned.images(state["numbers"].detach()[rows], constants, self.size).clamp(0, 1).cpu()
         return [
-            (seats[row], Climbed(image.clone(), seats[row].age, outcome))
+            (seats[row], AscentResult(image.clone(), seats[row].age, outcome))
             for (row, outcome), image in zip(ended, images, strict=True)
         ]
 

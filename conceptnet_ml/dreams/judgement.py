@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.dreams.ood import Look, Looker, Pictures
+from conceptnet_ml.dreams.ood import ActivationReader, ActivationStatistics, Pictures
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
 
 UNLIKE = 0.05
 """p from which on downwards a picture is called unlike the data."""
-
 
 ROUNDING = 1e-4
 """Relative difference of two scores that counts as none, so that the last digits of a sum decide nothing."""
@@ -129,7 +128,7 @@ class Witness:
     def __init__(
         self,
         network: StagedNetwork,
-        look: Look,
+        look: ActivationStatistics,
         calibration: Calibration,
         device: torch.device,
         dtype: torch.dtype | None = None,
@@ -137,7 +136,7 @@ class Witness:
         self.network = network
         self.look = look
         self.calibration = calibration
-        self._looker = Looker(network, device, dtype)
+        self._looker = ActivationReader(network, device, dtype)
 
     @classmethod
     def fit(
@@ -169,7 +168,7 @@ class Witness:
                 f"{len(reference)} reference and {len(held)} held-out images are too few to compare dreams with",
                 "Give at least 2 and 1; some hundreds of each to tell anything.",
             )
-        looker = Looker(network, device, dtype)
+        looker = ActivationReader(network, device, dtype)
         look = looker.learn(reference, labels)
         descriptions, logits = looker.show(held, look)
         accuracy = None
@@ -270,7 +269,9 @@ class Witness:
         dtype: torch.dtype | None = None,
     ) -> Witness:
         """The witness whose :meth:`state` was kept, with its network."""
-        return cls(network, Look.restore(state["look"]), Calibration(**state["calibration"]), device, dtype)
+        return cls(
+            network, ActivationStatistics.restore(state["look"]), Calibration(**state["calibration"]), device, dtype
+        )
 
 
 @dataclass(frozen=True)

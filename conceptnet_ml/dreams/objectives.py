@@ -16,9 +16,7 @@ from conceptnet_ml.storage.hashing import digest
 LOGITS = "logits"
 """The layer of the classes' answers, before the softmax."""
 
-
 CENTRE = "centre"
-
 
 EVERYWHERE = "everywhere"
 
@@ -50,7 +48,7 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class Objective:
     """What is to grow: a weighted sum of terms. Made by the functions below, not by hand.
 
     Args:
@@ -74,14 +72,14 @@ class Target:
         return frozenset(term.layer for term in self.terms)
 
     @staticmethod
-    def unit(layer: str, unit: int, name: str | None = None) -> Target:
+    def unit(layer: str, unit: int, name: str | None = None) -> Objective:
         """The mean of one channel's map."""
         if unit < 0:
             raise SettingsError(f"unit {unit} of '{layer}' does not exist", "Units are counted from 0.")
-        return Target(name or f"{layer}:{unit}", (Term(layer, "linear", digest(layer, unit), vector=int(unit)),))
+        return Objective(name or f"{layer}:{unit}", (Term(layer, "linear", digest(layer, unit), vector=int(unit)),))
 
     @staticmethod
-    def direction(layer: str, vector: Tensor | Sequence[float], name: str | None = None) -> Target:
+    def direction(layer: str, vector: Tensor | Sequence[float], name: str | None = None) -> Objective:
         """The mean over the positions of ``⟨vector, maps⟩``; the vector (C,) is brought to length one.
 
         Raises:
@@ -94,31 +92,31 @@ class Target:
                 f"a direction of '{layer}' has length {length}", "Give a finite vector other than zero."
             )
         term = Term(layer, "linear", digest(layer, values), vector=values / length)
-        return Target(name or f"{layer}: a direction", (term,))
+        return Objective(name or f"{layer}: a direction", (term,))
 
     @staticmethod
-    def feature(layer: str, units: Mapping[int, int], channels: int, name: str | None = None) -> Target:
+    def feature(layer: str, units: Mapping[int, int], channels: int, name: str | None = None) -> Objective:
         """Several units of a layer with ``channels`` channels at once, each with its weight."""
         vector = torch.zeros(channels)
         for unit, weight in units.items():
             if not 0 <= unit < channels:
                 raise SettingsError(f"'{layer}' has no unit {unit}", f"It has {channels} units, 0 to {channels - 1}.")
             vector[unit] = weight
-        return Target.direction(layer, vector, name)
+        return Objective.direction(layer, vector, name)
 
     @staticmethod
-    def logit(index: int, name: str) -> Target:
+    def logit(index: int, name: str) -> Objective:
         """A class's logit."""
         term = Term(LOGITS, "linear", digest(LOGITS, index), vector=int(index))
-        return Target(name, (term,), expects=int(index))
+        return Objective(name, (term,), expects=int(index))
 
     @staticmethod
-    def layer(layer: str) -> Target:
+    def layer(layer: str) -> Objective:
         """Whatever the layer sees: half the mean square of its maps (Mordvintsev et al., *Inceptionism*, 2015)."""
-        return Target(layer, (Term(layer, "energy", digest(layer, "energy")),))
+        return Objective(layer, (Term(layer, "energy", digest(layer, "energy")),))
 
     @staticmethod
-    def guide(layer: str, image: Tensor, name: str | None = None) -> Target:
+    def guide(layer: str, image: Tensor, name: str | None = None) -> Objective:
         """What the layer sees in another picture: at every position the guide's position that fits best counts.
 
         ``mean_p max_q ⟨maps[p], guide[q]⟩``, the guided dream of the Inceptionism notebook.
@@ -128,31 +126,31 @@ class Target:
             image: The guide, uint8 (C, H, W).
         """
         term = Term(layer, "guide", digest(layer, "guide", image), image=image.detach().cpu())
-        return Target(name or f"{layer}, guided", (term,))
+        return Objective(name or f"{layer}, guided", (term,))
 
     @staticmethod
-    def module(layer: str, module: Callable[[Tensor], Tensor], column: int, name: str) -> Target:
+    def module(layer: str, module: Callable[[Tensor], Tensor], column: int, name: str) -> Objective:
         """A column of what a module makes of the layer's maps: a variant, a probe."""
         state = module.state_dict() if isinstance(module, nn.Module) else {}
         key = digest(layer, "module", repr(type(module)), column, *state, *state.values())
-        return Target(name, (Term(layer, "module", key, module=module, column=column),))
+        return Objective(name, (Term(layer, "module", key, module=module, column=column),))
 
     @staticmethod
-    def mix(parts: Sequence[tuple[Target, float]], name: str | None = None) -> Target:
+    def mix(parts: Sequence[tuple[Objective, float]], name: str | None = None) -> Objective:
         """A weighted sum of targets; a negative weight is a thing to avoid."""
         terms = tuple(replace(term, weight=term.weight * weight) for part, weight in parts for term in part.terms)
         if not terms:
             raise SettingsError("a mix of targets is empty", "Give at least one (target, weight).")
         label = " ".join(f"{'+' if weight >= 0 else '−'}{abs(weight):g}·{part.name}" for part, weight in parts)
-        return Target(name or label.removeprefix("+"), terms)
+        return Objective(name or label.removeprefix("+"), terms)
 
     @staticmethod
-    def turn(old: int, new: int, names: Sequence[str]) -> Target:
+    def turn(old: int, new: int, names: Sequence[str]) -> Objective:
         """One class turned into another: the new class's logit less the old one's."""
-        mixed = Target.mix([(Target.logit(new, names[new]), 1.0), (Target.logit(old, names[old]), -1.0)])
+        mixed = Objective.mix([(Objective.logit(new, names[new]), 1.0), (Objective.logit(old, names[old]), -1.0)])
         return replace(mixed, name=f"{names[old]} → {names[new]}", expects=new)
 
-    def at(self, place: str | tuple[int, int]) -> Target:
+    def at(self, place: str | tuple[int, int]) -> Objective:
         """The same at one cell of the maps, (row, column) or ``centre``, in place of the mean over all.
 
         Raises:
@@ -164,12 +162,12 @@ class Target:
         terms = tuple(replace(term, place=place) for term in self.terms)
         return replace(self, name=f"{self.name} @ {where}", terms=terms)
 
-    def named(self, name: str) -> Target:
+    def named(self, name: str) -> Objective:
         """The same under another name."""
         return replace(self, name=name)
 
 
-class Objective:
+class ObjectiveBatch:
     """Targets of a batch of images, an image each, packed: ``objective(maps) -> (B,)``.
 
     Args:
@@ -179,7 +177,7 @@ class Objective:
     All linear terms of a layer are one product, whatever units they look at; images do not influence each other.
     """
 
-    def __init__(self, targets: Sequence[Target], guides: Mapping[str, Tensor], device: torch.device) -> None:
+    def __init__(self, targets: Sequence[Objective], guides: Mapping[str, Tensor], device: torch.device) -> None:
         self.count = len(targets)
         self._guides, self._device = guides, device
         groups: dict[tuple[Any, ...], list[tuple[int, Term]]] = {}
@@ -256,7 +254,7 @@ class Objective:
         return values.new_zeros(self.count, dtype=torch.float32).index_add(0, rows, picked)
 
 
-def check(target: Target, maps: Mapping[str, Tensor]) -> None:
+def check_objective(target: Objective, maps: Mapping[str, Tensor]) -> None:
     """Refuse units, cells and vectors that the layers do not have.
 
     Args:

@@ -25,33 +25,27 @@ from conceptnet_ml.runtime import devices
 Pictures = Tensor | ImageSet
 """uint8 (N, C, H, W), or a set of images that are read when they are wanted."""
 
-
 PIXELS = 2**19
 """Pixels of three channels looked at in a batch."""
-
 
 IMAGE = "image"
 """Stage 0, the image itself, described by its patches of 3 × 3 px."""
 
-
 AXES = 512
 """Principal directions per stage, at most."""
-
 
 RIDGE = 1e-3
 """Least variance of a direction, as a share of the mean one."""
 
-
 FLOOR = 1e-6
 """Least variance over places that is told from none; that of all places of all real images is one."""
-
 
 FEWEST = 5
 """Images per class from which classes have means of their own."""
 
 
 @dataclass(frozen=True)
-class StageLook:
+class StageStatistics:
     """What real images look like at one stage of C channels, along A ≤ C principal directions.
 
     Args:
@@ -88,10 +82,10 @@ class StageLook:
 
 
 @dataclass(frozen=True)
-class Look:
+class ActivationStatistics:
     """What real images look like at every stage of a network, the image itself being the first."""
 
-    stages: Mapping[str, StageLook]
+    stages: Mapping[str, StageStatistics]
 
     def distance(self, descriptions: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
         """Distance (B,) at the stage where a picture is furthest from real images, float64; and which stage that is."""
@@ -102,16 +96,16 @@ class Look:
 
     def state(self) -> dict[str, Any]:
         """As plain values and tensors."""
-        fields = StageLook.__dataclass_fields__
+        fields = StageStatistics.__dataclass_fields__
         return {name: {field: getattr(look, field) for field in fields} for name, look in self.stages.items()}
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Look:
+    def restore(cls, state: Mapping[str, Any]) -> ActivationStatistics:
         """What :meth:`state` gave."""
-        return cls({name: StageLook(**look) for name, look in state.items()})
+        return cls({name: StageStatistics(**look) for name, look in state.items()})
 
 
-class Looker:
+class ActivationReader:
     """A network that pictures are shown to.
 
     Args:
@@ -123,7 +117,7 @@ class Looker:
         self.network = network.to(device).eval()
         self.device, self.dtype = device, dtype
 
-    def learn(self, images: Pictures, labels: Tensor | None = None) -> Look:
+    def learn(self, images: Pictures, labels: Tensor | None = None) -> ActivationStatistics:
         """What these real images look like. Cost: two forward passes, eigendecompositions of C and 2A squared.
 
         Args:
@@ -134,12 +128,12 @@ class Looker:
         Raises:
             DataError: The network answers with what is no number.
         """
-        looks = {name: StageLook(*axes, *_nothing()) for name, axes in self._principal(images).items()}
-        descriptions, _ = self.show(images, Look(looks))
+        looks = {name: StageStatistics(*axes, *_nothing()) for name, axes in self._principal(images).items()}
+        descriptions, _ = self.show(images, ActivationStatistics(looks))
         groups = _groups(len(images), labels)
-        return Look({name: _fitted(look, descriptions[name], groups) for name, look in looks.items()})
+        return ActivationStatistics({name: _fitted(look, descriptions[name], groups) for name, look in looks.items()})
 
-    def show(self, images: Pictures, look: Look) -> tuple[dict[str, Tensor], Tensor]:
+    def show(self, images: Pictures, look: ActivationStatistics) -> tuple[dict[str, Tensor], Tensor]:
         """Descriptions (N, 2A) of the look's stages, float64, and logits (N, K), fp32, on the CPU.
 
         Cost: one forward pass.
@@ -226,7 +220,7 @@ def _nothing() -> tuple[Tensor, Tensor]:
     return torch.empty(0, 0, dtype=torch.float64), torch.empty(0, 0, dtype=torch.float64)
 
 
-def _fitted(look: StageLook, descriptions: Tensor, groups: Tensor) -> StageLook:
+def _fitted(look: StageStatistics, descriptions: Tensor, groups: Tensor) -> StageStatistics:
     """The look with the means, covariance and distances of these descriptions."""
     counts = torch.bincount(groups)
     sums = torch.zeros(len(counts), descriptions.shape[1], dtype=torch.float64).index_add_(0, groups, descriptions)
@@ -235,9 +229,9 @@ def _fitted(look: StageLook, descriptions: Tensor, groups: Tensor) -> StageLook:
     values, vectors = torch.linalg.eigh(covariance)
     # Descriptions are of the order of one: what varies by less than that varies by rounding.
     whitening = vectors * values.clamp_min(FLOOR).rsqrt()
-    bare = StageLook(look.centre, look.axes, means, whitening)
+    bare = StageStatistics(look.centre, look.axes, means, whitening)
     median, far = bare.mahalanobis(descriptions).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
-    return StageLook(look.centre, look.axes, means, whitening, median, max(far - median, 1e-2))
+    return StageStatistics(look.centre, look.axes, means, whitening, median, max(far - median, 1e-2))
 
 
 def _groups(count: int, labels: Tensor | None) -> Tensor:

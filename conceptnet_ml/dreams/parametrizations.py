@@ -17,7 +17,7 @@ photographs of cars and dogs."""
 
 
 @dataclass(frozen=True)
-class Row:
+class DreamRow:
     """What one dream starts from.
 
     Args:
@@ -37,7 +37,7 @@ class Row:
     generator: torch.Generator
 
 
-class Parametrisation(ABC):
+class Parametrization(ABC):
     """How numbers become images; each dream is one row of its numbers, and rows come and go.
 
     A plugin's own needs ``begin`` and ``images``; with the slope left to autograd.
@@ -47,7 +47,7 @@ class Parametrisation(ABC):
     """Step length, of Adam, where the recipe gives none."""
 
     @abstractmethod
-    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A dream's first numbers, and constants to be kept beside them; the engine stacks the rows of both.
 
         There are as many constants whatever the dream begins with: a row is used by one dream after the other.
@@ -73,7 +73,7 @@ class Parametrisation(ABC):
         return None
 
 
-class Pixels(Parametrisation):
+class Pixels(Parametrization):
     """The image itself, kept in [0, 1].
 
     Args:
@@ -86,7 +86,7 @@ class Pixels(Parametrisation):
         self.decay = decay
         self.rate = rate
 
-    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The start, or grey with noise."""
         if row.start is not None and row.contrast <= 1:
             return row.start.clone(), ()
@@ -111,7 +111,7 @@ class Pixels(Parametrisation):
         numbers.clamp_(0, 1)
 
 
-class Fourier(Parametrisation):
+class Fourier(Parametrization):
     """Fourier coefficients, scaled so that all frequencies move alike, in uncorrelated colours, through a sigmoid.
 
     Olah, Mordvintsev and Schubert, *Feature Visualization*, Distill 2017. From an image, the numbers are what is added
@@ -126,7 +126,7 @@ class Fourier(Parametrisation):
         self.decay = decay
         self.rate = rate
 
-    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Small random coefficients, and the start's logits: zero, grey, where there is none."""
         height, width = row.size
         numbers = torch.randn(row.channels, height, width // 2 + 1, 2, generator=row.generator)
@@ -147,7 +147,7 @@ class Fourier(Parametrisation):
         return torch.view_as_real(torch.fft.rfft2(uncoloured_slope(inner), norm="ortho"))
 
 
-class Phases(Parametrisation):
+class Phases(Parametrization):
     """Phases alone, under magnitudes that are held at those of real images: MACO (Fel et al., arXiv 2306.06805).
 
     Args:
@@ -162,7 +162,7 @@ class Phases(Parametrisation):
         self.mean = mean
         self.rate = rate
 
-    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Random phases, or the start's own; and the magnitudes."""
         height, width = row.size
         magnitudes = self._magnitudes(row)
@@ -179,7 +179,7 @@ class Phases(Parametrisation):
         waves = torch.polar(magnitudes.expand_as(numbers).contiguous(), numbers)
         return soft(mean + coloured(torch.fft.irfft2(waves, s=size, norm="ortho"), unit=True))
 
-    def _magnitudes(self, row: Row) -> Tensor:
+    def _magnitudes(self, row: DreamRow) -> Tensor:
         height, width = row.size
         if self.magnitudes is not None:
             given = self.magnitudes[None].float()
@@ -192,7 +192,7 @@ class Phases(Parametrisation):
         return (falling / white.sqrt()).expand(row.channels, -1, -1).contiguous()
 
 
-class Gate(Parametrisation):
+class Gate(Parametrization):
     """A donor's material let into the image through a gate of few cells, at a price: the learner's probe as a picture.
 
     Args:
@@ -206,7 +206,7 @@ class Gate(Parametrisation):
         self.cost = price
         self.rate = rate
 
-    def begin(self, row: Row) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A gate half open, the image, and its donor.
 
         Raises:

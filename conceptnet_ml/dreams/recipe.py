@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml.dreams.parametrizations import Fourier, Parametrisation
+from conceptnet_ml.dreams.parametrizations import Fourier, Parametrization
 from conceptnet_ml.dreams.transforms import Transforms
 from conceptnet_ml.errors import ConceptNetError, PluginError, SettingsError
 from conceptnet_ml.records import Record
 
 STARTS = ("noise", "image")
-
 
 ASCENTS = ("adam", "gradient")
 
@@ -43,7 +42,7 @@ class Recipe:
     """
 
     start: str = "noise"
-    parametrisation: Parametrisation = field(default_factory=Fourier)
+    parametrisation: Parametrization = field(default_factory=Fourier)
     steps: int = 256
     rate: float | None = None
     ascent: str = "adam"

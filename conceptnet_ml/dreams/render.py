@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from conceptnet_ml.dreams.activations import Layers
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.objectives import Objective, Target
+from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch
 from conceptnet_ml.dreams.parametrizations import Gate
 from conceptnet_ml.dreams.recipe import Recipe
-from conceptnet_ml.dreams.request import Dream, Wish
+from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.dreams.studio import Studio, guide_maps, to_floats
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.basis import Rebased, plain
+from conceptnet_ml.network.basis import Rebased, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
@@ -29,7 +29,7 @@ VERSION = 1
 
 def dream(
     network: StagedNetwork | Rebased,
-    wishes: Sequence[Wish | Target],
+    wishes: Sequence[DreamRequest | Objective],
     recipe: Recipe | None = None,
     *,
     size: tuple[int, int] | None = None,
@@ -72,10 +72,10 @@ def dream(
     """
     recipe = Recipe() if recipe is None else recipe
     _check_kinds(network, wishes, recipe)
-    wanted = [wish if isinstance(wish, Wish) else Wish(wish, seed) for wish in wishes]
-    device = plain(network).mean.device if device is None else device
+    wanted = [wish if isinstance(wish, DreamRequest) else DreamRequest(wish, seed) for wish in wishes]
+    device = without_basis(network).mean.device if device is None else device
     side = _size(network, wanted, size)
-    _check_starts(wanted, recipe, plain(network).channels)
+    _check_starts(wanted, recipe, without_basis(network).channels)
     groups: dict[frozenset[str], list[int]] = {}
     for number, wish in enumerate(wanted):
         groups.setdefault(wish.target.layers, []).append(number)
@@ -107,7 +107,7 @@ def dream(
 
 def scores(
     network: StagedNetwork | Rebased,
-    targets: Sequence[Target],
+    targets: Sequence[Objective],
     images: Tensor,
     *,
     device: torch.device | None = None,
@@ -121,7 +121,7 @@ def scores(
         targets: What is looked for.
         images: uint8 (N, C, H, W).
     """
-    device = plain(network).mean.device if device is None else device
+    device = without_basis(network).mean.device if device is None else device
     table = torch.empty(len(images), len(targets))
     groups: dict[frozenset[str], list[int]] = {}
     for column, target in enumerate(targets):
@@ -133,7 +133,7 @@ def scores(
             with torch.no_grad(), devices.autocast(device, dtype):
                 maps = layers(to_floats(images[places], device))
             for column in columns:
-                objective = Objective([targets[column]] * len(places), guides, device)
+                objective = ObjectiveBatch([targets[column]] * len(places), guides, device)
                 with torch.no_grad():
                     table[places, column] = objective(maps).cpu()
     return table
@@ -147,14 +147,16 @@ def _check_kinds(network: Any, wishes: Any, recipe: Any) -> None:
         image = getattr(wish, "start", None)
         if image is not None and not isinstance(image, Tensor):
             raise SettingsError(f"an image is a {type(image).__name__}", "Give a tensor, uint8 (C, H, W).")
-    if isinstance(wishes, Wish | Target):
+    if isinstance(wishes, DreamRequest | Objective):
         raise SettingsError("one target was given where a list is wanted", "Put it into a list: dream(network, [it]).")
     if not isinstance(recipe, Recipe):
         mend = "Give a Recipe; a dreamer's: load_plugins().get('dreamer', NAME).function('recipe')(None)."
         raise SettingsError(f"a {type(recipe).__name__} is no recipe", mend)
 
 
-def _size(network: StagedNetwork | Rebased, wishes: Sequence[Wish], size: tuple[int, int] | None) -> tuple[int, int]:
+def _size(
+    network: StagedNetwork | Rebased, wishes: Sequence[DreamRequest], size: tuple[int, int] | None
+) -> tuple[int, int]:
     if size is not None:
         if min(size) < 1:
             raise SettingsError(f"a dream of {size[1]}×{size[0]} px has no pixels", "Give a size of at least 8 px.")
@@ -165,10 +167,10 @@ def _size(network: StagedNetwork | Rebased, wishes: Sequence[Wish], size: tuple[
     if sizes:
         height, width = sizes.pop()
         return (height, width)
-    return plain(network).image_size
+    return without_basis(network).image_size
 
 
-def _check_starts(wishes: Sequence[Wish], recipe: Recipe, channels: int) -> None:
+def _check_starts(wishes: Sequence[DreamRequest], recipe: Recipe, channels: int) -> None:
     for wish in wishes:
         if wish.start is None and recipe.start == "image":
             raise SettingsError(
@@ -189,7 +191,7 @@ def _check_starts(wishes: Sequence[Wish], recipe: Recipe, channels: int) -> None
 
 def _keys(
     network: StagedNetwork | Rebased,
-    wishes: Sequence[Wish],
+    wishes: Sequence[DreamRequest],
     recipe: Recipe,
     size: tuple[int, int],
     device: torch.device,

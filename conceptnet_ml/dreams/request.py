@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from conceptnet_ml.dreams.objectives import Target
+from conceptnet_ml.dreams.objectives import Objective
 
 ALL_STEPS, NEVER_ROSE, NO_GRADIENT = "all steps", "never rose", "no gradient"
-
 
 NOT_FINITE = "not finite"
 
 
 @dataclass(frozen=True, eq=False)
-class Wish:
+class DreamRequest:
     """One dream wished for.
 
     Args:
@@ -25,7 +24,7 @@ class Wish:
         donor: Where a swap takes its material from, the same.
     """
 
-    target: Target
+    target: Objective
     seed: int = 0
     start: Tensor | None = None
     donor: Tensor | None = None
@@ -45,7 +44,7 @@ class Dream:
         cached: It was read, not dreamt.
     """
 
-    target: Target
+    target: Objective
     seed: int
     image: Tensor
     before: float

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.dreams.activations import Layers, probe
-from conceptnet_ml.dreams.ascent import Climb, Climbed, Climber
-from conceptnet_ml.dreams.objectives import Objective, Target, check
+from conceptnet_ml.dreams.ascent import Ascent, AscentResult, BatchAscent
+from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch, check_objective
 from conceptnet_ml.dreams.recipe import Recipe
-from conceptnet_ml.dreams.request import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT_FINITE, Dream, Wish
+from conceptnet_ml.dreams.request import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT_FINITE, Dream, DreamRequest
 from conceptnet_ml.dreams.transforms import resized
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import Rebased
@@ -41,12 +41,12 @@ class Studio:
         self.recipe, self.size, self.device, self.dtype, self.exact = recipe, size, device, dtype, exact
         self.sizes = octaves(size, recipe)
 
-    def check(self, targets: Sequence[Target]) -> None:
+    def check(self, targets: Sequence[Objective]) -> None:
         """Refuse what cannot be dreamt."""
         for side in self.sizes[:1] if len(self.sizes) == 1 else (self.sizes[0], self.sizes[-1]):
             maps = probe(self.layers, side, self.device)
         for target in targets:
-            check(target, maps)
+            check_objective(target, maps)
         image = torch.full((1, self.layers.channels, *self.size), 0.5, device=self.device, requires_grad=True)
         if not any(one.requires_grad for one in self.layers(image).values()):
             raise SettingsError(
@@ -56,7 +56,7 @@ class Studio:
 
     def run(
         self,
-        wishes: Sequence[Wish],
+        wishes: Sequence[DreamRequest],
         rows: int | None,
         advance: Callable[[int], None],
         stop: Callable[[], None],
@@ -73,8 +73,8 @@ class Studio:
         for number, side in enumerate(self.sizes):
             climbs = [self._climb(wish, side, number, detail) for wish, detail in zip(wishes, details, strict=True)]
             count = rows or rows_for(self.layers, side, self.device, self.dtype)
-            climber = Climber(self.layers, self.recipe, side, count, self.device, self.dtype, guides, self.exact)
-            batch: list[tuple[int, Climbed]] = []
+            climber = BatchAscent(self.layers, self.recipe, side, count, self.device, self.dtype, guides, self.exact)
+            batch: list[tuple[int, AscentResult]] = []
             for place, done in climber.run(climbs, advance, stop):
                 steps[place] += done.steps
                 outcomes[place] = done.outcome
@@ -87,22 +87,22 @@ class Studio:
                     batch = []
             self._finish(batch, wishes, guides, steps, outcomes, keep, count)
 
-    def _climb(self, wish: Wish, side: tuple[int, int], octave: int, detail: Tensor | None) -> Climb:
+    def _climb(self, wish: DreamRequest, side: tuple[int, int], octave: int, detail: Tensor | None) -> Ascent:
         seed = wish.seed if octave == 0 else seeding.seed_for(wish.seed, "octave", octave)
         start, donor = _at_size(wish.start, side), _at_size(wish.donor, side)
         if detail is not None:
             grey = torch.full((self.layers.channels, *side), 0.5)
             start = ((grey if start is None else start) + resized(detail[None], side)[0]).clamp(0, 1)
-        return Climb(wish.target, seed, start, donor)
+        return Ascent(wish.target, seed, start, donor)
 
-    def _detail(self, wish: Wish, side: tuple[int, int], image: Tensor) -> Tensor:
+    def _detail(self, wish: DreamRequest, side: tuple[int, int], image: Tensor) -> Tensor:
         start = _at_size(wish.start, side)
         return image - (0.5 if start is None else start)
 
     def _finish(
         self,
-        batch: Sequence[tuple[int, Climbed]],
-        wishes: Sequence[Wish],
+        batch: Sequence[tuple[int, AscentResult]],
+        wishes: Sequence[DreamRequest],
         guides: Mapping[str, Tensor],
         steps: Sequence[int],
         outcomes: Sequence[str],
@@ -128,9 +128,9 @@ class Studio:
 
     def noise(self, seed: int) -> Tensor:
         """What a dream from noise begins with, uint8 (C, H, W)."""
-        return self._first(Wish(Target("noise", ()), seed))
+        return self._first(DreamRequest(Objective("noise", ()), seed))
 
-    def measured(self, wishes: Sequence[Wish]) -> list[Dream]:
+    def measured(self, wishes: Sequence[DreamRequest]) -> list[Dream]:
         """The starts themselves as dreams of no steps, and what they reach."""
         images = torch.stack([self._first(wish) for wish in wishes])
         targets = [wish.target for wish in wishes]
@@ -140,20 +140,20 @@ class Studio:
             for wish, image, value in zip(wishes, images, found, strict=True)
         ]
 
-    def _first(self, wish: Wish) -> Tensor:
+    def _first(self, wish: DreamRequest) -> Tensor:
         """What a dream begins with, at its full size, as bytes."""
         if wish.start is not None:
             return _bytes(_at_size(wish.start, self.size))
-        climber = Climber(self.layers, self.recipe, self.size, 1, torch.device("cpu"), None, {})
+        climber = BatchAscent(self.layers, self.recipe, self.size, 1, torch.device("cpu"), None, {})
         return _bytes(climber.begin(self._climb(wish, self.size, 0, None)))
 
     def _measure(
-        self, targets: Sequence[Target], images: Tensor, guides: Mapping[str, Tensor], fill: int = 0
+        self, targets: Sequence[Objective], images: Tensor, guides: Mapping[str, Tensor], fill: int = 0
     ) -> list[float]:
         """The targets on images; a batch is filled up to ``fill``, so that its length decides nothing."""
         more = max(0, fill - len(images))
         images = torch.cat([images, images[-1:].expand(more, -1, -1, -1)])
-        objective = Objective([*targets, *[targets[-1]] * more], guides, self.device)
+        objective = ObjectiveBatch([*targets, *[targets[-1]] * more], guides, self.device)
         with torch.no_grad():
             with devices.autocast(self.device, self.dtype):
                 maps = self.layers(to_floats(images, self.device))
@@ -193,7 +193,7 @@ def rows_for(
     return max(1, min(most, int(free // each) if math.isfinite(free) else most))
 
 
-def guide_maps(layers: Layers, targets: Sequence[Target], device: torch.device) -> dict[str, Tensor]:
+def guide_maps(layers: Layers, targets: Sequence[Objective], device: torch.device) -> dict[str, Tensor]:
     """Maps of the guides' pictures, (C, h, w), by their terms' keys; each is run once."""
     found: dict[str, Tensor] = {}
     for target in targets:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.objectives import Target
+from conceptnet_ml.dreams.objectives import Objective
 from conceptnet_ml.dreams.parametrizations import Pixels
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import weights_digest
-from conceptnet_ml.dreams.request import Dream, Wish
+from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.dreams.studio import Studio
 from conceptnet_ml.dreams.transforms import moved
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.basis import Rebased, plain
+from conceptnet_ml.network.basis import Rebased, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.runtime.progress import Progress
@@ -33,7 +33,7 @@ STEPS = Recipe(
 
 def zoom(
     network: StagedNetwork | Rebased,
-    target: Target,
+    target: Objective,
     start: Tensor | None = None,
     *,
     frames: int = 100,
@@ -74,9 +74,9 @@ def zoom(
             f"{frames} frames at a rate of {rate} are no zoom", "Give at least 1 frame and a rate of 1."
         )
     recipe = STEPS if recipe is None else replace(recipe, start="image")
-    device = plain(network).mean.device if device is None else device
+    device = without_basis(network).mean.device if device is None else device
     if size is None:
-        size = plain(network).image_size if start is None else (start.shape[1], start.shape[2])
+        size = without_basis(network).image_size if start is None else (start.shape[1], start.shape[2])
     studio = Studio(network, target.layers, recipe, size, device, dtype, exact=False)
     studio.check([target])
     image = studio.noise(seed) if start is None else start
@@ -93,14 +93,14 @@ def zoom(
             if number:
                 near = _held(moved(image[None].float() / 255, turned)[0], first, hold).clamp(0, 1)
                 seen = (near * 255).round().to(torch.uint8)
-            wish = Wish(target, seeding.seed_for(seed, "frame", number), seen)
+            wish = DreamRequest(target, seeding.seed_for(seed, "frame", number), seen)
             made = _frame(studio, wish, number, digest(key, wish.seed, seen), cache)
             image = made.image
             task.advance()
             yield made
 
 
-def _frame(studio: Studio, wish: Wish, number: int, key: str, cache: DreamCache | None) -> Dream:
+def _frame(studio: Studio, wish: DreamRequest, number: int, key: str, cache: DreamCache | None) -> Dream:
     """One frame, from the cache if it was dreamt before."""
     kept = None if cache is None else cache.load(key)
     if kept is not None:

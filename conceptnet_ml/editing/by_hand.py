@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from conceptnet_ml.config.overrides import Word, parse, words
+from conceptnet_ml.config.overrides import Override, parse_override, parse_overrides
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError
-from conceptnet_ml.graph.schema import Judged as JudgedNode
+from conceptnet_ml.graph.schema import DecidedNode as JudgedNode
 from conceptnet_ml.storage.run_folder import Run
 
 
@@ -32,7 +32,7 @@ def decisions_by_hand(run: Run) -> tuple[list[str], list[str]]:
         raise type(error)(error.message, mend) from error
     decided = {entry["name"]: entry["decision"] for entry in run.summary()["rounds"]}
     labels = {f"{who} in {name}": name for name in decided for who in (*graph.classes, "what is exchanged")}
-    found: set[Word] = set()
+    found: set[Override] = set()
     for node in graph.nodes():
         name = labels.get(node.label)
         if name is None or node.kind not in ("feature", "generalized", "variant"):
@@ -41,15 +41,15 @@ def decisions_by_hand(run: Run) -> tuple[list[str], list[str]]:
         found |= {word} if word is not None else set()
     keep = sorted(word.text for word in found if word.keep)
     undo = sorted(word.text for word in found if not word.keep)
-    words(keep, undo)
+    parse_overrides(keep, undo)
     return keep, undo
 
 
-def _edited(node: JudgedNode, name: str, decided: str, path: str) -> Word | None:
+def _edited(node: JudgedNode, name: str, decided: str, path: str) -> Override | None:
     if node.decision is None:
         raise DataError(f"{path}: {node.kind} '{node.label}' has no decision", "Write kept, undone or leaf.")
     if (node.decision == "kept") == (decided == "kept"):
         return None
     if node.decision == "kept" and node.representation is not None:
-        return parse(f"{name}/{node.representation}", True)
-    return parse(name, node.decision == "kept")
+        return parse_override(f"{name}/{node.representation}", True)
+    return parse_override(name, node.decision == "kept")

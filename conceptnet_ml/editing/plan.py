@@ -19,7 +19,6 @@ from conceptnet_ml.graph.schema import NODES, Node, node_id, title
 CLOSED = ("merged", "forgotten")
 """States of a unit whose channel is silent or constant: nothing is left of it to be edited."""
 
-
 EXCHANGED = "what is exchanged in "
 """How the label of a generalized feature that a round found begins; the round's name follows."""
 

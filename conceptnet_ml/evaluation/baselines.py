@@ -13,11 +13,11 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import Objective, ViewMaker
+from conceptnet_ml.network.training import LossFn, ViewMaker
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Baseline
 from conceptnet_ml.runtime import devices
-from conceptnet_ml.steps.context import Net, Workbench
+from conceptnet_ml.steps.context import Context, Net
 from conceptnet_ml.swap.views import Swap, Views
 
 KIND = "controls"
@@ -28,7 +28,7 @@ class BaselineContext:
     """What a baseline may use. Whatever takes long is remembered by the run, so a stopped baseline goes on.
 
     Args:
-        bench: The workbench of the run.
+        ctx: The context of the run.
         record: The baseline, for its name and needs.
         ordinary: The network after ordinary training.
         epochs: How many epochs count as equal compute.
@@ -51,22 +51,22 @@ class BaselineContext:
     """
 
     def __init__(
-        self, bench: Workbench, record: Baseline, ordinary: StagedNetwork, epochs: int, share: float = 0.25
+        self, ctx: Context, record: Baseline, ordinary: StagedNetwork, epochs: int, share: float = 0.25
     ) -> None:
-        self._bench, self._name = bench, f"control/{record.name}"
-        self.plain = bench.views(bench.fit, [])
-        self.classes = bench.classes
+        self._bench, self._name = ctx, f"control/{record.name}"
+        self.plain = ctx.views(ctx.fit, [])
+        self.classes = ctx.classes
         self.share = share
         self.ordinary = ordinary
         self.epochs = epochs
-        self.ordinary_epochs = bench.settings.training.epochs
-        self.rate, self.warm_rate = bench.settings.training.rate, bench.settings.training.warm_rate
-        self.held = bench.held
-        self.device, self.dtype = bench.device, bench.dtype
+        self.ordinary_epochs = ctx.settings.training.epochs
+        self.rate, self.warm_rate = ctx.settings.training.rate, ctx.settings.training.warm_rate
+        self.held = ctx.held
+        self.device, self.dtype = ctx.device, ctx.dtype
         self.unbiased: Callable[[], Views] | None = None
         if "unbiased" in record.needs:
-            world = bench.data.worlds["unbiased"]
-            self.unbiased = lambda: Views(world(), bench.fit, [], bench.classes, bench.device)
+            world = ctx.data.worlds["unbiased"]
+            self.unbiased = lambda: Views(world(), ctx.fit, [], ctx.classes, ctx.device)
 
     def fresh(self) -> StagedNetwork:
         """A network with new weights, those the ordinary one began with."""
@@ -83,7 +83,7 @@ class BaselineContext:
         views: ViewMaker,
         epochs: int,
         rate: float | None = None,
-        objective: Objective | None = None,
+        objective: LossFn | None = None,
     ) -> Net:
         """A trained copy of a network, in evaluation mode. A stopped training goes on, a finished one is read back.
 
@@ -136,11 +136,11 @@ class BaselineContext:
             return network(images).float()
 
 
-def train_controls(bench: Workbench, learned: Learned, names: Iterable[str] | None = None) -> dict[str, StagedNetwork]:
+def train_controls(ctx: Context, learned: Learned, names: Iterable[str] | None = None) -> dict[str, StagedNetwork]:
     """Train baselines beside the learner.
 
     Args:
-        bench: The workbench of the learner's run; what was trained before is read back.
+        ctx: The context of the learner's run; what was trained before is read back.
         learned: What the learner ended with.
         names: Which baselines; default: the settings' controls, and none of them where no round was kept, since there
             is nothing to compare. Named ones are then trained for as many epochs as one round would have taken.
@@ -151,11 +151,11 @@ def train_controls(bench: Workbench, learned: Learned, names: Iterable[str] | No
     """
     if names is None and not learned.epochs:
         return {}
-    chosen = list(bench.settings.plugins.controls if names is None else names)
-    check_controls(chosen, bench.plugins, bench.data)
-    epochs = learned.epochs or bench.settings.round.epochs
-    share = _share(bench, learned.swaps)
-    return {name: _trained(bench, name, learned.ordinary, epochs, share) for name in chosen}
+    chosen = list(ctx.settings.plugins.controls if names is None else names)
+    check_controls(chosen, ctx.plugins, ctx.data)
+    epochs = learned.epochs or ctx.settings.round.epochs
+    share = _share(ctx, learned.swaps)
+    return {name: _trained(ctx, name, learned.ordinary, epochs, share) for name in chosen}
 
 
 def check_controls(names: Iterable[str], plugins: Plugins, data: Data) -> None:
@@ -175,19 +175,19 @@ def check_controls(names: Iterable[str], plugins: Plugins, data: Data) -> None:
                 )
 
 
-def spent(bench: Workbench, name: str) -> float:
+def spent(ctx: Context, name: str) -> float:
     """Seconds a baseline took, whenever in the run's life."""
     mine = f"control/{name}"
-    return sum(seconds for step, (_, seconds) in bench.booked.items() if step == mine or step.startswith(f"{mine}/"))
+    return sum(seconds for step, (_, seconds) in ctx.booked.items() if step == mine or step.startswith(f"{mine}/"))
 
 
-def _trained(bench: Workbench, name: str, ordinary: StagedNetwork, epochs: int, share: float) -> StagedNetwork:
-    record = bench.plugins.get("baseline", name)
+def _trained(ctx: Context, name: str, ordinary: StagedNetwork, epochs: int, share: float) -> StagedNetwork:
+    record = ctx.plugins.get("baseline", name)
     assert isinstance(record, Baseline)
-    context = BaselineContext(bench, record, ordinary, epochs, share)
+    context = BaselineContext(ctx, record, ordinary, epochs, share)
     if record.fit is None:
         views = record.function("views")(context)
-        return bench.train(f"control/{name}", ordinary, views, epochs, context.warm_rate, KIND)
+        return ctx.train(f"control/{name}", ordinary, views, epochs, context.warm_rate, KIND)
     network = record.function("fit")(context)
     if not isinstance(network, StagedNetwork) or _shapes(network) != _shapes(ordinary):
         raise PluginError(f"baseline '{name}': fit() must return a network built as the ordinary one")
@@ -198,12 +198,12 @@ def _shapes(network: StagedNetwork) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in network.state_dict().items()}
 
 
-def _share(bench: Workbench, swaps: list[Swap]) -> float:
+def _share(ctx: Context, swaps: list[Swap]) -> float:
     areas = []
-    generator = bench.generator("share")
+    generator = ctx.generator("share")
     for swap in swaps:
-        numbers = bench.fit[:512]
-        mine = swap.region(numbers, bench.size, torch.device("cpu"))
+        numbers = ctx.fit[:512]
+        mine = swap.region(numbers, ctx.size, torch.device("cpu"))
         if mine is not None and mine.ndim == 4:
             theirs = mine[torch.randperm(len(mine), generator=generator)]
             areas.append(float((mine | theirs).float().mean()))

@@ -23,9 +23,7 @@ from conceptnet_ml.runtime import devices, seeding
 RIDGE = 1e-2
 """Penalty on the mean-square of a probe's weights, per image; units are standardised."""
 
-
 WORLD = "turned test"
-
 
 _BATCH = 512
 

@@ -12,15 +12,14 @@ from conceptnet_ml.concepts.localization import open_as_much
 from conceptnet_ml.concepts.model import Family, pooled
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.training import to_float
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 IMAGES = 600
-
 
 CELL = 0.2
 
 
-def compare_with_masks(bench: Workbench, family: Family) -> dict[str, Any] | None:
+def compare_with_masks(ctx: Context, family: Family) -> dict[str, Any] | None:
     """Overlap and coverage of the true masks by the detector and by the best single unit of the stage.
 
     A class's true mask is the part that most of its images and hardly any other class's have; a cell of the stage
@@ -32,20 +31,20 @@ def compare_with_masks(bench: Workbench, family: Family) -> dict[str, Any] | Non
     Returns:
         None where the data knows no masks of parts for every class.
     """
-    test = bench.data.tests["test"]
-    known = _parts(test.masks, test.labels, bench.classes)
+    test = ctx.data.tests["test"]
+    known = _parts(test.masks, test.labels, ctx.classes)
     if known is None:
         return None
-    parts = [known[c] for c in range(bench.classes)]
+    parts = [known[c] for c in range(ctx.classes)]
     numbers = torch.arange(len(test))[:: max(1, len(test) // IMAGES)]
     labels = test.labels[numbers]
     with torch.no_grad(), frozen(family):
-        maps = torch.cat([family.trunk(to_float(test.take(part), bench.device)).float() for part in numbers.split(256)])
+        maps = torch.cat([family.trunk(to_float(test.take(part), ctx.device)).float() for part in numbers.split(256)])
         found = family.detector(maps)
-    targets = part_cells(test.masks, parts, numbers, labels, (maps.shape[2], maps.shape[3])).to(bench.device)
-    labels = labels.to(bench.device)
-    detector = fit(found, targets, labels, bench.classes)
-    units = [fit(maps[:, unit : unit + 1], targets, labels, bench.classes) for unit in range(maps.shape[1])]
+    targets = part_cells(test.masks, parts, numbers, labels, (maps.shape[2], maps.shape[3])).to(ctx.device)
+    labels = labels.to(ctx.device)
+    detector = fit_to_masks(found, targets, labels, ctx.classes)
+    units = [fit_to_masks(maps[:, unit : unit + 1], targets, labels, ctx.classes) for unit in range(maps.shape[1])]
     best = max(range(len(units)), key=lambda unit: units[unit]["overlap"])
     return {"parts": parts, "detector": detector, "best_unit": {"unit": best, **units[best]}}
 
@@ -68,7 +67,7 @@ def part_cells(
     return (pooled(chosen[:, None], size) >= CELL).float()
 
 
-def fit(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
+def fit_to_masks(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
     """Overlap and coverage of the true cells by a score map that is opened at its highest places, as many as are true.
 
     Args:

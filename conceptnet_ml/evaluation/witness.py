@@ -17,17 +17,16 @@ from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 WITNESS_NETWORK, WITNESS_STATISTICS = "witness/network", "witness/statistics"
 """Names of the run's steps."""
-
 
 MOST = 4096
 """Images of each kind that statistics are taken of, at most."""
 
 
-def witness_of(bench: Workbench) -> Witness:
+def witness_of(ctx: Context) -> Witness:
     """The run's witness: trained and compared with real images once in the run's life, read back ever after.
 
     It is trained on the images that are not held out and calibrated on those that are. Its accuracy on them is logged.
@@ -37,28 +36,28 @@ def witness_of(bench: Workbench) -> Witness:
         Interrupted: The user wants to stop; a half-finished training is kept.
         TrainingDiverged: The loss became NaN.
     """
-    bench.stands_alone(WITNESS_NETWORK, WITNESS_STATISTICS)
-    settings = bench.settings.training
-    fresh = fresh_network(bench.settings, bench.data.classes, bench.size, bench.plugins).to(bench.device)
-    plain = bench.views(bench.fit, [])
-    network = bench.train(WITNESS_NETWORK, fresh, plain, settings.epochs, settings.rate, "witness")
+    ctx.stands_alone(WITNESS_NETWORK, WITNESS_STATISTICS)
+    settings = ctx.settings.training
+    fresh = fresh_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins).to(ctx.device)
+    plain = ctx.views(ctx.fit, [])
+    network = ctx.train(WITNESS_NETWORK, fresh, plain, settings.epochs, settings.rate, "witness")
 
     def look() -> dict[str, Any]:
-        reference, held = _drawn(bench, "reference", bench.fit), _drawn(bench, "held", bench.held)
-        with bench.progress.task("compare the witness with real images"):
+        reference, held = _drawn(ctx, "reference", ctx.fit), _drawn(ctx, "held", ctx.held)
+        with ctx.progress.task("compare the witness with real images"):
             witness = Witness.fit(
                 network,
-                bench.data.train.subset(reference),
-                bench.data.train.subset(held),
-                bench.device,
-                bench.dtype,
-                labels=bench.labels[reference],
-                held_labels=bench.labels[held],
+                ctx.data.train.subset(reference),
+                ctx.data.train.subset(held),
+                ctx.device,
+                ctx.dtype,
+                labels=ctx.labels[reference],
+                held_labels=ctx.labels[held],
             )
-        bench.run.log(event="witness", accuracy=witness.accuracy, held_out=witness.held)
+        ctx.run.log(event="witness", accuracy=witness.accuracy, held_out=witness.held)
         return witness.state()
 
-    return Witness.restore(network, bench.once(WITNESS_STATISTICS, look, "witness"), bench.device, bench.dtype)
+    return Witness.restore(network, ctx.once(WITNESS_STATISTICS, look, "witness"), ctx.device, ctx.dtype)
 
 
 def fresh_network(
@@ -79,8 +78,8 @@ def fresh_network(
     return network
 
 
-def _drawn(bench: Workbench, what: str, numbers: Tensor) -> Tensor:
-    order = torch.randperm(len(numbers), generator=bench.generator("witness", what))
+def _drawn(ctx: Context, what: str, numbers: Tensor) -> Tensor:
+    order = torch.randperm(len(numbers), generator=ctx.generator("witness", what))
     return numbers[order[:MOST]]
 
 

@@ -18,10 +18,10 @@ from conceptnet_ml.dreams.judgement import Judgement, Standing, Witness
 from conceptnet_ml.dreams.parametrizations import Gate
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
 from conceptnet_ml.dreams.render import dream
-from conceptnet_ml.dreams.request import Dream, Wish
+from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.witness import witness_of
-from conceptnet_ml.gallery.concept_targets import Concepts, Sought
+from conceptnet_ml.gallery.concept_targets import Concepts, ConceptTarget
 from conceptnet_ml.gallery.node_pictures import best_examples, portrait
 from conceptnet_ml.gallery.pipeline import standings
 from conceptnet_ml.gallery.reference_images import keep
@@ -29,16 +29,15 @@ from conceptnet_ml.gallery.requests import Asked
 from conceptnet_ml.gallery.sources import Real
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 CLASSES = 12
 """So many classes lend a real image to a node's dreams."""
 
-
 ORDER = ("class", "generalized", "variant", "feature", "unit")
 
 
-def album(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> list[str]:
+def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> list[str]:
     """Draw every node of the graph, write its picture's name into it, and keep what is known of every dream.
 
     A free dream, a dream on a real image of each class, and the real images that answer most, with masks. Where the
@@ -46,7 +45,7 @@ def album(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> lis
     ones; every node keeps its real images.
 
     Args:
-        bench: The run's.
+        ctx: The run's.
         graph: Whose nodes are drawn; their ``pictures`` are set.
         model: The learned network and the families.
 
@@ -56,26 +55,26 @@ def album(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> lis
     Raises:
         Interrupted: The user wants to stop; dreams that were finished are kept.
     """
-    if bench.settings.plugins.dreamer == "none":
+    if ctx.settings.plugins.dreamer == "none":
         return []
-    name = f"album/{_digest(bench, graph)}"
-    drawn = bench.once(name, functools.partial(_draw, bench, graph, model), "album")
+    name = f"album/{_digest(ctx, graph)}"
+    drawn = ctx.once(name, functools.partial(_draw, ctx, graph, model), "album")
     for node, picture in drawn["nodes"].items():
         graph.update_node(node, pictures=[picture, *graph.node(node).pictures])
     return [*drawn["nodes"].values(), *drawn["sheets"]]
 
 
-def _draw(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> dict[str, Any]:
-    judge = witness_of(bench) if bench.settings.dreams.witness else None
-    held = keep(bench)
+def _draw(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> dict[str, Any]:
+    judge = witness_of(ctx) if ctx.settings.dreams.witness else None
+    held = keep(ctx)
     real = Real(held, held, held.labels, held.labels)
     pixels = held.images
-    record = bench.plugins.get("dreamer", bench.settings.plugins.dreamer)
+    record = ctx.plugins.get("dreamer", ctx.settings.plugins.dreamer)
     recipe = recipe_of(record, pixels)
-    recipe = replace(recipe, steps=bench.settings.dreams.steps or recipe.steps)
-    asked = _asked(bench, graph, model, held, recipe)
-    made = _dreamt(bench, asked, recipe)
-    stands = standings({p: (asked[p].network, one) for p, one in made.items()}, pixels, bench.device, bench.dtype)
+    recipe = replace(recipe, steps=ctx.settings.dreams.steps or recipe.steps)
+    asked = _asked(ctx, graph, model, held, recipe)
+    made = _dreamt(ctx, asked, recipe)
+    stands = standings({p: (asked[p].network, one) for p, one in made.items()}, pixels, ctx.device, ctx.dtype)
     judged: dict[int, Judgement] = {}
     if judge is not None:
         places = sorted(made)
@@ -87,44 +86,42 @@ def _draw(bench: Workbench, graph: ConceptGraph, model: GeneralizedModel) -> dic
         assert ask.node is not None
         rows.setdefault(ask.node.id, []).append(place)
     nodes: dict[str, str] = {}
-    with bench.progress.task("draw the album", total=len(rows)) as task:
+    with ctx.progress.task("draw the album", total=len(rows)) as task:
         firsts = [asked[places[0]] for places in rows.values()]
         sought = [ask.sought for ask in firsts if ask.sought is not None]
-        best = best_examples(sought, real, bench.data.classes, bench.device)
+        best = best_examples(sought, real, ctx.data.classes, ctx.device)
         for (identifier, places), ask, examples in zip(rows.items(), firsts, best, strict=True):
             shown = [(asked[p], made[p], stands.get(p), judged.get(p)) for p in places if p in made]
-            nodes[identifier] = bench.run.save_picture(f"nodes/{identifier}.jpg", portrait(ask, shown, examples))
+            nodes[identifier] = ctx.run.save_picture(f"nodes/{identifier}.jpg", portrait(ask, shown, examples))
             task.advance()
-    sheets = _sheets(bench, asked, made, stands, judged, judge)
+    sheets = _sheets(ctx, asked, made, stands, judged, judge)
     records = [_record(asked[p], made[p], stands.get(p), judged.get(p), nodes) for p in sorted(made)]
-    bench.run.save_dreams(records, None if judge is None else {"accuracy": judge.accuracy, "held_out": judge.held})
+    ctx.run.save_dreams(records, None if judge is None else {"accuracy": judge.accuracy, "held_out": judge.held})
     return {"nodes": nodes, "sheets": sheets}
 
 
-def _asked(
-    bench: Workbench, graph: ConceptGraph, model: GeneralizedModel, held: ImageSet, recipe: Recipe
-) -> list[Asked]:
+def _asked(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, held: ImageSet, recipe: Recipe) -> list[Asked]:
     """Every dream of every node; each node begins with noise of its own, lest all look alike."""
     concepts, pixels, labels = Concepts(graph, model), held.images, held.labels
-    first = [int((labels == number).nonzero()[0]) if number in labels else None for number in range(bench.classes)]
-    lent = [(name, place) for name, place in zip(bench.data.classes, first, strict=True) if place is not None]
+    first = [int((labels == number).nonzero()[0]) if number in labels else None for number in range(ctx.classes)]
+    lent = [(name, place) for name, place in zip(ctx.data.classes, first, strict=True) if place is not None]
     following = [*lent[1:], *lent[:1]]
     donors = {place: other for (_, place), (_, other) in zip(lent, following, strict=True)}
     swaps = isinstance(recipe.parametrisation, Gate)
     found: list[Asked] = []
     nodes = sorted(graph.nodes(), key=lambda one: (ORDER.index(one.kind), one.stage or "", one.units, one.label))
-    for seed, node in enumerate(nodes, bench.settings.seed):
+    for seed, node in enumerate(nodes, ctx.settings.seed):
         sought = _sought(concepts, node)
         if sought is None:
             continue
 
         def ask(
-            start: str | None, place: int | None, seed: int = seed, node: Node = node, sought: Sought = sought
+            start: str | None, place: int | None, seed: int = seed, node: Node = node, sought: ConceptTarget = sought
         ) -> Asked:
             image, donor = (None, None) if place is None else (pixels[place], pixels[donors[place]])
-            wish = Wish(sought.target.named(sought.target.name), seed, image, donor if swaps else None)
+            wish = DreamRequest(sought.target.named(sought.target.name), seed, image, donor if swaps else None)
             about = {"concept": node.id, "kind": node.kind, "stage": node.stage}
-            name = bench.settings.plugins.dreamer
+            name = ctx.settings.plugins.dreamer
             return Asked(wish, sought.network, name, node.id, about, sought, node, start, start is not None)
 
         if recipe.start == "noise":
@@ -133,7 +130,7 @@ def _asked(
     return found
 
 
-def _sought(concepts: Concepts, node: Node) -> Sought | None:
+def _sought(concepts: Concepts, node: Node) -> ConceptTarget | None:
     if node.state in ("merged", "forgotten"):  # its units' numbers may be others' by now
         return None
     try:
@@ -142,20 +139,20 @@ def _sought(concepts: Concepts, node: Node) -> Sought | None:
         return None
 
 
-def _dreamt(bench: Workbench, asked: Sequence[Asked], recipe: Recipe) -> dict[int, Dream]:
+def _dreamt(ctx: Context, asked: Sequence[Asked], recipe: Recipe) -> dict[int, Dream]:
     """What the budget of pixels allows, free dreams first, units last."""
-    side = bench.size[0] * bench.size[1]
-    afford = int(bench.settings.dreams.megapixels * 1e6 / side)
+    side = ctx.size[0] * ctx.size[1]
+    afford = int(ctx.settings.dreams.megapixels * 1e6 / side)
     places = sorted(range(len(asked)), key=lambda p: (_rank(asked[p]), p))[:afford]
     if len(places) < len(asked):
-        bench.progress.say(
+        ctx.progress.say(
             f"{len(asked) - len(places)} of {len(asked)} dreams are left out; dreams.megapixels asks for more"
         )
     networks: dict[int, list[int]] = {}
     for place in sorted(places):
         networks.setdefault(id(asked[place].network), []).append(place)
-    cache = DreamCache(bench.run.path / "dreams")
-    bench.run.hold()
+    cache = DreamCache(ctx.run.path / "dreams")
+    ctx.run.hold()
     made: dict[int, Dream] = {}
     for members in networks.values():
         wishes = [asked[place].wish for place in members]
@@ -163,12 +160,12 @@ def _dreamt(bench: Workbench, asked: Sequence[Asked], recipe: Recipe) -> dict[in
             asked[members[0]].network,
             wishes,
             recipe,
-            size=bench.size,
-            device=bench.device,
-            dtype=bench.dtype,
+            size=ctx.size,
+            device=ctx.device,
+            dtype=ctx.dtype,
             cache=cache,
-            progress=bench.progress,
-            stopper=bench.stopper,
+            progress=ctx.progress,
+            stopper=ctx.stopper,
             label="dream of every node",
         )
         made |= dict(zip(members, done, strict=True))
@@ -181,7 +178,7 @@ def _rank(ask: Asked) -> int:
 
 
 def _sheets(
-    bench: Workbench,
+    ctx: Context,
     asked: Sequence[Asked],
     made: dict[int, Dream],
     stands: dict[int, Standing],
@@ -200,11 +197,11 @@ def _sheets(
         name = one.name if node.kind in ("unit", "class") else f"{node.kind}: {one.name}"
         groups.setdefault(group, []).append(replace(one, name=name))
     titles = {"concepts": "What the concepts dream of"}
-    note = what_is_below(len(bench.held), judge)
+    note = what_is_below(len(ctx.held), judge)
     found = []
     for group, cards in groups.items():
         title = titles.get(group, f"What the units of {group.removeprefix('units-')} dream of")
-        found.append(bench.run.save_picture(f"dreams-{group}.png", card_sheet(cards, title, note=note)))
+        found.append(ctx.run.save_picture(f"dreams-{group}.png", card_sheet(cards, title, note=note)))
     return found
 
 
@@ -222,8 +219,8 @@ def _record(
     }
 
 
-def _digest(bench: Workbench, graph: ConceptGraph) -> str:
+def _digest(ctx: Context, graph: ConceptGraph) -> str:
     """Of what the album rests on: the network, the nodes, and how they are dreamt."""
-    settings = bench.settings
+    settings = ctx.settings
     parts = [graph.header.network, *sorted(node.id for node in graph.nodes()), settings.plugins.dreamer]
     return hashlib.sha256("\n".join([*parts, settings.dreams.model_dump_json()]).encode()).hexdigest()[:16]

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from conceptnet_ml.concepts.model import Family, GeneralizedModel
 from conceptnet_ml.concepts.scores import unit_scores
-from conceptnet_ml.dreams.objectives import Target
+from conceptnet_ml.dreams.objectives import Objective
 from conceptnet_ml.editing.plan import family_of
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
-from conceptnet_ml.network.basis import Network, Rebased, plain
+from conceptnet_ml.network.basis import Network, Rebased, without_basis
 
 
 @dataclass(frozen=True, eq=False)
-class Sought:
+class ConceptTarget:
     """A target in a network.
 
     Args:
@@ -28,7 +28,7 @@ class Sought:
         layer: Whose cells show where it answers; None for a class.
     """
 
-    target: Target
+    target: Objective
     network: Network
     layer: str | None = None
 
@@ -49,32 +49,32 @@ class Concepts:
         self.graph, self.model = graph, model
         self._families = dict(model.named_families())
 
-    def sought(self, node: Node) -> Sought:
+    def sought(self, node: Node) -> ConceptTarget:
         """What a node stands for.
 
         Raises:
             DataError: The run keeps no such family, or no directions of its stage.
         """
         if node.kind == "class":
-            target = Target.logit(self.graph.classes.index(node.label), node.title)
-            return Sought(target, self.model.network)
+            target = Objective.logit(self.graph.classes.index(node.label), node.title)
+            return ConceptTarget(target, self.model.network)
         assert node.stage is not None
         if node.kind in ("unit", "feature"):
             network = self._described(node.stage)
             if node.kind == "unit":
-                return Sought(Target.unit(node.stage, node.units[0], node.title), network, node.stage)
-            channels = plain(network).stage(node.stage).units
+                return ConceptTarget(Objective.unit(node.stage, node.units[0], node.title), network, node.stage)
+            channels = without_basis(network).stage(node.stage).units
             if isinstance(network, Rebased):
                 channels += network.widths[node.stage]  # what the directions leave out of the units comes after them
-            target = Target.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
-            return Sought(target, network, node.stage)
+            target = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
+            return ConceptTarget(target, network, node.stage)
         family = self._family(node)
         network = cast(Network, family.trunk.network)
         if node.kind == "generalized":
             module, column = Looks(family, network, node.stage), 0
         else:
             module, column = Responses(family, network, node.stage), self.graph.classes.index(node.classes[0])
-        return Sought(Target.module(node.stage, module, column, node.title), network, node.stage)
+        return ConceptTarget(Objective.module(node.stage, module, column, node.title), network, node.stage)
 
     def _described(self, stage: str) -> Network:
         """The learned network, by the directions of the stage where the graph counts by these."""
@@ -135,7 +135,7 @@ class Responses(Looks):
 
 
 @torch.no_grad()
-def unit_maps(sought: Sought, maps: Tensor) -> Tensor:
+def unit_maps(sought: ConceptTarget, maps: Tensor) -> Tensor:
     """Where what is sought answers, (N, h, w), from its layer's maps (N, C, h, w).
 
     A unit's map, a feature's weighted sum of maps, a detector's logits; of a variant, where its family looks.

@@ -28,13 +28,13 @@ from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Judgement, Standing, Witness
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import dream
-from conceptnet_ml.dreams.request import Dream, Wish
+from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.dreams.zoom import zoom
 from conceptnet_ml.gallery.node_pictures import best_examples, portrait
 from conceptnet_ml.gallery.pipeline import standings
 from conceptnet_ml.gallery.requests import Asked
 from conceptnet_ml.gallery.sources import Real, Subject
-from conceptnet_ml.network.training import predict, to_float
+from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.storage.files import finite, pretty, write_atomic
 
 REAL = 512
@@ -47,7 +47,9 @@ class Telling(DreamCache):
     The engine looks wishes up in their order, each once.
     """
 
-    def __init__(self, inner: DreamCache | None, wishes: Sequence[Wish], told: Callable[[int, Dream], None]) -> None:
+    def __init__(
+        self, inner: DreamCache | None, wishes: Sequence[DreamRequest], told: Callable[[int, Dream], None]
+    ) -> None:
         self.inner, self.wishes, self.told = inner, wishes, told
         self._places = {id(wish.target): place for place, wish in enumerate(wishes)}
         self._looked_up = 0
@@ -179,7 +181,9 @@ class Exhibition:
             one, expects = self.found[place], self.found[place].target.expects
             if expects is None:
                 continue
-            chances = predict(self.todo[place].network, to_float(one.image[None], self.device), None)[0].softmax(0)
+            chances = predict_logits(self.todo[place].network, to_float(one.image[None], self.device), None)[0].softmax(
+                0
+            )
             seen = int(chances.argmax())
             found[place] = (self.subject.classes[seen], float(chances[seen]), seen == expects)
         return found

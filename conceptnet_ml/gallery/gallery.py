@@ -22,7 +22,7 @@ from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.gallery.exhibition import REAL, Exhibition, taken
 from conceptnet_ml.gallery.requests import Request, asked
 from conceptnet_ml.gallery.sources import Real, Subject, open_subject, real_images
-from conceptnet_ml.network.basis import plain
+from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
@@ -225,7 +225,9 @@ def _witness(
         raise SettingsError(
             "the witness is the network itself", "Give a run with another seed: it must be independent."
         )
-    other = open_subject(source, plugins, weights=weights, size=plain(subject.network).image_size[0], device=device)
+    other = open_subject(
+        source, plugins, weights=weights, size=without_basis(subject.network).image_size[0], device=device
+    )
     if other.classes != subject.classes:
         raise SettingsError(
             f"the witness knows {', '.join(other.classes[:5])}, the network {', '.join(subject.classes[:5])}",

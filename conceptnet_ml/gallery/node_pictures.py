@@ -18,10 +18,10 @@ from conceptnet_ml.drawing.node_sheet import Example, FromReal, node_strip
 from conceptnet_ml.drawing.sheets import Caption
 from conceptnet_ml.dreams.judgement import Judgement, Standing
 from conceptnet_ml.dreams.request import Dream
-from conceptnet_ml.gallery.concept_targets import Sought, unit_maps
+from conceptnet_ml.gallery.concept_targets import ConceptTarget, unit_maps
 from conceptnet_ml.gallery.requests import Asked
 from conceptnet_ml.gallery.sources import Real
-from conceptnet_ml.network.training import predict, to_float
+from conceptnet_ml.network.training import predict_logits, to_float
 
 SEARCHED, SHOWN = 1024, 5
 """Real images looked through for the best examples, and how many are shown."""
@@ -72,7 +72,11 @@ def portrait(
 
 
 def best_examples(
-    sought: Sequence[Sought], real: Real | None, classes: Sequence[str], device: torch.device, searched: int = SEARCHED
+    sought: Sequence[ConceptTarget],
+    real: Real | None,
+    classes: Sequence[str],
+    device: torch.device,
+    searched: int = SEARCHED,
 ) -> list[Best]:
     """The real images that answer most in their strongest tenth of places, their maps, and the masks' threshold.
 
@@ -96,7 +100,9 @@ def best_examples(
         for part in torch.arange(len(images)).split(128):
             floats = to_float(images.take(part), device)
             with torch.no_grad():
-                maps = predict(network, floats, None) if layer is None else network.run_until(floats, layer).float()
+                maps = (
+                    predict_logits(network, floats, None) if layer is None else network.run_until(floats, layer).float()
+                )
             for place in members:
                 answer = _logit(sought[place], maps) if layer is None else unit_maps(sought[place], maps)
                 values[place].append(answer.cpu())
@@ -105,7 +111,7 @@ def best_examples(
     return [found[place] for place in range(len(sought))]
 
 
-def _logit(sought: Sought, logits: Tensor) -> Tensor:
+def _logit(sought: ConceptTarget, logits: Tensor) -> Tensor:
     (term,) = sought.target.terms
     assert isinstance(term.vector, int)
     return logits[:, term.vector]

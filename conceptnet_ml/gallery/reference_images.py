@@ -6,26 +6,25 @@ import torch
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.results.learned_run import LearnedRun
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 STEP = "album/real"
-
 
 MOST, BYTES = 512, 16 * 2**20
 """So many images, and so many bytes of them, at most."""
 
 
-def keep(bench: Workbench) -> ImageSet:
+def keep(ctx: Context) -> ImageSet:
     """Held-out images of a run, of all classes alike, drawn once and read back ever after."""
 
     def draw() -> dict[str, torch.Tensor]:
-        order = torch.randperm(len(bench.held), generator=bench.generator("album"))
-        each = bench.size[0] * bench.size[1] * 3
-        chosen = bench.held[order[: max(1, min(MOST, BYTES // each))]]
-        return {"images": bench.data.train.take(chosen).cpu(), "labels": bench.labels[chosen]}
+        order = torch.randperm(len(ctx.held), generator=ctx.generator("album"))
+        each = ctx.size[0] * ctx.size[1] * 3
+        chosen = ctx.held[order[: max(1, min(MOST, BYTES // each))]]
+        return {"images": ctx.data.train.take(chosen).cpu(), "labels": ctx.labels[chosen]}
 
-    bench.stands_alone(STEP)
-    found = bench.once(STEP, draw)
+    ctx.stands_alone(STEP)
+    found = ctx.once(STEP, draw)
     return ImageSet(found["images"], found["labels"])
 
 

@@ -13,21 +13,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conceptnet_ml.data.files import fit, reason, to_rgb
+from conceptnet_ml.data.files import fit_to_size, reason, to_rgb
 from conceptnet_ml.dreams.activations import Layers, probe
-from conceptnet_ml.dreams.objectives import LOGITS, Target
-from conceptnet_ml.dreams.request import Wish
+from conceptnet_ml.dreams.objectives import LOGITS, Objective
+from conceptnet_ml.dreams.request import DreamRequest
 from conceptnet_ml.errors import DataError, GraphError, SettingsError
-from conceptnet_ml.gallery.concept_targets import Concepts, Sought
+from conceptnet_ml.gallery.concept_targets import Concepts, ConceptTarget
 from conceptnet_ml.gallery.sources import Real, Subject
-from conceptnet_ml.graph.queries import resolve
+from conceptnet_ml.graph.queries import resolve_node
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.basis import Network
-from conceptnet_ml.network.training import predict, to_float
+from conceptnet_ml.network.training import predict_logits, to_float
 
 MOST_CLASSES = 64
 """So many classes are all dreamt where nothing is asked for."""
-
 
 STRIP_CLASSES = 12
 """So many classes lend a real image to a node's dreams."""
@@ -99,12 +98,12 @@ class Asked:
         lent: Whether the start is a real image of that class.
     """
 
-    wish: Wish
+    wish: DreamRequest
     network: Network
     dreamer: str
     file: str
     about: dict[str, Any] = field(default_factory=dict)
-    sought: Sought | None = None
+    sought: ConceptTarget | None = None
     node: Node | None = None
     start: str | None = None
     lent: bool = False
@@ -120,7 +119,7 @@ def asked(request: Request, subject: Subject, real: Real | None) -> list[Asked]:
     starts = [(Path(path).name, read_start(path, subject, request.size)) for path in request.starts]
     if request.toward is not None:
         return _unique([_turn(subject, request, real, name, image) for name, image in starts])
-    seeks: list[tuple[dict[str, Any], Target, Network, Sought | None, Node | None]] = []
+    seeks: list[tuple[dict[str, Any], Objective, Network, ConceptTarget | None, Node | None]] = []
     for chosen in _nodes(request, subject):
         assert subject.run is not None
         place = Concepts(subject.run.graph, subject.run.model).sought(chosen)
@@ -131,7 +130,7 @@ def asked(request: Request, subject: Subject, real: Real | None) -> list[Asked]:
             seeks.append((about, target, subject.network, None, None))
     for word in request.classes or _all_classes(request, subject):
         number = subject.class_number(word)
-        target = Target.logit(number, subject.classes[number])
+        target = Objective.logit(number, subject.classes[number])
         seeks.append(({"class": subject.classes[number]}, target, subject.network, None, None))
     found = []
     for about, target, network, sought, node in seeks:
@@ -142,7 +141,7 @@ def asked(request: Request, subject: Subject, real: Real | None) -> list[Asked]:
             file += "" if name is None else f"-from-{_slug(Path(name).stem)}"
             # A target of its own for each, so that what comes back can be told apart; and noise of its own for each
             # unit, lest all of a layer look alike.
-            wish = Wish(target.named(target.name), request.seed + int(about.get("unit") or 0), image)
+            wish = DreamRequest(target.named(target.name), request.seed + int(about.get("unit") or 0), image)
             sees = "layer" in about and "unit" not in about and image is not None
             dreamer = request.dreamer or ("deepdream" if sees else "fourier")
             found.append(Asked(wish, network, dreamer, file, about, sought, node, name, is_lent))
@@ -175,7 +174,7 @@ def read_start(path: str | Path, subject: Subject, size: int | None) -> Tensor:
         image = image.resize(box, Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     elif height == width:
-        pixels = fit(image, height)
+        pixels = fit_to_size(image, height)
     else:
         pixels = torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC))).permute(2, 0, 1)
     return pixels if channels == 3 else torch.from_numpy(np.array(_grey(pixels)))[None]
@@ -207,18 +206,18 @@ def numbers(words: str | Sequence[int], most: int) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _of_layer(request: Request, subject: Subject, layer: str) -> list[tuple[dict[str, Any], Target]]:
+def _of_layer(request: Request, subject: Subject, layer: str) -> list[tuple[dict[str, Any], Objective]]:
     layers = Layers(subject.network, [layer], fold=False)
     if request.guide is not None:
         guide = read_start(request.guide, subject, None)
-        return [({"layer": layer, "guide": str(request.guide)}, Target.guide(layer, guide))]
+        return [({"layer": layer, "guide": str(request.guide)}, Objective.guide(layer, guide))]
     if request.units is None:
-        return [({"layer": layer}, Target.layer(layer))]
+        return [({"layer": layer}, Objective.layer(layer))]
     maps = probe(layers, subject.network.image_size, subject.network.mean.device)[layer]
     found = []
     for unit in numbers(request.units, maps.shape[1]):
         name = subject.classes[unit] if layer == LOGITS else None
-        found.append(({"layer": layer, "unit": unit}, Target.unit(layer, unit, name)))
+        found.append(({"layer": layer, "unit": unit}, Objective.unit(layer, unit, name)))
     return found
 
 
@@ -230,7 +229,7 @@ def _nodes(request: Request, subject: Subject) -> list[Node]:
     graph, found = subject.run.graph, []
     for text in request.concepts:
         try:
-            found.append(resolve(graph, text))
+            found.append(resolve_node(graph, text))
         except GraphError as error:
             unit = re.fullmatch(r"(.+):(\d+)", text)
             if unit is None or unit[1] not in subject.network.stage_names:
@@ -256,16 +255,16 @@ def _turn(subject: Subject, request: Request, real: Real | None, name: str, imag
     assert request.toward is not None
     new = subject.class_number(request.toward)
     floats = to_float(image[None], subject.network.mean.device)
-    old = int(predict(subject.network, floats, None)[0].argmax())
+    old = int(predict_logits(subject.network, floats, None)[0].argmax())
     if old == new:
         raise SettingsError(
             f"the network sees '{subject.classes[new]}' in {name} already", "Choose another class with --toward."
         )
-    target = Target.turn(old, new, subject.classes)
+    target = Objective.turn(old, new, subject.classes)
     about = {"class": subject.classes[new], "instead of": subject.classes[old]}
     file = f"{_slug(Path(name).stem)}-toward-{_slug(subject.classes[new])}"
     donor = None if real is None or real.labels is None else _first(real, new, (image.shape[1], image.shape[2]))
-    wish = Wish(target, request.seed, image, donor)
+    wish = DreamRequest(target, request.seed, image, donor)
     return Asked(wish, subject.network, request.dreamer or "turn", file, about, start=name)
 
 

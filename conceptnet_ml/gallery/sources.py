@@ -28,7 +28,6 @@ from conceptnet_ml.storage.run_folder import Run
 SIDES = (224, 64, 32, 28, 299, 96, 128, 48)
 """Sizes a network without a run is tried with, in px, where none is given."""
 
-
 IMAGENET = 1000
 
 

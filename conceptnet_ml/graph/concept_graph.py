@@ -31,9 +31,7 @@ from conceptnet_ml.graph.store import GraphStore
 
 __all__ = ["ConceptGraph", "GraphError", "node_id"]
 
-
 RULES = "docs/concepts.md says what must hold in a concept graph."
-
 
 Width = tuple[str, int] | tuple[str, int, int | None]
 
@@ -174,8 +172,8 @@ class ConceptGraph(GraphStore):
         return graph_queries.select_edges(self, **conditions)
 
     def resolve(self, text: str) -> Node:
-        """The one node that a user's words mean: see :func:`conceptnet_ml.graph.queries.resolve`."""
-        return graph_queries.resolve(self, text)
+        """The one node that a user's words mean: see :func:`conceptnet_ml.graph.queries.resolve_node`."""
+        return graph_queries.resolve_node(self, text)
 
     def paths(self, class_name: str, count: int = 1) -> list[graph_queries.Chain]:
         """The strongest chains from a class down towards the image: :func:`conceptnet_ml.graph.queries.paths`."""
@@ -200,7 +198,7 @@ class ConceptGraph(GraphStore):
             DataError: Not a concept graph, or of another version.
             GraphError: A record or an invariant is broken.
         """
-        header, nodes, edges = graph_files.parse(content)
+        header, nodes, edges = graph_files.parse_graph(content)
         graph = cls.__new__(cls)
         GraphStore.__init__(graph, header)
         try:
@@ -221,12 +219,12 @@ class ConceptGraph(GraphStore):
 
     def to_graphml(self) -> str:
         """GraphML for Gephi, yEd and networkx; lists and objects are JSON strings, what is not set is left out."""
-        return graphml.write(self.to_plain())
+        return graphml.write_graphml(self.to_plain())
 
     @classmethod
     def from_graphml(cls, text: str) -> ConceptGraph:
         """Read :meth:`to_graphml`. Raises as :meth:`from_plain`."""
-        content = graphml.read(text)
+        content = graphml.read_graphml(text)
         header = {name: value for name, value in content["header"].items() if name in Header.model_fields}
         return cls.from_plain({**content, "header": header})
 

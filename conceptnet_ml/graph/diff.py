@@ -14,7 +14,6 @@ from conceptnet_ml.graph.store import GraphStore
 
 R = TypeVar("R", Node, Edge)
 
-
 Fields = Mapping[str, tuple[Any, Any]]
 """Names of fields with the old and the new value, None where it is not set; ``coverage[car]`` for part of one."""
 

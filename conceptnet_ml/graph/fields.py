@@ -41,25 +41,18 @@ def _from_low_to_high(spectrum: Mapping[str, tuple[float, float, float]]) -> Map
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 
-
 Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
-
 
 Number = Annotated[float, AfterValidator(lambda number: number + 0.0)]
 """Minus zero is stored as zero, so that equal records are written with the same characters."""
 
-
 Share = Annotated[Number, Field(ge=0, le=1)]
-
 
 Count = Annotated[int, Field(ge=0)]
 
-
 Units = Annotated[tuple[Count, ...], AfterValidator(_ascending)]
 
-
 Picture = Annotated[Text, AfterValidator(_inside)]
-
 
 Spectrum = Annotated[
     Mapping[Text, tuple[Number, Number, Number]],
@@ -67,7 +60,6 @@ Spectrum = Annotated[
     AfterValidator(_from_low_to_high),
     PlainSerializer(dict),
 ]
-
 
 Shares = Annotated[
     Mapping[Text, Share],

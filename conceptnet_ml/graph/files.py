@@ -13,7 +13,6 @@ from conceptnet_ml.graph.schema import EDGES, NODES, READABLE, SCHEMA, SCHEMA_VE
 
 R = TypeVar("R", bound=BaseModel)
 
-
 RESTORE = "Restore the file, or run 'learn' again."
 
 
@@ -25,7 +24,7 @@ def loads(text: str) -> Any:
         raise DataError(f"this is not JSON: {error}", RESTORE) from error
 
 
-def parse(content: Any) -> tuple[Header, list[Node], list[Edge]]:
+def parse_graph(content: Any) -> tuple[Header, list[Node], list[Edge]]:
     """The records of a plain graph, each sound by itself.
 
     Raises:

@@ -17,24 +17,19 @@ from conceptnet_ml.errors import DataError
 
 MEND = "Restore the file, or export it again."
 
-
 _HEAD = """<?xml version='1.0' encoding='utf-8'?>
 <graphml xmlns="http://graphml.graphdrawing.org/xmlns" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" \
 xsi:schemaLocation="http://graphml.graphdrawing.org/xmlns http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd">"""
-
 
 _DATA, _NODE, _EDGE, _KEY, _GRAPH = (
     f"http://graphml.graphdrawing.org/xmlns {tag}" for tag in ("data", "node", "edge", "key", "graph")
 )
 
-
 _NESTED = frozenset(
     ("classes", "stages", "units", "pictures", "examples", "provenance", "coverage", "shared_by", "spectrum")
 )
 
-
 _TYPES = {str: "string", int: "long", float: "double"}
-
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "int": int,
@@ -44,12 +39,11 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "double": float,
 }
 
-
 Keys = dict[tuple[str, str, str], str]
 """What it is for, the field's name and its type, to the key's id."""
 
 
-def write(content: Mapping[str, Any]) -> str:
+def write_graphml(content: Mapping[str, Any]) -> str:
     """What :meth:`conceptnet_ml.graph.concept_graph.ConceptGraph.to_plain` gives, as GraphML. Edge ids are unique."""
     keys: Keys = {}
     top = {"schema": content["schema"], "version": content["version"], **content["header"]}
@@ -79,8 +73,8 @@ def _data(keys: Keys, owner: str, record: Mapping[str, Any], indent: str) -> Ite
         yield f'{indent}<data key="{key}">{escape(flat) if isinstance(flat, str) else repr(flat)}</data>'
 
 
-def read(text: str) -> dict[str, Any]:
-    """The plain form of what :func:`write` or networkx wrote.
+def read_graphml(text: str) -> dict[str, Any]:
+    """The plain form of what :func:`write_graphml` or networkx wrote.
 
     Raises:
         DataError: Not GraphML, or a list or a number in it is damaged.

@@ -1,6 +1,7 @@
 """What must hold in a concept graph: for a node or an edge when it is written, for the whole graph when it is finished.
 
-Each function yields the problems in words; :class:`conceptnet_ml.graph.concept_graph.ConceptGraph` refuses to write what has any.
+Each function yields the problems in words; :class:`conceptnet_ml.graph.concept_graph.ConceptGraph` refuses to write
+what has any.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from conceptnet_ml.graph.store import GraphStore
 STATES = ("current", "merged", "split", "forgotten")
 """What an edit made of a node; ``current`` is what no edit has put aside."""
 
-
 _SHOWN = 5
 
 
@@ -126,7 +125,7 @@ def _names(edge: Edge, class_: str) -> bool:
     return isinstance(edge, Specializes) and edge.class_name == class_
 
 
-def resolve(graph: GraphStore, text: str) -> Node:
+def resolve_node(graph: GraphStore, text: str) -> Node:
     """The one node that a user's words mean.
 
     Its id; else its label or name, or ``STAGE:UNIT`` or ``STAGE/UNIT`` for a unit's node; else the beginning of its id.

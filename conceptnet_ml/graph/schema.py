@@ -27,29 +27,23 @@ from conceptnet_ml.graph.fields import (
 
 SCHEMA = "conceptnet_ml.graph.concept_graph"
 
-
 SCHEMA_VERSION = 2
-
 
 READABLE = (1, 2)
 """Version 2 added what is optional only: a graph of version 1 is one of version 2."""
 
-
 NodeKind = Literal["class", "variant", "generalized", "feature", "unit"]
-
 
 EdgeKind = Literal["built_from", "generalizes", "specializes", "analogous", "became"]
 
-
 Joins = Mapping[NodeKind, frozenset[NodeKind]]
 """For each kind of source the kinds of target."""
-
 
 NODE_KINDS: tuple[NodeKind, ...] = ("class", "variant", "generalized", "feature", "unit")
 """From what is decided to what it is made of; within one stage ``built_from`` follows this order."""
 
 
-class Stage(GraphRecord):
+class StageHeader(GraphRecord):
     """A named stage of the network and how many units it has.
 
     Args:
@@ -78,7 +72,7 @@ class Header(GraphRecord):
     """
 
     classes: tuple[Text, ...] = Field(min_length=1)
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[StageHeader, ...] = Field(min_length=1)
     network: Text
     settings: Text
     seed: int = Field(ge=0)
@@ -159,7 +153,7 @@ class Node(GraphRecord):
         return self
 
 
-class Judged(Node):
+class DecidedNode(Node):
     """A node that a round was about.
 
     Args:
@@ -199,14 +193,14 @@ class UnitNode(Node):
     units: Annotated[Units, Field(min_length=1, max_length=1)]
 
 
-class FeatureNode(Judged):
+class FeatureNode(DecidedNode):
     """A set of units of one stage that together carry a class or a parent variant."""
 
     kind: Literal["feature"] = "feature"
     units: Annotated[Units, Field(min_length=1)]
 
 
-class GeneralizedNode(Judged):
+class GeneralizedNode(DecidedNode):
     """The features of several classes merged into one, with a detector that ignores the class.
 
     Args:
@@ -218,7 +212,7 @@ class GeneralizedNode(Judged):
     shared_by: tuple[Text, ...] = ()
 
 
-class VariantNode(Judged):
+class VariantNode(DecidedNode):
     """What a generalized feature looks like in one class (or for one parent)."""
 
     kind: Literal["variant"] = "variant"
@@ -367,7 +361,6 @@ NODES: dict[str, type[Node]] = {
     "unit": UnitNode,
 }
 
-
 EDGES: dict[str, type[Edge]] = {
     "built_from": BuiltFrom,
     "generalizes": Generalizes,
@@ -375,7 +368,6 @@ EDGES: dict[str, type[Edge]] = {
     "analogous": Analogous,
     "became": Became,
 }
-
 
 _COMPACT = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 

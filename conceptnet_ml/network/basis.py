@@ -103,7 +103,6 @@ class Directions(nn.Module):
 STEPS, BACK = 100, 30
 """Steps of projected gradient, and of conjugate gradients for the slope."""
 
-
 RIDGE = 1e-3
 
 
@@ -230,10 +229,10 @@ Network = StagedNetwork | Rebased
 def rebased(network: Network, stage: str, basis: nn.Module) -> Rebased:
     """The network with a stage described by a basis, others as they were."""
     bases = network.bases if isinstance(network, Rebased) else {}
-    return Rebased(plain(network), {**bases, stage: basis})
+    return Rebased(without_basis(network), {**bases, stage: basis})
 
 
-def plain(network: Network) -> StagedNetwork:
+def without_basis(network: Network) -> StagedNetwork:
     """The network itself."""
     return network.network if isinstance(network, Rebased) else network
 

@@ -15,7 +15,6 @@ from conceptnet_ml.network.stages import Cut, quiet
 PREFIX = "model."
 """Module paths are told from inside the user's network, which the staged network holds under this name."""
 
-
 POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 

@@ -17,7 +17,6 @@ from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages, quiet
 
 MEAN = (0.485, 0.456, 0.406)
 
-
 STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of photographs (ImageNet), the usual normalisation; a network may bring its own."""
 

@@ -30,7 +30,7 @@ class ViewMaker(Protocol):
         """
 
 
-Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
+LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """``objective(network, images, labels) -> loss``, one number; it runs under autocast, on a network in training mode.
 
 What it keeps from step to step belongs into the network, as parameters and buffers, or a training cannot be resumed."""
@@ -74,7 +74,7 @@ class Job:
     stopped: Callable[[], bool] = lambda: False
     middle: Mid | None = None
     settings: TrainingSettings = field(default_factory=TrainingSettings)
-    objective: Objective | None = None
+    objective: LossFn | None = None
 
     @property
     def steps(self) -> int:
@@ -197,7 +197,7 @@ def _reflect(places: Tensor, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, dtype: torch.dtype | None, batch: int = 512) -> Tensor:
+def predict_logits(network: nn.Module, images: Tensor, dtype: torch.dtype | None, batch: int = 512) -> Tensor:
     """Logits (N, classes) in fp32 of float images (N, 3, H, W), in evaluation mode."""
     network.eval()
     with devices.autocast(images.device, dtype):
@@ -208,7 +208,7 @@ def predict(network: nn.Module, images: Tensor, dtype: torch.dtype | None, batch
 def predict_set(network: nn.Module, images: ImageSet, device: torch.device, dtype: torch.dtype | None) -> Tensor:
     """Logits (N, classes) in fp32, on the CPU, of a whole set of images."""
     parts = [
-        predict(network, to_float(images.take(part), device), dtype).cpu()
+        predict_logits(network, to_float(images.take(part), device), dtype).cpu()
         for part in torch.arange(len(images)).split(512)
     ]
     return torch.cat(parts)

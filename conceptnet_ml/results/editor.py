@@ -1,7 +1,8 @@
 """Working on the graph of a finished run: merge, split, forget, rename, annotate, undo.
 
 An edit of the graph is surgery on the learned network: it is planned and checked first
-(:mod:`conceptnet_ml.editing.plan`), then made on a copy of the network and on a copy of the graph, measured, and written
+(:mod:`conceptnet_ml.editing.plan`), then made on a copy of the network and on a copy of the graph, measured, and
+written
 as a whole (:mod:`conceptnet_ml.editing.history`).
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.editing import plan as graph_edits
 from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.editing.history import EditHistory
@@ -33,8 +34,8 @@ from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.runtime.progress import Progress
-from conceptnet_ml.steps.context import Workbench
-from conceptnet_ml.steps.find import look
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.find import collect_evidence
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.dependency_graph import follow
 from conceptnet_ml.surgery.forget import forget_units
@@ -198,19 +199,19 @@ class Editor:
                 f"{self.path / 'graph.json'} is the graph of another network than model.safetensors holds",
                 f"Delete both; learn --resume {self.path} writes them anew.",
             )
-        bench, learned = reopen(self._opened, self._plugins, self.progress)
-        with bench.progress.task(made.said):
+        ctx, learned = reopen(self._opened, self._plugins, self.progress)
+        with ctx.progress.task(made.said):
             network, effects = before, {}
             if made.stage is not None:
-                batches = bench.probe_views(f"edit {made.stage}", learned.swaps)
-                network = self._cut(made, before, graph, batches, bench)
-                effects = _effects(bench, network, made, learned.swaps, graph)
+                batches = ctx.probe_views(f"edit {made.stage}", learned.swaps)
+                network = self._cut(made, before, graph, batches, ctx)
+                effects = _effects(ctx, network, made, learned.swaps, graph)
             edges = [*made.delta.edges, *graph_edits.measured(made.sources, effects)]
             # Where a residual stream ties several stages together, a copy is a new unit of each.
             units = {stage.name: stage.units for stage in network.stages} if made.stage else {}
             delta = replace(made.delta, edges=edges, units=units, network=fingerprint(network.state_dict()))
             changed = delta.apply(graph)
-            after = accuracies({"learned": network}, bench.data.tests, bench.device, bench.dtype)
+            after = accuracies({"learned": network}, ctx.data.tests, ctx.device, ctx.dtype)
         figures = _before_and_after(self._run.summary()["test_sets"], after)
         entry |= {"network": delta.network if made.stage else None, "delta": delta.plain(), "accuracy": figures}
         entry |= {"family": made.family} if made.family else {}
@@ -218,7 +219,7 @@ class Editor:
         return self._write(entry, changed, network, made, after)
 
     def _cut(
-        self, made: Plan, network: StagedNetwork, graph: ConceptGraph, batches: Batches, bench: Workbench
+        self, made: Plan, network: StagedNetwork, graph: ConceptGraph, batches: Batches, ctx: Context
     ) -> StagedNetwork:
         assert made.stage is not None
         images = [images for images, _ in batches]
@@ -226,8 +227,8 @@ class Editor:
         if made.verb == "merge":
             return merge_units(network, made.stage, made.units, images, closed)
         if made.verb == "split":
-            seed = bench.seed("split", made.stage, made.units)
-            shares = class_shares(made.classes, bench.classes) if made.classes else None
+            seed = ctx.seed("split", made.stage, made.units)
+            shares = class_shares(made.classes, ctx.classes) if made.classes else None
             return split_unit(network, made.stage, made.units[0], len(made.result), shares, seed, closed)
         return forget_units(network, made.stage, made.units, images, closed=closed)
 
@@ -260,18 +261,18 @@ class Editor:
 
 
 def _effects(
-    bench: Workbench, network: StagedNetwork, made: Plan, swaps: list[Swap], graph: ConceptGraph
+    ctx: Context, network: StagedNetwork, made: Plan, swaps: list[Swap], graph: ConceptGraph
 ) -> dict[str, dict[str, float]]:
     """By unit node and class, the real mean fall of the class's margin when the unit is held at its mean map."""
     if not made.result or made.stage is None:
         return {}
-    parents = Parents("classes", network, swaps=swaps)
-    evidence = look(bench, made.stage, f"edit {made.stage}", parents, swaps)
+    parents = Readout("classes", network, swaps=swaps)
+    evidence = collect_evidence(ctx, made.stage, f"edit {made.stage}", parents, swaps)
     falls = evidence.ablation_effects(torch.tensor(made.result))
     known = {node["units"][0]: node["id"] for node in made.delta.nodes if node["kind"] == "unit"}
     known |= {node.units[0]: node.id for node in graph.nodes("unit", stage=made.stage)}
     return {
-        known[unit]: dict(zip(bench.data.classes, falls[:, column].tolist(), strict=True))
+        known[unit]: dict(zip(ctx.data.classes, falls[:, column].tolist(), strict=True))
         for column, unit in enumerate(made.result)
     }
 

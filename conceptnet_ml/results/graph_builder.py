@@ -12,7 +12,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import node_id
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.steps.records import Story
+from conceptnet_ml.steps.records import Round
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:
@@ -25,7 +25,7 @@ def fingerprint(state: dict[str, Tensor]) -> str:
 
 
 def draw_graph(
-    stories: list[Story],
+    stories: list[Round],
     network: StagedNetwork,
     settings: Settings,
     classes: tuple[str, ...],
@@ -64,8 +64,8 @@ class _Artist:
         self.classes = classes
         self.variants: dict[str, dict[int, str]] = {}
 
-    def draw(self, story: Story) -> None:
-        above = self.variants.get(story.parents.key, {})
+    def draw(self, story: Round) -> None:
+        above = self.variants.get(story.readout.key, {})
         features = self._features(story, above)
         sources = features
         if story.merged is not None and features:  # where no unit answers for it there is nothing to draw
@@ -77,7 +77,7 @@ class _Artist:
         if story.below is not None:
             self._edges(story, sources)
 
-    def _features(self, story: Story, above: dict[int, str]) -> dict[int, str]:
+    def _features(self, story: Round, above: dict[int, str]) -> dict[int, str]:
         members = dict(story.merged.members) if story.merged is not None else {}
         found = {finding.parent: finding for finding in story.findings}
         nodes: dict[int, str] = {}
@@ -115,7 +115,7 @@ class _Artist:
                     self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=weight, effect=fall)
         return nodes
 
-    def _generalized(self, story: Story, features: dict[int, str], above: dict[int, str]) -> dict[int, str]:
+    def _generalized(self, story: Round, features: dict[int, str], above: dict[int, str]) -> dict[int, str]:
         merged = story.merged
         assert merged is not None
         coverage = dict(zip(self.classes, merged.coverage, strict=True))
@@ -161,7 +161,7 @@ class _Artist:
             variants[parent] = variant
         return variants
 
-    def _analogous(self, story: Story, features: dict[int, str]) -> None:
+    def _analogous(self, story: Round, features: dict[int, str]) -> None:
         """Of features that are analogues as a whole, and of single units."""
         assert story.merged is not None
         for whole in story.merged.features:
@@ -194,13 +194,13 @@ class _Artist:
     def _spectrum(self, places: tuple[tuple[float, float, float], ...]) -> dict[str, tuple[float, float, float]]:
         return dict(zip(self.classes, places, strict=False))
 
-    def _edges(self, story: Story, sources: dict[int, str]) -> None:
+    def _edges(self, story: Round, sources: dict[int, str]) -> None:
         assert story.below is not None
         for edge in story.edges:
             source = sources.get(edge.parent) or self.graph.class_node(self.classes[edge.parent]).id
             if self.graph.node(source).agreement is None and edge.agreement is not None:
                 self.graph.update_node(source, agreement=edge.agreement)
-            if not edge.stands:
+            if not edge.is_supported:
                 continue
             unit = self._unit(story.below, edge.unit)
             if self.graph.edges("built_from", source=source, target=unit):
@@ -217,7 +217,7 @@ class _Artist:
                 null=edge.null,
             )
 
-    def _judgement(self, story: Story, parent: int | None) -> dict[str, Any]:
+    def _judgement(self, story: Round, parent: int | None) -> dict[str, Any]:
         fields: dict[str, Any] = {"decision": story.decision, "reason": story.reason or None}
         judged = story.chosen or max(story.judged, key=lambda one: one.measured.phi, default=None)
         if judged is not None:

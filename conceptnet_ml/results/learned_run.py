@@ -28,13 +28,13 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.basis import Network, rebased
 from conceptnet_ml.network.build import build_network, save_alone
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import predict, to_float
+from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.results.model_files import exchanged
+from conceptnet_ml.results.model_files import with_network
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.resize import fitted
 
@@ -224,8 +224,8 @@ class LearnedRun:
         model = self.model if adapted is None else self.adapted(adapted)
         size = self.model.network.image_size[0]
         images = to_float(torch.stack([read_image(Path(path), size) for path in paths]), self.device)
-        learned = predict(model.to(self.device), images, self.dtype).softmax(1)
-        ordinary = predict(self.ordinary.to(self.device), images, self.dtype).softmax(1)
+        learned = predict_logits(model.to(self.device), images, self.dtype).softmax(1)
+        ordinary = predict_logits(self.ordinary.to(self.device), images, self.dtype).softmax(1)
         return [
             {
                 "file": str(path),
@@ -258,7 +258,7 @@ class LearnedRun:
         with self._run as run:
             run.hold()
             shown, asked = progress or Progress(quiet=True), stopper or Stopper()
-            context = Workbench(self.settings, self._plugins, data, run, shown, asked, self.device, self.dtype)
+            context = Context(self.settings, self._plugins, data, run, shown, asked, self.device, self.dtype)
             return witness_of(context)
 
     @property
@@ -277,7 +277,7 @@ class LearnedRun:
 
     def resave(self, network: StagedNetwork, without: str | None = None) -> None:
         """Write the model with another learned network, and without the family of this name."""
-        self._run.save_model(*exchanged(*self._saved, network, without))
+        self._run.save_model(*with_network(*self._saved, network, without))
         self.refresh()
 
     @cached_property

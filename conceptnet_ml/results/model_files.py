@@ -8,15 +8,13 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.model import Family
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network.basis import Rebased, plain
+from conceptnet_ml.network.basis import Rebased, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.graph_builder import fingerprint
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 
-def save_model(
-    bench: Workbench, learned: Learned, controls: dict[str, StagedNetwork], families: dict[str, Family]
-) -> None:
+def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork], families: dict[str, Family]) -> None:
     """Write the learned network, the ordinary one, the controls and all families into the run."""
     weights: dict[str, Any] = {}
 
@@ -33,7 +31,7 @@ def save_model(
     for name, family in families.items():
         within, stage = family.trunk.network, str(family.trunk.stage)
         assert isinstance(within, StagedNetwork | Rebased)
-        key = add(plain(within))
+        key = add(without_basis(within))
         networks.setdefault(f"trunk {key}", key)
         for part, module in (("detector", family.detector), ("variants", family.variants)):
             weights |= {f"families.{name}.{part}.{field}": value for field, value in module.state_dict().items()}
@@ -41,26 +39,26 @@ def save_model(
             "name": name,
             "stage": stage,
             "network": key,
-            "generalizer": bench.settings.plugins.generalizer,
-            "specializer": bench.settings.plugins.specializer,
+            "generalizer": ctx.settings.plugins.generalizer,
+            "specializer": ctx.settings.plugins.specializer,
         }
         if isinstance(within, Rebased) and stage in within.bases:
             state = within.bases[stage].state_dict()
             weights |= {f"families.{name}.basis.{field}": value.clone() for field, value in state.items()}
-            description["discoverer"] = bench.settings.plugins.discoverer
+            description["discoverer"] = ctx.settings.plugins.discoverer
         described.append(description)
-    bench.run.save_model(
+    ctx.run.save_model(
         weights,
         {
-            "classes": list(bench.data.classes),
-            "image_size": list(bench.size),
+            "classes": list(ctx.data.classes),
+            "image_size": list(ctx.size),
             "networks": networks,
             "families": described,
         },
     )
 
 
-def exchanged(
+def with_network(
     weights: dict[str, Tensor], description: dict[str, Any], network: StagedNetwork, without: str | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """A saved model with another learned network, and without one of its families.

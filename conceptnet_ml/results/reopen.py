@@ -10,7 +10,7 @@ from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 
 def reopen(
@@ -19,10 +19,10 @@ def reopen(
     progress: Progress | None = None,
     stopper: Stopper | None = None,
     **rounds: Any,
-) -> tuple[Workbench, Learned]:
-    """A finished run as its own steps saw it: the workbench, and what the loop ended with, read back step by step.
+) -> tuple[Context, Learned]:
+    """A finished run as its own steps saw it: their context, and what the loop ended with, read back step by step.
 
-    What is then asked of the workbench is remembered by the run like its own steps; close ``bench.run`` when done.
+    What is then asked of the context is remembered by the run like its own steps; close ``ctx.run`` when done.
 
     Args:
         opened: The run.
@@ -41,5 +41,5 @@ def reopen(
     run = opened._run
     run.hold()
     progress = Progress(quiet=True) if progress is None else progress
-    bench = Workbench(settings, plugins, images, run, progress, stopper or Stopper(), device, dtype)
-    return bench, run_loop(bench)
+    ctx = Context(settings, plugins, images, run, progress, stopper or Stopper(), device, dtype)
+    return ctx, run_loop(ctx)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from conceptnet_ml.drawing.sheets import probe_sheet
 from conceptnet_ml.network.modes import frozen
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.probe import regions
-from conceptnet_ml.steps.records import Story
+from conceptnet_ml.steps.records import Round
 from conceptnet_ml.swap.interchangeability import answer, exchange
 from conceptnet_ml.swap.representation import RegionalCodec
 
@@ -19,52 +19,52 @@ PAIRS = 4
 """Image pairs shown per class."""
 
 
-def illustrate(bench: Workbench, stories: list[Story]) -> None:
+def illustrate(ctx: Context, stories: list[Round]) -> None:
     """A contact sheet per round: image, donor, swapped view, gate."""
-    with bench.progress.task("draw pictures", total=len(stories)) as task:
+    with ctx.progress.task("draw pictures", total=len(stories)) as task:
         for story in stories:
             slug = story.name.replace("/", "-")
-            story.pictures = bench.once(f"{story.name}/pictures", partial(_draw, bench, story, slug))
+            story.pictures = ctx.once(f"{story.name}/pictures", partial(_draw, ctx, story, slug))
             task.advance()
 
 
-def _draw(bench: Workbench, story: Story, slug: str) -> list[str]:
+def _draw(ctx: Context, story: Round, slug: str) -> list[str]:
     drawn = []
     if story.judged:
-        drawn.append(bench.run.save_picture(f"{slug}-swaps.png", _swaps(bench, story)))
+        drawn.append(ctx.run.save_picture(f"{slug}-swaps.png", _swaps(ctx, story)))
     return drawn
 
 
-def _swaps(bench: Workbench, story: Story) -> object:
+def _swaps(ctx: Context, story: Round) -> object:
     """Held-out images with the swap as it was judged: ungrown gates, donors of another class."""
     judged = story.chosen or max(story.judged, key=lambda one: (one.measured.gate == "place", one.measured.phi))
-    parents = story.parents
-    codec = bench.codec(judged.measured.representation, parents)
-    prober = bench.prober(parents, codec)
-    views = bench.views(bench.held, parents.swaps)
-    generator = bench.generator(story.name, "pictures")
-    hosts = torch.cat([bench.held[bench.labels[bench.held] == c][:PAIRS] for c in range(bench.classes)])[: 8 * PAIRS]
+    parents = story.readout
+    codec = ctx.codec(judged.measured.representation, parents)
+    prober = ctx.prober(parents, codec)
+    views = ctx.views(ctx.held, parents.swaps)
+    generator = ctx.generator(story.name, "pictures")
+    hosts = torch.cat([ctx.held[ctx.labels[ctx.held] == c][:PAIRS] for c in range(ctx.classes)])[: 8 * PAIRS]
     donors = views.donors.foreign(hosts, generator)
     images, material = views.of(hosts, generator), views.of(donors, generator)
     with frozen(*parents.modules()):
         where = None
         if isinstance(codec, RegionalCodec):
-            own = regions(bench, story.name, parents)
+            own = regions(ctx, story.name, parents)
             where = (own(hosts), own(donors))
-        gates = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
+        gates = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
         with torch.no_grad():
             swapped = exchange(prober, images, material, gates, 0, where)
-        before = answer(parents.objective, images, bench.dtype)
-        after = answer(parents.objective, swapped, bench.dtype)
+        before = answer(parents.objective, images, ctx.dtype)
+        after = answer(parents.objective, swapped, ctx.dtype)
     shown = gates if codec.gate == "place" else None
     return probe_sheet(
         _bytes(images),
         _bytes(material),
         _bytes(swapped),
         None if shown is None else [gate.cpu() for gate in shown],
-        bench.data.classes,
-        labels=bench.labels[hosts].tolist(),
-        donor_labels=bench.labels[donors].tolist(),
+        ctx.data.classes,
+        labels=ctx.labels[hosts].tolist(),
+        donor_labels=ctx.labels[donors].tolist(),
         seen=after.tolist(),
         seen_before=before.tolist(),
         title=f"{story.name}: {codec.name}, {story.decision}"

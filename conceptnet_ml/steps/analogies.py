@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import torch
 
 from conceptnet_ml.concepts import null_models as nulls
-from conceptnet_ml.concepts.analogies import Moves, match, measure
+from conceptnet_ml.concepts.analogies import Moves, match, measure_exchange
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.basis import Rebased, units_of, width
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.swap.views import Swap
 
 
 def translate(
-    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], tied: Sequence[FeatureAnalogy]
+    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], tied: Sequence[FeatureAnalogy]
 ) -> Translation | None:
     """Exchange, in images of a class that are answered rightly, the units of the class with those of another.
 
@@ -30,26 +30,24 @@ def translate(
     """
     if not tied:
         return None
-    with frozen(*parents.modules()), torch.no_grad():
-        batches = nulls.maps_of(parents, bench.probe_views(name, swaps), stage)
+    with frozen(*readout.modules()), torch.no_grad():
+        batches = nulls.maps_of(readout, ctx.probe_views(name, swaps), stage)
         maps, right = torch.cat([part for part, _ in batches]), torch.cat([part for _, part in batches])
-        units = width(parents.network, stage) or maps.shape[1]
-        return measure(maps, right, parents.head(stage), tied, bench.generator(name, "translate"), units)
+        units = width(readout.network, stage) or maps.shape[1]
+        return measure_exchange(maps, right, readout.head(stage), tied, ctx.generator(name, "translate"), units)
 
 
 PAIRS = 128
 """Image pairs for each pair of classes."""
 
-
 LEAST, MOST = 512, 16_384
 """Image pairs in all."""
-
 
 POINTS = (0.25, 0.75)
 
 
-def find(
-    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap
+def find_analogies(
+    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap
 ) -> tuple[list[Analogy], list[FeatureAnalogy]]:
     """One-to-one matches between the units through which a class's answer leaves and those through which another comes.
 
@@ -67,23 +65,23 @@ def find(
 
     Cost: for each image pair, two passes up to the stage and two forward and backward passes from there, three times.
     """
-    images = nulls.first(bench.probe_views(name, swaps))
-    with frozen(*parents.modules()), torch.no_grad():
-        answers = torch.cat([parents.objective(batch) for batch, _ in images])
-    if not nulls.knows(answers, torch.cat([right for _, right in images]), bench.settings.concepts):
+    images = nulls.first(ctx.probe_views(name, swaps))
+    with frozen(*readout.modules()), torch.no_grad():
+        answers = torch.cat([readout.objective(batch) for batch, _ in images])
+    if not nulls.knows(answers, torch.cat([right for _, right in images]), ctx.settings.concepts):
         return [], []
-    moves = look(bench, stage, name, parents, swaps, swap)
-    blank = [nulls.shuffled(parents, images, bench.seed(name, "analogies", "shuffled"))]
-    if parents.family is None:
-        blank.append(_untrained(bench, name, parents))
-    nothing = [look(bench, stage, name, one, swaps, swap) for one in blank]
+    moves = unit_moves(ctx, stage, name, readout, swaps, swap)
+    blank = [nulls.shuffled(readout, images, ctx.seed(name, "analogies", "shuffled"))]
+    if readout.family is None:
+        blank.append(_untrained(ctx, name, readout))
+    nothing = [unit_moves(ctx, stage, name, one, swaps, swap) for one in blank]
     found: list[Analogy] = []
     whole: list[FeatureAnalogy] = []
-    for parent in range(bench.classes):
-        for other in range(bench.classes):
+    for parent in range(ctx.classes):
+        for other in range(ctx.classes):
             if parent == other:
                 continue
-            seed = bench.seed(name, "analogies", parent, other)
+            seed = ctx.seed(name, "analogies", parent, other)
             matched, *blanks = (match(one, parent, other, seeding.generator(seed)) for one in (moves, *nothing))
             if matched is None:
                 continue
@@ -102,47 +100,48 @@ def find(
     return found, whole
 
 
-def look(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap) -> Moves:
+def unit_moves(ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap) -> Moves:
     """What moves at a stage when hosts of the probe set take over what the swap takes from random donors.
 
     The same pairs for every network that is looked at under this name.
     """
-    count = bench.classes * min(bench.classes - 1, bench.settings.probe.partners) * PAIRS
+    count = ctx.classes * min(ctx.classes - 1, ctx.settings.probe.partners) * PAIRS
     count = max(LEAST, min(MOST, count))
-    numbers = bench.probe_set.repeat(-(-count // len(bench.probe_set)))[:count]
-    views, head = bench.views(bench.fit, swaps), parents.head(stage)
+    numbers = ctx.probe_set.repeat(-(-count // len(ctx.probe_set)))[:count]
+    views, head = ctx.views(ctx.fit, swaps), readout.head(stage)
     others, rose, moved = [], [], []
-    with frozen(*parents.modules()):
-        for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
-            bench.stopper.check()
-            generator = bench.generator(name, "changes", place)
+    with frozen(*readout.modules()):
+        for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
+            ctx.stopper.check()
+            generator = ctx.generator(name, "changes", place)
             donors = views.donors.foreign(part, generator)
             with torch.no_grad():
                 images, material = views.of(part, generator), views.of(donors, generator)
-                before = parents.network.run_until(images, stage).float()
-                after = parents.network.run_until(swap.apply(images, material, part, donors), stage).float()
+                before = readout.network.run_until(images, stage).float()
+                after = readout.network.run_until(swap.apply(images, material, part, donors), stage).float()
             step = after - before
             rows = torch.arange(len(part), device=step.device)
-            own, theirs = (bench.labels[which].to(step.device) for which in (part, donors))
+            own, theirs = (ctx.labels[which].to(step.device) for which in (part, donors))
             slope = torch.zeros_like(step)
             for point in POINTS:
                 at = (before + point * step).requires_grad_(True)
                 answers = head(at)
                 (one,) = torch.autograd.grad((answers[rows, theirs] - answers[rows, own]).sum(), at)
                 slope += one / len(POINTS)
-            moved.append(units_of(parents.network, stage, (slope * step).flatten(2).sum(2)).cpu())
-            rose.append(units_of(parents.network, stage, step.flatten(2).mean(2)).cpu())
+            moved.append(units_of(readout.network, stage, (slope * step).flatten(2).sum(2)).cpu())
+            rose.append(units_of(readout.network, stage, step.flatten(2).mean(2)).cpu())
             others.append(donors)
-    labels = bench.labels.cpu()
+    labels = ctx.labels.cpu()
     return Moves(labels[numbers.cpu()], labels[torch.cat(others).cpu()], torch.cat(rose), torch.cat(moved))
 
 
-def _untrained(bench: Workbench, name: str, parents: Parents) -> Parents:
-    """The same architecture with fresh weights, whatever weights the settings start from; described as the parents'."""
-    bare = bench.settings.network.model_copy(update={"weights": None})
-    settings = bench.settings.model_copy(update={"network": bare})
-    seed = bench.seed(name, "analogies", "untrained")
-    network = build_network(settings, bench.data.classes, bench.size, bench.plugins, seed=seed)
-    network.to(device=bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    bases = parents.network.bases if isinstance(parents.network, Rebased) else {}
-    return Parents(parents.key, Rebased(network.eval(), bases) if bases else network.eval())
+def _untrained(ctx: Context, name: str, readout: Readout) -> Readout:
+    """The same architecture with fresh weights, whatever weights the settings start from; described as the
+    readout's."""
+    bare = ctx.settings.network.model_copy(update={"weights": None})
+    settings = ctx.settings.model_copy(update={"network": bare})
+    seed = ctx.seed(name, "analogies", "untrained")
+    network = build_network(settings, ctx.data.classes, ctx.size, ctx.plugins, seed=seed)
+    network.to(device=ctx.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bases = readout.network.bases if isinstance(readout.network, Rebased) else {}
+    return Readout(readout.key, Rebased(network.eval(), bases) if bases else network.eval())

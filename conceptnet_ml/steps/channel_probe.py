@@ -14,78 +14,76 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.concepts.model import Trunk
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import auroc
 from conceptnet_ml.network.basis import units_of
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps import probe
-from conceptnet_ml.steps.context import Workbench
-from conceptnet_ml.steps.records import Channels
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import ChannelProbe, ProbeResult
 from conceptnet_ml.swap.interchangeability import Measured, exchange
 from conceptnet_ml.swap.representation import RegionalCodec
 from conceptnet_ml.swap.stop_rule import Decision
 
 STEPS = 40
 
-
 RATE = 0.3
 
 
-def channels(bench: Workbench, stage: str, name: str, parents: Parents) -> Channels:
-    """Find one gate over the stage's channels that carries the parents' difference, and what moves those channels."""
+def channels(ctx: Context, stage: str, name: str, readout: Readout) -> ChannelProbe:
+    """Find one gate over the stage's channels that carries the readout's difference, and what moves those channels."""
 
-    if any(isinstance(codec, RegionalCodec) for codec in probe.codecs(bench, parents)):
-        probe.own_places(bench, name, parents)  # a step of its own, which needs gradients
+    if any(isinstance(codec, RegionalCodec) for codec in probe.codecs(ctx, readout)):
+        probe.own_places(ctx, name, readout)  # a step of its own, which needs gradients
 
     def work() -> dict[str, Any]:
-        with frozen(*parents.modules()):
-            gate = _channel_gate(bench, stage, name, parents)
-            measured = _measure_channels(bench, stage, name, parents, gate)
+        with frozen(*readout.modules()):
+            gate = _channel_gate(ctx, stage, name, readout)
+            measured = _measure_channels(ctx, stage, name, readout, gate)
             moves = {
-                codec.name: _moves(bench, stage, name, parents, codec.name, gate)
-                for codec in probe.codecs(bench, parents)
+                codec.name: _moves(ctx, stage, name, readout, codec.name, gate) for codec in probe.codecs(ctx, readout)
             }
         return {"gate": gate, "measured": dict(measured.__dict__), "moves": moves}
 
-    with bench.progress.task(f"{name} channels"):
-        done = bench.once(f"{name}/channels", work, "probing")
-    found = Channels(Measured(**done["measured"]), done["gate"], done["moves"])
-    bench.run.log(event="channels", name=name, open=found.units, moves=found.moves, **found.measured.record())
+    with ctx.progress.task(f"{name} channels"):
+        done = ctx.once(f"{name}/channels", work, "probing")
+    found = ChannelProbe(Measured(**done["measured"]), done["gate"], done["moves"])
+    ctx.run.log(event="channels", name=name, open=found.units, moves=found.moves, **found.measured.record())
     return found
 
 
-def same_channels(judged: probe.Judged, found: Channels) -> probe.Judged:
+def same_channels(judged: ProbeResult, found: ChannelProbe) -> ProbeResult:
     """Refuse a swap that does not move the channels the parents' difference is carried by."""
     moves = found.moves.get(judged.measured.representation, 0.0)
     reason = f"{judged.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
     return replace(judged, decision=Decision(judged.decision.keep and moves > 0.5, reason))
 
 
-def _pairs(bench: Workbench, stage: str, what: str, name: str, parents: Parents, pool: Tensor, numbers: Tensor) -> Any:
+def _pairs(ctx: Context, stage: str, what: str, name: str, readout: Readout, pool: Tensor, numbers: Tensor) -> Any:
     """Batches of hosts' and three donors' maps, with the right answers of host and donor."""
-    views = bench.views(pool, parents.swaps)
-    for place_, part in enumerate(numbers.split(bench.settings.probe.batch)):
-        generator = bench.generator(name, "channels", what, place_)
+    views = ctx.views(pool, readout.swaps)
+    for place_, part in enumerate(numbers.split(ctx.settings.probe.batch)):
+        generator = ctx.generator(name, "channels", what, place_)
         draw = views.donors
         others = [draw.foreign(part, generator), draw.foreign(part, generator), draw.mates(part, generator)]
         with torch.no_grad():
-            maps = [parents.network.run_until(views.of(who, generator), stage).float() for who in (part, *others)]
-        yield maps, bench.labels[part].to(bench.device), bench.labels[others[0]].to(bench.device)
+            maps = [readout.network.run_until(views.of(who, generator), stage).float() for who in (part, *others)]
+        yield maps, ctx.labels[part].to(ctx.device), ctx.labels[others[0]].to(ctx.device)
 
 
-def _channel_gate(bench: Workbench, stage: str, name: str, parents: Parents) -> Tensor:
+def _channel_gate(ctx: Context, stage: str, name: str, readout: Readout) -> Tensor:
     """Minimise CE(answer to the swapped maps, donor) + λ · mean(gate) over one gate for all pairs of the probe set.
 
-    Only channels that the parents are built from take part, where the stage above says which.
+    Only channels that the readout are built from take part, where the stage above says which.
     """
-    batches = list(_pairs(bench, stage, "fit", name, parents, bench.fit, bench.probe_set[:512]))
-    head = parents.head(stage)
-    count = units_of(parents.network, stage, batches[0][0][0]).shape[1]
-    logits = torch.zeros(count, device=bench.device, requires_grad=True)
-    allowed = torch.ones(count, device=bench.device)
-    if parents.candidates:
-        allowed = torch.zeros(count, device=bench.device).index_fill(
-            0, torch.tensor(parents.candidates, device=bench.device), 1
+    batches = list(_pairs(ctx, stage, "fit", name, readout, ctx.fit, ctx.probe_set[:512]))
+    head = readout.head(stage)
+    count = units_of(readout.network, stage, batches[0][0][0]).shape[1]
+    logits = torch.zeros(count, device=ctx.device, requires_grad=True)
+    allowed = torch.ones(count, device=ctx.device)
+    if readout.candidates:
+        allowed = torch.zeros(count, device=ctx.device).index_fill(
+            0, torch.tensor(readout.candidates, device=ctx.device), 1
         )
     optimizer = torch.optim.Adam([logits], lr=RATE)
     for _ in range(STEPS):
@@ -93,7 +91,7 @@ def _channel_gate(bench: Workbench, stage: str, name: str, parents: Parents) -> 
         gate = logits.sigmoid() * allowed
         for maps, _, wanted in batches:
             answers = head(_let_in(gate, maps[0], maps[1]))
-            loss = functional.cross_entropy(answers.float(), wanted) + bench.settings.probe.price * gate.mean()
+            loss = functional.cross_entropy(answers.float(), wanted) + ctx.settings.probe.price * gate.mean()
             (loss / len(batches)).backward(retain_graph=True)
         optimizer.step()
     return (logits.detach().sigmoid() * allowed).cpu()
@@ -107,10 +105,10 @@ def _let_in(gate: Tensor, maps: Tensor, others: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _measure_channels(bench: Workbench, stage: str, name: str, parents: Parents, gate: Tensor) -> Measured:
-    head, hard = parents.head(stage), (gate > 0.5).float().to(bench.device)
-    counts = torch.zeros(4, bench.classes, dtype=torch.float64)
-    for maps, right, _ in _pairs(bench, stage, "held", name, parents, bench.held, bench.held):
+def _measure_channels(ctx: Context, stage: str, name: str, readout: Readout, gate: Tensor) -> Measured:
+    head, hard = readout.head(stage), (gate > 0.5).float().to(ctx.device)
+    counts = torch.zeros(4, ctx.classes, dtype=torch.float64)
+    for maps, right, _ in _pairs(ctx, stage, "held", name, readout, ctx.held, ctx.held):
         answered = head(maps[0]).argmax(1) == right
         changed = [answered]
         changed += [answered & (head(_let_in(hard, maps[0], other)).argmax(1) != right) for other in maps[1:]]
@@ -130,24 +128,24 @@ def _measure_channels(bench: Workbench, stage: str, name: str, parents: Parents,
 
 
 @torch.no_grad()
-def _moves(bench: Workbench, stage: str, name: str, parents: Parents, representation: str, gate: Tensor) -> float:
+def _moves(ctx: Context, stage: str, name: str, readout: Readout, representation: str, gate: Tensor) -> float:
     """AUROC of "how far the image swap moves a channel, in its own spread" for the open channels."""
     opened = gate > 0.5
     if opened.all() or not opened.any():
         return 0.5
-    codec = bench.codec(representation, parents)
-    prober = bench.prober(parents, codec)
-    own = probe.regions(bench, name, parents) if isinstance(codec, RegionalCodec) else None
-    views = bench.views(bench.held, parents.swaps)
-    look = Trunk(parents.network, stage)
+    codec = ctx.codec(representation, readout)
+    prober = ctx.prober(readout, codec)
+    own = probe.regions(ctx, name, readout) if isinstance(codec, RegionalCodec) else None
+    views = ctx.views(ctx.held, readout.swaps)
+    look = Trunk(readout.network, stage)
     moved, spread, count = torch.zeros(len(gate)), torch.zeros(len(gate)), 0
-    for place_, part in enumerate(bench.held.split(bench.settings.probe.batch)):
-        generator = bench.generator(name, "moves", representation, place_)
+    for place_, part in enumerate(ctx.held.split(ctx.settings.probe.batch)):
+        generator = ctx.generator(name, "moves", representation, place_)
         donors = views.donors.foreign(part, generator)
         images, material = views.of(part, generator), views.of(donors, generator)
         where = None if own is None else (own(part), own(donors))
         with torch.enable_grad():
-            found = prober.gates(images, material, bench.labels[donors].to(bench.device), where)
+            found = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
         swapped = exchange(prober, images, material, found, 0, where)
         before, after = look(images).float(), look(swapped).float()
         moved += (after - before).flatten(2).mean(2).abs().sum(0).cpu()

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from conceptnet_ml.concepts.readout import Parents
-from conceptnet_ml.steps.context import Workbench
-from conceptnet_ml.steps.probe import gates, judge
+from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.probe import gates, probe_representation
 from conceptnet_ml.steps.records import Closure
 from conceptnet_ml.swap.views import Swap
 
@@ -16,8 +16,8 @@ WEIGHT = 2.0
 """Of a fresh network's errors against ι: less than in the stop rule, since so short a training leaves some anyway."""
 
 
-def check(
-    bench: Workbench, name: str, swaps: list[Swap], swap: Swap, classes: tuple[int, ...] | None = None
+def check_closure(
+    ctx: Context, name: str, swaps: list[Swap], swap: Swap, classes: tuple[int, ...] | None = None
 ) -> Closure:
     """Train a fresh network for a few epochs on the views and probe it.
 
@@ -28,21 +28,21 @@ def check(
 
     Cost: ``round.fresh`` epochs and one probe of the held-out images.
     """
-    settings = bench.settings
-    views = bench.views(bench.fit, [*swaps, swap])
-    fresh = bench.train(f"{name}/fresh", bench.network(), views, settings.round.fresh, settings.training.rate)
-    parents = Parents("classes", fresh, swaps=[*swaps, swap])
-    judged = judge(bench, name, parents, parents.swaps, swap.codec)
+    settings = ctx.settings
+    views = ctx.views(ctx.fit, [*swaps, swap])
+    fresh = ctx.train(f"{name}/fresh", ctx.network(), views, settings.round.fresh, settings.training.rate)
+    parents = Readout("classes", fresh, swaps=[*swaps, swap])
+    judged = probe_representation(ctx, name, parents, parents.swaps, swap.codec)
     measured = judged.measured
     score = measured.separable(WEIGHT) if classes is None else measured.within(classes, WEIGHT)[1]
     closed = score < settings.round.closed or measured.phi < settings.round.flips
-    bench.run.log(event="closure", name=name, score=score, closed=closed)
+    ctx.run.log(event="closure", name=name, score=score, closed=closed)
     return Closure(judged, parents, score, closed)
 
 
-def widened(bench: Workbench, name: str, swaps: list[Swap], swap: Swap, found: Closure) -> Swap:
+def widened(ctx: Context, name: str, swaps: list[Swap], swap: Swap, found: Closure) -> Swap:
     """The swap with the fresh network's gates joined to its own: later gates of a feature belong to it."""
-    more = gates(bench, name, found.parents, [*swaps, swap], swap.codec)
+    more = gates(ctx, name, found.readout, [*swaps, swap], swap.codec)
     assert more is not None
     assert swap.gates is not None
     shut = (swap.gates.flatten(1).amax(1) == 0).view(-1, *[1] * (more.ndim - 1))  # classes that do not share it

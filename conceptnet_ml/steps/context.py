@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import balanced
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
@@ -20,7 +20,7 @@ from conceptnet_ml.data.sampling import split_held
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import Job, Objective, ViewMaker, train
+from conceptnet_ml.network.training import Job, LossFn, ViewMaker, train
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Representation
 from conceptnet_ml.runtime import seeding
@@ -37,7 +37,7 @@ Net = TypeVar("Net", bound=torch.nn.Module)
 
 
 @dataclass
-class Workbench:
+class Context:
     """Shared by all steps of a run.
 
     Args:
@@ -130,21 +130,21 @@ class Workbench:
             batches.append((images, self.labels[numbers].to(self.device)))
         return batches
 
-    def codec(self, name: str, parents: Parents | None = None) -> Codec:
+    def codec(self, name: str, readout: Readout | None = None) -> Codec:
         """A representation by name; below a feature a regional one works in places only."""
         record = self.plugins.get("representation", name)
         assert isinstance(record, Representation)
-        regional = parents is not None and parents.elementary is not None and record.regional
+        regional = readout is not None and readout.elementary is not None and record.regional
         return RegionalCodec(record) if regional else Codec(record)
 
-    def prober(self, parents: Parents, codec: Codec, price: float | None = None, steps: int | None = None) -> Prober:
-        """The dream probe of these parents in a representation, at the settings' price and steps unless others are
+    def prober(self, readout: Readout, codec: Codec, price: float | None = None, steps: int | None = None) -> Prober:
+        """The dream probe of this readout in a representation, at the settings' price and steps unless others are
         given."""
         settings = self.settings.probe
         settings = settings.model_copy(
             update={"price": settings.price if price is None else price, "steps": steps or settings.steps}
         )
-        return Prober(parents.objective, codec, settings, self.dtype)
+        return Prober(readout.objective, codec, settings, self.dtype)
 
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""
@@ -160,7 +160,7 @@ class Workbench:
         epochs: int,
         rate: float,
         spends: str = "rounds",
-        objective: Objective | None = None,
+        objective: LossFn | None = None,
     ) -> Net:
         """A trained copy of the network, in evaluation mode; a finished training is read back.
 

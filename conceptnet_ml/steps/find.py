@@ -7,17 +7,17 @@ from dataclasses import asdict, replace
 import torch
 
 from conceptnet_ml.concepts import null_models as nulls
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather, spectrum
 from conceptnet_ml.errors import PluginError
-from conceptnet_ml.network.basis import BasisEvidence, Network, count, plain
+from conceptnet_ml.network.basis import BasisEvidence, Network, count, without_basis
 from conceptnet_ml.network.modes import frozen
-from conceptnet_ml.steps.context import Workbench
-from conceptnet_ml.steps.records import Described
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import StageBasis
 from conceptnet_ml.swap.views import Swap
 
 
-def describe(bench: Workbench, stage: str, network: Network) -> Described | None:
+def describe(ctx: Context, stage: str, network: Network) -> StageBasis | None:
     """The directions of a stage, learned once in the life of a run; None where the discoverer looks at units.
 
     They are learned from the probe images as they are. Later rounds keep them, so that a direction stays the same
@@ -26,30 +26,30 @@ def describe(bench: Workbench, stage: str, network: Network) -> Described | None
     Args:
         network: Whose maps they are learned from, the same for every round.
     """
-    record = bench.plugins.get("discoverer", bench.settings.plugins.discoverer)
+    record = ctx.plugins.get("discoverer", ctx.settings.plugins.discoverer)
     if "basis" not in record.functions():
         return None
 
     def work() -> dict[str, object]:
-        source = plain(network)
+        source = without_basis(network)
         with torch.no_grad(), frozen(source):
-            views = bench.probe_views("directions", [])
+            views = ctx.probe_views("directions", [])
             maps = [source.run_until(images, stage).float() for images, _ in views]
-        evidence = BasisEvidence(maps, bench.seed(stage, "directions"), bench.settings.concepts)
+        evidence = BasisEvidence(maps, ctx.seed(stage, "directions"), ctx.settings.concepts)
         basis = record.function("basis")(evidence)
         if not (callable(getattr(basis, "encode", None)) and callable(getattr(basis, "decode", None))):
             raise PluginError(f"discoverer '{record.name}': its basis must be a module with encode and decode")
         return {"state": basis.state_dict(), "explained": evidence.explained(basis)}
 
-    with bench.progress.task(f"{stage} directions"):
-        done = bench.once(f"{stage}/directions", work, "probing")
-    basis = record.function("restore")(done["state"]).to(bench.device).eval().requires_grad_(False)
-    found = Described(stage, basis, count(basis, plain(network).stage(stage).units), done["explained"])
-    bench.run.log(event="directions", stage=stage, count=found.count, explained=found.explained)
+    with ctx.progress.task(f"{stage} directions"):
+        done = ctx.once(f"{stage}/directions", work, "probing")
+    basis = record.function("restore")(done["state"]).to(ctx.device).eval().requires_grad_(False)
+    found = StageBasis(stage, basis, count(basis, without_basis(network).stage(stage).units), done["explained"])
+    ctx.run.log(event="directions", stage=stage, count=found.count, explained=found.explained)
     return found
 
 
-def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap]) -> list[Finding]:
+def find(ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap]) -> list[Finding]:
     """What the discoverer of the settings finds at a stage, on views of the probe set under the kept swaps.
 
     A unit belongs to a feature only if :data:`nulls.MARGIN` times as much hangs on it as on any unit of networks with
@@ -57,9 +57,9 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
     """
 
     def work() -> list[dict[str, object]]:
-        evidence = look(bench, stage, name, parents, swaps)
-        discoverer = bench.plugins.get("discoverer", bench.settings.plugins.discoverer)
-        with frozen(*parents.modules()):
+        evidence = collect_evidence(ctx, stage, name, readout, swaps)
+        discoverer = ctx.plugins.get("discoverer", ctx.settings.plugins.discoverer)
+        with frozen(*readout.modules()):
             with torch.no_grad():
                 answers = torch.cat([evidence.head(maps) for maps, _ in evidence.batches])
             right = torch.cat([right for _, right in evidence.batches])
@@ -68,26 +68,26 @@ def find(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[
             found = discoverer.function("find")(evidence)
         if not all(isinstance(finding, Finding) for finding in found):
             raise PluginError(f"discoverer '{discoverer.name}' must return a list of Finding")
-        images, seed = bench.probe_views(name, swaps), bench.seed(name, "null")
-        null = nulls.largest_effect(parents, images, stage, bench.classes, evidence.settings, seed) if found else 0.0
-        bench.run.log(event="find", name=name, null=null)
+        images, seed = ctx.probe_views(name, swaps), ctx.seed(name, "null")
+        null = nulls.largest_effect(readout, images, stage, ctx.classes, evidence.settings, seed) if found else 0.0
+        ctx.run.log(event="find", name=name, null=null)
         kept = [above for finding in found if (above := _above(finding, nulls.MARGIN * null)) is not None]
         scores, _ = evidence.scores()
-        with frozen(*parents.modules()):
+        with frozen(*readout.modules()):
             together = evidence.falls([one.units for one in kept])
         return [
             asdict(
                 replace(
                     one,
                     together=float(together[one.parent, place]),
-                    spectrum=spectrum(scores[:, list(one.units)].mean(1), right, bench.classes),
+                    spectrum=spectrum(scores[:, list(one.units)].mean(1), right, ctx.classes),
                 )
             )
             for place, one in enumerate(kept)
         ]
 
-    with bench.progress.task(f"{name} find"):
-        return [Finding(**finding) for finding in bench.once(f"{name}/find", work)]
+    with ctx.progress.task(f"{name} find"):
+        return [Finding(**finding) for finding in ctx.once(f"{name}/find", work)]
 
 
 def _above(finding: Finding, null: float) -> Finding | None:
@@ -105,13 +105,13 @@ def _above(finding: Finding, null: float) -> Finding | None:
     )
 
 
-def look(bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap]) -> FindEvidence:
+def collect_evidence(ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap]) -> FindEvidence:
     """The probe set's maps at a stage, one view of each image under the kept swaps."""
     return gather(
-        parents.network,
+        readout.network,
         stage,
-        parents.head(stage),
-        bench.probe_views(name, swaps),
-        bench.classes,
-        bench.settings.concepts,
+        readout.head(stage),
+        ctx.probe_views(name, swaps),
+        ctx.classes,
+        ctx.settings.concepts,
     )

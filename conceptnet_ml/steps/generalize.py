@@ -9,49 +9,49 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged, MergeEvidence, Translation
-from conceptnet_ml.concepts.localization import judge
+from conceptnet_ml.concepts.localization import map_quality
 from conceptnet_ml.concepts.model import Trunk, pooled
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding, spectrum, unit_scores
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps import analogies, find
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Trained
 from conceptnet_ml.swap.representation import IMAGE, Codec
-from conceptnet_ml.swap.stop_rule import residual, stands
+from conceptnet_ml.swap.stop_rule import decide_round, residual
 from conceptnet_ml.swap.views import Swap, open_cells
 
 
 def merge(
-    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap, findings: list[Finding]
+    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap, findings: list[Finding]
 ) -> Merged:
     """Merge the findings and their analogues into one feature with a detector at the stage."""
-    record = bench.plugins.get("generalizer", bench.settings.plugins.generalizer)
+    record = ctx.plugins.get("generalizer", ctx.settings.plugins.generalizer)
 
     def work() -> dict[str, Any]:
-        numbers, maps, targets = _evidence(bench, stage, name, parents, swaps, swap)
-        labels = bench.labels[numbers].to(bench.device)
-        tied, features = analogies.find(bench, stage, name, parents, swaps, swap)
-        tested = analogies.translate(bench, stage, name, parents, swaps, features)
+        numbers, maps, targets = _evidence(ctx, stage, name, readout, swaps, swap)
+        labels = ctx.labels[numbers].to(ctx.device)
+        tied, features = analogies.find_analogies(ctx, stage, name, readout, swaps, swap)
+        tested = analogies.translate(ctx, stage, name, readout, swaps, features)
         members = {finding.parent: finding.units for finding in findings}
         for analogy in tied:
             for parent, unit in ((analogy.parent, analogy.unit), (analogy.other, analogy.analogue)):
                 members[parent] = tuple(dict.fromkeys((*members.get(parent, ()), unit)))
-        effects = _analogues(bench, stage, name, parents, swaps, findings, members)
+        effects = _analogues(ctx, stage, name, readout, swaps, findings, members)
         half = len(numbers) // 2
         evidence = MergeEvidence(
             maps[:half],
             targets[:half],
             labels[:half],
             members,
-            bench.classes,
-            bench.seed(name, "merge"),
-            bench.settings.concepts,
+            ctx.classes,
+            ctx.seed(name, "merge"),
+            ctx.settings.concepts,
         )
         detector = record.function("merge")(evidence)
         looks = detector(maps).detach()
-        quality = judge(looks[half:], targets[half:], labels[half:], bench.classes)
+        quality = map_quality(looks[half:], targets[half:], labels[half:], ctx.classes)
         return {
             "state": detector.state_dict(),
             "members": sorted([parent, *units] for parent, units in members.items()),
@@ -59,13 +59,13 @@ def merge(
             "analogies": [asdict(analogy) for analogy in tied],
             "features": [asdict(feature) for feature in features],
             "translation": None if tested is None else asdict(tested),
-            "spectrum": spectrum(unit_scores(looks)[:, 0], labels, bench.classes),
+            "spectrum": spectrum(unit_scores(looks)[:, 0], labels, ctx.classes),
             **quality,
         }
 
-    with bench.progress.task(f"{name} merge"):
-        done = bench.once(f"{name}/merge", work)
-    detector = record.function("restore")(done["state"]).to(bench.device).eval().requires_grad_(False)
+    with ctx.progress.task(f"{name} merge"):
+        done = ctx.once(f"{name}/merge", work)
+    detector = record.function("restore")(done["state"]).to(ctx.device).eval().requires_grad_(False)
     return Merged(
         detector,
         {parent: tuple(units) for parent, *units in done["members"]},
@@ -85,10 +85,10 @@ def _feature(entry: dict[str, Any]) -> FeatureAnalogy:
 
 
 def _analogues(
-    bench: Workbench,
+    ctx: Context,
     stage: str,
     name: str,
-    parents: Parents,
+    readout: Readout,
     swaps: list[Swap],
     findings: list[Finding],
     members: dict[int, tuple[int, ...]],
@@ -99,13 +99,13 @@ def _analogues(
     if not brought:
         return []
     units = sorted({unit for _, unit in brought})
-    with frozen(*parents.modules()):
-        falls = find.look(bench, stage, name, parents, swaps).falls([[unit] for unit in units])
+    with frozen(*readout.modules()):
+        falls = find.collect_evidence(ctx, stage, name, readout, swaps).falls([[unit] for unit in units])
     return [(parent, unit, float(falls[parent, units.index(unit)])) for parent, unit in brought]
 
 
 def train_views(
-    bench: Workbench,
+    ctx: Context,
     name: str,
     network: StagedNetwork,
     swaps: list[Swap],
@@ -122,21 +122,21 @@ def train_views(
     object itself, is lost where nothing was exchanged. Where some classes only share the feature, theirs are the images
     that count.
     """
-    settings = bench.settings.round
-    seed = bench.seed(name, "r")
-    before, after = (bench.views(bench.held, kept) for kept in (swaps, [*swaps, swap]))
-    numbers = bench.held
+    settings = ctx.settings.round
+    seed = ctx.seed(name, "r")
+    before, after = (ctx.views(ctx.held, kept) for kept in (swaps, [*swaps, swap]))
+    numbers = ctx.held
     if classes is not None:
-        numbers = numbers[torch.isin(bench.labels[numbers], torch.tensor(classes))]
-    r_before = residual(network, before, numbers, seed, bench.dtype)
-    views = bench.views(bench.fit, [*swaps, swap], settings.mix)
+        numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
+    r_before = residual(network, before, numbers, seed, ctx.dtype)
+    views = ctx.views(ctx.fit, [*swaps, swap], settings.mix)
     count = settings.epochs
-    rate = bench.settings.training.warm_rate
-    trained = bench.train(f"{name}/train-{swap.codec.name}-{count}", network, views, count, rate, spends)
-    r_after = residual(trained, after, numbers, seed, bench.dtype)
-    r_without = residual(trained, before, numbers, seed, bench.dtype)
-    decision = stands(r_before, r_after, r_without, 1 / bench.classes, settings)
-    bench.run.log(
+    rate = ctx.settings.training.warm_rate
+    trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", network, views, count, rate, spends)
+    r_after = residual(trained, after, numbers, seed, ctx.dtype)
+    r_without = residual(trained, before, numbers, seed, ctx.dtype)
+    decision = decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings)
+    ctx.run.log(
         event="round",
         name=name,
         swap=swap.name,
@@ -149,28 +149,28 @@ def train_views(
 
 
 def _evidence(
-    bench: Workbench, stage: str, name: str, parents: Parents, swaps: list[Swap], swap: Swap
+    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers, maps and targets of the probe set.
 
     The target is where the image's own feature is, as the share of each cell of the stage: found by a probe with the
     blurred image as the donor, since the gate of a real donor also marks where the donor's feature comes in.
     """
-    numbers = bench.probe_set[: bench.settings.concepts.merge_images]
-    views = bench.views(bench.fit, swaps)
-    price = bench.settings.concepts.own_price
-    prober = bench.prober(parents, Codec(IMAGE))
-    look = Trunk(parents.network, stage)
+    numbers = ctx.probe_set[: ctx.settings.concepts.merge_images]
+    views = ctx.views(ctx.fit, swaps)
+    price = ctx.settings.concepts.own_price
+    prober = ctx.prober(readout, Codec(IMAGE))
+    look = Trunk(readout.network, stage)
     maps, targets = [], []
-    with frozen(*parents.modules()):
-        for place, part in enumerate(numbers.split(bench.settings.probe.batch)):
+    with frozen(*readout.modules()):
+        for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
             with torch.no_grad():
-                images = views.of(part, bench.generator(name, "merge", place))
+                images = views.of(part, ctx.generator(name, "merge", place))
                 maps.append(look(images).float())
             if swap.codec.gate != "place":
-                places = torch.ones(len(part), 1, *bench.size, device=bench.device)
+                places = torch.ones(len(part), 1, *ctx.size, device=ctx.device)
             else:
-                soft = prober.own(images, bench.labels[part].to(bench.device), price)
-                places = open_cells(soft, bench.size, bench.settings.probe.threshold, 0)
+                soft = prober.own(images, ctx.labels[part].to(ctx.device), price)
+                places = open_cells(soft, ctx.size, ctx.settings.probe.threshold, 0)
             targets.append(pooled(places, (maps[-1].shape[2], maps[-1].shape[3])))
     return numbers, torch.cat(maps), torch.cat(targets)

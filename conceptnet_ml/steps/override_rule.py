@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from conceptnet_ml.config.overrides import Word, words
+from conceptnet_ml.config.overrides import Override, parse_overrides
 from conceptnet_ml.config.settings import RoundSettings
-from conceptnet_ml.steps.records import Judged, Story, Taught, Trained
+from conceptnet_ml.steps.records import ProbeResult, RefitVariants, Round, Trained
 from conceptnet_ml.swap.stop_rule import Decision
 
-Trial = TypeVar("Trial", Trained, Taught)
+Trial = TypeVar("Trial", Trained, RefitVariants)
 
 
 @dataclass
@@ -27,14 +27,14 @@ class Overruler:
         said: By round, every decision that was overruled: who decided what, and what the rule would have said.
 
     Raises:
-        SettingsError: As :func:`words`.
+        SettingsError: As :func:`parse_overrides`.
     """
 
     settings: RoundSettings
     said: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._words = words(self.settings.keep, self.settings.undo)
+        self._words = parse_overrides(self.settings.keep, self.settings.undo)
         self._insisted: set[tuple[str, str]] = set()
         self._overruled: list[tuple[str, str, str, bool]] = []
 
@@ -49,7 +49,7 @@ class Overruler:
             return ""
         return hashlib.sha256(json.dumps(self._overruled).encode()).hexdigest()[:16]
 
-    def before(self, name: str, judged: Judged, tried: Sequence[str]) -> Judged:
+    def before(self, name: str, judged: ProbeResult, tried: Sequence[str]) -> ProbeResult:
         """A representation's probe, with the user's decision in place of the rule's before training.
 
         Args:
@@ -71,7 +71,7 @@ class Overruler:
             decision = judged.decision
         return replace(judged, decision=decision)
 
-    def insisted(self, name: str, judged: list[Judged]) -> Judged | None:
+    def insisted(self, name: str, judged: list[ProbeResult]) -> ProbeResult | None:
         """Where the rule kept nothing in a round that the user keeps: its best representation, place-gated if one is.
 
         The best is the one that came nearest to being kept. It takes its old place in ``judged`` with the user's
@@ -94,7 +94,7 @@ class Overruler:
         judged[place] = replace(best, decision=decision)
         return judged[place]
 
-    def refused(self, name: str, judged: list[Judged]) -> Judged | None:
+    def refused(self, name: str, judged: list[ProbeResult]) -> ProbeResult | None:
         """The first representation of a round that the rule would have trained and the user undid."""
         undone = [representation for round_, representation, _, kept in self._overruled if round_ == name and not kept]
         return next((one for one in judged if one.measured.representation in undone), None)
@@ -107,7 +107,7 @@ class Overruler:
         decision = self._decide(name, representation, trial.decision, True, "keep it", type(trial).__name__)
         return replace(trial, decision=decision)
 
-    def notes(self, stories: Sequence[Story]) -> list[str]:
+    def notes(self, stories: Sequence[Round]) -> list[str]:
         """Sentences for the summary: words that had nothing to do."""
         tried = {story.name: [one.measured.representation for one in story.judged] for story in stories}
         found = []
@@ -118,10 +118,10 @@ class Overruler:
                 found.append(f"{word}: {word.representation} was not tried in this round")
         return found
 
-    def _about(self, name: str, keep: bool) -> list[Word]:
+    def _about(self, name: str, keep: bool) -> list[Override]:
         return [word for word in self._words if word.round == name and word.keep == keep]
 
-    def _nearness(self, judged: Judged) -> tuple[bool, float]:
+    def _nearness(self, judged: ProbeResult) -> tuple[bool, float]:
         measured = judged.measured
         if measured.gate == "place":
             return True, measured.separable(self.settings.imperfection)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts.attribution import Edge
+from conceptnet_ml.concepts.attribution import Attribution
 from conceptnet_ml.concepts.evidence import Merged
 from conceptnet_ml.concepts.model import Family
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding
 from conceptnet_ml.network.basis import Network, rebased
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -21,14 +21,14 @@ from conceptnet_ml.swap.views import Swap
 
 
 @dataclass
-class Story:
+class Round:
     """One round.
 
     Args:
         name: Of its steps, ``stage/parents/number``.
         stage: Where it worked.
         number: Round at this stage for these parents, from 1.
-        parents: Whose answer it was about, as it was before the round.
+        readout: Whose answer it was about, as it was before the round.
         findings: Features the answers rest on, at most one per parent.
         judged: The probe and the decision of every representation tried, cheapest first, up to the one kept.
         decision: ``kept``, ``undone`` (after training), or ``leaf`` (nothing to exchange: this is the object).
@@ -46,22 +46,22 @@ class Story:
     name: str
     stage: str
     number: int
-    parents: Parents
+    readout: Readout
     findings: list[Finding]
-    judged: list[Judged] = field(default_factory=list)
+    judged: list[ProbeResult] = field(default_factory=list)
     decision: str = "leaf"
     reason: str = ""
-    channels: Channels | None = None
-    chosen: Judged | None = None
+    channels: ChannelProbe | None = None
+    chosen: ProbeResult | None = None
     swap: Swap | None = None
     closures: list[Closure] = field(default_factory=list)
     merged: Merged | None = None
     trained: Trained | None = None
     split: Split | None = None
-    taught: Taught | None = None
-    family: Parents | None = None
-    successor: Parents | None = None
-    edges: list[Edge] = field(default_factory=list)
+    taught: RefitVariants | None = None
+    family: Readout | None = None
+    successor: Readout | None = None
+    edges: list[Attribution] = field(default_factory=list)
     below: str | None = None
     pictures: list[str] = field(default_factory=list)
 
@@ -72,13 +72,13 @@ class Closure:
 
     Args:
         judged: Its probe, in the round's representation.
-        parents: The fresh network.
+        readout: The fresh network.
         score: ι less errors: high if something in the views can still be exchanged.
         closed: Whether it is so low that what the network found is taken for the object.
     """
 
-    judged: Judged
-    parents: Parents
+    judged: ProbeResult
+    readout: Readout
     score: float
     closed: bool
 
@@ -90,7 +90,7 @@ class Closure:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ProbeResult:
     """One representation's probe and what follows from it."""
 
     measured: Measured
@@ -136,7 +136,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Described:
+class StageBasis:
     """A stage that is described by directions.
 
     Args:
@@ -157,7 +157,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Channels:
+class ChannelProbe:
     """Which channels of a stage carry the difference between the parents.
 
     Args:
@@ -177,17 +177,17 @@ class Channels:
 
 
 @dataclass(frozen=True)
-class Taught:
+class RefitVariants:
     """A parent's family after a round below it.
 
     Args:
-        parents: With the family as it answers now.
+        readout: With the family as it answers now.
         decision: Whether enough of it remains.
         before, after: Accuracy on held-out views: before, under the swaps so far; after, with the new one.
         blind: Accuracy of the family as it was on the new views: near chance where it rested on what was swapped.
     """
 
-    parents: Parents
+    readout: Readout
     decision: Decision
     before: float
     after: float

@@ -1,6 +1,7 @@
 """How files are written: whole or not at all, checked when read back, by one process at a time.
 
-Everything the package writes goes through :func:`write_atomic`; :mod:`conceptnet_ml.storage.run_folder` says what is written where.
+Everything the package writes goes through :func:`write_atomic`; :mod:`conceptnet_ml.storage.run_folder` says what is
+written where.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def file_name(name: str) -> str:
     return "/".join(f"%2E{segment[1:]}" if segment.startswith(".") else segment for segment in quoted)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """The value as JSON reads it back."""
     return json.loads(json.dumps(finite(value)))
 

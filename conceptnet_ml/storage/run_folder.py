@@ -36,10 +36,10 @@ from conceptnet_ml.storage.files import (
     drop_torn_line,
     file_name,
     finite,
-    plain,
     plainly,
     pretty,
     read_json,
+    to_plain,
     write_atomic,
 )
 from conceptnet_ml.storage.hashing import sha256
@@ -51,16 +51,12 @@ if TYPE_CHECKING:
 
     from conceptnet_ml.graph.concept_graph import ConceptGraph
 
-
 SCHEMA = "conceptnet_ml.run"
-
 
 SCHEMA_VERSION = 1
 
-
 RESULTS = ("summary.json", "summary.txt", "model.json", "model.safetensors", "graph.json")
 """What a finished run leaves beside its pictures."""
-
 
 T = TypeVar("T")
 
@@ -109,8 +105,8 @@ class Run:
             "schema": SCHEMA,
             "version": SCHEMA_VERSION,
             "package": version,
-            "settings": plain(settings),
-            "origins": plain(origins),
+            "settings": to_plain(settings),
+            "origins": to_plain(origins),
         }
         run = cls(path, header)
         run.hold()
@@ -366,7 +362,7 @@ class Run:
             adapted: Whether adapted models go too, since the model they were made from will be another.
         """
         self.hold()
-        header = read_json(self.path / "settings.json") | {"settings": plain(settings), "origins": plain(origins)}
+        header = read_json(self.path / "settings.json") | {"settings": to_plain(settings), "origins": to_plain(origins)}
         with plainly(self.path, "write"):
             (self.path / "DONE").unlink(missing_ok=True)
         self._write("settings.json", pretty(header))

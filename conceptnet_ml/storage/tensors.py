@@ -17,7 +17,6 @@ from conceptnet_ml.storage.trees import Tree
 if TYPE_CHECKING:
     import torch
 
-
 TREE_VERSION = 1
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-
 Tree = Any
 """dict | list | tuple | str | int | float | bool | None | torch.Tensor, nested."""
 

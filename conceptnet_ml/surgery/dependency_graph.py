@@ -25,10 +25,10 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.stages import quiet
 from conceptnet_ml.surgery.groups import (
     FOREIGN,
-    Group,
     Layout,
     Tie,
-    evaluate,
+    UnitGroup,
+    evaluate_node,
     example,
     is_depthwise,
     layer_of,
@@ -48,29 +48,24 @@ POINTWISE = _words(
     "contiguous clone detach float to abs neg sqrt exp pow"
 )
 
-
 SPATIAL = _words(
     "dropout1d dropout2d dropout3d maxpool2d avgpool2d lppool2d adaptiveavgpool2d adaptivemaxpool2d instancenorm2d "
     "zeropad2d constantpad2d reflectionpad2d replicationpad2d upsample interpolate"
 )
 """These take the channel to be dimension 1 and leave it there."""
 
-
 REARRANGING = _words(
     "flatten view reshape permute transpose movedim swapaxes squeeze unsqueeze unflatten getitem cat concat"
 )
 
-
 REDUCING = _words("mean amax amin")
 
-
 JOINING = _words("add iadd sub isub mul imul div truediv itruediv")
-
 
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
-def follow(network: StagedNetwork, stage: str) -> Group:
+def follow(network: StagedNetwork, stage: str) -> UnitGroup:
     """All that the units of a stage are tied to.
 
     Cost: one pass of two images.
@@ -108,7 +103,7 @@ def _values(network: StagedNetwork, trace: Trace) -> tuple[dict[fx.Node, torch.S
     others: dict[fx.Node, Any] = {}
     for node in trace.data:
         if node not in values:
-            values[node] = evaluate(network, node, values)
+            values[node] = evaluate_node(network, node, values)
         value = values[node]
         if isinstance(value, Tensor):
             shapes[node] = value.shape
@@ -135,14 +130,14 @@ class _Follower:
     ) -> None:
         self.network, self.shapes, self.others = network, shapes, others
         start = trace.places[stage]
-        self.group = Group(stage, shapes[start][1], trace, start, shapes=shapes, others=others)
+        self.group = UnitGroup(stage, shapes[start][1], trace, start, shapes=shapes, others=others)
         self.queue: deque[fx.Node] = deque()
         self.data = set(trace.data)
         self.calls = Counter(str(node.target) for node in trace.data if node.op == "call_module")
         owners = Counter(id(p) for _, p in network.named_parameters(remove_duplicate=False))
         self.shared = {number for number, count in owners.items() if count > 1}
 
-    def follow(self) -> Group:
+    def follow(self) -> UnitGroup:
         """From the stage on, in both directions, until nothing new is tied to it."""
         group = self.group
         self.mark(group.start, Layout(1, torch.arange(group.units)))
@@ -303,7 +298,7 @@ class _Follower:
         """Of an operand that is no data: a parameter; None for a number."""
         if operand in self.data:
             return None
-        value = evaluate(self.network, operand, {})
+        value = evaluate_node(self.network, operand, {})
         if not isinstance(value, Tensor) or value.ndim == 0:
             return None
         if operand.op != "get_attr" or id(value) in self.shared or len(operand.users) > 1:
@@ -361,7 +356,7 @@ class _Follower:
     def apply(self, node: fx.Node, labels: dict[fx.Node, Tensor]) -> Tensor:
         """The operation itself, on labels in place of activations."""
         others = {source: self.others[source] for source in node.all_input_nodes if source in self.others}
-        return evaluate(self.network, node, {**others, **labels})
+        return evaluate_node(self.network, node, {**others, **labels})
 
 
 def _kind(node: fx.Node, layer: nn.Module | None) -> str:

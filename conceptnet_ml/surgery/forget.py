@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.stages import quiet
-from conceptnet_ml.surgery.groups import Group, evaluate, example, layer_of
+from conceptnet_ml.surgery.groups import UnitGroup, evaluate_node, example, layer_of
 from conceptnet_ml.surgery.resize import give_bias, hold
 from conceptnet_ml.surgery.split import checked, opened
 
@@ -82,7 +82,7 @@ class _Holder:
     """
 
     network: StagedNetwork
-    group: Group
+    group: UnitGroup
     units: Tensor
     means: dict[fx.Node, Tensor] = field(default_factory=dict)
     levels: dict[fx.Node, Tensor] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class _Holder:
         for images in batches:
             values = {data[0]: images.to(self.network.mean.device)}
             for node in data[1 : last + 1]:
-                values[node] = evaluate(self.network, node, values)
+                values[node] = evaluate_node(self.network, node, values)
             for node in self.upstream:
                 found = self.at(node, values[node].double().cpu())
                 sums[node] += found.sum(0)
@@ -162,7 +162,7 @@ class _Holder:
                     for s in node.all_input_nodes
                     if s in self.group.shapes and s not in values
                 }
-                values[node] = evaluate(self.network, node, {**others, **self.group.others, **values})
+                values[node] = evaluate_node(self.network, node, {**others, **self.group.others, **values})
                 found[node] = self._middle(node, values[node])
         return found
 

@@ -64,7 +64,7 @@ class Tie:
 
 
 @dataclass
-class Group:
+class UnitGroup:
     """All a stage's units are tied to.
 
     Args:
@@ -103,11 +103,11 @@ class Group:
         return {tie.node for tie in self.of("writes")}
 
 
-def evaluate(root: nn.Module, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+def evaluate_node(root: nn.Module, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     """The value of a node of the graph, from those of its inputs; what depends on weights alone is worked out."""
 
     def known(one: fx.Node) -> Any:
-        return values[one] if one in values else evaluate(root, one, values)
+        return values[one] if one in values else evaluate_node(root, one, values)
 
     args, kwargs = fx.map_arg(node.args, known), fx.map_arg(node.kwargs, known)
     if node.op == "get_attr":

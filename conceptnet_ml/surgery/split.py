@@ -20,7 +20,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.stages import quiet
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.surgery.dependency_graph import follow
-from conceptnet_ml.surgery.groups import Group, Tie, example
+from conceptnet_ml.surgery.groups import Tie, UnitGroup, example
 from conceptnet_ml.surgery.resize import put, rebuilt
 
 TWO_CLASSES = ((3.0, 0.0), (-2.0, 1.0))
@@ -126,7 +126,7 @@ def class_shares(groups: Sequence[Sequence[int]], classes: int) -> Tensor:
     return shares
 
 
-def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()) -> Group:
+def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()) -> UnitGroup:
     """What the units are tied to, once it is known that they can be operated on.
 
     Raises:
@@ -150,7 +150,7 @@ def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Col
     return group
 
 
-def silence(network: nn.Module, group: Group, units: Sequence[int], roles: Collection[str] = ()) -> None:
+def silence(network: nn.Module, group: UnitGroup, units: Sequence[int], roles: Collection[str] = ()) -> None:
     """Zero what writes, carries and reads these units, in place."""
     wanted = torch.as_tensor(units)
     for tie in group.of(*(roles or ("writes", "carries", "reads"))):
@@ -183,7 +183,7 @@ def checked(before: StagedNetwork, changed: StagedNetwork, stage: str, same: boo
     return after
 
 
-def _append(network: nn.Module, group: Group, tie: Tie, unit: int, variants: int) -> Tensor:
+def _append(network: nn.Module, group: UnitGroup, tie: Tie, unit: int, variants: int) -> Tensor:
     """Copy a unit's places along a tensor's dimension to behind the last unit; returns whose place each then is:
     0 for the unit's own, 1 … for the copies', −1 for all others."""
     tensor = tie.tensor(network)
@@ -223,7 +223,7 @@ def _runs(units: Tensor, unit: int) -> list[list[int]]:
     return runs
 
 
-def _default_shares(network: nn.Module, group: Group, tie: Tie, variants: int, seed: int, apart: float) -> Tensor:
+def _default_shares(network: nn.Module, group: UnitGroup, tie: Tie, variants: int, seed: int, apart: float) -> Tensor:
     """(variants, outputs) of a layer that reads the unit: each output favours one."""
     weight = tie.tensor(network)
     assert weight is not None
@@ -237,7 +237,9 @@ def _default_shares(network: nn.Module, group: Group, tie: Tie, variants: int, s
     return class_shares([[0], [1]], 2).to(weight.dtype) if two else favoured
 
 
-def _given_shares(network: nn.Module, group: Group, tie: Tie, variants: int, shares: object, readers: int) -> Tensor:
+def _given_shares(
+    network: nn.Module, group: UnitGroup, tie: Tie, variants: int, shares: object, readers: int
+) -> Tensor:
     """The same, as the caller wants it."""
     weight = tie.tensor(network)
     assert weight is not None

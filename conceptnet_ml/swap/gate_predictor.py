@@ -19,21 +19,18 @@ from conceptnet_ml.swap.probe import Prober
 LEAST = 64
 """Fewer dreamt gates teach nothing; then all are dreamt."""
 
-
 MOST = 4096
 """More dreamt gates teach little more, however many classes there are, and what is seen of each is kept in memory."""
 
-
 DIRECTIONS = 32
 """Of each stage at most so many principal directions of its channels are looked at."""
-
 
 HIDDEN, STEPS, BATCH, RATE, DECAY = 32, 240, 16, 0.01, 0.1
 """The small network and its training with AdamW on a one-cycle schedule."""
 
 
 @dataclass
-class Look:
+class GateFeatures:
     """What the predictor sees of images and their donors, batch by batch.
 
     Args:
@@ -47,7 +44,7 @@ class Look:
     turns: dict[str, Tensor]
 
     @classmethod
-    def learn(cls, network: StagedNetwork, prober: Prober, images: Tensor) -> Look:
+    def learn(cls, network: StagedNetwork, prober: Prober, images: Tensor) -> GateFeatures:
         """With the directions that explain most of the stages' maps on these images, (B, 3, H, W)."""
         look = cls(network, prober, {})
         for stage, maps in look._maps(images).items():
@@ -83,7 +80,7 @@ class GatePredictor:
     """Learned from dreamt gates; says what a dream would have opened.
 
     Args:
-        looks: What :class:`Look` saw, (K, F, h, w).
+        looks: What :class:`GateFeatures` saw, (K, F, h, w).
         gates: The soft gates dreamt there, (K, 1, h, w).
         threshold: Gate value from which a cell counts as open; as many cells are open in predictions as in dreams.
         seed: Of the small network's weights and batches.
@@ -123,7 +120,7 @@ class GatePredictor:
         )
 
     def __call__(self, looks: Tensor) -> Tensor:
-        """Soft gates (B, 1, h, w) for what :class:`Look` saw, (B, F, h, w)."""
+        """Soft gates (B, 1, h, w) for what :class:`GateFeatures` saw, (B, F, h, w)."""
         found: Tensor = self._layers(looks)
         return found.sigmoid()
 

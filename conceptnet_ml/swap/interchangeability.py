@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.runtime import devices, seeding
-from conceptnet_ml.swap.probe import Objective, Prober
+from conceptnet_ml.swap.probe import LogitsFn, Prober
 from conceptnet_ml.swap.views import Donors, Views, open_cells
 
 
@@ -115,7 +115,7 @@ class _Bank:
         return self.images[places.to(self.images.device)].float() / 255
 
 
-def measure(
+def measure_swap(
     prober: Prober,
     views: Views,
     numbers: Tensor,
@@ -216,7 +216,7 @@ def exchange(
         return prober.codec.swap(images, donors, hard, where)
 
 
-def answer(objective: Objective, images: Tensor, dtype: torch.dtype | None) -> Tensor:
+def answer(objective: LogitsFn, images: Tensor, dtype: torch.dtype | None) -> Tensor:
     """The objective's answer per image, (B,) on the CPU."""
     with torch.no_grad(), devices.autocast(images.device, dtype):
         return objective(images).float().argmax(1).cpu()

@@ -13,7 +13,7 @@ from conceptnet_ml.config.settings import ProbeSettings
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.swap.representation import Codec
 
-Objective = Callable[[Tensor], Tensor]
+LogitsFn = Callable[[Tensor], Tensor]
 """Images in [0, 1] (B, 3, H, W) to logits (B, K): the class margins at the top stage, parents' variants below."""
 
 
@@ -28,7 +28,7 @@ class Prober:
         dtype: Autocast type of the objective.
     """
 
-    objective: Objective
+    objective: LogitsFn
     codec: Codec
     settings: ProbeSettings
     dtype: torch.dtype | None = None
@@ -117,7 +117,7 @@ class Prober:
         neutral = blurred(images)
 
         def fall(answers: Tensor) -> Tensor:
-            return margins(answers, right).sum()
+            return margin_over_runner_up(answers, right).sum()
 
         found = self._descend(images, neutral, fall, price)
         assert found is not None
@@ -152,7 +152,7 @@ def blurred(images: Tensor, share: float = 0.125) -> Tensor:
     return images
 
 
-def margins(responses: Tensor, parents: Tensor) -> Tensor:
+def margin_over_runner_up(responses: Tensor, parents: Tensor) -> Tensor:
     """The right response less the strongest other one, (B,)."""
     own = responses.gather(1, parents[:, None])[:, 0]
     others = responses.scatter(1, parents[:, None], float("-inf"))

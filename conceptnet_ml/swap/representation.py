@@ -20,12 +20,11 @@ def _same(images: Tensor) -> Tensor:
 IMAGE = Representation(name="image", api=API, encode=_same, decode=_same, gate="place")
 """The image itself, for what the core asks of places whatever representations are installed."""
 
-
 Encoding = Tensor | tuple[Tensor, Any]
 """What a representation makes of images: a tensor, or a pair of which only the first takes part in a swap."""
 
 
-def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (B, 1, h, w) at another size, bilinearly; as two products, several times quicker here than interpolation."""
     down, across = _lines(maps.shape[-2], size[0]), _lines(maps.shape[-1], size[1])
     return down.to(maps.device) @ maps @ across.to(maps.device).T
@@ -153,4 +152,4 @@ def _spread(gate: Tensor | None, encoding: Tensor) -> Tensor | float:
         return gate.reshape(gate.shape + (1,) * (encoding.ndim - 2))
     if gate.shape[-2:] == encoding.shape[-2:]:
         return gate
-    return enlarged(gate, (encoding.shape[-2], encoding.shape[-1]))
+    return upsampled(gate, (encoding.shape[-2], encoding.shape[-1]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.config.settings import RoundSettings
-from conceptnet_ml.network.training import predict
+from conceptnet_ml.network.training import predict_logits
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.swap.interchangeability import Measured, together
 from conceptnet_ml.swap.views import Views
@@ -77,7 +77,7 @@ def sharing(measured: Measured, settings: RoundSettings) -> tuple[int, ...]:
     return ()
 
 
-def stands(r_before: float, r_after: float, r_without: float, chance: float, settings: RoundSettings) -> Decision:
+def decide_round(r_before: float, r_after: float, r_without: float, chance: float, settings: RoundSettings) -> Decision:
     """Whether a round that was trained stands; see :func:`conceptnet_ml.steps.generalize.train_views`."""
     floor = chance + settings.remains * max(0.0, r_before - chance)
     told = f"r {r_before:.2f} → {r_after:.2f}"
@@ -93,6 +93,6 @@ def residual(network: torch.nn.Module, views: Views, numbers: Tensor, seed: int,
     right = 0
     for place, batch in enumerate(numbers.split(512)):
         generator = seeding.generator(seeding.seed_for(seed, "residual", place))
-        logits = predict(network, views.of(batch, generator), dtype)
+        logits = predict_logits(network, views.of(batch, generator), dtype)
         right += int((logits.argmax(1).cpu() == views.images.labels[batch]).sum())
     return right / max(1, len(numbers))

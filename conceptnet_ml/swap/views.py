@@ -15,11 +15,10 @@ from torch.nn import functional
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.training import to_float
-from conceptnet_ml.swap.representation import Codec, Encoding, enlarged
+from conceptnet_ml.swap.representation import Codec, Encoding, upsampled
 
 STATISTICS = 256
 """A whole-image swap that takes over at most so many numbers has them kept for every image."""
-
 
 KEPT_REGIONS = 2**29
 """Up to so many pixels (a byte each) a swap keeps its open regions at image resolution instead of growing them anew."""
@@ -36,7 +35,7 @@ def open_cells(gates: Tensor, size: tuple[int, int], threshold: float, grow: int
     Returns:
         (B, 1, H, W) floats, 0 or 1.
     """
-    hard = (enlarged(gates.float(), size) > threshold).float()
+    hard = (upsampled(gates.float(), size) > threshold).float()
     return functional.max_pool2d(hard, 2 * grow + 1, stride=1, padding=grow) if grow else hard
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from conceptnet_ml import Dreamer, Parametrisation, Recipe, hookimpl
+from conceptnet_ml import Dreamer, Parametrization, Recipe, hookimpl
 
 
-class Grey(Parametrisation):
+class Grey(Parametrization):
     """One plane of logits, the same in all channels. Where its slope leads is left to autograd."""
 
     rate = 0.1

@@ -16,7 +16,7 @@ from torchvision import datasets
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.class_subset import chosen_labels, class_places
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.files import common_size, fit, in_threads
+from conceptnet_ml.data.files import common_size, fit_to_size, in_threads
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.sampling import split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError, nearest
@@ -160,7 +160,7 @@ def _picture(value: Any) -> Image.Image:
 
 def _images(dataset: Any, places: Tensor, labels: Tensor, size: int, streamed: bool) -> ImageSet:
     def read(place: int) -> Tensor:
-        return fit(_picture(dataset[place][0]), size)
+        return fit_to_size(_picture(dataset[place][0]), size)
 
     if streamed:
         return StreamedImages(read, places, labels, (size, size))

@@ -21,7 +21,7 @@ from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 
 SIDE, PATCH = 32, 7
@@ -142,10 +142,10 @@ def settings(**changes: Any) -> Settings:
     return Settings.model_validate(values)
 
 
-def workbench(folder: Path, data: Data, chosen: Settings) -> Workbench:
+def workbench(folder: Path, data: Data, chosen: Settings) -> Context:
     """A workbench over these images, with a run folder of its own."""
     run = Run.create(folder / "run", chosen.model_dump(mode="json"), {}, {}, "0")
-    return Workbench(chosen, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
+    return Context(chosen, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
 
 
 def accuracy(network: nn.Module, data: Data) -> dict[str, float]:

@@ -19,9 +19,9 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_source
 from conceptnet_ml.data.traps import TrapGround
-from conceptnet_ml.dreams.objectives import Target
+from conceptnet_ml.dreams.objectives import Objective
 from conceptnet_ml.dreams.render import dream
-from conceptnet_ml.dreams.request import Wish
+from conceptnet_ml.dreams.request import DreamRequest
 from conceptnet_ml.errors import Interrupted, PluginError
 from conceptnet_ml.evaluation.baselines import BaselineContext, train_controls
 from conceptnet_ml.graph.concept_graph import ConceptGraph
@@ -33,7 +33,7 @@ from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import API, KINDS, Record
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.representation import Codec, RegionalCodec
 from conceptnet_ml.swap.views import Views
@@ -351,7 +351,10 @@ def test_dreamers(record: Record) -> None:
     network = StagedNetwork(model, (24, 24)).eval()
     real = (images(6, 24, 24) * 255).to(torch.uint8)
     recipe = replace(record.function("recipe")(real), steps=8, octaves=1)
-    wishes = [Wish(Target.unit("1", 2), 5, real[0], real[1]), Wish(Target.logit(1, "b"), 6, real[2], real[3])]
+    wishes = [
+        DreamRequest(Objective.unit("1", 2), 5, real[0], real[1]),
+        DreamRequest(Objective.logit(1, "b"), 6, real[2], real[3]),
+    ]
     made, again = (dream(network, wishes, recipe) for _ in range(2))
     for one, other in zip(made, again, strict=True):
         assert one.image.shape == (3, 24, 24)
@@ -376,7 +379,7 @@ def test_exporters(record: Any, tmp_path: Path) -> None:
     assert "cats" in path.read_text(encoding="utf-8")
 
 
-def bench_of(folder: Path, seed: int = 0, side: int = 16) -> Workbench:
+def bench_of(folder: Path, seed: int = 0, side: int = 16) -> Context:
     """A workbench over soft pictures, brighter in class 1, with a world of other labels."""
     labels = torch.arange(64) % 2
     whole = ImageSet(((images(64, side, side) + 0.1 * labels[:, None, None, None]) * 255).to(torch.uint8), labels)
@@ -385,21 +388,21 @@ def bench_of(folder: Path, seed: int = 0, side: int = 16) -> Workbench:
     training = TrainingSettings(epochs=2, batch=16, precision="fp32")
     settings = Settings(device="cpu", seed=seed, training=training, data=DataSettings(holdout=0.25))
     run = Run.create(folder / f"run-{seed}", settings.model_dump(mode="json"), {}, {}, "0")
-    return Workbench(settings, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
+    return Context(settings, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
 
 
-def trained(bench: Workbench, record: Record) -> dict[str, Tensor]:
+def trained(ctx: Context, record: Record) -> dict[str, Tensor]:
     """The weights a baseline ends with, after ordinary training of no epochs and one epoch of equal compute."""
-    fresh = bench.network()
+    fresh = ctx.network()
     learned = Learned(fresh, fresh, epochs=1)
-    return train_controls(bench, learned, [record.name])[record.name].state_dict()
+    return train_controls(ctx, learned, [record.name])[record.name].state_dict()
 
 
 @records("baseline")
 def test_baselines(record: Any, tmp_path: Path) -> None:
-    bench = bench_of(tmp_path / "first")
-    before = bench.network().state_dict()
-    weights = trained(bench, record)
+    ctx = bench_of(tmp_path / "first")
+    before = ctx.network().state_dict()
+    weights = trained(ctx, record)
     assert {name: value.shape for name, value in weights.items()} == {name: v.shape for name, v in before.items()}
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert any(not torch.equal(weights[name], before[name]) for name in weights)
@@ -412,12 +415,12 @@ def test_baselines(record: Any, tmp_path: Path) -> None:
 @records("baseline")
 def test_baselines_go_on_when_they_are_stopped_again_and_again(record: Any, tmp_path: Path) -> None:
     whole = trained(bench_of(tmp_path / "whole"), record)
-    bench = bench_of(tmp_path / "stopped")
+    ctx = bench_of(tmp_path / "stopped")
     stops = 0
     while True:
-        bench.stopper = Patience(2 + stops)  # what is read back asks, too
+        ctx.stopper = Patience(2 + stops)  # what is read back asks, too
         try:
-            found = trained(bench, record)
+            found = trained(ctx, record)
             break
         except Interrupted:
             stops += 1
@@ -441,26 +444,26 @@ class Patience(Stopper):
 
 @pytest.mark.parametrize("record", [r for r in PLUGINS.all("baseline") if r.views], ids=lambda r: r.name)  # type: ignore[attr-defined]
 def test_views_of_baselines(record: Any, tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
-    make = record.function("views")(BaselineContext(bench, record, bench.network(), 1))
+    ctx = bench_of(tmp_path)
+    make = record.function("views")(BaselineContext(ctx, record, ctx.network(), 1))
     indices = torch.arange(16)
     found, told = make(indices, torch.Generator().manual_seed(0))
     assert found.shape == (16, 3, 16, 16)
     assert found.dtype == torch.float32
     assert 0 <= found.min() <= found.max() <= 1
-    assert torch.equal(told, bench.labels[bench.fit[:16]])
+    assert torch.equal(told, ctx.labels[ctx.fit[:16]])
     again, _ = make(indices, torch.Generator().manual_seed(0))
     assert torch.equal(again, found)
 
 
 def test_the_random_box_exchanges_its_share_of_the_image(tmp_path: Path) -> None:
     record: Any = PLUGINS.get("baseline", "random-box")
-    bench = bench_of(tmp_path, side=32)
+    ctx = bench_of(tmp_path, side=32)
     labels = torch.arange(64) % 2
     flat = (torch.arange(64) * 3 + 20).view(-1, 1, 1, 1).expand(64, 3, 32, 32)
     plain = Views(ImageSet(flat.to(torch.uint8), labels), torch.arange(64), [], 2, CPU)
     for share in (0.1, 0.4):
-        context = BaselineContext(bench, record, bench.network(), 1, share)
+        context = BaselineContext(ctx, record, ctx.network(), 1, share)
         context.plain = plain
         make = record.function("views")(context)
         indices = torch.arange(64).repeat(8)

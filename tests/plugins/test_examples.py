@@ -17,10 +17,10 @@ from conceptnet_ml import (
     ImageSet,
     LearnedRun,
     MergeEvidence,
+    Objective,
     Settings,
     SplitEvidence,
     StagedNetwork,
-    Target,
     Variants,
     dream,
     learn,
@@ -298,7 +298,7 @@ def test_the_grey_dreamer_dreams_without_colour() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     network = StagedNetwork(model, (16, 16)).eval()
-    made = dream(network, [Target.logit(0, "a"), Target.unit("0", 1)], recipe_of(PLUGINS.get("dreamer", "grey")))
+    made = dream(network, [Objective.logit(0, "a"), Objective.unit("0", 1)], recipe_of(PLUGINS.get("dreamer", "grey")))
     for one in made:
         assert torch.equal(one.image[0], one.image[1])
         assert one.rose

@@ -15,7 +15,7 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.evaluation.baselines import BaselineContext, train_controls
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.training import predict_set
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_plugins.baselines import deepdream_chain, masktune
 
 Figures = dict[str, dict[str, float]]
@@ -24,17 +24,17 @@ TINTS = torch.tensor([[1.25, 1.0, 0.75], [0.75, 1.0, 1.25]])
 
 def compared(folder: Path, data: Data, names: list[str], more: int, seed: int = 0, **training: int) -> Figures:
     """Accuracy on every test set: of ordinary training, and of each baseline with so many epochs more."""
-    bench, ordinary = ordinarily(folder, data, seed, **training)
+    ctx, ordinary = ordinarily(folder, data, seed, **training)
     learned = Learned(ordinary, ordinary, epochs=more)
-    found = train_controls(bench, learned, names)
+    found = train_controls(ctx, learned, names)
     return {name: accuracy(network, data) for name, network in {"ordinary": ordinary, **found}.items()}
 
 
-def ordinarily(folder: Path, data: Data, seed: int = 0, **training: int) -> tuple[Workbench, torch.nn.Module]:
+def ordinarily(folder: Path, data: Data, seed: int = 0, **training: int) -> tuple[Context, torch.nn.Module]:
     chosen = settings(training={"epochs": 8, "batch": 32, **training}, seed=seed)
-    bench = workbench(folder, data, chosen)
-    plain = bench.views(bench.fit, [])
-    return bench, bench.train("ordinary", bench.network(), plain, chosen.training.epochs, chosen.training.rate)
+    ctx = workbench(folder, data, chosen)
+    plain = ctx.views(ctx.fit, [])
+    return ctx, ctx.train("ordinary", ctx.network(), plain, chosen.training.epochs, chosen.training.rate)
 
 
 def with_exceptions(share: float, count: int, contrast: float) -> Data:
@@ -134,13 +134,13 @@ def test_the_sieve_passes_what_an_early_layer_cannot_tell(tmp_path: Path) -> Non
 def test_the_chain_dreams_away_what_each_network_saw_and_the_next_one_learns_it_back(tmp_path: Path) -> None:
     """Free pixels do what they are made for; that they do not free a network of its shortcut is a finding, no bound."""
     data = planted_data(contrast=0.2)
-    bench, ordinary = ordinarily(tmp_path, data)
+    ctx, ordinary = ordinarily(tmp_path, data)
     networks = [ordinary]
     right: Callable[[torch.nn.Module, ImageSet], float] = lambda network, images: float(  # noqa: E731
-        (predict_set(network, images, bench.device, None).argmax(1) == images.labels).double().mean()
+        (predict_set(network, images, ctx.device, None).argmax(1) == images.labels).double().mean()
     )
-    record = bench.plugins.get("baseline", "deepdream-chain")
-    context = BaselineContext(bench, record, ordinary, 16)  # type: ignore[arg-type]
+    record = ctx.plugins.get("baseline", "deepdream-chain")
+    context = BaselineContext(ctx, record, ordinary, 16)  # type: ignore[arg-type]
     last = deepdream_chain.fit(context)
     networks += [context.train("train-1", ordinary, context.plain, 8), last]  # read back, not trained again
     for link in (1, 2):

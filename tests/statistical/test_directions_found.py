@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml import LearnedRun, learn, open_run
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.errors import Interrupted
@@ -150,7 +150,7 @@ def hued(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def found_in(network: Any, images: Tensor, labels: Tensor) -> tuple[FindEvidence, list[Finding]]:
-    head = Parents("classes", network).head("turn")
+    head = Readout("classes", network).head("turn")
     evidence = gather(network, "turn", head, [(images, labels)], CLASSES, ConceptSettings())
     return evidence, PLUGINS.get("discoverer", "units").function("find")(evidence)
 

@@ -40,7 +40,7 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 @pytest.mark.parametrize("seed", SEEDS)
 def test_features_merges_and_splits_are_those_planted(seed: int, tmp_path: Path) -> None:
     drawn = graph(tmp_path, keep=True, seed=seed)
-    rates = handmade.judge(drawn)
+    rates = handmade.judge_graph(drawn)
     assert rates["nodes"].precision == rates["nodes"].recall == 1
     assert rates["splits"].precision == rates["splits"].recall == 1
     assert rates["merges"].found >= 1
@@ -54,7 +54,7 @@ def test_features_merges_and_splits_are_those_planted(seed: int, tmp_path: Path)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_edges_lead_to_what_the_parts_are_made_of_and_nowhere_else(seed: int, tmp_path: Path) -> None:
     drawn = graph(tmp_path, keep=False, seed=seed)
-    rates = handmade.judge(drawn)
+    rates = handmade.judge_graph(drawn)
     assert rates["edges"].precision == 1
     assert rates["edges"].recall == 1
     assert all(node.agreement is not None and node.agreement > 0.8 for node in drawn.nodes("feature", stage="two"))

@@ -12,12 +12,12 @@ from planted import CPU, accuracy, bars_on_grounds, cast, cued_data, planted_dat
 from torch import Tensor
 
 from conceptnet_ml import steps
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.learner import Learned, run_loop
 from conceptnet_ml.results.graph_builder import draw_graph
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.views import Swap
 
@@ -30,13 +30,13 @@ def one_round(epochs: int = 10, **changes: object) -> Settings:
 
 def learned(
     folder: Path, cue: Callable[[Tensor, Tensor], Tensor], seed: int, contrast: float
-) -> tuple[Workbench, Learned]:
-    bench = workbench(folder, cued_data(cue, 400, seed, contrast), one_round(seed=seed))
-    found = run_loop(bench)
-    before = accuracy(found.ordinary, bench.data)
+) -> tuple[Context, Learned]:
+    ctx = workbench(folder, cued_data(cue, 400, seed, contrast), one_round(seed=seed))
+    found = run_loop(ctx)
+    before = accuracy(found.ordinary, ctx.data)
     assert before["test"] > 0.95
     assert before["conflict"] < 0.1  # ordinary training falls for it
-    return bench, found
+    return ctx, found
 
 
 def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
         round={"limit": 1, "epochs": 1, "remains": 1.0},
         plugins={"representations": ("fourier", "colour")},
     )
-    bench = workbench(tmp_path, cued_data(cast, 320, 0, 0.06), chosen)
-    found = run_loop(bench)
+    ctx = workbench(tmp_path, cued_data(cast, 320, 0, 0.06), chosen)
+    found = run_loop(ctx)
     (story,) = found.stories
     assert [one.measured.representation for one in story.judged] == ["colour", "fourier"]
     assert [one.decision.keep for one in story.judged] == [True, False]
@@ -59,45 +59,47 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
     assert found.network is found.ordinary
     assert found.swaps == []
     assert found.epochs == 0
-    graph = draw_graph(found.stories, found.network, chosen, bench.data.classes, None)
+    graph = draw_graph(found.stories, found.network, chosen, ctx.data.classes, None)
     assert {node.decision for node in graph.nodes("feature")} == {"undone"}
     assert not graph.nodes("generalized")
-    bench.run.close()
+    ctx.run.close()
 
 
-def shared(found: Learned, bench: Workbench) -> tuple[str, ...]:
+def shared(found: Learned, ctx: Context) -> tuple[str, ...]:
     """The classes the graph says share what was generalized."""
-    (node,) = draw_graph(found.stories, found.network, bench.settings, bench.data.classes, None).nodes("generalized")
+    (node,) = draw_graph(found.stories, found.network, ctx.settings, ctx.data.classes, None).nodes("generalized")
     return node.shared_by
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path) -> None:
-    bench, found = learned(tmp_path, cast, seed, contrast=0.14)
+    ctx, found = learned(tmp_path, cast, seed, contrast=0.14)
     (story,) = found.stories
     assert story.decision == "kept"
     assert [one.measured.representation for one in story.judged] == ["colour"]  # dearer ones are not looked into
-    again = steps.probe.judge(bench, "again", Parents("classes", found.network), [], bench.codec("colour"))
+    again = steps.probe.probe_representation(ctx, "again", Readout("classes", found.network), [], ctx.codec("colour"))
     assert again.measured.contrast < 0.2 < 0.9 < story.judged[0].measured.contrast
-    assert shared(found, bench) == bench.data.classes
+    assert shared(found, ctx) == ctx.data.classes
     story.chosen = replace(story.chosen, decision=replace(story.chosen.decision, classes=(1,)))
-    assert shared(found, bench) == bench.data.classes[1:]
-    figures = accuracy(found.network, bench.data)
+    assert shared(found, ctx) == ctx.data.classes[1:]
+    figures = accuracy(found.network, ctx.data)
     assert figures["conflict"] > 0.8
     assert figures["test"] > 0.8
-    bench.run.close()
+    ctx.run.close()
 
 
 def test_a_difference_in_sharpness_shows_in_rings_and_not_in_colour(tmp_path: Path) -> None:
     chosen = one_round()
-    bench = workbench(tmp_path, cued_data(sharpened, 400, 0, contrast=0.06), chosen)
-    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), 10, chosen.training.rate)
-    parents = Parents("classes", network)
-    colour, fourier = (steps.probe.judge(bench, "probe", parents, [], bench.codec(of)) for of in ("colour", "fourier"))
+    ctx = workbench(tmp_path, cued_data(sharpened, 400, 0, contrast=0.06), chosen)
+    network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 10, chosen.training.rate)
+    parents = Readout("classes", network)
+    colour, fourier = (
+        steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec(of)) for of in ("colour", "fourier")
+    )
     assert colour.measured.contrast < 0.2
     assert fourier.measured.contrast > 0.5
     assert fourier.measured.price < 0.6  # some rings, not all
-    bench.run.close()
+    ctx.run.close()
 
 
 @pytest.mark.slow
@@ -106,31 +108,29 @@ def test_a_difference_in_sharpness_makes_the_learner_choose_fourier(tmp_path: Pa
     better. Rings the network did not look at before are left for the next round."""
     kept = 0
     for seed in range(4):
-        bench, found = learned(tmp_path / str(seed), sharpened, seed, contrast=0.06)
+        ctx, found = learned(tmp_path / str(seed), sharpened, seed, contrast=0.06)
         (story,) = found.stories
         assert [one.measured.representation for one in story.judged][:2] == ["colour", "fourier"]
         assert story.judged[0].measured.contrast < 0.4
         if story.chosen is story.judged[1] and story.decision == "kept":
             kept += 1
-            assert accuracy(found.network, bench.data)["conflict"] > 0.15  # from below 0.1
-        bench.run.close()
+            assert accuracy(found.network, ctx.data)["conflict"] > 0.15  # from below 0.1
+        ctx.run.close()
     assert kept >= 3
 
 
 @pytest.fixture(scope="module", params=SEEDS)
-def patched(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Workbench, Swap]]:
+def patched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Context, Swap]]:
     """Patches that tell the class, on bars too faint for a fresh network to learn; the round's swap, complete."""
     seed = request.param
     data = planted_data("own", 400, seed, contrast=0.06)
-    bench = workbench(tmp_path_factory.mktemp("patched"), data, one_round(8, seed=seed))
-    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), 8, bench.settings.training.rate)
-    parents = Parents("classes", network)
-    judged = steps.probe.judge(bench, "probe", parents, [], bench.codec("pixels"))
+    ctx = workbench(tmp_path_factory.mktemp("patched"), data, one_round(8, seed=seed))
+    network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, ctx.settings.training.rate)
+    parents = Readout("classes", network)
+    judged = steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec("pixels"))
     assert judged.decision.keep
-    yield bench, steps.probe.swap_of(bench, "probe", parents, [], judged)
-    bench.run.close()
+    yield ctx, steps.probe.swap_of(ctx, "probe", parents, [], judged)
+    ctx.run.close()
 
 
 def left_part(swap: Swap) -> Swap:
@@ -141,48 +141,48 @@ def left_part(swap: Swap) -> Swap:
     return replace(swap, gates=gates, grow=0, _opened={})
 
 
-def covered(bench: Workbench, swap: Swap) -> float:
+def covered(ctx: Context, swap: Swap) -> float:
     """Share of the true patches that the swap exchanges."""
-    truth = bench.data.train.masks["patch"][:, None].float()
-    region = swap.region(torch.arange(len(truth)), bench.size, CPU)
+    truth = ctx.data.train.masks["patch"][:, None].float()
+    region = swap.region(torch.arange(len(truth)), ctx.size, CPU)
     assert region is not None
     return float((region * truth).sum() / truth.sum())
 
 
-def test_a_complete_swap_is_found_closed(patched: tuple[Workbench, Swap]) -> None:
-    bench, swap = patched
-    assert covered(bench, swap) > 0.9
-    check = steps.close.check(bench, "complete", [], swap)
+def test_a_complete_swap_is_found_closed(patched: tuple[Context, Swap]) -> None:
+    ctx, swap = patched
+    assert covered(ctx, swap) > 0.9
+    check = steps.close.check(ctx, "complete", [], swap)
     assert check.closed
     assert check.score < 0
     assert "no longer finds it" in check.reason
 
 
-def test_gates_that_are_too_small_are_found_open_and_widened(patched: tuple[Workbench, Swap]) -> None:
-    bench, swap = patched
+def test_gates_that_are_too_small_are_found_open_and_widened(patched: tuple[Context, Swap]) -> None:
+    ctx, swap = patched
     small = left_part(swap)
-    assert covered(bench, small) < 0.5
-    check = steps.close.check(bench, "small", [], small)
+    assert covered(ctx, small) < 0.5
+    check = steps.close.check(ctx, "small", [], small)
     assert not check.closed
     assert check.score > 0.8
     assert "still finds it" in check.reason
-    wider = steps.close.widened(bench, "small", [], small, check)
-    assert covered(bench, wider) > covered(bench, small) + 0.3
+    wider = steps.close.widened(ctx, "small", [], small, check)
+    assert covered(ctx, wider) > covered(ctx, small) + 0.3
     assert wider.gates is not None
     assert small.gates is not None
     assert (wider.gates >= small.gates).all()  # nothing that was open is closed
-    again = steps.close.check(bench, "wider", [], wider)
+    again = steps.close.check(ctx, "wider", [], wider)
     assert again.score < check.score - 0.3
 
 
-def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Workbench, Swap]) -> None:
-    bench, swap = patched
+def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Context, Swap]) -> None:
+    ctx, swap = patched
     small = left_part(swap)
     assert small.gates is not None
-    shut = bench.labels == 1
+    shut = ctx.labels == 1
     gates = torch.where(shut.view(-1, 1, 1, 1), 0, small.gates)
-    check = steps.close.check(bench, "small", [], small)
-    wider = steps.close.widened(bench, "small", [], replace(small, gates=gates, _opened={}), check)
+    check = steps.close.check(ctx, "small", [], small)
+    wider = steps.close.widened(ctx, "small", [], replace(small, gates=gates, _opened={}), check)
     assert wider.gates is not None
     assert wider.gates[shut].abs().max() == 0
     assert (wider.gates[~shut] > 0.5).sum() > (gates[~shut] > 0.5).sum()
@@ -194,17 +194,17 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     whole_swap = steps.probe.swap_of
     monkeypatch.setattr(steps.probe, "swap_of", lambda *args: left_part(whole_swap(*args)))
     chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 8, "closures": closures})
-    bench = workbench(tmp_path, planted_data("own"), chosen)
-    found = run_loop(bench)
+    ctx = workbench(tmp_path, planted_data("own"), chosen)
+    found = run_loop(ctx)
     (story,) = found.stories
     assert story.decision == "kept"
     assert [check.closed for check in story.closures] == [False] * closures
-    conflict = accuracy(found.network, bench.data)["conflict"]
+    conflict = accuracy(found.network, ctx.data)["conflict"]
     assert conflict > 0.8 if closures else conflict < 0.3
     assert found.swaps == [story.swap]
-    assert covered(bench, found.swaps[0]) > 0.7 if closures else covered(bench, found.swaps[0]) < 0.5
+    assert covered(ctx, found.swaps[0]) > 0.7 if closures else covered(ctx, found.swaps[0]) < 0.5
     assert found.epochs == chosen.round.epochs  # what is widened is widened before it is trained on
-    bench.run.close()
+    ctx.run.close()
 
 
 def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +217,8 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(steps.probe, "swap_of", left)
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
-    bench = workbench(tmp_path, planted_data("own", contrast=0.06), settings(training={"batch": 32}, round=rounds))
-    found = run_loop(bench)
+    ctx = workbench(tmp_path, planted_data("own", contrast=0.06), settings(training={"batch": 32}, round=rounds))
+    found = run_loop(ctx)
     (story,) = found.stories
     assert "still finds it, so it is widened" in story.reason
     assert "but that leaves too little" in story.reason
@@ -226,7 +226,7 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
     assert story.swap is narrow[0]
     assert not story.swap.widened
     assert found.swaps == ([story.swap] if story.decision == "kept" else [])
-    bench.run.close()
+    ctx.run.close()
 
 
 @pytest.mark.parametrize("dreamt", [40, 0])
@@ -234,30 +234,30 @@ def test_gates_are_predicted_from_those_that_were_dreamt(
     dreamt: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = settings(training={"batch": 32}, probe={"dreamt": dreamt})
-    bench = workbench(tmp_path, planted_data("own", 400), chosen)
-    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), 8, chosen.training.rate)
-    parents = Parents("classes", network)
-    judged = steps.probe.judge(bench, "probe", parents, [], bench.codec("pixels"))
+    ctx = workbench(tmp_path, planted_data("own", 400), chosen)
+    network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, chosen.training.rate)
+    parents = Readout("classes", network)
+    judged = steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec("pixels"))
     dreams = []
     dream = Prober.gates
     monkeypatch.setattr(Prober, "gates", lambda *args: (dreams.append(len(args[1])), dream(*args))[1])
-    swap = steps.probe.swap_of(bench, "probe", parents, [], judged)
+    swap = steps.probe.swap_of(ctx, "probe", parents, [], judged)
     assert sum(dreams) == (2 * dreamt or 400)
-    assert covered(bench, swap) > 0.85  # of the patches of all images, those dreamt of and all others
-    bench.run.close()
+    assert covered(ctx, swap) > 0.85  # of the patches of all images, those dreamt of and all others
+    ctx.run.close()
 
 
 @pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 1, 2))])
 def test_a_round_that_answers_against_what_it_exchanged_is_undone(seed: int, tmp_path: Path) -> None:
     """The object itself is exchanged: what is left to learn is that the bar is a stranger's, the hole one's own."""
     data = Data("bars", ("lying", "standing"), bars_on_grounds(320, seed), {"test": bars_on_grounds(200, seed + 100)})
-    bench = workbench(tmp_path, data, settings(seed=seed, training={"batch": 32}, round={"epochs": 36}))
-    network = bench.train("ordinary", bench.network(), bench.views(bench.fit, []), 8, bench.settings.training.rate)
+    ctx = workbench(tmp_path, data, settings(seed=seed, training={"batch": 32}, round={"epochs": 36}))
+    network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, ctx.settings.training.rate)
     assert accuracy(network, data)["test"] > 0.95
-    swap = Swap(bench.codec("pixels"), data.train.masks["bar"][:, None].float(), grow=1)
-    trained = steps.generalize.train_views(bench, "round", network, [], swap)
+    swap = Swap(ctx.codec("pixels"), data.train.masks["bar"][:, None].float(), grow=1)
+    trained = steps.generalize.train_views(ctx, "round", network, [], swap)
     assert accuracy(trained.network, data)["test"] < 0.85  # what the round would have done
     assert trained.r_after > trained.r_without + 0.1
     assert not trained.decision.keep
     assert "the object itself" in trained.decision.reason
-    bench.run.close()
+    ctx.run.close()

@@ -14,11 +14,11 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from conceptnet_ml import learn, steps
-from conceptnet_ml.concepts.attribution import Edge
+from conceptnet_ml.concepts.attribution import Attribution, margin_over_mean
 from conceptnet_ml.concepts.evidence import Merged
-from conceptnet_ml.concepts.localization import judge
+from conceptnet_ml.concepts.localization import map_quality
 from conceptnet_ml.concepts.model import Detector, Family, Trunk, Variants, pooled
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import auroc, unit_scores
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
@@ -29,9 +29,8 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import to_float
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps import channel_probe as lower
-from conceptnet_ml.steps.context import Workbench
-from conceptnet_ml.steps.descend import margin
-from conceptnet_ml.steps.records import Judged, Trained
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import ProbeResult, Trained
 from conceptnet_ml.swap.views import Swap
 from conceptnet_plugins.datasets.cars_and_poodles import CAR, POODLE, Wish, render
 from conceptnet_plugins.generalizers import detector as generalizer
@@ -44,19 +43,19 @@ TOP, MIDDLE, LOW = "block3", "block2", "block1"
 class World:
     """Images, a network ordinarily trained on them, and the workbench it was trained on."""
 
-    bench: Workbench
+    ctx: Context
     network: StagedNetwork
 
     @property
-    def parents(self) -> Parents:
-        return Parents("classes", self.network)
+    def parents(self) -> Readout:
+        return Readout("classes", self.network)
 
 
 def world(folder: Path, images: Data, seed: int, **changes: object) -> World:
     chosen = settings(seed=seed, **changes)
-    bench = workbench(folder, images, chosen)
-    views, training = bench.views(bench.fit, []), chosen.training
-    return World(bench, bench.train("ordinary", bench.network(), views, training.epochs, training.rate))
+    ctx = workbench(folder, images, chosen)
+    views, training = ctx.views(ctx.fit, []), chosen.training
+    return World(ctx, ctx.train("ordinary", ctx.network(), views, training.epochs, training.rate))
 
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
@@ -67,7 +66,7 @@ def shortcut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The patch tells the class."""
     made = world(tmp_path_factory.mktemp("shortcut"), planted_data("own", seed=request.param), request.param)
     yield made
-    made.bench.run.close()
+    made.ctx.run.close()
 
 
 @pytest.fixture(scope="module", params=SEEDS)
@@ -76,41 +75,41 @@ def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     data = planted_data("none", 400, request.param, contrast=0.1)
     made = world(tmp_path_factory.mktemp("honest"), data, request.param, data={"holdout": 0.3})
     yield made
-    made.bench.run.close()
+    made.ctx.run.close()
 
 
-def probed(made: World) -> dict[str, Judged]:
-    codecs = steps.probe.codecs(made.bench, made.parents)
-    judged = [steps.probe.judge(made.bench, "probe", made.parents, [], codec) for codec in codecs]
+def probed(made: World) -> dict[str, ProbeResult]:
+    codecs = steps.probe.codecs(made.ctx, made.parents)
+    judged = [steps.probe.probe_representation(made.ctx, "probe", made.parents, [], codec) for codec in codecs]
     return {one.measured.representation: one for one in judged}
 
 
-def judged(made: World, representation: str) -> Judged:
-    return steps.probe.judge(made.bench, "probe", made.parents, [], made.bench.codec(representation))
+def judged(made: World, representation: str) -> ProbeResult:
+    return steps.probe.probe_representation(made.ctx, "probe", made.parents, [], made.ctx.codec(representation))
 
 
 def pixel_swap(made: World) -> Swap:
-    return steps.probe.swap_of(made.bench, "probe", made.parents, [], judged(made, "pixels"))
+    return steps.probe.swap_of(made.ctx, "probe", made.parents, [], judged(made, "pixels"))
 
 
 def merged(made: World, stage: str, name: str = "merge") -> Merged:
-    findings = steps.find.find(made.bench, stage, f"find {stage}", made.parents, [])
-    return steps.generalize.merge(made.bench, stage, f"{name} {stage}", made.parents, [], pixel_swap(made), findings)
+    findings = steps.find.find(made.ctx, stage, f"find {stage}", made.parents, [])
+    return steps.generalize.merge(made.ctx, stage, f"{name} {stage}", made.parents, [], pixel_swap(made), findings)
 
 
 def test_ordinary_training_falls_for_the_patch(shortcut: World, honest: World) -> None:
     """What the other tests rest on."""
-    found = accuracy(shortcut.network, shortcut.bench.data)
+    found = accuracy(shortcut.network, shortcut.ctx.data)
     assert found["test"] > 0.95
     assert found["conflict"] < 0.1
-    assert accuracy(honest.network, honest.bench.data)["test"] > 0.9
+    assert accuracy(honest.network, honest.ctx.data)["test"] > 0.9
 
 
 def test_find_finds_the_patchs_units(shortcut: World) -> None:
-    findings = steps.find.find(shortcut.bench, TOP, f"find {TOP}", shortcut.parents, [])
+    findings = steps.find.find(shortcut.ctx, TOP, f"find {TOP}", shortcut.parents, [])
     assert [finding.parent for finding in findings] == [0, 1]
     # Judged where the patch says nothing about the class.
-    tests = shortcut.bench.data.tests["random"]
+    tests = shortcut.ctx.data.tests["random"]
     with torch.no_grad():
         scores = unit_scores(shortcut.network.run_until(to_float(tests.images, CPU), TOP))
         answers = shortcut.network(to_float(tests.images, CPU)).argmax(1)
@@ -129,10 +128,10 @@ def test_find_finds_the_patchs_units(shortcut: World) -> None:
 
 def test_probe_lies_on_the_patch(shortcut: World) -> None:
     swap = replace(pixel_swap(shortcut), grow=0)
-    everything = torch.arange(len(shortcut.bench.labels))
-    gates = swap.region(everything, shortcut.bench.size, CPU)
+    everything = torch.arange(len(shortcut.ctx.labels))
+    gates = swap.region(everything, shortcut.ctx.size, CPU)
     assert gates is not None
-    truth = shortcut.bench.data.train.masks["patch"][:, None].float()
+    truth = shortcut.ctx.data.train.masks["patch"][:, None].float()
     found = overlap(gates, truth)
     anywhere = overlap(gates.flatten(1)[:, torch.randperm(gates[0].numel())].view_as(gates), truth)
     assert found > 0.35
@@ -167,13 +166,11 @@ def test_the_object_is_not_kept(shortcut: World, tmp_path: Path) -> None:
 
 
 def trained(made: World) -> Trained:
-    return steps.generalize.train_views(made.bench, "views", made.network, [], pixel_swap(made))
+    return steps.generalize.train_views(made.ctx, "views", made.network, [], pixel_swap(made))
 
 
 def test_generalize_trains_the_network_off_the_patch(shortcut: World) -> None:
-    before, after = (
-        accuracy(network, shortcut.bench.data) for network in (shortcut.network, trained(shortcut).network)
-    )
+    before, after = (accuracy(network, shortcut.ctx.data) for network in (shortcut.network, trained(shortcut).network))
     assert after["conflict"] > before["conflict"] + 0.5
     assert after["conflict"] > 0.7
     assert after["test"] > 0.7
@@ -183,22 +180,22 @@ def test_generalize_trains_the_network_off_the_patch(shortcut: World) -> None:
 
 
 def test_generalize_beats_a_random_box_at_equal_compute(shortcut: World) -> None:
-    bench = shortcut.bench
-    named = bench.settings.plugins.model_copy(update={"controls": ("random-box",)})
-    bench = replace_settings(bench, bench.settings.model_copy(update={"plugins": named}))
-    kept = Learned(shortcut.network, shortcut.network, [pixel_swap(shortcut)], epochs=bench.settings.round.epochs)
-    control = train_controls(bench, kept)["random-box"]
-    conflict = [accuracy(network, bench.data)["conflict"] for network in (control, trained(shortcut).network)]
+    ctx = shortcut.ctx
+    named = ctx.settings.plugins.model_copy(update={"controls": ("random-box",)})
+    ctx = replace_settings(ctx, ctx.settings.model_copy(update={"plugins": named}))
+    kept = Learned(shortcut.network, shortcut.network, [pixel_swap(shortcut)], epochs=ctx.settings.round.epochs)
+    control = train_controls(ctx, kept)["random-box"]
+    conflict = [accuracy(network, ctx.data)["conflict"] for network in (control, trained(shortcut).network)]
     assert conflict[1] > conflict[0] + 0.4
 
 
-def replace_settings(bench: Workbench, chosen: Settings) -> Workbench:
-    return Workbench(chosen, bench.plugins, bench.data, bench.run, bench.progress, bench.stopper, CPU, None)
+def replace_settings(ctx: Context, chosen: Settings) -> Context:
+    return Context(chosen, ctx.plugins, ctx.data, ctx.run, ctx.progress, ctx.stopper, CPU, None)
 
 
 def evidence(made: World, stage: str) -> tuple[Tensor, Tensor, Tensor]:
     """Maps, true places of the patch and classes of the aligned test images."""
-    tests = made.bench.data.tests["test"]
+    tests = made.ctx.data.tests["test"]
     with torch.no_grad():
         maps = made.network.run_until(to_float(tests.images, CPU), stage)
     truth = tests.masks["patch"][:, None].float()
@@ -212,7 +209,7 @@ def no_op_coverage(made: World, stage: str) -> float:
     found = []
     for seed in range(20):
         torch.manual_seed(seed)
-        found += judge(Detector(mean, scale)(maps).detach(), truth, labels, 2)["coverage"]
+        found += map_quality(Detector(mean, scale)(maps).detach(), truth, labels, 2)["coverage"]
     return sum(found) / len(found)
 
 
@@ -221,7 +218,7 @@ def test_generalize_merges_into_a_detector_of_every_classs_patch(stage: str, sho
     made = merged(shortcut, stage)
     assert set(made.members) == {0, 1}
     maps, truth, labels = evidence(shortcut, stage)
-    quality = judge(made.detector(maps), truth, labels, 2)
+    quality = map_quality(made.detector(maps), truth, labels, 2)
     assert all(0.3 < auc < 0.7 for auc in quality["auc"])  # it does not tell the class, as its members do
     assert min(quality["coverage"]) > max(1.5 * no_op_coverage(shortcut, stage), 0.3)
 
@@ -235,13 +232,13 @@ def test_a_detector_that_did_not_learn_misses_the_bound(shortcut: World, monkeyp
     monkeypatch.setattr(generalizer, "merge", nothing)
     made = merged(shortcut, MIDDLE, "merge nothing")
     maps, truth, labels = evidence(shortcut, MIDDLE)
-    quality = judge(made.detector(maps), truth, labels, 2)
+    quality = map_quality(made.detector(maps), truth, labels, 2)
     bound = max(1.5 * no_op_coverage(shortcut, MIDDLE), 0.3)
     assert not (all(0.3 < auc < 0.7 for auc in quality["auc"]) and min(quality["coverage"]) > bound)
 
 
 def family(made: World, name: str = "split") -> tuple[Family, float]:
-    found = steps.specialize.split(made.bench, MIDDLE, name, made.parents, [], merged(made, MIDDLE))
+    found = steps.specialize.split(made.ctx, MIDDLE, name, made.parents, [], merged(made, MIDDLE))
     return found.family, found.accuracy
 
 
@@ -249,7 +246,7 @@ def test_specialize_tells_the_classes_where_the_detector_looks(shortcut: World) 
     variants, held_out = family(shortcut)
     assert held_out > 0.9
     # They are variants of the patch, not of the object: where the patch lies, they follow it.
-    found = accuracy(variants, shortcut.bench.data)
+    found = accuracy(variants, shortcut.ctx.data)
     assert found["test"] > 0.9
     assert found["conflict"] < 0.2
 
@@ -261,7 +258,7 @@ def test_a_feature_that_was_not_split_is_at_chance(shortcut: World, monkeypatch:
     one.weight.weight.copy_(one.weight.weight.mean(0, keepdim=True).expand(2, -1))
     one.weight.bias.copy_(one.weight.bias.mean().expand(2))
     copies = Family(variants.trunk, variants.detector, one)
-    assert accuracy(copies, shortcut.bench.data)["test"] == 0.5
+    assert accuracy(copies, shortcut.ctx.data)["test"] == 0.5
     monkeypatch.setattr(specializer, "STEPS", 0)
     assert family(shortcut, "split nothing")[1] < 0.75
 
@@ -269,31 +266,31 @@ def test_a_feature_that_was_not_split_is_at_chance(shortcut: World, monkeypatch:
 def test_a_family_is_taught_anew_for_each_swap_that_is_tried(shortcut: World) -> None:
     """In one round two representations may be tried, and what the first left of the family is not the second's."""
     variants, _ = family(shortcut)
-    parents = Parents("patch", shortcut.network, MIDDLE, variants)
-    colour = Swap(shortcut.bench.codec("colour"), None)
-    harmless, harmful = (lower.teach(shortcut.bench, "below", parents, swap) for swap in (colour, pixel_swap(shortcut)))
+    parents = Readout("patch", shortcut.network, MIDDLE, variants)
+    colour = Swap(shortcut.ctx.codec("colour"), None)
+    harmless, harmful = (lower.teach(shortcut.ctx, "below", parents, swap) for swap in (colour, pixel_swap(shortcut)))
     assert harmless.decision.keep
     assert harmless.after > 0.9
     assert harmful.blind < 0.7  # the family rests on the patch
     assert harmful.after < harmless.after - 0.1
 
 
-def descended(made: World, parents: Parents, name: str) -> list[Edge]:
-    chosen = made.bench.settings
+def descended(made: World, readout: Readout, name: str) -> list[Attribution]:
+    chosen = made.ctx.settings
     concepts = chosen.concepts.model_copy(update={"edges": 16})
-    bench = replace_settings(made.bench, chosen.model_copy(update={"concepts": concepts}))
-    return steps.descend.descend(bench, LOW, name, parents, [])
+    ctx = replace_settings(made.ctx, chosen.model_copy(update={"concepts": concepts}))
+    return steps.descend.descend(ctx, LOW, name, readout, [])
 
 
 def real_falls(made: World, variants: nn.Module, parent: int) -> Tensor:
     """How much a variant's lead falls on its class's test images when a unit of the stage below is taken out."""
-    tests = made.bench.data.tests["test"]
+    tests = made.ctx.data.tests["test"]
     images = to_float(tests.images, CPU)
     mine = tests.labels == parent
     network = made.network
     with torch.no_grad():
         maps = network.run_until(images, LOW)
-        lead = margin(lambda these: variants.respond(network.run_between(these, LOW, MIDDLE)))  # type: ignore[operator]
+        lead = margin_over_mean(lambda these: variants.respond(network.run_between(these, LOW, MIDDLE)))  # type: ignore[operator]
         before = lead(maps)[mine, parent]
         falls = []
         for unit in range(maps.shape[1]):
@@ -305,7 +302,7 @@ def real_falls(made: World, variants: nn.Module, parent: int) -> Tensor:
 
 def test_descend_ranks_units_as_taking_them_out_of_the_network_does(shortcut: World) -> None:
     variants, _ = family(shortcut)
-    parents = Parents("patch", shortcut.network, MIDDLE, variants)
+    parents = Readout("patch", shortcut.network, MIDDLE, variants)
     edges = descended(shortcut, parents, "descend")
     for parent in range(2):
         mine = [edge for edge in edges if edge.parent == parent]
@@ -322,14 +319,14 @@ def test_descend_ranks_units_as_taking_them_out_of_the_network_does(shortcut: Wo
 
 def test_descend_finds_nothing_much_in_a_network_that_learned_nothing(shortcut: World) -> None:
     variants, _ = family(shortcut)
-    learned = descended(shortcut, Parents("patch", shortcut.network, MIDDLE, variants), "descend")
-    fresh = shortcut.bench.network()
+    learned = descended(shortcut, Readout("patch", shortcut.network, MIDDLE, variants), "descend")
+    fresh = shortcut.ctx.network()
     torch.manual_seed(0)
     blank = Family(Trunk(fresh, MIDDLE), variants.detector, Variants(torch.zeros(32), torch.ones(32), 2, 1.0)).eval()
     blank.requires_grad_(False)
-    random = descended(shortcut, Parents("blank", fresh, MIDDLE, blank), "descend blank")
-    assert sum(edge.stands for edge in learned) >= 2
-    assert not [edge for edge in random if edge.stands]
+    random = descended(shortcut, Readout("blank", fresh, MIDDLE, blank), "descend blank")
+    assert sum(edge.is_supported for edge in learned) >= 2
+    assert not [edge for edge in random if edge.is_supported]
 
 
 SMALL = settings(

@@ -10,17 +10,17 @@ import torch
 from planted import CPU, PLUGINS, SIDE, bars_on_grounds, planted_data, settings, workbench
 from torch import Tensor, nn
 
-from conceptnet_ml import Pixels, Recipe, Target, Wish, dream, learn, open_run
+from conceptnet_ml import DreamRequest, Objective, Pixels, Recipe, dream, learn, open_run
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.dreams.judgement import Calibration, Witness, energy
-from conceptnet_ml.dreams.ood import Look, Looker
+from conceptnet_ml.dreams.ood import ActivationReader, ActivationStatistics
 from conceptnet_ml.errors import ConceptNetError, Interrupted
 from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 
 
 def data(count: int = 640) -> Data:
@@ -29,20 +29,20 @@ def data(count: int = 640) -> Data:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
     chosen = settings(data={"holdout": 0.3}, training={"epochs": 6, "batch": 32})
     return workbench(tmp_path_factory.mktemp("witness"), data(), chosen)
 
 
 @pytest.fixture(scope="module")
-def witness(bench: Workbench) -> Witness:
-    return witness_of(bench)
+def witness(ctx: Context) -> Witness:
+    return witness_of(ctx)
 
 
 @pytest.fixture(scope="module")
-def ordinary(bench: Workbench) -> StagedNetwork:
-    training = bench.settings.training
-    return bench.train("ordinary", bench.network(), bench.views(bench.fit, []), training.epochs, training.rate)
+def ordinary(ctx: Context) -> StagedNetwork:
+    training = ctx.settings.training
+    return ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), training.epochs, training.rate)
 
 
 def white_noise(count: int) -> Tensor:
@@ -58,29 +58,31 @@ def unlike(witness: Witness, images: Tensor) -> float:
     return sum(one.unlike for one in judged) / len(judged)
 
 
-def test_p_values_of_real_images_are_uniform(bench: Workbench, witness: Witness) -> None:
+def test_p_values_of_real_images_are_uniform(ctx: Context, witness: Witness) -> None:
     """Kolmogorov–Smirnov: n = 400 images against m = 192 held out, 99 % bound 1.63 √((n + m) / nm)."""
-    judged = witness.judge(bench.data.tests["test"].images)
-    assert witness.held == len(bench.held) == 192
+    judged = witness.judge(ctx.data.tests["test"].images)
+    assert witness.held == len(ctx.held) == 192
     bound = 1.63 * ((400 + 192) / (400 * 192)) ** 0.5
     steps = torch.arange(1, 401) / 400
     for name in ("energy_p", "distance_p"):
         values = torch.tensor([getattr(one, name) for one in judged]).sort().values
         assert float((values - steps).abs().max()) < bound
-    assert unlike(witness, bench.data.tests["test"].images) < 0.1
+    assert unlike(witness, ctx.data.tests["test"].images) < 0.1
 
 
-def test_noise_and_contrast_are_unlike_the_data(bench: Workbench, witness: Witness) -> None:
+def test_noise_and_contrast_are_unlike_the_data(ctx: Context, witness: Witness) -> None:
     assert unlike(witness, white_noise(100)) > 0.95
-    assert unlike(witness, contrasty(bench.data.tests["test"].images)) > 0.8
+    assert unlike(witness, contrasty(ctx.data.tests["test"].images)) > 0.8
 
 
 def test_a_look_at_nothing_or_a_calibration_on_noise_passes_noise(witness: Witness) -> None:
     """What the bounds above are worth: a witness without one of its parts misses them."""
     stages = witness.look.stages.items()
-    nothing = Look({name: dataclasses.replace(stage, whitening=stage.whitening * 0) for name, stage in stages})
+    nothing = ActivationStatistics(
+        {name: dataclasses.replace(stage, whitening=stage.whitening * 0) for name, stage in stages}
+    )
     blind = Witness(witness.network, nothing, witness.calibration, CPU)
-    described, logits = Looker(witness.network, CPU, None).show(white_noise(192), witness.look)
+    described, logits = ActivationReader(witness.network, CPU, None).show(white_noise(192), witness.look)
     distances, _ = witness.look.distance(described)
     noise = Calibration(distances.sort().values, energy(logits).sort().values, None)
     misled = Witness(witness.network, witness.look, noise, CPU)
@@ -92,7 +94,7 @@ def test_dreams_are_unlike_the_data_and_need_not_convince_another_network(
     witness: Witness, ordinary: StagedNetwork
 ) -> None:
     """On such simple images free pixels find what one network answers to alone; the network itself is no witness."""
-    wishes = [Wish(Target.logit(label, str(label)), seed) for label in (0, 1) for seed in range(4)]
+    wishes = [DreamRequest(Objective.logit(label, str(label)), seed) for label in (0, 1) for seed in range(4)]
     dreams = torch.stack([one.image for one in dream(ordinary, wishes, Recipe(parametrisation=Pixels(), steps=96))])
     wanted = [0] * 4 + [1] * 4
     judged = witness.judge(dreams, wanted)
@@ -103,12 +105,12 @@ def test_dreams_are_unlike_the_data_and_need_not_convince_another_network(
 
 
 def test_the_witness_is_no_relative_of_the_ordinary_network(
-    bench: Workbench, witness: Witness, ordinary: StagedNetwork
+    ctx: Context, witness: Witness, ordinary: StagedNetwork
 ) -> None:
-    first = fresh_network(bench.settings, bench.data.classes, bench.size, PLUGINS)
-    for mine, theirs in zip(first.parameters(), bench.network().parameters(), strict=True):
+    first = fresh_network(ctx.settings, ctx.data.classes, ctx.size, PLUGINS)
+    for mine, theirs in zip(first.parameters(), ctx.network().parameters(), strict=True):
         assert mine.ndim < 2 or not torch.equal(mine, theirs)
-    held = bench.data.train.subset(bench.held)
+    held = ctx.data.train.subset(ctx.held)
     answers = predict_set(witness.network, held, CPU, None)
     assert witness.accuracy == float((answers.argmax(1) == held.labels).double().mean()) > 0.9
     assert not torch.allclose(answers, predict_set(ordinary, held, CPU, None), atol=0.1)
@@ -138,19 +140,19 @@ def test_weights_that_come_with_a_module_are_drawn_anew(monkeypatch: pytest.Monk
         assert torch.equal(value, networks[1].model.state_dict()[name])
 
 
-def test_it_is_trained_once_and_rests_on_no_word_of_the_user(bench: Workbench, witness: Witness) -> None:
-    later = Workbench(bench.settings, PLUGINS, bench.data, bench.run, bench.progress, Stopper(), CPU, None)
+def test_it_is_trained_once_and_rests_on_no_word_of_the_user(ctx: Context, witness: Witness) -> None:
+    later = Context(ctx.settings, PLUGINS, ctx.data, ctx.run, ctx.progress, Stopper(), CPU, None)
     later.edited = "an edit"
     images = white_noise(5)
     assert witness_of(later).judge(images) == witness.judge(images)
-    lines = bench.run.metrics()
+    lines = ctx.run.metrics()
     assert sum(line["event"] == "trained" and line["name"] == WITNESS_NETWORK for line in lines) == 1
     (said,) = [line for line in lines if line["event"] == "witness"]
     assert (said["accuracy"], said["held_out"]) == (witness.accuracy, 192)
     assert later.seconds("witness") > 0
 
 
-def test_a_stopped_training_goes_on(tmp_path: Path, bench: Workbench, witness: Witness) -> None:
+def test_a_stopped_training_goes_on(tmp_path: Path, ctx: Context, witness: Witness) -> None:
     class After(Stopper):
         asked = 0
 
@@ -159,7 +161,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path, bench: Workbench, witness: W
             self.asked += 1
             return self.asked > 20
 
-    fresh = workbench(tmp_path, bench.data, bench.settings)
+    fresh = workbench(tmp_path, ctx.data, ctx.settings)
     fresh.stopper = After()
     with pytest.raises(Interrupted):
         witness_of(fresh)

@@ -18,8 +18,8 @@ from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, read_su
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, Store, cell_path, write_json
 from conceptnet_ml.bench.intervals import interval, overlap, summarize
 from conceptnet_ml.bench.pool import threads_for
-from conceptnet_ml.bench.results import counts, gather
-from conceptnet_ml.bench.runner import check, planned
+from conceptnet_ml.bench.results import collect_results, counts
+from conceptnet_ml.bench.runner import check_suite, planned
 from conceptnet_ml.bench.tables import to_markdown
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 
@@ -89,7 +89,7 @@ def test_the_shipped_cases_are_sound_and_differ_in_their_data_alone(tmp_path: Pa
     suite = read_suite(None, {name: str(tmp_path) for name in ("pictures", "cifar", "mnist")})
     assert [case.name for case in suite.cases if case.marks] == ["cars-and-poodles, depth 2"]
     assert not any(case.missing for case in suite.cases)
-    assert set(METHODS) <= set(check(suite, load_plugins()))
+    assert set(METHODS) <= set(check_suite(suite, load_plugins()))
     for case in suite.cases:
         assert case.settings.plugins == suite.cases[0].settings.plugins
         assert case.with_seed(7).seed == 7
@@ -104,12 +104,12 @@ def test_a_case_whose_pictures_are_not_given_is_left_out(tmp_path: Path) -> None
     missing = {case.name: case.missing for case in suite.cases}
     assert missing["wheels"] == ()
     assert missing["dominoes"] == ("cifar", "mnist")
-    methods = check(suite, load_plugins())
+    methods = check_suite(suite, load_plugins())
     rows = planned(suite, Store(tmp_path / "out"), methods)
     assert {row["state"] for row in rows if row["case"] == "dominoes"} == {"left out"}
     assert {row["state"] for row in rows if row["case"] == "wheels"} == {"to do"}
     with pytest.raises(DataError, match="no case can be measured"):
-        check(read_suite(SHIPPED).only(["wheels"]), load_plugins())
+        check_suite(read_suite(SHIPPED).only(["wheels"]), load_plugins())
 
 
 def test_settings_are_dotted_or_nested_and_those_beyond_the_data_are_marked(tmp_path: Path) -> None:
@@ -159,9 +159,9 @@ def test_wrong_names_are_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no case 'c'"):
         suite.only(["c"])
     with pytest.raises(SettingsError, match=r"method named|no method 'cutmx'"):
-        check(suite.only(["a"], ["cutmx"]), load_plugins())
+        check_suite(suite.only(["a"], ["cutmx"]), load_plugins())
     with pytest.raises(SettingsError, match=r"case 'b'.*trap"):
-        check(suite, load_plugins())
+        check_suite(suite, load_plugins())
     with pytest.raises(DataError, match="--pictures"):
         read_suite(None, {"pictures": str(tmp_path / "nowhere")})
 
@@ -226,7 +226,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[Suite, Store]) -> None:
     suite, store = measured
-    results = gather(suite, store, METHODS, load_plugins(), "conceptnet-ml bench", {})
+    results = collect_results(suite, store, METHODS, load_plugins(), "conceptnet-ml bench", {})
     (case,) = results["cases"]
     assert case["headline"] == "conflict"
     ours = case["table"][LEARNED]["conflict"]
@@ -252,7 +252,7 @@ def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[S
 
 def test_one_seed_gives_no_interval(measured: tuple[Suite, Store]) -> None:
     suite, store = measured
-    (case,) = gather(suite.only(seeds="1"), store, METHODS, load_plugins(), "", {})["cases"]
+    (case,) = collect_results(suite.only(seeds="1"), store, METHODS, load_plugins(), "", {})["cases"]
     assert case["table"]["cutmix"]["conflict"]["low"] is None
     assert case["matches"] == ["On conflict, unbiased (told) is at or above learned; one seed gives no interval."]
 
@@ -270,7 +270,7 @@ def test_failed_and_missing_cells_are_told(measured: tuple[Suite, Store]) -> Non
     }
     write_json(cell_path(store.folder(suite.cases[0], 0), "cutmix"), record)
     cell_path(store.folder(suite.cases[0], 1), "cutmix").write_text("half a fi")
-    results = gather(suite, store, METHODS, load_plugins(), "", {})
+    results = collect_results(suite, store, METHODS, load_plugins(), "", {})
     assert counts(results) == {DONE: 10, FAILED: 1, LEFT_OUT: 0, "to do": 1}
     assert "| wheels | 0 | cutmix | it broke Mend |" in to_markdown(results)
     (first, second) = store.groups(suite, METHODS)
@@ -310,8 +310,8 @@ def test_two_processes_do_not_measure_into_one_folder(measured: tuple[Suite, Sto
 
 def test_the_report_has_tables_json_and_pictures(measured: tuple[Suite, Store], tmp_path: Path) -> None:
     suite, store = measured
-    results = gather(suite, store, METHODS, load_plugins(), "", {})
-    files = report.write(results, tmp_path / "report")
+    results = collect_results(suite, store, METHODS, load_plugins(), "", {})
+    files = report.write_report(results, tmp_path / "report")
     assert sorted(file.name for file in files.values()) == ["results.json", "results.md", "results.png", "results.svg"]
     assert json.loads(files["json"].read_text()) == results
     assert "(results.svg)" in files["md"].read_text()
@@ -322,5 +322,7 @@ def test_the_report_has_tables_json_and_pictures(measured: tuple[Suite, Store], 
         wanted = tuple(int(colour[place : place + 2], 16) for place in (1, 3, 5))
         assert wanted in {found for _, found in picture.convert("RGB").getcolors(1 << 24)}
     svg = files["svg"].read_bytes()
-    assert plots.draw(json.loads(files["json"].read_text()))["svg"] == svg  # from the file alone, and the same again
-    assert set(report.write(results, tmp_path / "bare", plot=False)) == {"md", "json"}
+    assert (
+        plots.draw_results(json.loads(files["json"].read_text()))["svg"] == svg
+    )  # from the file alone, and the same again
+    assert set(report.write_report(results, tmp_path / "bare", plot=False)) == {"md", "json"}

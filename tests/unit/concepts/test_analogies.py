@@ -11,9 +11,9 @@ from conceptnet_ml.concepts.analogies import (
     Matched,
     Moves,
     _correlation,
-    exchanged,
+    exchanged_units,
     match,
-    measure,
+    measure_exchange,
     stands_in,
 )
 from conceptnet_ml.concepts.evidence import FeatureAnalogy
@@ -119,7 +119,7 @@ def world(seed: int) -> tuple[Tensor, Tensor, Tensor, list[FeatureAnalogy]]:
 def test_exchanging_matched_units_translates_and_random_ones_do_not() -> None:
     for seed in range(3):
         maps, right, weight, tied = world(seed)
-        found = measure(
+        found = measure_exchange(
             maps,
             right,
             lambda these, w=weight: these.mean((2, 3)) @ w.T,
@@ -135,8 +135,8 @@ def test_exchanging_matched_units_translates_and_random_ones_do_not() -> None:
 
 def test_an_exchange_of_a_unit_with_itself_changes_nothing() -> None:
     maps, *_ = world(0)
-    assert torch.equal(Aligned(maps).take(maps, exchanged(maps.shape[1], [(2, 2)])), maps)
-    assert exchanged(5, [(0, 3), (3, 4), (1, 2)]).tolist() == [3, 2, 1, 0, 4]
+    assert torch.equal(Aligned(maps).take(maps, exchanged_units(maps.shape[1], [(2, 2)])), maps)
+    assert exchanged_units(5, [(0, 3), (3, 4), (1, 2)]).tolist() == [3, 2, 1, 0, 4]
     assert stands_in(4, [(0, 2)]).tolist() == [2, 1, 2, 3]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts.attribution import Edge, Respond, attribute
+from conceptnet_ml.concepts.attribution import Attribution, Respond, attribute
 
 UNITS, PARENTS = 6, 3
 Batches = list[tuple[Tensor, Tensor]]
@@ -29,7 +29,7 @@ def relu_net() -> nn.Module:
     ).requires_grad_(False)
 
 
-def edges(batches: Batches, respond: Respond, points: int = 64, keep: int = UNITS, seed: int = 0) -> list[Edge]:
+def edges(batches: Batches, respond: Respond, points: int = 64, keep: int = UNITS, seed: int = 0) -> list[Attribution]:
     return attribute(batches, respond, PARENTS, points=points, keep=keep, bootstrap=100, seed=seed)
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts import null_models as nulls
-from conceptnet_ml.concepts.attribution import Edge, ablated, margin, predicted, rank_correlation
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.attribution import Attribution, ablated, margin_over_mean, predicted, rank_correlation
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import ConceptSettings, Settings
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -30,21 +30,21 @@ def images() -> nulls.Batches:
 
 def test_a_shuffled_copy_has_the_same_weights_elsewhere(network: StagedNetwork, images: nulls.Batches) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    copied = nulls.shuffled(Parents("classes", network), images, 0).network
+    copied = nulls.shuffled(Readout("classes", network), images, 0).network
     weights = dict(copied.named_parameters())
     for name, value in network.named_parameters():
         assert torch.equal(weights[name].flatten().sort().values, value.flatten().sort().values)
     assert any(not torch.equal(weights[name], value) for name, value in network.named_parameters())
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    again = nulls.shuffled(Parents("classes", network), images, 0).network
-    other = nulls.shuffled(Parents("classes", network), images, 1).network
+    again = nulls.shuffled(Readout("classes", network), images, 0).network
+    other = nulls.shuffled(Readout("classes", network), images, 1).network
     pictures = images[0][0]
     assert torch.equal(copied(pictures), again(pictures))
     assert not torch.equal(copied(pictures), other(pictures))
 
 
 def test_a_shuffled_copys_batch_norms_are_those_of_the_images(network: StagedNetwork, images: nulls.Batches) -> None:
-    copied = nulls.shuffled(Parents("classes", network), images, 0).network
+    copied = nulls.shuffled(Readout("classes", network), images, 0).network
     norm = next(part for part in copied.modules() if isinstance(part, nn.BatchNorm2d))
     seen: list[Tensor] = []
     handle = norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
@@ -70,7 +70,7 @@ def test_the_first_images_are_taken(images: nulls.Batches) -> None:
 
 
 def test_an_edge_stands_only_above_the_null_and_off_zero() -> None:
-    edge = lambda weight, low, high, null: Edge(0, 0, weight, low, high, 0.0, 0.0, None, null).stands  # noqa: E731
+    edge = lambda weight, low, high, null: Attribution(0, 0, weight, low, high, 0.0, 0.0, None, null).is_supported  # noqa: E731
     assert edge(0.5, 0.4, 0.6, 0.3)
     assert edge(-0.5, -0.6, -0.4, 0.3)
     assert edge(0.5, 0.4, 0.6, None)
@@ -92,8 +92,11 @@ def test_groups_of_one_unit_predict_an_ablation_that_the_classic_path_does_not()
         score = torch.maximum(maps[:, 0], maps[:, 1] + 0.4).amax((1, 2)) + 0.5 * maps[:, 2].mean((1, 2))
         return torch.stack([score, -score], 1)
 
-    falls = ablated(batches, margin(respond), 2, torch.arange(3))
-    ways = {groups: predicted(batches, margin(respond), 2, points=16, groups=groups, seed=0)[0] for groups in (1, 3)}
+    falls = ablated(batches, margin_over_mean(respond), 2, torch.arange(3))
+    ways = {
+        groups: predicted(batches, margin_over_mean(respond), 2, points=16, groups=groups, seed=0)[0]
+        for groups in (1, 3)
+    }
     errors = {groups: float((weights - falls).abs().mean()) for groups, weights in ways.items()}
     assert errors[3] < 0.2 * errors[1]
     assert rank_correlation(ways[3][0], falls[0]) == pytest.approx(1.0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from conceptnet_ml.concepts.scores import FindEvidence, auroc, balanced, gather, spectrum, unit_scores
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.swap.probe import margins
+from conceptnet_ml.swap.probe import margin_over_runner_up
 from conceptnet_plugins.discoverers.units import find
 
 
@@ -46,7 +46,7 @@ def test_unit_scores_are_the_mean_of_the_strongest_tenth() -> None:
 
 def test_margins_are_against_the_strongest_other() -> None:
     responses = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [0.0, 0.0, -1.0]])
-    assert margins(responses, torch.tensor([0, 1, 2])).tolist() == [1.0, -2.0, -1.0]
+    assert margin_over_runner_up(responses, torch.tensor([0, 1, 2])).tolist() == [1.0, -2.0, -1.0]
 
 
 def evidence(weight: Tensor, maps: Tensor, parents: Tensor, **changes: float) -> FindEvidence:
@@ -95,7 +95,9 @@ def test_ablation_effects_are_those_of_a_real_network() -> None:
         for column, unit in enumerate((3, 0)):
             without = maps.clone()
             without[:, unit] = maps[:, unit].mean(0)
-            fall = margins(network(images), parents) - margins(network.run_from(without, "1"), parents)
+            fall = margin_over_runner_up(network(images), parents) - margin_over_runner_up(
+                network.run_from(without, "1"), parents
+            )
             expected = torch.stack([fall[parents == parent].mean() for parent in range(3)])
             torch.testing.assert_close(effects[:, column], expected, atol=1e-5, rtol=1e-4)
 

@@ -17,9 +17,9 @@ from conceptnet_ml.config.sources import (
     default_folder,
     flatten,
     known_settings,
-    resolve,
+    resolve_settings,
     resume,
-    show,
+    show_value,
 )
 from conceptnet_ml.errors import SettingsError
 
@@ -32,13 +32,13 @@ def toml(folder: Path, text: str) -> Path:
 
 def refused(*args: object, **keywords: object) -> str:
     with pytest.raises(SettingsError) as caught:
-        resolve(*args, **keywords)  # type: ignore[arg-type]
+        resolve_settings(*args, **keywords)  # type: ignore[arg-type]
     assert caught.value.exit_code == 2
     return str(caught.value)
 
 
 def test_defaults_alone() -> None:
-    resolved = resolve()
+    resolved = resolve_settings()
     assert resolved.settings == Settings()
     assert set(resolved.origins) == set(flatten(Settings())) == set(known_settings())
     assert set(resolved.origins.values()) == {DEFAULT}
@@ -46,7 +46,7 @@ def test_defaults_alone() -> None:
 
 def test_later_sources_win_and_origins_say_so(tmp_path: Path) -> None:
     path = toml(tmp_path, "depth = 2\nseed = 5\n[data]\ntrap = 'tint'\nmemory = 1\n[training]\nepochs = 3\n")
-    resolved = resolve(
+    resolved = resolve_settings(
         path, ["seed=6", "training.epochs=4"], {"training.epochs": None, "seed": 7, "data.trap": "wheels"}
     )
     settings = resolved.settings
@@ -81,19 +81,19 @@ def test_later_sources_win_and_origins_say_so(tmp_path: Path) -> None:
     ],
 )
 def test_values_given_as_text(text: str, name: str, value: object) -> None:
-    assert flatten(resolve(None, [text]).settings)[name] == value
+    assert flatten(resolve_settings(None, [text]).settings)[name] == value
 
 
 def test_every_default_survives_being_written_and_read_as_text() -> None:
     values = flatten(Settings())
-    again = flatten(resolve(None, [f"{name}={show(value)}" for name, value in values.items()]).settings)
+    again = flatten(resolve_settings(None, [f"{name}={show_value(value)}" for name, value in values.items()]).settings)
     assert again == values
 
 
 @given(st.text(max_size=20))
 def test_any_text_for_a_number_is_taken_or_plainly_refused(text: str) -> None:
     try:
-        epochs = resolve(None, [f"training.epochs={text}"]).settings.training.epochs
+        epochs = resolve_settings(None, [f"training.epochs={text}"]).settings.training.epochs
     except SettingsError as error:
         message = str(error)
     else:
@@ -167,7 +167,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "windows.toml"
     path.write_bytes(b"\xef\xbb\xbfdepth = 3\r\n")
-    assert resolve(path).settings.depth == 3
+    assert resolve_settings(path).settings.depth == 3
 
 
 def test_every_setting_can_be_described() -> None:
@@ -181,7 +181,7 @@ def test_flags_and_movable_settings_exist() -> None:
 
 
 class TestResume:
-    stored = resolve(None, [], {"depth": 2, "data.trap": "wheels", "device": "cuda"})
+    stored = resolve_settings(None, [], {"depth": 2, "data.trap": "wheels", "device": "cuda"})
 
     def go_on(self, *assignments: str, **flags: object) -> tuple[Settings, dict[str, str]]:
         dotted = {name.replace("__", "."): value for name, value in flags.items()}
@@ -230,6 +230,6 @@ class TestResume:
     ],
 )
 def test_a_run_folder_is_named_after_its_data(source: str, trap: str, start: str) -> None:
-    folder = default_folder(resolve(None, [], {"data.source": source, "data.trap": trap}).settings)
+    folder = default_folder(resolve_settings(None, [], {"data.source": source, "data.trap": trap}).settings)
     assert folder.parent == Path("runs")
     assert folder.name.startswith(start)

@@ -15,7 +15,7 @@ from PIL import Image
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.class_subset import class_places, of_classes
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.files import fit, read_image, to_rgb
+from conceptnet_ml.data.files import fit_to_size, read_image, to_rgb
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.load import load_data, trap_names
 from conceptnet_ml.data.sampling import limited, split_by_class
@@ -164,7 +164,7 @@ def test_exif_orientation_is_respected(tmp_path: Path) -> None:
 def test_other_sizes_scale_the_shorter_side_and_keep_the_centre() -> None:
     wide = np.zeros((20, 60, 3), dtype=np.uint8)
     wide[:, 20:40] = 200
-    assert fit(Image.fromarray(wide), 10)[:, :, 1:-1].min() >= 195
+    assert fit_to_size(Image.fromarray(wide), 10)[:, :, 1:-1].min() >= 195
 
 
 def test_mixed_sizes_become_64_px(folder: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from conceptnet_ml.drawing import sheets as pictures
 from conceptnet_ml.drawing import text as lettering
-from conceptnet_ml.drawing.sheets import Caption, Row, contact_sheet, gate_overlay, probe_sheet, to_image, to_png
+from conceptnet_ml.drawing.sheets import Caption, SheetRow, contact_sheet, gate_overlay, probe_sheet, to_image, to_png
 
 RED = torch.zeros(3, 64, 64, dtype=torch.uint8)
 RED[0] = 255
@@ -50,30 +50,33 @@ def test_png_reads_back_and_is_the_same_every_time():
 
 
 def test_small_images_are_enlarged_and_large_ones_are_not_let_fill_the_sheet():
-    small = contact_sheet([Row([("a", RED[:, :32, :32])])])
-    large = contact_sheet([Row([("a", Image.new("RGB", (1024, 1024), "red"))])])
+    small = contact_sheet([SheetRow([("a", RED[:, :32, :32])])])
+    large = contact_sheet([SheetRow([("a", Image.new("RGB", (1024, 1024), "red"))])])
     assert (255, 0, 0) in colours(small)
     assert 96 + 2 * 24 <= small.width < 200
     assert large.width < 2 * pictures.TILE + 100
 
 
 def test_every_image_of_every_row_is_on_the_sheet():
-    sheet = contact_sheet([Row([("", RED)]), Row([("", BLUE), ("", torch.full_like(RED, 99))])])
+    sheet = contact_sheet([SheetRow([("", RED)]), SheetRow([("", BLUE), ("", torch.full_like(RED, 99))])])
     assert {(255, 0, 0), (0, 0, 255), (99, 99, 99), pictures.PAPER} <= colours(sheet)
 
 
 def test_words_are_drawn_and_stay_on_the_sheet():
-    bare, worded = contact_sheet([Row([("", RED)])]), contact_sheet([Row([("car", RED)], "a row")], "A title " * 20)
+    bare, worded = (
+        contact_sheet([SheetRow([("", RED)])]),
+        contact_sheet([SheetRow([("car", RED)], "a row")], "A title " * 20),
+    )
     assert worded.width > bare.width
     assert worded.height > bare.height
     edge = np.concatenate([np.asarray(worded)[:, -4:].reshape(-1, 3), np.asarray(worded)[-4:].reshape(-1, 3)])
     assert (edge == pictures.PAPER).all()
-    assert pictures.WRONG in colours(contact_sheet([Row([(Caption("WRONG", "wrong"), RED)])]))
+    assert pictures.WRONG in colours(contact_sheet([SheetRow([(Caption("WRONG", "wrong"), RED)])]))
 
 
 def test_an_empty_sheet_is_an_error():
     with pytest.raises(ValueError, match="at least one image"):
-        contact_sheet([Row([])])
+        contact_sheet([SheetRow([])])
 
 
 def test_letters_the_font_lacks_are_spelt(monkeypatch):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.dreams.judgement import Judgement, Standing, Witness, energy, standing, tail_p, two_sided_p
-from conceptnet_ml.dreams.ood import Looker, StageLook, ledoit_wolf
+from conceptnet_ml.dreams.ood import ActivationReader, StageStatistics, ledoit_wolf
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.staged_network import StagedNetwork
 
@@ -120,7 +120,9 @@ def test_shrinkage_as_elsewhere() -> None:
 
 
 def test_distance_is_in_standard_deviations_from_the_nearest_mean() -> None:
-    look = StageLook(torch.zeros(1), torch.ones(1, 1), doubles(0, 0, 10, 0).view(2, 2), torch.diag(1 / doubles(2, 1)))
+    look = StageStatistics(
+        torch.zeros(1), torch.ones(1, 1), doubles(0, 0, 10, 0).view(2, 2), torch.diag(1 / doubles(2, 1))
+    )
     points = torch.tensor([[4, 0], [10, 3], [6, 0], [math.nan, 0]], dtype=torch.float64)
     assert look.mahalanobis(points).tolist() == pytest.approx([2.0, 3.0, 2.0, math.inf])
     scaled = dataclasses.replace(look, median=1.0, spread=0.5)
@@ -128,14 +130,14 @@ def test_distance_is_in_standard_deviations_from_the_nearest_mean() -> None:
 
 
 def test_a_picture_is_described_by_means_and_variances_over_places() -> None:
-    look = StageLook(torch.tensor([1.0, 0.0]), torch.diag(torch.tensor([2.0, 1.0])), *[torch.empty(0, 0)] * 2)
+    look = StageStatistics(torch.tensor([1.0, 0.0]), torch.diag(torch.tensor([2.0, 1.0])), *[torch.empty(0, 0)] * 2)
     maps = torch.tensor([[[[0.0, 2.0], [0.0, 2.0]], [[3.0, 3.0], [3.0, 3.0]]]])
     assert look.describe(maps).tolist()[0] == pytest.approx([0.0, 3.0, math.log(4.0), math.log(1e-6)])
 
 
 def test_real_images_are_scaled_to_their_median_and_95_percent() -> None:
     images = pictures(400, 0)
-    looker = Looker(network(), CPU, None)
+    looker = ActivationReader(network(), CPU, None)
     look = looker.learn(images)
     described, _ = looker.show(images, look)
     for name, stage in look.stages.items():
@@ -143,7 +145,7 @@ def test_real_images_are_scaled_to_their_median_and_95_percent() -> None:
 
 
 def test_each_class_has_its_own_mean_where_it_has_images_enough() -> None:
-    looker, images = Looker(network(), CPU, None), pictures(40, 0)
+    looker, images = ActivationReader(network(), CPU, None), pictures(40, 0)
     means = [
         len(next(iter(looker.learn(images, labels).stages.values())).means)
         for labels in (None, torch.arange(40) % 4, torch.arange(40) % 10)

@@ -12,11 +12,20 @@ from torch.nn import functional
 
 from conceptnet_ml.dreams.activations import Layers, Redirected
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.objectives import LOGITS, Objective, Target
-from conceptnet_ml.dreams.parametrizations import Fourier, Gate, Phases, Pixels, Row, coloured, magnitudes, uncoloured
+from conceptnet_ml.dreams.objectives import LOGITS, Objective, ObjectiveBatch
+from conceptnet_ml.dreams.parametrizations import (
+    DreamRow,
+    Fourier,
+    Gate,
+    Phases,
+    Pixels,
+    coloured,
+    magnitudes,
+    uncoloured,
+)
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
 from conceptnet_ml.dreams.render import dream, scores
-from conceptnet_ml.dreams.request import Wish
+from conceptnet_ml.dreams.request import DreamRequest
 from conceptnet_ml.dreams.studio import octaves, rows_for
 from conceptnet_ml.dreams.transforms import Transforms, grid_of, moved
 from conceptnet_ml.dreams.zoom import correlation, zoom
@@ -74,15 +83,15 @@ def test_targets_are_what_they_say() -> None:
     guiding = NETWORK.run_until(guide[None].float() / 255, "first")[0].flatten(1)
     doubled = nn.Conv2d(6, 2, 1)
     targets = [
-        Target.unit("first", 4),
-        Target.direction("first", vector),
-        Target.logit(2, "c"),
-        Target.layer("first"),
-        Target.unit("first", 1).at("centre"),
-        Target.unit("first", 1).at((0, 3)),
-        Target.mix([(Target.unit("first", 0), 2.0), (Target.logit(1, "b"), -0.5)]),
-        Target.guide("first", guide),
-        Target.module("first", nn.Sequential(doubled, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 1, "probe"),
+        Objective.unit("first", 4),
+        Objective.direction("first", vector),
+        Objective.logit(2, "c"),
+        Objective.layer("first"),
+        Objective.unit("first", 1).at("centre"),
+        Objective.unit("first", 1).at((0, 3)),
+        Objective.mix([(Objective.unit("first", 0), 2.0), (Objective.logit(1, "b"), -0.5)]),
+        Objective.guide("first", guide),
+        Objective.module("first", nn.Sequential(doubled, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 1, "probe"),
     ]
     best = (guiding.T @ maps.flatten(2)).amax(1).mean(1)
     expected = [
@@ -104,19 +113,22 @@ def test_targets_are_what_they_say() -> None:
 def test_targets_of_one_batch_do_not_mix() -> None:
     """Packed together they give what each gives alone."""
     maps = {"first": torch.randn(3, 6, 5, 5), LOGITS: torch.randn(3, 3)}
-    targets = [Target.unit("first", 2), Target.layer("first"), Target.turn(0, 2, "abc")]
-    packed = Objective(targets, {}, CPU)(maps)
+    targets = [Objective.unit("first", 2), Objective.layer("first"), Objective.turn(0, 2, "abc")]
+    packed = ObjectiveBatch(targets, {}, CPU)(maps)
     for row, target in enumerate(targets):
-        alone = Objective([target], {}, CPU)({name: values[row : row + 1] for name, values in maps.items()})
+        alone = ObjectiveBatch([target], {}, CPU)({name: values[row : row + 1] for name, values in maps.items()})
         torch.testing.assert_close(packed[row], alone[0])
 
 
 def test_keys_tell_what_is_sought_not_what_it_is_called() -> None:
-    unit = Target.unit("first", 2)
+    unit = Objective.unit("first", 2)
     assert unit.key == unit.named("wheels").key
-    assert len({one.key for one in (unit, Target.unit("first", 3), Target.unit("second", 2), unit.at("centre"))}) == 4
-    assert Target.mix([(unit, 1.0)]).key != Target.mix([(unit, 2.0)]).key
-    assert Target.guide("first", pictures(2)[0]).key != Target.guide("first", pictures(2)[1]).key
+    assert (
+        len({one.key for one in (unit, Objective.unit("first", 3), Objective.unit("second", 2), unit.at("centre"))})
+        == 4
+    )
+    assert Objective.mix([(unit, 1.0)]).key != Objective.mix([(unit, 2.0)]).key
+    assert Objective.guide("first", pictures(2)[0]).key != Objective.guide("first", pictures(2)[1]).key
 
 
 # Layers
@@ -214,12 +226,12 @@ def test_each_image_is_moved_by_its_own_numbers() -> None:
 @pytest.mark.parametrize("made", [Pixels(), Pixels(decay=1.0), Fourier(), Phases()])
 def test_parametrisations_begin_where_they_are_told(made: Pixels | Fourier | Phases, channels: int) -> None:
     start = torch.rand(channels, 12, 10) * 0.8 + 0.1
-    numbers, constants = made.begin(Row((12, 10), channels, start, None, 1.0, generator(0)))
+    numbers, constants = made.begin(DreamRow((12, 10), channels, start, None, 1.0, generator(0)))
     image = made.images(numbers[None], [one[None] for one in constants], (12, 10))
     assert image.shape == (1, channels, 12, 10)
     if not isinstance(made, Phases):  # which keeps the start's phases, not its magnitudes
         torch.testing.assert_close(image[0], start, atol=1e-3, rtol=1e-3)
-    free, constants = made.begin(Row((12, 10), channels, None, None, 1.0, generator(0)))
+    free, constants = made.begin(DreamRow((12, 10), channels, None, None, 1.0, generator(0)))
     image = made.images(free[None], [one[None] for one in constants], (12, 10))
     assert image.std() > 0.005
     assert 0 <= image.min() <= image.max() <= 1
@@ -228,7 +240,7 @@ def test_parametrisations_begin_where_they_are_told(made: Pixels | Fourier | Pha
 def test_the_slope_of_fourier_points_where_autograd_points() -> None:
     """Number by number the same but for a positive factor, which Adam does not see."""
     made = Fourier()
-    numbers, (base,) = made.begin(Row((8, 8), 3, None, None, 1.0, generator(0)))
+    numbers, (base,) = made.begin(DreamRow((8, 8), 3, None, None, 1.0, generator(0)))
     numbers, base, slope = numbers[None], (base[None],), torch.randn(1, 3, 8, 8)
     quick = made.slope(numbers, base, made.images(numbers, base, (8, 8)), slope)
     free = numbers.clone().requires_grad_(True)
@@ -243,7 +255,7 @@ def test_phases_hold_the_magnitudes_of_real_images() -> None:
     real = pictures(8, side=16)
     held, mean = magnitudes(real)
     made = Phases(held, mean)
-    numbers, constants = made.begin(Row((16, 16), 3, None, None, 1.0, generator(0)))
+    numbers, constants = made.begin(DreamRow((16, 16), 3, None, None, 1.0, generator(0)))
     image = constants[1] + coloured(
         torch.fft.irfft2(torch.polar(constants[0], numbers), s=(16, 16), norm="ortho")[None], unit=True
     )
@@ -255,7 +267,7 @@ def test_phases_hold_the_magnitudes_of_real_images() -> None:
 def test_a_gate_lets_in_what_is_the_donors() -> None:
     gate = Gate(cells=4)
     start, donor = torch.zeros(3, 8, 8), torch.ones(3, 8, 8)
-    numbers, constants = gate.begin(Row((8, 8), 3, start, donor, 1.0, generator(0)))
+    numbers, constants = gate.begin(DreamRow((8, 8), 3, start, donor, 1.0, generator(0)))
     assert torch.allclose(gate.images(numbers[None], [one[None] for one in constants], (8, 8)), torch.tensor(0.5))
     price = gate.price(torch.full((2, 1, 4, 4), 100.0))
     assert price is not None
@@ -266,7 +278,7 @@ def test_a_gate_lets_in_what_is_the_donors() -> None:
 
 
 def test_objectives_rise_and_images_are_pictures() -> None:
-    wishes = [*(Target.unit("second", unit) for unit in range(8)), Target.logit(0, "a"), Target.layer("first")]
+    wishes = [*(Objective.unit("second", unit) for unit in range(8)), Objective.logit(0, "a"), Objective.layer("first")]
     made = dream(NETWORK, wishes, Recipe(steps=40))
     assert [one.target.name for one in made] == [one.name for one in wishes]
     assert all(one.image.dtype == torch.uint8 and one.image.shape == (3, 24, 24) for one in made)
@@ -279,8 +291,8 @@ def test_objectives_rise_and_images_are_pictures() -> None:
 def test_a_dream_is_the_same_bit_for_bit_whoever_shares_its_batch(recipe: Recipe) -> None:
     """With the batch's length kept; with noise, colour and restarts of others going on beside it."""
     recipe = replace(recipe, transforms=Transforms(shift=2, rotate=5, noise=0.05, colour=0.1))
-    mine = Wish(Target.unit("second", 3), seed=11)
-    others = [Wish(Target.unit("second", n % 8), seed=n) for n in range(7)]
+    mine = DreamRequest(Objective.unit("second", 3), seed=11)
+    others = [DreamRequest(Objective.unit("second", n % 8), seed=n) for n in range(7)]
     others[2:5] = [replace(wish, start=image) for wish, image in zip(others[2:5], pictures(3), strict=True)]
     alone = dream(NETWORK, [mine], recipe, rows=4, exact=True)[0]
     for wishes in ([mine, *others], [*others[:2], mine, *others[2:]], [*others[2:], mine]):
@@ -292,7 +304,7 @@ def test_a_dream_is_the_same_bit_for_bit_whoever_shares_its_batch(recipe: Recipe
 
 
 def test_without_a_kept_length_it_is_the_same_up_to_rounding() -> None:
-    wishes = [Wish(Target.unit("second", n % 8), seed=n) for n in range(9)]
+    wishes = [DreamRequest(Objective.unit("second", n % 8), seed=n) for n in range(9)]
     together = dream(NETWORK, wishes, QUICK, rows=4)
     apart = [dream(NETWORK, [wish], QUICK)[0] for wish in wishes]
     for one, other in zip(together, apart, strict=True):
@@ -300,7 +312,7 @@ def test_without_a_kept_length_it_is_the_same_up_to_rounding() -> None:
 
 
 def test_dreams_that_stall_end_early_and_others_go_on() -> None:
-    made = dream(NETWORK, [Target.logit(0, "a"), Target.logit(1, "b")], Recipe(steps=600, patience=10, stall=0.2))
+    made = dream(NETWORK, [Objective.logit(0, "a"), Objective.logit(1, "b")], Recipe(steps=600, patience=10, stall=0.2))
     assert all(one.outcome == "stalled" and one.steps < 600 for one in made)
 
 
@@ -310,7 +322,7 @@ def test_a_dead_unit_is_reported_and_sleeping_ones_are_woken(monkeypatch: pytest
     assert isinstance(norm, nn.BatchNorm2d)
     norm.bias.data[:] = -0.5  # noise does not open them
     norm.weight.data[2], norm.bias.data[2] = 0.0, -1.0  # nothing does
-    wishes = [Target.unit("second", unit) for unit in range(8)]
+    wishes = [Objective.unit("second", unit) for unit in range(8)]
     made = dream(network, wishes, Recipe(steps=96))
     assert made[2].outcome == "no gradient"
     assert not made[2].rose
@@ -326,7 +338,7 @@ def test_a_target_that_cannot_rise_is_reported() -> None:
     start = torch.full((3, 24, 24), 255, dtype=torch.uint8)
     made = dream(
         network,
-        [Wish(Target.mix([(Target.layer("first"), 0.0), (Target.unit("first", 0), 0.0)]), 0, start)],
+        [DreamRequest(Objective.mix([(Objective.layer("first"), 0.0), (Objective.unit("first", 0), 0.0)]), 0, start)],
         Recipe(steps=8, parametrisation=Pixels()),
     )[0]
     assert made.outcome in ("no gradient", "never rose")
@@ -337,7 +349,7 @@ def test_a_flat_image_gives_a_picture_and_no_nan() -> None:
     for value in (0, 128, 255):
         start = torch.full((3, 24, 24), value, dtype=torch.uint8)
         for recipe in (QUICK, replace(QUICK, parametrisation=Pixels()), replace(QUICK, parametrisation=Phases())):
-            made = dream(NETWORK, [Wish(Target.logit(1, "b"), 0, start)], recipe)[0]
+            made = dream(NETWORK, [DreamRequest(Objective.logit(1, "b"), 0, start)], recipe)[0]
             assert torch.isfinite(torch.tensor([made.before, made.reached])).all()
 
 
@@ -345,14 +357,17 @@ def test_a_flat_image_gives_a_picture_and_no_nan() -> None:
 def test_any_number_of_channels(channels: int) -> None:
     network = staged(channels)
     assert network.mean.shape[1] == channels
-    wishes = [Wish(Target.logit(0, "a")), Wish(Target.layer("first"), 1, pictures(1, channels)[0])]
+    wishes = [
+        DreamRequest(Objective.logit(0, "a")),
+        DreamRequest(Objective.layer("first"), 1, pictures(1, channels)[0]),
+    ]
     for recipe in (QUICK, replace(QUICK, parametrisation=Phases()), replace(QUICK, natural=0.5, smooth=0.2, near=0.2)):
         assert all(one.image.shape == (channels, 24, 24) for one in dream(network, wishes, recipe))
 
 
 def test_prices_do_what_they_are_for() -> None:
     start = pictures(1)[0]
-    wish = Wish(Target.logit(1, "b"), 0, start)
+    wish = DreamRequest(Objective.logit(1, "b"), 0, start)
     free = replace(QUICK, parametrisation=Pixels(), steps=40)
 
     def rough(image: Tensor) -> float:
@@ -373,7 +388,9 @@ def test_statistics_of_batch_norms_come_nearer() -> None:
         norm = model.first[1]
         return float(((maps.detach().mean((2, 3)) - norm.running_mean).square() / norm.running_var).mean())
 
-    plain, held = (dream(NETWORK, [Target.unit("second", 3)], replace(QUICK, steps=60, natural=n))[0] for n in (0, 2))
+    plain, held = (
+        dream(NETWORK, [Objective.unit("second", 3)], replace(QUICK, steps=60, natural=n))[0] for n in (0, 2)
+    )
     assert unlike(held.image) < 0.7 * unlike(plain.image)
 
 
@@ -382,7 +399,10 @@ def test_octaves_carry_detail_over() -> None:
     assert octaves((20, 40), Recipe(octaves=4, octave_scale=2.0)) == [(10, 20), (20, 40)]
     start = pictures(1)[0]
     recipe = Recipe(parametrisation=Pixels(), ascent="gradient", steps=6, stall=0.0, octave_scale=1.5)
-    one, two = (dream(NETWORK, [Wish(Target.layer("first"), 0, start)], replace(recipe, octaves=n))[0] for n in (1, 2))
+    one, two = (
+        dream(NETWORK, [DreamRequest(Objective.layer("first"), 0, start)], replace(recipe, octaves=n))[0]
+        for n in (1, 2)
+    )
     assert two.steps == 2 * one.steps
 
     def coarse(image: Tensor) -> float:
@@ -397,7 +417,7 @@ def test_octaves_carry_detail_over() -> None:
 
 def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> None:
     cache = DreamCache(tmp_path / "dreams")
-    wishes = [Wish(Target.unit("second", n)) for n in range(3)]
+    wishes = [DreamRequest(Objective.unit("second", n)) for n in range(3)]
     first = dream(NETWORK, wishes, QUICK, cache=cache)
     again = dream(NETWORK, wishes, QUICK, cache=cache)
     assert not any(one.cached for one in first)
@@ -417,8 +437,8 @@ def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> No
         {"recipe": replace(QUICK, steps=13)},
         {"recipe": replace(QUICK, parametrisation=Fourier(decay=1.3))},
         {"size": (32, 24)},
-        {"wishes": [Wish(Target.unit("second", 0), 1)]},
-        {"wishes": [Wish(Target.unit("second", 0), 0, pictures(1)[0])]},
+        {"wishes": [DreamRequest(Objective.unit("second", 0), 1)]},
+        {"wishes": [DreamRequest(Objective.unit("second", 0), 0, pictures(1)[0])]},
     )
     for other in others:
         given = {"network": NETWORK, "wishes": wishes[:1], "recipe": QUICK, **other}
@@ -427,13 +447,13 @@ def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> No
 
 def test_a_damaged_file_is_dreamt_anew(tmp_path: Path) -> None:
     cache = DreamCache(tmp_path)
-    first = dream(NETWORK, [Target.unit("second", 3)], QUICK, cache=cache)[0]
+    first = dream(NETWORK, [Objective.unit("second", 3)], QUICK, cache=cache)[0]
     (path,) = tmp_path.glob("*/*.safetensors")
     path.write_bytes(path.read_bytes()[:50])
-    again = dream(NETWORK, [Target.unit("second", 3)], QUICK, cache=cache)[0]
+    again = dream(NETWORK, [Objective.unit("second", 3)], QUICK, cache=cache)[0]
     assert not again.cached
     assert torch.equal(first.image, again.image)
-    assert dream(NETWORK, [Target.unit("second", 3)], QUICK, cache=cache)[0].cached
+    assert dream(NETWORK, [Objective.unit("second", 3)], QUICK, cache=cache)[0].cached
     assert cache.clear() == 1
 
 
@@ -444,7 +464,7 @@ def test_what_was_finished_before_a_stop_is_kept(tmp_path: Path) -> None:
                 self.request()
             super().check()
 
-    wishes = [Wish(Target.unit("second", n)) for n in range(6)]
+    wishes = [DreamRequest(Objective.unit("second", n)) for n in range(6)]
     cache = DreamCache(tmp_path)
     with pytest.raises(Interrupted):
         dream(NETWORK, wishes, QUICK, rows=2, cache=cache, stopper=Impatient())
@@ -458,14 +478,14 @@ def test_what_was_finished_before_a_stop_is_kept(tmp_path: Path) -> None:
 def test_the_zoom_goes_on_from_its_own_frames(tmp_path: Path) -> None:
     cache = DreamCache(tmp_path)
     start = pictures(1)[0]
-    frames = list(zoom(NETWORK, Target.layer("first"), start, frames=6, turn=3, cache=cache))
+    frames = list(zoom(NETWORK, Objective.layer("first"), start, frames=6, turn=3, cache=cache))
     assert torch.equal(frames[0].image, start)
     assert frames[0].steps == 0
     assert all(frame.reached > frame.before for frame in frames[1:]), "each frame is dreamt on, not only enlarged"
     values = [correlation(start, frame.image) for frame in frames]
     assert values[0] == pytest.approx(1)
     assert values[-1] < values[1] < 1
-    assert all(frame.cached for frame in zoom(NETWORK, Target.layer("first"), start, frames=6, turn=3, cache=cache))
+    assert all(frame.cached for frame in zoom(NETWORK, Objective.layer("first"), start, frames=6, turn=3, cache=cache))
     flat = torch.zeros(3, 24, 24, dtype=torch.uint8)
     assert correlation(flat, start) == 0
 
@@ -490,22 +510,28 @@ class Blind(nn.Module):
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (lambda: dream(NETWORK, [Target.unit("secnd", 0)]), "no layer 'secnd'.*second"),
-        (lambda: dream(NETWORK, [Target.unit("second", 8)]), "no unit 8.*0 to 7"),
-        (lambda: dream(NETWORK, [Target.logit(3, "d")]), "no unit 3.*3 classes"),
-        (lambda: dream(NETWORK, [Target.direction("second", torch.ones(5))]), "5 numbers.*8"),
-        (lambda: dream(NETWORK, [Target.unit("second", 1).at((9, 9))]), "no cell.*6 × 6"),
-        (lambda: Target.direction("second", torch.zeros(8)), "length 0"),
-        (lambda: Target.unit("second", -1), "counted from 0"),
-        (lambda: dream(NETWORK, [Target.unit("first", 1)], Recipe(start="image")), "image to start from"),
-        (lambda: dream(NETWORK, [Wish(Target.unit("first", 1), 0, pictures(1, 1)[0])]), r"uint8 \(3, H, W\)"),
-        (lambda: dream(NETWORK, [Target.unit("first", 1)], Recipe(parametrisation=Gate())), "needs a donor"),
-        (lambda: dream(StagedNetwork(Blind(), (16, 16)), [Target.unit("second", 0)]), "no gradient leads"),
-        (lambda: dream(StagedNetwork(Blind(), (16, 16)), [Target.unit("second", 0)], size=(3, 3)), "cannot see.*takes"),
+        (lambda: dream(NETWORK, [Objective.unit("secnd", 0)]), "no layer 'secnd'.*second"),
+        (lambda: dream(NETWORK, [Objective.unit("second", 8)]), "no unit 8.*0 to 7"),
+        (lambda: dream(NETWORK, [Objective.logit(3, "d")]), "no unit 3.*3 classes"),
+        (lambda: dream(NETWORK, [Objective.direction("second", torch.ones(5))]), "5 numbers.*8"),
+        (lambda: dream(NETWORK, [Objective.unit("second", 1).at((9, 9))]), "no cell.*6 × 6"),
+        (lambda: Objective.direction("second", torch.zeros(8)), "length 0"),
+        (lambda: Objective.unit("second", -1), "counted from 0"),
+        (lambda: dream(NETWORK, [Objective.unit("first", 1)], Recipe(start="image")), "image to start from"),
+        (
+            lambda: dream(NETWORK, [DreamRequest(Objective.unit("first", 1), 0, pictures(1, 1)[0])]),
+            r"uint8 \(3, H, W\)",
+        ),
+        (lambda: dream(NETWORK, [Objective.unit("first", 1)], Recipe(parametrisation=Gate())), "needs a donor"),
+        (lambda: dream(StagedNetwork(Blind(), (16, 16)), [Objective.unit("second", 0)]), "no gradient leads"),
+        (
+            lambda: dream(StagedNetwork(Blind(), (16, 16)), [Objective.unit("second", 0)], size=(3, 3)),
+            "cannot see.*takes",
+        ),
         (lambda: Recipe(steps=0), "steps 0"),
         (lambda: Recipe(ascent="up"), "'up' is unknown"),
         (lambda: Recipe(smooth=-1), "negative"),
-        (lambda: list(zoom(NETWORK, Target.layer("first"), frames=0)), "no zoom"),
+        (lambda: list(zoom(NETWORK, Objective.layer("first"), frames=0)), "no zoom"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_dreamt(what: object, words: str) -> None:

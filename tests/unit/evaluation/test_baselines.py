@@ -22,7 +22,7 @@ from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Baseline
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_plugins.baselines import (
     colour_jitter,
@@ -38,7 +38,7 @@ PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
 
 
-def bench_of(folder: Path, world: bool = True, **controls: Any) -> Workbench:
+def bench_of(folder: Path, world: bool = True, **controls: Any) -> Context:
     """A workbench over 64 images of noise, brighter in class 1; in the unbiased world the labels are turned round."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 2
@@ -57,21 +57,21 @@ def bench_of(folder: Path, world: bool = True, **controls: Any) -> Workbench:
         }
     )
     run = Run.create(folder / "run", settings.model_dump(mode="json"), {}, {}, "0")
-    return Workbench(settings, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
+    return Context(settings, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
 
 
-def context_of(bench: Workbench, name: str, epochs: int = 2) -> BaselineContext:
+def context_of(ctx: Context, name: str, epochs: int = 2) -> BaselineContext:
     record = PLUGINS.get("baseline", name)
     assert isinstance(record, Baseline)
-    return BaselineContext(bench, record, bench.network(), epochs)
+    return BaselineContext(ctx, record, ctx.network(), epochs)
 
 
 def noise(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
 
 
-def learned(bench: Workbench, epochs: int) -> Learned:
-    fresh = bench.network()
+def learned(ctx: Context, epochs: int) -> Learned:
+    fresh = ctx.network()
     return Learned(fresh, fresh, epochs=epochs)
 
 
@@ -115,55 +115,55 @@ def conceptnet_baselines():
 
 
 def test_controls_are_the_settings_own_and_none_without_a_kept_round(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
-    assert train_controls(bench, learned(bench, 0)) == {}
-    assert list(train_controls(bench, learned(bench, 1))) == ["longer", "unbiased"]
-    assert spent(bench, "longer") > 0
-    assert spent(bench, "long") == 0
+    ctx = bench_of(tmp_path)
+    assert train_controls(ctx, learned(ctx, 0)) == {}
+    assert list(train_controls(ctx, learned(ctx, 1))) == ["longer", "unbiased"]
+    assert spent(ctx, "longer") > 0
+    assert spent(ctx, "long") == 0
 
 
 def test_named_baselines_are_trained_whatever_was_kept_for_as_long_as_a_round(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
-    assert list(train_controls(bench, learned(bench, 0), ["longer"])) == ["longer"]
-    (entry,) = [line for line in bench.run.metrics() if line["event"] == "trained"]
+    ctx = bench_of(tmp_path)
+    assert list(train_controls(ctx, learned(ctx, 0), ["longer"])) == ["longer"]
+    (entry,) = [line for line in ctx.run.metrics() if line["event"] == "trained"]
     assert entry["name"] == "control/longer"
     assert entry["steps"] == 2 * (48 // 16)
 
 
 def test_what_needs_an_unbiased_world_is_refused_where_there_is_none(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path, world=False)
-    check_controls(["longer"], PLUGINS, bench.data)
+    ctx = bench_of(tmp_path, world=False)
+    check_controls(["longer"], PLUGINS, ctx.data)
     with pytest.raises(SettingsError, match=r"'unbiased' needs .* random cues") as error:
-        train_controls(bench, learned(bench, 1))
+        train_controls(ctx, learned(ctx, 1))
     assert "data.trap" in error.value.mend
-    assert not bench.run.has("control/longer")  # before anything was trained
+    assert not ctx.run.has("control/longer")  # before anything was trained
     with pytest.raises(SettingsError, match="no baseline named 'longr'"):
-        check_controls(["longr"], PLUGINS, bench.data)
+        check_controls(["longr"], PLUGINS, ctx.data)
 
 
 def test_only_who_says_so_sees_the_unbiased_world(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
-    assert context_of(bench, "longer").unbiased is None
-    unbiased = context_of(bench, "unbiased").unbiased
+    ctx = bench_of(tmp_path)
+    assert context_of(ctx, "longer").unbiased is None
+    unbiased = context_of(ctx, "unbiased").unbiased
     assert unbiased is not None
     images, labels = unbiased()(torch.arange(48), torch.Generator())
-    plain, told = context_of(bench, "longer").plain(torch.arange(48), torch.Generator())
+    plain, told = context_of(ctx, "longer").plain(torch.arange(48), torch.Generator())
     assert torch.equal(images, plain)
     assert torch.equal(labels, 1 - told)
 
 
 @pytest.mark.parametrize("what", [nn.Linear(2, 2), None])
 def test_a_network_of_another_build_is_refused(what: Any, tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
+    ctx = bench_of(tmp_path)
     record = Baseline(name="odd", api="1", fit=lambda context: what)
-    bench.plugins = load_plugins(use_entry_points=False)
-    bench.plugins._found["baseline", "odd"] = [(record, "here")]
+    ctx.plugins = load_plugins(use_entry_points=False)
+    ctx.plugins._found["baseline", "odd"] = [(record, "here")]
     with pytest.raises(PluginError, match="built as the ordinary one"):
-        train_controls(bench, learned(bench, 1), ["odd"])
+        train_controls(ctx, learned(ctx, 1), ["odd"])
 
 
 def test_batches_are_remembered_and_come_in_the_order_of_the_images(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
+    ctx = bench_of(tmp_path)
     calls: list[int] = []
 
     def twice(places: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ def test_batches_are_remembered_and_come_in_the_order_of_the_images(tmp_path: Pa
         return 2 * places
 
     for _ in range(2):
-        assert torch.equal(context_of(bench, "longer").batched("twice", twice), 2 * torch.arange(48))
+        assert torch.equal(context_of(ctx, "longer").batched("twice", twice), 2 * torch.arange(48))
     assert calls == [20, 20, 8]
 
 
@@ -217,10 +217,10 @@ def test_labels_may_be_shares_of_the_classes() -> None:
 
 
 def test_cutmix_labels_are_the_shares_of_the_pixels(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
+    ctx = bench_of(tmp_path)
     flat = torch.where(torch.arange(64) % 2 == 1, 255, 0).view(-1, 1, 1, 1).expand(64, 3, 16, 16)
-    bench.data = Data("flat", ("black", "white"), ImageSet(flat.to(torch.uint8), torch.arange(64) % 2), {})
-    make = cutmix.views(context_of(bench, "cutmix"))
+    ctx.data = Data("flat", ("black", "white"), ImageSet(flat.to(torch.uint8), torch.arange(64) % 2), {})
+    make = cutmix.views(context_of(ctx, "cutmix"))
     images, labels = make(torch.arange(48).repeat(20), torch.Generator().manual_seed(0))
     torch.testing.assert_close(labels.sum(1), torch.ones(960))
     torch.testing.assert_close(labels[:, 1], images.mean((1, 2, 3)))  # white is class 1
@@ -246,8 +246,8 @@ def test_colours_are_jittered_image_by_image_and_hues_turned_as_the_book_says() 
 
 
 def test_dreams_raise_the_other_class_and_do_not_depend_on_the_batch(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
-    context = context_of(bench, "deepdream-chain")
+    ctx = bench_of(tmp_path)
+    context = context_of(ctx, "deepdream-chain")
     network = context.ordinary
     images, _ = context.plain(torch.arange(12), torch.Generator())
     targets = torch.arange(12) % 2
@@ -289,8 +289,8 @@ def test_the_refit_layer_is_the_minimum_of_its_loss() -> None:
 
 
 def test_the_refit_changes_nothing_but_the_last_layer(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
-    context = context_of(bench, "last-layer")
+    ctx = bench_of(tmp_path)
+    context = context_of(ctx, "last-layer")
     before = {name: value.clone() for name, value in context.ordinary.state_dict().items()}
     after = last_layer.fit(context).state_dict()
     changed = [name for name in before if not torch.equal(before[name], after[name])]
@@ -299,8 +299,8 @@ def test_the_refit_changes_nothing_but_the_last_layer(tmp_path: Path) -> None:
 
 
 def test_a_refit_on_more_examples_than_there_are_is_refused(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
-    context = context_of(bench, "last-layer")
+    ctx = bench_of(tmp_path)
+    context = context_of(ctx, "last-layer")
     context.held = context.held[:12]
     with pytest.raises(SettingsError, match=r"needs 8 held-out images") as error:
         last_layer.fit(context)

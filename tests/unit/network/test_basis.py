@@ -12,9 +12,9 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from conceptnet_ml.api import check_settings
-from conceptnet_ml.concepts.attribution import Edge, attribute
+from conceptnet_ml.concepts.attribution import Attribution, attribute
 from conceptnet_ml.concepts.model import Family, Trunk
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding, gather
 from conceptnet_ml.config.settings import ConceptSettings, Settings
 from conceptnet_ml.errors import SettingsError
@@ -23,10 +23,10 @@ from conceptnet_ml.network.basis import (
     BasisEvidence,
     Directions,
     Rebased,
-    plain,
     rebased,
     units_of,
     width,
+    without_basis,
 )
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
@@ -34,8 +34,8 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.results.graph_builder import draw_graph
 from conceptnet_ml.steps.channel_probe import _let_in
-from conceptnet_ml.steps.records import Story
-from conceptnet_ml.swap.probe import margins
+from conceptnet_ml.steps.records import Round
+from conceptnet_ml.swap.probe import margin_over_runner_up
 from conceptnet_plugins.discoverers.sae import SparseAutoencoder
 
 PLUGINS = load_plugins(use_entry_points=False)
@@ -134,7 +134,7 @@ def test_explained_is_the_share_of_the_variance() -> None:
 def test_a_network_described_by_directions_computes_what_it_did(network: StagedNetwork, kind: str) -> None:
     described: Rebased = rebased(network, "block3", BASES[kind](64))
     described = rebased(described, "block1", BASES[kind](16))
-    assert plain(described) is network
+    assert without_basis(described) is network
     assert set(described.bases) == {"block1", "block3"}
     with torch.no_grad():
         logits = network(PICTURES)
@@ -191,7 +191,7 @@ def test_a_described_network_can_be_copied_and_frozen(network: StagedNetwork) ->
 def test_only_directions_are_found_and_effects_are_those_of_real_ablations(network: StagedNetwork) -> None:
     described = rebased(network, "block3", BASES["directions"](64))
     labels = torch.arange(6) % 3
-    head = Parents("classes", described).head("block3")
+    head = Readout("classes", described).head("block3")
     evidence = gather(described, "block3", head, [(PICTURES[:4], labels[:4]), (PICTURES[4:], labels[4:])], 3, SETTINGS)
     assert evidence.width == 7
     assert evidence.mean.shape[0] == 71
@@ -200,9 +200,9 @@ def test_only_directions_are_found_and_effects_are_those_of_real_ablations(netwo
     found = evidence.ablation_effects(torch.tensor([2]))
     with torch.no_grad():
         told = described.run_until(PICTURES, "block3")
-        before = margins(network(PICTURES), labels)
+        before = margin_over_runner_up(network(PICTURES), labels)
         told[:, 2] = told[:, 2].mean(0)
-        falls = before - margins(described.run_from(told, "block3"), labels)
+        falls = before - margin_over_runner_up(described.run_from(told, "block3"), labels)
     wanted = [float(falls[labels == parent].mean()) for parent in range(3)]
     assert found[:, 0].tolist() == pytest.approx(wanted, abs=1e-4)
 
@@ -215,7 +215,7 @@ def test_edges_lead_to_directions_and_the_gap_is_that_of_the_whole() -> None:
     weight = torch.tensor([[0.5, 0.1, 0.0, 0.2, 3.0, 9.0], [0.1, 0.4, 0.3, 0.2, 5.0, 1.0]])
     options = {"points": 4, "keep": 3, "bootstrap": 20, "seed": 0}
 
-    def edges(width: int | None) -> list[Edge]:
+    def edges(width: int | None) -> list[Attribution]:
         respond = lambda these: these.mean((2, 3)) @ weight.T  # noqa: E731
         return attribute([(maps, parents)], respond, 2, width=width, **options)  # type: ignore[arg-type]
 
@@ -247,7 +247,7 @@ def test_a_family_reads_directions_alone(network: StagedNetwork) -> None:
             return torch.zeros_like(maps[:, :1])
 
     family = Family(Trunk(described, "block3"), Everywhere(), Seen())
-    parents = Parents("block3.1", described, "block3", family)
+    parents = Readout("block3.1", described, "block3", family)
     with torch.no_grad():
         answers = family(PICTURES)
         below = described.run_until(PICTURES, "block2")
@@ -262,7 +262,7 @@ def test_the_graph_names_directions_and_who_made_them(network: StagedNetwork) ->
     settings = Settings.model_validate({"plugins": {"discoverer": "kmeans"}})
     described = rebased(network, "block3", BASES["directions"](64))
     finding = Finding(1, (5, 2), (0.9, 0.8), (2.0, 1.0), 0.9)
-    story = Story("block3/classes/1", "block3", 1, Parents("classes", described), [finding])
+    story = Round("block3/classes/1", "block3", 1, Readout("classes", described), [finding])
     graph = draw_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
     assert graph.check() == []
     assert [stage.directions for stage in graph.header.stages] == [None, None, None, 7]

@@ -21,7 +21,7 @@ from conceptnet_ml.network.training import (
     Plain,
     _set_rate,
     augment,
-    predict,
+    predict_logits,
     predict_set,
     to_float,
     train,
@@ -265,7 +265,7 @@ def test_images_become_floats_and_back() -> None:
 def test_predictions_do_not_depend_on_the_batch() -> None:
     made = network().train()
     floats = to_float(images(40).images, CPU)
-    whole = predict(made, floats, None)
+    whole = predict_logits(made, floats, None)
     assert not made.training
-    torch.testing.assert_close(predict(made, floats, None, batch=7), whole)
+    torch.testing.assert_close(predict_logits(made, floats, None, batch=7), whole)
     torch.testing.assert_close(predict_set(made, images(40), CPU, None), whole)

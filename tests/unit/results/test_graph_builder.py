@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from conceptnet_ml.concepts.attribution import Edge
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.attribution import Attribution
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.results.graph_builder import draw_graph
-from conceptnet_ml.steps.records import Story
+from conceptnet_ml.steps.records import Round
 
 
 def test_two_rounds_in_which_no_unit_answers_draw_their_edges_from_the_class_once() -> None:
@@ -17,8 +17,8 @@ def test_two_rounds_in_which_no_unit_answers_draw_their_edges_from_the_class_onc
     upper, lower = network.stage_names[-1], network.stage_names[-2]
     stories = []
     for number, weights in ((1, {0: 0.5, 3: 0.25}), (2, {0: 0.125, 5: 0.75})):
-        story = Story(f"{upper}/classes/{number}", upper, number, Parents("classes", network), [])
-        story.edges = [Edge(0, unit, weight, 0.05, 1.0, 0.1, 0.0) for unit, weight in weights.items()]
+        story = Round(f"{upper}/classes/{number}", upper, number, Readout("classes", network), [])
+        story.edges = [Attribution(0, unit, weight, 0.05, 1.0, 0.1, 0.0) for unit, weight in weights.items()]
         story.below = lower
         stories.append(story)
     graph = draw_graph(stories, network, settings, ("car", "poodle"), None)

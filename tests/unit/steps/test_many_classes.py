@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml import steps
-from conceptnet_ml.concepts.readout import Parents
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.context import Workbench
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 
 CPU = torch.device("cpu")
@@ -59,24 +59,24 @@ class Units(nn.Module):
         return images[:, 0].flatten(1) @ self.weight.T
 
 
-def workbench(folder: Path, images: ImageSet, **changes: object) -> Workbench:
+def workbench(folder: Path, images: ImageSet, **changes: object) -> Context:
     settings = Settings.model_validate({"device": "cpu", **changes})
     names = tuple(f"class{number}" for number in range(int(images.labels.max()) + 1))
     run = Run.create(folder, settings.model_dump(mode="json"), {}, {}, "0")
     plugins = load_plugins(use_entry_points=False)
     data = Data("generated", names, images, {})
-    return Workbench(settings, plugins, data, run, Progress(quiet=True), Stopper(), CPU, None)
+    return Context(settings, plugins, data, run, Progress(quiet=True), Stopper(), CPU, None)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Workbench]:
+def ctx(tmp_path: Path) -> Iterator[Context]:
     made = workbench(tmp_path / "run", marked(), probe={"partners": 1})
     yield made
     made.run.close()
 
 
-def test_partners_are_those_a_class_is_most_readily_taken_for_seen_from_either_side(bench: Workbench) -> None:
-    found = steps.probe.partners(bench, Units())  # type: ignore[arg-type]
+def test_partners_are_those_a_class_is_most_readily_taken_for_seen_from_either_side(ctx: Context) -> None:
+    found = steps.probe.partners(ctx, Units())  # type: ignore[arg-type]
     assert found is not None
     assert found.shape == (CLASSES, 1)
     for one, other in (ALIKE, LEANING):
@@ -85,11 +85,11 @@ def test_partners_are_those_a_class_is_most_readily_taken_for_seen_from_either_s
     assert (found[:, 0] != torch.arange(CLASSES)).all()
 
 
-def test_a_probes_donors_come_from_partners_and_a_views_from_all(bench: Workbench) -> None:
-    bench.partners = steps.probe.partners(bench, Units())  # type: ignore[arg-type]
-    donors = bench.views(bench.fit, []).donors
-    draw, labels = torch.Generator().manual_seed(0), bench.labels
-    mine = bench.fit[labels[bench.fit] == ALIKE[0]].repeat(20)
+def test_a_probes_donors_come_from_partners_and_a_views_from_all(ctx: Context) -> None:
+    ctx.partners = steps.probe.partners(ctx, Units())  # type: ignore[arg-type]
+    donors = ctx.views(ctx.fit, []).donors
+    draw, labels = torch.Generator().manual_seed(0), ctx.labels
+    mine = ctx.fit[labels[ctx.fit] == ALIKE[0]].repeat(20)
     assert set(labels[donors.foreign(mine, draw)].tolist()) == {ALIKE[1]}
     assert set(labels[donors.uniform(600, draw)].tolist()) == set(range(CLASSES))
 
@@ -105,9 +105,9 @@ def test_where_all_others_are_few_all_are_partners(few: int, asked: bool, tmp_pa
     made.run.close()
 
 
-def test_they_are_found_once_in_the_life_of_a_run(bench: Workbench) -> None:
-    found = steps.probe.partners(bench, Units())  # type: ignore[arg-type]
-    again = steps.probe.partners(bench, nn.Linear(1, 1))  # type: ignore[arg-type]
+def test_they_are_found_once_in_the_life_of_a_run(ctx: Context) -> None:
+    found = steps.probe.partners(ctx, Units())  # type: ignore[arg-type]
+    again = steps.probe.partners(ctx, nn.Linear(1, 1))  # type: ignore[arg-type]
     assert found is not None
     assert again is not None
     assert torch.equal(found, again)
@@ -156,9 +156,9 @@ class PatchesAndShades(nn.Module):
 def test_a_feature_of_some_classes_is_kept_for_exactly_these(tmp_path: Path) -> None:
     """A patch can be exchanged; a shade that comes in from a class-mate breaks the sum it is a part of."""
     probe = {"cells": 16, "dreamt": 0}  # the network has no stages to predict gates from
-    bench = workbench(tmp_path / "run", patches_on_some(), probe=probe, data={"holdout": 0.45})
-    parents = Parents("classes", PatchesAndShades())  # type: ignore[arg-type]
-    judged = steps.probe.judge(bench, "probe", parents, [], bench.codec("pixels"))
+    ctx = workbench(tmp_path / "run", patches_on_some(), probe=probe, data={"holdout": 0.45})
+    parents = Readout("classes", PatchesAndShades())  # type: ignore[arg-type]
+    judged = steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec("pixels"))
     measured, shared = judged.measured, judged.decision
     assert measured.answered == 1.0
     assert max(measured.mates[: len(PATCHED)]) < 0.1
@@ -166,20 +166,20 @@ def test_a_feature_of_some_classes_is_kept_for_exactly_these(tmp_path: Path) -> 
     assert shared.keep
     assert shared.classes == PATCHED
     # In views a patch goes and comes; of a shaded image's own nothing is touched but where a patch comes in.
-    swap = steps.probe.swap_of(bench, "probe", parents, [], judged)
+    swap = steps.probe.swap_of(ctx, "probe", parents, [], judged)
     assert swap.gates is not None
-    has_one = torch.isin(bench.labels, torch.tensor(PATCHED))
-    opened = swap.gates.flatten(1).amax(1) > bench.settings.probe.threshold
+    has_one = torch.isin(ctx.labels, torch.tensor(PATCHED))
+    opened = swap.gates.flatten(1).amax(1) > ctx.settings.probe.threshold
     assert torch.equal(opened, has_one)
     assert swap.gates[~has_one].abs().max() == 0
-    shaded = bench.labels.new_tensor([number for number in range(len(has_one)) if not has_one[number]])
-    images = bench.views(bench.fit, []).raw(shaded)
+    shaded = ctx.labels.new_tensor([number for number in range(len(has_one)) if not has_one[number]])
+    images = ctx.views(ctx.fit, []).raw(shaded)
     draw = torch.Generator().manual_seed(0)
     donors = shaded[torch.randint(len(shaded), (len(shaded),), generator=draw)]
-    among = swap.apply(images, bench.views(bench.fit, []).raw(donors), shaded, donors)
+    among = swap.apply(images, ctx.views(ctx.fit, []).raw(donors), shaded, donors)
     assert torch.equal(among, images)
     # All classes' gates, where all share it.
-    everyone = steps.probe.swap_of(bench, "probe", parents, [], replace(judged, decision=replace(shared, classes=None)))
+    everyone = steps.probe.swap_of(ctx, "probe", parents, [], replace(judged, decision=replace(shared, classes=None)))
     assert everyone.gates is not None
     assert (everyone.gates[~has_one].flatten(1).amax(1) > 0.5).float().mean() > 0.9
-    bench.run.close()
+    ctx.run.close()

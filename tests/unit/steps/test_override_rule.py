@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from conceptnet_ml.config.overrides import Word, amended, check, parse, words
+from conceptnet_ml.config.overrides import Override, amended, check_overrides, parse_override, parse_overrides
 from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
 from conceptnet_ml.steps.override_rule import Overruler
-from conceptnet_ml.steps.records import Judged
+from conceptnet_ml.steps.records import ProbeResult
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.interchangeability import Measured
 from conceptnet_ml.swap.stop_rule import Decision
@@ -24,10 +24,10 @@ TRIED = ("colour", "pixels")
 STAGES = ("block1", "block2", "block3")
 
 
-def judged(representation: str, keep: bool, phi: float = 1.0, iota: float = 0.9) -> Judged:
+def judged(representation: str, keep: bool, phi: float = 1.0, iota: float = 0.9) -> ProbeResult:
     gate = "place" if representation == "pixels" else "whole"
     measured = Measured(representation, gate, (9, 9), (phi, phi), (iota, iota), (0.0, 0.0), 0.1)
-    return Judged(measured, Decision(keep, "the rule's reason"))
+    return ProbeResult(measured, Decision(keep, "the rule's reason"))
 
 
 def told(keep: tuple[str, ...] = (), undo: tuple[str, ...] = ()) -> Overruler:
@@ -44,14 +44,14 @@ def trial(keep: bool) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("block3/classes/2", Word(True, "block3", "classes", 2)),
-        ("block3/classes/2/pixels", Word(True, "block3", "classes", 2, "pixels")),
-        ("layer1.0/block3.leaf/1", Word(True, "layer1.0", "block3.leaf", 1)),
-        (" block2/block3.1/3/colour ", Word(True, "block2", "block3.1", 3, "colour")),
+        ("block3/classes/2", Override(True, "block3", "classes", 2)),
+        ("block3/classes/2/pixels", Override(True, "block3", "classes", 2, "pixels")),
+        ("layer1.0/block3.leaf/1", Override(True, "layer1.0", "block3.leaf", 1)),
+        (" block2/block3.1/3/colour ", Override(True, "block2", "block3.1", 3, "colour")),
     ],
 )
-def test_a_round_is_named_as_it_is_printed(text: str, word: Word) -> None:
-    assert parse(text, True) == word
+def test_a_round_is_named_as_it_is_printed(text: str, word: Override) -> None:
+    assert parse_override(text, True) == word
     assert word.text == text.strip()
 
 
@@ -60,7 +60,7 @@ def test_a_round_is_named_as_it_is_printed(text: str, word: Word) -> None:
 )
 def test_what_names_no_round_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="not the name of a round") as error:
-        parse(text, False)
+        parse_override(text, False)
     assert "block3/classes/2/pixels" in error.value.mend
 
 
@@ -79,10 +79,10 @@ def test_what_names_no_round_is_refused(text: str) -> None:
 )
 def test_what_contradicts_itself_is_refused(keep: list[str], undo: list[str], sound: bool) -> None:
     if sound:
-        assert len(words(keep, undo)) == len(keep) + len(undo)
+        assert len(parse_overrides(keep, undo)) == len(keep) + len(undo)
         return
     with pytest.raises(SettingsError, match="contradict"):
-        words(keep, undo)
+        parse_overrides(keep, undo)
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_what_contradicts_itself_is_refused(keep: list[str], undo: list[str], so
 def test_rounds_that_cannot_be_are_refused_beforehand(word: str, found: str, mend: str) -> None:
     for verb in ("keep", "undo"):
         with pytest.raises(SettingsError, match=found) as error:
-            check(Settings.model_validate({"depth": 2, "round": {verb: [word]}}), STAGES)
+            check_overrides(Settings.model_validate({"depth": 2, "round": {verb: [word]}}), STAGES)
         assert f"--{verb} {word}" in error.value.message
         assert mend in error.value.mend
     for sound in ("block3/classes/4", "block2/block3.leaf/1", "block2/block3.12/2/colour"):
-        check(Settings.model_validate({"depth": 2, "round": {"keep": [sound]}}), STAGES)
+        check_overrides(Settings.model_validate({"depth": 2, "round": {"keep": [sound]}}), STAGES)
 
 
 def test_new_words_silence_old_ones_about_the_same() -> None:
@@ -174,9 +174,9 @@ def test_keep_of_a_round_takes_the_place_gated_representation_nearest_to_the_rul
     ruler = told(keep=(NAME,), undo=(f"{NAME}/windows",))
     near, far = judged("pixels", False, iota=0.5), judged("colour", False)
     windows = judged("pixels", False, iota=0.55)
-    windows = Judged(Measured("windows", *list(vars(windows.measured).values())[1:]), windows.decision)
+    windows = ProbeResult(Measured("windows", *list(vars(windows.measured).values())[1:]), windows.decision)
     weak = judged("pixels", False, iota=0.1)
-    weak = Judged(Measured("patches", *list(vars(weak.measured).values())[1:]), weak.decision)
+    weak = ProbeResult(Measured("patches", *list(vars(weak.measured).values())[1:]), weak.decision)
     seen = [ruler.before(NAME, one, TRIED) for one in (far, weak, near, windows)]
     assert not any(one.decision.keep for one in seen)
     before = ruler.basis

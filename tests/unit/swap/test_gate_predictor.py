@@ -10,7 +10,7 @@ from conceptnet_ml.config.settings import ProbeSettings, Settings
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.swap.gate_predictor import DIRECTIONS, GatePredictor, Look
+from conceptnet_ml.swap.gate_predictor import DIRECTIONS, GateFeatures, GatePredictor
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.representation import IMAGE, Codec
 
@@ -79,7 +79,7 @@ def test_a_look_has_the_slope_and_the_maps_of_both_on_the_gates_grid(network: St
     draw = torch.Generator().manual_seed(0)
     images, donors = torch.rand(2, 6, 3, 32, 64, generator=draw)
     targets = torch.arange(6) % 2
-    look = Look.learn(network, prober, images)
+    look = GateFeatures.learn(network, prober, images)
     found = look(images, donors, targets)
     widths = [min(DIRECTIONS, stage.units) for stage in network.stages]
     assert found.shape == (6, 1 + 2 * sum(widths), CELLS // 2, CELLS)

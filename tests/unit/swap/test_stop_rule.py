@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from conceptnet_ml.config.settings import ProbeSettings, RoundSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.records import Representation
-from conceptnet_ml.swap.interchangeability import Measured, exchange, measure, together
-from conceptnet_ml.swap.probe import Objective, Prober
+from conceptnet_ml.swap.interchangeability import Measured, exchange, measure_swap, together
+from conceptnet_ml.swap.probe import LogitsFn, Prober
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_ml.swap.stop_rule import decide, residual, sharing, stands
+from conceptnet_ml.swap.stop_rule import decide, decide_round, residual, sharing
 from conceptnet_ml.swap.views import Views
 
 CPU = torch.device("cpu")
@@ -84,7 +84,7 @@ def blind(images: Tensor) -> Tensor:
 
 def look(
     images: ImageSet,
-    objective: Objective = most_red,
+    objective: LogitsFn = most_red,
     codec: Codec = PLACE,
     hopeless: float = 0.0,
     partners: Tensor | None = None,
@@ -94,7 +94,7 @@ def look(
     settings = ProbeSettings(cells=8, **{"price": 2.0, "batch": 10, **changes})  # type: ignore[arg-type]
     views = Views(images, numbers, [], int(images.labels.max()) + 1, CPU)
     prober = Prober(objective, codec, settings)
-    return measure(prober, views, numbers, images.labels, 0, hopeless=hopeless, partners=partners)
+    return measure_swap(prober, views, numbers, images.labels, 0, hopeless=hopeless, partners=partners)
 
 
 def test_a_thing_among_others_has_phi_and_iota_one() -> None:
@@ -236,9 +236,9 @@ def test_a_region_keeps_the_swap_out_of_the_rest() -> None:
     images, numbers = in_one_place(), torch.arange(COUNT)
     prober = Prober(most_red, PLACE, ProbeSettings(cells=8, price=2.0))
     views = Views(images, numbers, [], 2, CPU)
-    assert measure(prober, views, numbers, images.labels, 0).phi > 0.0
+    assert measure_swap(prober, views, numbers, images.labels, 0).phi > 0.0
     closed = lambda who: torch.zeros(len(who), 1, SIDE, SIDE)  # noqa: E731
-    assert measure(prober, views, numbers, images.labels, 0, closed).phi == 0.0
+    assert measure_swap(prober, views, numbers, images.labels, 0, closed).phi == 0.0
 
 
 def test_exchange_hardens_the_gate() -> None:
@@ -370,15 +370,15 @@ def test_a_feature_that_some_classes_share_is_kept_for_them() -> None:
 def test_a_round_stands_if_enough_remains_and_it_did_not_learn_against_the_swap(
     before: float, after: float, without: float, keep: bool, why: str
 ) -> None:
-    decision = stands(before, after, without, 0.5, RoundSettings())
+    decision = decide_round(before, after, without, 0.5, RoundSettings())
     assert decision.keep is keep
     assert why in decision.reason
     assert f"r {before:.2f} → {after:.2f}" in decision.reason
 
 
 def test_how_far_a_round_may_learn_against_the_swap_is_a_setting() -> None:
-    assert stands(1.0, 0.9, 0.7, 0.5, RoundSettings(inverted=0.21)).keep
-    assert not stands(1.0, 0.9, 0.7, 0.5, RoundSettings(inverted=0.19)).keep
+    assert decide_round(1.0, 0.9, 0.7, 0.5, RoundSettings(inverted=0.21)).keep
+    assert not decide_round(1.0, 0.9, 0.7, 0.5, RoundSettings(inverted=0.19)).keep
 
 
 @pytest.mark.parametrize(("above", "keep"), [(0.01, True), (-0.01, False)])
