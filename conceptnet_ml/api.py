@@ -20,7 +20,7 @@ from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.evaluation.accuracy import unlabelled
-from conceptnet_ml.evaluation.baselines import check_controls
+from conceptnet_ml.evaluation.baselines import check_baselines
 from conceptnet_ml.learner import run_loop
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -93,7 +93,7 @@ def learn(
         with progress.task("load images"):
             images = given if given is not None else load_data(chosen, plugins)
         images = images.to(device)
-        check_controls(chosen.plugins.controls, plugins, images)
+        check_baselines(chosen.plugins.controls, plugins, images)
         network = build_network(chosen, images.classes, (images.shape[1], images.shape[2]), plugins)
         edited = run is not None and _has_new_edits(run, chosen)
         if run is None or not run.complete or _differs(run, chosen):
@@ -125,7 +125,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     device, dtype = devices.prepare(settings.device, settings.training.precision)
     _check_names(settings, plugins)
     data = load_data(settings, plugins)
-    check_controls(settings.plugins.controls, plugins, data)
+    check_baselines(settings.plugins.controls, plugins, data)
     network = build_network(settings, data.classes, (data.shape[1], data.shape[2]), plugins)
     _check_words_and_target(settings, network)
     bench_held = round(settings.data.holdout * len(data.train))

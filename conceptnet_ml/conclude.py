@@ -10,13 +10,13 @@ from torch import nn
 
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, unlabelled
-from conceptnet_ml.evaluation.baselines import train_controls
+from conceptnet_ml.evaluation.baselines import train_baselines
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.gallery.album import album
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.results import round_pictures as illustrating
-from conceptnet_ml.results.graph_builder import draw_graph
+from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.results.model_files import save_model
+from conceptnet_ml.results.round_pictures import draw_rounds
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
@@ -25,7 +25,7 @@ from conceptnet_ml.steps.records import Round
 
 def conclude(ctx: Context, learned: Learned) -> None:
     """Controls, figures, graph, model, pictures and summary; marks the run as done."""
-    controls = dict(train_controls(ctx, learned))
+    controls = dict(train_baselines(ctx, learned))
     if learned.refused is not None:
         controls["refused round"] = learned.refused
     families = {
@@ -39,12 +39,12 @@ def conclude(ctx: Context, learned: Learned) -> None:
             before = story.readout.family
             assert before is not None
             judged[f"family {story.readout.key} before {story.name}"] = before
-    illustrating.illustrate(ctx, learned.stories)
+    draw_rounds(ctx, learned.stories)
     methods: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
     test_sets = _evaluate(ctx, methods, judged)
     with ctx.progress.task("draw graph"):
         r_after = [story.trained.r_after for story in learned.stories if story.trained and story.decision == "kept"]
-        graph = draw_graph(
+        graph = build_graph(
             learned.stories,
             learned.network,
             ctx.settings,

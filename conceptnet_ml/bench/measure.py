@@ -13,7 +13,7 @@ from conceptnet_ml.adaptation.adapted_model import curve
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.evaluation.accuracy import accuracies
-from conceptnet_ml.evaluation.baselines import KIND, spent, train_controls
+from conceptnet_ml.evaluation.baselines import KIND, baseline_seconds, train_baselines
 from conceptnet_ml.evaluation.linear_probe import cue_set, decodability
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -160,10 +160,10 @@ def _trained(ground: Ground, method: str) -> tuple[nn.Module, dict[str, Any]]:
     for need in getattr(ctx.plugins.get("baseline", method), "needs", ()):
         if need not in ctx.data.worlds:
             raise LeftOut(f"needs {need} images, which these data do not have")
-    network = train_controls(ctx, learned, names=[method])[method]
+    network = train_baselines(ctx, learned, names=[method])[method]
     mine = f"control/{method}"
     names = [name for name in ctx.booked if name == mine or name.startswith(f"{mine}/")]
-    return network, _cost(ground, {"training": spent(ctx, method)}, names)
+    return network, _cost(ground, {"training": baseline_seconds(ctx, method)}, names)
 
 
 def _cost(ground: Ground, seconds: dict[str, float], names: list[str]) -> dict[str, Any]:

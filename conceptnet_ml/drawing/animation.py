@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, features
 
-from conceptnet_ml.drawing.cards import picture
-from conceptnet_ml.drawing.sheets import Picture
+from conceptnet_ml.drawing.pictures import Picture, to_image
 from conceptnet_ml.errors import SettingsError, nearest
 
 SUFFIXES = (".webp", ".gif")
@@ -47,7 +46,7 @@ def animation(frames: Sequence[Picture], suffix: str = ".webp", fps: float = 12.
         ValueError: No frames, or frames of several sizes.
     """
     check_animation(suffix, fps)
-    images = [picture(frame) for frame in frames]
+    images = [to_image(frame) for frame in frames]
     if not images:
         raise ValueError("an animation needs at least one frame")
     if len({image.size for image in images}) > 1:

@@ -7,22 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw
 
-from conceptnet_ml.drawing.sheets import (
-    FAINT,
-    FRAME,
-    INK,
-    PAPER,
-    RIGHT,
-    WRONG,
-    Caption,
-    Picture,
-    as_array,
-    enlarged,
-    to_image,
-)
+from conceptnet_ml.drawing.pictures import PAPER, Picture, enlarge, square, tiled, to_image
+from conceptnet_ml.drawing.sheets import FAINT, FRAME, INK, RIGHT, WRONG, Caption
 from conceptnet_ml.drawing.text import folded, text_width, write_text
 
 MARGIN, GAP = 28, 16
@@ -62,20 +50,20 @@ class Card:
     start: Picture | None = None
 
 
-def card(dream: Any, *lines: str | Caption) -> Card:
+def dream_card(dream: Any, *lines: str | Caption) -> Card:
     """A dream with its seed, the activation reached, and further lines, as on how honest it is.
 
     Args:
         dream: A dream of :mod:`conceptnet_ml.dreams.render`.
         lines: Further ones.
     """
-    first: list[str | Caption] = [f"seed {dream.seed} · {number(dream.before)} → {number(dream.reached)}"]
+    first: list[str | Caption] = [f"seed {dream.seed} · {three_digits(dream.before)} → {three_digits(dream.reached)}"]
     if dream.outcome in NEVER_ROSE:
         first.append(Caption(dream.outcome, "wrong"))
     return Card(dream.image, dream.target.name, (*first, *lines))
 
 
-def honest_lines(standing: Any = None, judgement: Any = None) -> list[str | Caption]:
+def honesty_lines(standing: Any = None, judgement: Any = None) -> list[str | Caption]:
     """How honest a dream is, in lines for its card.
 
     Args:
@@ -88,7 +76,7 @@ def honest_lines(standing: Any = None, judgement: Any = None) -> list[str | Capt
     return lines
 
 
-def what_is_below(real: int, judge: Any = None) -> str:
+def sheet_note(real: int, judge: Any = None) -> str:
     """A sheet's line on what stands below its pictures.
 
     Args:
@@ -104,32 +92,11 @@ def what_is_below(real: int, judge: Any = None) -> str:
     return ", ".join(words) + "."
 
 
-def number(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three digits that count: ``0.0123``, ``−4.5``, ``1,230``."""
     if not math.isfinite(value):
         return str(value)
     return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
-
-
-def picture(image: Picture) -> Image.Image:
-    """A dream of any number of channels as something to look at.
-
-    Args:
-        image: uint8 (C, H, W), or a PIL image. One channel is grey, three are RGB; others are shown as a strip of grey
-            pictures, one a channel, which is folded into rows where there are more than three.
-
-    Raises:
-        ValueError: Not uint8, or of another shape.
-    """
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    array = as_array(image)
-    if array.dtype != np.uint8 or array.ndim != 3 or not array.size:
-        raise ValueError(f"not a dream: {array.dtype} of shape {array.shape}; uint8 (C, H, W) is")
-    if len(array) == 3:
-        return Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0)))
-    channels = [to_image(np.ascontiguousarray(channel)) for channel in array]
-    return channels[0] if len(channels) == 1 else _tiled(channels, _square(len(channels)), gap=1)
 
 
 def card_sheet(
@@ -158,7 +125,7 @@ def card_sheet(
     if not cards:
         raise ValueError("a sheet needs at least one dream")
     tile = _tile(len(cards), any(one.lines for one in cards)) if tile is None else tile
-    images = [enlarged(picture(one.image), None, tile, crisp) for one in cards]
+    images = [enlarge(to_image(one.image), None, tile, crisp) for one in cards]
     images = [image if one.start is None else inset(image, one.start) for image, one in zip(images, cards, strict=True)]
     width, height = max(image.width for image in images), max(image.height for image in images)
     width = max(width, _LEAST_ROOM if any(one.lines for one in cards) else 0)
@@ -198,7 +165,7 @@ def sprite(
         images: Pictures of one size, uint8 (C, H, W).
         columns: Default: as many as rows, or one more.
         units: Their numbers; default: 0, 1, 2, ….
-        records: What the index is to say of each, as by :func:`entry`.
+        records: What the index is to say of each, as by :func:`sprite_record`.
         side: Longer side of each in px, where they are to be made smaller.
 
     Returns:
@@ -212,15 +179,15 @@ def sprite(
     records = [{} for _ in images] if records is None else records
     if len(images) == 0 or not len(images) == len(units) == len(records) == len(set(units)):
         raise ValueError(f"{len(images)} pictures, {len(set(units))} units, {len(records)} records: as many are wanted")
-    tiles = [picture(image) for image in images]
+    tiles = [to_image(image) for image in images]
     if len({tile.size for tile in tiles}) > 1:
         raise ValueError(f"pictures of several sizes: {sorted({tile.size for tile in tiles})}")
     if side is not None and max(tiles[0].size) > side:
         share = side / max(tiles[0].size)
         small = (max(1, round(tiles[0].width * share)), max(1, round(tiles[0].height * share)))
         tiles = [tile.resize(small, Image.Resampling.BICUBIC) for tile in tiles]
-    columns = _square(len(tiles)) if columns is None else min(columns, len(tiles))
-    whole, (width, height) = _tiled(tiles, columns), tiles[0].size
+    columns = square(len(tiles)) if columns is None else min(columns, len(tiles))
+    whole, (width, height) = tiled(tiles, columns), tiles[0].size
     boxes = [[n % columns * width, n // columns * height, width, height] for n in range(len(tiles))]
     return whole, {
         "size": list(whole.size),
@@ -230,18 +197,9 @@ def sprite(
     }
 
 
-def entry(dream: Any) -> dict[str, Any]:
+def sprite_record(dream: Any) -> dict[str, Any]:
     """What a sprite's index says of a dream."""
     return {"name": dream.target.name, "reached": dream.reached, "outcome": dream.outcome, "seed": dream.seed}
-
-
-def sprite_sheet(
-    images: Sequence[Picture], title: str = "", *, units: Sequence[int] | None = None, note: str = "", tile: int = 64
-) -> Image.Image:
-    """The sprite to look at: every unit with its number below."""
-    units = range(len(images)) if units is None else units
-    cards = [Card(image, str(unit)) for image, unit in zip(images, units, strict=True)]
-    return card_sheet(cards, title, note=note, tile=tile)
 
 
 Words = list[tuple[int, str, Any, int]]
@@ -268,7 +226,7 @@ def lines_below(lines: Sequence[str | Caption], room: int, size: int, top: int) 
 
 def inset(image: Image.Image, start: Picture) -> Image.Image:
     """A picture with what it began with in its lower left corner, both whole."""
-    small = picture(start)
+    small = to_image(start)
     side = round(min(image.size) * _INSET)
     small = small.resize((max(1, round(side * small.width / small.height)), side), Image.Resampling.BICUBIC)
     around = Image.new("RGB", (small.width + 4, small.height + 4), PAPER)
@@ -311,17 +269,3 @@ def _columns(count: int, width: int, height: int) -> int:
         return abs(math.log(columns * width / (rows * height) / _SHAPE)) + 3 * empty
 
     return min(range(1, count + 1), key=ugliness)
-
-
-def _square(count: int) -> int:
-    return math.isqrt(count - 1) + 1 if count > 3 else count
-
-
-def _tiled(tiles: Sequence[Image.Image], columns: int, gap: int = 0) -> Image.Image:
-    width, height = tiles[0].size
-    rows = -(-len(tiles) // columns)
-    whole = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), PAPER)
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        whole.paste(tile, (column * (width + gap), row * (height + gap)))
-    return whole

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from conceptnet_ml.drawing.cards import picture
-from conceptnet_ml.drawing.sheets import TILE, Picture, as_array, enlarged
+from conceptnet_ml.drawing.pictures import TILE, Picture, as_array, enlarge, to_image
 
 SHARE = 0.02
 """Of all positions of all images, the share at which a unit counts as active. Network Dissection takes 0.5 % of maps of
@@ -71,10 +70,10 @@ def masked(
         image: uint8 (C, H, W), or a PIL image.
         unit_map: (h, w) activations of the unit on it.
         cutoff: Of :func:`threshold`.
-        scale, tile: Enlargement, as in :func:`conceptnet_ml.drawing.sheets.enlarged`; the border is drawn at the
+        scale, tile: Enlargement, as in :func:`conceptnet_ml.drawing.pictures.enlarge`; the border is drawn at the
         final size.
     """
-    base = enlarged(picture(image), scale, tile)
+    base = enlarge(to_image(image), scale, tile)
     inside = Image.fromarray(active(unit_map, cutoff, base.size[::-1]).astype(np.uint8) * 255)
     shown = Image.composite(base, base.point(lambda value: round(value * _DIMMED)), inside)
     reach = max(1, min(base.size) // 96)

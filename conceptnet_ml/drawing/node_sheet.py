@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from conceptnet_ml.drawing.cards import MARGIN, Card, draw_words, inset, lines_below, paste_framed, picture
+from conceptnet_ml.drawing.cards import MARGIN, Card, draw_words, inset, lines_below, paste_framed
 from conceptnet_ml.drawing.masks import masked
-from conceptnet_ml.drawing.sheets import FAINT, INK, PAPER, RIGHT, WRONG, Caption, Picture, enlarged
+from conceptnet_ml.drawing.pictures import PAPER, Picture, enlarge, to_image
+from conceptnet_ml.drawing.sheets import FAINT, INK, RIGHT, WRONG, Caption
 from conceptnet_ml.drawing.text import folded, shortened, text_width, write_text
 
 _TITLE, _KIND, _HEAD, _TEXT = 28, 16, 15, 14
@@ -127,16 +128,16 @@ def _example(one: Example, cutoff: float | None, crisp: bool) -> Image.Image:
 
 
 def _enlarged(image: Picture, crisp: bool) -> Image.Image:
-    shown = enlarged(picture(image), None, _TILE, crisp)
-    return enlarged(shown, min(1.0, _MOST / min(shown.size)), _TILE)
+    shown = enlarge(to_image(image), None, _TILE, crisp)
+    return enlarge(shown, min(1.0, _MOST / min(shown.size)), _TILE)
 
 
 def _free(free: Card, height: int, crisp: bool) -> Image.Image:
     """The free dream as large as its neighbours are high, by a whole number where it is enlarged."""
-    image = picture(free.image)
+    image = to_image(free.image)
     side = min(image.size)
     room = max(2 * _TILE, height - _HEAD - 12 - (len(free.lines) * (_TEXT + 5) + 8 if free.lines else 0))
-    image = enlarged(image, room // side or room / side, _TILE, crisp)
+    image = enlarge(image, room // side or room / side, _TILE, crisp)
     words = lines_below(free.lines, image.width, _TEXT, 8)
     below = words[-1][0] + _TEXT + 4 if words else 0
     panel, draw = _panel("Free dream", image.width, image.height + below)

@@ -5,25 +5,18 @@ Takes uint8 images as tensors or arrays, (H, W), (H, W, 3) or (3, H, W), or PIL 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from conceptnet_ml.drawing.pictures import PAPER, TILE, Picture, as_array, enlarge, to_image
 from conceptnet_ml.drawing.text import folded, shortened, text_width, write_text
 
-Picture = Any
-"""PIL.Image.Image | numpy array | torch.Tensor"""
-
-PAPER, INK, FAINT, RIGHT, WRONG = (250, 250, 248), (34, 34, 38), (118, 118, 124), (22, 110, 60), (176, 36, 36)
+INK, FAINT, RIGHT, WRONG = (34, 34, 38), (118, 118, 124), (22, 110, 60), (176, 36, 36)
 
 FRAME = (214, 214, 210)
-
-TILE = 112
-"""Least side of a tile in px."""
 
 _MARGIN, _GAP, _TEXT, _HEAD, _TITLE = 24, 12, 13, 13, 18
 
@@ -97,7 +90,7 @@ def contact_sheet(
     """
     if not any(row.images for row in rows):
         raise ValueError("a contact sheet needs at least one image")
-    tiles = [[enlarged(to_image(picture), scale, tile) for _, picture in row.images] for row in rows]
+    tiles = [[enlarge(to_image(picture), scale, tile) for _, picture in row.images] for row in rows]
     across = max(len(row) for row in tiles)
     widths = [max((row[i].width for row in tiles if i < len(row)), default=tile) for i in range(across)]
     captioned = any(_caption(caption).text for row in rows for caption, _ in row.images)
@@ -180,7 +173,7 @@ def gate_overlay(image: Picture, gate: Picture, scale: float | None = None) -> I
         gate: (H, W) or (1, H, W) in [0, 1], or uint8 in 0..255, of any size; enlarged bilinearly to the image's.
         scale: Enlargement; default: as in :func:`contact_sheet`.
     """
-    base = enlarged(to_image(image), scale, TILE)
+    base = enlarge(to_image(image), scale, TILE)
     soft = Image.fromarray((_gate(gate) * 255).round().astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
     values = np.asarray(soft, dtype=np.float32) / 255
     stops, colours = [stop for stop, _ in _HEAT], np.array([colour for _, colour in _HEAT], dtype=np.float32)
@@ -194,76 +187,6 @@ def gate_overlay(image: Picture, gate: Picture, scale: float | None = None) -> I
     border = ImageChops.subtract(open_, open_.filter(ImageFilter.MinFilter(3)))
     blend.paste((190, 30, 40), mask=border)
     return blend
-
-
-def to_image(picture: Picture) -> Image.Image:
-    """Any accepted picture as an RGB image.
-
-    Raises:
-        ValueError: Wrong type or shape.
-    """
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    array = as_array(picture)
-    if array.ndim == 3 and array.shape[-1] not in (1, 3) and array.shape[0] in (1, 3):
-        array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if (
-        array.dtype != np.uint8
-        or array.ndim not in (2, 3)
-        or array.size == 0
-        or (array.ndim == 3 and array.shape[-1] != 3)
-    ):
-        raise ValueError(
-            f"not a picture: {array.dtype} of shape {array.shape}; uint8 (H, W), (H, W, 3) or (3, H, W) is"
-        )
-    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
-
-
-def enlarged(image: Image.Image, scale: float | None, tile: int, crisp: bool = False) -> Image.Image:
-    """Bigger by a whole number where the image is small, smaller where it would fill the sheet alone.
-
-    Args:
-        scale: The enlargement; None: the least whole one that makes the shorter side ``tile`` px or more. A shorter
-            side of more than twice that is made twice that.
-        crisp: Every pixel a square, to see what is in them; else bicubic, which reads better as a picture.
-    """
-    if scale is None:
-        side = min(image.size)
-        scale = -(-tile // side) if side < tile else min(1.0, 2 * tile / side)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    if size == image.size:
-        return image
-    return image.resize(size, Image.Resampling.NEAREST if crisp and scale > 1 else Image.Resampling.BICUBIC)
-
-
-def to_jpeg(picture: Picture) -> bytes:
-    """The picture as a JPEG file, a fifth of its PNG: for pictures by the hundred."""
-    buffer = io.BytesIO()
-    to_image(picture).save(buffer, "JPEG", quality=92, subsampling=0)
-    return buffer.getvalue()
-
-
-def to_png(picture: Picture) -> bytes:
-    """The picture as a PNG file, the same bytes for the same picture."""
-    buffer = io.BytesIO()
-    to_image(picture).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def as_array(picture: Picture) -> np.ndarray:
-    """A tensor's or an array's numbers.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    if hasattr(picture, "detach"):
-        picture = picture.detach().cpu()
-        picture = picture.float().numpy() if picture.is_floating_point() else picture.numpy()
-    if not isinstance(picture, np.ndarray):
-        raise ValueError(f"not a picture: {type(picture).__name__}")
-    return picture
 
 
 def _gate(gate: Picture) -> np.ndarray:

@@ -136,7 +136,7 @@ class BaselineContext:
             return network(images).float()
 
 
-def train_controls(ctx: Context, learned: Learned, names: Iterable[str] | None = None) -> dict[str, StagedNetwork]:
+def train_baselines(ctx: Context, learned: Learned, names: Iterable[str] | None = None) -> dict[str, StagedNetwork]:
     """Train baselines beside the learner.
 
     Args:
@@ -152,13 +152,13 @@ def train_controls(ctx: Context, learned: Learned, names: Iterable[str] | None =
     if names is None and not learned.epochs:
         return {}
     chosen = list(ctx.settings.plugins.controls if names is None else names)
-    check_controls(chosen, ctx.plugins, ctx.data)
+    check_baselines(chosen, ctx.plugins, ctx.data)
     epochs = learned.epochs or ctx.settings.round.epochs
     share = _share(ctx, learned.swaps)
     return {name: _trained(ctx, name, learned.ordinary, epochs, share) for name in chosen}
 
 
-def check_controls(names: Iterable[str], plugins: Plugins, data: Data) -> None:
+def check_baselines(names: Iterable[str], plugins: Plugins, data: Data) -> None:
     """Whether these baselines can be trained on these data.
 
     Raises:
@@ -175,7 +175,7 @@ def check_controls(names: Iterable[str], plugins: Plugins, data: Data) -> None:
                 )
 
 
-def spent(ctx: Context, name: str) -> float:
+def baseline_seconds(ctx: Context, name: str) -> float:
     """Seconds a baseline took, whenever in the run's life."""
     mine = f"control/{name}"
     return sum(seconds for step, (_, seconds) in ctx.booked.items() if step == mine or step.startswith(f"{mine}/"))

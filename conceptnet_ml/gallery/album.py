@@ -12,7 +12,7 @@ import torch
 
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.drawing.cards import Card, card, card_sheet, honest_lines, what_is_below
+from conceptnet_ml.drawing.cards import Card, card_sheet, dream_card, honesty_lines, sheet_note
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Judgement, Standing, Witness
 from conceptnet_ml.dreams.parametrizations import Gate
@@ -192,12 +192,12 @@ def _sheets(
         if node is None or asked[place].start is not None:
             continue
         group = f"units-{node.stage}" if node.kind == "unit" else "concepts"
-        lines = honest_lines(stands.get(place), judged.get(place))
-        one = card(made[place], *lines)
+        lines = honesty_lines(stands.get(place), judged.get(place))
+        one = dream_card(made[place], *lines)
         name = one.name if node.kind in ("unit", "class") else f"{node.kind}: {one.name}"
         groups.setdefault(group, []).append(replace(one, name=name))
     titles = {"concepts": "What the concepts dream of"}
-    note = what_is_below(len(ctx.held), judge)
+    note = sheet_note(len(ctx.held), judge)
     found = []
     for group, cards in groups.items():
         title = titles.get(group, f"What the units of {group.removeprefix('units-')} dream of")

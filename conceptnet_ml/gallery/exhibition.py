@@ -14,16 +14,16 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.animation import animation
 from conceptnet_ml.drawing.cards import (
     Card,
-    card,
     card_sheet,
-    entry,
-    honest_lines,
-    number,
-    picture,
+    dream_card,
+    honesty_lines,
+    sheet_note,
     sprite,
-    what_is_below,
+    sprite_record,
+    three_digits,
 )
-from conceptnet_ml.drawing.sheets import Caption, to_png
+from conceptnet_ml.drawing.pictures import to_image, to_png
+from conceptnet_ml.drawing.sheets import Caption
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Judgement, Standing, Witness
 from conceptnet_ml.dreams.recipe import Recipe
@@ -111,7 +111,7 @@ class Exhibition:
 
     def _keep(self, place: int, one: Dream) -> None:
         self.found[place] = one
-        write_atomic(self.out / f"{self.todo[place].file}.png", to_png(picture(one.image)))
+        write_atomic(self.out / f"{self.todo[place].file}.png", to_png(to_image(one.image)))
 
     def zoom(
         self, frames: int, film: str, fps: float, recipe: Recipe, kept: DreamCache | None, options: dict[str, Any]
@@ -124,7 +124,7 @@ class Exhibition:
             looked: list[Tensor] = []
             rest = {**options, "frames": frames, "recipe": recipe, "cache": kept, "seed": first.seed}
             for frame, one in enumerate(zoom(ask.network, first.target, first.image, **rest)):
-                write_atomic(self.out / f"{ask.file}-zoom" / f"{frame:04}.png", to_png(picture(one.image)))
+                write_atomic(self.out / f"{ask.file}-zoom" / f"{frame:04}.png", to_png(to_image(one.image)))
                 looked.append(one.image)
             scale = max(1, 256 // min(first.image.shape[1:]))
             self.films[place] = f"{ask.file}-zoom{film}"
@@ -137,10 +137,10 @@ class Exhibition:
         files: dict[str, Any] = {}
         if order:
             cards = [
-                card(
+                dream_card(
                     self.found[place],
                     *_own(answers.get(place)),
-                    *honest_lines(standings.get(place), judgements.get(place)),
+                    *honesty_lines(standings.get(place), judgements.get(place)),
                 )
                 for place in order
             ]
@@ -172,7 +172,7 @@ class Exhibition:
         return f"What {Path(self.subject.name).name or self.subject.name} dreams of"
 
     def _note(self) -> str:
-        return what_is_below(0 if self.images is None else min(REAL, len(self.images.held)), self.judge)
+        return sheet_note(0 if self.images is None else min(REAL, len(self.images.held)), self.judge)
 
     def _answers(self, order: Sequence[int]) -> dict[int, tuple[str, float, bool]]:
         """What the dreaming network itself says to dreams of a class: name, probability, whether it is that class."""
@@ -224,7 +224,7 @@ class Exhibition:
             if len({one.image.shape for one in found}) > 1:
                 continue
             units = [self.todo[place].about["unit"] for place in places]
-            image, index = sprite([o.image for o in found], units=units, records=[entry(one) for one in found])
+            image, index = sprite([o.image for o in found], units=units, records=[sprite_record(one) for one in found])
             stem = f"sprite-{layer}" + ("" if start is None else f"-from-{Path(start).stem}")
             write_atomic(self.out / f"{stem}.png", to_png(image))
             write_atomic(self.out / f"{stem}.json", pretty(finite({"image": f"{stem}.png", **index})))
@@ -269,7 +269,7 @@ class Exhibition:
             "standing": None if stands is None else {**asdict(stands), "words": stands.phrase},
             "judgement": None if judged is None else _judged(judged),
             **({"film": self.films[place]} if place in self.films else {}),
-            "words": f"{number(one.before)} → {number(one.reached)}, {one.outcome}",
+            "words": f"{three_digits(one.before)} → {three_digits(one.reached)}, {one.outcome}",
         }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.drawing.cards import Card, card, honest_lines, number
+from conceptnet_ml.drawing.cards import Card, dream_card, honesty_lines, three_digits
 from conceptnet_ml.drawing.masks import SHARE, threshold
 from conceptnet_ml.drawing.node_sheet import Example, FromReal, node_strip
 from conceptnet_ml.drawing.sheets import Caption
@@ -63,7 +63,7 @@ def portrait(
     return node_strip(
         node.title,
         " · ".join(words),
-        free=None if free is None else Card(free[0].image, "", card(free[0], *honest_lines(*free[1:])).lines),
+        free=None if free is None else Card(free[0].image, "", dream_card(free[0], *honesty_lines(*free[1:])).lines),
         from_real=lent,
         examples=best.examples,
         cutoff=best.cutoff,
@@ -127,7 +127,7 @@ def _best(answers: Tensor, images: ImageSet, labels: Tensor | None, classes: Seq
     for row, place in enumerate(order.tolist()):
         name = "" if labels is None else classes[int(labels[place])]
         # Of maps the strongest places count here and their mean in dreams: two figures nobody should compare.
-        reached = "" if mapped else number(float(scores[place]))
+        reached = "" if mapped else three_digits(float(scores[place]))
         examples.append(Example(f"{name} {reached}".strip(), shown[row], answers[place] if mapped else None))
     return Best(examples, threshold(answers) if mapped else None, len(images))
 

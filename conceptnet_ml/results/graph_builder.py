@@ -24,7 +24,7 @@ def fingerprint(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def draw_graph(
+def build_graph(
     stories: list[Round],
     network: StagedNetwork,
     settings: Settings,
@@ -47,7 +47,7 @@ def draw_graph(
         settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         seed=settings.seed,
     )
-    artist = _Artist(graph, settings, classes)
+    artist = _GraphBuilder(graph, settings, classes)
     for name in classes:
         graph.add_node("class", name, classes=[name], **({} if accuracy is None else {"accuracy": accuracy}))
     for story in stories:
@@ -55,7 +55,7 @@ def draw_graph(
     return graph
 
 
-class _Artist:
+class _GraphBuilder:
     """Adds one story after the other; knows which node stands for which family's variant."""
 
     def __init__(self, graph: ConceptGraph, settings: Settings, classes: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ PAIRS = 4
 """Image pairs shown per class."""
 
 
-def illustrate(ctx: Context, stories: list[Round]) -> None:
+def draw_rounds(ctx: Context, stories: list[Round]) -> None:
     """A contact sheet per round: image, donor, swapped view, gate."""
     with ctx.progress.task("draw pictures", total=len(stories)) as task:
         for story in stories:

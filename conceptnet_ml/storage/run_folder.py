@@ -292,7 +292,7 @@ class Run:
         Returns:
             The path relative to the run folder, as the graph's ``pictures`` have it.
         """
-        from conceptnet_ml.drawing.sheets import to_jpeg, to_png
+        from conceptnet_ml.drawing.pictures import to_jpeg, to_png
 
         relative = f"pictures/{file_name(relative)}"
         self._write(relative, (to_jpeg if relative.endswith(".jpg") else to_png)(image))

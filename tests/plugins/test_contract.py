@@ -23,7 +23,7 @@ from conceptnet_ml.dreams.objectives import Objective
 from conceptnet_ml.dreams.render import dream
 from conceptnet_ml.dreams.request import DreamRequest
 from conceptnet_ml.errors import Interrupted, PluginError
-from conceptnet_ml.evaluation.baselines import BaselineContext, train_controls
+from conceptnet_ml.evaluation.baselines import BaselineContext, train_baselines
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.basis import BasisEvidence, Directions
@@ -395,7 +395,7 @@ def trained(ctx: Context, record: Record) -> dict[str, Tensor]:
     """The weights a baseline ends with, after ordinary training of no epochs and one epoch of equal compute."""
     fresh = ctx.network()
     learned = Learned(fresh, fresh, epochs=1)
-    return train_controls(ctx, learned, [record.name])[record.name].state_dict()
+    return train_baselines(ctx, learned, [record.name])[record.name].state_dict()
 
 
 @records("baseline")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from conceptnet_ml import hookspecs, load_plugins
 from conceptnet_ml.cli.main import app
 from conceptnet_ml.config.sources import known_settings
-from conceptnet_ml.drawing.sheets import to_png
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.records import KINDS, Record
 
 DOCS = Path(__file__).parents[2] / "docs"

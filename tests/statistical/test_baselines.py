@@ -12,7 +12,7 @@ from planted import accuracy, images_with, planted_data, settings, workbench
 
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.evaluation.baselines import BaselineContext, train_controls
+from conceptnet_ml.evaluation.baselines import BaselineContext, train_baselines
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.steps.context import Context
@@ -26,7 +26,7 @@ def compared(folder: Path, data: Data, names: list[str], more: int, seed: int = 
     """Accuracy on every test set: of ordinary training, and of each baseline with so many epochs more."""
     ctx, ordinary = ordinarily(folder, data, seed, **training)
     learned = Learned(ordinary, ordinary, epochs=more)
-    found = train_controls(ctx, learned, names)
+    found = train_baselines(ctx, learned, names)
     return {name: accuracy(network, data) for name, network in {"ordinary": ordinary, **found}.items()}
 
 

@@ -16,7 +16,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.learner import Learned, run_loop
-from conceptnet_ml.results.graph_builder import draw_graph
+from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.views import Swap
@@ -59,7 +59,7 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
     assert found.network is found.ordinary
     assert found.swaps == []
     assert found.epochs == 0
-    graph = draw_graph(found.stories, found.network, chosen, ctx.data.classes, None)
+    graph = build_graph(found.stories, found.network, chosen, ctx.data.classes, None)
     assert {node.decision for node in graph.nodes("feature")} == {"undone"}
     assert not graph.nodes("generalized")
     ctx.run.close()
@@ -67,7 +67,7 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
 
 def shared(found: Learned, ctx: Context) -> tuple[str, ...]:
     """The classes the graph says share what was generalized."""
-    (node,) = draw_graph(found.stories, found.network, ctx.settings, ctx.data.classes, None).nodes("generalized")
+    (node,) = build_graph(found.stories, found.network, ctx.settings, ctx.data.classes, None).nodes("generalized")
     return node.shared_by
 
 

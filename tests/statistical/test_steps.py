@@ -23,7 +23,7 @@ from conceptnet_ml.concepts.scores import auroc, unit_scores
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.errors import Interrupted
-from conceptnet_ml.evaluation.baselines import train_controls
+from conceptnet_ml.evaluation.baselines import train_baselines
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import to_float
@@ -184,7 +184,7 @@ def test_generalize_beats_a_random_box_at_equal_compute(shortcut: World) -> None
     named = ctx.settings.plugins.model_copy(update={"controls": ("random-box",)})
     ctx = replace_settings(ctx, ctx.settings.model_copy(update={"plugins": named}))
     kept = Learned(shortcut.network, shortcut.network, [pixel_swap(shortcut)], epochs=ctx.settings.round.epochs)
-    control = train_controls(ctx, kept)["random-box"]
+    control = train_baselines(ctx, kept)["random-box"]
     conflict = [accuracy(network, ctx.data)["conflict"] for network in (control, trained(shortcut).network)]
     assert conflict[1] > conflict[0] + 0.4
 

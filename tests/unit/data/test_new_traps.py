@@ -15,7 +15,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.load import load_data, trap_names, trap_parts
 from conceptnet_ml.data.traps import SETS, TrapGround, lay_traps, with_exceptions
-from conceptnet_ml.drawing.sheets import to_png
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Trap

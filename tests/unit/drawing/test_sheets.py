@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from conceptnet_ml.drawing import sheets as pictures
+from conceptnet_ml.drawing import pictures, sheets
 from conceptnet_ml.drawing import text as lettering
-from conceptnet_ml.drawing.sheets import Caption, SheetRow, contact_sheet, gate_overlay, probe_sheet, to_image, to_png
+from conceptnet_ml.drawing.pictures import to_image, to_png
+from conceptnet_ml.drawing.sheets import Caption, SheetRow, contact_sheet, gate_overlay, probe_sheet
 
 RED = torch.zeros(3, 64, 64, dtype=torch.uint8)
 RED[0] = 255
@@ -37,7 +38,7 @@ def test_a_grey_picture_is_shown_in_grey():
 
 
 @pytest.mark.parametrize(
-    "picture", [torch.rand(3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.uint8), "car.png", np.zeros((0, 3, 3))]
+    "picture", [torch.rand(3, 8, 8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "car.png", np.zeros((0, 3, 3))]
 )
 def test_what_is_not_a_picture_is_refused(picture):
     with pytest.raises(ValueError, match="not a picture"):
@@ -71,7 +72,7 @@ def test_words_are_drawn_and_stay_on_the_sheet():
     assert worded.height > bare.height
     edge = np.concatenate([np.asarray(worded)[:, -4:].reshape(-1, 3), np.asarray(worded)[-4:].reshape(-1, 3)])
     assert (edge == pictures.PAPER).all()
-    assert pictures.WRONG in colours(contact_sheet([SheetRow([(Caption("WRONG", "wrong"), RED)])]))
+    assert sheets.WRONG in colours(contact_sheet([SheetRow([(Caption("WRONG", "wrong"), RED)])]))
 
 
 def test_an_empty_sheet_is_an_error():
@@ -123,9 +124,9 @@ def test_probe_sheet_marks_a_flip_in_red_and_the_right_class_in_green():
             probe_sheet([RED], [BLUE], [BLUE], gates, ["car", "dog"], labels=[0], donor_labels=[1], seen=[seen])
         )
 
-    assert pictures.WRONG in sheet(1)
-    assert pictures.WRONG not in sheet(0)
-    assert pictures.RIGHT in sheet(0)
+    assert sheets.WRONG in sheet(1)
+    assert sheets.WRONG not in sheet(0)
+    assert sheets.RIGHT in sheet(0)
 
 
 def test_probe_sheet_without_gates_has_one_column_less():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.drawing.sheets import to_png
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.accuracy import disagreement, unlabelled, wilson
 

@@ -15,7 +15,7 @@ from conceptnet_ml.config.settings import DataSettings, Settings, TrainingSettin
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import PluginError, SettingsError
-from conceptnet_ml.evaluation.baselines import BaselineContext, check_controls, spent, train_controls
+from conceptnet_ml.evaluation.baselines import BaselineContext, baseline_seconds, check_baselines, train_baselines
 from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.training import Job, Plain, train
 from conceptnet_ml.plugins import load_plugins
@@ -116,15 +116,15 @@ def conceptnet_baselines():
 
 def test_controls_are_the_settings_own_and_none_without_a_kept_round(tmp_path: Path) -> None:
     ctx = bench_of(tmp_path)
-    assert train_controls(ctx, learned(ctx, 0)) == {}
-    assert list(train_controls(ctx, learned(ctx, 1))) == ["longer", "unbiased"]
-    assert spent(ctx, "longer") > 0
-    assert spent(ctx, "long") == 0
+    assert train_baselines(ctx, learned(ctx, 0)) == {}
+    assert list(train_baselines(ctx, learned(ctx, 1))) == ["longer", "unbiased"]
+    assert baseline_seconds(ctx, "longer") > 0
+    assert baseline_seconds(ctx, "long") == 0
 
 
 def test_named_baselines_are_trained_whatever_was_kept_for_as_long_as_a_round(tmp_path: Path) -> None:
     ctx = bench_of(tmp_path)
-    assert list(train_controls(ctx, learned(ctx, 0), ["longer"])) == ["longer"]
+    assert list(train_baselines(ctx, learned(ctx, 0), ["longer"])) == ["longer"]
     (entry,) = [line for line in ctx.run.metrics() if line["event"] == "trained"]
     assert entry["name"] == "control/longer"
     assert entry["steps"] == 2 * (48 // 16)
@@ -132,13 +132,13 @@ def test_named_baselines_are_trained_whatever_was_kept_for_as_long_as_a_round(tm
 
 def test_what_needs_an_unbiased_world_is_refused_where_there_is_none(tmp_path: Path) -> None:
     ctx = bench_of(tmp_path, world=False)
-    check_controls(["longer"], PLUGINS, ctx.data)
+    check_baselines(["longer"], PLUGINS, ctx.data)
     with pytest.raises(SettingsError, match=r"'unbiased' needs .* random cues") as error:
-        train_controls(ctx, learned(ctx, 1))
+        train_baselines(ctx, learned(ctx, 1))
     assert "data.trap" in error.value.mend
     assert not ctx.run.has("control/longer")  # before anything was trained
     with pytest.raises(SettingsError, match="no baseline named 'longr'"):
-        check_controls(["longr"], PLUGINS, ctx.data)
+        check_baselines(["longr"], PLUGINS, ctx.data)
 
 
 def test_only_who_says_so_sees_the_unbiased_world(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_network_of_another_build_is_refused(what: Any, tmp_path: Path) -> Non
     ctx.plugins = load_plugins(use_entry_points=False)
     ctx.plugins._found["baseline", "odd"] = [(record, "here")]
     with pytest.raises(PluginError, match="built as the ordinary one"):
-        train_controls(ctx, learned(ctx, 1), ["odd"])
+        train_baselines(ctx, learned(ctx, 1), ["odd"])
 
 
 def test_batches_are_remembered_and_come_in_the_order_of_the_images(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.results.graph_builder import draw_graph
+from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.steps.channel_probe import _let_in
 from conceptnet_ml.steps.records import Round
 from conceptnet_ml.swap.probe import margin_over_runner_up
@@ -263,7 +263,7 @@ def test_the_graph_names_directions_and_who_made_them(network: StagedNetwork) ->
     described = rebased(network, "block3", BASES["directions"](64))
     finding = Finding(1, (5, 2), (0.9, 0.8), (2.0, 1.0), 0.9)
     story = Round("block3/classes/1", "block3", 1, Readout("classes", described), [finding])
-    graph = draw_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
+    graph = build_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
     assert graph.check() == []
     assert [stage.directions for stage in graph.header.stages] == [None, None, None, 7]
     labels = {node.label: node.provenance for node in graph.nodes("unit")}
@@ -271,7 +271,7 @@ def test_the_graph_names_directions_and_who_made_them(network: StagedNetwork) ->
     assert {by.plugin for by in labels.values() if by} == {"kmeans"}
     story.findings = [replace(finding, units=(7,), auc=(0.9,), effect=(2.0,))]
     with pytest.raises(Exception, match="unit 7 does not exist"):
-        draw_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
+        build_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
 
 
 @pytest.mark.parametrize("name", ["nmf", "kmeans"])

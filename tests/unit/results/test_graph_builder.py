@@ -7,7 +7,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.results.graph_builder import draw_graph
+from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.steps.records import Round
 
 
@@ -21,6 +21,6 @@ def test_two_rounds_in_which_no_unit_answers_draw_their_edges_from_the_class_onc
         story.edges = [Attribution(0, unit, weight, 0.05, 1.0, 0.1, 0.0) for unit, weight in weights.items()]
         story.below = lower
         stories.append(story)
-    graph = draw_graph(stories, network, settings, ("car", "poodle"), None)
+    graph = build_graph(stories, network, settings, ("car", "poodle"), None)
     found = graph.edges("built_from", source=graph.class_node("car").id)
     assert sorted(edge.plain()["weight"] for edge in found) == [0.25, 0.5, 0.75]
