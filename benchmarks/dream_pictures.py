@@ -83,10 +83,10 @@ def measured(folder: str, seed: int, name: str, out: Path) -> dict[str, Any]:
     data = load_data(settings_of(folder, seed), plugins)
     found: dict[str, Any] = {"accuracy": accuracy, "witness": its, "classes": data.classes, "recipes": {}}
     labels = torch.arange(len(data.classes)).repeat_interleave(EACH)
-    wishes = [DreamRequest(Objective.logit(label, data.classes[label]), n) for n, label in enumerate(labels.tolist())]
+    requests = [DreamRequest(Objective.logit(label, data.classes[label]), n) for n, label in enumerate(labels.tolist())]
     for recipe in RECIPES:
         began = time.monotonic()
-        made = dream(network, wishes, plugins.get("dreamer", recipe).function("recipe")(data.train.images[:2048]))
+        made = dream(network, requests, plugins.get("dreamer", recipe).function("recipe")(data.train.images[:2048]))
         seconds = time.monotonic() - began
         images = torch.stack([one.image for one in made])
         pictured = ImageSet(images, labels)

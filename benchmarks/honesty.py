@@ -56,13 +56,13 @@ def dreams(run: LearnedRun, dreamer: str, starts: list[Tensor] | None) -> tuple[
     """Dreams of every class's logit, uint8, and the classes."""
     real = run.images().train
     recipe = load_plugins().get("dreamer", dreamer).function("recipe")(real.take(torch.arange(min(512, len(real)))))
-    wishes = [
+    requests = [
         DreamRequest(Objective.logit(label, name), seed, None if starts is None else starts[label][seed])
         for label, name in enumerate(run.classes)
         for seed in range(DREAMS)
     ]
-    made = dream(run.ordinary, wishes, recipe, device=run.device, dtype=run.dtype)
-    return torch.stack([one.image for one in made]), [wish.target.expects for wish in wishes]
+    made = dream(run.ordinary, requests, recipe, device=run.device, dtype=run.dtype)
+    return torch.stack([one.image for one in made]), [request.objective.expects for request in requests]
 
 
 def figures(judged: list[Judgement]) -> dict[str, float]:

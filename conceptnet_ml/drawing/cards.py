@@ -60,7 +60,7 @@ def dream_card(dream: Any, *lines: str | Caption) -> Card:
     first: list[str | Caption] = [f"seed {dream.seed} · {three_digits(dream.before)} → {three_digits(dream.reached)}"]
     if dream.outcome in NEVER_ROSE:
         first.append(Caption(dream.outcome, "wrong"))
-    return Card(dream.image, dream.target.name, (*first, *lines))
+    return Card(dream.image, dream.objective.name, (*first, *lines))
 
 
 def honesty_lines(standing: Any = None, judgement: Any = None) -> list[str | Caption]:
@@ -199,7 +199,7 @@ def sprite(
 
 def sprite_record(dream: Any) -> dict[str, Any]:
     """What a sprite's index says of a dream."""
-    return {"name": dream.target.name, "reached": dream.reached, "outcome": dream.outcome, "seed": dream.seed}
+    return {"name": dream.objective.name, "reached": dream.reached, "outcome": dream.outcome, "seed": dream.seed}
 
 
 Words = list[tuple[int, str, Any, int]]

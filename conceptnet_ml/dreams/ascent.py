@@ -36,7 +36,7 @@ FP16_SCALE = 1024.0
 class Ascent:
     """One dream at one size: its target, its seed, and images (C, H, W) in [0, 1] to start from and to take from."""
 
-    target: Objective
+    objective: Objective
     seed: int
     start: Tensor | None = None
     donor: Tensor | None = None
@@ -113,7 +113,7 @@ class BatchAscent:
     ) -> None:
         self.layers, self.recipe, self.size, self.rows = layers, recipe, size, rows
         self.device, self.dtype, self.guides, self.exact = device, dtype, guides, exact
-        self.turned = recipe.parametrisation
+        self.turned = recipe.parametrization
         self.transforms = recipe.moves(size)
         self.rate = recipe.rate or self.turned.rate
         most = max(1, min(recipe.patience, recipe.steps // 2))
@@ -219,7 +219,7 @@ class BatchAscent:
         whole = not self.exact and len({seat.age for seat in seats}) == 1
         rows = [[state[name]] if whole else list(state[name]) for name in names]
         return _Batch(
-            objective=ObjectiveBatch([seat.climb.target for seat in seats], self.guides, self.device),
+            objective=ObjectiveBatch([seat.climb.objective for seat in seats], self.guides, self.device),
             generators=[seat.generator for seat in seats],
             every=torch.arange(len(seats), device=self.device),
             constants=self._constants(state),

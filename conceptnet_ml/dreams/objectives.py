@@ -130,9 +130,13 @@ class Objective:
 
     @staticmethod
     def module(layer: str, module: Callable[[Tensor], Tensor], column: int, name: str) -> Objective:
-        """A column of what a module makes of the layer's maps: a variant, a probe."""
+        """A column of what a module makes of the layer's maps: a variant, a probe.
+
+        Stored dreams are found by the module's class and weights; ``dream_key`` on the class stands for its name.
+        """
         state = module.state_dict() if isinstance(module, nn.Module) else {}
-        key = digest(layer, "module", repr(type(module)), column, *state, *state.values())
+        kind = getattr(module, "dream_key", repr(type(module)))
+        key = digest(layer, "module", kind, column, *state, *state.values())
         return Objective(name, (Term(layer, "module", key, module=module, column=column),))
 
     @staticmethod

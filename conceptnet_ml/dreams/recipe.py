@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,10 +12,17 @@ from conceptnet_ml.dreams.parametrizations import Fourier, Parametrization
 from conceptnet_ml.dreams.transforms import Transforms
 from conceptnet_ml.errors import ConceptNetError, PluginError, SettingsError
 from conceptnet_ml.records import Record
+from conceptnet_ml.storage.hashing import sha256
 
 STARTS = ("noise", "image")
 
 ASCENTS = ("adam", "gradient")
+
+FIRST_NAMES = {
+    "parametrization": "parametrisation",
+    "conceptnet_ml.dreams.parametrizations": "conceptnet_ml.dreams.parametrisations",
+}
+"""What has another name in the keys of stored dreams than in the code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +31,9 @@ class Recipe:
 
     Args:
         start: ``noise`` (a start may be given all the same) or ``image`` (one must).
-        parametrisation: What is turned.
+        parametrization: What is turned.
         steps: Most steps of each octave.
-        rate: Step length, by default the parametrisation's: of Adam, or in units of the image's range for ``gradient``.
+        rate: Step length, by default the parametrization's: of Adam, or in units of the image's range for ``gradient``.
         ascent: ``adam``, or ``gradient``: steps of an even mean length (the Inceptionism notebook).
         transforms: How the image is moved about; None derives it from the image's size.
         octaves: How many sizes; from the smallest, what was added so far is carried over.
@@ -42,7 +48,7 @@ class Recipe:
     """
 
     start: str = "noise"
-    parametrisation: Parametrization = field(default_factory=Fourier)
+    parametrization: Parametrization = field(default_factory=Fourier)
     steps: int = 256
     rate: float | None = None
     ascent: str = "adam"
@@ -79,11 +85,11 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """A digest of all of it."""
-        found = hashlib.sha256()
-        for part in fields(self):
-            found.update(f"{part.name}={_described(getattr(self, part.name))};".encode())
-        return found.hexdigest()
+        """A digest of all of it; stored dreams are found by it, so that its words are those of the first version."""
+        parts = (
+            f"{FIRST_NAMES.get(part.name, part.name)}={_described(getattr(self, part.name))};" for part in fields(self)
+        )
+        return sha256("".join(parts).encode())
 
     def moves(self, size: tuple[int, int]) -> Transforms:
         """The transforms for images of this size: a sixteenth of the side, and less turning where pixels are few."""
@@ -119,8 +125,9 @@ def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        return f"{tuple(value.shape)}{hashlib.sha256(content).hexdigest()}"
+        return f"{tuple(value.shape)}{sha256(content)}"
     if isinstance(value, (str, int, float, bool, tuple, type(None), Transforms)):
         return repr(value)
     inner = ",".join(f"{name}={_described(one)}" for name, one in sorted(vars(value).items()))
-    return f"{type(value).__module__}.{type(value).__qualname__}({inner})"
+    module = type(value).__module__
+    return f"{FIRST_NAMES.get(module, module)}.{type(value).__qualname__}({inner})"

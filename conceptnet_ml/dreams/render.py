@@ -29,7 +29,7 @@ VERSION = 1
 
 def dream(
     network: StagedNetwork | Rebased,
-    wishes: Sequence[DreamRequest | Objective],
+    requests: Sequence[DreamRequest | Objective],
     recipe: Recipe | None = None,
     *,
     size: tuple[int, int] | None = None,
@@ -47,7 +47,7 @@ def dream(
 
     Args:
         network: Images in [0, 1] (B, C, H, W) to logits; wrap any ``nn.Module`` in a :class:`StagedNetwork`.
-        wishes: What to dream; a bare target is one from noise, or of ``seed``.
+        requests: What to dream; a bare target is one from noise, or of ``seed``.
         recipe: How; default: Fourier coefficients from noise.
         size: Height and width; default: the starts', else what the network was made for.
         seed: Of bare targets.
@@ -61,7 +61,7 @@ def dream(
         label: What the progress is called.
 
     Returns:
-        One for each wish, in their order.
+        One for each request, in their order.
 
     Raises:
         SettingsError: No such layer, unit or cell; a size the network cannot take; no path for gradients; a start is
@@ -71,23 +71,23 @@ def dream(
     Cost: ``recipe.steps`` passes forward and back up to the deepest layer asked for, of each dream and octave.
     """
     recipe = Recipe() if recipe is None else recipe
-    _check_kinds(network, wishes, recipe)
-    wanted = [wish if isinstance(wish, DreamRequest) else DreamRequest(wish, seed) for wish in wishes]
+    _check_kinds(network, requests, recipe)
+    wanted = [request if isinstance(request, DreamRequest) else DreamRequest(request, seed) for request in requests]
     device = without_basis(network).mean.device if device is None else device
     side = _size(network, wanted, size)
     _check_starts(wanted, recipe, without_basis(network).channels)
     groups: dict[frozenset[str], list[int]] = {}
-    for number, wish in enumerate(wanted):
-        groups.setdefault(wish.target.layers, []).append(number)
+    for number, request in enumerate(wanted):
+        groups.setdefault(request.objective.layers, []).append(number)
     studios = {names: Studio(network, names, recipe, side, device, dtype, exact) for names in groups}
     for names, members in groups.items():
-        studios[names].check([wanted[number].target for number in members])
+        studios[names].check([wanted[number].objective for number in members])
     found: dict[int, Dream] = {}
     keys = _keys(network, wanted, recipe, side, device, dtype) if cache is not None else {}
     for number, key in keys.items():
         kept = cache.load(key) if cache is not None else None
         if kept is not None:
-            found[number] = Dream(wanted[number].target, wanted[number].seed, cached=True, **kept)
+            found[number] = Dream(wanted[number].objective, wanted[number].seed, cached=True, **kept)
     left = sum(number not in found for number in range(len(wanted)))
     progress = Progress(quiet=True) if progress is None else progress
     stopper = Stopper() if stopper is None else stopper
@@ -139,15 +139,15 @@ def scores(
     return table
 
 
-def _check_kinds(network: Any, wishes: Any, recipe: Any) -> None:
+def _check_kinds(network: Any, requests: Any, recipe: Any) -> None:
     """Say in words what Python would say in a traceback."""
     if not isinstance(network, StagedNetwork | Rebased):
         raise SettingsError(f"a {type(network).__name__} has no stages", "Wrap it: StagedNetwork(model, (224, 224)).")
-    for wish in wishes if isinstance(wishes, list | tuple) else ():
-        image = getattr(wish, "start", None)
+    for request in requests if isinstance(requests, list | tuple) else ():
+        image = getattr(request, "start", None)
         if image is not None and not isinstance(image, Tensor):
             raise SettingsError(f"an image is a {type(image).__name__}", "Give a tensor, uint8 (C, H, W).")
-    if isinstance(wishes, DreamRequest | Objective):
+    if isinstance(requests, DreamRequest | Objective):
         raise SettingsError("one target was given where a list is wanted", "Put it into a list: dream(network, [it]).")
     if not isinstance(recipe, Recipe):
         mend = "Give a Recipe; a dreamer's: load_plugins().get('dreamer', NAME).function('recipe')(None)."
@@ -155,13 +155,13 @@ def _check_kinds(network: Any, wishes: Any, recipe: Any) -> None:
 
 
 def _size(
-    network: StagedNetwork | Rebased, wishes: Sequence[DreamRequest], size: tuple[int, int] | None
+    network: StagedNetwork | Rebased, requests: Sequence[DreamRequest], size: tuple[int, int] | None
 ) -> tuple[int, int]:
     if size is not None:
         if min(size) < 1:
             raise SettingsError(f"a dream of {size[1]}×{size[0]} px has no pixels", "Give a size of at least 8 px.")
         return (int(size[0]), int(size[1]))
-    sizes = {tuple(wish.start.shape[1:]) for wish in wishes if wish.start is not None}
+    sizes = {tuple(request.start.shape[1:]) for request in requests if request.start is not None}
     if len(sizes) > 1:
         raise SettingsError("the images to start from differ in size", "Give them one size, or say the dream's.")
     if sizes:
@@ -170,28 +170,28 @@ def _size(
     return without_basis(network).image_size
 
 
-def _check_starts(wishes: Sequence[DreamRequest], recipe: Recipe, channels: int) -> None:
-    for wish in wishes:
-        if wish.start is None and recipe.start == "image":
+def _check_starts(requests: Sequence[DreamRequest], recipe: Recipe, channels: int) -> None:
+    for request in requests:
+        if request.start is None and recipe.start == "image":
             raise SettingsError(
-                f"the dream of {wish.target.name} needs an image to start from", "Give one: --from IMAGE."
+                f"the dream of {request.objective.name} needs an image to start from", "Give one: --from IMAGE."
             )
-        if wish.donor is None and isinstance(recipe.parametrisation, Gate):
+        if request.donor is None and isinstance(recipe.parametrization, Gate):
             raise SettingsError(
-                f"the swap toward {wish.target.name} needs a donor",
+                f"the swap toward {request.objective.name} needs a donor",
                 "In a run, turn a picture into a class (--toward): the class's real images are the donors.",
             )
-        for image in (wish.start, wish.donor):
+        for image in (request.start, request.donor):
             if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels):
                 raise SettingsError(
-                    f"an image of {wish.target.name} is {image.dtype} {tuple(image.shape)}",
+                    f"an image of {request.objective.name} is {image.dtype} {tuple(image.shape)}",
                     f"It must be uint8 ({channels}, H, W).",
                 )
 
 
 def _keys(
     network: StagedNetwork | Rebased,
-    wishes: Sequence[DreamRequest],
+    requests: Sequence[DreamRequest],
     recipe: Recipe,
     size: tuple[int, int],
     device: torch.device,
@@ -199,7 +199,10 @@ def _keys(
 ) -> dict[int, str]:
     """The addresses of dreams: of all that decides about them, and of nothing else."""
     common = digest(VERSION, weights_digest(network), recipe.key, size, device.type, str(dtype))
-    return {n: digest(common, wish.target.key, wish.seed, wish.start, wish.donor) for n, wish in enumerate(wishes)}
+    return {
+        n: digest(common, request.objective.key, request.seed, request.start, request.donor)
+        for n, request in enumerate(requests)
+    }
 
 
 def weights_digest(network: nn.Module) -> str:

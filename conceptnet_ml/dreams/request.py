@@ -18,13 +18,13 @@ class DreamRequest:
     """One dream wished for.
 
     Args:
-        target: What it is to bring up.
+        objective: What it is to bring up.
         seed: All of its chance.
         start: An image to begin with, uint8 (C, H, W).
         donor: Where a swap takes its material from, the same.
     """
 
-    target: Objective
+    objective: Objective
     seed: int = 0
     start: Tensor | None = None
     donor: Tensor | None = None
@@ -35,7 +35,7 @@ class Dream:
     """A picture, and what is known of it.
 
     Args:
-        target, seed: What was wished for.
+        objective, seed: What was asked for.
         image: uint8 (C, H, W).
         before, reached: The target on the first image and on this one, both unmoved and rounded to bytes.
         steps: How many were made, over all octaves.
@@ -44,7 +44,7 @@ class Dream:
         cached: It was read, not dreamt.
     """
 
-    target: Objective
+    objective: Objective
     seed: int
     image: Tensor
     before: float

@@ -56,22 +56,24 @@ class Studio:
 
     def run(
         self,
-        wishes: Sequence[DreamRequest],
+        requests: Sequence[DreamRequest],
         rows: int | None,
         advance: Callable[[int], None],
         stop: Callable[[], None],
         keep: Callable[[int, Dream], None],
     ) -> None:
         """Dream them; ``keep`` is told of each as it is done."""
-        if not wishes:
+        if not requests:
             return
-        guides = guide_maps(self.layers, [wish.target for wish in wishes], self.device)
+        guides = guide_maps(self.layers, [request.objective for request in requests], self.device)
         # The first octave's start is the whole image made small; later ones add to it what was won so far.
-        details: list[Tensor | None] = [None] * len(wishes)
-        steps = [0] * len(wishes)
-        outcomes = [""] * len(wishes)
+        details: list[Tensor | None] = [None] * len(requests)
+        steps = [0] * len(requests)
+        outcomes = [""] * len(requests)
         for number, side in enumerate(self.sizes):
-            climbs = [self._climb(wish, side, number, detail) for wish, detail in zip(wishes, details, strict=True)]
+            climbs = [
+                self._climb(request, side, number, detail) for request, detail in zip(requests, details, strict=True)
+            ]
             count = rows or rows_for(self.layers, side, self.device, self.dtype)
             climber = BatchAscent(self.layers, self.recipe, side, count, self.device, self.dtype, guides, self.exact)
             batch: list[tuple[int, AscentResult]] = []
@@ -79,30 +81,30 @@ class Studio:
                 steps[place] += done.steps
                 outcomes[place] = done.outcome
                 if number < len(self.sizes) - 1:
-                    details[place] = self._detail(wishes[place], side, done.image)
+                    details[place] = self._detail(requests[place], side, done.image)
                     continue
                 batch.append((place, done))
                 if len(batch) >= count:
-                    self._finish(batch, wishes, guides, steps, outcomes, keep, count)
+                    self._finish(batch, requests, guides, steps, outcomes, keep, count)
                     batch = []
-            self._finish(batch, wishes, guides, steps, outcomes, keep, count)
+            self._finish(batch, requests, guides, steps, outcomes, keep, count)
 
-    def _climb(self, wish: DreamRequest, side: tuple[int, int], octave: int, detail: Tensor | None) -> Ascent:
-        seed = wish.seed if octave == 0 else seeding.seed_for(wish.seed, "octave", octave)
-        start, donor = _at_size(wish.start, side), _at_size(wish.donor, side)
+    def _climb(self, request: DreamRequest, side: tuple[int, int], octave: int, detail: Tensor | None) -> Ascent:
+        seed = request.seed if octave == 0 else seeding.seed_for(request.seed, "octave", octave)
+        start, donor = _at_size(request.start, side), _at_size(request.donor, side)
         if detail is not None:
             grey = torch.full((self.layers.channels, *side), 0.5)
             start = ((grey if start is None else start) + resized(detail[None], side)[0]).clamp(0, 1)
-        return Ascent(wish.target, seed, start, donor)
+        return Ascent(request.objective, seed, start, donor)
 
-    def _detail(self, wish: DreamRequest, side: tuple[int, int], image: Tensor) -> Tensor:
-        start = _at_size(wish.start, side)
+    def _detail(self, request: DreamRequest, side: tuple[int, int], image: Tensor) -> Tensor:
+        start = _at_size(request.start, side)
         return image - (0.5 if start is None else start)
 
     def _finish(
         self,
         batch: Sequence[tuple[int, AscentResult]],
-        wishes: Sequence[DreamRequest],
+        requests: Sequence[DreamRequest],
         guides: Mapping[str, Tensor],
         steps: Sequence[int],
         outcomes: Sequence[str],
@@ -113,8 +115,8 @@ class Studio:
         if not batch:
             return
         images = torch.stack([_bytes(done.image) for _, done in batch])
-        targets = [wishes[place].target for place, _ in batch]
-        first = torch.stack([self._first(wishes[place]) for place, _ in batch])
+        targets = [requests[place].objective for place, _ in batch]
+        first = torch.stack([self._first(requests[place]) for place, _ in batch])
         fill = count if self.exact else 0
         before, reached = (self._measure(targets, part, guides, fill) for part in (first, images))
         for n, (place, _) in enumerate(batch):
@@ -123,29 +125,29 @@ class Studio:
                 outcome = NOT_FINITE
             elif outcome != NO_GRADIENT and not reached[n] > before[n]:
                 outcome = NEVER_ROSE
-            wish = wishes[place]
-            keep(place, Dream(wish.target, wish.seed, images[n], before[n], reached[n], steps[place], outcome))
+            request = requests[place]
+            keep(place, Dream(request.objective, request.seed, images[n], before[n], reached[n], steps[place], outcome))
 
     def noise(self, seed: int) -> Tensor:
         """What a dream from noise begins with, uint8 (C, H, W)."""
         return self._first(DreamRequest(Objective("noise", ()), seed))
 
-    def measured(self, wishes: Sequence[DreamRequest]) -> list[Dream]:
+    def measured(self, requests: Sequence[DreamRequest]) -> list[Dream]:
         """The starts themselves as dreams of no steps, and what they reach."""
-        images = torch.stack([self._first(wish) for wish in wishes])
-        targets = [wish.target for wish in wishes]
+        images = torch.stack([self._first(request) for request in requests])
+        targets = [request.objective for request in requests]
         found = self._measure(targets, images, guide_maps(self.layers, targets, self.device))
         return [
-            Dream(wish.target, wish.seed, image, value, value, 0, ALL_STEPS)
-            for wish, image, value in zip(wishes, images, found, strict=True)
+            Dream(request.objective, request.seed, image, value, value, 0, ALL_STEPS)
+            for request, image, value in zip(requests, images, found, strict=True)
         ]
 
-    def _first(self, wish: DreamRequest) -> Tensor:
+    def _first(self, request: DreamRequest) -> Tensor:
         """What a dream begins with, at its full size, as bytes."""
-        if wish.start is not None:
-            return _bytes(_at_size(wish.start, self.size))
+        if request.start is not None:
+            return _bytes(_at_size(request.start, self.size))
         climber = BatchAscent(self.layers, self.recipe, self.size, 1, torch.device("cpu"), None, {})
-        return _bytes(climber.begin(self._climb(wish, self.size, 0, None)))
+        return _bytes(climber.begin(self._climb(request, self.size, 0, None)))
 
     def _measure(
         self, targets: Sequence[Objective], images: Tensor, guides: Mapping[str, Tensor], fill: int = 0

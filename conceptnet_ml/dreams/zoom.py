@@ -26,7 +26,7 @@ from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.storage.hashing import digest
 
 STEPS = Recipe(
-    start="image", parametrisation=Pixels(decay=0.7), ascent="gradient", rate=0.006, steps=6, octaves=2, stall=0.0
+    start="image", parametrization=Pixels(decay=0.7), ascent="gradient", rate=0.006, steps=6, octaves=2, stall=0.0
 )
 """Of each frame: few steps, for the next frame goes on from where they end."""
 
@@ -93,23 +93,23 @@ def zoom(
             if number:
                 near = _held(moved(image[None].float() / 255, turned)[0], first, hold).clamp(0, 1)
                 seen = (near * 255).round().to(torch.uint8)
-            wish = DreamRequest(target, seeding.seed_for(seed, "frame", number), seen)
-            made = _frame(studio, wish, number, digest(key, wish.seed, seen), cache)
+            request = DreamRequest(target, seeding.seed_for(seed, "frame", number), seen)
+            made = _frame(studio, request, number, digest(key, request.seed, seen), cache)
             image = made.image
             task.advance()
             yield made
 
 
-def _frame(studio: Studio, wish: DreamRequest, number: int, key: str, cache: DreamCache | None) -> Dream:
+def _frame(studio: Studio, request: DreamRequest, number: int, key: str, cache: DreamCache | None) -> Dream:
     """One frame, from the cache if it was dreamt before."""
     kept = None if cache is None else cache.load(key)
     if kept is not None:
-        return Dream(wish.target, wish.seed, cached=True, **kept)
+        return Dream(request.objective, request.seed, cached=True, **kept)
     if number == 0:
-        made = studio.measured([wish])[0]
+        made = studio.measured([request])[0]
     else:
         found: list[Dream] = []
-        studio.run([wish], 1, lambda steps: None, lambda: None, lambda _, one: found.append(one))
+        studio.run([request], 1, lambda steps: None, lambda: None, lambda _, one: found.append(one))
         made = found[0]
     if cache is not None:
         cache.save(key, made)

@@ -79,7 +79,7 @@ def _draw(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> dict[st
     if judge is not None:
         places = sorted(made)
         images = torch.stack([made[place].image for place in places]) if places else torch.empty(0)
-        expected = [made[place].target.expects for place in places]
+        expected = [made[place].objective.expects for place in places]
         judged = dict(zip(places, judge.judge(images, expected), strict=True)) if places else {}
     rows: dict[str, list[int]] = {}
     for place, ask in enumerate(asked):
@@ -107,7 +107,7 @@ def _asked(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, held: Ima
     lent = [(name, place) for name, place in zip(ctx.data.classes, first, strict=True) if place is not None]
     following = [*lent[1:], *lent[:1]]
     donors = {place: other for (_, place), (_, other) in zip(lent, following, strict=True)}
-    swaps = isinstance(recipe.parametrisation, Gate)
+    swaps = isinstance(recipe.parametrization, Gate)
     found: list[Asked] = []
     nodes = sorted(graph.nodes(), key=lambda one: (ORDER.index(one.kind), one.stage or "", one.units, one.label))
     for seed, node in enumerate(nodes, ctx.settings.seed):
@@ -119,7 +119,7 @@ def _asked(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, held: Ima
             start: str | None, place: int | None, seed: int = seed, node: Node = node, sought: ConceptTarget = sought
         ) -> Asked:
             image, donor = (None, None) if place is None else (pixels[place], pixels[donors[place]])
-            wish = DreamRequest(sought.target.named(sought.target.name), seed, image, donor if swaps else None)
+            wish = DreamRequest(sought.objective.named(sought.objective.name), seed, image, donor if swaps else None)
             about = {"concept": node.id, "kind": node.kind, "stage": node.stage}
             name = ctx.settings.plugins.dreamer
             return Asked(wish, sought.network, name, node.id, about, sought, node, start, start is not None)

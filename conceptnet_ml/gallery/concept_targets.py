@@ -23,12 +23,12 @@ class ConceptTarget:
     """A target in a network.
 
     Args:
-        target: What to dream of.
+        objective: What to dream of.
         network: Where: the learned network, or a family's trunk.
         layer: Whose cells show where it answers; None for a class.
     """
 
-    target: Objective
+    objective: Objective
     network: Network
     layer: str | None = None
 
@@ -71,9 +71,9 @@ class Concepts:
         family = self._family(node)
         network = cast(Network, family.trunk.network)
         if node.kind == "generalized":
-            module, column = Looks(family, network, node.stage), 0
+            module, column = DetectorScore(family, network, node.stage), 0
         else:
-            module, column = Responses(family, network, node.stage), self.graph.classes.index(node.classes[0])
+            module, column = VariantResponses(family, network, node.stage), self.graph.classes.index(node.classes[0])
         return ConceptTarget(Objective.module(node.stage, module, column, node.title), network, node.stage)
 
     def _described(self, stage: str) -> Network:
@@ -104,8 +104,10 @@ class Concepts:
         return self._families[name]
 
 
-class Looks(nn.Module):
+class DetectorScore(nn.Module):
     """How surely a family's detector finds its feature: its strongest tenth of places, maps (B, C, h, w) to (B, 1)."""
+
+    dream_key = "<class 'conceptnet_ml.dreams.nodes.Looks'>"  # the class's first name: dreams are stored under it
 
     def __init__(self, family: Family, network: Network, stage: str) -> None:
         super().__init__()
@@ -121,8 +123,10 @@ class Looks(nn.Module):
         return self.detector(maps[:, : self.width].float())
 
 
-class Responses(Looks):
+class VariantResponses(DetectorScore):
     """A family's variants' responses: maps (B, C, h, w) to (B, parents)."""
+
+    dream_key = "<class 'conceptnet_ml.dreams.nodes.Responses'>"
 
     def __init__(self, family: Family, network: Network, stage: str) -> None:
         super().__init__(family, network, stage)
@@ -140,8 +144,8 @@ def unit_maps(sought: ConceptTarget, maps: Tensor) -> Tensor:
 
     A unit's map, a feature's weighted sum of maps, a detector's logits; of a variant, where its family looks.
     """
-    (term,) = sought.target.terms
-    if isinstance(term.module, Looks):
+    (term,) = sought.objective.terms
+    if isinstance(term.module, DetectorScore):
         return term.module.map(maps)[:, 0]
     if isinstance(term.vector, int):
         return maps[:, term.vector]

@@ -51,20 +51,20 @@ class Telling(DreamCache):
         self, inner: DreamCache | None, wishes: Sequence[DreamRequest], told: Callable[[int, Dream], None]
     ) -> None:
         self.inner, self.wishes, self.told = inner, wishes, told
-        self._places = {id(wish.target): place for place, wish in enumerate(wishes)}
+        self._places = {id(wish.objective): place for place, wish in enumerate(wishes)}
         self._looked_up = 0
 
     def load(self, key: str) -> dict[str, Any] | None:
         found = None if self.inner is None else self.inner.load(key)
         wish, self._looked_up = self.wishes[self._looked_up], self._looked_up + 1
         if found is not None:
-            self.told(self._places[id(wish.target)], Dream(wish.target, wish.seed, cached=True, **found))
+            self.told(self._places[id(wish.objective)], Dream(wish.objective, wish.seed, cached=True, **found))
         return found
 
     def save(self, key: str, dream: Dream) -> None:
         if self.inner is not None:
             self.inner.save(key, dream)
-        self.told(self._places[id(dream.target)], dream)
+        self.told(self._places[id(dream.objective)], dream)
 
 
 class Exhibition:
@@ -123,7 +123,7 @@ class Exhibition:
                 continue
             looked: list[Tensor] = []
             rest = {**options, "frames": frames, "recipe": recipe, "cache": kept, "seed": first.seed}
-            for frame, one in enumerate(zoom(ask.network, first.target, first.image, **rest)):
+            for frame, one in enumerate(zoom(ask.network, first.objective, first.image, **rest)):
                 write_atomic(self.out / f"{ask.file}-zoom" / f"{frame:04}.png", to_png(to_image(one.image)))
                 looked.append(one.image)
             scale = max(1, 256 // min(first.image.shape[1:]))
@@ -178,7 +178,7 @@ class Exhibition:
         """What the dreaming network itself says to dreams of a class: name, probability, whether it is that class."""
         found: dict[int, tuple[str, float, bool]] = {}
         for place in order:
-            one, expects = self.found[place], self.found[place].target.expects
+            one, expects = self.found[place], self.found[place].objective.expects
             if expects is None:
                 continue
             chances = predict_logits(self.todo[place].network, to_float(one.image[None], self.device), None)[0].softmax(
@@ -208,7 +208,7 @@ class Exhibition:
         found = {}
         for place in order:
             one = self.found[place]
-            found[place] = self.judge.judge(one.image[None], one.target.expects)[0]
+            found[place] = self.judge.judge(one.image[None], one.objective.expects)[0]
         return found
 
     def _sprites(self, order: Sequence[int]) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class Exhibition:
         ask, one = self.todo[place], self.found[place]
         return {
             "file": f"{ask.file}.png",
-            "name": one.target.name,
+            "name": one.objective.name,
             **ask.about,
             "start": ask.start,
             "seed": one.seed,

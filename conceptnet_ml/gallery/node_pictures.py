@@ -112,7 +112,7 @@ def best_examples(
 
 
 def _logit(sought: ConceptTarget, logits: Tensor) -> Tensor:
-    (term,) = sought.target.terms
+    (term,) = sought.objective.terms
     assert isinstance(term.vector, int)
     return logits[:, term.vector]
 

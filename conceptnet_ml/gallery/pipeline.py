@@ -31,11 +31,11 @@ def standings(
         networks.setdefault(id(network), (network, []))[1].append(number)
     found: dict[int, Standing] = {}
     for network, numbers in networks.values():
-        targets = {dreams[number][1].target.key: dreams[number][1].target for number in numbers}
+        targets = {dreams[number][1].objective.key: dreams[number][1].objective for number in numbers}
         table = scores(network, list(targets.values()), real, device=device, dtype=dtype)
         columns = dict(zip(targets, table.T, strict=True))
         for number in numbers:
             one = dreams[number][1]
-            if bool(columns[one.target.key].isfinite().any()):
-                found[number] = standing(one.reached, columns[one.target.key])
+            if bool(columns[one.objective.key].isfinite().any()):
+                found[number] = standing(one.reached, columns[one.objective.key])
     return found

@@ -124,7 +124,7 @@ def asked(request: Request, subject: Subject, real: Real | None) -> list[Asked]:
         assert subject.run is not None
         place = Concepts(subject.run.graph, subject.run.model).sought(chosen)
         about = {"concept": chosen.id, "kind": chosen.kind, "stage": chosen.stage}
-        seeks.append((about, place.target, place.network, place, chosen))
+        seeks.append((about, place.objective, place.network, place, chosen))
     for layer in request.layers:
         for about, target in _of_layer(request, subject, layer):
             seeks.append((about, target, subject.network, None, None))

@@ -1,4 +1,4 @@
-"""Dreams without colour: a dreamer with a parametrisation of its own."""
+"""Dreams without colour: a dreamer with a parametrization of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Grey(Parametrization):
 
 def recipe(real: Tensor | None) -> Recipe:
     """Few steps, and a price on roughness."""
-    return Recipe(parametrisation=Grey(), steps=64, smooth=0.2)
+    return Recipe(parametrization=Grey(), steps=64, smooth=0.2)
 
 
 @hookimpl

@@ -11,4 +11,4 @@ def recipe(real: Tensor | None = None) -> Recipe:
     """Gradient steps of an even length on a real image, shifted at random, from small sizes to its own, what was added
     carried over (Mordvintsev, Olah and Tyka, *Inceptionism*, 2015)."""
     even = Pixels(decay=0.35)
-    return Recipe(start="image", parametrisation=even, ascent="gradient", rate=0.008, steps=10, octaves=4, stall=0.0)
+    return Recipe(start="image", parametrization=even, ascent="gradient", rate=0.008, steps=10, octaves=4, stall=0.0)

@@ -10,4 +10,4 @@ from conceptnet_ml import Phases, Recipe, magnitudes
 def recipe(real: Tensor | None = None) -> Recipe:
     """Phases alone move; magnitudes are the mean of the real images', or fall as photographs' do."""
     held, mean = (None, None) if real is None else magnitudes(real)
-    return Recipe(parametrisation=Phases(held, mean))
+    return Recipe(parametrization=Phases(held, mean))

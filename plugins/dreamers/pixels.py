@@ -9,4 +9,4 @@ from conceptnet_ml import Pixels, Recipe
 
 def recipe(real: Tensor | None = None) -> Recipe:
     """The image itself climbs, with a price on total variation against the checkerboards that strides reward."""
-    return Recipe(parametrisation=Pixels(), smooth=0.3)
+    return Recipe(parametrization=Pixels(), smooth=0.3)

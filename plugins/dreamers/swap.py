@@ -9,4 +9,4 @@ from conceptnet_ml import Gate, Recipe, Transforms
 
 def recipe(real: Tensor | None = None) -> Recipe:
     """A donor's pixels come in through a gate of few cells, at a price; nothing is invented."""
-    return Recipe(start="image", parametrisation=Gate(), transforms=Transforms(), steps=48)
+    return Recipe(start="image", parametrization=Gate(), transforms=Transforms(), steps=48)

@@ -351,11 +351,11 @@ def test_dreamers(record: Record) -> None:
     network = StagedNetwork(model, (24, 24)).eval()
     real = (images(6, 24, 24) * 255).to(torch.uint8)
     recipe = replace(record.function("recipe")(real), steps=8, octaves=1)
-    wishes = [
+    requests = [
         DreamRequest(Objective.unit("1", 2), 5, real[0], real[1]),
         DreamRequest(Objective.logit(1, "b"), 6, real[2], real[3]),
     ]
-    made, again = (dream(network, wishes, recipe) for _ in range(2))
+    made, again = (dream(network, requests, recipe) for _ in range(2))
     for one, other in zip(made, again, strict=True):
         assert one.image.shape == (3, 24, 24)
         assert one.image.dtype == torch.uint8

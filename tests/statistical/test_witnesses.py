@@ -94,8 +94,8 @@ def test_dreams_are_unlike_the_data_and_need_not_convince_another_network(
     witness: Witness, ordinary: StagedNetwork
 ) -> None:
     """On such simple images free pixels find what one network answers to alone; the network itself is no witness."""
-    wishes = [DreamRequest(Objective.logit(label, str(label)), seed) for label in (0, 1) for seed in range(4)]
-    dreams = torch.stack([one.image for one in dream(ordinary, wishes, Recipe(parametrisation=Pixels(), steps=96))])
+    requests = [DreamRequest(Objective.logit(label, str(label)), seed) for label in (0, 1) for seed in range(4)]
+    dreams = torch.stack([one.image for one in dream(ordinary, requests, Recipe(parametrization=Pixels(), steps=96))])
     wanted = [0] * 4 + [1] * 4
     judged = witness.judge(dreams, wanted)
     assert all(one.unlike for one in judged)

@@ -35,7 +35,7 @@ def noise(count: int, side: int, channels: int = 3) -> torch.Tensor:
 
 
 def a_dream(**changes: object) -> SimpleNamespace:
-    fields = {"target": SimpleNamespace(name="block3 unit 7"), "seed": 4, "image": plain(1, 2, 3), "before": 0.01}
+    fields = {"objective": SimpleNamespace(name="block3 unit 7"), "seed": 4, "image": plain(1, 2, 3), "before": 0.01}
     return SimpleNamespace(**{**fields, "reached": 5.25, "outcome": "stalled", **changes})
 
 

@@ -219,12 +219,12 @@ def test_each_image_is_moved_by_its_own_numbers() -> None:
     torch.testing.assert_close(views[2:], again)
 
 
-# Parametrisations
+# Parametrizations
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("made", [Pixels(), Pixels(decay=1.0), Fourier(), Phases()])
-def test_parametrisations_begin_where_they_are_told(made: Pixels | Fourier | Phases, channels: int) -> None:
+def test_parametrizations_begin_where_they_are_told(made: Pixels | Fourier | Phases, channels: int) -> None:
     start = torch.rand(channels, 12, 10) * 0.8 + 0.1
     numbers, constants = made.begin(DreamRow((12, 10), channels, start, None, 1.0, generator(0)))
     image = made.images(numbers[None], [one[None] for one in constants], (12, 10))
@@ -278,25 +278,29 @@ def test_a_gate_lets_in_what_is_the_donors() -> None:
 
 
 def test_objectives_rise_and_images_are_pictures() -> None:
-    wishes = [*(Objective.unit("second", unit) for unit in range(8)), Objective.logit(0, "a"), Objective.layer("first")]
-    made = dream(NETWORK, wishes, Recipe(steps=40))
-    assert [one.target.name for one in made] == [one.name for one in wishes]
+    requests = [
+        *(Objective.unit("second", unit) for unit in range(8)),
+        Objective.logit(0, "a"),
+        Objective.layer("first"),
+    ]
+    made = dream(NETWORK, requests, Recipe(steps=40))
+    assert [one.objective.name for one in made] == [one.name for one in requests]
     assert all(one.image.dtype == torch.uint8 and one.image.shape == (3, 24, 24) for one in made)
     assert sum(one.rose for one in made) >= 9
-    measured = scores(NETWORK, wishes, torch.stack([one.image for one in made])).diagonal()
+    measured = scores(NETWORK, requests, torch.stack([one.image for one in made])).diagonal()
     torch.testing.assert_close(measured, torch.tensor([one.reached for one in made]), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, parametrisation=Pixels(), ascent="gradient", octaves=2)])
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, parametrization=Pixels(), ascent="gradient", octaves=2)])
 def test_a_dream_is_the_same_bit_for_bit_whoever_shares_its_batch(recipe: Recipe) -> None:
     """With the batch's length kept; with noise, colour and restarts of others going on beside it."""
     recipe = replace(recipe, transforms=Transforms(shift=2, rotate=5, noise=0.05, colour=0.1))
     mine = DreamRequest(Objective.unit("second", 3), seed=11)
     others = [DreamRequest(Objective.unit("second", n % 8), seed=n) for n in range(7)]
-    others[2:5] = [replace(wish, start=image) for wish, image in zip(others[2:5], pictures(3), strict=True)]
+    others[2:5] = [replace(request, start=image) for request, image in zip(others[2:5], pictures(3), strict=True)]
     alone = dream(NETWORK, [mine], recipe, rows=4, exact=True)[0]
-    for wishes in ([mine, *others], [*others[:2], mine, *others[2:]], [*others[2:], mine]):
-        among = dream(NETWORK, wishes, recipe, rows=4, exact=True)[wishes.index(mine)]
+    for requests in ([mine, *others], [*others[:2], mine, *others[2:]], [*others[2:], mine]):
+        among = dream(NETWORK, requests, recipe, rows=4, exact=True)[requests.index(mine)]
         assert torch.equal(among.image, alone.image)
         assert among.reached == alone.reached
     other = dream(NETWORK, [replace(mine, seed=12)], recipe, rows=4, exact=True)[0]
@@ -304,9 +308,9 @@ def test_a_dream_is_the_same_bit_for_bit_whoever_shares_its_batch(recipe: Recipe
 
 
 def test_without_a_kept_length_it_is_the_same_up_to_rounding() -> None:
-    wishes = [DreamRequest(Objective.unit("second", n % 8), seed=n) for n in range(9)]
-    together = dream(NETWORK, wishes, QUICK, rows=4)
-    apart = [dream(NETWORK, [wish], QUICK)[0] for wish in wishes]
+    requests = [DreamRequest(Objective.unit("second", n % 8), seed=n) for n in range(9)]
+    together = dream(NETWORK, requests, QUICK, rows=4)
+    apart = [dream(NETWORK, [request], QUICK)[0] for request in requests]
     for one, other in zip(together, apart, strict=True):
         assert (one.image.int() - other.image.int()).abs().float().mean() < 0.5
 
@@ -322,12 +326,12 @@ def test_a_dead_unit_is_reported_and_sleeping_ones_are_woken(monkeypatch: pytest
     assert isinstance(norm, nn.BatchNorm2d)
     norm.bias.data[:] = -0.5  # noise does not open them
     norm.weight.data[2], norm.bias.data[2] = 0.0, -1.0  # nothing does
-    wishes = [Objective.unit("second", unit) for unit in range(8)]
-    made = dream(network, wishes, Recipe(steps=96))
+    requests = [Objective.unit("second", unit) for unit in range(8)]
+    made = dream(network, requests, Recipe(steps=96))
     assert made[2].outcome == "no gradient"
     assert not made[2].rose
     monkeypatch.setattr("conceptnet_ml.dreams.ascent.LEAK", 0.0)
-    plain = dream(network, wishes, Recipe(steps=96))
+    plain = dream(network, requests, Recipe(steps=96))
     assert made[0].rose
     assert not plain[0].rose
     assert sum(one.rose for one in made) > sum(one.rose for one in plain)
@@ -339,7 +343,7 @@ def test_a_target_that_cannot_rise_is_reported() -> None:
     made = dream(
         network,
         [DreamRequest(Objective.mix([(Objective.layer("first"), 0.0), (Objective.unit("first", 0), 0.0)]), 0, start)],
-        Recipe(steps=8, parametrisation=Pixels()),
+        Recipe(steps=8, parametrization=Pixels()),
     )[0]
     assert made.outcome in ("no gradient", "never rose")
     assert torch.isfinite(torch.tensor(made.reached))
@@ -348,7 +352,7 @@ def test_a_target_that_cannot_rise_is_reported() -> None:
 def test_a_flat_image_gives_a_picture_and_no_nan() -> None:
     for value in (0, 128, 255):
         start = torch.full((3, 24, 24), value, dtype=torch.uint8)
-        for recipe in (QUICK, replace(QUICK, parametrisation=Pixels()), replace(QUICK, parametrisation=Phases())):
+        for recipe in (QUICK, replace(QUICK, parametrization=Pixels()), replace(QUICK, parametrization=Phases())):
             made = dream(NETWORK, [DreamRequest(Objective.logit(1, "b"), 0, start)], recipe)[0]
             assert torch.isfinite(torch.tensor([made.before, made.reached])).all()
 
@@ -357,18 +361,18 @@ def test_a_flat_image_gives_a_picture_and_no_nan() -> None:
 def test_any_number_of_channels(channels: int) -> None:
     network = staged(channels)
     assert network.mean.shape[1] == channels
-    wishes = [
+    requests = [
         DreamRequest(Objective.logit(0, "a")),
         DreamRequest(Objective.layer("first"), 1, pictures(1, channels)[0]),
     ]
-    for recipe in (QUICK, replace(QUICK, parametrisation=Phases()), replace(QUICK, natural=0.5, smooth=0.2, near=0.2)):
-        assert all(one.image.shape == (channels, 24, 24) for one in dream(network, wishes, recipe))
+    for recipe in (QUICK, replace(QUICK, parametrization=Phases()), replace(QUICK, natural=0.5, smooth=0.2, near=0.2)):
+        assert all(one.image.shape == (channels, 24, 24) for one in dream(network, requests, recipe))
 
 
 def test_prices_do_what_they_are_for() -> None:
     start = pictures(1)[0]
-    wish = DreamRequest(Objective.logit(1, "b"), 0, start)
-    free = replace(QUICK, parametrisation=Pixels(), steps=40)
+    request = DreamRequest(Objective.logit(1, "b"), 0, start)
+    free = replace(QUICK, parametrization=Pixels(), steps=40)
 
     def rough(image: Tensor) -> float:
         return float(image.float().diff(dim=1).abs().mean() + image.float().diff(dim=2).abs().mean())
@@ -376,9 +380,9 @@ def test_prices_do_what_they_are_for() -> None:
     def far(image: Tensor) -> float:
         return float((image.float() - start.float()).square().mean())
 
-    plain = dream(NETWORK, [wish], free)[0].image
-    assert rough(dream(NETWORK, [wish], replace(free, smooth=1.0))[0].image) < 0.8 * rough(plain)
-    assert far(dream(NETWORK, [wish], replace(free, near=1.0))[0].image) < 0.5 * far(plain)
+    plain = dream(NETWORK, [request], free)[0].image
+    assert rough(dream(NETWORK, [request], replace(free, smooth=1.0))[0].image) < 0.8 * rough(plain)
+    assert far(dream(NETWORK, [request], replace(free, near=1.0))[0].image) < 0.5 * far(plain)
 
 
 def test_statistics_of_batch_norms_come_nearer() -> None:
@@ -398,7 +402,7 @@ def test_octaves_carry_detail_over() -> None:
     assert octaves((64, 64), Recipe(octaves=3, octave_scale=2.0)) == [(16, 16), (32, 32), (64, 64)]
     assert octaves((20, 40), Recipe(octaves=4, octave_scale=2.0)) == [(10, 20), (20, 40)]
     start = pictures(1)[0]
-    recipe = Recipe(parametrisation=Pixels(), ascent="gradient", steps=6, stall=0.0, octave_scale=1.5)
+    recipe = Recipe(parametrization=Pixels(), ascent="gradient", steps=6, stall=0.0, octave_scale=1.5)
     one, two = (
         dream(NETWORK, [DreamRequest(Objective.layer("first"), 0, start)], replace(recipe, octaves=n))[0]
         for n in (1, 2)
@@ -417,9 +421,9 @@ def test_octaves_carry_detail_over() -> None:
 
 def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> None:
     cache = DreamCache(tmp_path / "dreams")
-    wishes = [DreamRequest(Objective.unit("second", n)) for n in range(3)]
-    first = dream(NETWORK, wishes, QUICK, cache=cache)
-    again = dream(NETWORK, wishes, QUICK, cache=cache)
+    requests = [DreamRequest(Objective.unit("second", n)) for n in range(3)]
+    first = dream(NETWORK, requests, QUICK, cache=cache)
+    again = dream(NETWORK, requests, QUICK, cache=cache)
     assert not any(one.cached for one in first)
     assert all(one.cached for one in again)
     for one, other in zip(first, again, strict=True):
@@ -435,13 +439,13 @@ def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> No
     others = (
         {"network": changed},
         {"recipe": replace(QUICK, steps=13)},
-        {"recipe": replace(QUICK, parametrisation=Fourier(decay=1.3))},
+        {"recipe": replace(QUICK, parametrization=Fourier(decay=1.3))},
         {"size": (32, 24)},
-        {"wishes": [DreamRequest(Objective.unit("second", 0), 1)]},
-        {"wishes": [DreamRequest(Objective.unit("second", 0), 0, pictures(1)[0])]},
+        {"requests": [DreamRequest(Objective.unit("second", 0), 1)]},
+        {"requests": [DreamRequest(Objective.unit("second", 0), 0, pictures(1)[0])]},
     )
     for other in others:
-        given = {"network": NETWORK, "wishes": wishes[:1], "recipe": QUICK, **other}
+        given = {"network": NETWORK, "requests": requests[:1], "recipe": QUICK, **other}
         assert not any(one.cached for one in dream(**given, cache=cache)), other  # type: ignore[arg-type]
 
 
@@ -464,11 +468,11 @@ def test_what_was_finished_before_a_stop_is_kept(tmp_path: Path) -> None:
                 self.request()
             super().check()
 
-    wishes = [DreamRequest(Objective.unit("second", n)) for n in range(6)]
+    requests = [DreamRequest(Objective.unit("second", n)) for n in range(6)]
     cache = DreamCache(tmp_path)
     with pytest.raises(Interrupted):
-        dream(NETWORK, wishes, QUICK, rows=2, cache=cache, stopper=Impatient())
-    made = dream(NETWORK, wishes, QUICK, rows=2, cache=cache)
+        dream(NETWORK, requests, QUICK, rows=2, cache=cache, stopper=Impatient())
+    made = dream(NETWORK, requests, QUICK, rows=2, cache=cache)
     assert [one.cached for one in made] == [True, True, False, False, False, False]
 
 
@@ -522,7 +526,7 @@ class Blind(nn.Module):
             lambda: dream(NETWORK, [DreamRequest(Objective.unit("first", 1), 0, pictures(1, 1)[0])]),
             r"uint8 \(3, H, W\)",
         ),
-        (lambda: dream(NETWORK, [Objective.unit("first", 1)], Recipe(parametrisation=Gate())), "needs a donor"),
+        (lambda: dream(NETWORK, [Objective.unit("first", 1)], Recipe(parametrization=Gate())), "needs a donor"),
         (lambda: dream(StagedNetwork(Blind(), (16, 16)), [Objective.unit("second", 0)]), "no gradient leads"),
         (
             lambda: dream(StagedNetwork(Blind(), (16, 16)), [Objective.unit("second", 0)], size=(3, 3)),

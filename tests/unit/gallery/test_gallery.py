@@ -353,7 +353,7 @@ def wanted(model: GeneralizedModel) -> dict[str, Callable[[torch.Tensor], torch.
 def test_a_nodes_target_is_what_it_stands_for(model: GeneralizedModel, graph: ConceptGraph, kind: str) -> None:
     node = next(one for one in graph.nodes(kind) if one.label != "what an edit merged")
     sought = Concepts(graph, model).sought(node)
-    found = scores(sought.network, [sought.target], IMAGES, device=CPU)[:, 0]
+    found = scores(sought.network, [sought.objective], IMAGES, device=CPU)[:, 0]
     torch.testing.assert_close(found, wanted(model)[kind](IMAGES / 255), rtol=1e-4, atol=1e-4)
     if kind == "class":
         assert sought.layer is None
