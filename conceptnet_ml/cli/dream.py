@@ -189,8 +189,8 @@ def dream(
     strip, frames and film of a zoom, and [bold]dreams.json[/] with every figure.
     Ctrl-C keeps what is done; what was dreamt before is taken from the cache.
     """
-    from conceptnet_ml import gallery
     from conceptnet_ml.errors import SettingsError
+    from conceptnet_ml.gallery.gallery import gallery
     from conceptnet_ml.runtime.progress import Progress
     from conceptnet_ml.runtime.signals import Stopper
 
