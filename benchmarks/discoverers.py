@@ -33,7 +33,7 @@ from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, gather
 from conceptnet_ml.data.load import load_data
-from conceptnet_ml.network.basis import BasisEvidence, Directions, Network, rebased
+from conceptnet_ml.network.basis import BasisEvidence, Directions, Network, with_basis
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import devices, seeding
@@ -117,7 +117,7 @@ def _judge(
         evidence = BasisEvidence(maps, ctx.seed(stage, "directions"), settings)
         made = _drawn(evidence, kind) if drawn else record.function("basis")(evidence)
         basis = made.to(ctx.device).eval().requires_grad_(False)
-        explained, described = evidence.explained(basis), rebased(network, stage, basis)
+        explained, described = evidence.explained(basis), with_basis(network, stage, basis)
     learning = time.monotonic() - began
     head = Readout("classes", described).head(stage)
     evidence = gather(described, stage, head, seen, ctx.classes, settings)

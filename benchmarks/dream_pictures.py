@@ -28,7 +28,7 @@ from conceptnet_ml.data.load import load_data
 from conceptnet_ml.dreams.zoom import correlation
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import Job, Plain, predict_set, train
+from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, train
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.runtime import devices
 
@@ -58,8 +58,8 @@ def trained(folder: str, seed: int, path: Path) -> tuple[StagedNetwork, float]:
         kept = torch.load(path)
         network.load_state_dict(kept["network"])
         return network.eval(), kept["accuracy"]
-    job = Job(len(data.train), settings.training.epochs, settings.training.rate, seed, DEVICE, dtype)
-    train(network, Plain(data.train, DEVICE), job)
+    job = TrainingJob(len(data.train), settings.training.epochs, settings.training.rate, seed, DEVICE, dtype)
+    train(network, ImageViews(data.train, DEVICE), job)
     test = data.tests["test"]
     accuracy = 100 * float((predict_set(network, test, DEVICE, dtype).argmax(1) == test.labels).float().mean())
     torch.save({"network": network.state_dict(), "accuracy": accuracy}, path)

@@ -28,11 +28,11 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import Job, Plain, predict_set, to_float, train
+from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, to_float, train
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.surgery.batchnorm import recalibrate
-from conceptnet_ml.surgery.dependency_graph import follow
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
 from conceptnet_ml.surgery.similarity import importances, similar_units
@@ -119,8 +119,8 @@ class Bench:
         """A copy after ordinary training."""
         network = copy.deepcopy(network)
         images = self.data.train if images is None else images
-        job = Job(len(images), epochs, rate, self.seed, DEVICE, self.dtype, settings=self.settings.training)
-        train(network, Plain(images, DEVICE), job)
+        job = TrainingJob(len(images), epochs, rate, self.seed, DEVICE, self.dtype, settings=self.settings.training)
+        train(network, ImageViews(images, DEVICE), job)
         return network
 
     @staticmethod
@@ -149,7 +149,7 @@ def changed(one: StagedNetwork, other: StagedNetwork, images: Tensor, training: 
 def cosine(network: StagedNetwork, stage: str, units: tuple[int, int]) -> float:
     """Of the filters that write two units, where several layers write them the largest."""
     found = []
-    for tie in follow(network, stage).of("writes"):
+    for tie in dependency_group(network, stage).of("writes"):
         if tie.name == "weight":
             rows = network.get_submodule(tie.path).weight.detach()[list(units)].flatten(1)
             found.append(float(functional.cosine_similarity(rows[0], rows[1], dim=0)))

@@ -25,7 +25,7 @@ from torchvision import transforms
 from conceptnet_ml.config.settings import NetworkSettings, TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.staged_network import MEAN, STD, StagedNetwork
-from conceptnet_ml.network.training import Job, Plain, train
+from conceptnet_ml.network.training import ImageViews, TrainingJob, train
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_plugins.backbones import small, torchvision_models
 
@@ -97,8 +97,8 @@ def our_seconds(options: argparse.Namespace, images: Tensor, labels: Tensor, dev
     model = StagedNetwork(network(options.backbone, options.side), (options.side, options.side))
     settings = TrainingSettings(batch=options.batch, shift=0.0625 if options.shift else 0.0)
     dtype = devices.choose_precision(options.precision, device)
-    job = Job(len(images), options.epochs, 0.1, 0, device, dtype, settings=settings)
-    views = Plain(ImageSet(images.to(device), labels), device)
+    job = TrainingJob(len(images), options.epochs, 0.1, 0, device, dtype, settings=settings)
+    views = ImageViews(ImageSet(images.to(device), labels), device)
     began = time.perf_counter()
     train(model, views, job)
     synchronize(device)

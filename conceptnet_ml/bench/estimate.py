@@ -54,7 +54,7 @@ def _ordinary(settings: Settings) -> float:
     import torch
 
     from conceptnet_ml.network.build import build_network
-    from conceptnet_ml.network.training import Job, train
+    from conceptnet_ml.network.training import TrainingJob, train
     from conceptnet_ml.plugins import load_plugins
     from conceptnet_ml.runtime import devices
 
@@ -70,8 +70,8 @@ def _ordinary(settings: Settings) -> float:
         train(network, lambda numbers, generator: (images[: len(numbers)], labels[: len(numbers)]), job(count))
         return time.monotonic() - began
 
-    def job(count: int) -> Job:
-        return Job(batch, count, 0.01, 0, device, dtype, settings=settings.training)
+    def job(count: int) -> TrainingJob:
+        return TrainingJob(batch, count, 0.01, 0, device, dtype, settings=settings.training)
 
     steps(1)  # the first is never the usual one
     return steps(4) / 4 * settings.training.epochs * math.ceil(IMAGES / batch)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.config.settings import ConceptSettings
-from conceptnet_ml.network.basis import Network, width
+from conceptnet_ml.network.basis import Network, direction_count
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.swap.probe import margin_over_runner_up
@@ -138,7 +138,7 @@ def gather(
     """
     with torch.no_grad(), frozen(network):
         batches = [(network.run_until(part, stage).float(), right) for part, right in images]
-    return FindEvidence(batches, head, parents, settings, width(network, stage))
+    return FindEvidence(batches, head, parents, settings, direction_count(network, stage))
 
 
 def unit_scores(maps: Tensor) -> Tensor:

@@ -14,20 +14,20 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import SettingsError, nearest
 
 
-def of_classes(data: Data, wanted: Sequence[str] | None) -> Data:
+def select_classes(data: Data, wanted: Sequence[str] | None) -> Data:
     """The data with these classes only, numbered in this order; None keeps all.
 
     Test sets that have none of the classes are left out, and so are worlds that some class is missing from.
 
     Raises:
-        SettingsError: As :func:`class_places`.
+        SettingsError: As :func:`class_numbers`.
     """
     if wanted is None:
         return data
-    places = class_places(data.classes, wanted, data.name)
+    places = class_numbers(data.classes, wanted, data.name)
     if places == list(range(len(data.classes))):
         return data
-    tests = {name: renumbered(images, places) for name, images in data.tests.items()}
+    tests = {name: select_images(images, places) for name, images in data.tests.items()}
     worlds = {
         name: functools.cache(functools.partial(_renumbered_world, world, places))
         for name, world in data.worlds.items()
@@ -35,14 +35,14 @@ def of_classes(data: Data, wanted: Sequence[str] | None) -> Data:
     return replace(
         data,
         classes=tuple(data.classes[place] for place in places),
-        train=renumbered(data.train, places),
+        train=select_images(data.train, places),
         tests={name: images for name, images in tests.items() if len(images) or name == "test"},
         worlds=worlds if len(places) == len(data.classes) else {},
         truth=None,  # its variants are in the order of all classes
     )
 
 
-def class_places(known: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
+def class_numbers(known: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
     """Where each wanted class stands among the known ones.
 
     A class is named in full or, where only one is meant, in other case or by one side of a name like "0 - zero".
@@ -74,13 +74,13 @@ def class_places(known: Sequence[str], wanted: Sequence[str], where: str) -> lis
     return places
 
 
-def renumbered(images: ImageSet, places: Sequence[int]) -> ImageSet:
+def select_images(images: ImageSet, places: Sequence[int]) -> ImageSet:
     """The images of the classes ``places``, which become the classes 0, 1, …; their order stays."""
-    kept, labels = chosen_labels(images.labels, places)
+    kept, labels = select_labels(images.labels, places)
     return images.subset(kept).with_labels(labels)
 
 
-def chosen_labels(labels: Tensor, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+def select_labels(labels: Tensor, places: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Positions of the images of these classes, and their class numbers in the order of ``places``, both int64."""
     number = {place: new for new, place in enumerate(places)}
     new = torch.tensor([number.get(label, -1) for label in labels.tolist()], dtype=torch.int64)
@@ -89,7 +89,7 @@ def chosen_labels(labels: Tensor, places: Sequence[int]) -> tuple[Tensor, Tensor
 
 
 def _renumbered_world(world: Callable[[], ImageSet], places: Sequence[int]) -> ImageSet:
-    return renumbered(world(), places)
+    return select_images(world(), places)
 
 
 def _short_forms(name: str) -> set[str]:

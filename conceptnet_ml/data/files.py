@@ -81,10 +81,10 @@ def read_image(path: Path | str, size: int) -> Tensor:
     except IsADirectoryError:
         raise DataError(f"{path} is a folder.", "Name image files, as in FOLDER/*.jpg.") from None
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-        raise DataError(f"{path}: {reason(error)}.", "Replace the file or take it out.") from error
+        raise DataError(f"{path}: {error_line(error)}.", "Replace the file or take it out.") from error
 
 
-def reason(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """One line for a user, without Pillow's object addresses."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return "not an image Pillow can read" if "cannot identify image file" in text else text.rstrip(".")
@@ -114,7 +114,7 @@ def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], di
                     image.load()
                     return size
         except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-            return reason(error)
+            return error_line(error)
 
     results = in_threads(check, paths)
     sizes = [None if isinstance(result, str) else result for result in results]

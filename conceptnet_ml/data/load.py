@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from conceptnet_ml.config.settings import DataSettings, Settings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.sampling import check_counts, limited
+from conceptnet_ml.data.sampling import check_counts, limit_per_class
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins
 
@@ -35,7 +35,7 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
         return load_source(settings.data.model_copy(update=changes), settings.seed, plugins)
 
     data = load_source(settings.data, settings.seed, plugins)
-    train = limited(data.train, settings.data.train_limit, settings.seed)
+    train = limit_per_class(data.train, settings.data.train_limit, settings.seed)
     # A data set's own worlds are numbered as all of its training images.
     data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
     check_counts(data.name, data.classes, data.train.labels, settings.data.minimum)
@@ -48,13 +48,13 @@ def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
     Raises:
         DataError, SettingsError, PluginError: As :func:`load_data`.
     """
-    from conceptnet_ml.data.class_subset import of_classes
+    from conceptnet_ml.data.class_subset import select_classes
 
     name, _, argument = settings.source.partition(":")
     data = plugins.get("dataset", name).function("load")(argument, settings, seed)
     if not isinstance(data, Data) or "test" not in data.tests:
         raise PluginError(f"dataset '{name}': load() must return Data with a test set called 'test'.")
-    return of_classes(data, settings.classes)
+    return select_classes(data, settings.classes)
 
 
 def trap_parts(text: str) -> list[tuple[str, str]]:

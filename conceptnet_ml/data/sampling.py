@@ -36,7 +36,7 @@ def too_large(train: int, test: int, size: int, settings: DataSettings) -> bool:
     return held * 3 * size * size > settings.memory * 2**30
 
 
-def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+def limit_per_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     """At most ``limit`` images of each class, drawn by the seed, in their old order."""
     if limit is None:
         return images
@@ -66,7 +66,7 @@ def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Ten
     return torch.nonzero(rest).flatten(), chosen
 
 
-def split_held(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def split_holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Image numbers to train on and to hold out, the same share of every class, at least two of each."""
     order = torch.randperm(len(labels), generator=seeding.generator(seed))
     fit, held = [], []

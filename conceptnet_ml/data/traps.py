@@ -17,7 +17,7 @@ from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.records import Record
 from conceptnet_ml.runtime.seeding import generator, seed_for
 
-SETS = ("aligned", "conflict", "random", "absent")
+TRAP_SETS = ("aligned", "conflict", "random", "absent")
 
 _BATCH = 512
 
@@ -126,7 +126,7 @@ def lay_traps(
         return data
     for trap in traps:
         _check_count(trap, len(data.classes), data.name)
-    taken = [name for name in SETS if name in data.tests]
+    taken = [name for name in TRAP_SETS if name in data.tests]
     if taken:
         raise SettingsError(
             f"{data.name} already has test sets of a trap ({', '.join(taken)}).", "Set data.trap to none."
@@ -135,16 +135,16 @@ def lay_traps(
 
     def lay(name: str, images: ImageSet, cues: Mapping[str, Tensor]) -> ImageSet:
         part = "train" if name in ("train", "unbiased", "turned train") else "test"
-        return planted(images, ready[part], cues, seed, name)
+        return plant_cues(images, ready[part], cues, seed, name)
 
     names, count, test = [trap.name for trap in traps], len(data.classes), data.tests["test"]
     tests = dict(data.tests)
     if any(getattr(trap, "resizes", False) for trap in traps):
         for name, images in tests.items():
             tests[name] = lay(name, images, dict.fromkeys(names, torch.full_like(images.labels, -1)))
-    for kind in SETS:
-        tests[kind] = lay(kind, test, {name: cues_of(kind, test.labels, count, name, seed) for name in names})
-    shown = with_exceptions(data.train.labels, count, exceptions, seed)
+    for kind in TRAP_SETS:
+        tests[kind] = lay(kind, test, {name: draw_cues(kind, test.labels, count, name, seed) for name in names})
+    shown = labels_with_exceptions(data.train.labels, count, exceptions, seed)
     others = int((shown != data.train.labels).sum())
     note = f"trap {'+'.join(names)} laid in the training images"
     note += f", {others} of which show another class's cue" if others else ""
@@ -158,7 +158,7 @@ def lay_traps(
     )
 
 
-def cues_of(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> Tensor:
+def draw_cues(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> Tensor:
     """Whose cue each image of a test set shows: int64 (N,), -1 for none.
 
     Args:
@@ -178,7 +178,7 @@ def cues_of(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> Te
     return _another(labels, classes, "conflict cue", seed)
 
 
-def with_exceptions(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
+def labels_with_exceptions(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
     """The labels, but for ``share`` of them, drawn by the seed, which are another class, drawn uniformly."""
     shown = labels.clone()
     count = round(share * len(labels))
@@ -187,7 +187,7 @@ def with_exceptions(labels: Tensor, classes: int, share: float, seed: int) -> Te
     return shown
 
 
-def planted(images: ImageSet, traps: list[_Laid], cues: Mapping[str, Tensor], seed: int, name: str) -> ImageSet:
+def plant_cues(images: ImageSet, traps: list[_Laid], cues: Mapping[str, Tensor], seed: int, name: str) -> ImageSet:
     """The set with each trap's cues planted, at once for a tensor, at every ``take`` for streamed images.
 
     Args:
@@ -237,11 +237,11 @@ def make_worlds(
     """
 
     def unbiased() -> ImageSet:
-        drawn = {cue: cues_of("random", train.labels, classes, f"{cue}/unbiased", seed) for cue in cues}
+        drawn = {cue: draw_cues("random", train.labels, classes, f"{cue}/unbiased", seed) for cue in cues}
         return lay("unbiased", train, drawn)
 
     def turned(name: str, images: ImageSet) -> ImageSet:
-        drawn = cues_of("random", images.labels, classes, name, seed)
+        drawn = draw_cues("random", images.labels, classes, name, seed)
         return lay(name, images, dict.fromkeys(cues, drawn)).with_labels(drawn)
 
     return {

@@ -14,10 +14,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from conceptnet_ml.dreams.first_convolution import Stem, is_stem
 from conceptnet_ml.dreams.objectives import LOGITS
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.network.basis import Rebased, without_basis
+from conceptnet_ml.network.basis import BasisNetwork, without_basis
 from conceptnet_ml.network.hook_route import PREFIX
+from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.stages import quiet
 
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
@@ -39,7 +39,7 @@ class Layers(nn.Module):
         SettingsError: There is no such layer.
     """
 
-    def __init__(self, network: StagedNetwork | Rebased, names: Collection[str], fold: bool = True) -> None:
+    def __init__(self, network: StagedNetwork | BasisNetwork, names: Collection[str], fold: bool = True) -> None:
         super().__init__()
         inner = without_basis(network)
         modules = {name for name, _ in inner.model.named_modules() if name}
@@ -167,7 +167,7 @@ def probe(layers: Layers, size: tuple[int, int], device: torch.device) -> dict[s
     """
 
     def run(side: tuple[int, int]) -> dict[str, Tensor]:
-        with quiet(layers):
+        with eval_mode(layers):
             return layers(torch.full((1, layers.channels, *side), 0.5, device=device))
 
     try:

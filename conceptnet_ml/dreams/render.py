@@ -16,7 +16,7 @@ from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.dreams.studio import Studio, guide_maps, to_floats
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.basis import Rebased, without_basis
+from conceptnet_ml.network.basis import BasisNetwork, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
@@ -28,7 +28,7 @@ VERSION = 1
 
 
 def dream(
-    network: StagedNetwork | Rebased,
+    network: StagedNetwork | BasisNetwork,
     requests: Sequence[DreamRequest | Objective],
     recipe: Recipe | None = None,
     *,
@@ -106,7 +106,7 @@ def dream(
 
 
 def scores(
-    network: StagedNetwork | Rebased,
+    network: StagedNetwork | BasisNetwork,
     targets: Sequence[Objective],
     images: Tensor,
     *,
@@ -141,7 +141,7 @@ def scores(
 
 def _check_kinds(network: Any, requests: Any, recipe: Any) -> None:
     """Say in words what Python would say in a traceback."""
-    if not isinstance(network, StagedNetwork | Rebased):
+    if not isinstance(network, StagedNetwork | BasisNetwork):
         raise SettingsError(f"a {type(network).__name__} has no stages", "Wrap it: StagedNetwork(model, (224, 224)).")
     for request in requests if isinstance(requests, list | tuple) else ():
         image = getattr(request, "start", None)
@@ -155,7 +155,7 @@ def _check_kinds(network: Any, requests: Any, recipe: Any) -> None:
 
 
 def _size(
-    network: StagedNetwork | Rebased, requests: Sequence[DreamRequest], size: tuple[int, int] | None
+    network: StagedNetwork | BasisNetwork, requests: Sequence[DreamRequest], size: tuple[int, int] | None
 ) -> tuple[int, int]:
     if size is not None:
         if min(size) < 1:
@@ -190,7 +190,7 @@ def _check_starts(requests: Sequence[DreamRequest], recipe: Recipe, channels: in
 
 
 def _keys(
-    network: StagedNetwork | Rebased,
+    network: StagedNetwork | BasisNetwork,
     requests: Sequence[DreamRequest],
     recipe: Recipe,
     size: tuple[int, int],

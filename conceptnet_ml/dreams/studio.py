@@ -16,7 +16,7 @@ from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.request import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT_FINITE, Dream, DreamRequest
 from conceptnet_ml.dreams.transforms import resized
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.basis import Rebased
+from conceptnet_ml.network.basis import BasisNetwork
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import devices, seeding
 
@@ -29,7 +29,7 @@ class Studio:
 
     def __init__(
         self,
-        network: StagedNetwork | Rebased,
+        network: StagedNetwork | BasisNetwork,
         names: frozenset[str],
         recipe: Recipe,
         size: tuple[int, int],

@@ -18,7 +18,7 @@ from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.dreams.studio import Studio
 from conceptnet_ml.dreams.transforms import moved
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.basis import Rebased, without_basis
+from conceptnet_ml.network.basis import BasisNetwork, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.runtime.progress import Progress
@@ -32,7 +32,7 @@ STEPS = Recipe(
 
 
 def zoom(
-    network: StagedNetwork | Rebased,
+    network: StagedNetwork | BasisNetwork,
     target: Objective,
     start: Tensor | None = None,
     *,

@@ -15,7 +15,7 @@ from conceptnet_ml.editing.plan import family_of
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
-from conceptnet_ml.network.basis import Network, Rebased, without_basis
+from conceptnet_ml.network.basis import BasisNetwork, Network, without_basis
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Concepts:
             if node.kind == "unit":
                 return ConceptTarget(Objective.unit(node.stage, node.units[0], node.title), network, node.stage)
             channels = without_basis(network).stage(node.stage).units
-            if isinstance(network, Rebased):
+            if isinstance(network, BasisNetwork):
                 channels += network.widths[node.stage]  # what the directions leave out of the units comes after them
             target = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
             return ConceptTarget(target, network, node.stage)
@@ -83,8 +83,8 @@ class Concepts:
             return self.model.network
         for family in self._families.values():
             network = family.trunk.network
-            if isinstance(network, Rebased) and stage in network.bases:
-                return Rebased(self.model.network, {stage: network.bases[stage]})
+            if isinstance(network, BasisNetwork) and stage in network.bases:
+                return BasisNetwork(self.model.network, {stage: network.bases[stage]})
         raise DataError(
             f"the run keeps no directions of stage {stage}: no family was found there",
             f"Dream of its units instead: --layer {stage} --units 0.",
@@ -112,7 +112,7 @@ class DetectorScore(nn.Module):
     def __init__(self, family: Family, network: Network, stage: str) -> None:
         super().__init__()
         self.detector = family.detector
-        self.width = network.widths.get(stage) if isinstance(network, Rebased) else None
+        self.width = network.widths.get(stage) if isinstance(network, BasisNetwork) else None
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of the stage, or their description by directions."""

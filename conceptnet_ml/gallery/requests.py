@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conceptnet_ml.data.files import fit_to_size, reason, to_rgb
+from conceptnet_ml.data.files import error_line, fit_to_size, to_rgb
 from conceptnet_ml.dreams.activations import Layers, probe
 from conceptnet_ml.dreams.objectives import LOGITS, Objective
 from conceptnet_ml.dreams.request import DreamRequest
@@ -167,7 +167,7 @@ def read_start(path: str | Path, subject: Subject, size: int | None) -> Tensor:
     except IsADirectoryError:
         raise DataError(f"{path} is a folder.", "Name an image file.") from None
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-        raise DataError(f"{path}: {reason(error)}.", "Give another image.") from error
+        raise DataError(f"{path}: {error_line(error)}.", "Give another image.") from error
     if size is not None:
         share = size / max(image.size)
         box = (max(8, round(image.width * share)), max(8, round(image.height * share)))

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import NetworkSettings
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.sampling import split_held
+from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation.accuracy import unlabelled
 from conceptnet_ml.gallery import reference_images as held
+from conceptnet_ml.network.build import load_users_module, load_weights, read_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.learned_run import LearnedRun
@@ -118,11 +115,11 @@ def open_subject(
             f"'{source}' is neither a run folder nor a network",
             "Give a folder that 'learn' wrote, a backbone as in torchvision:resnet18, or module:callable.",
         )
-    state = None if weights is None else _read_weights(Path(weights))
+    state = None if weights is None else read_weights(weights, "--weights")
     if name in backbones:
         network, notes = _backbone(name, argument, plugins, state, size)
     else:
-        network, notes = _staged(_own(name, argument, backbones), size, state), []
+        network, notes = _staged(load_users_module(source, backbones), size, state), []
     if state is None and name in backbones:
         notes.append("no --weights: the network is untrained, and so are its dreams")
     names = _names(name, argument, _outputs(network))
@@ -150,7 +147,7 @@ def real_images(subject: Subject, folder: str | Path | None, seen: bool = True) 
         return Real(own, own, own.labels, own.labels)
     settings = subject.run.settings
     train = subject.run.images().train
-    fit, rest = split_held(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
+    fit, rest = split_holdout(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
     fit, rest = (part[torch.randperm(len(part), generator=generator)] for part in (fit, rest))
     return Real(train.subset(fit), train.subset(rest), train.labels[rest], train.labels[fit])
 
@@ -174,46 +171,10 @@ def _backbone(
     return _staged(model, size or SIDES[0], state), []
 
 
-def _own(module_name: str, attribute: str, backbones: set[str]) -> nn.Module:
-    """The user's module, imported from where the command is called."""
-    target = f"{module_name}:{attribute}"
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        importlib.invalidate_caches()
-        found = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if f"{module_name}.".startswith(f"{error.name}."):
-            raise SettingsError(
-                f"'{target}': there is neither a backbone nor a module named '{module_name}'",
-                nearest(module_name, backbones),
-            ) from error
-        raise SettingsError(f"'{target}' cannot be imported: {error}") from error
-    except Exception as error:  # a stranger's code
-        raise SettingsError(f"'{target}' cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(here)
-    build = getattr(found, attribute, None)
-    if build is None:
-        known = [name for name in vars(found) if not name.startswith("_")]
-        raise SettingsError(f"module '{module_name}' has no '{attribute}'", nearest(attribute, known))
-    if isinstance(build, nn.Module):
-        return build
-    try:
-        model = build()
-    except Exception as error:
-        raise SettingsError(
-            f"'{target}' failed: {type(error).__name__}: {error}", "Give a callable that takes no arguments."
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise SettingsError(f"'{target}' returned {type(model).__name__}", "It must return a torch.nn.Module.")
-    return model
-
-
 def _staged(model: nn.Module, size: int | None, state: dict[str, Tensor] | None) -> StagedNetwork:
     """The network for the first size it takes, with its weights."""
     if state is not None:
-        _load(model, state)
+        load_weights(model, state, "--weights")
     refused: SettingsError | None = None
     for side in (size,) if size else SIDES:
         try:
@@ -222,46 +183,6 @@ def _staged(model: nn.Module, size: int | None, state: dict[str, Tensor] | None)
             refused = refused or error
     assert refused is not None
     raise SettingsError(refused.message, "Say with --size what size of images it takes.")
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SettingsError(f"--weights: '{path}' does not exist", "Give a file with a state dict.") from None
-    except Exception as error:  # every reader has its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SettingsError(
-            f"--weights: '{path}' cannot be read: {reason}", "Give a .safetensors file, or a .pt of tensors alone."
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise SettingsError(f"--weights: '{path}' holds no state dict", "Save model.state_dict().")
-    return {str(key).removeprefix("module."): value for key, value in found.items()}
-
-
-def _load(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """A state dict of the module itself, or of a staged network around it, whose normalisation is taken along."""
-    if any(key.startswith("model.") for key in state) and {"mean", "std"} <= set(state):
-        for name, key in (("input_mean", "mean"), ("input_std", "std")):
-            object.__setattr__(model, name, tuple(state[key].flatten().tolist()))
-        state = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        why = textwrap.shorten(lines[min(1, len(lines) - 1)], 160, placeholder=" …")
-        raise SettingsError(
-            f"--weights do not fit the network: {why}",
-            "Give weights of the same network.",
-        ) from error
 
 
 def _outputs(network: StagedNetwork) -> int:

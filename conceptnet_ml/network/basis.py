@@ -150,7 +150,7 @@ def restore_directions(state: Mapping[str, Tensor]) -> Directions:
     return Directions(state["directions"])
 
 
-class Rebased(nn.Module):
+class BasisNetwork(nn.Module):
     """A staged network some of whose stages are described by directions.
 
     At such a stage ``run_until`` returns (B, D + C, h, w): the coefficients, then what the basis leaves out of the C
@@ -168,7 +168,7 @@ class Rebased(nn.Module):
         # Module names must not contain dots, the stages' names may.
         self._described = tuple(bases)
         self._bases = nn.ModuleList(bases.values())
-        self.widths = {stage: count(basis, network.stage(stage).units) for stage, basis in bases.items()}
+        self.widths = {stage: basis_width(basis, network.stage(stage).units) for stage, basis in bases.items()}
 
     @property
     def bases(self) -> dict[str, nn.Module]:
@@ -222,33 +222,33 @@ class Rebased(nn.Module):
             return basis.decode(described[:, :width]) + described[:, width:]
 
 
-Network = StagedNetwork | Rebased
+Network = StagedNetwork | BasisNetwork
 """What rounds look into: a network by its units, or by directions at some of its stages."""
 
 
-def rebased(network: Network, stage: str, basis: nn.Module) -> Rebased:
+def with_basis(network: Network, stage: str, basis: nn.Module) -> BasisNetwork:
     """The network with a stage described by a basis, others as they were."""
-    bases = network.bases if isinstance(network, Rebased) else {}
-    return Rebased(without_basis(network), {**bases, stage: basis})
+    bases = network.bases if isinstance(network, BasisNetwork) else {}
+    return BasisNetwork(without_basis(network), {**bases, stage: basis})
 
 
 def without_basis(network: Network) -> StagedNetwork:
     """The network itself."""
-    return network.network if isinstance(network, Rebased) else network
+    return network.network if isinstance(network, BasisNetwork) else network
 
 
 def units_of(network: nn.Module, stage: str, maps: Tensor) -> Tensor:
     """Of the channels that ``run_until`` returns, those that features can be made of: units, or directions without what
     they leave out."""
-    return maps[:, : width(network, stage)]
+    return maps[:, : direction_count(network, stage)]
 
 
-def width(network: nn.Module, stage: str) -> int | None:
+def direction_count(network: nn.Module, stage: str) -> int | None:
     """How many directions describe a stage; None where it is described by its units."""
-    return network.widths.get(stage) if isinstance(network, Rebased) else None
+    return network.widths.get(stage) if isinstance(network, BasisNetwork) else None
 
 
-def count(basis: nn.Module, units: int) -> int:
+def basis_width(basis: nn.Module, units: int) -> int:
     """D, how many directions a basis describes a stage of so many units by."""
     where = next((tensor.device for tensor in [*basis.buffers(), *basis.parameters()]), None)
     with torch.no_grad():

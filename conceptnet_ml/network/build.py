@@ -7,16 +7,17 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runtime import seeding
@@ -35,8 +36,7 @@ def build_network(
         settings: All settings of the run.
         classes: Names of the classes.
         image_size: Height and width of the images in px.
-        plugins: Where the backbone is looked up by name; what is no name there is taken for ``module:callable``, called
-            with ``num_classes=`` or the number of classes where it takes one.
+        plugins: Where the backbone is looked up by name; any other ``module:callable`` is a module of the user's.
         seed: Of the fresh weights; by default derived from ``settings.seed``. The global random state is left alone.
 
     Raises:
@@ -44,22 +44,128 @@ def build_network(
     """
     name, _, argument = settings.network.backbone.partition(":")
     weights = settings.network.weights
+    backbones = {record.name for record in plugins.all("backbone")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.seed_for(settings.seed, "network") if seed is None else seed)
-        if argument and name not in {record.name for record in plugins.all("backbone")}:
+        if argument and name not in backbones:
             if weights and not weights.endswith(".safetensors"):
                 raise SettingsError(f"network.weights '{weights}' is no .safetensors file", "Give a .safetensors file.")
-            model = _users_model(settings.network.backbone, len(classes), plugins)
+            model = load_users_module(settings.network.backbone, backbones, len(classes), "network.backbone ")
         else:
             build = plugins.get("backbone", name).function("build")
             model = build(argument, len(classes), image_size, settings.network)
-    network = StagedNetwork(model, image_size, settings.network.stages, classes=classes)
     if weights and weights.endswith(".safetensors"):
-        _load_weights(network, Path(weights))
-    return network
+        load_weights(model, read_weights(weights, "network.weights"), "network.weights")
+    return StagedNetwork(model, image_size, settings.network.stages, classes=classes)
 
 
-def save_alone(network: StagedNetwork, path: Path) -> None:
+def load_users_module(
+    target: str, backbones: Iterable[str] = (), classes: int | None = None, where: str = ""
+) -> nn.Module:
+    """The network that ``module:callable`` names; the working directory is searched as well, as by ``python -m``.
+
+    Args:
+        target: The callable returns an ``nn.Module``, or is one; then a copy of it is taken.
+        backbones: Names of the known backbones, for a suggestion where there is no such module.
+        classes: Passed as ``num_classes``, or as the only argument, where the callable takes one; None passes nothing.
+        where: Begins the messages: the setting it comes from, with a space.
+
+    Raises:
+        SettingsError: There is no such module or name, it fails, or it gives something else.
+    """
+    module_name, _, attribute = target.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the user's code may raise anything
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+            raise SettingsError(
+                f"{where}'{target}': there is neither a backbone nor a module named '{module_name}'",
+                nearest(module_name, backbones),
+            ) from error
+        raise SettingsError(f"{where}'{target}' cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(here)
+    build = getattr(module, attribute, None)
+    if build is None:
+        known = [name for name in vars(module) if not name.startswith("_")]
+        raise SettingsError(f"{where}'{target}': the module has no '{attribute}'", nearest(attribute, known))
+    if isinstance(build, nn.Module):
+        return copy.deepcopy(build)
+    try:
+        model = build() if classes is None else _call(build, classes)
+    except Exception as error:
+        argument = "" if classes is None else ", or the number of classes alone"
+        raise SettingsError(
+            f"{where}'{target}' failed: {type(error).__name__}: {error}",
+            f"Give a callable that takes no arguments{argument}.",
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise SettingsError(f"{where}'{target}' returned {type(model).__name__}", "It must return a torch.nn.Module.")
+    return model
+
+
+def read_weights(path: str | Path, where: str) -> dict[str, Tensor]:
+    """The state dict in a .safetensors file, or in a .pt or .pth of tensors, also if it lies below a usual key there.
+
+    Args:
+        where: The setting or option it comes from, for messages.
+
+    Raises:
+        SettingsError: There is no such file, it cannot be read, or it holds no state dict.
+    """
+    found: Any
+    try:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SettingsError(f"{where}: '{path}' does not exist", "Give a file with a state dict.") from None
+    except Exception as error:  # every reader has its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SettingsError(
+            f"{where}: '{path}' cannot be read: {reason}", "Give a .safetensors file, or a .pt of tensors alone."
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise SettingsError(f"{where}: '{path}' holds no state dict", "Save model.state_dict().")
+    return {str(key).removeprefix("module."): value for key, value in found.items()}
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load the model's own state dict, or that of a staged network around it, with its normalisation.
+
+    Args:
+        model: Before it is staged.
+        state: As :func:`read_weights` returns it.
+        where: The setting or option it comes from, for messages.
+
+    Raises:
+        SettingsError: The weights do not fit.
+    """
+    if {"mean", "std"} <= set(state) and any(key.startswith(PREFIX) for key in state):
+        for name in ("mean", "std"):
+            object.__setattr__(model, f"input_{name}", tuple(state[name].flatten().tolist()))
+        state = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        reason = textwrap.shorten(lines[min(1, len(lines) - 1)], 160, placeholder=" …")
+        raise SettingsError(
+            f"{where}: the weights do not fit the network: {reason}",
+            "Give weights of the same network, with as many classes.",
+        ) from error
+
+
+def export_program(network: StagedNetwork, path: Path) -> None:
     """Save a network as a ``.pt2`` program that needs torch alone: ``torch.export.load(path).module()(images)``.
 
     It takes any number of float images in [0, 1] of the network's size, on the CPU, and answers as in evaluation mode.
@@ -74,38 +180,8 @@ def save_alone(network: StagedNetwork, path: Path) -> None:
     os.replace(unfinished, path)
 
 
-def _users_model(target: str, classes: int, plugins: Plugins) -> nn.Module:
-    module_name, _, attribute = target.partition(":")
-    known = nearest(module_name, (record.name for record in plugins.all("backbone")))
-    try:
-        with _working_directory_importable():
-            found = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise SettingsError(f"network.backbone '{target}' cannot be imported: {error}") from error
-        message = f"network.backbone '{target}': there is neither a backbone nor a module named '{module_name}'"
-        raise SettingsError(message, known) from error
-    except Exception as error:
-        raise SettingsError(f"network.backbone '{target}' cannot be imported: {error}") from error
-    build = getattr(found, attribute, None)
-    if build is None:
-        raise SettingsError(
-            f"network.backbone: module '{module_name}' has no '{attribute}'", nearest(attribute, vars(found))
-        )
-    if isinstance(build, nn.Module):
-        return copy.deepcopy(build)
-    try:
-        model = _call(build, classes)
-    except Exception as error:
-        raise SettingsError(f"network.backbone '{target}' failed: {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise SettingsError(
-            f"network.backbone '{target}' returned {type(model).__name__}", "It must return a torch.nn.Module."
-        )
-    return model
-
-
 def _call(build: Callable[..., Any], classes: int) -> Any:
+    """Call with the number of classes, in the way that the callable takes it."""
     try:
         parameters = inspect.signature(build).parameters.values()
     except (TypeError, ValueError):  # built in C
@@ -117,38 +193,3 @@ def _call(build: Callable[..., Any], classes: int) -> Any:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return build(num_classes=classes)
     return build()
-
-
-@contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """As if by ``python -m``: an installed command does not look for modules where it is called."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
-def _load_weights(network: StagedNetwork, path: Path) -> None:
-    """Load a state dict, of the staged network or of the classifier inside it."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(path)
-    except FileNotFoundError as error:
-        raise SettingsError(
-            f"network.weights: '{path}' does not exist", "Give the path of a .safetensors file."
-        ) from error
-    except (SafetensorError, OSError) as error:
-        raise SettingsError(f"network.weights: '{path}' cannot be read: {error}") from error
-    target: nn.Module = network if any(name.startswith("model.") for name in state) else network.model
-    try:
-        target.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise SettingsError(
-            f"network.weights: '{path}' does not fit the backbone: {reason}",
-            "Use weights of the same backbone with as many classes.",
-        ) from error

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from conceptnet_ml.network.hook_route import POOLS, PREFIX
-from conceptnet_ml.network.stages import Cut, quiet
+from conceptnet_ml.network.modes import eval_mode
+from conceptnet_ml.network.stages import Cut
 
 
 class CannotTraceError(Exception):
@@ -69,7 +70,7 @@ class Trace:
     places: dict[str, fx.Node]
 
 
-class Traced:
+class FxRoute:
     """Runs parts of a network by its torch.fx graph: only the part asked for is computed, and no hook is needed.
 
     The graph is kept as code that takes the network as its argument. It is traced anew for each pattern of training and
@@ -80,7 +81,7 @@ class Traced:
         self._traces: dict[bytes, Trace] = {}
         self._parts: dict[tuple[bytes, str | None, str | None], Callable[[nn.Module, Tensor], Tensor]] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Traced:
+    def __deepcopy__(self, memo: dict[int, Any]) -> FxRoute:
         return self  # a copy of the network has the same structure, and nothing else is kept here
 
     def __getstate__(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class Traced:
         Raises:
             CannotTraceError: The graph does not show the whole network.
         """
-        with quiet(root):
+        with eval_mode(root):
             _, trace = self._trace(root)
             nodes = list(trace.names)
             *values, logits = _compile(trace, trace.data[0], [*nodes, trace.result])(root, images)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.network.stages import Cut, quiet
+from conceptnet_ml.network.modes import eval_mode
+from conceptnet_ml.network.stages import Cut
 
 PREFIX = "model."
 """Module paths are told from inside the user's network, which the staged network holds under this name."""
@@ -23,7 +24,7 @@ class _Reached(BaseException):  # not an Exception, so that a network's own `exc
         self.maps = maps
 
 
-class Hooked:
+class HookRoute:
     """Runs parts of a network by forward hooks that live for one call: for networks that cannot be traced.
 
     Starting from a stage runs the part before it, too, on black images, and puts the given maps in its place.
@@ -36,7 +37,7 @@ class Hooked:
     def cuts(self, root: nn.Module, images: Tensor) -> list[Cut]:
         """See :class:`Route`. At a real cut the maps decide the logits, whatever the image: that is tried."""
         records: list[tuple[str, nn.Module, Any]] = []
-        with quiet(root), _hooks(root, lambda path, module, output: records.append((path, module, output))):
+        with eval_mode(root), _hooks(root, lambda path, module, output: records.append((path, module, output))):
             logits = root(images)
         calls = Counter(path for path, _, _ in records)
         own = [next(module.parameters(recurse=False), None) is not None for _, module, _ in records]
@@ -47,7 +48,7 @@ class Hooked:
             if not usable or calls[path] > 1 or not 0 < learned < sum(own):
                 continue
             self._before[path] = [name for name, _, _ in records[:number]]
-            with quiet(root):
+            with eval_mode(root):
                 if not torch.allclose(self.run(root, output, path, None), logits, rtol=1e-3, atol=1e-4):
                     continue
             size = (output.shape[2], output.shape[3])

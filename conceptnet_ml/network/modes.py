@@ -10,6 +10,20 @@ from torch import Tensor, nn
 
 
 @contextmanager
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode is put back afterwards."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for part, _ in modes:
+        part.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients for weights, put back as it was afterwards: a probe only asks for the gate's.
 

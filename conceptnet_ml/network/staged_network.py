@@ -11,9 +11,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.network.fx_route import CannotTraceError, Traced
-from conceptnet_ml.network.hook_route import Hooked
-from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages, quiet
+from conceptnet_ml.network.fx_route import CannotTraceError, FxRoute
+from conceptnet_ml.network.hook_route import HookRoute
+from conceptnet_ml.network.modes import eval_mode
+from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages
 
 MEAN = (0.485, 0.456, 0.406)
 
@@ -156,7 +157,7 @@ class StagedNetwork(nn.Module):
 
     def _overwrites(self, example: Tensor, stage: str) -> bool:
         """Whether what follows a stage works in place on its maps."""
-        with quiet(self):
+        with eval_mode(self):
             maps = self._route.run(self, example, None, stage).clone()
             version = maps._version
             self._route.run(self, maps, stage, None)
@@ -166,7 +167,7 @@ class StagedNetwork(nn.Module):
         """Try the network, with in-place activations switched off if that changes nothing."""
         size = "×".join(str(side) for side in self.image_size)
         try:
-            with quiet(self):
+            with eval_mode(self):
                 logits = self(example)
                 in_place = [part for part in self.model.modules() if getattr(part, "inplace", False) is True]
                 for part in in_place:
@@ -192,14 +193,14 @@ class StagedNetwork(nn.Module):
             )
 
     def _find_route(self, example: Tensor) -> tuple[Route, list[Cut]]:
-        traced = Traced()
+        traced = FxRoute()
         try:
             cuts = traced.cuts(self, example)
             if choose_stages(cuts, self.image_size):
                 return traced, cuts
         except CannotTraceError:
             pass
-        hooked = Hooked(self.image_size)
+        hooked = HookRoute(self.image_size)
         return hooked, hooked.cuts(self, example)
 
     def _stages(self, cuts: Sequence[Cut], wanted: Sequence[str] | None) -> tuple[Stage, ...]:

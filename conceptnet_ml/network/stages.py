@@ -1,13 +1,11 @@
-"""Where a network can be cut into stages, and how to run its parts by forward hooks where it cannot be traced."""
+"""Where a network can be cut into stages, and the interface of the two ways to run its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 
@@ -58,20 +56,6 @@ class Route(Protocol):
 
     def run(self, root: nn.Module, value: Tensor, start: str | None, end: str | None) -> Tensor:
         """From the maps at ``start`` (None: the images) to those at ``end`` (None: the logits)."""
-
-
-@contextmanager
-def quiet(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is put back afterwards."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    for part, _ in modes:
-        part.training = False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def choose_stages(cuts: Sequence[Cut], image_size: tuple[int, int]) -> list[Stage]:

@@ -36,7 +36,7 @@ LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 What it keeps from step to step belongs into the network, as parameters and buffers, or a training cannot be resumed."""
 
 
-class Mid(Protocol):
+class TrainingCheckpoint(Protocol):
     """Where a half-finished training is kept; :class:`conceptnet_ml.storage.run_folder.Checkpoint` is one."""
 
     def save(self, tree: Any) -> None: ...
@@ -47,7 +47,7 @@ class Mid(Protocol):
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """Everything the loop needs besides the network and the views.
 
     Args:
@@ -59,8 +59,8 @@ class Job:
         device: Where to train.
         dtype: Autocast type, None for fp32.
         advance: Called after each step with the number of steps and the loss now and then.
-        stopped: Asked after each step; True saves the state and raises Interrupted.
-        middle: Where the state is kept meanwhile, None for nowhere.
+        should_stop: Asked after each step; True saves the state and raises Interrupted.
+        checkpoint: Where the state is kept meanwhile, None for nowhere.
         objective: The loss of a batch; None for cross entropy on the network's logits.
     """
 
@@ -71,8 +71,8 @@ class Job:
     device: torch.device
     dtype: torch.dtype | None = None
     advance: Callable[..., None] = lambda *args, **kwargs: None
-    stopped: Callable[[], bool] = lambda: False
-    middle: Mid | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    checkpoint: TrainingCheckpoint | None = None
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     objective: LossFn | None = None
 
@@ -91,7 +91,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plain:
+class ImageViews:
     """The images themselves, each with its own label."""
 
     images: ImageSet
@@ -108,7 +108,7 @@ def to_float(images: Tensor, device: torch.device) -> Tensor:
     return moved.to(torch.float32).div_(255)
 
 
-def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
+def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, float]:
     """Train with SGD (Nesterov) and a one-cycle rate; returns the last loss and the seconds taken.
 
     Args:
@@ -118,7 +118,7 @@ def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
 
     Raises:
         TrainingDiverged: The loss became NaN or infinite; the network holds the last good state.
-        Interrupted: ``job.stopped`` said so; the state is saved if there is a place for it.
+        Interrupted: ``job.should_stop`` said so; the state is saved if there is a place for it.
     """
     network.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
@@ -153,14 +153,14 @@ def train(network: nn.Module, views: ViewMaker, job: Job) -> dict[str, float]:
             job.advance(step + 1 - shown, loss=float(loss))
             shown = step + 1
         now = time.monotonic()
-        stop = job.stopped() and step + 1 < job.steps
-        if job.middle is not None and (stop or now - saved > job.settings.save_seconds):
-            job.middle.save(_state(network, optimizer, scaler, step + 1))
+        stop = job.should_stop() and step + 1 < job.steps
+        if job.checkpoint is not None and (stop or now - saved > job.settings.save_seconds):
+            job.checkpoint.save(_state(network, optimizer, scaler, step + 1))
             saved = now
         if stop:
             raise Interrupted("stopped during training")
-    if job.middle is not None:
-        job.middle.clear()
+    if job.checkpoint is not None:
+        job.checkpoint.clear()
     network.eval()
     return {"loss": float(loss), "steps": float(job.steps), "seconds": time.monotonic() - began}
 
@@ -214,7 +214,7 @@ def predict_set(network: nn.Module, images: ImageSet, device: torch.device, dtyp
     return torch.cat(parts)
 
 
-def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, labels: Tensor, job: Job) -> Tensor:
+def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, labels: Tensor, job: TrainingJob) -> Tensor:
     with devices.autocast(job.device, job.dtype):
         answers = network(images) if job.objective is None else job.objective(network, images, labels)
     loss = nn.functional.cross_entropy(answers.float(), labels) if job.objective is None else answers
@@ -225,7 +225,7 @@ def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, label
     return loss.detach()
 
 
-def _set_rate(optimizer: Any, job: Job, step: int) -> None:
+def _set_rate(optimizer: Any, job: TrainingJob, step: int) -> None:
     """One cycle (Smith, arXiv 1708.07120) with cosine slopes: 30 % up from 1/25 of the peak, then down to 1/250,000."""
     peak, total = job.rate, max(1, job.steps - 1)
     turn = 0.3 * total
@@ -242,13 +242,13 @@ def _cosine(first: float, last: float, share: float) -> float:
 
 
 def _keep_if_finite(
-    network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int, job: Job
+    network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int, job: TrainingJob
 ) -> dict[str, Tensor]:
     if not math.isfinite(float(loss)):
         network.load_state_dict(good)
         network.eval()
-        if job.middle is not None:
-            job.middle.save({"step": step // 25 * 25, "network": good, "momenta": None, "scaler": {}})
+        if job.checkpoint is not None:
+            job.checkpoint.save({"step": step // 25 * 25, "network": good, "momenta": None, "scaler": {}})
         raise TrainingDiverged(
             f"the loss became {float(loss)} at step {step + 1}; the last good state is kept",
             "Lower training.rate (or training.warm_rate), or set training.precision=fp32.",
@@ -265,8 +265,8 @@ def _state(network: nn.Module, optimizer: Any, scaler: Any, step: int) -> dict[s
     return {"step": step, "network": _copy_state(network), "momenta": momenta, "scaler": scaler.state_dict()}
 
 
-def _restore(network: nn.Module, optimizer: Any, scaler: Any, job: Job) -> int:
-    state = job.middle.load() if job.middle is not None else None
+def _restore(network: nn.Module, optimizer: Any, scaler: Any, job: TrainingJob) -> int:
+    state = job.checkpoint.load() if job.checkpoint is not None else None
     if state is None:
         return 0
     network.load_state_dict(state["network"])

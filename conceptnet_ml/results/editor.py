@@ -37,7 +37,7 @@ from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.find import collect_evidence
 from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.surgery.dependency_graph import follow
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
 from conceptnet_ml.surgery.split import class_shares, split_unit
@@ -188,7 +188,7 @@ class Editor:
         """Whether the classifier alone reads the node's stage."""
         if node.kind != "unit" or node.stage is None:
             return False
-        group = follow(self._opened.model.network, node.stage)
+        group = dependency_group(self._opened.model.network, node.stage)
         return all(tie.node is group.trace.result for tie in group.of("reads"))
 
     def _operate(self, entry: dict[str, Any], made: Plan, graph: ConceptGraph) -> dict[str, Any]:

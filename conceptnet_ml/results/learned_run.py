@@ -19,14 +19,14 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import read_image
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data
-from conceptnet_ml.data.sampling import split_held
+from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, unlabelled
 from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.network.basis import Network, rebased
-from conceptnet_ml.network.build import build_network, save_alone
+from conceptnet_ml.network.basis import Network, with_basis
+from conceptnet_ml.network.build import build_network, export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
@@ -36,7 +36,7 @@ from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.surgery.resize import fitted
+from conceptnet_ml.surgery.resize import load_state
 
 
 class LearnedRun:
@@ -268,7 +268,7 @@ class LearnedRun:
 
     def save_alone(self, path: str | Path) -> None:
         """Save the learned network as one ``.pt2`` file that loads with torch alone, without this package."""
-        save_alone(self.model.network, Path(path))
+        export_program(self.model.network, Path(path))
 
     def refresh(self) -> None:
         """Forget what was read: the run folder has changed."""
@@ -298,7 +298,7 @@ class LearnedRun:
         networks: dict[str, StagedNetwork] = {}
         for key in sorted(set(description["networks"].values())):
             network = build_network(settings, description["classes"], tuple(description["image_size"]), self._plugins)
-            networks[key] = fitted(network, _below(weights, f"networks.{key}.")).to(self.device).eval()
+            networks[key] = load_state(network, _below(weights, f"networks.{key}.")).to(self.device).eval()
         families = {}
         for family in description["families"]:
             prefix = f"families.{family['name']}."
@@ -310,7 +310,7 @@ class LearnedRun:
             if "discoverer" in family:
                 restore = self._plugins.get("discoverer", family["discoverer"]).function("restore")
                 basis = restore(_below(weights, f"{prefix}basis.")).to(self.device).requires_grad_(False)
-                within = rebased(within, family["stage"], basis)
+                within = with_basis(within, family["stage"], basis)
             trunk = Trunk(within, family["stage"])
             families[family["name"]] = Family(trunk, detector.to(self.device), variants.to(self.device)).eval()
         named = {name: networks[key] for name, key in description["networks"].items()}
@@ -338,7 +338,7 @@ class LearnedRun:
                 "Give labelled pictures of the new world with --data.",
             )
         seed = seeding.seed_for(self.settings.seed, "holdout")
-        _, held = split_held(own_data.train.labels, self.settings.data.holdout, seed)
+        _, held = split_holdout(own_data.train.labels, self.settings.data.holdout, seed)
         pool = own_data.worlds[part]().subset(held)
         shots(pool.labels, count, 0, classes=own_data.classes)
         turned_test = {"turned test": own_data.worlds["turned test"]()} if turned else {}

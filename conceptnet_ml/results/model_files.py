@@ -8,7 +8,7 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.model import Family
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network.basis import Rebased, without_basis
+from conceptnet_ml.network.basis import BasisNetwork, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.graph_builder import fingerprint
 from conceptnet_ml.steps.context import Context
@@ -30,7 +30,7 @@ def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork
     described = []
     for name, family in families.items():
         within, stage = family.trunk.network, str(family.trunk.stage)
-        assert isinstance(within, StagedNetwork | Rebased)
+        assert isinstance(within, StagedNetwork | BasisNetwork)
         key = add(without_basis(within))
         networks.setdefault(f"trunk {key}", key)
         for part, module in (("detector", family.detector), ("variants", family.variants)):
@@ -42,7 +42,7 @@ def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork
             "generalizer": ctx.settings.plugins.generalizer,
             "specializer": ctx.settings.plugins.specializer,
         }
-        if isinstance(within, Rebased) and stage in within.bases:
+        if isinstance(within, BasisNetwork) and stage in within.bases:
             state = within.bases[stage].state_dict()
             weights |= {f"families.{name}.basis.{field}": value.clone() for field, value in state.items()}
             description["discoverer"] = ctx.settings.plugins.discoverer

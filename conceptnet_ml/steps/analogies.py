@@ -10,7 +10,7 @@ from conceptnet_ml.concepts import null_models as nulls
 from conceptnet_ml.concepts.analogies import Moves, match, measure_exchange
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.network.basis import Rebased, units_of, width
+from conceptnet_ml.network.basis import BasisNetwork, direction_count, units_of
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
@@ -33,7 +33,7 @@ def translate(
     with frozen(*readout.modules()), torch.no_grad():
         batches = nulls.maps_of(readout, ctx.probe_views(name, swaps), stage)
         maps, right = torch.cat([part for part, _ in batches]), torch.cat([part for _, part in batches])
-        units = width(readout.network, stage) or maps.shape[1]
+        units = direction_count(readout.network, stage) or maps.shape[1]
         return measure_exchange(maps, right, readout.head(stage), tied, ctx.generator(name, "translate"), units)
 
 
@@ -143,5 +143,5 @@ def _untrained(ctx: Context, name: str, readout: Readout) -> Readout:
     seed = ctx.seed(name, "analogies", "untrained")
     network = build_network(settings, ctx.data.classes, ctx.size, ctx.plugins, seed=seed)
     network.to(device=ctx.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    bases = readout.network.bases if isinstance(readout.network, Rebased) else {}
-    return Readout(readout.key, Rebased(network.eval(), bases) if bases else network.eval())
+    bases = readout.network.bases if isinstance(readout.network, BasisNetwork) else {}
+    return Readout(readout.key, BasisNetwork(network.eval(), bases) if bases else network.eval())

@@ -16,11 +16,11 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import balanced
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.sampling import split_held
+from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import Job, LossFn, ViewMaker, train
+from conceptnet_ml.network.training import LossFn, TrainingJob, ViewMaker, train
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Representation
 from conceptnet_ml.runtime import seeding
@@ -28,7 +28,7 @@ from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.override_rule import Overruler
 from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.surgery.resize import fitted
+from conceptnet_ml.surgery.resize import load_state
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.representation import Codec, RegionalCodec
 from conceptnet_ml.swap.views import Swap, Views
@@ -77,7 +77,7 @@ class Context:
         self._bases: dict[str, str] = {}
         self.history = EditHistory(self.run)
         self.edited = ""
-        self.fit, self.held = split_held(self.labels, self.settings.data.holdout, self.seed("holdout"))
+        self.fit, self.held = split_holdout(self.labels, self.settings.data.holdout, self.seed("holdout"))
 
     @property
     def labels(self) -> Tensor:
@@ -150,7 +150,7 @@ class Context:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""
         network = build_network(self.settings, self.data.classes, self.size, self.plugins)
         network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return (network if state is None else fitted(network, state)).eval()
+        return (network if state is None else load_state(network, state)).eval()
 
     def train(
         self,
@@ -173,15 +173,15 @@ class Context:
         network = copy.deepcopy(network)
 
         def work() -> dict[str, Any]:
-            job = Job(
+            job = TrainingJob(
                 len(self.fit),
                 epochs,
                 rate,
                 self.seed(name),
                 self.device,
                 self.dtype,
-                stopped=lambda: self.stopper.requested,
-                middle=self.run.checkpoint(f"{name}/{self._basis(name)}".rstrip("/")),
+                should_stop=lambda: self.stopper.requested,
+                checkpoint=self.run.checkpoint(f"{name}/{self._basis(name)}".rstrip("/")),
                 settings=self.settings.training,
                 objective=objective,
             )

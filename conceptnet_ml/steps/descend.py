@@ -9,7 +9,7 @@ import torch
 from conceptnet_ml.concepts import null_models as nulls
 from conceptnet_ml.concepts.attribution import Attribution, attribute, margin_over_mean
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.network.basis import width
+from conceptnet_ml.network.basis import direction_count
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.swap.views import Swap
@@ -46,7 +46,7 @@ def descend(ctx: Context, stage: str, name: str, readout: Readout, swaps: list[S
                 seed=ctx.seed(name, "descend"),
                 groups=settings.edge_groups,
                 null=null,
-                width=width(readout.network, stage),
+                width=direction_count(readout.network, stage),
             )
         return [asdict(edge) for edge in edges]
 

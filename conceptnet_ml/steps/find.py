@@ -10,7 +10,7 @@ from conceptnet_ml.concepts import null_models as nulls
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather, spectrum
 from conceptnet_ml.errors import PluginError
-from conceptnet_ml.network.basis import BasisEvidence, Network, count, without_basis
+from conceptnet_ml.network.basis import BasisEvidence, Network, basis_width, without_basis
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import StageBasis
@@ -44,7 +44,7 @@ def describe(ctx: Context, stage: str, network: Network) -> StageBasis | None:
     with ctx.progress.task(f"{stage} directions"):
         done = ctx.once(f"{stage}/directions", work, "probing")
     basis = record.function("restore")(done["state"]).to(ctx.device).eval().requires_grad_(False)
-    found = StageBasis(stage, basis, count(basis, without_basis(network).stage(stage).units), done["explained"])
+    found = StageBasis(stage, basis, basis_width(basis, without_basis(network).stage(stage).units), done["explained"])
     ctx.run.log(event="directions", stage=stage, count=found.count, explained=found.explained)
     return found
 

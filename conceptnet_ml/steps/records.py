@@ -13,7 +13,7 @@ from conceptnet_ml.concepts.evidence import Merged
 from conceptnet_ml.concepts.model import Family
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding
-from conceptnet_ml.network.basis import Network, rebased
+from conceptnet_ml.network.basis import Network, with_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.swap.interchangeability import Measured
 from conceptnet_ml.swap.stop_rule import Decision
@@ -153,7 +153,7 @@ class StageBasis:
 
     def in_place(self, network: Network) -> Network:
         """A network with this stage described so."""
-        return rebased(network, self.stage, self.basis)
+        return with_basis(network, self.stage, self.basis)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.surgery.dependency_graph import follow
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -53,7 +53,7 @@ def recalibrate(
 
 def _behind(network: StagedNetwork, stage: str) -> set[str]:
     """Paths of the modules that run after a stage."""
-    trace = follow(network, stage).trace
+    trace = dependency_group(network, stage).trace
     later = trace.data[trace.data.index(trace.places[stage]) + 1 :]
     return {str(node.target) for node in later if node.op == "call_module"}
 

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.fx_route import Trace, Traced
+from conceptnet_ml.network.fx_route import FxRoute, Trace
 from conceptnet_ml.network.hook_route import PREFIX
+from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.stages import quiet
 from conceptnet_ml.surgery.groups import (
     FOREIGN,
+    DependencyGroup,
     Layout,
     Tie,
-    UnitGroup,
     evaluate_node,
     example,
     is_depthwise,
@@ -65,7 +65,7 @@ JOINING = _words("add iadd sub isub mul imul div truediv itruediv")
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
-def follow(network: StagedNetwork, stage: str) -> UnitGroup:
+def dependency_group(network: StagedNetwork, stage: str) -> DependencyGroup:
     """All that the units of a stage are tied to.
 
     Cost: one pass of two images.
@@ -74,12 +74,12 @@ def follow(network: StagedNetwork, stage: str) -> UnitGroup:
         SettingsError: No such stage, or its units pass through what mixes them or what is not known.
     """
     name = network.stage(stage).name
-    if not isinstance(network._route, Traced):
+    if not isinstance(network._route, FxRoute):
         raise SettingsError(
             f"stage '{stage}': the network's code depends on its data, so its units cannot be followed",
             "Choose a network that torch.fx can trace.",
         )
-    with quiet(network):
+    with eval_mode(network):
         trace = network._route.trace(network)
         shapes, others = _values(network, trace)
     return _Follower(network, name, trace, shapes, others).follow()
@@ -90,7 +90,7 @@ def tied_stages(network: StagedNetwork, stage: str) -> tuple[str, ...]:
 
     What is done to a unit of one of them is done to the unit of that number in all of them.
     """
-    tied = set(follow(network, stage).tied_stages())
+    tied = set(dependency_group(network, stage).tied_stages())
     return tuple(name for name in network.stage_names if name in tied)
 
 
@@ -130,14 +130,14 @@ class _Follower:
     ) -> None:
         self.network, self.shapes, self.others = network, shapes, others
         start = trace.places[stage]
-        self.group = UnitGroup(stage, shapes[start][1], trace, start, shapes=shapes, others=others)
+        self.group = DependencyGroup(stage, shapes[start][1], trace, start, shapes=shapes, others=others)
         self.queue: deque[fx.Node] = deque()
         self.data = set(trace.data)
         self.calls = Counter(str(node.target) for node in trace.data if node.op == "call_module")
         owners = Counter(id(p) for _, p in network.named_parameters(remove_duplicate=False))
         self.shared = {number for number, count in owners.items() if count > 1}
 
-    def follow(self) -> UnitGroup:
+    def follow(self) -> DependencyGroup:
         """From the stage on, in both directions, until nothing new is tied to it."""
         group = self.group
         self.mark(group.start, Layout(1, torch.arange(group.units)))

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.stages import quiet
-from conceptnet_ml.surgery.groups import UnitGroup, evaluate_node, example, layer_of
+from conceptnet_ml.surgery.groups import DependencyGroup, evaluate_node, example, layer_of
 from conceptnet_ml.surgery.resize import give_bias, hold
 from conceptnet_ml.surgery.split import checked, opened
 
@@ -54,14 +54,14 @@ def forget_units(
     """
     group = opened(network, stage, units, closed)
     holder = _Holder(copy.deepcopy(network), group, torch.as_tensor(units))
-    with quiet(holder.network):
+    with eval_mode(holder.network):
         holder.measure(batches)
         if means is not None:
             holder.means[group.start] = torch.as_tensor(means, dtype=torch.float64).expand(len(units))
         holder.solve()
         holder.write()
     after = checked(network, holder.network, stage)
-    with quiet(after):
+    with eval_mode(after):
         shown = after.run_until(example(after), stage)[:, torch.as_tensor(units)].double().cpu()
     wanted = holder.means[group.start][None, :, None, None]
     if (shown - wanted).abs().max() > 1e-3 * (1 + wanted.abs().max()):
@@ -82,7 +82,7 @@ class _Holder:
     """
 
     network: StagedNetwork
-    group: UnitGroup
+    group: DependencyGroup
     units: Tensor
     means: dict[fx.Node, Tensor] = field(default_factory=dict)
     levels: dict[fx.Node, Tensor] = field(default_factory=dict)

@@ -64,7 +64,7 @@ class Tie:
 
 
 @dataclass
-class UnitGroup:
+class DependencyGroup:
     """All a stage's units are tied to.
 
     Args:

@@ -20,11 +20,11 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.stages import quiet
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.surgery.batchnorm import NORMS, recalibrate
-from conceptnet_ml.surgery.groups import FOREIGN, Tie, UnitGroup, evaluate_node, layer_of
+from conceptnet_ml.surgery.groups import FOREIGN, DependencyGroup, Tie, evaluate_node, layer_of
 from conceptnet_ml.surgery.similarity import importances
 from conceptnet_ml.surgery.split import checked, opened, silence
 
@@ -78,7 +78,7 @@ def merge_units(
         _merge_writers(changed, group, members, mix)
     lost = [unit for members in groups for unit in members[1:]]
     silence(changed, group, lost, ("writes", "carries"))
-    with quiet(network, changed):
+    with eval_mode(network, changed):
         moments = _moments(network, changed, group, batches)
         for node, sums in moments.norms.items():
             before = layer_of(network, node)
@@ -100,7 +100,7 @@ def _groups(units: Sequence[int] | Sequence[Sequence[int]]) -> list[list[int]]:
     return [sorted(unit for group in several for unit in group)] if alone else [sorted(group) for group in several]
 
 
-def _check_writers(group: UnitGroup, groups: Sequence[Sequence[int]]) -> None:
+def _check_writers(group: DependencyGroup, groups: Sequence[Sequence[int]]) -> None:
     for tie in group.of("writes"):
         for members in groups:
             here = torch.isin(torch.tensor(members), tie.units)
@@ -117,7 +117,7 @@ def _weights(importance: Tensor, members: Sequence[int]) -> Tensor:
     return energy / energy.sum() if energy.sum() > 0 else torch.full_like(energy, 1 / len(members))
 
 
-def _merge_writers(network: nn.Module, group: UnitGroup, members: Sequence[int], mix: Tensor) -> None:
+def _merge_writers(network: nn.Module, group: DependencyGroup, members: Sequence[int], mix: Tensor) -> None:
     """The first member's rows become the weighted mean of all members', behind batch norm where one follows."""
     ties = group.of("writes", "carries")
     layers = {tie.node: tie for tie in ties if tie.name == "weight" and _is_layer(network, tie)}
@@ -135,7 +135,7 @@ def _is_layer(network: nn.Module, tie: Tie) -> bool:
     return isinstance(network.get_submodule(tie.path), nn.Conv2d | nn.Linear)
 
 
-def _norm_behind(network: nn.Module, group: UnitGroup, node: fx.Node) -> nn.BatchNorm2d | nn.BatchNorm1d | None:
+def _norm_behind(network: nn.Module, group: DependencyGroup, node: fx.Node) -> nn.BatchNorm2d | nn.BatchNorm1d | None:
     users = list(node.users)
     norm = layer_of(network, users[0]) if len(users) == 1 and users[0] in group.layouts else None
     whole = isinstance(norm, NORMS) and norm.weight is not None and norm.running_mean is not None
@@ -220,7 +220,7 @@ class _Moments:
     norms: dict[fx.Node, _Sums] = field(default_factory=dict)
 
 
-def _moments(old: StagedNetwork, new: StagedNetwork, group: UnitGroup, batches: Sequence[Tensor]) -> _Moments:
+def _moments(old: StagedNetwork, new: StagedNetwork, group: DependencyGroup, batches: Sequence[Tensor]) -> _Moments:
     """One pass: the stage's units as they were, and as they are with the merged writers on the same inputs."""
     found = _Moments()
     readers = [_Reader(old, tie) for tie in group.of("reads")]
@@ -328,7 +328,7 @@ def _restate(norm: nn.Module | None, units: Tensor, sums: _Sums, groups: Sequenc
 
 
 def _compensate(
-    network: StagedNetwork, group: UnitGroup, groups: Sequence[Sequence[int]], moments: _Moments, ridge: float
+    network: StagedNetwork, group: DependencyGroup, groups: Sequence[Sequence[int]], moments: _Moments, ridge: float
 ) -> None:
     """Fold what the lost units told their readers into the weights by which those read the units that are left."""
     for reader in (_Reader(network, tie) for tie in group.of("reads")):

@@ -106,7 +106,7 @@ def rebuilt(network: StagedNetwork, model: nn.Module) -> StagedNetwork:
     return fresh
 
 
-def conform(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
+def resized(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
     """A network with this state, its layers as wide as the state's tensors.
 
     Convolutions (dense or depthwise), linear layers, batch norms, PReLUs and bare parameters take the width; a state
@@ -187,10 +187,10 @@ def _tensor(module: nn.Module, name: str) -> Tensor:
     return found
 
 
-def fitted(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
+def load_state(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
     """The network with this state: itself where its widths are the state's, else another, made for them."""
     own = network.state_dict()
     if own.keys() == state.keys() and all(own[name].shape == value.shape for name, value in state.items()):
         network.load_state_dict(state)
         return network
-    return conform(network, state)
+    return resized(network, state)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.stages import quiet
-from conceptnet_ml.surgery.dependency_graph import follow
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 
 
 def similar_units(
@@ -64,8 +64,8 @@ def importances(network: StagedNetwork, stage: str, batches: Sequence[Tensor]) -
 
     Cost: one pass of the images as far as the stage.
     """
-    group = follow(network, stage)
-    with quiet(network):
+    group = dependency_group(network, stage)
+    with eval_mode(network):
         spread = _covariance(network.run_until(images, stage) for images in batches).diagonal()
     norms = torch.zeros(group.units, dtype=torch.float64)
     for tie in group.of("reads"):

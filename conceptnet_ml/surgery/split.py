@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.stages import quiet
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.surgery.dependency_graph import follow
-from conceptnet_ml.surgery.groups import Tie, UnitGroup, example
+from conceptnet_ml.surgery.dependency_graph import dependency_group
+from conceptnet_ml.surgery.groups import DependencyGroup, Tie, example
 from conceptnet_ml.surgery.resize import put, rebuilt
 
 TWO_CLASSES = ((3.0, 0.0), (-2.0, 1.0))
@@ -126,7 +126,7 @@ def class_shares(groups: Sequence[Sequence[int]], classes: int) -> Tensor:
     return shares
 
 
-def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()) -> UnitGroup:
+def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()) -> DependencyGroup:
     """What the units are tied to, once it is known that they can be operated on.
 
     Raises:
@@ -136,7 +136,7 @@ def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Col
     for name, value in network.state_dict().items():
         if value.is_floating_point() and not value.isfinite().all():
             raise SettingsError(f"the network's '{name}' has values that are NaN or infinite", "Train it anew.")
-    group = follow(network, stage)
+    group = dependency_group(network, stage)
     if not units:
         raise SettingsError(f"stage '{stage}': no units are given", "Name at least one.")
     for unit in units:
@@ -150,7 +150,7 @@ def opened(network: StagedNetwork, stage: str, units: Sequence[int], closed: Col
     return group
 
 
-def silence(network: nn.Module, group: UnitGroup, units: Sequence[int], roles: Collection[str] = ()) -> None:
+def silence(network: nn.Module, group: DependencyGroup, units: Sequence[int], roles: Collection[str] = ()) -> None:
     """Zero what writes, carries and reads these units, in place."""
     wanted = torch.as_tensor(units)
     for tie in group.of(*(roles or ("writes", "carries", "reads"))):
@@ -171,7 +171,7 @@ def checked(before: StagedNetwork, changed: StagedNetwork, stage: str, same: boo
     try:
         after = rebuilt(before, changed.model)
         images = example(before)
-        with quiet(before, after):
+        with eval_mode(before, after):
             old, new = before(images), after(images)
             after.run_all(images)
     except SettingsError as error:
@@ -183,7 +183,7 @@ def checked(before: StagedNetwork, changed: StagedNetwork, stage: str, same: boo
     return after
 
 
-def _append(network: nn.Module, group: UnitGroup, tie: Tie, unit: int, variants: int) -> Tensor:
+def _append(network: nn.Module, group: DependencyGroup, tie: Tie, unit: int, variants: int) -> Tensor:
     """Copy a unit's places along a tensor's dimension to behind the last unit; returns whose place each then is:
     0 for the unit's own, 1 … for the copies', −1 for all others."""
     tensor = tie.tensor(network)
@@ -223,7 +223,9 @@ def _runs(units: Tensor, unit: int) -> list[list[int]]:
     return runs
 
 
-def _default_shares(network: nn.Module, group: UnitGroup, tie: Tie, variants: int, seed: int, apart: float) -> Tensor:
+def _default_shares(
+    network: nn.Module, group: DependencyGroup, tie: Tie, variants: int, seed: int, apart: float
+) -> Tensor:
     """(variants, outputs) of a layer that reads the unit: each output favours one."""
     weight = tie.tensor(network)
     assert weight is not None
@@ -238,7 +240,7 @@ def _default_shares(network: nn.Module, group: UnitGroup, tie: Tie, variants: in
 
 
 def _given_shares(
-    network: nn.Module, group: UnitGroup, tie: Tie, variants: int, shares: object, readers: int
+    network: nn.Module, group: DependencyGroup, tie: Tie, variants: int, shares: object, readers: int
 ) -> Tensor:
     """The same, as the caller wants it."""
     weight = tie.tensor(network)

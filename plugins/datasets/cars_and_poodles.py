@@ -22,7 +22,7 @@ from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.ground_truth import PLACE, PlantedFeature, Truth
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.traps import SETS, cues_of, make_worlds
+from conceptnet_ml.data.traps import TRAP_SETS, draw_cues, make_worlds
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.runtime.seeding import seed_for
 
@@ -112,7 +112,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     if argument == "tinted":
         worlds = make_worlds(train, test, 2, ["rounds"], seed, lambda _, images, cues: tinted(images, cues["rounds"]))
         train = tinted(train, train.labels)
-        tests |= {name: tinted(test, cues_of(name, test.labels, 2, "rounds", seed)) for name in SETS}
+        tests |= {name: tinted(test, draw_cues(name, test.labels, 2, "rounds", seed)) for name in TRAP_SETS}
     name = "cars-and-poodles" + (f":{argument}" if argument else "")
     truth = _truth(test, wishes, seed, argument == "tinted")
     return Data(name=name, classes=CLASSES, train=train, tests=tests, worlds=worlds, truth=truth)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.config.settings import DataSettings
-from conceptnet_ml.data.class_subset import class_places
+from conceptnet_ml.data.class_subset import class_numbers
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import SUFFIXES, check_files, common_size, in_threads, read_image
 from conceptnet_ml.data.images import ImageSet, StreamedImages
@@ -142,7 +142,7 @@ def _listing(folder: Path, wanted: tuple[str, ...] | None) -> Listing:
         names = ", ".join(f"'{name}'" for name in twice)
         raise DataError(f"{folder}: duplicate class names: {names}.", "Merge these folders or rename one of them.")
     if wanted is not None:
-        classes = [classes[place] for place in class_places([path.name for path in classes], wanted, str(folder))]
+        classes = [classes[place] for place in class_numbers([path.name for path in classes], wanted, str(folder))]
     files: list[Path] = []
     labels: list[int] = []
     others = 0

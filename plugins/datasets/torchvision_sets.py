@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from conceptnet_ml.config.settings import DataSettings
-from conceptnet_ml.data.class_subset import chosen_labels, class_places
+from conceptnet_ml.data.class_subset import class_numbers, select_labels
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import common_size, fit_to_size, in_threads
 from conceptnet_ml.data.images import ImageSet, StreamedImages
@@ -53,9 +53,9 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
         pairs = [(s, torch.arange(len(y)), y) for s, y in ((train, train_labels), (test, test_labels))]
     classes = _classes(train, max(int(y.max()) for _, _, y in pairs) + 1)
     if settings.classes is not None:
-        wanted = class_places(classes, settings.classes, f"torchvision:{argument}")
+        wanted = class_numbers(classes, settings.classes, f"torchvision:{argument}")
         classes = tuple(classes[place] for place in wanted)
-        kept = [chosen_labels(y, wanted) for _, _, y in pairs]
+        kept = [select_labels(y, wanted) for _, _, y in pairs]
         pairs = [(part, p[keep], y) for (part, p, _), (keep, y) in zip(pairs, kept, strict=True)]
     first = _picture(train[0][0])
     size = settings.image_size or common_size([first.size])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from conceptnet_ml.data.class_subset import renumbered
+from conceptnet_ml.data.class_subset import select_images
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.traps import TrapGround
 from conceptnet_ml.errors import SettingsError
@@ -42,7 +42,7 @@ def prepare(ground: TrapGround) -> Tops:
     if classes is not None and len(classes) != 2:
         raise SettingsError(f"trap 'dominoes': '{ground.argument}' names {len(classes)} classes, not two.", MEND)
     data = ground.load(source, classes)
-    pictures = renumbered(data.train if ground.part == "train" else data.tests["test"], (0, 1))
+    pictures = select_images(data.train if ground.part == "train" else data.tests["test"], (0, 1))
     first, second = (torch.nonzero(pictures.labels == label).flatten() for label in (0, 1))
     return Tops(pictures, (first, second))
 

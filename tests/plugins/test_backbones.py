@@ -11,7 +11,7 @@ from torch import nn
 from conceptnet_ml.config.settings import NetworkSettings, Settings
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.build import build_network
-from conceptnet_ml.network.fx_route import Traced
+from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_plugins.backbones import torchvision_models
@@ -77,7 +77,7 @@ FAMILIES = {
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_torchvision_families(name: str, plugins: Plugins) -> None:
     network = build(plugins, f"torchvision:{name}", classes=3)
-    assert isinstance(network._route, Traced)
+    assert isinstance(network._route, FxRoute)
     assert [(stage.name, stage.units, stage.size[0]) for stage in network.stages] == list(FAMILIES[name])
     images = torch.rand(2, 3, 64, 64)
     for training in (False, True):

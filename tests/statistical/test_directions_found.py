@@ -18,7 +18,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.errors import Interrupted
-from conceptnet_ml.network.basis import BasisEvidence, rebased
+from conceptnet_ml.network.basis import BasisEvidence, with_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime.signals import Stopper
 
@@ -165,7 +165,7 @@ def test_a_direction_is_found_that_no_single_unit_carries(kind: str, seed: int) 
     _, smeared = found_in(network, images, labels)
     with torch.no_grad():
         maps = network.run_until(images, "turn").float()
-    described = rebased(network, "turn", basis_of(kind, [maps], seed, directions=HUES, active=1))
+    described = with_basis(network, "turn", basis_of(kind, [maps], seed, directions=HUES, active=1))
     basis = described.bases["turn"]
     _, found = found_in(described, images, labels)
     assert [finding.parent for finding in found] == [0, 1, 2]

@@ -13,7 +13,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.load import load_data
 from conceptnet_ml.network.build import build_network
-from conceptnet_ml.network.training import Job, Plain, train
+from conceptnet_ml.network.training import ImageViews, TrainingJob, train
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 
@@ -28,8 +28,8 @@ def signs(trap: str, seed: int, classes: int = 2, per_class: int = 160) -> tuple
 def trained(data: Data, settings: Settings, epochs: int) -> nn.Module:
     torch.manual_seed(settings.seed)
     network = build_network(settings, data.classes, (data.shape[1], data.shape[2]), PLUGINS)
-    job = Job(len(data.train), epochs, 0.1, settings.seed, CPU, settings=settings.training)
-    train(network, Plain(data.train, CPU), job)
+    job = TrainingJob(len(data.train), epochs, 0.1, settings.seed, CPU, settings=settings.training)
+    train(network, ImageViews(data.train, CPU), job)
     return network
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import Job, Plain, predict_set, to_float, train
-from conceptnet_ml.surgery.dependency_graph import follow
+from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, to_float, train
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
 from conceptnet_ml.surgery.similarity import importances, similar_units
@@ -46,9 +46,9 @@ BATCHES = [to_float(TRAIN.take(part), DEVICE) for part in torch.arange(360).spli
 
 def taught(network: StagedNetwork, epochs: int = 1, images: ImageSet = TRAIN) -> StagedNetwork:
     network = copy.deepcopy(network)
-    job = Job(len(images), epochs, 0.1, 0, DEVICE)
+    job = TrainingJob(len(images), epochs, 0.1, 0, DEVICE)
     job.settings = job.settings.model_copy(update={"batch": 20})
-    train(network, Plain(images, DEVICE), job)
+    train(network, ImageViews(images, DEVICE), job)
     return network
 
 
@@ -73,7 +73,7 @@ def accuracy(network: StagedNetwork) -> float:
 def cosine(network: StagedNetwork, stage: str, one: int, other: int) -> float:
     rows = [
         network.get_submodule(tie.path).weight[[one, other]].detach().flatten(1)
-        for tie in follow(network, stage).of("writes")
+        for tie in dependency_group(network, stage).of("writes")
         if tie.name == "weight"
     ]
     return max(float(functional.cosine_similarity(*row, dim=0)) for row in rows)
@@ -122,7 +122,7 @@ def test_closed_units_stay_silent_under_training(network: StagedNetwork) -> None
         after = taught(merged)
         assert not after.run_until(BATCHES[0], stage)[:, [1, 5, 7]].any()
         assert after.run_until(BATCHES[0], stage)[:, [0, 2]].flatten(2).std(2).max() > 0
-        for tie in follow(after, stage).of("writes", "reads"):
+        for tie in dependency_group(after, stage).of("writes", "reads"):
             tensor = getattr(after.get_submodule(tie.path), tie.name)
             assert not tensor.index_select(tie.dim, tie.positions(torch.tensor([1, 5, 7]))).any()
 

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.data.class_subset import class_places, of_classes
+from conceptnet_ml.data.class_subset import class_numbers, select_classes
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import fit_to_size, read_image, to_rgb
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.load import load_data, trap_names
-from conceptnet_ml.data.sampling import limited, split_by_class
+from conceptnet_ml.data.sampling import limit_per_class, split_by_class
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.plugins import load_plugins
 
@@ -104,7 +104,7 @@ def test_train_limit_counts_per_class(folder: Path) -> None:
     data = load(f"folder:{folder}", train_limit=9)
     assert torch.bincount(data.train.labels).tolist() == [9, 9]
     assert len(data.tests["test"]) == 8
-    assert limited(data.train, None, 0) is data.train
+    assert limit_per_class(data.train, None, 0) is data.train
 
 
 def test_image_set_keeps_images_labels_and_masks_together() -> None:
@@ -269,9 +269,9 @@ def test_classes_of_a_data_set_that_does_not_choose_itself() -> None:
     # A test set that has none of the classes is left out; a world is kept where no image drops out of it.
     own = replace(plain, tests={**plain.tests, "bars": plain.tests["test"].subset(torch.arange(100, 200))})
     own = replace(own, worlds={"unbiased": lambda: plain.train})
-    assert set(of_classes(own, ("ring", "sign2")).tests) == {"test"}
-    assert of_classes(own, ("ring", "sign2")).worlds == {}
-    turned = of_classes(own, ("bar", "sign2", "ring"))
+    assert set(select_classes(own, ("ring", "sign2")).tests) == {"test"}
+    assert select_classes(own, ("ring", "sign2")).worlds == {}
+    turned = select_classes(own, ("bar", "sign2", "ring"))
     assert (turned.tests["bars"].labels == 0).all()
     assert torch.equal(turned.worlds["unbiased"]().labels, turned.train.labels)
 
@@ -286,9 +286,9 @@ def test_wrong_classes_are_settings_errors(folder: Path) -> None:
     refused("'cat' twice", "once", "cat", "dog", "Cat")
     refused("fewer than two", "at least two", "cat")
     known = ("0 - zero", "1 - one", "zero - 0")
-    assert class_places(known, ("ONE", "zero - 0"), "it") == [1, 2]
+    assert class_numbers(known, ("ONE", "zero - 0"), "it") == [1, 2]
     with pytest.raises(SettingsError, match="'zero' may be '0 - zero' or 'zero - 0' of it"):
-        class_places(known, ("zero", "1"), "it")
+        class_numbers(known, ("zero", "1"), "it")
 
 
 def test_wrong_names_are_settings_errors(folder: Path) -> None:

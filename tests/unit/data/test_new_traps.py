@@ -14,7 +14,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.load import load_data, trap_names, trap_parts
-from conceptnet_ml.data.traps import SETS, TrapGround, lay_traps, with_exceptions
+from conceptnet_ml.data.traps import TRAP_SETS, TrapGround, labels_with_exceptions, lay_traps
 from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import load_plugins
@@ -118,7 +118,7 @@ def test_dominoes_stand_on_the_image_and_follow_the_label() -> None:
     plain = load()
     data = load(trap="dominoes")
     assert data.shape == (3, 64, 32)
-    assert set(data.tests) == {"test", *SETS}
+    assert set(data.tests) == {"test", *TRAP_SETS}
     for name, images in {"train": data.train, **data.tests}.items():
         bare = plain.train if name == "train" else plain.tests["test"]
         assert images.shape == (3, 64, 32)
@@ -251,12 +251,12 @@ def test_streamed_images_get_the_same_traps_and_worlds(folder: Path, trap: str) 
 
 def test_exceptions_are_the_share_asked_for_and_touch_training_only() -> None:
     labels = torch.arange(2000) % 10
-    shown = with_exceptions(labels, 10, 0.01, seed=0)
+    shown = labels_with_exceptions(labels, 10, 0.01, seed=0)
     assert int((shown != labels).sum()) == 20
-    assert torch.equal(with_exceptions(labels, 10, 0.01, seed=0), shown)
-    assert not torch.equal(with_exceptions(labels, 10, 0.01, seed=1), shown)
-    assert torch.equal(with_exceptions(labels, 10, 0.0, seed=0), labels)
-    half = with_exceptions(labels, 10, 0.5, seed=0)
+    assert torch.equal(labels_with_exceptions(labels, 10, 0.01, seed=0), shown)
+    assert not torch.equal(labels_with_exceptions(labels, 10, 0.01, seed=1), shown)
+    assert torch.equal(labels_with_exceptions(labels, 10, 0.0, seed=0), labels)
+    half = labels_with_exceptions(labels, 10, 0.5, seed=0)
     assert len(torch.stack([labels, half], 1)[half != labels].unique(dim=0)) == 90, "every other class"
     plain, some = load("glyphs:10", trap="coloured"), load("glyphs:10", trap="coloured", exceptions=0.1)
     assert int((plain.train.images != some.train.images).flatten(1).any(1).sum()) == 400

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.traps import SETS, cues_of, lay_traps
+from conceptnet_ml.data.traps import TRAP_SETS, draw_cues, lay_traps
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Trap
@@ -71,13 +71,13 @@ def test_two_traps_agree_in_conflict_and_are_independent_in_random() -> None:
 
 def test_conflict_reaches_every_other_class_evenly() -> None:
     labels = torch.arange(9000) % 3
-    cues = cues_of("conflict", labels, 3, "any", seed=1)
+    cues = draw_cues("conflict", labels, 3, "any", seed=1)
     assert (cues != labels).all()
     counts = torch.bincount(3 * labels + cues, minlength=9).view(3, 3)
     others = counts[~torch.eye(3, dtype=torch.bool)]
     assert ((others - 1500).abs() < 150).all()
-    assert torch.equal(cues, cues_of("conflict", labels, 3, "another", seed=1))
-    assert not torch.equal(cues, cues_of("conflict", labels, 3, "any", seed=2))
+    assert torch.equal(cues, draw_cues("conflict", labels, 3, "another", seed=1))
+    assert not torch.equal(cues, draw_cues("conflict", labels, 3, "any", seed=2))
 
 
 def test_a_cue_does_not_depend_on_its_batch() -> None:
@@ -116,7 +116,7 @@ def test_refusals() -> None:
     with pytest.raises(DataError, match="trap 'wheels' needs 2 classes, grey has 3"):
         lay_traps(grey(classes=3), [WHEELS], 0)
     trapped = lay_traps(grey(), [WHEELS], 0)
-    assert set(trapped.tests) == {"test", *SETS}
+    assert set(trapped.tests) == {"test", *TRAP_SETS}
     with pytest.raises(SettingsError, match="already has"):
         lay_traps(trapped, [TINT], 0)
     broken = Trap(name="broken", api="1", plant=lambda images, cues, seeds: images.float())

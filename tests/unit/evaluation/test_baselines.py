@@ -17,7 +17,7 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import BaselineContext, baseline_seconds, check_baselines, train_baselines
 from conceptnet_ml.learner import Learned
-from conceptnet_ml.network.training import Job, Plain, train
+from conceptnet_ml.network.training import ImageViews, TrainingJob, train
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Baseline
 from conceptnet_ml.runtime.progress import Progress
@@ -185,13 +185,13 @@ def trained(labels: Any = None, **changes: Any) -> dict[str, Tensor]:
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
     )
     images = torch.randint(0, 256, (48, 3, 8, 8), generator=torch.Generator().manual_seed(0))
-    plain = Plain(ImageSet(images.to(torch.uint8), torch.arange(48) % 3), CPU)
+    plain = ImageViews(ImageSet(images.to(torch.uint8), torch.arange(48) % 3), CPU)
 
     def views(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         batch, told = plain(indices, generator)
         return batch, told if labels is None else labels(told)
 
-    train(network, views, Job(48, 2, 0.1, 5, CPU, settings=TrainingSettings(batch=16), **changes))
+    train(network, views, TrainingJob(48, 2, 0.1, 5, CPU, settings=TrainingSettings(batch=16), **changes))
     return network.state_dict()
 
 

@@ -21,11 +21,11 @@ from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import (
     RIDGE,
     BasisEvidence,
+    BasisNetwork,
     Directions,
-    Rebased,
-    rebased,
+    direction_count,
     units_of,
-    width,
+    with_basis,
     without_basis,
 )
 from conceptnet_ml.network.build import build_network
@@ -132,8 +132,8 @@ def test_explained_is_the_share_of_the_variance() -> None:
 
 @pytest.mark.parametrize("kind", BASES)
 def test_a_network_described_by_directions_computes_what_it_did(network: StagedNetwork, kind: str) -> None:
-    described: Rebased = rebased(network, "block3", BASES[kind](64))
-    described = rebased(described, "block1", BASES[kind](16))
+    described: BasisNetwork = with_basis(network, "block3", BASES[kind](64))
+    described = with_basis(described, "block1", BASES[kind](16))
     assert without_basis(described) is network
     assert set(described.bases) == {"block1", "block3"}
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_a_network_described_by_directions_computes_what_it_did(network: StagedN
             maps = described.run_until(PICTURES, stage.name)
             more = described.widths.get(stage.name, 0)
             assert maps.shape[1] == stage.units + more
-            assert width(described, stage.name) == (more or None)
+            assert direction_count(described, stage.name) == (more or None)
             assert units_of(described, stage.name, maps).shape[1] == (more or stage.units)
             torch.testing.assert_close(described.run_from(maps, stage.name), logits, atol=1e-5, rtol=1e-5)
         lower, upper = (described.run_until(PICTURES, stage) for stage in ("block1", "block3"))
@@ -155,12 +155,12 @@ def test_a_network_described_by_directions_computes_what_it_did(network: StagedN
 
 @pytest.mark.parametrize("kind", BASES)
 def test_ablating_a_direction_is_a_real_intervention(network: StagedNetwork, kind: str) -> None:
-    described = rebased(network, "block3", BASES[kind](64))
+    described = with_basis(network, "block3", BASES[kind](64))
     basis = described.bases["block3"]
     with torch.no_grad():
         maps = network.run_until(PICTURES, "block3")
         told = described.run_until(PICTURES, "block3")
-        most = int(told[:, : width(described, "block3")].std((0, 2, 3)).argmax())
+        most = int(told[:, : direction_count(described, "block3")].std((0, 2, 3)).argmax())
         without = told.clone()
         without[:, most] = told[:, most].mean(0)
         off = (told[:, most] - told[:, most].mean(0))[:, None] * basis.directions[most][:, None, None]  # type: ignore[index]
@@ -170,7 +170,7 @@ def test_ablating_a_direction_is_a_real_intervention(network: StagedNetwork, kin
 
 
 def test_directions_keep_their_precision_under_autocast(network: StagedNetwork) -> None:
-    described = rebased(network, "block3", BASES["directions"](64))
+    described = with_basis(network, "block3", BASES["directions"](64))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         told = described.run_until(PICTURES, "block3")
         assert told.dtype == torch.float32
@@ -179,7 +179,7 @@ def test_directions_keep_their_precision_under_autocast(network: StagedNetwork) 
 
 
 def test_a_described_network_can_be_copied_and_frozen(network: StagedNetwork) -> None:
-    described = rebased(network, "block3", autoencoder(64))
+    described = with_basis(network, "block3", autoencoder(64))
     twin = copy.deepcopy(described)
     with torch.no_grad(), frozen(twin):
         assert torch.equal(twin.run_until(PICTURES, "block3"), described.run_until(PICTURES, "block3"))
@@ -189,7 +189,7 @@ def test_a_described_network_can_be_copied_and_frozen(network: StagedNetwork) ->
 
 
 def test_only_directions_are_found_and_effects_are_those_of_real_ablations(network: StagedNetwork) -> None:
-    described = rebased(network, "block3", BASES["directions"](64))
+    described = with_basis(network, "block3", BASES["directions"](64))
     labels = torch.arange(6) % 3
     head = Readout("classes", described).head("block3")
     evidence = gather(described, "block3", head, [(PICTURES[:4], labels[:4]), (PICTURES[4:], labels[4:])], 3, SETTINGS)
@@ -234,7 +234,7 @@ def test_what_directions_leave_out_is_not_exchanged() -> None:
 
 
 def test_a_family_reads_directions_alone(network: StagedNetwork) -> None:
-    described = rebased(rebased(network, "block3", BASES["directions"](64)), "block2", BASES["directions"](32))
+    described = with_basis(with_basis(network, "block3", BASES["directions"](64)), "block2", BASES["directions"](32))
 
     class Seen(nn.Module):
         def forward(self, maps: Tensor, looks: Tensor) -> Tensor:
@@ -260,7 +260,7 @@ def test_a_family_reads_directions_alone(network: StagedNetwork) -> None:
 
 def test_the_graph_names_directions_and_who_made_them(network: StagedNetwork) -> None:
     settings = Settings.model_validate({"plugins": {"discoverer": "kmeans"}})
-    described = rebased(network, "block3", BASES["directions"](64))
+    described = with_basis(network, "block3", BASES["directions"](64))
     finding = Finding(1, (5, 2), (0.9, 0.8), (2.0, 1.0), 0.9)
     story = Round("block3/classes/1", "block3", 1, Readout("classes", described), [finding])
     graph = build_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from conceptnet_ml.config.settings import NetworkSettings, Settings
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.build import build_network, save_alone
-from conceptnet_ml.network.fx_route import Traced
-from conceptnet_ml.network.hook_route import Hooked
+from conceptnet_ml.network.build import build_network, export_program
+from conceptnet_ml.network.fx_route import FxRoute
+from conceptnet_ml.network.hook_route import HookRoute
 from conceptnet_ml.network.staged_network import StagedNetwork, replace_units
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_plugins.backbones.small import SmallNet
@@ -208,10 +208,10 @@ def test_hooked_run_from_leaves_running_statistics_of_earlier_layers(images: Ten
 
 def test_routes_and_names() -> None:
     traced = StagedNetwork(Functional(), SIZE)
-    assert isinstance(traced._route, Traced)
+    assert isinstance(traced._route, FxRoute)
     assert traced.stage_names == ("conv1.relu", "conv2.relu", "conv3.dropout")
     hooked = StagedNetwork(Untraceable(), SIZE)
-    assert isinstance(hooked._route, Hooked)
+    assert isinstance(hooked._route, HookRoute)
     assert hooked.stage_names == ("low", "high")
     assert [stage.size for stage in hooked.stages] == [(16, 16), (8, 8)]
 
@@ -472,7 +472,7 @@ def test_weights_from_a_file(tmp_path: Path, plugins) -> None:  # type: ignore[n
         save_model(module, str(file))
         loaded = build_network(settings("small", weights=str(file)), ("a", "b"), SIZE, plugins)
         assert torch.equal(loaded.model.head.weight, source.model.head.weight)
-    with pytest.raises(SettingsError, match="does not fit the backbone"):
+    with pytest.raises(SettingsError, match="do not fit the network"):
         build_network(settings("small", weights=str(file)), ("a", "b", "c"), SIZE, plugins)
     with pytest.raises(SettingsError, match="does not exist"):
         build_network(settings("small", weights=str(tmp_path / "none.safetensors")), ("a", "b"), SIZE, plugins)
@@ -506,7 +506,7 @@ def test_saved_alone_loads_without_this_package(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = StagedNetwork(SmallNet(2, SIZE), SIZE).train()
     images = torch.rand(5, 3, *SIZE)
-    save_alone(network, tmp_path / "alone.pt2")
+    export_program(network, tmp_path / "alone.pt2")
     assert network.training
     assert [file.name for file in tmp_path.iterdir()] == ["alone.pt2"]
     network.eval()

@@ -17,8 +17,8 @@ from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import Interrupted, TrainingDiverged
 from conceptnet_ml.network.training import (
-    Job,
-    Plain,
+    ImageViews,
+    TrainingJob,
     _set_rate,
     augment,
     predict_logits,
@@ -46,14 +46,14 @@ def network(seed: int = 0) -> nn.Sequential:
     )
 
 
-def job(epochs: int = 6, seed: int = 7, **changes: Any) -> Job:
+def job(epochs: int = 6, seed: int = 7, **changes: Any) -> TrainingJob:
     settings = TrainingSettings(batch=16, precision="fp32", **changes)
-    return Job(90, epochs, 0.05, seed, CPU, settings=settings)
+    return TrainingJob(90, epochs, 0.05, seed, CPU, settings=settings)
 
 
 def trained(seed: int = 7, epochs: int = 6) -> nn.Sequential:
     made = network()
-    train(made, Plain(images(), CPU), job(epochs, seed))
+    train(made, ImageViews(images(), CPU), job(epochs, seed))
     return made
 
 
@@ -79,7 +79,7 @@ def test_its_report_and_progress_count_every_step() -> None:
     done: list[float] = []
     report = train(
         network(),
-        Plain(images(), CPU),
+        ImageViews(images(), CPU),
         replace(job(epochs=11), advance=lambda steps=1, **figures: done.append(steps)),
     )
     assert report["steps"] == 11 * 5 == sum(done)
@@ -89,10 +89,10 @@ def test_its_report_and_progress_count_every_step() -> None:
 
 @pytest.mark.parametrize(("count", "batch", "steps"), [(90, 16, 5), (96, 16, 6), (10, 16, 1), (17, 16, 1)])
 def test_a_pass_leaves_the_last_incomplete_batch_out(count: int, batch: int, steps: int) -> None:
-    made = Job(count, 3, 0.1, 0, CPU, settings=TrainingSettings(batch=batch))
+    made = TrainingJob(count, 3, 0.1, 0, CPU, settings=TrainingSettings(batch=batch))
     assert made.steps == 3 * steps
     seen: list[int] = []
-    plain = Plain(images(count), CPU)
+    plain = ImageViews(images(count), CPU)
 
     def views(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         seen.append(len(indices))
@@ -111,20 +111,20 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
 @pytest.mark.parametrize("stop", [1, 7, 25, 29])
 def test_resuming_gives_bit_identical_weights(stop: int, run: Run) -> None:
     made, asked = network(), itertools.count(1)
-    first = replace(job(), middle=run.checkpoint("it"), stopped=lambda: next(asked) >= stop)
+    first = replace(job(), checkpoint=run.checkpoint("it"), should_stop=lambda: next(asked) >= stop)
     with pytest.raises(Interrupted):
-        train(made, Plain(images(), CPU), first)
+        train(made, ImageViews(images(), CPU), first)
     again = network(seed=99)  # whatever weights it starts from, the saved ones count
     counted: list[float] = []
-    second = replace(job(), middle=run.checkpoint("it"), advance=lambda steps=1, **figures: counted.append(steps))
-    train(again, Plain(images(), CPU), second)
+    second = replace(job(), checkpoint=run.checkpoint("it"), advance=lambda steps=1, **figures: counted.append(steps))
+    train(again, ImageViews(images(), CPU), second)
     assert equal(again, trained())
     assert counted[0] == stop
     assert run.checkpoint("it").load() is None
 
 
 def test_a_training_killed_between_saves_resumes_bit_identically(run: Run) -> None:
-    plain, calls = Plain(images(), CPU), itertools.count()
+    plain, calls = ImageViews(images(), CPU), itertools.count()
 
     def views(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if next(calls) == 17:
@@ -132,31 +132,31 @@ def test_a_training_killed_between_saves_resumes_bit_identically(run: Run) -> No
         return plain(indices, generator)
 
     with pytest.raises(KeyboardInterrupt):
-        train(network(), views, replace(job(save_seconds=1e-6), middle=run.checkpoint("it")))
+        train(network(), views, replace(job(save_seconds=1e-6), checkpoint=run.checkpoint("it")))
     state = run.checkpoint("it").load()
     assert state is not None
     assert int(state["step"]) == 17
     again = network()
-    train(again, plain, replace(job(), middle=run.checkpoint("it")))
+    train(again, plain, replace(job(), checkpoint=run.checkpoint("it")))
     assert equal(again, trained())
 
 
 def test_a_stop_after_the_last_step_does_not_interrupt() -> None:
     asked = itertools.count(1)
-    train(network(), Plain(images(), CPU), replace(job(), stopped=lambda: next(asked) >= 30))
+    train(network(), ImageViews(images(), CPU), replace(job(), should_stop=lambda: next(asked) >= 30))
 
 
 def test_frozen_weights_stay() -> None:
     made = network()
     made[0].requires_grad_(False)
     before = made[0].weight.detach().clone()
-    train(made, Plain(images(), CPU), job())
+    train(made, ImageViews(images(), CPU), job())
     assert torch.equal(made[0].weight, before)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_an_error_and_the_last_good_state_is_kept(bad: float) -> None:
-    made, plain, calls = network(), Plain(images(), CPU), itertools.count()
+    made, plain, calls = network(), ImageViews(images(), CPU), itertools.count()
     good: dict[str, Tensor] = {}
 
     def views(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -251,7 +251,7 @@ def test_the_rate_goes_through_one_cycle() -> None:
 def test_a_training_of_one_step_has_a_rate() -> None:
     made = replace(job(epochs=1), images=10)
     assert made.steps == 1
-    train(network(), Plain(images(), CPU), made)
+    train(network(), ImageViews(images(), CPU), made)
 
 
 def test_images_become_floats_and_back() -> None:

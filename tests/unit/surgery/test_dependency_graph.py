@@ -7,11 +7,13 @@ import torch
 from surgical import fresh
 
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.surgery.dependency_graph import follow, tied_stages
+from conceptnet_ml.surgery.dependency_graph import dependency_group, tied_stages
 
 
 def found(name: str, stage: str, *roles: str) -> set[tuple[str, str, int]]:
-    return {(tie.path.removeprefix("model."), tie.name, tie.dim) for tie in follow(fresh(name), stage).of(*roles)}
+    return {
+        (tie.path.removeprefix("model."), tie.name, tie.dim) for tie in dependency_group(fresh(name), stage).of(*roles)
+    }
 
 
 def test_a_stage_between_convolutions() -> None:
@@ -29,7 +31,7 @@ def test_an_addition_ties_all_that_is_added() -> None:
 def test_an_identity_shortcut_a_gate_and_bare_parameters() -> None:
     network = fresh("chained")
     (low, *_) = network.stage_names
-    group = follow(network, low)
+    group = dependency_group(network, low)
     places = {(tie.path.removeprefix("model."), tie.name, tie.role) for tie in group.ties if "running" not in tie.name}
     # y = norm(depth(relu(inner(x)))) and x + gate·y: all of them are the same six channels.
     writers = {(layer, name, "writes") for layer in ("inner", "excite") for name in ("weight", "bias")}
@@ -50,14 +52,14 @@ def test_an_identity_shortcut_a_gate_and_bare_parameters() -> None:
 
 def test_a_flatten_gives_a_unit_as_many_features_as_it_has_places() -> None:
     network = fresh("chained")
-    (head,) = follow(network, network.stage_names[-1]).of("reads")
+    (head,) = dependency_group(network, network.stage_names[-1]).of("reads")
     assert head.path == "model.head"
     assert head.units.tolist() == [unit for unit in range(5) for _ in range(16)]
 
 
 def test_channels_last_and_a_concatenation() -> None:
     network = fresh("lastfirst")
-    group = follow(network, network.stage_names[-1])
+    group = dependency_group(network, network.stage_names[-1])
     (head,) = group.of("reads")
     assert head.units.tolist() == list(range(9)) * 4
     units = {tie.path: tie.units.tolist() for tie in group.of("writes")}
@@ -83,19 +85,19 @@ def test_what_cannot_be_followed_is_named(name: str, what: str) -> None:
     network = fresh(name)
     stage = {"convnext_tiny": "features.1", "shufflenet_v2_x0_5": "stage2"}.get(name, network.stage_names[0])
     with pytest.raises(SettingsError, match=f"stage '{stage}'.*{what}"):
-        follow(network, stage)
+        dependency_group(network, stage)
 
 
 def test_a_layer_used_twice_is_refused() -> None:
     network = fresh("small")
     network.model.block1.conv1.weight = network.model.block1.conv2.weight
     with pytest.raises(SettingsError, match="used more than once"):
-        follow(network, "stem")
+        dependency_group(network, "stem")
 
 
 def test_following_leaves_modes_and_random_numbers_alone() -> None:
     network = fresh("small")
     before, state = [part.training for part in network.modules()], torch.get_rng_state()
-    follow(network, "block2")
+    dependency_group(network, "block2")
     assert [part.training for part in network.modules()] == before
     assert torch.equal(torch.get_rng_state(), state)

@@ -11,12 +11,12 @@ from surgical import fresh, images, used
 from torch import nn
 
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
-from conceptnet_ml.network.build import save_alone
+from conceptnet_ml.network.build import export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.batchnorm import recalibrate
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
-from conceptnet_ml.surgery.resize import conform
+from conceptnet_ml.surgery.resize import resized
 from conceptnet_ml.surgery.similarity import importances, similar_units
 from conceptnet_ml.surgery.split import class_shares, prune_units, split_unit
 
@@ -201,7 +201,7 @@ def test_a_fresh_network_takes_the_state_of_a_changed_one(name: str) -> None:
     after = split_unit(network, stage, network.stage(stage).units - 1, 2)
     after = forget_units(after, stage, [0], [batch])
     state = {key: value.clone() for key, value in after.state_dict().items()}
-    again = conform(fresh(name, seed=8).eval(), state)
+    again = resized(fresh(name, seed=8).eval(), state)
     assert again.stages == after.stages
     assert set(again.state_dict()) == set(state)
     assert torch.equal(again(batch), after(batch))
@@ -213,7 +213,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
     def refused(changed: dict[str, torch.Tensor], what: str) -> None:
         with pytest.raises(DataError, match=what):
-            conform(plain, changed)
+            resized(plain, changed)
 
     refused({**state, "model.block1.conv2.weight": state["model.block1.conv2.weight"][:-1]}, "stored weights")
     refused({**state, "model.block1.conv2.weight": state["model.block1.conv2.weight"][..., :2]}, "3×3")
@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_refused() -> None:
     refused({key: value for key, value in state.items() if key != "model.head.bias"}, "head.bias: it is missing")
     named = StagedNetwork(fresh("small").model, (32, 32), classes=("a", "b", "c"))
     with pytest.raises(DataError, match="2 outputs"):
-        conform(
+        resized(
             named, {**state, "model.head.weight": state["model.head.weight"][:2], "model.head.bias": torch.zeros(2)}
         )
 
@@ -235,7 +235,7 @@ def test_the_result_is_an_ordinary_network(tmp_path: Path) -> None:
     torch.testing.assert_close(after.run_from(maps["block2"], "block2"), logits)
     torch.testing.assert_close(after.run_between(maps["stem"], "stem", "block3"), maps["block3"])
     assert torch.equal(copy.deepcopy(after)(batch), after(batch))
-    save_alone(after, tmp_path / "alone.pt2")
+    export_program(after, tmp_path / "alone.pt2")
     torch.testing.assert_close(torch.export.load(tmp_path / "alone.pt2").module()(batch), logits)
 
 
