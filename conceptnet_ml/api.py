@@ -21,7 +21,7 @@ from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.evaluation.accuracy import unlabelled
 from conceptnet_ml.evaluation.baselines import check_baselines
-from conceptnet_ml.learner import run_loop
+from conceptnet_ml.learner import run_learner
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins
@@ -109,7 +109,7 @@ def learn(
             ctx = Context(chosen, plugins, images, run, progress, stopper, device, dtype)
             try:
                 if not run.complete:
-                    conclude(ctx, run_loop(ctx))
+                    conclude(ctx, run_learner(ctx))
             except Interrupted as error:
                 raise Interrupted(error.message, f"Go on with learn(resume='{run.path}').") from error
     return LearnedRun(run, plugins, images)

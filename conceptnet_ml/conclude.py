@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -39,7 +40,7 @@ def conclude(ctx: Context, learned: Learned) -> None:
             before = story.readout.family
             assert before is not None
             judged[f"family {story.readout.key} before {story.name}"] = before
-    draw_rounds(ctx, learned.stories)
+    pictures = draw_rounds(ctx, learned.stories)
     methods: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
     test_sets = _evaluate(ctx, methods, judged)
     with ctx.progress.task("draw graph"):
@@ -51,10 +52,11 @@ def conclude(ctx: Context, learned: Learned) -> None:
             ctx.data.classes,
             r_after[-1] if r_after else None,
             {stage: found.count for stage, found in learned.directions.items()},
+            pictures,
         )
         graph = ctx.history.replay(graph)
     drawn = album(ctx, graph, GeneralizedModel(learned.network, families))
-    ctx.run.keep_pictures([*drawn, *(name for story in learned.stories for name in story.pictures)])
+    ctx.run.keep_pictures([*drawn, *chain(*pictures.values())])
     with ctx.progress.task("write graph and model"):
         problems = graph.check()
         if problems:

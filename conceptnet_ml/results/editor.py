@@ -35,7 +35,6 @@ from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.find import collect_evidence
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
@@ -267,7 +266,7 @@ def _effects(
     if not made.result or made.stage is None:
         return {}
     parents = Readout("classes", network, swaps=swaps)
-    evidence = collect_evidence(ctx, made.stage, f"edit {made.stage}", parents, swaps)
+    evidence = ctx.evidence(made.stage, f"edit {made.stage}", parents)
     falls = evidence.ablation_effects(torch.tensor(made.result))
     known = {node["units"][0]: node["id"] for node in made.delta.nodes if node["kind"] == "unit"}
     known |= {node.units[0]: node.id for node in graph.nodes("unit", stage=made.stage)}

@@ -31,6 +31,7 @@ def build_graph(
     classes: tuple[str, ...],
     accuracy: float | None,
     directions: Mapping[str, int] | None = None,
+    pictures: Mapping[str, list[str]] | None = None,
 ) -> ConceptGraph:
     """The concept graph of all rounds so far.
 
@@ -39,6 +40,7 @@ def build_graph(
         network: The learned network.
         accuracy: Of the learned network on held-out views, for the class nodes.
         directions: How many directions take the units' place, by stage.
+        pictures: Of each round, by its name.
     """
     graph = ConceptGraph(
         classes,
@@ -47,7 +49,7 @@ def build_graph(
         settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
         seed=settings.seed,
     )
-    artist = _GraphBuilder(graph, settings, classes)
+    artist = _GraphBuilder(graph, settings, classes, pictures or {})
     for name in classes:
         graph.add_node("class", name, classes=[name], **({} if accuracy is None else {"accuracy": accuracy}))
     for story in stories:
@@ -58,10 +60,13 @@ def build_graph(
 class _GraphBuilder:
     """Adds one story after the other; knows which node stands for which family's variant."""
 
-    def __init__(self, graph: ConceptGraph, settings: Settings, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self, graph: ConceptGraph, settings: Settings, classes: tuple[str, ...], pictures: Mapping[str, list[str]]
+    ) -> None:
         self.graph = graph
         self.settings = settings
         self.classes = classes
+        self.pictures = pictures
         self.variants: dict[str, dict[int, str]] = {}
 
     def draw(self, story: Round) -> None:
@@ -92,7 +97,7 @@ class _GraphBuilder:
                 "classes": [self.classes[parent]],
                 "units": units,
                 "parent": above.get(parent),
-                "pictures": story.pictures,
+                "pictures": self.pictures.get(story.name, []),
                 "provenance": self._by(self.settings.plugins.discoverer),
             }
             if finding is not None:
@@ -132,7 +137,7 @@ class _GraphBuilder:
             shared_by=self.classes if some is None else [self.classes[place] for place in some],
             overlap=merged.overlap,
             spectrum=self._spectrum(merged.spectrum),
-            pictures=story.pictures,
+            pictures=self.pictures.get(story.name, []),
             provenance=self._by(self.settings.plugins.generalizer),
             **self._judgement(story, None),
         )
@@ -153,7 +158,7 @@ class _GraphBuilder:
                 classes=[name],
                 parent=above.get(parent),
                 accuracy=story.split.accuracy,
-                pictures=story.pictures,
+                pictures=self.pictures.get(story.name, []),
                 provenance=self._by(self.settings.plugins.specializer),
                 **self._judgement(story, parent),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conceptnet_ml.learner import Learned, run_loop
+from conceptnet_ml.learner import Learned, run_learner
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import devices
@@ -42,4 +42,4 @@ def reopen(
     run.hold()
     progress = Progress(quiet=True) if progress is None else progress
     ctx = Context(settings, plugins, images, run, progress, stopper or Stopper(), device, dtype)
-    return ctx, run_loop(ctx)
+    return ctx, run_learner(ctx)

@@ -10,7 +10,7 @@ from torch import Tensor
 from conceptnet_ml.drawing.sheets import probe_sheet
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.probe import regions
+from conceptnet_ml.steps.gates import regions
 from conceptnet_ml.steps.records import Round
 from conceptnet_ml.swap.interchangeability import answer, exchange
 from conceptnet_ml.swap.representation import RegionalCodec
@@ -19,13 +19,15 @@ PAIRS = 4
 """Image pairs shown per class."""
 
 
-def draw_rounds(ctx: Context, stories: list[Round]) -> None:
-    """A contact sheet per round: image, donor, swapped view, gate."""
+def draw_rounds(ctx: Context, stories: list[Round]) -> dict[str, list[str]]:
+    """A contact sheet per round: image, donor, swapped view, gate. Returns the pictures of each round by its name."""
+    pictures = {}
     with ctx.progress.task("draw pictures", total=len(stories)) as task:
         for story in stories:
             slug = story.name.replace("/", "-")
-            story.pictures = ctx.once(f"{story.name}/pictures", partial(_draw, ctx, story, slug))
+            pictures[story.name] = ctx.once(f"{story.name}/pictures", partial(_draw, ctx, story, slug))
             task.advance()
+    return pictures
 
 
 def _draw(ctx: Context, story: Round, slug: str) -> list[str]:
@@ -49,7 +51,7 @@ def _swaps(ctx: Context, story: Round) -> object:
     with frozen(*parents.modules()):
         where = None
         if isinstance(codec, RegionalCodec):
-            own = regions(ctx, story.name, parents)
+            own = regions(ctx, story.site)
             where = (own(hosts), own(donors))
         gates = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
         with torch.no_grad():

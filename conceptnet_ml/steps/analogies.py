@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from conceptnet_ml.concepts import null_models as nulls
+from conceptnet_ml.concepts import null_models
 from conceptnet_ml.concepts.analogies import Moves, match, measure_exchange
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
 from conceptnet_ml.concepts.readout import Readout
@@ -15,12 +15,11 @@ from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Site
 from conceptnet_ml.swap.views import Swap
 
 
-def translate(
-    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], tied: Sequence[FeatureAnalogy]
-) -> Translation | None:
+def translate(ctx: Context, site: Site, tied: Sequence[FeatureAnalogy]) -> Translation | None:
     """Exchange, in images of a class that are answered rightly, the units of the class with those of another.
 
     The answer is translated where it becomes the other class. Only the stage's maps are touched; both units of a pair
@@ -30,11 +29,12 @@ def translate(
     """
     if not tied:
         return None
+    readout, stage = site.readout, site.stage
     with frozen(*readout.modules()), torch.no_grad():
-        batches = nulls.maps_of(readout, ctx.probe_views(name, swaps), stage)
+        batches = null_models.maps_of(readout, ctx.probe_views(site.name, readout.swaps), stage)
         maps, right = torch.cat([part for part, _ in batches]), torch.cat([part for _, part in batches])
         units = direction_count(readout.network, stage) or maps.shape[1]
-        return measure_exchange(maps, right, readout.head(stage), tied, ctx.generator(name, "translate"), units)
+        return measure_exchange(maps, right, readout.head(stage), tied, ctx.generator(site.name, "translate"), units)
 
 
 PAIRS = 128
@@ -46,9 +46,7 @@ LEAST, MOST = 512, 16_384
 POINTS = (0.25, 0.75)
 
 
-def find_analogies(
-    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap
-) -> tuple[list[Analogy], list[FeatureAnalogy]]:
+def find_analogies(ctx: Context, site: Site, swap: Swap) -> tuple[list[Analogy], list[FeatureAnalogy]]:
     """One-to-one matches between the units through which a class's answer leaves and those through which another comes.
 
     Where a feature is swapped, the answer moves from the host's to the donor's: some units fall that spoke for the
@@ -65,16 +63,17 @@ def find_analogies(
 
     Cost: for each image pair, two passes up to the stage and two forward and backward passes from there, three times.
     """
-    images = nulls.first(ctx.probe_views(name, swaps))
+    readout, name = site.readout, site.name
+    images = null_models.first(ctx.probe_views(name, readout.swaps))
     with frozen(*readout.modules()), torch.no_grad():
         answers = torch.cat([readout.objective(batch) for batch, _ in images])
-    if not nulls.knows(answers, torch.cat([right for _, right in images]), ctx.settings.concepts):
+    if not null_models.knows(answers, torch.cat([right for _, right in images]), ctx.settings.concepts):
         return [], []
-    moves = unit_moves(ctx, stage, name, readout, swaps, swap)
-    blank = [nulls.shuffled(readout, images, ctx.seed(name, "analogies", "shuffled"))]
+    moves = unit_moves(ctx, site, readout, swap)
+    blank = [null_models.shuffled(readout, images, ctx.seed(name, "analogies", "shuffled"))]
     if readout.family is None:
         blank.append(_untrained(ctx, name, readout))
-    nothing = [unit_moves(ctx, stage, name, one, swaps, swap) for one in blank]
+    nothing = [unit_moves(ctx, site, one, swap) for one in blank]
     found: list[Analogy] = []
     whole: list[FeatureAnalogy] = []
     for parent in range(ctx.classes):
@@ -100,20 +99,21 @@ def find_analogies(
     return found, whole
 
 
-def unit_moves(ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap) -> Moves:
+def unit_moves(ctx: Context, site: Site, readout: Readout, swap: Swap) -> Moves:
     """What moves at a stage when hosts of the probe set take over what the swap takes from random donors.
 
-    The same pairs for every network that is looked at under this name.
+    The same pairs for every readout that is looked at at this site.
     """
+    stage = site.stage
     count = ctx.classes * min(ctx.classes - 1, ctx.settings.probe.partners) * PAIRS
     count = max(LEAST, min(MOST, count))
     numbers = ctx.probe_set.repeat(-(-count // len(ctx.probe_set)))[:count]
-    views, head = ctx.views(ctx.fit, swaps), readout.head(stage)
+    views, head = ctx.views(ctx.fit, site.readout.swaps), readout.head(stage)
     others, rose, moved = [], [], []
     with frozen(*readout.modules()):
         for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
             ctx.stopper.check()
-            generator = ctx.generator(name, "changes", place)
+            generator = ctx.generator(site.name, "changes", place)
             donors = views.donors.foreign(part, generator)
             with torch.no_grad():
                 images, material = views.of(part, generator), views.of(donors, generator)

@@ -1,7 +1,7 @@
-"""Below the top stage: the stage's channels as a probe, places of a parent, and what becomes of a parent's family.
+"""Part of step 2, below the top stage: which channels carry the difference between a readout's answers.
 
-A parent's variants take the class margins' place. Channels find and explain; training swaps happen in the image, since
-a network whose maps are swapped inside only moves the cue into its remaining channels.
+Channels find and explain. Training swaps happen in the image: a network whose maps are swapped inside only moves the
+cue into its remaining channels.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.concepts.model import Trunk
-from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import auroc
 from conceptnet_ml.network.basis import units_of
 from conceptnet_ml.network.modes import frozen
-from conceptnet_ml.steps import probe
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.records import ChannelProbe, ProbeResult
+from conceptnet_ml.steps.gates import codecs, own_places, regions
+from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import Measured, exchange
-from conceptnet_ml.swap.representation import RegionalCodec
+from conceptnet_ml.swap.representation import Codec, RegionalCodec
 from conceptnet_ml.swap.stop_rule import Decision
 
 STEPS = 40
@@ -30,55 +29,59 @@ STEPS = 40
 RATE = 0.3
 
 
-def channels(ctx: Context, stage: str, name: str, readout: Readout) -> ChannelProbe:
-    """Find one gate over the stage's channels that carries the readout's difference, and what moves those channels."""
+def probe_channels(ctx: Context, site: Site) -> ChannelProbe | None:
+    """One gate over the stage's channels that carries the readout's difference, and which swaps move those channels.
 
-    if any(isinstance(codec, RegionalCodec) for codec in probe.codecs(ctx, readout)):
-        probe.own_places(ctx, name, readout)  # a step of its own, which needs gradients
+    None at the top stage, where the answers are the network's own.
+    """
+    if site.readout.elementary is None:
+        return None
+    tried = codecs(ctx, site.readout)
+    if any(isinstance(codec, RegionalCodec) for codec in tried):
+        own_places(ctx, site)  # a step of its own, which needs gradients
 
     def work() -> dict[str, Any]:
-        with frozen(*readout.modules()):
-            gate = _channel_gate(ctx, stage, name, readout)
-            measured = _measure_channels(ctx, stage, name, readout, gate)
-            moves = {
-                codec.name: _moves(ctx, stage, name, readout, codec.name, gate) for codec in probe.codecs(ctx, readout)
-            }
+        with frozen(*site.readout.modules()):
+            gate = _channel_gate(ctx, site)
+            measured = _measure_channels(ctx, site, gate)
+            moves = {codec.name: _moves(ctx, site, codec, gate) for codec in tried}
         return {"gate": gate, "measured": dict(measured.__dict__), "moves": moves}
 
-    with ctx.progress.task(f"{name} channels"):
-        done = ctx.once(f"{name}/channels", work, "probing")
+    with ctx.progress.task(f"{site.name} channels"):
+        done = ctx.once(f"{site.name}/channels", work, "probing")
     found = ChannelProbe(Measured(**done["measured"]), done["gate"], done["moves"])
-    ctx.run.log(event="channels", name=name, open=found.units, moves=found.moves, **found.measured.record())
+    ctx.run.log(event="channels", name=site.name, open=found.units, moves=found.moves, **found.measured.record())
     return found
 
 
-def same_channels(judged: ProbeResult, found: ChannelProbe) -> ProbeResult:
-    """Refuse a swap that does not move the channels the parents' difference is carried by."""
-    moves = found.moves.get(judged.measured.representation, 0.0)
-    reason = f"{judged.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
-    return replace(judged, decision=Decision(judged.decision.keep and moves > 0.5, reason))
+def moves_channels(result: ProbeResult, found: ChannelProbe) -> ProbeResult:
+    """Refuse a swap that does not move the channels the readout's difference is carried by."""
+    moves = found.moves.get(result.measured.representation, 0.0)
+    reason = f"{result.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
+    return replace(result, decision=Decision(result.decision.keep and moves > 0.5, reason))
 
 
-def _pairs(ctx: Context, stage: str, what: str, name: str, readout: Readout, pool: Tensor, numbers: Tensor) -> Any:
-    """Batches of hosts' and three donors' maps, with the right answers of host and donor."""
-    views = ctx.views(pool, readout.swaps)
-    for place_, part in enumerate(numbers.split(ctx.settings.probe.batch)):
-        generator = ctx.generator(name, "channels", what, place_)
+def _pairs(ctx: Context, site: Site, what: str, pool: Tensor, numbers: Tensor) -> Any:
+    """Batches of the maps of hosts and of three donors, with the right answers of host and donor."""
+    readout, views = site.readout, ctx.views(pool, site.readout.swaps)
+    for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
+        generator = ctx.generator(site.name, "channels", what, place)
         draw = views.donors
         others = [draw.foreign(part, generator), draw.foreign(part, generator), draw.mates(part, generator)]
         with torch.no_grad():
-            maps = [readout.network.run_until(views.of(who, generator), stage).float() for who in (part, *others)]
+            maps = [readout.network.run_until(views.of(who, generator), site.stage).float() for who in (part, *others)]
         yield maps, ctx.labels[part].to(ctx.device), ctx.labels[others[0]].to(ctx.device)
 
 
-def _channel_gate(ctx: Context, stage: str, name: str, readout: Readout) -> Tensor:
+def _channel_gate(ctx: Context, site: Site) -> Tensor:
     """Minimise CE(answer to the swapped maps, donor) + λ · mean(gate) over one gate for all pairs of the probe set.
 
-    Only channels that the readout are built from take part, where the stage above says which.
+    Only channels that the readout is built from take part, where the stage above says which.
     """
-    batches = list(_pairs(ctx, stage, "fit", name, readout, ctx.fit, ctx.probe_set[:512]))
-    head = readout.head(stage)
-    count = units_of(readout.network, stage, batches[0][0][0]).shape[1]
+    readout = site.readout
+    batches = list(_pairs(ctx, site, "fit", ctx.fit, ctx.probe_set[:512]))
+    head = readout.head(site.stage)
+    count = units_of(readout.network, site.stage, batches[0][0][0]).shape[1]
     logits = torch.zeros(count, device=ctx.device, requires_grad=True)
     allowed = torch.ones(count, device=ctx.device)
     if readout.candidates:
@@ -105,10 +108,11 @@ def _let_in(gate: Tensor, maps: Tensor, others: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _measure_channels(ctx: Context, stage: str, name: str, readout: Readout, gate: Tensor) -> Measured:
-    head, hard = readout.head(stage), (gate > 0.5).float().to(ctx.device)
+def _measure_channels(ctx: Context, site: Site, gate: Tensor) -> Measured:
+    """φ, ι and their parts on held-out images when the open channels are swapped inside the network."""
+    head, hard = site.readout.head(site.stage), (gate > 0.5).float().to(ctx.device)
     counts = torch.zeros(4, ctx.classes, dtype=torch.float64)
-    for maps, right, _ in _pairs(ctx, stage, "held", name, readout, ctx.held, ctx.held):
+    for maps, right, _ in _pairs(ctx, site, "held", ctx.held, ctx.held):
         answered = head(maps[0]).argmax(1) == right
         changed = [answered]
         changed += [answered & (head(_let_in(hard, maps[0], other)).argmax(1) != right) for other in maps[1:]]
@@ -117,7 +121,7 @@ def _measure_channels(ctx: Context, stage: str, name: str, readout: Readout, gat
     seen = counts[0].clamp_min(1)
     flips, others, mates = ((counts[row] / seen).tolist() for row in (1, 2, 3))
     return Measured(
-        f"channels of {stage}",
+        f"channels of {site.stage}",
         "channel",
         tuple(int(n) for n in counts[0]),
         tuple(flips),
@@ -128,26 +132,26 @@ def _measure_channels(ctx: Context, stage: str, name: str, readout: Readout, gat
 
 
 @torch.no_grad()
-def _moves(ctx: Context, stage: str, name: str, readout: Readout, representation: str, gate: Tensor) -> float:
+def _moves(ctx: Context, site: Site, codec: Codec, gate: Tensor) -> float:
     """AUROC of "how far the image swap moves a channel, in its own spread" for the open channels."""
     opened = gate > 0.5
     if opened.all() or not opened.any():
         return 0.5
-    codec = ctx.codec(representation, readout)
+    readout = site.readout
     prober = ctx.prober(readout, codec)
-    own = probe.regions(ctx, name, readout) if isinstance(codec, RegionalCodec) else None
+    own = regions(ctx, site) if isinstance(codec, RegionalCodec) else None
     views = ctx.views(ctx.held, readout.swaps)
-    look = Trunk(readout.network, stage)
+    trunk = Trunk(readout.network, site.stage)
     moved, spread, count = torch.zeros(len(gate)), torch.zeros(len(gate)), 0
-    for place_, part in enumerate(ctx.held.split(ctx.settings.probe.batch)):
-        generator = ctx.generator(name, "moves", representation, place_)
+    for place, part in enumerate(ctx.held.split(ctx.settings.probe.batch)):
+        generator = ctx.generator(site.name, "moves", codec.name, place)
         donors = views.donors.foreign(part, generator)
         images, material = views.of(part, generator), views.of(donors, generator)
         where = None if own is None else (own(part), own(donors))
         with torch.enable_grad():
             found = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
         swapped = exchange(prober, images, material, found, 0, where)
-        before, after = look(images).float(), look(swapped).float()
+        before, after = trunk(images).float(), trunk(swapped).float()
         moved += (after - before).flatten(2).mean(2).abs().sum(0).cpu()
         spread += before.flatten(2).mean(2).std(0).cpu() * len(part)
         count += len(part)

@@ -1,4 +1,4 @@
-"""Between generalize and specialize: is a feature generalized, or does a fresh network still find it in the views?"""
+"""Part of step 3: is a feature generalized, or does a fresh network still find it in the views?"""
 
 from __future__ import annotations
 
@@ -8,41 +8,67 @@ import torch
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.probe import gates, probe_representation
-from conceptnet_ml.steps.records import Closure
+from conceptnet_ml.steps.gates import gates, probe_representation
+from conceptnet_ml.steps.records import Closure, Site
 from conceptnet_ml.swap.views import Swap
 
 WEIGHT = 2.0
 """Of a fresh network's errors against ι: less than in the stop rule, since so short a training leaves some anyway."""
 
 
-def check_closure(
-    ctx: Context, name: str, swaps: list[Swap], swap: Swap, classes: tuple[int, ...] | None = None
-) -> Closure:
+def close(
+    ctx: Context, site: Site, swaps: list[Swap], swap: Swap, classes: tuple[int, ...] | None
+) -> tuple[Swap, tuple[Closure, ...]]:
+    """Widen a place-gated swap until a fresh network, trained on the views, no longer finds the feature in them.
+
+    Before the round's own training, which costs most. Only at the top stage.
+
+    Args:
+        swaps: The kept swaps of all rounds.
+        classes: Those that share the feature, None for all.
+
+    Returns:
+        The swap and what each check found.
+    """
+    checks: list[Closure] = []
+    if site.readout.family is not None or swap.codec.gate != "place":
+        return swap, ()
+    for turn in range(1, ctx.settings.round.closures + 1):
+        at = replace(site, name=f"{site.name}/closure-{turn}")
+        checks.append(check_closure(ctx, at, [*swaps, swap], classes))
+        if checks[-1].closed:
+            break
+        swap = _widened(ctx, replace(at, readout=checks[-1].readout), swap)
+    return swap, tuple(checks)
+
+
+def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[int, ...] | None = None) -> Closure:
     """Train a fresh network for a few epochs on the views and probe it.
 
     What is left of a feature outside its gates is the first thing a fresh network learns, since it fits every label,
     while the network of the round, which has learned the object meanwhile, mixes the two. For that reason the training
-    is kept short, so that the object is not learned well: its errors count against ι, as everywhere. ``classes`` are
-    those that share the feature, None for all.
+    is kept short, so that the object is not learned well: its errors count against ι, as everywhere.
+
+    Args:
+        swaps: Of the views, the newest last; its representation is probed.
 
     Cost: ``round.fresh`` epochs and one probe of the held-out images.
     """
     settings = ctx.settings
-    views = ctx.views(ctx.fit, [*swaps, swap])
-    fresh = ctx.train(f"{name}/fresh", ctx.network(), views, settings.round.fresh, settings.training.rate)
-    parents = Readout("classes", fresh, swaps=[*swaps, swap])
-    judged = probe_representation(ctx, name, parents, parents.swaps, swap.codec)
-    measured = judged.measured
+    views = ctx.views(ctx.fit, swaps)
+    fresh = ctx.train(f"{site.name}/fresh", ctx.network(), views, settings.round.fresh, settings.training.rate)
+    readout = Readout("classes", fresh, swaps=swaps)
+    probed = probe_representation(ctx, replace(site, readout=readout), swaps[-1].codec)
+    measured = probed.measured
     score = measured.separable(WEIGHT) if classes is None else measured.within(classes, WEIGHT)[1]
     closed = score < settings.round.closed or measured.phi < settings.round.flips
-    ctx.run.log(event="closure", name=name, score=score, closed=closed)
-    return Closure(judged, parents, score, closed)
+    ctx.run.log(event="closure", name=site.name, score=score, closed=closed)
+    return Closure(probed, readout, score, closed)
 
 
-def widened(ctx: Context, name: str, swaps: list[Swap], swap: Swap, found: Closure) -> Swap:
-    """The swap with the fresh network's gates joined to its own: later gates of a feature belong to it."""
-    more = gates(ctx, name, found.readout, [*swaps, swap], swap.codec)
+def _widened(ctx: Context, site: Site, swap: Swap) -> Swap:
+    """The swap with the gates of the site's fresh network joined to its own: later gates of a feature belong to it."""
+    more = gates(ctx, site, swap.codec)
     assert more is not None
     assert swap.gates is not None
     shut = (swap.gates.flatten(1).amax(1) == 0).view(-1, *[1] * (more.ndim - 1))  # classes that do not share it

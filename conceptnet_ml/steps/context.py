@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import balanced
+from conceptnet_ml.concepts.scores import FindEvidence, balanced, gather
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import split_holdout
@@ -129,6 +129,11 @@ class Context:
                 images = views.of(numbers, self.generator(name, "look", place))
             batches.append((images, self.labels[numbers].to(self.device)))
         return batches
+
+    def evidence(self, stage: str, name: str, readout: Readout) -> FindEvidence:
+        """The probe set's maps at a stage, one view of each image under the readout's swaps."""
+        views = self.probe_views(name, readout.swaps)
+        return gather(readout.network, stage, readout.head(stage), views, self.classes, self.settings.concepts)
 
     def codec(self, name: str, readout: Readout | None = None) -> Codec:
         """A representation by name; below a feature a regional one works in places only."""

@@ -1,40 +1,72 @@
-"""Step 5, descend: what each variant (or class) is built from, one stage down."""
+"""Step 5, descend: what a readout's answers are built from, one stage down."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import torch
 
-from conceptnet_ml.concepts import null_models as nulls
+from conceptnet_ml.concepts import null_models
 from conceptnet_ml.concepts.attribution import Attribution, attribute, margin_over_mean
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.basis import direction_count
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.swap.views import Swap
+from conceptnet_ml.steps.records import Descent, Learned, Outcome, Site
+from conceptnet_ml.steps.stage_basis import describe
 
 
-def descend(ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap]) -> list[Attribution]:
-    """Edges from the readout's answers to units of a lower stage, the strongest confirmed by ablation.
+def leaf(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Readout:
+    """The object itself, where nothing was kept, as the readout of the stage below: its answers stay what they are.
 
-    What is attributed is each answer's margin over the mean of the others: what two answers share tells them apart from
-    nothing. Edges that stand (:attr:`Attribution.is_supported`) lead to the next stage's candidates. Answers that are
-    hardly right
-    more often than chance are built from nothing: they have no edges.
+    Args:
+        outcomes: Of the representations tried. Where one exchanged places, only cheaper ones are tried below.
     """
-    settings = ctx.settings.concepts
+    spatial = [one.probed.measured for one in outcomes if one.probed.measured.gate == "place"]
+    cost = ctx.codec(spatial[0].representation).record.cost if spatial else site.readout.elementary
+    return replace(site.readout, key=f"{site.stage}.leaf", elementary=cost)
+
+
+def descend(ctx: Context, learned: Learned, site: Site, readout: Readout | None, below: str | None) -> Descent:
+    """The readout of the stage below, with the edges that say which of its units are candidates there.
+
+    Args:
+        site: The round that found the readout.
+        readout: A new family or a leaf; None where nothing goes down.
+        below: The stage below, None where there is none.
+    """
+    if readout is None or below is None:
+        return Descent()
+    readout = describe(ctx, learned, below, readout)
+    edges = edges_to(ctx, Site(below, readout, site.name))
+    candidates = tuple(sorted({edge.unit for edge in edges if edge.is_supported}))
+    return Descent(below, tuple(edges), (replace(readout, candidates=candidates),))
+
+
+def edges_to(ctx: Context, site: Site) -> list[Attribution]:
+    """Edges from a readout's answers to units of a lower stage, the strongest confirmed by ablation.
+
+    What is attributed is each answer's margin over the mean of the others: what two answers share does not tell them
+    apart. Supported edges (:attr:`Attribution.is_supported`) lead to the next stage's candidates. Answers that are
+    hardly right more often than chance are built from nothing: they have no edges.
+
+    Cost: ``concepts.edge_points`` forward and backward passes from the stage on over the probe set, and one forward
+    pass for each ablation.
+    """
+    settings, readout, stage = ctx.settings.concepts, site.readout, site.stage
 
     def work() -> list[dict[str, object]]:
-        images = ctx.probe_views(name, swaps)
+        images = ctx.probe_views(site.name, readout.swaps)
         with frozen(*readout.modules()):
-            batches = nulls.maps_of(readout, images, stage)
+            batches = null_models.maps_of(readout, images, stage)
             respond = margin_over_mean(readout.head(stage))
             with torch.no_grad():
                 answers = torch.cat([respond(maps) for maps, _ in batches])
-        if not nulls.knows(answers, torch.cat([right for _, right in batches]), settings):
+        if not null_models.knows(answers, torch.cat([right for _, right in batches]), settings):
             return []
-        null = nulls.largest_weight(readout, images, stage, ctx.classes, settings, ctx.seed(name, "null"))
+        seed = ctx.seed(site.name, "null")
+        null = null_models.largest_weight(readout, images, stage, ctx.classes, settings, seed)
         with frozen(*readout.modules()):
             edges = attribute(
                 batches,
@@ -43,27 +75,22 @@ def descend(ctx: Context, stage: str, name: str, readout: Readout, swaps: list[S
                 points=settings.edge_points,
                 keep=settings.edges,
                 bootstrap=settings.bootstrap,
-                seed=ctx.seed(name, "descend"),
+                seed=ctx.seed(site.name, "descend"),
                 groups=settings.edge_groups,
                 null=null,
                 width=direction_count(readout.network, stage),
             )
         return [asdict(edge) for edge in edges]
 
-    with ctx.progress.task(f"{name} descend to {stage}"):
-        edges = [Attribution(**edge) for edge in ctx.once(f"{name}/descend-{stage}", work)]
-    _log(ctx, name, stage, edges)
-    return edges
-
-
-def _log(ctx: Context, name: str, stage: str, edges: list[Attribution]) -> None:
-    """Per answer: how well predicted and real effects agree, and how many edges stand."""
+    with ctx.progress.task(f"{site.name} descend to {stage}"):
+        edges = [Attribution(**edge) for edge in ctx.once(f"{site.name}/descend-{stage}", work)]
     ctx.run.log(
         event="descend",
-        name=name,
+        name=site.name,
         to=stage,
         stand=sum(edge.is_supported for edge in edges),
         edges=len(edges),
         null=edges[0].null if edges else None,
         agreement={edge.parent: edge.agreement for edge in edges},
     )
+    return edges

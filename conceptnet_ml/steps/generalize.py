@@ -1,8 +1,8 @@
-"""Step 3, generalize: merge what the probes tie together, and train the network to do without its difference."""
+"""Step 3, generalize: close a swap, train the network on its views, and merge what the probes tie together."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -11,34 +11,139 @@ from torch import Tensor
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged, MergeEvidence, Translation
 from conceptnet_ml.concepts.localization import map_quality
 from conceptnet_ml.concepts.model import Trunk, pooled
-from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding, spectrum, unit_scores
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.steps import analogies, find
+from conceptnet_ml.steps.analogies import find_analogies, translate
+from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.records import Trained
+from conceptnet_ml.steps.family import refit
+from conceptnet_ml.steps.gates import swap_of
+from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Site, Trained
+from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.swap.representation import IMAGE, Codec
 from conceptnet_ml.swap.stop_rule import decide_round, residual
 from conceptnet_ml.swap.views import Swap, open_cells
 
 
-def merge(
-    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap, findings: list[Finding]
-) -> Merged:
+def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Finding], probed: ProbeResult) -> Outcome:
+    """Close the swap, train on its views, and, where the round stands, merge its feature into a generalized one.
+
+    Args:
+        learned: The network trained so far and the kept swaps.
+        findings: The features of the round, to be merged.
+        probed: The representation to use; nothing is done where its decision is not to keep it.
+    """
+    reason = f"{probed.measured.representation}: {probed.decision.reason}"
+    if not probed.decision.keep:
+        return Outcome(probed, False, reason)
+    first = swap_of(ctx, site, probed)
+    swap, closures = close(ctx, site, learned.swaps, first, probed.decision.classes)
+    reason += "".join(f"; {check.reason}" for check in closures)
+    trained = _train(ctx, learned, site, swap, probed)
+    if swap is not first and not _spares(ctx, trained):
+        reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
+        swap = first
+        trained = _train(ctx, learned, site, swap, probed)
+    trained = ctx.overrule.after(site.name, swap.codec.name, trained)
+    reason += f"; {trained.decision.reason}"
+    ended = Outcome(probed, False, reason, swap, closures, trained)
+    if not trained.decision.keep:
+        return ended
+    under = [*site.readout.swaps, swap]
+    if site.readout.family is None:  # at the top: the network itself, as it was trained
+        taught, keep = None, True
+        readout = describe(ctx, learned, site.stage, replace(site.readout, network=trained.network, swaps=under))
+    else:
+        taught = ctx.overrule.after(site.name, swap.codec.name, refit(ctx, site, swap))
+        keep, readout = taught.decision.keep, replace(taught.readout, swaps=under)
+        reason += f"; {taught.decision.reason}"
+    merged = merge(ctx, site, swap, findings) if keep else None
+    return replace(
+        ended, keep=keep, reason=reason, taught=taught, merged=merged, next_readout=readout if keep else None
+    )
+
+
+def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork | None:
+    """Train the first refused round all the same, for its figures only, where the settings ask for it."""
+    if not ctx.settings.round.show_refused or ended.decision != "leaf":
+        return None
+    best = max(ended.judged, key=lambda one: (one.measured.gate == "place", one.measured.phi))
+    swap = swap_of(ctx, ended.site, best)
+    return train_views(ctx, f"{ended.name}/refused", learned, swap, spends="controls").network
+
+
+def _train(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: ProbeResult) -> Trained:
+    """Train on the views of all kept swaps and this one; a widened swap is a step of its own."""
+    name = f"{site.name}/closure-{swap.widened}" if swap.widened else site.name
+    return train_views(ctx, name, learned, swap, probed.decision.classes)
+
+
+def _spares(ctx: Context, trained: Trained) -> bool:
+    """Whether a widened swap leaves enough of the object."""
+    chance = 1 / ctx.classes
+    least = chance + ctx.settings.round.spares * (trained.r_before - chance)
+    return trained.decision.keep and trained.r_after >= least
+
+
+def train_views(
+    ctx: Context,
+    name: str,
+    learned: Learned,
+    swap: Swap,
+    classes: tuple[int, ...] | None = None,
+    spends: str = "rounds",
+) -> Trained:
+    """Train on the views of all kept swaps and this one, and decide on held-out images whether the round stands.
+
+    r, the residual accuracy, is the share of held-out views answered rightly: before, by the network as it was on the
+    views of the swaps kept so far; after, by the new one on the new views. A round is undone if hardly anything is left
+    to learn, and if the new network answers the views *better* than the same images without the swap. Whoever looks at
+    what was left alone finds it in both; only one who learned to answer against what is exchanged, since it was the
+    object itself, is lost where nothing was exchanged. Where some classes only share the feature, theirs are the images
+    that count.
+    """
+    settings = ctx.settings.round
+    seed = ctx.seed(name, "r")
+    before, after = (ctx.views(ctx.held, kept) for kept in (learned.swaps, [*learned.swaps, swap]))
+    numbers = ctx.held
+    if classes is not None:
+        numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
+    r_before = residual(learned.network, before, numbers, seed, ctx.dtype)
+    views = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
+    count = settings.epochs
+    rate = ctx.settings.training.warm_rate
+    trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", learned.network, views, count, rate, spends)
+    r_after = residual(trained, after, numbers, seed, ctx.dtype)
+    r_without = residual(trained, before, numbers, seed, ctx.dtype)
+    decision = decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings)
+    ctx.run.log(
+        event="round",
+        name=name,
+        swap=swap.name,
+        r_before=r_before,
+        r_after=r_after,
+        r_without=r_without,
+        keep=decision.keep,
+    )
+    return Trained(trained, decision, r_before, r_after, r_without)
+
+
+def merge(ctx: Context, site: Site, swap: Swap, findings: list[Finding]) -> Merged:
     """Merge the findings and their analogues into one feature with a detector at the stage."""
+    name = site.name
     record = ctx.plugins.get("generalizer", ctx.settings.plugins.generalizer)
 
     def work() -> dict[str, Any]:
-        numbers, maps, targets = _evidence(ctx, stage, name, readout, swaps, swap)
+        numbers, maps, targets = _evidence(ctx, site, swap)
         labels = ctx.labels[numbers].to(ctx.device)
-        tied, features = analogies.find_analogies(ctx, stage, name, readout, swaps, swap)
-        tested = analogies.translate(ctx, stage, name, readout, swaps, features)
+        tied, features = find_analogies(ctx, site, swap)
+        tested = translate(ctx, site, features)
         members = {finding.parent: finding.units for finding in findings}
         for analogy in tied:
             for parent, unit in ((analogy.parent, analogy.unit), (analogy.other, analogy.analogue)):
                 members[parent] = tuple(dict.fromkeys((*members.get(parent, ()), unit)))
-        effects = _analogues(ctx, stage, name, readout, swaps, findings, members)
+        effects = _analogues(ctx, site, findings, members)
         half = len(numbers) // 2
         evidence = MergeEvidence(
             maps[:half],
@@ -85,13 +190,7 @@ def _feature(entry: dict[str, Any]) -> FeatureAnalogy:
 
 
 def _analogues(
-    ctx: Context,
-    stage: str,
-    name: str,
-    readout: Readout,
-    swaps: list[Swap],
-    findings: list[Finding],
-    members: dict[int, tuple[int, ...]],
+    ctx: Context, site: Site, findings: list[Finding], members: dict[int, tuple[int, ...]]
 ) -> list[tuple[int, int, float]]:
     """What hangs on the members that analogies brought in: (parent, unit, real mean fall of the parent's margin)."""
     own = {finding.parent: finding.units for finding in findings}
@@ -99,74 +198,29 @@ def _analogues(
     if not brought:
         return []
     units = sorted({unit for _, unit in brought})
-    with frozen(*readout.modules()):
-        falls = find.collect_evidence(ctx, stage, name, readout, swaps).falls([[unit] for unit in units])
+    with frozen(*site.readout.modules()):
+        falls = ctx.evidence(site.stage, site.name, site.readout).falls([[unit] for unit in units])
     return [(parent, unit, float(falls[parent, units.index(unit)])) for parent, unit in brought]
 
 
-def train_views(
-    ctx: Context,
-    name: str,
-    network: StagedNetwork,
-    swaps: list[Swap],
-    swap: Swap,
-    classes: tuple[int, ...] | None = None,
-    spends: str = "rounds",
-) -> Trained:
-    """Train on the views of all kept swaps and this one, and decide on held-out images whether the round stands.
-
-    r, the residual accuracy, is the share of held-out views answered rightly: before, by the network as it was on the
-    views of the swaps kept so far; after, by the new one on the new views. A round is undone if hardly anything is left
-    to learn, and if the new network answers the views *better* than the same images without the swap. Whoever looks at
-    what was left alone finds it in both; only one who learned to answer against what is exchanged, since it was the
-    object itself, is lost where nothing was exchanged. Where some classes only share the feature, theirs are the images
-    that count.
-    """
-    settings = ctx.settings.round
-    seed = ctx.seed(name, "r")
-    before, after = (ctx.views(ctx.held, kept) for kept in (swaps, [*swaps, swap]))
-    numbers = ctx.held
-    if classes is not None:
-        numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
-    r_before = residual(network, before, numbers, seed, ctx.dtype)
-    views = ctx.views(ctx.fit, [*swaps, swap], settings.mix)
-    count = settings.epochs
-    rate = ctx.settings.training.warm_rate
-    trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", network, views, count, rate, spends)
-    r_after = residual(trained, after, numbers, seed, ctx.dtype)
-    r_without = residual(trained, before, numbers, seed, ctx.dtype)
-    decision = decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings)
-    ctx.run.log(
-        event="round",
-        name=name,
-        swap=swap.name,
-        r_before=r_before,
-        r_after=r_after,
-        r_without=r_without,
-        keep=decision.keep,
-    )
-    return Trained(trained, decision, r_before, r_after, r_without)
-
-
-def _evidence(
-    ctx: Context, stage: str, name: str, readout: Readout, swaps: list[Swap], swap: Swap
-) -> tuple[Tensor, Tensor, Tensor]:
+def _evidence(ctx: Context, site: Site, swap: Swap) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers, maps and targets of the probe set.
 
     The target is where the image's own feature is, as the share of each cell of the stage: found by a probe with the
     blurred image as the donor, since the gate of a real donor also marks where the donor's feature comes in.
     """
     numbers = ctx.probe_set[: ctx.settings.concepts.merge_images]
-    views = ctx.views(ctx.fit, swaps)
+    readout, name = site.readout, site.name
+    views = ctx.views(ctx.fit, readout.swaps)
     price = ctx.settings.concepts.own_price
     prober = ctx.prober(readout, Codec(IMAGE))
-    look = Trunk(readout.network, stage)
+    trunk = Trunk(readout.network, site.stage)
     maps, targets = [], []
     with frozen(*readout.modules()):
         for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
             with torch.no_grad():
                 images = views.of(part, ctx.generator(name, "merge", place))
-                maps.append(look(images).float())
+                maps.append(trunk(images).float())
             if swap.codec.gate != "place":
                 places = torch.ones(len(part), 1, *ctx.size, device=ctx.device)
             else:

@@ -104,7 +104,14 @@ class Overruler:
         asked = any(word.representation == representation for word in self._about(name, True))
         if trial.decision.keep or not (asked or (name, representation) in self._insisted):
             return trial
-        decision = self._decide(name, representation, trial.decision, True, "keep it", type(trial).__name__)
+        decision = self._decide(
+            name,
+            representation,
+            trial.decision,
+            True,
+            "keep it",
+            "Taught" if isinstance(trial, RefitVariants) else "Trained",
+        )
         return replace(trial, decision=decision)
 
     def notes(self, stories: Sequence[Round]) -> list[str]:

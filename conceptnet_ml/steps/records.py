@@ -1,8 +1,8 @@
-"""What happened in one round: everything the graph, the log and the summary are written from."""
+"""What steps are told and what they return: one frozen record a step, and the round that they make up together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,119 +20,26 @@ from conceptnet_ml.swap.stop_rule import Decision
 from conceptnet_ml.swap.views import Swap
 
 
-@dataclass
-class Round:
-    """One round.
+@dataclass(frozen=True)
+class Site:
+    """Where steps work.
 
     Args:
-        name: Of its steps, ``stage/parents/number``.
-        stage: Where it worked.
-        number: Round at this stage for these parents, from 1.
-        readout: Whose answer it was about, as it was before the round.
-        findings: Features the answers rest on, at most one per parent.
-        judged: The probe and the decision of every representation tried, cheapest first, up to the one kept.
-        decision: ``kept``, ``undone`` (after training), or ``leaf`` (nothing to exchange: this is the object).
-        reason: Why, in words with numbers.
-        channels: Below the top stage, the probe of that stage's channels.
-        chosen, swap: The representation used and the swap made with it.
-        closures: What fresh networks found in the views, one check after each training.
-        merged, trained, split: Results of steps 3 and 4.
-        taught: Below the top stage, the parent's family after the round.
-        family: The new family, parents of the next stage.
-        successor: Parents of the next round at this stage.
-        edges, below: Step 5, and the stage it went down to.
+        stage: The stage whose units are looked at; the readout's own or one below it.
+        readout: Whose answers are looked at, under the readout's own swaps.
+        name: Names the steps there and seeds what they draw; a round's is ``stage/readout/number``.
+        number: Of the round at this stage for this readout, from 1.
     """
 
-    name: str
     stage: str
-    number: int
     readout: Readout
-    findings: list[Finding]
-    judged: list[ProbeResult] = field(default_factory=list)
-    decision: str = "leaf"
-    reason: str = ""
-    channels: ChannelProbe | None = None
-    chosen: ProbeResult | None = None
-    swap: Swap | None = None
-    closures: list[Closure] = field(default_factory=list)
-    merged: Merged | None = None
-    trained: Trained | None = None
-    split: Split | None = None
-    taught: RefitVariants | None = None
-    family: Readout | None = None
-    successor: Readout | None = None
-    edges: list[Attribution] = field(default_factory=list)
-    below: str | None = None
-    pictures: list[str] = field(default_factory=list)
+    name: str
+    number: int = 1
 
-
-@dataclass(frozen=True)
-class Closure:
-    """What a fresh network, briefly trained on the views of a round, rests on.
-
-    Args:
-        judged: Its probe, in the round's representation.
-        readout: The fresh network.
-        score: ι less errors: high if something in the views can still be exchanged.
-        closed: Whether it is so low that what the network found is taken for the object.
-    """
-
-    judged: ProbeResult
-    readout: Readout
-    score: float
-    closed: bool
-
-    @property
-    def reason(self) -> str:
-        """In words, with the number behind it."""
-        what = "no longer finds it" if self.closed else "still finds it, so it is widened"
-        return f"a fresh network {what} (ι less errors {self.score:.2f})"
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """One representation's probe and what follows from it."""
-
-    measured: Measured
-    decision: Decision
-
-    def record(self) -> dict[str, Any]:
-        """As plain values, for the log and the graph."""
-        decision = self.decision
-        found = {"keep": decision.keep, "reason": decision.reason, "classes": decision.classes}
-        return {**self.measured.record(), **found}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network after a round's views, and whether the round stands.
-
-    Args:
-        network: The trained network.
-        decision: Whether the round stands.
-        r_before: Accuracy of the network before on the views so far.
-        r_after: Accuracy of the trained one on the new views.
-        r_without: Its accuracy on the views so far, without the new swap.
-    """
-
-    network: StagedNetwork
-    decision: Decision
-    r_before: float
-    r_after: float
-    r_without: float
-
-
-@dataclass(frozen=True)
-class Split:
-    """A family: detector, variants, and how well the variants alone tell the classes apart.
-
-    Args:
-        family: Answers like a network, (B, 3, H, W) to (B, classes).
-        accuracy: On held-out training images.
-    """
-
-    family: Family
-    accuracy: float
+    @classmethod
+    def of_round(cls, stage: str, readout: Readout, number: int) -> Site:
+        """The site of a round."""
+        return cls(stage, readout, f"{stage}/{readout.key}/{number}", number)
 
 
 @dataclass(frozen=True)
@@ -177,6 +84,69 @@ class ChannelProbe:
 
 
 @dataclass(frozen=True)
+class ProbeResult:
+    """Step 2: one representation's probe, and what follows from it.
+
+    Args:
+        measured: φ, ι and their parts.
+        decision: Whether to train on its swap: the rule's, or the user's in its place.
+        insisted: Whether the user keeps the round with this representation after the rule kept none.
+    """
+
+    measured: Measured
+    decision: Decision
+    insisted: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """As plain values, for the log and the graph."""
+        decision = self.decision
+        found = {"keep": decision.keep, "reason": decision.reason, "classes": decision.classes}
+        return {**self.measured.record(), **found}
+
+
+@dataclass(frozen=True)
+class Closure:
+    """What a fresh network, briefly trained on the views of a round, rests on.
+
+    Args:
+        judged: Its probe, in the round's representation.
+        readout: The fresh network.
+        score: ι less errors: high if something in the views can still be exchanged.
+        closed: Whether it is so low that what the network found is taken for the object.
+    """
+
+    judged: ProbeResult
+    readout: Readout
+    score: float
+    closed: bool
+
+    @property
+    def reason(self) -> str:
+        """In words, with the number behind it."""
+        what = "no longer finds it" if self.closed else "still finds it, so it is widened"
+        return f"a fresh network {what} (ι less errors {self.score:.2f})"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network after a round's views, and whether the round stands.
+
+    Args:
+        network: The trained network.
+        decision: Whether the round stands.
+        r_before: Accuracy of the network before on the views so far.
+        r_after: Accuracy of the trained one on the new views.
+        r_without: Its accuracy on the views so far, without the new swap.
+    """
+
+    network: StagedNetwork
+    decision: Decision
+    r_before: float
+    r_after: float
+    r_without: float
+
+
+@dataclass(frozen=True)
 class RefitVariants:
     """A parent's family after a round below it.
 
@@ -192,3 +162,156 @@ class RefitVariants:
     before: float
     after: float
     blind: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Step 3: what became of one representation of a round.
+
+    Args:
+        probed: Its probe. Where its decision is not to keep it, there is nothing else.
+        keep: Whether the round is kept with this representation.
+        reason: Why, in words with numbers.
+        swap: The swap, widened by what fresh networks found.
+        closures: What fresh networks found in the views.
+        trained: The network after training on the views.
+        taught: Below the top stage, the readout's family after the round.
+        merged: The generalized feature of a kept round.
+        next_readout: Whose answer the next round at this stage is about, after a kept round.
+    """
+
+    probed: ProbeResult
+    keep: bool
+    reason: str
+    swap: Swap | None = None
+    closures: tuple[Closure, ...] = ()
+    trained: Trained | None = None
+    taught: RefitVariants | None = None
+    merged: Merged | None = None
+    next_readout: Readout | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A family: detector, variants, and how well the variants alone tell the classes apart.
+
+    Args:
+        family: Answers like a network, (B, 3, H, W) to (B, classes).
+        accuracy: On held-out training images.
+    """
+
+    family: Family
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Specialized:
+    """Step 4: the variants of a generalized feature, and the readout they are for the stage below."""
+
+    split: Split
+    readout: Readout
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Step 5: what a readout is built from, one stage down.
+
+    Args:
+        below: The stage below; None where there is none, or where nothing goes down.
+        edges: From the readout's answers to units of that stage.
+        readouts: The readout as the stage below takes it up, one or none.
+    """
+
+    below: str | None = None
+    edges: tuple[Attribution, ...] = ()
+    readouts: tuple[Readout, ...] = ()
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round, put together when it has ended: what the graph, the log and the summary are written from.
+
+    Args:
+        name, stage, number, readout: As in :class:`Site`.
+        findings: Step 1: features the answers rest on, at most one per class or variant.
+        channels: Below the top stage, the probe of that stage's channels.
+        judged: Step 2: the probe and decision of every representation tried, cheapest first, up to the one kept.
+        decision: ``kept``, ``undone`` (after training), or ``leaf`` (nothing to exchange: this is the object).
+        reason: Why, in words with numbers.
+        chosen, swap, trained: Step 3: the representation trained last, its swap, and the network after it.
+        closures: What fresh networks found in the views, one check after each training.
+        taught: Below the top stage, the readout's family after the round.
+        merged: The generalized feature.
+        split, family: Step 4: its variants, and the readout that they are for the stage below.
+        edges, below: Step 5, and the stage it went down to.
+    """
+
+    name: str
+    stage: str
+    number: int
+    readout: Readout
+    findings: list[Finding]
+    judged: list[ProbeResult] = field(default_factory=list)
+    decision: str = "leaf"
+    reason: str = ""
+    channels: ChannelProbe | None = None
+    chosen: ProbeResult | None = None
+    swap: Swap | None = None
+    closures: tuple[Closure, ...] = ()
+    trained: Trained | None = None
+    taught: RefitVariants | None = None
+    merged: Merged | None = None
+    split: Split | None = None
+    family: Readout | None = None
+    edges: tuple[Attribution, ...] = ()
+    below: str | None = None
+
+    @property
+    def site(self) -> Site:
+        """Where it worked."""
+        return Site(self.stage, self.readout, self.name, self.number)
+
+
+@dataclass
+class Learned:
+    """What a run ends with.
+
+    Args:
+        ordinary: The network after ordinary training.
+        network: The network after the last kept round.
+        swaps: The swaps of all kept rounds.
+        stories: Every round, in order, kept or not.
+        families: Every family by its name, as it answers after all rounds; a round's own is as it was found.
+        refused: The network of the first refused round, where the settings ask for it.
+        epochs: Passes over the views of all kept rounds together.
+        directions: By stage, the directions that take the units' place there; empty where units are looked at.
+    """
+
+    ordinary: StagedNetwork
+    network: StagedNetwork
+    swaps: list[Swap] = field(default_factory=list)
+    stories: list[Round] = field(default_factory=list)
+    families: dict[str, Readout] = field(default_factory=dict)
+    refused: StagedNetwork | None = None
+    epochs: int = 0
+    directions: dict[str, StageBasis] = field(default_factory=dict)
+
+    def add(self, ended: Round, epochs: int) -> None:
+        """Take up a round; a kept one's network, swap and family count from now on.
+
+        Args:
+            epochs: Passes over the views that a kept round took.
+        """
+        self.stories.append(ended)
+        if ended.decision != "kept":
+            return
+        assert ended.trained is not None
+        assert ended.swap is not None
+        assert ended.family is not None
+        self.network = ended.trained.network
+        self.swaps = [*self.swaps, ended.swap]
+        self.epochs += epochs
+        if ended.taught is not None:
+            parent = ended.taught.readout
+            self.families[parent.key] = replace(parent, swaps=[*ended.readout.swaps, ended.swap])
+        self.families[ended.family.key] = ended.family

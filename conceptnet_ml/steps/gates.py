@@ -1,0 +1,217 @@
+"""What steps 2 and 3 share: the representations of a readout, its probe in one of them, and the gates of all images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.concepts.scores import balanced
+from conceptnet_ml.network.basis import without_basis
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import ProbeResult, Site
+from conceptnet_ml.swap.gate_predictor import LEAST, MOST, GateFeatures, GatePredictor
+from conceptnet_ml.swap.interchangeability import Measured, measure_swap
+from conceptnet_ml.swap.probe import Prober
+from conceptnet_ml.swap.representation import IMAGE, Codec, RegionalCodec
+from conceptnet_ml.swap.stop_rule import decide
+from conceptnet_ml.swap.views import Swap, open_cells
+
+
+def codecs(ctx: Context, readout: Readout) -> list[Codec]:
+    """The representations to try, cheapest and most global first.
+
+    Below a feature only more elementary ones than its own: a transplant of the same place is that feature's own swap.
+    """
+    found = [ctx.codec(name, readout) for name in ctx.settings.plugins.representations]
+    if readout.elementary is not None:
+        found = [codec for codec in found if codec.record.cost < readout.elementary and codec.record.regional]
+    return sorted(found, key=lambda codec: codec.record.cost)
+
+
+def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
+    """φ, ι and the rule's decision for one representation, from held-out training images.
+
+    Computed in :func:`conceptnet_ml.swap.interchangeability.measure_swap`, decided in
+    :func:`conceptnet_ml.swap.stop_rule.decide`.
+    """
+    if isinstance(codec, RegionalCodec):
+        own_places(ctx, site)  # beforehand, so that its time is not booked twice
+    with ctx.progress.task(f"{site.name} probe {codec.name}", total=len(ctx.held)) as task:
+        work = partial(_measure, ctx, site, codec, task.advance)
+        measured = Measured(**ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
+    result = ProbeResult(measured, decide(measured, ctx.settings.round))
+    ctx.run.log(event="probe", name=site.name, **result.record())
+    return result
+
+
+def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], None]) -> dict[str, Any]:
+    own = regions(ctx, site) if isinstance(codec, RegionalCodec) else None
+    with frozen(*site.readout.modules()):
+        measured = measure_swap(
+            ctx.prober(site.readout, codec),
+            ctx.views(ctx.held, site.readout.swaps),
+            ctx.held,
+            ctx.labels,
+            ctx.seed(site.name, "measure", codec.name),
+            own,
+            ctx.settings.round.decisive / 2,
+            ctx.partners,
+            advance,
+        )
+    return dict(vars(measured))
+
+
+def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
+    """The swap that a round would add to the views.
+
+    Where some classes only share the feature, the gates of all other images are closed: as hosts they take what comes,
+    as donors they give nothing but what they have where the host's own feature leaves.
+    """
+    codec = ctx.codec(probed.measured.representation, site.readout)
+    found = gates(ctx, site, codec)
+    if found is not None and probed.decision.classes is not None:
+        shares = torch.isin(ctx.labels, torch.tensor(probed.decision.classes))
+        found = found * shares.view(-1, *[1] * (found.ndim - 1))
+    places = own_places(ctx, site) if isinstance(codec, RegionalCodec) else None
+    return Swap(codec, found, ctx.settings.probe.threshold, ctx.grow, places, f"{site.name} {codec.name}")
+
+
+def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:
+    """The gates of all training images, held-out ones too, (N, …); None for a swap without gates.
+
+    Each image, as a view under the readout's swaps, meets the view of one random donor of another class. Place gates
+    are dreamt for ``probe.dreamt`` images of each class and predicted from these for all: a dreamt gate holds what
+    chance put there too. However many classes there are, at most ``gate_predictor.MOST`` are dreamt then.
+
+    Cost: ``probe.view_steps`` forward and backward passes for each dreamt image, about two for each predicted one.
+    """
+    if codec.gate == "whole":
+        return None
+
+    def work() -> dict[str, Tensor]:
+        settings = ctx.settings.probe
+        prober = ctx.prober(site.readout, codec, settings.view_price, settings.view_steps)
+        most = min(settings.dreamt * ctx.classes, MOST)
+        examples = balanced(ctx.labels, ctx.fit, most, ctx.seed(site.name, "dreamt"))
+        alike = codec.gate == "place" and not isinstance(codec, RegionalCodec)
+        predicted = alike and settings.dreamt > 0 and len(examples) >= LEAST
+        total = len(ctx.labels) + (len(examples) if predicted else 0)
+        with (
+            frozen(*site.readout.modules()),
+            ctx.progress.task(f"{site.name} dream gates", total=total) as task,
+        ):
+            pairs = _Pairs(ctx, site, task.advance)
+            gate_of = _predicted(ctx, prober, pairs, examples) if predicted else _dreamt(ctx, site, prober, codec)
+            return {"gates": pairs.gates(gate_of)}
+
+    return ctx.once(f"{site.name}/gates-{codec.name}", work, "probing")["gates"]
+
+
+GateOf = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Image numbers, donors' numbers, and both as views, to gates."""
+
+
+@dataclass
+class _Pairs:
+    """Images and the donors they meet, both as views under the readout's swaps."""
+
+    ctx: Context
+    site: Site
+    advance: Callable[[int], None]
+
+    def of(self, pool: Tensor, numbers: Tensor, *what: object) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """These images of a pool: their numbers, those of donors from the pool, and the views of both."""
+        ctx = self.ctx
+        views = ctx.views(pool, self.site.readout.swaps)
+        for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
+            ctx.stopper.check()
+            generator = ctx.generator(self.site.name, "gates", *what, place)
+            donors = views.donors.foreign(part, generator)
+            yield part, donors, views.of(part, generator), views.of(donors, generator)
+            self.advance(len(part))
+
+    def gates(self, gate_of: GateOf) -> Tensor:
+        """The gates of every training image; held-out ones meet held-out donors."""
+        found: Tensor | None = None
+        for what, pool in (("fit", self.ctx.fit), ("held", self.ctx.held)):
+            for numbers, donors, images, material in self.of(pool, pool, what):
+                part = gate_of(numbers, donors, images, material).float().cpu()
+                if found is None:
+                    found = torch.zeros(len(self.ctx.labels), *part.shape[1:])
+                found[numbers] = part
+        assert found is not None
+        return found
+
+
+def _dreamt(ctx: Context, site: Site, prober: Prober, codec: Codec) -> GateOf:
+    """Dream every gate."""
+    own = regions(ctx, site) if isinstance(codec, RegionalCodec) else None
+
+    def gate_of(numbers: Tensor, donors: Tensor, images: Tensor, material: Tensor) -> Tensor:
+        where = None if own is None else (own(numbers), own(donors))
+        found = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
+        assert found is not None
+        return found
+
+    return gate_of
+
+
+def _predicted(ctx: Context, prober: Prober, pairs: _Pairs, examples: Tensor) -> GateOf:
+    """Dream the gates of these images, and learn to predict all others'."""
+    features: GateFeatures | None = None
+    inputs, gates = [], []
+    for _, donors, images, material in pairs.of(ctx.fit, examples, "dreamt"):
+        targets = ctx.labels[donors].to(ctx.device)
+        if features is None:
+            features = GateFeatures.learn(without_basis(pairs.site.readout.network), prober, images)
+        inputs.append(features(images, material, targets))
+        found = prober.gates(images, material, targets)
+        assert found is not None
+        gates.append(found.float())
+    assert features is not None
+    learned: GateFeatures = features
+    seed = ctx.seed(pairs.site.name, "predictor")
+    predictor = GatePredictor(torch.cat(inputs), torch.cat(gates), ctx.settings.probe.threshold, seed)
+
+    def gate_of(numbers: Tensor, donors: Tensor, images: Tensor, material: Tensor) -> Tensor:
+        return predictor(learned(images, material, ctx.labels[donors].to(ctx.device)))
+
+    return gate_of
+
+
+def own_places(ctx: Context, site: Site) -> Tensor:
+    """Where each training image's own feature is, (N, 1, cells, cells) soft gates: without it the answer goes.
+
+    Taken from the images without swaps: the swaps above exchange places, and a donor's are looked for in itself.
+    """
+
+    def work() -> dict[str, Tensor]:
+        prober = ctx.prober(site.readout, Codec(IMAGE))
+        views = ctx.views(ctx.fit, [])
+        found = []
+        with (
+            frozen(*site.readout.modules()),
+            ctx.progress.task(f"{site.name} own places", total=len(ctx.labels)) as task,
+        ):
+            for numbers in torch.arange(len(ctx.labels)).split(prober.settings.batch):
+                ctx.stopper.check()
+                right = ctx.labels[numbers].to(ctx.device)
+                found.append(prober.own(views.raw(numbers), right, ctx.settings.concepts.own_price).float().cpu())
+                task.advance(len(numbers))
+        return {"places": torch.cat(found)}
+
+    return ctx.once(f"{site.name}/own-places", work, "probing")["places"]
+
+
+def regions(ctx: Context, site: Site) -> Callable[[Tensor], Tensor]:
+    """Image numbers to own places at image resolution, (B, 1, H, W), 0 or 1."""
+    places = own_places(ctx, site)
+    threshold = ctx.settings.probe.threshold
+    return lambda numbers: open_cells(places[numbers].to(ctx.device), ctx.size, threshold, 0)
