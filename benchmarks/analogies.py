@@ -20,12 +20,14 @@ from typing import Any
 
 from edges import run_cases
 
-from conceptnet_ml import LearnedRun, steps
+from conceptnet_ml import LearnedRun
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts import analogies
 from conceptnet_ml.concepts import analogies as translating
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.results.reopen import reopen
+from conceptnet_ml.steps.gates import probe_representation, swap_of
+from conceptnet_ml.steps.records import Site
 
 
 def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
@@ -33,8 +35,8 @@ def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
     ctx, learned = reopen(run)
     try:
         stage, parents = ctx.network().stage_names[-1], Readout("classes", learned.ordinary)
-        judged = steps.probe.probe_representation(ctx, "analogies", parents, [], ctx.codec("pixels"))
-        swap = steps.probe.swap_of(ctx, "analogies", parents, [], judged)
+        judged = probe_representation(ctx, Site("", parents, "analogies"), ctx.codec("pixels"))
+        swap = swap_of(ctx, Site("", parents, "analogies"), judged)
         tied, features = analogies.find(ctx, stage, "analogies", parents, [], swap)
         found = translating.translate(ctx, stage, "analogies", parents, [], features)
         pairs = ctx.classes * (ctx.classes - 1)

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from conceptnet_ml import LearnedRun, Settings, learn, open_run, steps
+from conceptnet_ml import LearnedRun, Settings, learn, open_run
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts import null_models as nulls
 from conceptnet_ml.concepts.attribution import ablated, margin_over_mean, predicted, rank_correlation
@@ -35,6 +35,9 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.descend import edges_to
+from conceptnet_ml.steps.find import find
+from conceptnet_ml.steps.records import Site
 
 IMAGES = 512
 SHUFFLED, UNTRAINED = 5, 5
@@ -96,10 +99,10 @@ def nothing(ctx: Context, readout: Readout, stage: str, seed: int) -> dict[str, 
     found: dict[str, list[int]] = {"edges": [], "features": []}
 
     def count(name: str, blank: Readout) -> None:
-        edges = [edge for lower in stages for edge in steps.descend.descend(ctx, lower, f"{name}/{lower}", blank, [])]
+        edges = [edge for lower in stages for edge in edges_to(ctx, Site(lower, blank, f"{name}/{lower}"))]
         found["edges"].append(sum(edge.is_supported for edge in edges))
         found["features"].append(
-            sum(len(steps.find.find(ctx, s, f"{name}/find-{s}", blank, [])) for s in ctx.network().stage_names)
+            sum(len(find(ctx, Site(s, blank, f"{name}/find-{s}"))) for s in ctx.network().stage_names)
         )
 
     for number in range(SHUFFLED):

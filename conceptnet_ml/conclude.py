@@ -14,14 +14,13 @@ from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, unlabell
 from conceptnet_ml.evaluation.baselines import train_baselines
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.gallery.album import album
-from conceptnet_ml.learner import Learned
 from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.results.model_files import save_model
 from conceptnet_ml.results.round_pictures import draw_rounds
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.records import Round
+from conceptnet_ml.steps.records import Learned, Round
 
 
 def conclude(ctx: Context, learned: Learned) -> None:

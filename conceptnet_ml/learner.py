@@ -17,8 +17,6 @@ from conceptnet_ml.steps.records import ChannelProbe, Descent, Learned, Outcome,
 from conceptnet_ml.steps.specialize import specialize
 from conceptnet_ml.steps.stage_basis import describe
 
-__all__ = ["Learned", "learn_stages", "run_learner"]
-
 
 def run_learner(ctx: Context) -> Learned:
     """Ordinary training, the five steps, and the five steps again after every edit the user made since."""

@@ -15,12 +15,12 @@ from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.evaluation.baselines import KIND, baseline_seconds, train_baselines
 from conceptnet_ml.evaluation.linear_probe import cue_set, decodability
-from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Learned
 
 ADAPTED = ("aligned", "conflict", "random", "absent")
 """Test sets that are looked at after adapting."""

@@ -11,13 +11,13 @@ from torch import Tensor
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import PluginError, SettingsError
-from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import LossFn, ViewMaker
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Baseline
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context, Net
+from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.swap.views import Swap, Views
 
 KIND = "controls"

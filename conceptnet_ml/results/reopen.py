@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from conceptnet_ml.learner import Learned, run_learner
+from conceptnet_ml.learner import run_learner
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Learned
 
 
 def reopen(

@@ -25,7 +25,6 @@ from conceptnet_ml.dreams.request import DreamRequest
 from conceptnet_ml.errors import Interrupted, PluginError
 from conceptnet_ml.evaluation.baselines import BaselineContext, train_baselines
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.basis import BasisEvidence, Directions
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -34,6 +33,7 @@ from conceptnet_ml.records import API, KINDS, Record
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.representation import Codec, RegionalCodec
 from conceptnet_ml.swap.views import Views

@@ -13,9 +13,9 @@ from planted import accuracy, images_with, planted_data, settings, workbench
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.evaluation.baselines import BaselineContext, train_baselines
-from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Learned
 from conceptnet_plugins.baselines import deepdream_chain, masktune
 
 Figures = dict[str, dict[str, float]]

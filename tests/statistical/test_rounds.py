@@ -11,13 +11,17 @@ import torch
 from planted import CPU, accuracy, bars_on_grounds, cast, cued_data, planted_data, settings, sharpened, workbench
 from torch import Tensor
 
-from conceptnet_ml import steps
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.learner import Learned, run_loop
+from conceptnet_ml.learner import run_learner
 from conceptnet_ml.results.graph_builder import build_graph
+from conceptnet_ml.steps import generalize as generalize_step
+from conceptnet_ml.steps.closure import _widened, check_closure
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.gates import probe_representation, swap_of
+from conceptnet_ml.steps.generalize import train_views
+from conceptnet_ml.steps.records import Learned, Site
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.views import Swap
 
@@ -32,7 +36,7 @@ def learned(
     folder: Path, cue: Callable[[Tensor, Tensor], Tensor], seed: int, contrast: float
 ) -> tuple[Context, Learned]:
     ctx = workbench(folder, cued_data(cue, 400, seed, contrast), one_round(seed=seed))
-    found = run_loop(ctx)
+    found = run_learner(ctx)
     before = accuracy(found.ordinary, ctx.data)
     assert before["test"] > 0.95
     assert before["conflict"] < 0.1  # ordinary training falls for it
@@ -47,7 +51,7 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
         plugins={"representations": ("fourier", "colour")},
     )
     ctx = workbench(tmp_path, cued_data(cast, 320, 0, 0.06), chosen)
-    found = run_loop(ctx)
+    found = run_learner(ctx)
     (story,) = found.stories
     assert [one.measured.representation for one in story.judged] == ["colour", "fourier"]
     assert [one.decision.keep for one in story.judged] == [True, False]
@@ -77,7 +81,7 @@ def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path
     (story,) = found.stories
     assert story.decision == "kept"
     assert [one.measured.representation for one in story.judged] == ["colour"]  # dearer ones are not looked into
-    again = steps.probe.probe_representation(ctx, "again", Readout("classes", found.network), [], ctx.codec("colour"))
+    again = probe_representation(ctx, Site("", Readout("classes", found.network), "again"), ctx.codec("colour"))
     assert again.measured.contrast < 0.2 < 0.9 < story.judged[0].measured.contrast
     assert shared(found, ctx) == ctx.data.classes
     story.chosen = replace(story.chosen, decision=replace(story.chosen.decision, classes=(1,)))
@@ -94,7 +98,7 @@ def test_a_difference_in_sharpness_shows_in_rings_and_not_in_colour(tmp_path: Pa
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 10, chosen.training.rate)
     parents = Readout("classes", network)
     colour, fourier = (
-        steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec(of)) for of in ("colour", "fourier")
+        probe_representation(ctx, Site("", parents, "probe"), ctx.codec(of)) for of in ("colour", "fourier")
     )
     assert colour.measured.contrast < 0.2
     assert fourier.measured.contrast > 0.5
@@ -127,9 +131,9 @@ def patched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     ctx = workbench(tmp_path_factory.mktemp("patched"), data, one_round(8, seed=seed))
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, ctx.settings.training.rate)
     parents = Readout("classes", network)
-    judged = steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec("pixels"))
+    judged = probe_representation(ctx, Site("", parents, "probe"), ctx.codec("pixels"))
     assert judged.decision.keep
-    yield ctx, steps.probe.swap_of(ctx, "probe", parents, [], judged)
+    yield ctx, swap_of(ctx, Site("", parents, "probe"), judged)
     ctx.run.close()
 
 
@@ -152,7 +156,7 @@ def covered(ctx: Context, swap: Swap) -> float:
 def test_a_complete_swap_is_found_closed(patched: tuple[Context, Swap]) -> None:
     ctx, swap = patched
     assert covered(ctx, swap) > 0.9
-    check = steps.close.check(ctx, "complete", [], swap)
+    check = check_closure(ctx, Site("", Readout("classes", ctx.network()), "complete"), [swap])
     assert check.closed
     assert check.score < 0
     assert "no longer finds it" in check.reason
@@ -162,16 +166,16 @@ def test_gates_that_are_too_small_are_found_open_and_widened(patched: tuple[Cont
     ctx, swap = patched
     small = left_part(swap)
     assert covered(ctx, small) < 0.5
-    check = steps.close.check(ctx, "small", [], small)
+    check = check_closure(ctx, Site("", Readout("classes", ctx.network()), "small"), [small])
     assert not check.closed
     assert check.score > 0.8
     assert "still finds it" in check.reason
-    wider = steps.close.widened(ctx, "small", [], small, check)
+    wider = _widened(ctx, Site("", check.readout, "small"), small)
     assert covered(ctx, wider) > covered(ctx, small) + 0.3
     assert wider.gates is not None
     assert small.gates is not None
     assert (wider.gates >= small.gates).all()  # nothing that was open is closed
-    again = steps.close.check(ctx, "wider", [], wider)
+    again = check_closure(ctx, Site("", Readout("classes", ctx.network()), "wider"), [wider])
     assert again.score < check.score - 0.3
 
 
@@ -181,8 +185,8 @@ def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Cont
     assert small.gates is not None
     shut = ctx.labels == 1
     gates = torch.where(shut.view(-1, 1, 1, 1), 0, small.gates)
-    check = steps.close.check(ctx, "small", [], small)
-    wider = steps.close.widened(ctx, "small", [], replace(small, gates=gates, _opened={}), check)
+    check = check_closure(ctx, Site("", Readout("classes", ctx.network()), "small"), [small])
+    wider = _widened(ctx, Site("", check.readout, "small"), replace(small, gates=gates, _opened={}))
     assert wider.gates is not None
     assert wider.gates[shut].abs().max() == 0
     assert (wider.gates[~shut] > 0.5).sum() > (gates[~shut] > 0.5).sum()
@@ -191,11 +195,11 @@ def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Cont
 @pytest.mark.parametrize("closures", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With half a patch exchanged the network reads the other half, unless closure looks after it."""
-    whole_swap = steps.probe.swap_of
-    monkeypatch.setattr(steps.probe, "swap_of", lambda *args: left_part(whole_swap(*args)))
+    whole_swap = generalize_step.swap_of
+    monkeypatch.setattr(generalize_step, "swap_of", lambda *args: left_part(whole_swap(*args)))
     chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 8, "closures": closures})
     ctx = workbench(tmp_path, planted_data("own"), chosen)
-    found = run_loop(ctx)
+    found = run_learner(ctx)
     (story,) = found.stories
     assert story.decision == "kept"
     assert [check.closed for check in story.closures] == [False] * closures
@@ -209,16 +213,16 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
 
 def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all that is asked of the object remains is more than there was, the swap as it was found is trained on."""
-    whole_swap, narrow = steps.probe.swap_of, []
+    whole_swap, narrow = generalize_step.swap_of, []
 
     def left(*args: object) -> Swap:
         narrow.append(left_part(whole_swap(*args)))
         return narrow[-1]
 
-    monkeypatch.setattr(steps.probe, "swap_of", left)
+    monkeypatch.setattr(generalize_step, "swap_of", left)
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
     ctx = workbench(tmp_path, planted_data("own", contrast=0.06), settings(training={"batch": 32}, round=rounds))
-    found = run_loop(ctx)
+    found = run_learner(ctx)
     (story,) = found.stories
     assert "still finds it, so it is widened" in story.reason
     assert "but that leaves too little" in story.reason
@@ -237,11 +241,11 @@ def test_gates_are_predicted_from_those_that_were_dreamt(
     ctx = workbench(tmp_path, planted_data("own", 400), chosen)
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, chosen.training.rate)
     parents = Readout("classes", network)
-    judged = steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec("pixels"))
+    judged = probe_representation(ctx, Site("", parents, "probe"), ctx.codec("pixels"))
     dreams = []
     dream = Prober.gates
     monkeypatch.setattr(Prober, "gates", lambda *args: (dreams.append(len(args[1])), dream(*args))[1])
-    swap = steps.probe.swap_of(ctx, "probe", parents, [], judged)
+    swap = swap_of(ctx, Site("", parents, "probe"), judged)
     assert sum(dreams) == (2 * dreamt or 400)
     assert covered(ctx, swap) > 0.85  # of the patches of all images, those dreamt of and all others
     ctx.run.close()
@@ -255,7 +259,7 @@ def test_a_round_that_answers_against_what_it_exchanged_is_undone(seed: int, tmp
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, ctx.settings.training.rate)
     assert accuracy(network, data)["test"] > 0.95
     swap = Swap(ctx.codec("pixels"), data.train.masks["bar"][:, None].float(), grow=1)
-    trained = steps.generalize.train_views(ctx, "round", network, [], swap)
+    trained = train_views(ctx, "round", Learned(network, network), swap)
     assert accuracy(trained.network, data)["test"] < 0.85  # what the round would have done
     assert trained.r_after > trained.r_without + 0.1
     assert not trained.decision.keep

@@ -13,7 +13,7 @@ from planted import CPU, PLUGINS, accuracy, overlap, planted_data, settings, wor
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from conceptnet_ml import learn, steps
+from conceptnet_ml import learn
 from conceptnet_ml.concepts.attribution import Attribution, margin_over_mean
 from conceptnet_ml.concepts.evidence import Merged
 from conceptnet_ml.concepts.localization import map_quality
@@ -24,13 +24,16 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.errors import Interrupted
 from conceptnet_ml.evaluation.baselines import train_baselines
-from conceptnet_ml.learner import Learned
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import to_float
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps import channel_probe as lower
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.records import ProbeResult, Trained
+from conceptnet_ml.steps.descend import edges_to
+from conceptnet_ml.steps.family import refit, split
+from conceptnet_ml.steps.find import find
+from conceptnet_ml.steps.gates import codecs, probe_representation, swap_of
+from conceptnet_ml.steps.generalize import merge, train_views
+from conceptnet_ml.steps.records import Learned, ProbeResult, Site, Trained
 from conceptnet_ml.swap.views import Swap
 from conceptnet_plugins.datasets.cars_and_poodles import CAR, POODLE, Wish, render
 from conceptnet_plugins.generalizers import detector as generalizer
@@ -79,22 +82,22 @@ def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def probed(made: World) -> dict[str, ProbeResult]:
-    codecs = steps.probe.codecs(made.ctx, made.parents)
-    judged = [steps.probe.probe_representation(made.ctx, "probe", made.parents, [], codec) for codec in codecs]
+    tried = codecs(made.ctx, made.parents)
+    judged = [probe_representation(made.ctx, Site("", made.parents, "probe"), codec) for codec in tried]
     return {one.measured.representation: one for one in judged}
 
 
 def judged(made: World, representation: str) -> ProbeResult:
-    return steps.probe.probe_representation(made.ctx, "probe", made.parents, [], made.ctx.codec(representation))
+    return probe_representation(made.ctx, Site("", made.parents, "probe"), made.ctx.codec(representation))
 
 
 def pixel_swap(made: World) -> Swap:
-    return steps.probe.swap_of(made.ctx, "probe", made.parents, [], judged(made, "pixels"))
+    return swap_of(made.ctx, Site("", made.parents, "probe"), judged(made, "pixels"))
 
 
 def merged(made: World, stage: str, name: str = "merge") -> Merged:
-    findings = steps.find.find(made.ctx, stage, f"find {stage}", made.parents, [])
-    return steps.generalize.merge(made.ctx, stage, f"{name} {stage}", made.parents, [], pixel_swap(made), findings)
+    findings = find(made.ctx, Site(stage, made.parents, f"find {stage}"))
+    return merge(made.ctx, Site(stage, made.parents, f"{name} {stage}"), pixel_swap(made), findings)
 
 
 def test_ordinary_training_falls_for_the_patch(shortcut: World, honest: World) -> None:
@@ -106,7 +109,7 @@ def test_ordinary_training_falls_for_the_patch(shortcut: World, honest: World) -
 
 
 def test_find_finds_the_patchs_units(shortcut: World) -> None:
-    findings = steps.find.find(shortcut.ctx, TOP, f"find {TOP}", shortcut.parents, [])
+    findings = find(shortcut.ctx, Site(TOP, shortcut.parents, f"find {TOP}"))
     assert [finding.parent for finding in findings] == [0, 1]
     # Judged where the patch says nothing about the class.
     tests = shortcut.ctx.data.tests["random"]
@@ -166,7 +169,7 @@ def test_the_object_is_not_kept(shortcut: World, tmp_path: Path) -> None:
 
 
 def trained(made: World) -> Trained:
-    return steps.generalize.train_views(made.ctx, "views", made.network, [], pixel_swap(made))
+    return train_views(made.ctx, "views", Learned(made.network, made.network), pixel_swap(made))
 
 
 def test_generalize_trains_the_network_off_the_patch(shortcut: World) -> None:
@@ -238,7 +241,7 @@ def test_a_detector_that_did_not_learn_misses_the_bound(shortcut: World, monkeyp
 
 
 def family(made: World, name: str = "split") -> tuple[Family, float]:
-    found = steps.specialize.split(made.ctx, MIDDLE, name, made.parents, [], merged(made, MIDDLE))
+    found = split(made.ctx, Site(MIDDLE, made.parents, name), merged(made, MIDDLE))
     return found.family, found.accuracy
 
 
@@ -268,7 +271,9 @@ def test_a_family_is_taught_anew_for_each_swap_that_is_tried(shortcut: World) ->
     variants, _ = family(shortcut)
     parents = Readout("patch", shortcut.network, MIDDLE, variants)
     colour = Swap(shortcut.ctx.codec("colour"), None)
-    harmless, harmful = (lower.teach(shortcut.ctx, "below", parents, swap) for swap in (colour, pixel_swap(shortcut)))
+    harmless, harmful = (
+        refit(shortcut.ctx, Site(LOW, parents, "below"), swap) for swap in (colour, pixel_swap(shortcut))
+    )
     assert harmless.decision.keep
     assert harmless.after > 0.9
     assert harmful.blind < 0.7  # the family rests on the patch
@@ -279,7 +284,7 @@ def descended(made: World, readout: Readout, name: str) -> list[Attribution]:
     chosen = made.ctx.settings
     concepts = chosen.concepts.model_copy(update={"edges": 16})
     ctx = replace_settings(made.ctx, chosen.model_copy(update={"concepts": concepts}))
-    return steps.descend.descend(ctx, LOW, name, readout, [])
+    return edges_to(ctx, Site(LOW, readout, name))
 
 
 def real_falls(made: World, variants: nn.Module, parent: int) -> Tensor:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml import steps
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
@@ -19,6 +18,9 @@ from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.gates import probe_representation, swap_of
+from conceptnet_ml.steps.probe import choose_partners
+from conceptnet_ml.steps.records import Site
 from conceptnet_ml.storage.run_folder import Run
 
 CPU = torch.device("cpu")
@@ -76,7 +78,7 @@ def ctx(tmp_path: Path) -> Iterator[Context]:
 
 
 def test_partners_are_those_a_class_is_most_readily_taken_for_seen_from_either_side(ctx: Context) -> None:
-    found = steps.probe.partners(ctx, Units())  # type: ignore[arg-type]
+    found = choose_partners(ctx, Units())  # type: ignore[arg-type]
     assert found is not None
     assert found.shape == (CLASSES, 1)
     for one, other in (ALIKE, LEANING):
@@ -86,7 +88,7 @@ def test_partners_are_those_a_class_is_most_readily_taken_for_seen_from_either_s
 
 
 def test_a_probes_donors_come_from_partners_and_a_views_from_all(ctx: Context) -> None:
-    ctx.partners = steps.probe.partners(ctx, Units())  # type: ignore[arg-type]
+    ctx.partners = choose_partners(ctx, Units())  # type: ignore[arg-type]
     donors = ctx.views(ctx.fit, []).donors
     draw, labels = torch.Generator().manual_seed(0), ctx.labels
     mine = ctx.fit[labels[ctx.fit] == ALIKE[0]].repeat(20)
@@ -97,7 +99,7 @@ def test_a_probes_donors_come_from_partners_and_a_views_from_all(ctx: Context) -
 @pytest.mark.parametrize(("few", "asked"), [(11, False), (10, True)])
 def test_where_all_others_are_few_all_are_partners(few: int, asked: bool, tmp_path: Path) -> None:
     made = workbench(tmp_path / "run", marked(), probe={"partners": few})
-    found = steps.probe.partners(made, Units())  # type: ignore[arg-type]
+    found = choose_partners(made, Units())  # type: ignore[arg-type]
     assert (found is not None) is asked
     if found is not None:
         assert found.shape == (CLASSES, few)
@@ -106,8 +108,8 @@ def test_where_all_others_are_few_all_are_partners(few: int, asked: bool, tmp_pa
 
 
 def test_they_are_found_once_in_the_life_of_a_run(ctx: Context) -> None:
-    found = steps.probe.partners(ctx, Units())  # type: ignore[arg-type]
-    again = steps.probe.partners(ctx, nn.Linear(1, 1))  # type: ignore[arg-type]
+    found = choose_partners(ctx, Units())  # type: ignore[arg-type]
+    again = choose_partners(ctx, nn.Linear(1, 1))  # type: ignore[arg-type]
     assert found is not None
     assert again is not None
     assert torch.equal(found, again)
@@ -158,7 +160,7 @@ def test_a_feature_of_some_classes_is_kept_for_exactly_these(tmp_path: Path) -> 
     probe = {"cells": 16, "dreamt": 0}  # the network has no stages to predict gates from
     ctx = workbench(tmp_path / "run", patches_on_some(), probe=probe, data={"holdout": 0.45})
     parents = Readout("classes", PatchesAndShades())  # type: ignore[arg-type]
-    judged = steps.probe.probe_representation(ctx, "probe", parents, [], ctx.codec("pixels"))
+    judged = probe_representation(ctx, Site("", parents, "probe"), ctx.codec("pixels"))
     measured, shared = judged.measured, judged.decision
     assert measured.answered == 1.0
     assert max(measured.mates[: len(PATCHED)]) < 0.1
@@ -166,7 +168,7 @@ def test_a_feature_of_some_classes_is_kept_for_exactly_these(tmp_path: Path) -> 
     assert shared.keep
     assert shared.classes == PATCHED
     # In views a patch goes and comes; of a shaded image's own nothing is touched but where a patch comes in.
-    swap = steps.probe.swap_of(ctx, "probe", parents, [], judged)
+    swap = swap_of(ctx, Site("", parents, "probe"), judged)
     assert swap.gates is not None
     has_one = torch.isin(ctx.labels, torch.tensor(PATCHED))
     opened = swap.gates.flatten(1).amax(1) > ctx.settings.probe.threshold
@@ -179,7 +181,7 @@ def test_a_feature_of_some_classes_is_kept_for_exactly_these(tmp_path: Path) -> 
     among = swap.apply(images, ctx.views(ctx.fit, []).raw(donors), shaded, donors)
     assert torch.equal(among, images)
     # All classes' gates, where all share it.
-    everyone = steps.probe.swap_of(ctx, "probe", parents, [], replace(judged, decision=replace(shared, classes=None)))
+    everyone = swap_of(ctx, Site("", parents, "probe"), replace(judged, decision=replace(shared, classes=None)))
     assert everyone.gates is not None
     assert (everyone.gates[~has_one].flatten(1).amax(1) > 0.5).float().mean() > 0.9
     ctx.run.close()
