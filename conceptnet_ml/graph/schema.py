@@ -25,7 +25,7 @@ from conceptnet_ml.graph.fields import (
     Units,
 )
 
-SCHEMA = "conceptnet_ml.graph.concept_graph"
+SCHEMA = "conceptnet_ml.graph"
 
 SCHEMA_VERSION = 2
 

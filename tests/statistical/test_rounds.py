@@ -84,7 +84,8 @@ def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path
     again = probe_representation(ctx, Site("", Readout("classes", found.network), "again"), ctx.codec("colour"))
     assert again.measured.contrast < 0.2 < 0.9 < story.judged[0].measured.contrast
     assert shared(found, ctx) == ctx.data.classes
-    story.chosen = replace(story.chosen, decision=replace(story.chosen.decision, classes=(1,)))
+    some = replace(story.chosen, decision=replace(story.chosen.decision, classes=(1,)))
+    found.stories = [replace(story, chosen=some)]
     assert shared(found, ctx) == ctx.data.classes[1:]
     figures = accuracy(found.network, ctx.data)
     assert figures["conflict"] > 0.8
