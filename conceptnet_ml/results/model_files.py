@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from conceptnet_ml.concepts.model import Family
-from conceptnet_ml.network.basis import without_basis
+from conceptnet_ml.network.basis import BasisNetwork, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.graph_builder import fingerprint
 from conceptnet_ml.steps.context import Context
