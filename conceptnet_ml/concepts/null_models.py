@@ -16,6 +16,7 @@ from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.basis import units_of, without_basis
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
+from conceptnet_ml.surgery.batchnorm import estimate_batch_norms
 
 COPIES = 3
 
@@ -56,7 +57,7 @@ def shuffled(readout: Readout, images: Batches, seed: int) -> Readout:
         order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
         with torch.no_grad():
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
-    _estimate_norms(network, images)
+    estimate_batch_norms(network, (batch for batch, _ in images))
     copied = replace(readout, network=network, family=family)
     if family is not None and readout.stage is not None:
         _estimate_units(copied, images)
@@ -72,24 +73,6 @@ def first(images: Batches, most: int = IMAGES) -> Batches:
             break
         chosen.append((batch[:room], right[:room]))
     return chosen
-
-
-@torch.no_grad()
-def _estimate_norms(network: nn.Module, images: Batches) -> None:
-    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    network.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
-        norm.train()
-    if norms:
-        for batch, _ in images:
-            network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
 
 
 @torch.no_grad()

@@ -1,17 +1,46 @@
-"""Batch norm's statistics after an operation on the network."""
+"""Re-estimating the running statistics of batch norms, after an operation on the network or from nothing."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+@torch.no_grad()
+def estimate_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, _BatchNorm]:
+    """Estimate all running statistics from these images alone, in place: the mean over the batches of their moments.
+
+    Args:
+        network: Called with each batch; left in evaluation mode.
+        batches: Float images (B, 3, H, W), of one size if their parts are to count alike.
+
+    Returns:
+        The batch norms, by path.
+    """
+    found = {path: part for path, part in network.named_modules() if isinstance(part, _BatchNorm)}
+    norms = {path: norm for path, norm in found.items() if norm.track_running_stats}
+    momenta = [norm.momentum for norm in norms.values()]
+    network.eval()
+    for norm in norms.values():
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    if norms:
+        for images in batches:
+            network(images)
+    for norm, momentum in zip(norms.values(), momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+    return norms
 
 
 @torch.no_grad()
@@ -21,29 +50,29 @@ def recalibrate(
     reference: StagedNetwork | None = None,
     since: str | None = None,
 ) -> None:
-    """Take batch norm's running statistics anew, in place: their mean over the batches, as training mode sees them.
+    """Re-estimate running statistics in place, as :func:`estimate_batch_norms` does, or correct them.
 
     Args:
-        network: Nothing but its running statistics changes; modes stay.
+        network: Only its running statistics change; modes stay.
         batches: Float images (B, 3, H, W), of one size if their parts are to count alike.
-        reference: The network before it was operated on. Given that, statistics are only corrected by what the
-            operation changed in them: shifted by the difference of the means, scaled by the ratio of the variances.
-            What an operation leaves as it was then stays as it was, exactly, whichever images are at hand.
+        reference: The network before it was operated on. Statistics are then only corrected by what the operation
+            changed in them: shifted by the difference of the means, scaled by the ratio of the variances. So what the
+            operation did not change stays the same exactly, for any images.
         since: Only batch norms behind this stage; None for all.
 
     Cost: one pass of the images, one more for a reference.
     """
     after = _statistics(network, batches)
-    before = _statistics(reference, batches) if reference is not None else None
-    behind = None if since is None else _behind(network, since)
+    before = _statistics(reference, batches) if reference is not None else {}
+    behind = None if since is None else _modules_behind(network, since)
     for name, (mean, variance) in after.items():
         norm = network.get_submodule(name)
-        assert isinstance(norm, NORMS)
+        assert isinstance(norm, _BatchNorm)
         if (behind is not None and name not in behind) or norm.running_mean is None or norm.running_var is None:
             continue
-        if before is not None and norm.running_mean.shape == before[name][0].shape:
+        if name in before and norm.running_mean.shape == before[name][0].shape:
             old_mean, old_variance = before[name]
-            # With eps, as in what batch norm computes: the variance of a channel that is all but constant is noise.
+            # With eps, as batch norm computes it: the variance of a channel that is almost constant is noise.
             ratio = (variance + norm.eps) / (old_variance + norm.eps)
             mean = norm.running_mean + mean - old_mean
             variance = ((norm.running_var + norm.eps) * ratio - norm.eps).clamp_min(0)
@@ -51,7 +80,7 @@ def recalibrate(
         norm.running_var.copy_(variance)
 
 
-def _behind(network: StagedNetwork, stage: str) -> set[str]:
+def _modules_behind(network: StagedNetwork, stage: str) -> set[str]:
     """Paths of the modules that run after a stage."""
     trace = dependency_group(network, stage).trace
     later = trace.data[trace.data.index(trace.places[stage]) + 1 :]
@@ -59,14 +88,6 @@ def _behind(network: StagedNetwork, stage: str) -> set[str]:
 
 
 def _statistics(network: StagedNetwork, batches: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean over the batches of each batch norm's mean and variance; the network stays as it is."""
-    probe = copy.deepcopy(network).eval()
-    norms = {name: part for name, part in probe.named_modules() if isinstance(part, NORMS) and part.track_running_stats}
-    for norm in norms.values():
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
-        norm.train()
-    with torch.no_grad():
-        for images in batches:
-            probe(images.to(network.mean.device))
-    return {name: (norm.running_mean, norm.running_var) for name, norm in norms.items()}  # type: ignore[misc]
+    """The estimated mean and variance of each batch norm; the network stays as it is."""
+    norms = estimate_batch_norms(copy.deepcopy(network), (images.to(network.mean.device) for images in batches))
+    return {path: (norm.running_mean, norm.running_var) for path, norm in norms.items()}  # type: ignore[misc]

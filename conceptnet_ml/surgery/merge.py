@@ -23,7 +23,7 @@ from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.surgery.batchnorm import NORMS, recalibrate
+from conceptnet_ml.surgery.batchnorm import BATCH_NORMS, recalibrate
 from conceptnet_ml.surgery.groups import FOREIGN, DependencyGroup, Tie, evaluate_node, layer_of
 from conceptnet_ml.surgery.similarity import importances
 from conceptnet_ml.surgery.split import checked, opened, silence
@@ -82,7 +82,7 @@ def merge_units(
         moments = _moments(network, changed, group, batches)
         for node, sums in moments.norms.items():
             before = layer_of(network, node)
-            assert isinstance(before, NORMS)
+            assert isinstance(before, BATCH_NORMS)
             if before.running_var is not None:
                 sums.running = before.running_var.double().cpu()
                 _restate(layer_of(changed, node), group.layouts[node].units, sums, groups)
@@ -138,7 +138,7 @@ def _is_layer(network: nn.Module, tie: Tie) -> bool:
 def _norm_behind(network: nn.Module, group: DependencyGroup, node: fx.Node) -> nn.BatchNorm2d | nn.BatchNorm1d | None:
     users = list(node.users)
     norm = layer_of(network, users[0]) if len(users) == 1 and users[0] in group.layouts else None
-    whole = isinstance(norm, NORMS) and norm.weight is not None and norm.running_mean is not None
+    whole = isinstance(norm, BATCH_NORMS) and norm.weight is not None and norm.running_mean is not None
     return norm if whole else None  # type: ignore[return-value]
 
 
@@ -314,7 +314,7 @@ def _restate(norm: nn.Module | None, units: Tensor, sums: _Sums, groups: Sequenc
     Running and real variance differ a little; a merged unit keeps the members' mean ratio of the two, so that it does
     in training mode what they did.
     """
-    if not isinstance(norm, NORMS) or norm.weight is None or norm.running_var is None:
+    if not isinstance(norm, BATCH_NORMS) or norm.weight is None or norm.running_var is None:
         return
     before = sums.old_squares / sums.count - (sums.old_total / sums.count).square()
     after = sums.squares / sums.count - (sums.total / sums.count).square()
@@ -333,7 +333,7 @@ def _compensate(
     """Fold what the lost units told their readers into the weights by which those read the units that are left."""
     for reader in (_Reader(network, tie) for tie in group.of("reads")):
         users = list(reader.node.users)
-        shifted = len(users) == 1 and isinstance(layer_of(network, users[0]), NORMS)
+        shifted = len(users) == 1 and isinstance(layer_of(network, users[0]), BATCH_NORMS)
         number = {unit: place for place, unit in enumerate(reader.present.tolist())}
         here = [[number[unit] for unit in members] for members in groups if members[0] in number]
         free = reader.layer.bias is not None or shifted
