@@ -1,10 +1,8 @@
 """Adapting to a new world: a few labelled examples fit the families' weights and the last layer, nothing else.
 
 Works on the learner's :class:`~conceptnet_ml.concepts.model.GeneralizedModel` and on any network; a plain network has
-n
-no
-families, so only its last layer is fitted. What is fitted, and how, is in :mod:`conceptnet_ml.adaptation.model_averaging`; there is
-nothing to tune.
+no families, so only its last layer is fitted. What is fitted, and how, is in
+:mod:`conceptnet_ml.adaptation.model_averaging`; there is nothing to tune.
 """
 
 from __future__ import annotations
@@ -239,7 +237,8 @@ class Adapter:
         labels: (N,) their
         classes.
         tests: What it says of each test set, and that set's labels.
-        rule: ``evidence`` for :func:`~conceptnet_ml.adaptation.model_averaging.weigh`, ``crossfit`` for the usual refit.
+        rule: ``evidence`` for :func:`~conceptnet_ml.adaptation.model_averaging.weigh`, ``crossfit`` for the usual
+            refit.
     """
 
     model: nn.Module

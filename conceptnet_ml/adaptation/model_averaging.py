@@ -22,10 +22,9 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
-Array = npt.NDArray[np.float64]
+from conceptnet_ml.adaptation.logistic_regression import Array, LogisticProblem, SharedColumns
 
 MARGIN, SPREAD = 3.0, 2.0
 """Prior mean and deviation of a voice's weight, in logits per mean margin: a margin of 3 is right 95 times in 100."""
@@ -281,33 +280,18 @@ class _Problem:
             precision = np.concatenate([precision, np.full(classes, BIAS**-2)])
         strength = hypothesis.strength or 0.0
         features = self.features if strength else self.features[:, :0]
-        start = np.concatenate([mean, np.zeros(features.shape[1] * classes)])
-        start = self.last.get(count, start) if strength else start  # of the strength before
-        limits = [(0.0, None)] * count + [(None, None)] * (len(start) - count)
-
-        def loss(point: Array) -> tuple[float, Array]:
-            weights, layer = point[: len(mean)], point[len(mean) :].reshape(-1, classes)
-            logits = design @ weights + features @ layer
-            top = logits.max(1, keepdims=True)
-            shares = np.exp(logits - top)
-            total = shares.sum(1, keepdims=True)
-            error = shares / total - self.truth
-            off = weights - mean
-            value = float((np.log(total) + top).sum() - (logits * self.truth).sum())
-            value += 0.5 * float((precision * off**2).sum() + strength * (layer**2).sum())
-            slope = np.einsum("nkp,nk->p", design, error) + precision * off
-            return value, np.concatenate([slope, (features.T @ error + strength * layer).ravel()])
-
-        result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 200})
+        start = self.last.get(count) if strength else None  # the solution under the strength before
+        shared = SharedColumns(design, mean, precision, positive=count)
+        fit = LogisticProblem(features, self.truth, strength, shared=shared).fit(200, start)
         if strength:
-            self.last[count] = result.x
-        weights, layer = result.x[: len(mean)], result.x[len(mean) :].reshape(-1, classes)
+            self.last[count] = fit.point
+        weights, layer = fit.weights, fit.layer
         if not judged:
             return _Solution(weights, layer, math.nan)
         shares = _softmax(design @ weights + features @ layer)
         curvature = _structure(design, shares, precision) + _layer(features, shares, strength)
         width = 0.5 * float(np.log(precision).sum()) + 0.5 * layer.size * (math.log(strength) if strength else 0.0)
-        return _Solution(weights, layer, width - float(result.fun) - 0.5 * curvature)
+        return _Solution(weights, layer, width - fit.loss - 0.5 * curvature)
 
 
 def _structure(design: Array, shares: Array, precision: Array) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -153,6 +153,24 @@ def mean_map(batches: Batches) -> Tensor:
     return (total / sum(len(maps) for maps, _ in batches)).float()  # type: ignore[union-attr, operator]
 
 
+def path_gradients(score: Callable[[Tensor], Tensor], start: Tensor, step: Tensor, points: int) -> Iterator[Tensor]:
+    """Integrated gradients' kernel (Sundararajan et al., arXiv 1703.01365): gradients on the way from ``start`` to
+    ``start + step``.
+
+    Their mean times ``step`` is what each number contributes to ``score(start + step) − score(start)``. Callers average
+    themselves, each in its own order of floating-point operations.
+
+    Args:
+        score: Maps (B, C, h, w) to a score for each image, (B,).
+        start, step: (B, C, h, w).
+        points: Midpoints of equal steps, in order. Cost: a forward and a backward pass each.
+    """
+    for point in range(points):
+        at = (start + (point + 0.5) / points * step).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(score(at).sum(), at)
+        yield gradient
+
+
 def _integrate(
     batches: Batches, respond: Respond, mean: Tensor, points: int, groups: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,16 +185,18 @@ def _integrate(
         done += len(maps)
         share = torch.zeros(len(maps), len(mean), device=maps.device)
         fallen = torch.zeros(len(maps), device=maps.device)
+
+        def own(at: Tensor, rows: Tensor = rows, parents: Tensor = parents) -> Tensor:
+            return respond(at)[rows, parents]
+
         with torch.no_grad():
-            whole = respond(maps)[rows, parents]
+            whole = own(maps)
         for group in range(int(group_of.max()) + 1):
             step = (mine == group).to(maps.dtype)[:, :, None, None] * (maps - mean)
-            for point in range(points):
-                at = (maps - (point + 0.5) / points * step).requires_grad_(True)
-                (slope,) = torch.autograd.grad(respond(at)[rows, parents].sum(), at)
-                share += (slope * step).flatten(2).sum(2) / points
+            for gradient in path_gradients(own, maps, -step, points):
+                share += (gradient * step).flatten(2).sum(2) / points
             with torch.no_grad():
-                fallen += whole - respond(maps - step)[rows, parents]
+                fallen += whole - own(maps - step)
         shares.append(share.cpu())
         gaps.append(torch.stack([fallen - share.sum(1), fallen], 1).cpu())
         right.append(parents.cpu())

@@ -35,7 +35,7 @@ class Readout:
     elementary: int | None = None
     candidates: tuple[int, ...] = ()
 
-    def objective(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the parents' answers (B, K)."""
         return self.network(images) if self.family is None else self.family(images)
 

@@ -203,7 +203,7 @@ def _share(ctx: Context, swaps: list[Swap]) -> float:
     generator = ctx.generator("share")
     for swap in swaps:
         numbers = ctx.fit[:512]
-        mine = swap.region(numbers, ctx.size, torch.device("cpu"))
+        mine = swap.open_gate(numbers, ctx.size, torch.device("cpu"))
         if mine is not None and mine.ndim == 4:
             theirs = mine[torch.randperm(len(mine), generator=generator)]
             areas.append(float((mine | theirs).float().mean()))

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
+from conceptnet_ml.adaptation.logistic_regression import LogisticProblem
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -91,26 +91,13 @@ def _pooled(
 
 
 def _probe(features: Tensor, labels: Tensor, others: Tensor, truth: Tensor) -> float:
-    """Multinomial logistic regression with a ridge, by L-BFGS; its accuracy on other images."""
+    """Accuracy, on other images, of a multinomial logistic regression with a ridge."""
     mean, spread = features.mean(0), features.std(0, unbiased=False).clamp_min(1e-9)
     classes = int(max(labels.max(), truth.max())) + 1
     design = torch.cat([(features - mean) / spread, torch.ones(len(features), 1)], 1).numpy()
-    wanted = np.eye(classes)[labels.numpy()]
-    free = np.ones((design.shape[1], 1))
-    free[-1] = 0
-
-    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = point.reshape(-1, classes)
-        logits = design @ weights
-        top = logits.max(1, keepdims=True)
-        shares = np.exp(logits - top)
-        total = shares.sum(1, keepdims=True)
-        value = ((np.log(total) + top).sum() - (logits * wanted).sum()) / len(design)
-        value += 0.5 * RIDGE * float((free * weights**2).sum())
-        slope = design.T @ (shares / total - wanted) / len(design) + RIDGE * free * weights
-        return float(value), slope.ravel()
-
-    start = np.zeros(design.shape[1] * classes)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x.reshape(-1, classes)
+    penalised = np.ones((design.shape[1], 1))
+    penalised[-1] = 0  # the intercept
+    problem = LogisticProblem(design, np.eye(classes)[labels.numpy()], RIDGE, penalised, divisor=len(design))
+    found = problem.fit(300).layer
     tested = torch.cat([(others - mean) / spread, torch.ones(len(others), 1)], 1).numpy()
     return float(((tested @ found).argmax(1) == truth.numpy()).mean())

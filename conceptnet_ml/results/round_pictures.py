@@ -12,8 +12,6 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import regions
 from conceptnet_ml.steps.records import Round
-from conceptnet_ml.swap.interchangeability import answer, exchange
-from conceptnet_ml.swap.representation import RegionalCodec
 
 PAIRS = 4
 """Image pairs shown per class."""
@@ -50,14 +48,13 @@ def _swaps(ctx: Context, story: Round) -> object:
     images, material = views.of(hosts, generator), views.of(donors, generator)
     with frozen(*parents.modules()):
         where = None
-        if isinstance(codec, RegionalCodec):
+        if codec.needs_regions:
             own = regions(ctx, story.site)
             where = (own(hosts), own(donors))
         gates = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
-        with torch.no_grad():
-            swapped = exchange(prober, images, material, gates, 0, where)
-        before = answer(parents.objective, images, ctx.dtype)
-        after = answer(parents.objective, swapped, ctx.dtype)
+        swapped = prober.hard_swap(images, material, gates, where)
+        before = prober.answers(images)
+        after = prober.answers(swapped)
     shown = gates if codec.gate == "place" else None
     return probe_sheet(
         _bytes(images),

@@ -66,7 +66,7 @@ def find_analogies(ctx: Context, site: Site, swap: Swap) -> tuple[list[Analogy],
     readout, name = site.readout, site.name
     images = null_models.first(ctx.probe_views(name, readout.swaps))
     with frozen(*readout.modules()), torch.no_grad():
-        answers = torch.cat([readout.objective(batch) for batch, _ in images])
+        answers = torch.cat([readout.logits(batch) for batch, _ in images])
     if not null_models.knows(answers, torch.cat([right for _, right in images]), ctx.settings.concepts):
         return [], []
     moves = unit_moves(ctx, site, readout, swap)

@@ -20,7 +20,7 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import codecs, own_places, regions
 from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
-from conceptnet_ml.swap.interchangeability import Measured, exchange
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.representation import Codec, RegionalCodec
 from conceptnet_ml.swap.stop_rule import Decision
 
@@ -49,7 +49,7 @@ def probe_channels(ctx: Context, site: Site) -> ChannelProbe | None:
 
     with ctx.progress.task(f"{site.name} channels"):
         done = ctx.once(f"{site.name}/channels", work, "probing")
-    found = ChannelProbe(Measured(**done["measured"]), done["gate"], done["moves"])
+    found = ChannelProbe(SwapMeasurement(**done["measured"]), done["gate"], done["moves"])
     ctx.run.log(event="channels", name=site.name, open=found.units, moves=found.moves, **found.measured.record())
     return found
 
@@ -108,7 +108,7 @@ def _let_in(gate: Tensor, maps: Tensor, others: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _measure_channels(ctx: Context, site: Site, gate: Tensor) -> Measured:
+def _measure_channels(ctx: Context, site: Site, gate: Tensor) -> SwapMeasurement:
     """φ, ι and their parts on held-out images when the open channels are swapped inside the network."""
     head, hard = site.readout.head(site.stage), (gate > 0.5).float().to(ctx.device)
     counts = torch.zeros(4, ctx.classes, dtype=torch.float64)
@@ -120,7 +120,7 @@ def _measure_channels(ctx: Context, site: Site, gate: Tensor) -> Measured:
             counts[row].index_add_(0, right.cpu(), hit.double().cpu())
     seen = counts[0].clamp_min(1)
     flips, others, mates = ((counts[row] / seen).tolist() for row in (1, 2, 3))
-    return Measured(
+    return SwapMeasurement(
         f"channels of {site.stage}",
         "channel",
         tuple(int(n) for n in counts[0]),
@@ -150,7 +150,7 @@ def _moves(ctx: Context, site: Site, codec: Codec, gate: Tensor) -> float:
         where = None if own is None else (own(part), own(donors))
         with torch.enable_grad():
             found = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
-        swapped = exchange(prober, images, material, found, 0, where)
+        swapped = prober.hard_swap(images, material, found, where)
         before, after = trunk(images).float(), trunk(swapped).float()
         moved += (after - before).flatten(2).mean(2).abs().sum(0).cpu()
         spread += before.flatten(2).mean(2).std(0).cpu() * len(part)

@@ -60,7 +60,7 @@ def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[in
     readout = Readout("classes", fresh, swaps=swaps)
     probed = probe_representation(ctx, replace(site, readout=readout), swaps[-1].codec)
     measured = probed.measured
-    score = measured.separable(WEIGHT) if classes is None else measured.within(classes, WEIGHT)[1]
+    score = measured.iota_less_errors(WEIGHT) if classes is None else measured.within(classes, WEIGHT)[1]
     closed = score < settings.round.closed or measured.phi < settings.round.flips
     ctx.run.log(event="closure", name=site.name, score=score, closed=closed)
     return Closure(probed, readout, score, closed)
@@ -73,4 +73,4 @@ def _widened(ctx: Context, site: Site, swap: Swap) -> Swap:
     assert swap.gates is not None
     shut = (swap.gates.flatten(1).amax(1) == 0).view(-1, *[1] * (more.ndim - 1))  # classes that do not share it
     wider = torch.where(shut, 0, torch.maximum(swap.gates, more))
-    return replace(swap, gates=wider, widened=swap.widened + 1, _opened={})
+    return replace(swap, gates=wider, widened=swap.widened + 1)

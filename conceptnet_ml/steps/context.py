@@ -149,7 +149,7 @@ class Context:
         settings = settings.model_copy(
             update={"price": settings.price if price is None else price, "steps": steps or settings.steps}
         )
-        return Prober(readout.objective, codec, settings, self.dtype)
+        return Prober(readout.logits, codec, settings, self.dtype)
 
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""

@@ -17,11 +17,11 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.swap.gate_predictor import LEAST, MOST, GateFeatures, GatePredictor
-from conceptnet_ml.swap.interchangeability import Measured, measure_swap
+from conceptnet_ml.swap.interchangeability import SwapMeasurement, measure_swap
 from conceptnet_ml.swap.probe import Prober
-from conceptnet_ml.swap.representation import IMAGE, Codec, RegionalCodec
+from conceptnet_ml.swap.representation import IMAGE, Codec, RegionalCodec, open_cells
 from conceptnet_ml.swap.stop_rule import decide
-from conceptnet_ml.swap.views import Swap, open_cells
+from conceptnet_ml.swap.views import Swap
 
 
 def codecs(ctx: Context, readout: Readout) -> list[Codec]:
@@ -45,7 +45,7 @@ def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
         own_places(ctx, site)  # beforehand, so that its time is not booked twice
     with ctx.progress.task(f"{site.name} probe {codec.name}", total=len(ctx.held)) as task:
         work = partial(_measure, ctx, site, codec, task.advance)
-        measured = Measured(**ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
+        measured = SwapMeasurement(**ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
     result = ProbeResult(measured, decide(measured, ctx.settings.round))
     ctx.run.log(event="probe", name=site.name, **result.record())
     return result
@@ -57,12 +57,9 @@ def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], No
         measured = measure_swap(
             ctx.prober(site.readout, codec),
             ctx.views(ctx.held, site.readout.swaps),
-            ctx.held,
-            ctx.labels,
             ctx.seed(site.name, "measure", codec.name),
             own,
             ctx.settings.round.decisive / 2,
-            ctx.partners,
             advance,
         )
     return dict(vars(measured))
@@ -203,7 +200,7 @@ def own_places(ctx: Context, site: Site) -> Tensor:
             for numbers in torch.arange(len(ctx.labels)).split(prober.settings.batch):
                 ctx.stopper.check()
                 right = ctx.labels[numbers].to(ctx.device)
-                found.append(prober.own(views.raw(numbers), right, ctx.settings.concepts.own_price).float().cpu())
+                found.append(prober.own_gates(views.raw(numbers), right, ctx.settings.concepts.own_price).float().cpu())
                 task.advance(len(numbers))
         return {"places": torch.cat(found)}
 

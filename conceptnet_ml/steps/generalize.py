@@ -21,9 +21,9 @@ from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
-from conceptnet_ml.swap.representation import IMAGE, Codec
-from conceptnet_ml.swap.stop_rule import decide_round, residual
-from conceptnet_ml.swap.views import Swap, open_cells
+from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
+from conceptnet_ml.swap.stop_rule import decide_round, residual_accuracy
+from conceptnet_ml.swap.views import Swap
 
 
 def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Finding], probed: ProbeResult) -> Outcome:
@@ -109,13 +109,13 @@ def train_views(
     numbers = ctx.held
     if classes is not None:
         numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
-    r_before = residual(learned.network, before, numbers, seed, ctx.dtype)
+    r_before = residual_accuracy(learned.network, before, numbers, seed, ctx.dtype)
     views = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
     count = settings.epochs
     rate = ctx.settings.training.warm_rate
     trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", learned.network, views, count, rate, spends)
-    r_after = residual(trained, after, numbers, seed, ctx.dtype)
-    r_without = residual(trained, before, numbers, seed, ctx.dtype)
+    r_after = residual_accuracy(trained, after, numbers, seed, ctx.dtype)
+    r_without = residual_accuracy(trained, before, numbers, seed, ctx.dtype)
     decision = decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings)
     ctx.run.log(
         event="round",
@@ -224,7 +224,7 @@ def _evidence(ctx: Context, site: Site, swap: Swap) -> tuple[Tensor, Tensor, Ten
             if swap.codec.gate != "place":
                 places = torch.ones(len(part), 1, *ctx.size, device=ctx.device)
             else:
-                soft = prober.own(images, ctx.labels[part].to(ctx.device), price)
+                soft = prober.own_gates(images, ctx.labels[part].to(ctx.device), price)
                 places = open_cells(soft, ctx.size, ctx.settings.probe.threshold, 0)
             targets.append(pooled(places, (maps[-1].shape[2], maps[-1].shape[3])))
     return numbers, torch.cat(maps), torch.cat(targets)

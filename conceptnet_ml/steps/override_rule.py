@@ -131,7 +131,7 @@ class Overruler:
     def _nearness(self, judged: ProbeResult) -> tuple[bool, float]:
         measured = judged.measured
         if measured.gate == "place":
-            return True, measured.separable(self.settings.imperfection)
+            return True, measured.iota_less_errors(self.settings.imperfection)
         return False, measured.contrast
 
     def _decide(

@@ -15,7 +15,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding
 from conceptnet_ml.network.basis import Network, with_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.swap.interchangeability import Measured
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
 from conceptnet_ml.swap.views import Swap
 
@@ -73,7 +73,7 @@ class ChannelProbe:
         moves: Per representation, AUROC with which "it moves this channel" tells the open channels from the others.
     """
 
-    measured: Measured
+    measured: SwapMeasurement
     gate: Tensor
     moves: dict[str, float]
 
@@ -93,7 +93,7 @@ class ProbeResult:
         insisted: Whether the user keeps the round with this representation after the rule kept none.
     """
 
-    measured: Measured
+    measured: SwapMeasurement
     decision: Decision
     insisted: bool = False
 

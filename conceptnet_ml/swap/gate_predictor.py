@@ -1,7 +1,7 @@
-"""Gates predicted by a small network from a dream's first step and the stages' maps, learned from dreamt gates.
+"""Gates predicted by a small network from a dream's first gradient and the stages' maps, learned from dreamt gates.
 
-A dreamt gate depends on chance: two dreams of an image with two donors agree in half of their open cells. What a
-network learns from many of them is what they have in common, at a fifth of the cost.
+A dreamt gate depends on chance: two dreams of an image with two donors agree in half of their open cells. A network
+trained on many of them learns what they have in common, at a fifth of the cost of dreaming all.
 """
 
 from __future__ import annotations
@@ -17,70 +17,70 @@ from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.swap.probe import Prober
 
 LEAST = 64
-"""Fewer dreamt gates teach nothing; then all are dreamt."""
+"""With fewer dreamt gates nothing can be learned; then all gates are dreamt."""
 
 MOST = 4096
-"""More dreamt gates teach little more, however many classes there are, and what is seen of each is kept in memory."""
+"""More dreamt gates add little, with any number of classes, and the features of each are kept in memory."""
 
 DIRECTIONS = 32
-"""Of each stage at most so many principal directions of its channels are looked at."""
+"""Principal directions kept of each stage's channels, at most."""
 
 HIDDEN, STEPS, BATCH, RATE, DECAY = 32, 240, 16, 0.01, 0.1
 """The small network and its training with AdamW on a one-cycle schedule."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class GateFeatures:
     """What the predictor sees of images and their donors, batch by batch.
 
     Args:
-        network: Its stages' maps are looked at, of the image and of the donor.
-        prober: Its dream's first step: the slope of the loss at a gate that is half open everywhere.
-        turns: Per stage (C, d), the principal directions of its channels; empty before :meth:`learn`.
+        network: Whose stages' maps are read, of the image and of the donor.
+        prober: Gives the dream's first gradient.
+        directions: Per stage (d, C, 1, 1), the principal directions of its channels.
     """
 
     network: StagedNetwork
     prober: Prober
-    turns: dict[str, Tensor]
+    directions: dict[str, Tensor]
 
     @classmethod
-    def learn(cls, network: StagedNetwork, prober: Prober, images: Tensor) -> GateFeatures:
-        """With the directions that explain most of the stages' maps on these images, (B, 3, H, W)."""
-        look = cls(network, prober, {})
-        for stage, maps in look._maps(images).items():
+    def fit(cls, network: StagedNetwork, prober: Prober, images: Tensor) -> GateFeatures:
+        """With the directions that explain most of the stages' maps of these images, (B, 3, H, W)."""
+        features = cls(network, prober, {})
+        for stage, maps in features._maps(images).items():
             _, axes = torch.linalg.eigh(maps.transpose(0, 1).flatten(1).cov())
-            look.turns[stage] = axes[:, -DIRECTIONS:].T[:, :, None, None].contiguous()
-        return look
+            features.directions[stage] = axes[:, -DIRECTIONS:].T[:, :, None, None].contiguous()
+        return features
 
     def __call__(self, images: Tensor, donors: Tensor, targets: Tensor) -> Tensor:
         """(B, F, h, w) on the gates' grid. Arguments as in :meth:`Prober.gates`.
 
         Cost: two forward passes, and one forward and backward.
         """
-        slope = self.prober.slope(images, donors, targets)
-        size = (slope.shape[-2], slope.shape[-1])
-        seen = [slope.contiguous(memory_format=torch.channels_last)]
+        gradient = self.prober.first_gradient(images, donors, targets)
+        size = (gradient.shape[-2], gradient.shape[-1])
+        parts = [gradient.contiguous(memory_format=torch.channels_last)]
         for pictures in (images, donors):
             for stage, maps in self._maps(pictures).items():
                 if maps.shape[-2] > size[0]:
                     maps = functional.adaptive_avg_pool2d(maps, size)
-                turned = functional.conv2d(maps, self.turns[stage])
-                if turned.shape[-2:] != size:
-                    turned = functional.interpolate(turned, size, mode="bilinear", align_corners=False)
-                seen.append(turned)
-        return torch.cat(seen, 1)
+                projected = functional.conv2d(maps, self.directions[stage])
+                if projected.shape[-2:] != size:
+                    projected = functional.interpolate(projected, size, mode="bilinear", align_corners=False)
+                parts.append(projected)
+        return torch.cat(parts, 1)
 
     def _maps(self, images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad(), devices.autocast(images.device, self.prober.dtype):
-            maps, _ = self.network.run_all(images)
-        return {stage: found.float().contiguous(memory_format=torch.channels_last) for stage, found in maps.items()}
+            stages, _ = self.network.run_all(images)
+        return {name: maps.float().contiguous(memory_format=torch.channels_last) for name, maps in stages.items()}
 
 
 class GatePredictor:
-    """Learned from dreamt gates; says what a dream would have opened.
+    """Learned from dreamt gates; predicts what a dream would open.
 
     Args:
-        looks: What :class:`GateFeatures` saw, (K, F, h, w).
+        features: Of the dreamt images, (K, F, h, w), see :class:`GateFeatures`.
         gates: The soft gates dreamt there, (K, 1, h, w).
         threshold: Gate value from which a cell counts as open; as many cells are open in predictions as in dreams.
         seed: Of the small network's weights and batches.
@@ -88,18 +88,18 @@ class GatePredictor:
     Cost: 240 batches of 16 images; well under a second on one core for 16 × 16 cells and four stages.
     """
 
-    def __init__(self, looks: Tensor, gates: Tensor, threshold: float, seed: int) -> None:
-        mean, scale = looks.mean((0, 2, 3)), 1 / (looks.std((0, 2, 3)) + 1e-3)
-        gates = gates.to(looks.device)
+    def __init__(self, features: Tensor, gates: Tensor, threshold: float, seed: int) -> None:
+        mean, scale = features.mean((0, 2, 3)), 1 / (features.std((0, 2, 3)) + 1e-3)
+        gates = gates.to(features.device)
         generator = seeding.generator(seed)
-        layers = _small_network(looks.shape[1], generator).to(looks.device)
+        layers = _small_network(features.shape[1], generator).to(features.device)
         optimizer = torch.optim.AdamW(layers.parameters(), RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
         for _ in range(STEPS):
-            chosen = torch.randint(len(looks), (BATCH,), generator=generator).to(looks.device)
-            standard = (looks[chosen] - mean[:, None, None]) * scale[:, None, None]
-            answers = layers(standard.contiguous(memory_format=torch.channels_last))
-            loss = functional.binary_cross_entropy_with_logits(answers, gates[chosen])
+            chosen = torch.randint(len(features), (BATCH,), generator=generator).to(features.device)
+            standard = (features[chosen] - mean[:, None, None]) * scale[:, None, None]
+            logits = layers(standard.contiguous(memory_format=torch.channels_last))
+            loss = functional.binary_cross_entropy_with_logits(logits, gates[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -110,19 +110,18 @@ class GatePredictor:
         assert isinstance(last, nn.Conv2d)
         assert first.bias is not None
         assert last.bias is not None
-        # From here on the first layer takes looks as they are, and the last one's offset opens as much as dreams do.
+        # From here on the first layer takes features as they are, and the last bias opens as many cells as dreams do.
         first.weight *= scale[:, None, None]
         first.bias -= first.weight.sum((2, 3)) @ mean
-        found = torch.cat([layers(part) for part in looks.split(256)]).flatten()
-        closed = round(float((gates <= threshold).double().mean()) * found.numel())
-        last.bias += (
-            torch.logit(torch.tensor(threshold)).to(found.device) - found.sort().values[min(closed, len(found) - 1)]
-        )
+        logits = torch.cat([layers(part) for part in features.split(256)]).flatten()
+        closed = round(float((gates <= threshold).double().mean()) * logits.numel())
+        boundary = logits.sort().values[min(closed, len(logits) - 1)]
+        last.bias += torch.logit(torch.tensor(threshold)).to(logits.device) - boundary
 
-    def __call__(self, looks: Tensor) -> Tensor:
-        """Soft gates (B, 1, h, w) for what :class:`GateFeatures` saw, (B, F, h, w)."""
-        found: Tensor = self._layers(looks)
-        return found.sigmoid()
+    def __call__(self, features: Tensor) -> Tensor:
+        """Soft gates (B, 1, h, w) for :class:`GateFeatures` (B, F, h, w)."""
+        logits: Tensor = self._layers(features)
+        return logits.sigmoid()
 
 
 def _small_network(channels: int, generator: torch.Generator) -> nn.Sequential:

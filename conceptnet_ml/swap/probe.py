@@ -1,4 +1,4 @@
-"""The dream probe: gradient ascent on a gate that makes a network see a donor's feature in an image, at least cost."""
+"""The dream probe: gradient descent on a gate that makes a network see a donor's feature in an image, at least cost."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from conceptnet_ml.config.settings import ProbeSettings
 from conceptnet_ml.runtime import devices
-from conceptnet_ml.swap.representation import Codec
+from conceptnet_ml.swap.representation import Codec, Regions, open_cells
 
 LogitsFn = Callable[[Tensor], Tensor]
-"""Images in [0, 1] (B, 3, H, W) to logits (B, K): the class margins at the top stage, parents' variants below."""
+"""Images in [0, 1] (B, 3, H, W) to logits (B, K): the class logits at the top stage, parents' variants below."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,19 @@ class Prober:
     """Dreams donors' features into images.
 
     Args:
-        objective: Whose answer is to change.
+        logits: Whose answer is to change.
         codec: The representation swapped in.
-        settings: Steps, rate, price and grid.
-        dtype: Autocast type of the objective.
+        settings: Steps, rate, price, grid and threshold.
+        dtype: Autocast type of ``logits``.
     """
 
-    objective: LogitsFn
+    logits: LogitsFn
     codec: Codec
     settings: ProbeSettings
     dtype: torch.dtype | None = None
 
-    def gates(
-        self, images: Tensor, donors: Tensor, targets: Tensor, where: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor | None:
-        """The cheapest gate per image that makes the objective answer ``targets``.
+    def gates(self, images: Tensor, donors: Tensor, targets: Tensor, where: Regions | None = None) -> Tensor | None:
+        """The cheapest gate per image that makes the answer ``targets``.
 
         Minimises ``CE(f(swap_T(x, d; g)), target) + λ · mean(g)`` over the gate's logits with Adam, from g = 0.5.
         Images do not influence each other. Cost: ``steps`` forward and backward passes.
@@ -49,81 +47,93 @@ class Prober:
         Returns:
             Soft gates: (B, 1, cells, cells) for a place gate, (B, C) for a channel gate, None where there is no gate.
         """
-        return self._descend(
-            images,
-            donors,
-            lambda answers: functional.cross_entropy(answers, targets, reduction="sum"),
-            self.settings.price,
-            where,
-        )
 
-    def slope(self, images: Tensor, donors: Tensor, targets: Tensor) -> Tensor:
-        """Where a dream would go first: the loss's slope at a gate half open everywhere, its mean size one per image.
+        def loss(answers: Tensor) -> Tensor:
+            return functional.cross_entropy(answers, targets, reduction="sum")
 
-        Arguments as in :meth:`gates`, for a place gate. Returns (B, 1, cells, cells). Cost: one pass forward and back.
-        """
-        logits = self._start(images)
-        assert logits is not None
-        logits.requires_grad_(True)
-        with devices.autocast(images.device, self.dtype):
-            answers = self.objective(self.codec.mixer(images, donors)(logits.sigmoid()))
-        loss = functional.cross_entropy(answers.float(), targets, reduction="sum")
-        (slope,) = torch.autograd.grad(loss, logits)
-        return slope / slope.flatten(1).abs().mean(1).clamp_min(1e-12).view(-1, 1, 1, 1)
+        return self._minimise(images, donors, loss, self.settings.price, where)
 
-    def _descend(
-        self,
-        images: Tensor,
-        donors: Tensor,
-        wrong: Callable[[Tensor], Tensor],
-        price: float,
-        where: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor | None:
-        """Adam on the gate's logits, from g = 0.5: ``wrong(answers) + price · mean(gate)``, summed over the images."""
-        logits = self._start(images)
-        if logits is None:
-            return None
-        swap = self.codec.mixer(images, donors, where)
-        first, second = torch.zeros_like(logits), torch.zeros_like(logits)
-        for step in range(1, self.settings.steps + 1):
-            logits.requires_grad_(True)
-            gate = logits.sigmoid()
-            swapped = swap(gate)
-            with devices.autocast(images.device, self.dtype):
-                answers = self.objective(swapped)
-            loss = wrong(answers.float()) + price * gate.flatten(1).mean(1).sum()
-            (slope,) = torch.autograd.grad(loss, logits)
-            with torch.no_grad():
-                first.lerp_(slope, 0.1)
-                second.lerp_(slope * slope, 0.001)
-                scaled = (second / (1 - 0.999**step)).sqrt_().add_(1e-8)
-                logits = logits.detach() - self.settings.rate * (first / (1 - 0.9**step)) / scaled
-        return logits.detach().sigmoid()
+    def own_gates(self, images: Tensor, labels: Tensor, price: float) -> Tensor:
+        """Where an image's own feature is: the cheapest place gate under which its blurred version loses the answer.
 
-    def own(self, images: Tensor, right: Tensor, price: float) -> Tensor:
-        """Where an image's own feature is: the cheapest place gate under which its blurred self loses the answer.
-
-        As :meth:`gates`, with the image's own blurred version as the donor and the margin of the right answer to bring
-        down in place of a donor's class to bring up. A blurred image has no feature of anyone's, so the gate marks what
-        leaves and nothing that comes.
+        As :meth:`gates`, with the image's own blurred version as the donor, and with the margin of the right answer to
+        bring down instead of a donor's class to bring up. A blurred image has no feature of any class, so the gate
+        marks what leaves and nothing that comes in.
 
         Args:
-            right: int64 (B,), the images' own answers.
+            labels: int64 (B,), the images' own answers.
             price: λ, against a margin in logits.
 
         Returns:
             Soft gates (B, 1, cells, cells).
         """
-        neutral = blurred(images)
 
-        def fall(answers: Tensor) -> Tensor:
-            return margin_over_runner_up(answers, right).sum()
+        def loss(answers: Tensor) -> Tensor:
+            return margin_over_runner_up(answers, labels).sum()
 
-        found = self._descend(images, neutral, fall, price)
-        assert found is not None
-        return found
+        gates = self._minimise(images, _blur(images), loss, price)
+        assert gates is not None
+        return gates
 
-    def _start(self, images: Tensor) -> Tensor | None:
+    def first_gradient(self, images: Tensor, donors: Tensor, targets: Tensor) -> Tensor:
+        """The loss's gradient at a gate half open everywhere, scaled to a mean size of one per image.
+
+        Arguments as in :meth:`gates`, for a place gate. Returns (B, 1, cells, cells). Cost: one pass forward and back.
+        """
+        gate_logits = self._initial_logits(images)
+        assert gate_logits is not None
+        gate_logits.requires_grad_(True)
+        with devices.autocast(images.device, self.dtype):
+            answers = self.logits(self.codec.mixer(images, donors)(gate_logits.sigmoid()))
+        loss = functional.cross_entropy(answers.float(), targets, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, gate_logits)
+        return gradient / gradient.flatten(1).abs().mean(1).clamp_min(1e-12).view(-1, 1, 1, 1)
+
+    @torch.no_grad()
+    def hard_swap(self, images: Tensor, donors: Tensor, gates: Tensor | None, where: Regions | None = None) -> Tensor:
+        """The swap with soft gates made hard, as it is counted and shown; arguments as in :meth:`gates`."""
+        if gates is not None and self.codec.gate == "place":
+            gates = open_cells(gates, (images.shape[-2], images.shape[-1]), self.settings.threshold, 0)
+        elif gates is not None:
+            gates = (gates > self.settings.threshold).float()
+        return self.codec.swap(images, donors, gates, where)
+
+    @torch.no_grad()
+    def answers(self, images: Tensor) -> Tensor:
+        """The answer to each image, (B,) on the CPU."""
+        with devices.autocast(images.device, self.dtype):
+            return self.logits(images).float().argmax(1).cpu()
+
+    def _minimise(
+        self,
+        images: Tensor,
+        donors: Tensor,
+        loss_of: Callable[[Tensor], Tensor],
+        price: float,
+        where: Regions | None = None,
+    ) -> Tensor | None:
+        """Adam on the gate's logits, from g = 0.5, of ``loss_of(answers) + price · mean(gate)``, summed over images."""
+        gate_logits = self._initial_logits(images)
+        if gate_logits is None:
+            return None
+        swap = self.codec.mixer(images, donors, where)
+        mean, square = torch.zeros_like(gate_logits), torch.zeros_like(gate_logits)
+        for step in range(1, self.settings.steps + 1):
+            gate_logits.requires_grad_(True)
+            gate = gate_logits.sigmoid()
+            swapped = swap(gate)
+            with devices.autocast(images.device, self.dtype):
+                answers = self.logits(swapped)
+            loss = loss_of(answers.float()) + price * gate.flatten(1).mean(1).sum()
+            (gradient,) = torch.autograd.grad(loss, gate_logits)
+            with torch.no_grad():
+                mean.lerp_(gradient, 0.1)
+                square.lerp_(gradient * gradient, 0.001)
+                scale = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
+                gate_logits = gate_logits.detach() - self.settings.rate * (mean / (1 - 0.9**step)) / scale
+        return gate_logits.detach().sigmoid()
+
+    def _initial_logits(self, images: Tensor) -> Tensor | None:
         cells = self.settings.cells
         if self.codec.gate == "place":
             height, width = images.shape[-2:]
@@ -137,13 +147,17 @@ class Prober:
         return None
 
 
-def blurred(images: Tensor, share: float = 0.125) -> Tensor:
-    """Images (B, 3, H, W) blurred by a Gaussian whose spread is ``share`` of the longer side, edges reflected."""
+def _blur(images: Tensor, share: float = 0.125) -> Tensor:
+    """Images (B, 3, H, W) blurred by a Gaussian whose spread is ``share`` of the longer side, edges reflected.
+
+    One axis after the other: torchvision's ``gaussian_blur`` convolves with the whole square kernel, which costs more
+    by as many times as the kernel is wide and rounds otherwise.
+    """
     spread = share * max(images.shape[-2:])
     for axis in (2, 3):
         reach = min(round(2 * spread), images.shape[axis] - 1)
-        places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-        weights = torch.exp(-((places / spread) ** 2) / 2)
+        offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+        weights = torch.exp(-((offsets / spread) ** 2) / 2)
         shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
         kernel = (weights / weights.sum()).reshape(shape).expand(images.shape[1], 1, *shape[2:])
         edges = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)

@@ -1,4 +1,7 @@
-"""Representations ready to swap with: an image takes over from a donor what a gate lets through, and keeps the rest."""
+"""Representations ready to swap with: an image takes over from a donor what a gate lets through, and keeps the rest.
+
+``swap_T(x, d; g) = T⁻¹( T(x) + g ⊙ (T(d) − T(x)) )`` for a representation T, a host x, a donor d and a gate g.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +16,31 @@ from torch.nn import functional
 from conceptnet_ml.records import API, Representation
 
 
-def _same(images: Tensor) -> Tensor:
+def _identity(images: Tensor) -> Tensor:
     return images
 
 
-IMAGE = Representation(name="image", api=API, encode=_same, decode=_same, gate="place")
-"""The image itself, for what the core asks of places whatever representations are installed."""
+IMAGE = Representation(name="image", api=API, encode=_identity, decode=_identity, gate="place")
+"""The image itself. The core uses it to find places, with any set of installed representations."""
 
 Encoding = Tensor | tuple[Tensor, Any]
-"""What a representation makes of images: a tensor, or a pair of which only the first takes part in a swap."""
+"""What a representation makes of images: a tensor, or a pair of which only the first part is swapped."""
 
-
-def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, 1, h, w) at another size, bilinearly; as two products, several times quicker here than interpolation."""
-    down, across = _lines(maps.shape[-2], size[0]), _lines(maps.shape[-1], size[1])
-    return down.to(maps.device) @ maps @ across.to(maps.device).T
-
-
-@lru_cache(maxsize=64)
-def _lines(few: int, many: int) -> Tensor:
-    """(many, few): what each of many lines takes from few, by linear interpolation between the cells' middles."""
-    identity = torch.eye(few).view(1, few, few, 1)
-    return functional.interpolate(identity, (many, 1), mode="bilinear", align_corners=False)[0, :, :, 0].T.contiguous()
+Regions = tuple[Tensor, Tensor]
+"""The places a swap may use, of the images and of the donors, (B, 1, H, W) in [0, 1] each."""
 
 
 class Codec:
-    """A representation ready to swap with: its two functions, looked up once."""
+    """A representation ready to swap with.
+
+    Attributes:
+        joins: Whether, in views, the gate of an image is its own joined with the donor's: places of a transplant mean
+            the same in both.
+        needs_regions: Whether a swap needs to know where the feature is, in the images and in the donors.
+    """
 
     joins = True
-    """Whether a donor's own gate joins the image's in views: places of a transplant mean the same in both."""
+    needs_regions = False
 
     def __init__(self, record: Representation) -> None:
         self.record = record
@@ -51,17 +50,13 @@ class Codec:
         self._decode = record.function("decode")
 
     def encode(self, images: Tensor, where: Tensor | None = None) -> Encoding:
-        """T(images); a regional representation looks at ``where`` only."""
+        """T(images); a regional representation looks only at ``where``."""
         if self.record.regional and where is not None:
             return self._encode(images, where=where)
         return self._encode(images)
 
     def swap(
-        self,
-        images: Tensor,
-        donors: Tensor | Encoding,
-        gate: Tensor | None = None,
-        where: tuple[Tensor, Tensor] | None = None,
+        self, images: Tensor, donors: Tensor | Encoding, gate: Tensor | None = None, where: Regions | None = None
     ) -> Tensor:
         """``swap_T(images, donors; gate)``, differentiable in the gate.
 
@@ -70,7 +65,7 @@ class Codec:
             donors: The same; or their encoding, a pair.
             gate: What is taken over, in [0, 1]: (B, 1, h, w) for a place gate (any grid, upsampled bilinearly),
                 (B, C) for a channel gate, booleans at the encoding's resolution, None to take over everything.
-            where: Places the swap may touch, of the images and of the donors, (B, 1, H, W) in [0, 1] each.
+            where: The places the swap may touch.
 
         Returns:
             Floats in [0, 1] (B, 3, H, W).
@@ -78,25 +73,18 @@ class Codec:
         return self.mixer(images, donors, where)(gate)
 
     def mixer(
-        self, images: Tensor, donors: Tensor | Encoding, where: tuple[Tensor, Tensor] | None = None
+        self, images: Tensor, donors: Tensor | Encoding, where: Regions | None = None
     ) -> Callable[[Tensor | None], Tensor]:
-        """:meth:`swap` as a function of the gate alone: what does not depend on it is computed once."""
-        mine = self.encode(images, None if where is None else where[0])
-        theirs = donors
+        """:meth:`swap` as a function of the gate alone: what does not depend on the gate is computed once."""
+        own = self.encode(images, None if where is None else where[0])
+        other = donors
         if isinstance(donors, Tensor):
-            theirs = self.encode(donors, None if where is None else where[1])
-        return lambda gate: self._join(images, mine, theirs, gate, where)
+            other = self.encode(donors, None if where is None else where[1])
+        return lambda gate: self._decode_mixed(images, _mix(own, other, gate), where)
 
-    def _join(
-        self,
-        images: Tensor,
-        mine: Encoding,
-        theirs: Encoding,
-        gate: Tensor | None,
-        where: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
-        swapped = self._decode(_mix(mine, theirs, gate))
-        if not swapped.requires_grad:  # while a gate is being dreamed a little overshoot does no harm, a clamp costs
+    def _decode_mixed(self, images: Tensor, mixed: Encoding, where: Regions | None) -> Tensor:
+        swapped = self._decode(mixed)
+        if not swapped.requires_grad:  # while a gate is optimised a little overshoot does no harm, a clamp costs time
             swapped = swapped.clamp(0, 1)
         if where is not None:
             swapped = images + where[0] * (swapped - images)
@@ -104,52 +92,85 @@ class Codec:
 
 
 class RegionalCodec(Codec):
-    """A whole-image representation exchanged in places only: below a feature, whose places are not the whole image.
+    """A whole-image representation swapped in places only: below a feature, whose places are not the whole image.
 
-    The gate is a place gate: it says which places of the image change, and over which its encoding is taken. The
-    donor's encoding is taken over the donor's own places, wherever they are.
+    The gate is a place gate: it says which places of the image change, and over which places the image's encoding is
+    taken. The donor's encoding is taken over the donor's own region, wherever that is.
     """
 
     joins = False
+    needs_regions = True
 
     def __init__(self, record: Representation) -> None:
         super().__init__(record)
         self.gate = "place"
 
     def mixer(
-        self, images: Tensor, donors: Tensor | Encoding, where: tuple[Tensor, Tensor] | None = None
+        self, images: Tensor, donors: Tensor | Encoding, where: Regions | None = None
     ) -> Callable[[Tensor | None], Tensor]:
-        """``swap_T`` inside the gate; ``where`` gives the donors' places as its second part."""
+        """``swap_T`` inside the gate; of ``where``, which must be given, only the donors' places are used."""
         assert where is not None
-        theirs = self.encode(donors, where[1]) if isinstance(donors, Tensor) else donors
+        other = self.encode(donors, where[1]) if isinstance(donors, Tensor) else donors
 
         def swap(gate: Tensor | None) -> Tensor:
-            inside = _spread(gate, images)
+            inside = _in_shape_of(gate, images)
             assert isinstance(inside, Tensor)
             inside = inside.to(images.dtype)
-            return self._join(images, self.encode(images, inside), theirs, None, (inside, where[1]))
+            return self._decode_mixed(images, _mix(self.encode(images, inside), other, None), (inside, where[1]))
 
         return swap
 
 
-def _mix(mine: Encoding, theirs: Encoding, gate: Tensor | None) -> Encoding:
-    if isinstance(mine, tuple):
-        assert isinstance(theirs, tuple)
-        mixed = _mix(mine[0], theirs[0], gate)
+def _mix(own: Encoding, other: Encoding, gate: Tensor | None) -> Encoding:
+    """``own + gate ⊙ (other − own)``, of the parts that are swapped."""
+    if isinstance(own, tuple):
+        assert isinstance(other, tuple)
+        mixed = _mix(own[0], other[0], gate)
         assert isinstance(mixed, Tensor)
-        return mixed, mine[1]
-    assert isinstance(theirs, Tensor)
+        return mixed, own[1]
+    assert isinstance(other, Tensor)
     if gate is not None and gate.dtype is torch.bool:
-        return torch.where(_spread(gate, mine), theirs, mine)  # type: ignore[arg-type]
-    return mine + _spread(gate, mine) * (theirs - mine)
+        return torch.where(_in_shape_of(gate, own), other, own)  # type: ignore[arg-type]
+    return own + _in_shape_of(gate, own) * (other - own)
 
 
-def _spread(gate: Tensor | None, encoding: Tensor) -> Tensor | float:
-    """The gate in the encoding's shape."""
+def _in_shape_of(gate: Tensor | None, encoding: Tensor) -> Tensor | float:
+    """The gate, ready to be multiplied with the encoding; 1 for no gate."""
     if gate is None:
         return 1.0
     if gate.ndim == 2:
         return gate.reshape(gate.shape + (1,) * (encoding.ndim - 2))
     if gate.shape[-2:] == encoding.shape[-2:]:
         return gate
-    return upsampled(gate, (encoding.shape[-2], encoding.shape[-1]))
+    return upsample(gate, (encoding.shape[-2], encoding.shape[-1]))
+
+
+def open_cells(gates: Tensor, size: tuple[int, int], threshold: float, grow: int) -> Tensor:
+    """Soft coarse gates made hard at image resolution.
+
+    Args:
+        gates: (B, 1, h, w) in [0, 1].
+        size: Height and width of the image.
+        threshold: A place is open where the upsampled gate is above it.
+        grow: Px by which open places are grown: a feature's context reaches beyond its most informative pixels.
+
+    Returns:
+        (B, 1, H, W) floats, 0 or 1.
+    """
+    hard = (upsample(gates.float(), size) > threshold).float()
+    return functional.max_pool2d(hard, 2 * grow + 1, stride=1, padding=grow) if grow else hard
+
+
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, 1, h, w) at another size, bilinearly; as two matrix products, several times faster here than
+    ``interpolate``."""
+    rows, columns = _weights(maps.shape[-2], size[0]), _weights(maps.shape[-1], size[1])
+    return rows.to(maps.device) @ maps @ columns.to(maps.device).T
+
+
+@lru_cache(maxsize=64)
+def _weights(coarse: int, fine: int) -> Tensor:
+    """(fine, coarse): linear interpolation between the cells' middles."""
+    identity = torch.eye(coarse).view(1, coarse, coarse, 1)
+    lines = functional.interpolate(identity, (fine, 1), mode="bilinear", align_corners=False)
+    return lines[0, :, :, 0].T.contiguous()

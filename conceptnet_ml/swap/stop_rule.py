@@ -1,7 +1,6 @@
-"""When to stop: is what the probe exchanged one thing among others in a class, or the object itself?
+"""When to stop: is what the probe swapped one thing among others in a class, or the object itself?
 
-Everything here is known after the probe, before anything is trained, from held-out training images alone: no label of
-a cue, no test image.
+Everything used here is known from held-out training images alone: no label of a cue, no test image.
 """
 
 from __future__ import annotations
@@ -9,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import RoundSettings
 from conceptnet_ml.network.training import predict_logits
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.swap.interchangeability import Measured, together
+from conceptnet_ml.swap.interchangeability import SwapMeasurement, pooled_iota
 from conceptnet_ml.swap.views import Views
 
 
@@ -33,7 +32,7 @@ class Decision:
     classes: tuple[int, ...] | None = None
 
 
-def decide(measured: Measured, settings: RoundSettings) -> Decision:
+def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
     """Keep a swap that moves the decision by something that can be exchanged; leave the object itself alone.
 
     A place-gated swap is judged by ι (any donor's material serves, a class-mate's changes nothing), less the network's
@@ -47,24 +46,24 @@ def decide(measured: Measured, settings: RoundSettings) -> Decision:
         sign = "≥" if keep else "<"
         what = "decides by itself" if keep else "does not decide by itself"
         return Decision(keep, f"contrast {measured.contrast:.2f} {sign} {settings.decisive:.2f}: it {what}")
-    score = measured.separable(settings.imperfection)
+    score, least = measured.iota_less_errors(settings.imperfection), settings.interchangeable
     wrong = settings.imperfection * (1 - measured.answered)
     found = f"ι {measured.iota:.2f} − {wrong:.2f} for errors"
-    if score >= settings.interchangeable:
-        least = settings.interchangeable
+    if score >= least:
         return Decision(True, f"{found} ≥ {least:.2f}: one thing among others, it can be exchanged")
-    few = sharing(measured, settings)
+    few = sharing_classes(measured, settings)
     if few:
-        some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {together(measured.within(few, 0)[0]):.2f}"
-        return Decision(True, f"{found} < {settings.interchangeable:.2f}, {some}: one thing among others in these", few)
-    return Decision(False, f"{found} < {settings.interchangeable:.2f}: this is the object")
+        iota = pooled_iota(measured.within(few, 0)[0])
+        some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {iota:.2f}"
+        return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few)
+    return Decision(False, f"{found} < {least:.2f}: this is the object")
 
 
-def sharing(measured: Measured, settings: RoundSettings) -> tuple[int, ...]:
-    """Some classes that share an exchangeable feature where not all do; none if there are none.
+def sharing_classes(measured: SwapMeasurement, settings: RoundSettings) -> tuple[int, ...]:
+    """The classes that share an exchangeable feature, where not all do; empty if there are none.
 
-    The class with the lowest ι is left out, and again, until the rest passes. Whoever searches finds something: so the
-    rest must pass three quarters of the way from the threshold to one. Cost: nothing but counting.
+    The class with the lowest ι is left out, again and again, until the rest passes. A search over subsets finds
+    something by chance, so the rest must pass three quarters of the way from the threshold to one.
     """
     classes = tuple(range(len(measured.iotas)))
     strict = (settings.interchangeable + 3) / 4
@@ -78,17 +77,17 @@ def sharing(measured: Measured, settings: RoundSettings) -> tuple[int, ...]:
 
 
 def decide_round(r_before: float, r_after: float, r_without: float, chance: float, settings: RoundSettings) -> Decision:
-    """Whether a round that was trained stands; see :func:`conceptnet_ml.steps.generalize.train_views`."""
+    """Whether a trained round is kept; see :func:`conceptnet_ml.steps.generalize.train_views`."""
     floor = chance + settings.remains * max(0.0, r_before - chance)
-    told = f"r {r_before:.2f} → {r_after:.2f}"
+    change = f"r {r_before:.2f} → {r_after:.2f}"
     if r_after < floor:
-        return Decision(False, f"{told} < {floor:.2f}, the least that must remain")
+        return Decision(False, f"{change} < {floor:.2f}, the least that must remain")
     if r_after > r_without + settings.inverted:
-        return Decision(False, f"{told}, but {r_without:.2f} where nothing is exchanged: it was the object itself")
-    return Decision(True, f"{told} ≥ {floor:.2f}, the least that must remain; {r_without:.2f} without the swap")
+        return Decision(False, f"{change}, but {r_without:.2f} where nothing is exchanged: it was the object itself")
+    return Decision(True, f"{change} ≥ {floor:.2f}, the least that must remain; {r_without:.2f} without the swap")
 
 
-def residual(network: torch.nn.Module, views: Views, numbers: Tensor, seed: int, dtype: torch.dtype | None) -> float:
+def residual_accuracy(network: nn.Module, views: Views, numbers: Tensor, seed: int, dtype: torch.dtype | None) -> float:
     """r, the accuracy on views of these held-out images, each with fresh donors of its own."""
     right = 0
     for place, batch in enumerate(numbers.split(512)):

@@ -1,8 +1,4 @@
-"""The swap: an image takes over from a donor what a gate lets through, and keeps the rest.
-
-``swap_T(x, d; g) = T⁻¹( T(x) + g ⊙ (T(d) − T(x)) )`` for a representation T; a *view* is a training image with its own
-label after the swaps of all kept rounds, each with fresh random donors.
-"""
+"""Views: training images with their own labels after the swaps of all kept rounds, each with fresh random donors."""
 
 from __future__ import annotations
 
@@ -11,32 +7,17 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.training import to_float
-from conceptnet_ml.swap.representation import Codec, Encoding, upsampled
+from conceptnet_ml.swap.pairs import Donors
+from conceptnet_ml.swap.representation import Codec, Encoding, open_cells
 
 STATISTICS = 256
-"""A whole-image swap that takes over at most so many numbers has them kept for every image."""
+"""A whole-image swap that takes over at most this many numbers has them kept for every image."""
 
 KEPT_REGIONS = 2**29
-"""Up to so many pixels (a byte each) a swap keeps its open regions at image resolution instead of growing them anew."""
-
-
-def open_cells(gates: Tensor, size: tuple[int, int], threshold: float, grow: int) -> Tensor:
-    """Soft coarse gates to hard ones at image resolution, grown by ``grow`` px (a feature's context reaches beyond its
-    most telling pixels).
-
-    Args:
-        gates: (B, 1, h, w) in [0, 1].
-        size: Height and width of the image.
-
-    Returns:
-        (B, 1, H, W) floats, 0 or 1.
-    """
-    hard = (upsampled(gates.float(), size) > threshold).float()
-    return functional.max_pool2d(hard, 2 * grow + 1, stride=1, padding=grow) if grow else hard
+"""Up to this many pixels (a byte each) a swap keeps its open regions at image resolution."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +28,7 @@ class Swap:
         codec: The representation.
         gates: Soft gates, one per training image: (N, 1, h, w) on the coarse grid, or (N, C); None for no gate.
         threshold, grow: How a soft gate becomes a region; ``grow`` in px.
-        regions: (N, 1, h, w) each image's own places, over which a regional swap takes the encoding of a donor.
+        regions: (N, 1, h, w) soft gates of each image's own places, for a codec that needs them.
         name: What it is called in the log.
         widened: How often gates of fresh networks were joined to its own.
     """
@@ -59,95 +40,52 @@ class Swap:
     regions: Tensor | None = None
     name: str = ""
     widened: int = 0
-    _opened: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _open: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def region(self, indices: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
+    def open_gate(self, numbers: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
         """The open gate of these images: (B, 1, H, W) booleans at image resolution, or (B, C) for a channel gate."""
         if self.gates is None:
             return None
         if self.gates.ndim == 2:
-            return self.gates[indices].to(device) > self.threshold
+            return self.gates[numbers].to(device) > self.threshold
         if self.gates.shape[0] * size[0] * size[1] > KEPT_REGIONS:
-            return open_cells(self.gates[indices].to(device), size, self.threshold, self.grow).bool()
-        if size not in self._opened:
+            return open_cells(self.gates[numbers].to(device), size, self.threshold, self.grow).bool()
+        if size not in self._open:
             parts = (open_cells(part, size, self.threshold, self.grow).bool() for part in self.gates.split(1024))
-            self._opened[size] = torch.cat(list(parts)).to(device)
-        return self._opened[size].index_select(0, indices.to(self._opened[size].device)).to(device)
+            self._open[size] = torch.cat(list(parts)).to(device)
+        return self._open[size].index_select(0, numbers.to(self._open[size].device)).to(device)
 
-    def places(self, indices: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
-        """These images' own places, (B, 1, H, W), 0 or 1."""
-        assert self.regions is not None
-        return open_cells(self.regions[indices].to(device), size, self.threshold, 0)
-
-    def apply(self, images: Tensor, donors: Tensor | Encoding, indices: Tensor, donor_indices: Tensor) -> Tensor:
-        """My feature out, yours in: the region is the image's own gate joined with the donor's.
+    def apply(self, images: Tensor, donors: Tensor | Encoding, numbers: Tensor, donor_numbers: Tensor) -> Tensor:
+        """The swap through the open gate of the images, joined with that of the donors where the codec joins them: so
+        an image's own feature leaves and the donor's comes in.
 
         Args:
             images: Views so far, floats in [0, 1] (B, 3, H, W).
             donors: The same of the donors, or their encoding.
-            indices, donor_indices: Their image numbers, (B,).
+            numbers, donor_numbers: Their image numbers, (B,).
         """
         size, device = (images.shape[-2], images.shape[-1]), images.device
-        gate = self.region(indices, size, device)
+        gate = self.open_gate(numbers, size, device)
         if gate is not None and self.codec.joins:
-            theirs = self.region(donor_indices, size, device)
-            assert theirs is not None
-            gate = gate | theirs
+            other = self.open_gate(donor_numbers, size, device)
+            assert other is not None
+            gate = gate | other
         where = None
-        if self.regions is not None:
-            where = (self.places(indices, size, device), self.places(donor_indices, size, device))
+        if self.codec.needs_regions:
+            where = (self._region(numbers, size, device), self._region(donor_numbers, size, device))
         return self.codec.swap(images, donors, gate, where)
 
-
-class Donors:
-    """Draws donors among the images of a pool, by class.
-
-    Args:
-        labels: Class of every image.
-        pool: Numbers of the images drawn from.
-        classes: How many classes there are.
-        partners: (classes, m) the classes that count as another for each class; None for all others.
-    """
-
-    def __init__(self, labels: Tensor, pool: Tensor, classes: int, partners: Tensor | None = None) -> None:
-        self.labels = labels
-        self.partners = partners
-        self.classes = classes
-        self.pool = pool
-        self._members = [pool[labels[pool] == c] for c in range(classes)]
-
-    def of(self, classes: Tensor, generator: torch.Generator) -> Tensor:
-        """One random image of each of the given classes, (B,) image numbers."""
-        drawn = torch.rand(len(classes), generator=generator, dtype=torch.float64)
-        picked = torch.empty_like(classes)
-        for c, members in enumerate(self._members):
-            mine = classes == c
-            picked[mine] = members[(drawn[mine] * len(members)).long()]
-        return picked
-
-    def uniform(self, count: int, generator: torch.Generator) -> Tensor:
-        """Classes drawn uniformly from all, an image's own included, else the cue would still tell the label."""
-        return self.of(torch.randint(self.classes, (count,), generator=generator), generator)
-
-    def foreign(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """One random image of another class for each."""
-        if self.partners is not None:
-            chosen = torch.randint(self.partners.shape[1], (len(indices),), generator=generator)
-            return self.of(self.partners[self.labels[indices], chosen], generator)
-        shift = torch.randint(1, self.classes, (len(indices),), generator=generator)
-        return self.of((self.labels[indices] + shift) % self.classes, generator)
-
-    def mates(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """One random image of the same class for each."""
-        return self.of(self.labels[indices], generator)
+    def _region(self, numbers: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
+        assert self.regions is not None
+        return open_cells(self.regions[numbers].to(device), size, self.threshold, 0)
 
 
 class Views:
     """Training images after all kept swaps; a :class:`~conceptnet_ml.network.training.ViewMaker`.
 
-    Statistics are exchanged first and transplants made last. The other way round a pasted place would keep its
-    donor's statistics relative to the rest of the image, and with them the label: whoever is bluer than his patch is
-    red. A later swap pastes the donor's own view, not its raw pixels.
+    Whole-image statistics are swapped first and transplants made last. In the other order a pasted place would keep
+    its donor's statistics relative to the rest of the image, and these would still tell the label. A later swap pastes
+    from the donor's view, not from its raw pixels.
 
     Args:
         images: All training images, numbered as the swaps' gates are.
@@ -156,7 +94,8 @@ class Views:
         classes: Number of classes.
         device: Where the views are made.
         mix: Share of images left as they are.
-        partners: Which classes a probe's donor may have, as in :class:`Donors`; views draw from all.
+        partners: Which classes a probe's donor may have, as in :class:`~conceptnet_ml.swap.pairs.Donors`; views draw
+            from all.
     """
 
     def __init__(
@@ -175,7 +114,7 @@ class Views:
         self.donors = Donors(images.labels, pool, classes, partners)
         self.device = device
         self.mix = mix
-        self._material: dict[int, Tensor] = {}
+        self._statistics: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.pool)
@@ -198,22 +137,23 @@ class Views:
         return to_float(self.images.take(numbers), self.device)
 
     def _after(self, count: int, numbers: Tensor, generator: torch.Generator) -> Tensor:
+        """Views under the first ``count`` swaps."""
         if count == 0:
             return self.raw(numbers)
         swap = self.swaps[count - 1]
         donors = self.donors.uniform(len(numbers), generator)
-        mine = self._after(count - 1, numbers, generator)
-        theirs: Tensor | Encoding
-        if count == 1 and swap.codec.gate == "whole" and (kept := self._kept(swap)) is not None:
-            theirs = (kept[donors.to(kept.device)], kept[:0])
+        images = self._after(count - 1, numbers, generator)
+        material: Tensor | Encoding
+        if count == 1 and swap.codec.gate == "whole" and (kept := self._kept_statistics(swap)) is not None:
+            material = (kept[donors.to(kept.device)], kept[:0])
         else:
-            theirs = self._after(count - 1, donors, generator)
+            material = self._after(count - 1, donors, generator)
         with torch.no_grad():
-            return swap.apply(mine, theirs, numbers, donors)
+            return swap.apply(images, material, numbers, donors)
 
-    def _kept(self, swap: Swap) -> Tensor | None:
-        """What a whole-image swap takes over from each raw image, computed once; None if that is not a few numbers."""
-        if id(swap) not in self._material:
+    def _kept_statistics(self, swap: Swap) -> Tensor | None:
+        """What a whole-image swap takes over from each raw image, computed once; None for more than ``STATISTICS``."""
+        if id(swap) not in self._statistics:
             parts = []
             for numbers in torch.arange(len(self.images)).split(256):
                 with torch.no_grad():
@@ -221,5 +161,5 @@ class Views:
                 if isinstance(encoding, Tensor) or encoding[0][0].numel() > STATISTICS:
                     return None
                 parts.append(encoding[0])
-            self._material[id(swap)] = torch.cat(parts)
-        return self._material[id(swap)]
+            self._statistics[id(swap)] = torch.cat(parts)
+        return self._statistics[id(swap)]

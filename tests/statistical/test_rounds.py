@@ -143,13 +143,13 @@ def left_part(swap: Swap) -> Swap:
     assert swap.gates is not None
     gates = swap.gates.clone()
     gates[..., 13:] = 0.01
-    return replace(swap, gates=gates, grow=0, _opened={})
+    return replace(swap, gates=gates, grow=0)
 
 
 def covered(ctx: Context, swap: Swap) -> float:
     """Share of the true patches that the swap exchanges."""
     truth = ctx.data.train.masks["patch"][:, None].float()
-    region = swap.region(torch.arange(len(truth)), ctx.size, CPU)
+    region = swap.open_gate(torch.arange(len(truth)), ctx.size, CPU)
     assert region is not None
     return float((region * truth).sum() / truth.sum())
 
@@ -187,7 +187,7 @@ def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Cont
     shut = ctx.labels == 1
     gates = torch.where(shut.view(-1, 1, 1, 1), 0, small.gates)
     check = check_closure(ctx, Site("", Readout("classes", ctx.network()), "small"), [small])
-    wider = _widened(ctx, Site("", check.readout, "small"), replace(small, gates=gates, _opened={}))
+    wider = _widened(ctx, Site("", check.readout, "small"), replace(small, gates=gates))
     assert wider.gates is not None
     assert wider.gates[shut].abs().max() == 0
     assert (wider.gates[~shut] > 0.5).sum() > (gates[~shut] > 0.5).sum()

@@ -132,7 +132,7 @@ def test_find_finds_the_patchs_units(shortcut: World) -> None:
 def test_probe_lies_on_the_patch(shortcut: World) -> None:
     swap = replace(pixel_swap(shortcut), grow=0)
     everything = torch.arange(len(shortcut.ctx.labels))
-    gates = swap.region(everything, shortcut.ctx.size, CPU)
+    gates = swap.open_gate(everything, shortcut.ctx.size, CPU)
     assert gates is not None
     truth = shortcut.ctx.data.train.masks["patch"][:, None].float()
     found = overlap(gates, truth)
@@ -165,7 +165,7 @@ def test_the_object_is_not_kept(shortcut: World, tmp_path: Path) -> None:
     assert not found["colour"].decision.keep
     assert not found["pixels"].decision.keep
     theirs = probed(shortcut)["pixels"].measured
-    assert found["pixels"].measured.separable(2.0) < theirs.separable(2.0) - 0.2
+    assert found["pixels"].measured.iota_less_errors(2.0) < theirs.iota_less_errors(2.0) - 0.2
 
 
 def trained(made: World) -> Trained:

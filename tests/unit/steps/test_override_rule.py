@@ -16,7 +16,7 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
 from conceptnet_ml.steps.override_rule import Overruler
 from conceptnet_ml.steps.records import ProbeResult
 from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.swap.interchangeability import Measured
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
 
 NAME = "block3/classes/1"
@@ -26,7 +26,7 @@ STAGES = ("block1", "block2", "block3")
 
 def judged(representation: str, keep: bool, phi: float = 1.0, iota: float = 0.9) -> ProbeResult:
     gate = "place" if representation == "pixels" else "whole"
-    measured = Measured(representation, gate, (9, 9), (phi, phi), (iota, iota), (0.0, 0.0), 0.1)
+    measured = SwapMeasurement(representation, gate, (9, 9), (phi, phi), (iota, iota), (0.0, 0.0), 0.1)
     return ProbeResult(measured, Decision(keep, "the rule's reason"))
 
 
@@ -174,9 +174,9 @@ def test_keep_of_a_round_takes_the_place_gated_representation_nearest_to_the_rul
     ruler = told(keep=(NAME,), undo=(f"{NAME}/windows",))
     near, far = judged("pixels", False, iota=0.5), judged("colour", False)
     windows = judged("pixels", False, iota=0.55)
-    windows = ProbeResult(Measured("windows", *list(vars(windows.measured).values())[1:]), windows.decision)
+    windows = ProbeResult(SwapMeasurement("windows", *list(vars(windows.measured).values())[1:]), windows.decision)
     weak = judged("pixels", False, iota=0.1)
-    weak = ProbeResult(Measured("patches", *list(vars(weak.measured).values())[1:]), weak.decision)
+    weak = ProbeResult(SwapMeasurement("patches", *list(vars(weak.measured).values())[1:]), weak.decision)
     seen = [ruler.before(NAME, one, TRIED) for one in (far, weak, near, windows)]
     assert not any(one.decision.keep for one in seen)
     before = ruler.basis

@@ -79,11 +79,11 @@ def test_a_look_has_the_slope_and_the_maps_of_both_on_the_gates_grid(network: St
     draw = torch.Generator().manual_seed(0)
     images, donors = torch.rand(2, 6, 3, 32, 64, generator=draw)
     targets = torch.arange(6) % 2
-    look = GateFeatures.learn(network, prober, images)
+    look = GateFeatures.fit(network, prober, images)
     found = look(images, donors, targets)
     widths = [min(DIRECTIONS, stage.units) for stage in network.stages]
     assert found.shape == (6, 1 + 2 * sum(widths), CELLS // 2, CELLS)
-    assert torch.allclose(found[:, :1], prober.slope(images, donors, targets))
+    assert torch.allclose(found[:, :1], prober.first_gradient(images, donors, targets))
     assert torch.allclose(look(images[:2], donors[:2], targets[:2]), found[:2], atol=1e-4)
     swapped = look(donors, images, targets)
     half = sum(widths)

@@ -80,8 +80,8 @@ def test_the_gate_changes_the_answer() -> None:
     hosts, donors, targets = pairs()
     probing = prober()
     gates = probing.gates(hosts, donors, targets)
-    assert (probing.objective(hosts).argmax(1) != targets).all()
-    assert (probing.objective(PLACE.swap(hosts, donors, gates)).argmax(1) == targets).all()
+    assert (probing.logits(hosts).argmax(1) != targets).all()
+    assert (probing.logits(PLACE.swap(hosts, donors, gates)).argmax(1) == targets).all()
 
 
 def test_images_do_not_influence_each_other() -> None:
@@ -139,7 +139,7 @@ def test_a_whole_swap_has_no_gate() -> None:
 
 @pytest.mark.parametrize(("height", "width", "grid"), [(32, 16, (8, 4)), (16, 32, (4, 8)), (32, 2, (8, 2))])
 def test_cells_follow_the_images_shape(height: int, width: int, grid: tuple[int, int]) -> None:
-    probing = replace(prober(), objective=lambda images: images.mean((2, 3))[:, :2])
+    probing = replace(prober(), logits=lambda images: images.mean((2, 3))[:, :2])
     images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     gates = probing.gates(images, images.flip(0), torch.tensor([0, 1]))
     assert gates is not None
@@ -148,10 +148,10 @@ def test_cells_follow_the_images_shape(height: int, width: int, grid: tuple[int,
 
 def test_the_probe_leaves_a_frozen_network_without_gradients() -> None:
     probing = prober()
-    assert isinstance(probing.objective, Planted)
-    with frozen(probing.objective):
+    assert isinstance(probing.logits, Planted)
+    with frozen(probing.logits):
         probing.gates(*pairs())
-    assert all(parameter.grad is None for parameter in probing.objective.parameters())
+    assert all(parameter.grad is None for parameter in probing.logits.parameters())
 
 
 def network() -> nn.Sequential:
@@ -206,11 +206,11 @@ def test_frozen_twice_over_one_module() -> None:
 
 def test_the_slope_leads_where_the_feature_is() -> None:
     hosts, donors, targets = pairs()
-    slope = prober().slope(hosts, donors, targets)
+    slope = prober().first_gradient(hosts, donors, targets)
     assert slope.shape == (6, 1, CELLS, CELLS)
     assert slope.flatten(1).argmin(1).tolist() == [2 * CELLS + 5] * 6  # opening there brings the loss down
     assert torch.allclose(slope.flatten(1).abs().mean(1), torch.ones(6))
-    alone = prober().slope(hosts[:1], donors[:1], targets[:1])
+    alone = prober().first_gradient(hosts[:1], donors[:1], targets[:1])
     assert torch.allclose(alone, slope[:1], atol=1e-5)
-    level = prober().slope(hosts, hosts, targets)  # nothing to bring in: no direction, and no NaN
+    level = prober().first_gradient(hosts, hosts, targets)  # nothing to bring in: no direction, and no NaN
     assert torch.equal(level, torch.zeros_like(level))

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from conceptnet_ml.config.settings import ProbeSettings, RoundSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.records import Representation
-from conceptnet_ml.swap.interchangeability import Measured, exchange, measure_swap, together
+from conceptnet_ml.swap.interchangeability import SwapMeasurement, measure_swap, pooled_iota
 from conceptnet_ml.swap.probe import LogitsFn, Prober
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_ml.swap.stop_rule import decide, decide_round, residual, sharing
+from conceptnet_ml.swap.stop_rule import decide, decide_round, residual_accuracy, sharing_classes
 from conceptnet_ml.swap.views import Views
 
 CPU = torch.device("cpu")
@@ -84,17 +84,16 @@ def blind(images: Tensor) -> Tensor:
 
 def look(
     images: ImageSet,
-    objective: LogitsFn = most_red,
+    logits: LogitsFn = most_red,
     codec: Codec = PLACE,
     hopeless: float = 0.0,
     partners: Tensor | None = None,
     **changes: float,
-) -> Measured:
+) -> SwapMeasurement:
     numbers = torch.arange(len(images))
     settings = ProbeSettings(cells=8, **{"price": 2.0, "batch": 10, **changes})  # type: ignore[arg-type]
-    views = Views(images, numbers, [], int(images.labels.max()) + 1, CPU)
-    prober = Prober(objective, codec, settings)
-    return measure_swap(prober, views, numbers, images.labels, 0, hopeless=hopeless, partners=partners)
+    views = Views(images, numbers, [], int(images.labels.max()) + 1, CPU, partners=partners)
+    return measure_swap(Prober(logits, codec, settings), views, 0, hopeless=hopeless)
 
 
 def test_a_thing_among_others_has_phi_and_iota_one() -> None:
@@ -160,7 +159,7 @@ def test_a_whole_swap_flips_everything_at_full_price() -> None:
 
 
 def blue(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The blue channel, and the others: nothing of what the objective looks at is exchanged."""
+    """The blue channel, and the others: nothing of what the answer rests on is exchanged."""
     return images[:, 2:], images[:, :2]
 
 
@@ -173,7 +172,7 @@ RED = Codec(Representation(name="red", api="1", encode=same, decode=same, gate="
 
 
 class Counted:
-    """An objective that counts the images it is asked about."""
+    """Logits that count the images they are asked about."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -236,23 +235,24 @@ def test_a_region_keeps_the_swap_out_of_the_rest() -> None:
     images, numbers = in_one_place(), torch.arange(COUNT)
     prober = Prober(most_red, PLACE, ProbeSettings(cells=8, price=2.0))
     views = Views(images, numbers, [], 2, CPU)
-    assert measure_swap(prober, views, numbers, images.labels, 0).phi > 0.0
+    assert measure_swap(prober, views, 0).phi > 0.0
     closed = lambda who: torch.zeros(len(who), 1, SIDE, SIDE)  # noqa: E731
-    assert measure_swap(prober, views, numbers, images.labels, 0, closed).phi == 0.0
+    assert measure_swap(prober, views, 0, closed).phi == 0.0
 
 
-def test_exchange_hardens_the_gate() -> None:
+def test_a_hard_swap_opens_what_is_above_the_threshold() -> None:
     gates = torch.zeros(1, 1, SIDE, SIDE)
     gates[..., 4, 4], gates[..., 9, 9] = 0.6, 0.4
     images, donors = torch.zeros(1, 3, SIDE, SIDE), torch.ones(1, 3, SIDE, SIDE)
-    swapped = exchange(Prober(most_red, PLACE, ProbeSettings()), images, donors, gates, grow=0)
+    swapped = Prober(most_red, PLACE, ProbeSettings()).hard_swap(images, donors, gates)
     assert swapped.sum() == 3
     assert (swapped[0, :, 4, 4] == 1).all()
-    grown = exchange(Prober(most_red, PLACE, ProbeSettings()), images, donors, gates, grow=2)
-    assert grown.sum() == 3 * 25
+    channels = Prober(most_red, RED, ProbeSettings()).hard_swap(images, donors, torch.tensor([[0.6, 0.4, 0.0]]))
+    assert channels.mean((2, 3)).tolist() == [[1.0, 0.0, 0.0]]
+    assert torch.equal(Prober(most_red, WHOLE, ProbeSettings()).hard_swap(images, donors, None), donors)
 
 
-KEEP = Measured("pixels", "place", (10, 10), (0.5, 0.1), (0.4, 0.1), (0.1, 0.0), 0.1)
+KEEP = SwapMeasurement("pixels", "place", (10, 10), (0.5, 0.1), (0.4, 0.1), (0.1, 0.0), 0.1)
 
 
 def test_phi_iota_and_contrast_by_hand() -> None:
@@ -260,7 +260,7 @@ def test_phi_iota_and_contrast_by_hand() -> None:
     assert KEEP.iotas == (pytest.approx(0.4 - 0.1), pytest.approx(0.1 - 0.0))
     assert KEEP.iota == pytest.approx(0.1)  # of two, the lower
     assert KEEP.contrast == pytest.approx(0.3 - 0.05)
-    assert replace(KEEP, answered=0.9).separable(2.0) == pytest.approx(0.1 - 2 * 0.1)
+    assert replace(KEEP, answered=0.9).iota_less_errors(2.0) == pytest.approx(0.1 - 2 * 0.1)
     record = KEEP.record()
     assert record["phi"] == KEEP.phi
     assert record["iota"] == KEEP.iota
@@ -279,12 +279,12 @@ def test_phi_iota_and_contrast_by_hand() -> None:
     ],
 )
 def test_together_leaves_out_the_class_in_which_iota_is_highest(iotas: tuple[float, ...], expected: float) -> None:
-    assert together(iotas) == pytest.approx(expected)
+    assert pooled_iota(iotas) == pytest.approx(expected)
 
 
 def four_classes(
     shares: tuple[int, ...], rates: tuple[float, float] = (1.0, 0.2), mates: tuple[float, float] = (0.0, 0.5)
-) -> Measured:
+) -> SwapMeasurement:
     """What a probe finds if these of four classes share a feature.
 
     Args:
@@ -299,7 +299,7 @@ def four_classes(
     )
     others = tuple(sum(hits for host, _, _, hits in met if host == c) / 30 for c in range(4))
     mine = tuple(mates[c not in shares] for c in range(4))
-    return Measured("pixels", "place", (10,) * 4, (0.9,) * 4, others, mine, 0.1, 1.0, (10,) * 4, met)
+    return SwapMeasurement("pixels", "place", (10,) * 4, (0.9,) * 4, others, mine, 0.1, 1.0, (10,) * 4, met)
 
 
 def test_within_some_classes_only_their_meetings_count() -> None:
@@ -321,22 +321,22 @@ def test_within_classes_that_never_met_nothing_can_be_exchanged() -> None:
 
 def test_sharing_finds_the_classes_that_share_a_feature() -> None:
     settings = RoundSettings()
-    assert sharing(four_classes((0, 2, 3)), settings) == (0, 2, 3)
-    assert sharing(four_classes((1, 3)), settings) == (1, 3)
-    assert sharing(four_classes(()), settings) == ()
+    assert sharing_classes(four_classes((0, 2, 3)), settings) == (0, 2, 3)
+    assert sharing_classes(four_classes((1, 3)), settings) == (1, 3)
+    assert sharing_classes(four_classes(()), settings) == ()
     # Whoever searches finds something: what would do for all classes is not enough for some.
     assert settings.interchangeable < 0.7
-    assert sharing(four_classes((0, 1), rates=(0.7, 0.2)), settings) == ()
+    assert sharing_classes(four_classes((0, 1), rates=(0.7, 0.2)), settings) == ()
     # Without a count of who met whom, and among two classes, there is nothing to search.
-    assert sharing(replace(four_classes((0, 2, 3)), met=()), settings) == ()
-    assert sharing(replace(KEEP, met=((0, 1, 9, 9), (1, 0, 9, 9)), asked=(10, 10)), settings) == ()
+    assert sharing_classes(replace(four_classes((0, 2, 3)), met=()), settings) == ()
+    assert sharing_classes(replace(KEEP, met=((0, 1, 9, 9), (1, 0, 9, 9)), asked=(10, 10)), settings) == ()
 
 
 def test_the_errors_of_those_that_share_it_count_against_them() -> None:
     settings = RoundSettings()
     measured = four_classes((1, 3))
-    assert sharing(replace(measured, asked=(20, 10, 20, 10)), settings) == (1, 3)
-    assert sharing(replace(measured, asked=(10, 13, 10, 13)), settings) == ()
+    assert sharing_classes(replace(measured, asked=(20, 10, 20, 10)), settings) == (1, 3)
+    assert sharing_classes(replace(measured, asked=(10, 13, 10, 13)), settings) == ()
 
 
 def test_a_feature_that_some_classes_share_is_kept_for_them() -> None:
@@ -385,7 +385,7 @@ def test_how_far_a_round_may_learn_against_the_swap_is_a_setting() -> None:
 def test_a_place_swap_is_judged_by_its_interchangeability(above: float, keep: bool) -> None:
     settings = RoundSettings()
     others = settings.interchangeable + above
-    measured = Measured("pixels", "place", (9, 9), (1.0, 1.0), (others, others), (0.0, 0.0), 0.1)
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (others, others), (0.0, 0.0), 0.1)
     decision = decide(measured, settings)
     assert decision.keep is keep
     assert f"{others:.2f}" in decision.reason
@@ -394,7 +394,7 @@ def test_a_place_swap_is_judged_by_its_interchangeability(above: float, keep: bo
 
 def test_the_networks_errors_count_against_a_place_swap() -> None:
     settings = RoundSettings()
-    perfect = Measured("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1, answered=1.0)
+    perfect = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1, answered=1.0)
     assert decide(perfect, settings).keep
     assert not decide(replace(perfect, answered=0.6), settings).keep
     assert decide(replace(perfect, answered=0.6), RoundSettings(imperfection=0.0)).keep
@@ -404,12 +404,12 @@ def test_the_networks_errors_count_against_a_place_swap() -> None:
 def test_a_global_swap_is_judged_by_its_contrast(above: float, keep: bool) -> None:
     settings = RoundSettings()
     flips = settings.decisive + above
-    measured = Measured("colour", "whole", (9, 9), (flips, flips), (1.0, 1.0), (0.0, 0.0), 1.0)
+    measured = SwapMeasurement("colour", "whole", (9, 9), (flips, flips), (1.0, 1.0), (0.0, 0.0), 1.0)
     assert decide(measured, settings).keep is keep
 
 
 def test_what_class_mates_change_too_does_not_keep_a_global_swap() -> None:
-    measured = Measured("colour", "whole", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.5, 0.5), 1.0)
+    measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.5, 0.5), 1.0)
     assert not decide(measured, RoundSettings()).keep
 
 
@@ -417,7 +417,7 @@ def test_what_class_mates_change_too_does_not_keep_a_global_swap() -> None:
 def test_what_hardly_ever_flips_is_refused(gate: str) -> None:
     settings = RoundSettings(decisive=0.0, interchangeable=-9.0)
     few = settings.flips - 0.01
-    measured = Measured("it", gate, (9, 9), (few, few), (few, few), (0.0, 0.0), 0.1)
+    measured = SwapMeasurement("it", gate, (9, 9), (few, few), (few, few), (0.0, 0.0), 0.1)
     decision = decide(measured, settings)
     assert not decision.keep
     assert "φ" in decision.reason
@@ -432,6 +432,6 @@ class Bright(nn.Module):
 
 def test_residual_accuracy_counts_right_answers_on_views() -> None:
     images, numbers = in_one_place(), torch.arange(COUNT)
-    assert residual(Bright(), Views(images, numbers, [], 2, CPU), numbers, 0, None) == 1.0
+    assert residual_accuracy(Bright(), Views(images, numbers, [], 2, CPU), numbers, 0, None) == 1.0
     images.labels[:6] = 1 - images.labels[:6]
-    assert residual(Bright(), Views(images, numbers, [], 2, CPU), numbers, 0, None) == pytest.approx(18 / 24)
+    assert residual_accuracy(Bright(), Views(images, numbers, [], 2, CPU), numbers, 0, None) == pytest.approx(18 / 24)

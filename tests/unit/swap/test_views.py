@@ -9,8 +9,9 @@ from torch import Tensor
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Representation
-from conceptnet_ml.swap.representation import Codec, RegionalCodec
-from conceptnet_ml.swap.views import Donors, Swap, Views, open_cells
+from conceptnet_ml.swap.pairs import Donors
+from conceptnet_ml.swap.representation import Codec, RegionalCodec, open_cells
+from conceptnet_ml.swap.views import Swap, Views
 
 CPU = torch.device("cpu")
 
