@@ -167,7 +167,7 @@ def _predicted(ctx: Context, prober: Prober, pairs: _Pairs, examples: Tensor) ->
     for _, donors, images, material in pairs.of(ctx.fit, examples, "dreamt"):
         targets = ctx.labels[donors].to(ctx.device)
         if features is None:
-            features = GateFeatures.learn(without_basis(pairs.site.readout.network), prober, images)
+            features = GateFeatures.fit(without_basis(pairs.site.readout.network), prober, images)
         inputs.append(features(images, material, targets))
         found = prober.gates(images, material, targets)
         assert found is not None
