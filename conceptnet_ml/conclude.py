@@ -60,7 +60,7 @@ def conclude(ctx: Context, learned: Learned) -> None:
         problems = graph.check()
         if problems:
             raise RuntimeError("the concept graph is not sound: " + "; ".join(problems))
-        ctx.run.save_graph(graph)
+        ctx.run.save_graph(graph.to_json())
         save_model(ctx, learned, controls, families)
     summary = {
         "data": ctx.data.name,

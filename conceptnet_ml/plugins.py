@@ -7,7 +7,6 @@ rule is skipped, warned about and kept in ``Plugins.broken``; it becomes an erro
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import sys
@@ -23,6 +22,7 @@ import pluggy
 from conceptnet_ml import hookspecs
 from conceptnet_ml.errors import PluginError, SettingsError, nearest
 from conceptnet_ml.records import API, KINDS, Record
+from conceptnet_ml.storage.hashing import sha256
 
 BUILT_IN = "built-in"
 _PACKAGE = "conceptnet_plugins"
@@ -154,8 +154,7 @@ def _files(path: Path | None) -> Iterator[tuple[str, Callable[[], object]]]:
 
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a name no other module has, so that two files of one name can be loaded."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    name = f"conceptnet_plugin_{path.stem}_{digest}"
+    name = f"conceptnet_plugin_{path.stem}_{sha256(str(path.resolve()), 8)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError("not a Python file; its name must end in .py")

@@ -21,7 +21,7 @@ from typing import Any
 from conceptnet_ml.bench.cases import Case, Suite
 from conceptnet_ml.config.sources import MOVABLE, show_value
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.storage.files import finite, plainly, write_atomic
+from conceptnet_ml.storage.files import disk_errors, finite, write_atomic
 from conceptnet_ml.storage.lock import FolderLock
 
 SCHEMA_VERSION = 1
@@ -59,7 +59,7 @@ class Store:
         Raises:
             DataError: It cannot be written, or another process measures into it.
         """
-        with plainly(self.out, "write"):
+        with disk_errors(self.out, "write"):
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 
 import conceptnet_ml
+from conceptnet_ml.storage.hashing import sha256
 
 UNKNOWN = "unknown"
 
@@ -40,15 +40,15 @@ def sources() -> str:
 
     The command line, tables and plots are left out: they do not change a figure.
     """
-    digest = hashlib.sha256()
+    parts = []
     for name in ("conceptnet_ml", "conceptnet_plugins"):
         spec = importlib.util.find_spec(name)
         for folder in sorted(spec.submodule_search_locations or ()) if spec else ():
             for file in sorted(Path(folder).rglob("*.py")):
                 inner = file.relative_to(folder).as_posix()
                 if not inner.startswith("cli/") and inner not in ("bench/tables.py", "bench/plots.py"):
-                    digest.update(f"{name}/{inner}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
+                    parts += [f"{name}/{inner}\n".encode(), file.read_bytes()]
+    return sha256(b"".join(parts), 12)
 
 
 def _git_folder(root: Path) -> Path:

@@ -32,7 +32,9 @@ def read(source: Path) -> ConceptGraph:
     from conceptnet_ml.graph.concept_graph import ConceptGraph
     from conceptnet_ml.storage.run_folder import Run
 
-    return Run.open(source).graph() if source.is_dir() else ConceptGraph.read(source)
+    if source.is_dir():
+        Run.open(source)
+    return ConceptGraph.read(source)
 
 
 def console() -> Console:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from conceptnet_ml.dreams.parametrizations import Fourier, Parametrization
 from conceptnet_ml.dreams.transforms import Transforms
 from conceptnet_ml.errors import ConceptNetError, PluginError, SettingsError
 from conceptnet_ml.records import Record
-from conceptnet_ml.storage.hashing import sha256
+from conceptnet_ml.storage.hashing import sha256, tensor_digest
 
 STARTS = ("noise", "image")
 
@@ -89,7 +88,7 @@ class Recipe:
         parts = (
             f"{FIRST_NAMES.get(part.name, part.name)}={_described(getattr(self, part.name))};" for part in fields(self)
         )
-        return sha256("".join(parts).encode())
+        return sha256("".join(parts))
 
     def moves(self, size: tuple[int, int]) -> Transforms:
         """The transforms for images of this size: a sixteenth of the side, and less turning where pixels are few."""
@@ -124,8 +123,7 @@ def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:
 
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
-        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        return f"{tuple(value.shape)}{sha256(content)}"
+        return f"{tuple(value.shape)}{tensor_digest(value)}"
     if isinstance(value, (str, int, float, bool, tuple, type(None), Transforms)):
         return repr(value)
     inner = ",".join(f"{name}={_described(one)}" for name, one in sorted(vars(value).items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conceptnet_ml.config.overrides import Override, parse_override, parse_overrides
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import DecidedNode as JudgedNode
 from conceptnet_ml.storage.run_folder import Run
 
@@ -24,7 +25,7 @@ def decisions_by_hand(run: Run) -> tuple[list[str], list[str]]:
         return [], []
     path = run.path / "graph.json"
     try:
-        graph = run.graph()
+        graph = ConceptGraph.read(run.path)
         if problems := graph.check():
             raise GraphError(f"{path}: {problems[0]}")
     except ConceptNetError as error:

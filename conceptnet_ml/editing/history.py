@@ -26,7 +26,7 @@ import torch
 from conceptnet_ml.editing.delta import Delta
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.storage.files import plainly, pretty, read_json, write_atomic
+from conceptnet_ml.storage.files import disk_errors, link, pretty, read_json, replace_by_link, write_atomic
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import RESULTS, Run
 from conceptnet_ml.storage.tensors import Checkpoint
@@ -74,14 +74,14 @@ class EditHistory:
     def adopt(self) -> None:
         """From here on the run's learning includes the edits made so far."""
         if self.pending() is not None:
-            self.run.hold()
+            self.run.lock()
             write_atomic(self.path / "adopted.json", pretty([*self.adopted(), len(self.log())]))
 
     def basis(self, number: int) -> str:
         """Fingerprint of the edits up to this one: what is learned from them rests on nothing else."""
         changing = [entry for entry in self.log()[:number] if entry["network"]]
         told = [[entry["verb"], entry["arguments"], entry["network"]] for entry in changing]
-        return sha256(pretty(told).encode())[:16]
+        return sha256(pretty(told), 16)
 
     def told(self) -> list[str]:
         """The edits in words, numbered."""
@@ -113,18 +113,18 @@ class EditHistory:
 
     def begin(self) -> int:
         """Take the lock, put away what is there, and return the number of the edit that is about to be made."""
-        self.run.hold()
+        self.run.lock()
         self.mend()
         number = len(self.log()) + 1
         before, unfinished = self._before(number), self.path / f".{number:04}.tmp"
-        with plainly(before, "write"):
+        with disk_errors(before, "write"):
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             for name in KEPT:
                 if (self.run.path / name).exists():
-                    _put_by(self.run.path / name, unfinished / name)
+                    link(self.run.path / name, unfinished / name)
             if (self.run.path / "adapted").is_dir():
-                shutil.copytree(self.run.path / "adapted", unfinished / "adapted", copy_function=_put_by)
+                shutil.copytree(self.run.path / "adapted", unfinished / "adapted", copy_function=link)
             os.replace(unfinished, before)
         return number
 
@@ -140,7 +140,7 @@ class EditHistory:
         made = len(self.log())
         for number in sorted((int(path.name) for path in self.path.glob("[0-9]" * 4)), reverse=True):
             if number > made:
-                self.run.hold()
+                self.run.lock()
                 self._restore(number)
 
     def undo(self, count: int = 1) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ class EditHistory:
         Raises:
             DataError: There are not so many.
         """
-        self.run.hold()
+        self.run.lock()
         self.mend()
         entries = self.log()
         if not 1 <= count <= len(entries):
@@ -171,17 +171,17 @@ class EditHistory:
 
     def _restore(self, number: int, adapted: bool = True) -> None:
         before = self._before(number)
-        with plainly(self.run.path, "write"):
+        with disk_errors(self.run.path, "write"):
             for name in KEPT:
                 if (before / name).exists():
                     (self.run.path / name).parent.mkdir(exist_ok=True)
-                    _replace(before / name, self.run.path / name)
+                    replace_by_link(before / name, self.run.path / name)
                 else:
                     (self.run.path / name).unlink(missing_ok=True)
             if adapted:
                 shutil.rmtree(self.run.path / "adapted", ignore_errors=True)
             if adapted and (before / "adapted").is_dir():
-                shutil.copytree(before / "adapted", self.run.path / "adapted", copy_function=_put_by)
+                shutil.copytree(before / "adapted", self.run.path / "adapted", copy_function=link)
             self._network(number).clear()
             shutil.rmtree(before)
 
@@ -189,27 +189,8 @@ class EditHistory:
         return self.path / f"{number:04}"
 
     def _network(self, number: int) -> Checkpoint:
-        return Checkpoint(self.path / f"{number:04}-network.json", self.run.hold)
+        return Checkpoint(self.path / f"{number:04}-network.json", self.run.lock)
 
     def _write_log(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        self.run.hold()
+        self.run.lock()
         write_atomic(self.path / "log.json", pretty(entries))
-
-
-def _put_by(source: str | Path, target: str | Path) -> None:
-    """The same content under another name: a link where the disk can, else a copy."""
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Put a link to (or a copy of) the source in the target's place at once."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    _put_by(source, temporary)
-    os.replace(temporary, target)
-    temporary.unlink(missing_ok=True)  # renaming a link onto another of the same file does nothing

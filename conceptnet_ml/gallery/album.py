@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.cards import Card, card_sheet, dream_card, honesty_lines, sheet_note
+from conceptnet_ml.drawing.pictures import to_jpeg, to_png
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Judgement, Standing, Witness
 from conceptnet_ml.dreams.parametrizations import Gate
@@ -30,6 +30,7 @@ from conceptnet_ml.gallery.sources import Real
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.storage.hashing import sha256
 
 CLASSES = 12
 """So many classes lend a real image to a node's dreams."""
@@ -92,7 +93,7 @@ def _draw(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> dict[st
         best = best_examples(sought, real, ctx.data.classes, ctx.device)
         for (identifier, places), ask, examples in zip(rows.items(), firsts, best, strict=True):
             shown = [(asked[p], made[p], stands.get(p), judged.get(p)) for p in places if p in made]
-            nodes[identifier] = ctx.run.save_picture(f"nodes/{identifier}.jpg", portrait(ask, shown, examples))
+            nodes[identifier] = ctx.run.save_picture(f"nodes/{identifier}.jpg", to_jpeg(portrait(ask, shown, examples)))
             task.advance()
     sheets = _sheets(ctx, asked, made, stands, judged, judge)
     records = [_record(asked[p], made[p], stands.get(p), judged.get(p), nodes) for p in sorted(made)]
@@ -152,7 +153,7 @@ def _dreamt(ctx: Context, asked: Sequence[Asked], recipe: Recipe) -> dict[int, D
     for place in sorted(places):
         networks.setdefault(id(asked[place].network), []).append(place)
     cache = DreamCache(ctx.run.path / "dreams")
-    ctx.run.hold()
+    ctx.run.lock()
     made: dict[int, Dream] = {}
     for members in networks.values():
         wishes = [asked[place].wish for place in members]
@@ -201,7 +202,7 @@ def _sheets(
     found = []
     for group, cards in groups.items():
         title = titles.get(group, f"What the units of {group.removeprefix('units-')} dream of")
-        found.append(ctx.run.save_picture(f"dreams-{group}.png", card_sheet(cards, title, note=note)))
+        found.append(ctx.run.save_picture(f"dreams-{group}.png", to_png(card_sheet(cards, title, note=note))))
     return found
 
 
@@ -223,4 +224,4 @@ def _digest(ctx: Context, graph: ConceptGraph) -> str:
     """Of what the album rests on: the network, the nodes, and how they are dreamt."""
     settings = ctx.settings
     parts = [graph.header.network, *sorted(node.id for node in graph.nodes()), settings.plugins.dreamer]
-    return hashlib.sha256("\n".join([*parts, settings.dreams.model_dump_json()]).encode()).hexdigest()[:16]
+    return sha256("\n".join([*parts, settings.dreams.model_dump_json()]), 16)

@@ -230,12 +230,16 @@ class ConceptGraph(GraphStore):
 
     @classmethod
     def read(cls, path: Path) -> ConceptGraph:
-        """Read a .json or .graphml file.
+        """Read a run folder's graph, or a .json or .graphml file.
 
         Raises:
             DataError: It cannot be read, is something else, or of another version; the message names it.
             GraphError: The graph in it breaks an invariant.
         """
+        if path.is_dir():
+            run, path = path, path / "graph.json"
+            if not path.exists():
+                raise DataError(f"{run} has no concept graph yet", f"Finish the run: learn --resume {run}.")
         try:
             text = path.read_text(encoding="utf-8")
             return cls.from_graphml(text) if path.suffix == ".graphml" else cls.from_json(text)

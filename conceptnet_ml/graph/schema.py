@@ -5,7 +5,6 @@ Imports neither torch nor networkx.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
@@ -24,6 +23,7 @@ from conceptnet_ml.graph.fields import (
     Text,
     Units,
 )
+from conceptnet_ml.storage.hashing import sha256
 
 SCHEMA = "conceptnet_ml.graph"
 
@@ -385,7 +385,7 @@ def node_id(
     The same run gives the same ids on every machine; the order of ``units`` does not matter.
     """
     content = [kind, label.strip(), stage, round, parent, sorted(int(unit) for unit in units)]
-    return hashlib.sha256(_COMPACT.encode(content).encode()).hexdigest()[:12]
+    return sha256(_COMPACT.encode(content), 12)
 
 
 def title(node: Node) -> str:

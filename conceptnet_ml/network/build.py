@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-import os
+import io
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +21,7 @@ from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runtime import seeding
+from conceptnet_ml.storage.files import write_atomic
 
 
 def build_network(
@@ -175,9 +176,9 @@ def export_program(network: StagedNetwork, path: Path) -> None:
     dynamic = ({0: torch.export.Dim("batch", min=1)},)
     with torch.no_grad():
         program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)
-    unfinished = path.with_name(f".unfinished-{path.stem}.pt2")  # torch wants this ending and says so
-    torch.export.save(program, unfinished)
-    os.replace(unfinished, path)
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    write_atomic(path, content.getvalue())
 
 
 def _call(build: Callable[..., Any], classes: int) -> Any:

@@ -29,12 +29,12 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins
-from conceptnet_ml.results.graph_builder import fingerprint
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.storage.hashing import fingerprint
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
@@ -86,7 +86,7 @@ class Editor:
     @property
     def graph(self) -> ConceptGraph:
         """The graph as it is now."""
-        return self._run.graph()
+        return ConceptGraph.read(self._run.path)
 
     def log(self) -> list[dict[str, Any]]:
         """Every edit in order: ``number``, ``time`` (seconds since 1970), ``verb``, ``said``, ``structural``."""
@@ -165,7 +165,7 @@ class Editor:
         if not self._run.complete:
             raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {self.path}.")
         with self._run:
-            self._run.hold()
+            self._run.lock()
             self.history.mend()
             self._opened.refresh()
             graph = self.graph
@@ -252,7 +252,7 @@ class Editor:
             summary["test_sets"][name]["learned"] = row["learned"]
         summary["edits"] = [*self.history.told(), f"{number}. {entry['said']}"]
         summary["graph"] = {"nodes": len(graph), "edges": len(graph.edges())}
-        self._run.save_graph(graph)
+        self._run.save_graph(graph.to_json())
         self.history.commit(entry, state)
         self._run.finish(summary, to_text(summary))
         self._opened.refresh()

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
-
-from torch import Tensor
 
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import node_id
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.records import Round
-
-
-def fingerprint(state: dict[str, Tensor]) -> str:
-    """SHA-256 of a network's weights, first 16 hex digits."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
-    return digest.hexdigest()[:16]
+from conceptnet_ml.storage.hashing import fingerprint, sha256
 
 
 def build_graph(
@@ -46,7 +35,7 @@ def build_graph(
         classes,
         [(stage.name, stage.units, (directions or {}).get(stage.name)) for stage in network.stages],
         network=fingerprint(network.state_dict()),
-        settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
+        settings=sha256(settings.model_dump_json(), 16),
         seed=settings.seed,
     )
     artist = _GraphBuilder(graph, settings, classes, pictures or {})

@@ -61,7 +61,7 @@ class LearnedRun:
     @property
     def graph(self) -> ConceptGraph:
         """The concept graph."""
-        return self._run.graph()
+        return ConceptGraph.read(self._run.path)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -250,13 +250,13 @@ class LearnedRun:
         """
         if self.has_witness:
             network = fresh_network(self.settings, self.classes, self.ordinary.image_size, self._plugins)
-            weights, statistics = (self._run.kept(name) for name in (WITNESS_NETWORK, WITNESS_STATISTICS))
+            weights, statistics = (self._run.step_value(name) for name in (WITNESS_NETWORK, WITNESS_STATISTICS))
             network.load_state_dict(weights)
             return Witness.restore(network, statistics, self.device, self.dtype)
         data = self._images(None, None)
         data = replace(data, train=data.train.to(self.device))
         with self._run as run:
-            run.hold()
+            run.lock()
             shown, asked = progress or Progress(quiet=True), stopper or Stopper()
             context = Context(self.settings, self._plugins, data, run, shown, asked, self.device, self.dtype)
             return witness_of(context)
@@ -264,7 +264,7 @@ class LearnedRun:
     @property
     def has_witness(self) -> bool:
         """Whether the run keeps a witness already."""
-        return self._run.has(WITNESS_NETWORK) and self._run.has(WITNESS_STATISTICS)
+        return self._run.has_step(WITNESS_NETWORK) and self._run.has_step(WITNESS_STATISTICS)
 
     def save_alone(self, path: str | Path) -> None:
         """Save the learned network as one ``.pt2`` file that loads with torch alone, without this package."""

@@ -9,9 +9,9 @@ from torch import Tensor
 from conceptnet_ml.concepts.model import Family
 from conceptnet_ml.network.basis import BasisNetwork, without_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.results.graph_builder import fingerprint
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
+from conceptnet_ml.storage.hashing import fingerprint
 
 
 def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork], families: dict[str, Family]) -> None:

@@ -40,7 +40,7 @@ def reopen(
     device, dtype = devices.prepare(settings.device, settings.training.precision)
     images = opened._images(None, None).to(device)
     run = opened._run
-    run.hold()
+    run.lock()
     progress = Progress(quiet=True) if progress is None else progress
     ctx = Context(settings, plugins, images, run, progress, stopper or Stopper(), device, dtype)
     return ctx, run_learner(ctx)

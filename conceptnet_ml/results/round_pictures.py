@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.drawing.sheets import probe_sheet
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
@@ -31,11 +33,11 @@ def draw_rounds(ctx: Context, stories: list[Round]) -> dict[str, list[str]]:
 def _draw(ctx: Context, story: Round, slug: str) -> list[str]:
     drawn = []
     if story.judged:
-        drawn.append(ctx.run.save_picture(f"{slug}-swaps.png", _swaps(ctx, story)))
+        drawn.append(ctx.run.save_picture(f"{slug}-swaps.png", to_png(_swaps(ctx, story))))
     return drawn
 
 
-def _swaps(ctx: Context, story: Round) -> object:
+def _swaps(ctx: Context, story: Round) -> Image.Image:
     """Held-out images with the swap as it was judged: ungrown gates, donors of another class."""
     judged = story.chosen or max(story.judged, key=lambda one: (one.measured.gate == "place", one.measured.phi))
     parents = story.readout

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
+
+from conceptnet_ml.storage.hashing import seed_of
 
 
 def seed_for(run_seed: int, *ids: object) -> int:
@@ -12,8 +12,7 @@ def seed_for(run_seed: int, *ids: object) -> int:
 
     It depends on the item alone, so results do not depend on order, batch size or number of processes.
     """
-    text = "/".join(str(part) for part in (run_seed, *ids))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return seed_of("/".join(str(part) for part in (run_seed, *ids)))
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

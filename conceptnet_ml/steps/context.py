@@ -216,7 +216,7 @@ class Context:
         basis = self._basis(name)
         done = self.run.once(name, timed)
         if done.get("basis", "") != basis:
-            self.run.forget(name)
+            self.run.forget_step(name)
             done = self.run.once(name, timed)
         if spends:
             self.booked[name] = (spends, done["seconds"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import TypeVar
 from conceptnet_ml.config.overrides import Override, parse_overrides
 from conceptnet_ml.config.settings import RoundSettings
 from conceptnet_ml.steps.records import ProbeResult, RefitVariants, Round, Trained
+from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.swap.stop_rule import Decision
 
 Trial = TypeVar("Trial", Trained, RefitVariants)
@@ -47,7 +47,7 @@ class Overruler:
         """
         if not self._overruled:
             return ""
-        return hashlib.sha256(json.dumps(self._overruled).encode()).hexdigest()[:16]
+        return sha256(json.dumps(self._overruled), 16)
 
     def before(self, name: str, judged: ProbeResult, tried: Sequence[str]) -> ProbeResult:
         """A representation's probe, with the user's decision in place of the rule's before training.

@@ -1,8 +1,4 @@
-"""How files are written: whole or not at all, checked when read back, by one process at a time.
-
-Everything the package writes goes through :func:`write_atomic`; :mod:`conceptnet_ml.storage.run_folder` says what is
-written where.
-"""
+"""How files are written: whole or not at all. Everything the package writes goes through this module."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -19,20 +16,24 @@ from conceptnet_ml.errors import DataError
 
 
 @contextlib.contextmanager
-def plainly(path: Path, doing: str) -> Iterator[None]:
-    """Turn what the operating system refuses (full, read-only, no permission) into words.
+def disk_errors(path: Path, doing: str) -> Iterator[None]:
+    """Say in words what the operating system refuses: a full or read-only disk, no permission.
+
+    Args:
+        path: What is named in the message.
+        doing: ``read`` or ``write``.
 
     Raises:
-        DataError: Instead of any ``OSError``; names the path.
+        DataError: Instead of any ``OSError``.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        mend = "Free some space there, or choose another folder with --out." if doing == "write" else ""
-        raise DataError(
-            f"cannot {doing} {path}: {reason.lower()}", mend or "Check the path and its permissions."
-        ) from error
+        mend = "Free some space there, or choose another folder with --out."
+        if doing != "write":
+            mend = "Check the path and its permissions."
+        raise DataError(f"cannot {doing} {path}: {reason.lower()}", mend) from error
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -43,8 +44,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """
     # a file name that is not UTF-8 becomes a JSON escape instead of an error
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with plainly(path, "write"):
+    temporary = _temporary(path)
+    with disk_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
@@ -58,45 +59,59 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         _sync_folder(path.parent)
 
 
-def drop_torn_line(path: Path) -> None:
-    """Cut off what a crash left of a last line. Raises OSError."""
-    if path.exists():
-        with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+def link(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name: a hard link where the disk can, else a copy. Raises OSError."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
-def append(file: IO[bytes], data: bytes) -> None:
-    """Write at the end of an unbuffered file, all of it or nothing.
+def replace_by_link(source: Path, target: Path) -> None:
+    """Put a link to (or a copy of) the source in the target's place at once. Raises OSError."""
+    temporary = _temporary(target)
+    temporary.unlink(missing_ok=True)
+    link(source, temporary)
+    os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # renaming a link onto another of the same file does nothing
+
+
+def append_line(file: IO[bytes], line: str) -> None:
+    """Write a line at the end of an unbuffered file, all of it or nothing.
 
     Raises:
         OSError: It could not be written; the file is as it was.
     """
     start = file.seek(0, os.SEEK_END)
-    rest = memoryview(data)
+    rest = memoryview(line.encode() + b"\n")
     try:
-        while rest:  # a disk that fills up takes a part without a word
+        while rest:  # a disk that fills up takes a part and reports no error
             rest = rest[file.write(rest) :]
     except OSError:
         file.truncate(start)
         raise
 
 
+def drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a crash left unfinished. Raises OSError."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def file_name(name: str) -> str:
-    """A name as a path below a folder of the run; what file systems may not take is written as %XX.
+    """A name as a path below a folder of the run; characters that file systems may refuse are written as %XX.
 
     Raises:
-        ValueError: An empty name, or one of dots.
+        ValueError: The name, or a part of it between slashes, is empty or made of dots.
     """
     segments = name.split("/")
     if not all(segment.strip(".") for segment in segments):
         raise ValueError(f"'{name}' cannot name a file of a run")
     quoted = (quote(segment, safe="+") for segment in segments)
     return "/".join(f"%2E{segment[1:]}" if segment.startswith(".") else segment for segment in quoted)
-
-
-def to_plain(value: Any) -> Any:
-    """The value as JSON reads it back."""
-    return json.loads(json.dumps(finite(value)))
 
 
 def finite(value: Any) -> Any:
@@ -117,12 +132,16 @@ def pretty(value: Any) -> str:
 
 def read_json(path: Path) -> Any:
     """The JSON in a file. Raises DataError where it cannot be read."""
-    with plainly(path, "read"):
+    with disk_errors(path, "read"):
         text = path.read_bytes()
     try:
         return json.loads(text)
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}", "Restore the file, or start a new run.") from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""One writing process at a time in a folder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ LOCK_FILES = ("lock", "lock.owner")
 
 
 class FolderLock:
-    """A lock on a folder. It is the operating system's: a process that is killed leaves nothing to clean up.
+    """A lock on a folder, held by the operating system: a process that is killed leaves nothing to clean up.
 
     Args:
-        folder: Holds the files ``lock`` and, for the message, ``lock.owner`` with the owner's process id; must exist.
+        folder: Must exist. ``lock`` is locked in it; ``lock.owner`` holds the owner's process id for the message.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = filelock.FileLock(folder / LOCK_FILES[0], timeout=0)
+        self._lock = filelock.FileLock(folder / LOCK_FILES[0], timeout=0, thread_local=False)
 
     @property
     def held(self) -> bool:
@@ -30,10 +30,10 @@ class FolderLock:
         return bool(self._lock.is_locked)
 
     def acquire(self) -> None:
-        """Take the lock, or refuse at once. A network disk that knows no locks is used without one.
+        """Take the lock unless it is held already. A network disk without locks is used without one.
 
         Raises:
-            DataError: Someone else holds it.
+            DataError: Another process, or another object of this one, holds it.
             OSError: The file cannot be written.
         """
         if self.held:

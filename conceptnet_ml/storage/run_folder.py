@@ -1,4 +1,4 @@
-"""The run directory: everything a run leaves behind, and the only module that writes into it.
+"""The run directory: all that a run leaves behind.
 
 ::
 
@@ -6,18 +6,19 @@
       settings.json        every setting with where it came from; its presence makes the folder a run
       environment.json     versions, device, machine
       metrics.jsonl        one JSON object a line, in the order things happened
-      steps/               finished steps, read back instead of computed anew when a run is resumed
-      checkpoints/         states within a step, removed when the step is done
+      steps/               finished steps, read instead of computed when a run is resumed
+      checkpoints/         states within a step, removed when the run is done
       adapted/             adapted models: what adapting changed, by name
       graph.json           the concept graph
       pictures/            swaps of every round, nodes/ID.jpg for every node, sheets of dreams, dreams.json
-      dreams/              dreams as they were dreamt, by what they are made of
+      dreams/              single dreams, under a digest of all they depend on
+      edits/               edits of the graph and the network, and the results before each
       model.safetensors    the learned model; model.json describes it
-      summary.json/.txt    what came out
+      summary.json/.txt    the results
       DONE                 written last
 
-Every file is written to a temporary name, synced and renamed, so that a reader finds the old content or the new one and
-never half of either. Nothing here needs torch until a tensor or a picture is saved or read.
+Every file is replaced as a whole, so that a reader finds the old content or the new one. Nothing here needs torch until
+a tensor is saved or read.
 """
 
 from __future__ import annotations
@@ -30,33 +31,28 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.storage import trees
 from conceptnet_ml.storage.files import (
-    append,
+    append_line,
+    disk_errors,
     drop_torn_line,
     file_name,
     finite,
-    plainly,
     pretty,
     read_json,
-    to_plain,
     write_atomic,
 )
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.lock import LOCK_FILES, FolderLock
-from conceptnet_ml.storage.tensors import Checkpoint, load_tree, remove_tensors, save_tree
+from conceptnet_ml.storage.tensors import Checkpoint, load_tree, own_copies, pack, save_tree, unpack
 
 if TYPE_CHECKING:
     import torch
 
-    from conceptnet_ml.graph.concept_graph import ConceptGraph
-
-SCHEMA = "conceptnet_ml.run"
-
-SCHEMA_VERSION = 1
+RUN_SCHEMA = "conceptnet_ml.run"
+RUN_VERSION = 1
 
 RESULTS = ("summary.json", "summary.txt", "model.json", "model.safetensors", "graph.json")
-"""What a finished run leaves beside its pictures."""
+"""Results of a finished run besides its pictures."""
 
 T = TypeVar("T")
 
@@ -64,8 +60,8 @@ T = TypeVar("T")
 class Run:
     """A run directory. Make one with :meth:`create` or :meth:`open`.
 
-    Reading needs no lock; the first write takes it, and :meth:`finish`, :meth:`close` or leaving the ``with`` block
-    gives it back. The kernel gives it back for a process that died.
+    Reading needs no lock. The first write takes it; :meth:`finish`, :meth:`close` or leaving the ``with`` block gives
+    it back, and so does the death of the process.
     """
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
@@ -98,20 +94,14 @@ class Run:
             DataError: The folder holds something already, or cannot be written.
         """
         path = Path(path)
-        with plainly(path, "write"):
+        with disk_errors(path, "write"):
             path.mkdir(parents=True, exist_ok=True)
         cls.check_free(path)
-        header = {
-            "schema": SCHEMA,
-            "version": SCHEMA_VERSION,
-            "package": version,
-            "settings": to_plain(settings),
-            "origins": to_plain(origins),
-        }
+        chosen = {"package": version, "settings": settings, "origins": origins}
+        header = _as_json({"schema": RUN_SCHEMA, "version": RUN_VERSION, **chosen})
         run = cls(path, header)
-        run.hold()
-        write_atomic(path / "environment.json", pretty(environment))
-        write_atomic(path / "settings.json", pretty(header))
+        run._write("environment.json", pretty(environment))
+        run._write("settings.json", pretty(header))
         return run
 
     @staticmethod
@@ -120,7 +110,7 @@ class Run:
         path = Path(path)
         if not path.exists():
             return
-        with plainly(path, "read"):
+        with disk_errors(path, "read"):
             occupied = sorted(item.name for item in path.iterdir() if item.name not in LOCK_FILES)
         if "settings.json" in occupied:
             raise DataError(
@@ -142,27 +132,27 @@ class Run:
         if not (path / "settings.json").is_file():
             raise DataError(f"{path} is not a run folder: it has no settings.json", "Name the folder 'learn' wrote to.")
         header = read_json(path / "settings.json")
-        if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        if not isinstance(header, dict) or header.get("schema") != RUN_SCHEMA:
             raise DataError(f"{path / 'settings.json'} was not written by a run", "Name the folder 'learn' wrote to.")
-        if header.get("version") != SCHEMA_VERSION:
+        if header.get("version") != RUN_VERSION:
             raise DataError(
-                f"{path} is a run of format {header.get('version')}, this program reads format {SCHEMA_VERSION}",
+                f"{path} is a run of format {header.get('version')}, this program reads format {RUN_VERSION}",
                 f"Use conceptnet_ml {header.get('package', 'of its time')} for it, or start a new run.",
             )
         run = cls(path, header)
         if write:
-            run.hold()
+            run.lock()
         return run
 
-    def hold(self) -> None:
-        """Take the lock if it is not held yet, and tidy what a killed process left half-written.
+    def lock(self) -> None:
+        """Take the lock unless it is held already, and remove files that a killed process left half-written.
 
         Raises:
             DataError: Another process writes into this run.
         """
         if self._lock.held:
             return
-        with plainly(self.path, "write"):
+        with disk_errors(self.path, "write"):
             self._lock.acquire()
             for leftover in self.path.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
@@ -183,7 +173,7 @@ class Run:
     # ------------------------------------------------------------------------------------------------ steps
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """The value of a step: computed and saved the first time, read back ever after.
+        """The value of a step: computed and saved the first time, read from its file afterwards.
 
         Args:
             name: Unique within the run; ``/`` makes folders.
@@ -200,35 +190,28 @@ class Run:
         path = self._step(name)
         if path.exists():
             return load_tree(path)
-        self.hold()
+        self.lock()
         return save_tree(path, compute())
 
-    def kept(self, name: str) -> Any:
-        """The value of a step that is done. Raises DataError where it is damaged or not there."""
+    def step_value(self, name: str) -> Any:
+        """The value of a step that was done through a context. Raises DataError where it is damaged or not there."""
         return load_tree(self._step(name))["value"]
 
-    def has(self, name: str) -> bool:
+    def has_step(self, name: str) -> bool:
         """Whether the step is done."""
         return self._step(name).exists()
 
-    def forget(self, name: str) -> None:
-        """Remove a step's value, so that it is computed anew."""
-        path = self._step(name)
-        self.hold()
-        with plainly(path, "write"):
-            path.unlink(missing_ok=True)
-            remove_tensors(path)
+    def forget_step(self, name: str) -> None:
+        """Remove a step's value, so that it is computed again."""
+        Checkpoint(self._step(name), self.lock).clear()
 
     def checkpoint(self, name: str) -> Checkpoint:
         """A place for the state within a step, such as a training's weights and optimizer."""
-        return self._state("checkpoints", name)
+        return Checkpoint(self.path / "checkpoints" / f"{file_name(name)}.json", self.lock)
 
     def adapted(self, name: str) -> Checkpoint:
-        """A place for an adapted model; like a checkpoint, but it stays."""
-        return self._state("adapted", name)
-
-    def _state(self, folder: str, name: str) -> Checkpoint:
-        return Checkpoint(self.path / folder / f"{file_name(name)}.json", self.hold)
+        """A place for an adapted model; unlike a checkpoint it stays when the run is done."""
+        return Checkpoint(self.path / "adapted" / f"{file_name(name)}.json", self.lock)
 
     def _step(self, name: str) -> Path:
         return self.path / "steps" / f"{file_name(name)}.json"
@@ -238,16 +221,15 @@ class Run:
     def log(self, **metrics: Any) -> None:
         """Append one line to metrics.jsonl; ``time`` (seconds since 1970) is added, non-finite numbers become null."""
         path = self.path / "metrics.jsonl"
-        self.hold()
-        with plainly(path, "write"):
+        self.lock()
+        with disk_errors(path, "write"):
             if self._metrics is None:
                 drop_torn_line(path)
                 self._metrics = path.open("ab", buffering=0)
-            line = json.dumps(finite({"time": round(time.time(), 3), **metrics}))
-            append(self._metrics, line.encode() + b"\n")
+            append_line(self._metrics, json.dumps(finite({"time": round(time.time(), 3), **metrics})))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every line of metrics.jsonl; a last line that a crash cut short is left out.
+        """Every line of metrics.jsonl; a last line that a crash left unfinished is skipped.
 
         Raises:
             DataError: A line before the last one cannot be read.
@@ -255,7 +237,7 @@ class Run:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
-        with plainly(path, "read"):
+        with disk_errors(path, "read"):
             *lines, _torn = path.read_bytes().split(b"\n")
         try:
             return [json.loads(line) for line in lines]
@@ -264,49 +246,41 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------ results
 
-    def save_graph(self, graph: ConceptGraph) -> Path:
+    def save_graph(self, text: str) -> None:
         """Write graph.json."""
-        return self._write("graph.json", graph.to_json())
+        self._write("graph.json", text)
 
-    def graph(self) -> ConceptGraph:
-        """The concept graph.
-
-        Raises:
-            DataError: There is none yet, or the file is damaged or of another version.
-            GraphError: It breaks an invariant.
-        """
-        from conceptnet_ml.graph.concept_graph import ConceptGraph
-
-        path = self.path / "graph.json"
-        if not path.exists():
-            raise DataError(f"{self.path} has no concept graph yet", f"Finish the run: learn --resume {self.path}.")
-        return ConceptGraph.read(path)
-
-    def save_picture(self, relative: str, image: Any) -> str:
-        """Write a picture as PNG, or as JPEG by its name, into pictures/.
+    def save_picture(self, relative: str, image: bytes) -> str:
+        """Write a picture into pictures/.
 
         Args:
             relative: Path below pictures/, such as ``round1/car.png``.
-            image: A PIL image, or uint8 (H, W), (H, W, 3) or (3, H, W), tensor or array.
+            image: The file's content.
 
         Returns:
             The path relative to the run folder, as the graph's ``pictures`` have it.
         """
-        from conceptnet_ml.drawing.pictures import to_jpeg, to_png
-
         relative = f"pictures/{file_name(relative)}"
-        self._write(relative, (to_jpeg if relative.endswith(".jpg") else to_png)(image))
+        self._write(relative, image)
         return relative
+
+    def keep_pictures(self, wanted: Iterable[str]) -> None:
+        """Remove all pictures but these, given as :meth:`save_picture` returned them."""
+        self.lock()
+        kept = {self.path / name for name in wanted}
+        with disk_errors(self.path, "write"):
+            for path in (self.path / "pictures").rglob("*.*"):
+                if path.suffix in (".png", ".jpg") and path not in kept:
+                    path.unlink(missing_ok=True)
 
     def save_dreams(self, records: Sequence[Mapping[str, Any]], witness: Mapping[str, Any] | None) -> None:
         """Write pictures/dreams.json: what is known of every dream, and how good the witness is that judged them."""
         self._write("pictures/dreams.json", pretty({"witness": witness, "dreams": list(records)}))
 
     def save_model(self, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:
-        """Write model.safetensors, the weights by their own names, and model.json, how to build what they belong to."""
-        _, tensors = trees.encode(list(weights.values()))
-        data = trees.pack(dict(zip(weights, tensors.values(), strict=True)))
-        with plainly(self.path, "write"):
+        """Write model.safetensors, the weights by their own names, and model.json, how to build their network."""
+        data = pack(own_copies(weights))
+        with disk_errors(self.path, "write"):
             (self.path / "model.json").unlink(missing_ok=True)  # never an old description beside new weights
         self._write("model.safetensors", data)
         self._write("model.json", pretty({"sha256": sha256(data), **description}))
@@ -321,76 +295,64 @@ class Run:
         if not (self.path / "model.json").exists() or not path.exists():
             raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {self.path}.")
         description = read_json(self.path / "model.json")
-        with plainly(path, "read"):
+        with disk_errors(path, "read"):
             data = path.read_bytes()
         try:
             if sha256(data) != description.pop("sha256"):
                 raise ValueError("checksum does not match")
-            return trees.unpack(data), description
+            return unpack(data), description
         except (ValueError, KeyError, AttributeError) as error:
             raise DataError(
                 f"{path} is damaged: {error}", f"Delete it and resume: learn --resume {self.path}."
             ) from error
 
+    def summary(self) -> dict[str, Any]:
+        """summary.json. Raises DataError where there is none yet."""
+        return read_json(self.path / "summary.json")
+
     def finish(self, summary: Mapping[str, Any], text: str | None = None) -> None:
         """Write summary.json, summary.txt and, last, DONE; remove the checkpoints; give the lock back."""
         self._write("summary.json", pretty(summary))
         self._write("summary.txt", text if text is not None else pretty(summary))
-        with plainly(self.path, "write"):
+        with disk_errors(self.path, "write"):
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self._write("DONE", "")
         self.close()
 
     @property
-    def finished(self) -> bool:
-        """Whether the run came to its end."""
-        return (self.path / "DONE").exists()
-
-    @property
     def complete(self) -> bool:
-        """Whether the run came to its end and nothing of what it leaves has been deleted since."""
-        return self.finished and all((self.path / name).exists() for name in RESULTS)
+        """Whether the run is done and none of its results has been deleted since."""
+        return all((self.path / name).exists() for name in ("DONE", *RESULTS))
 
     def revise(self, settings: Mapping[str, Any], origins: Mapping[str, Any], adapted: bool = False) -> None:
-        """Go on under other settings: what came out under the old ones is removed, finished steps stay.
+        """Go on under other settings: the results under the old ones are removed, finished steps stay.
 
-        Whoever changes settings answers for the steps that rest on them. Stopped half-way, the run is an unfinished
-        one, under its old settings or under the new.
+        The caller sees to it that the steps that depend on the changed settings are computed again. Stopped half-way,
+        the run is an unfinished one, under its old settings or under the new.
 
         Args:
             settings, origins: As in :meth:`create`.
             adapted: Whether adapted models go too, since the model they were made from will be another.
         """
-        self.hold()
-        header = read_json(self.path / "settings.json") | {"settings": to_plain(settings), "origins": to_plain(origins)}
-        with plainly(self.path, "write"):
+        self.lock()
+        changed = _as_json({"settings": settings, "origins": origins})
+        header = read_json(self.path / "settings.json") | changed
+        with disk_errors(self.path, "write"):
             (self.path / "DONE").unlink(missing_ok=True)
         self._write("settings.json", pretty(header))
         self.settings, self.origins = header["settings"], header["origins"]
-        with plainly(self.path, "write"):
+        with disk_errors(self.path, "write"):
             for name in RESULTS:
                 (self.path / name).unlink(missing_ok=True)
             if adapted:
                 shutil.rmtree(self.path / "adapted", ignore_errors=True)
 
-    def keep_pictures(self, wanted: Iterable[str]) -> None:
-        """Remove all pictures but these, given as :meth:`save_picture` returned them."""
-        self.hold()
-        kept = {self.path / name for name in wanted}
-        with plainly(self.path, "write"):
-            for path in (self.path / "pictures").rglob("*.*"):
-                if path.suffix in (".png", ".jpg") and path not in kept:
-                    path.unlink(missing_ok=True)
-
-    def summary(self) -> dict[str, Any]:
-        """summary.json. Raises DataError where there is none yet."""
-        return read_json(self.path / "summary.json")
-
-    def environment(self) -> dict[str, Any]:
-        """environment.json: versions, device and machine of the run's start."""
-        return read_json(self.path / "environment.json")
-
-    def _write(self, relative: str, content: str | bytes) -> Path:
-        self.hold()
+    def _write(self, relative: str, content: str | bytes) -> None:
+        self.lock()
         write_atomic(self.path / relative, content)
-        return self.path / relative
+
+
+def _as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """The value as JSON reads it back."""
+    loaded: dict[str, Any] = json.loads(json.dumps(finite(value)))
+    return loaded

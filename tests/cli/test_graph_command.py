@@ -61,7 +61,7 @@ def wheels() -> ConceptGraph:
 @pytest.fixture
 def run(tmp_path) -> Path:
     with Run.create(tmp_path / "run", {}, {}, {}, "0.1.0") as run:
-        run.save_graph(wheels())
+        run.save_graph(wheels().to_json())
     return run.path
 
 

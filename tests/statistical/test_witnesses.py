@@ -165,7 +165,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path, ctx: Context, witness: Witne
     fresh.stopper = After()
     with pytest.raises(Interrupted):
         witness_of(fresh)
-    assert not fresh.run.has(WITNESS_NETWORK)
+    assert not fresh.run.has_step(WITNESS_NETWORK)
     fresh.stopper = Stopper()
     state, wanted = witness_of(fresh).network.state_dict(), witness.network.state_dict()
     assert all(torch.equal(state[name], wanted[name]) for name in wanted)
@@ -188,17 +188,17 @@ def test_a_finished_run_gets_a_witness_once_and_keeps_it(learned: LearnedRun) ->
     assert again.judge(images, 1) == first.judge(images, 1)
     assert again.judge(images)[0].seen in opened.classes
     assert again.accuracy is not None
-    opened._run.hold()  # nobody holds the lock any more
+    opened._run.lock()  # nobody holds the lock any more
     opened._run.close()
-    assert opened._run.finished
+    assert (opened.path / "DONE").exists()
 
 
 def test_without_a_witness_and_without_data_it_is_said(learned: LearnedRun) -> None:
     opened = open_run(learned.path, plugins=PLUGINS)
     learned.witness()
-    opened._run.forget(WITNESS_STATISTICS)
+    opened._run.forget_step(WITNESS_STATISTICS)
     opened._run.close()
     with pytest.raises(ConceptNetError):
         opened.witness()
-    opened._run.hold()
+    opened._run.lock()
     opened._run.close()

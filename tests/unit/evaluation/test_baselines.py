@@ -136,7 +136,7 @@ def test_what_needs_an_unbiased_world_is_refused_where_there_is_none(tmp_path: P
     with pytest.raises(SettingsError, match=r"'unbiased' needs .* random cues") as error:
         train_baselines(ctx, learned(ctx, 1))
     assert "data.trap" in error.value.mend
-    assert not ctx.run.has("control/longer")  # before anything was trained
+    assert not ctx.run.has_step("control/longer")  # before anything was trained
     with pytest.raises(SettingsError, match="no baseline named 'longr'"):
         check_baselines(["longr"], PLUGINS, ctx.data)
 
