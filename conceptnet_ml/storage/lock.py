@@ -22,6 +22,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._owner = folder / LOCK_FILES[1]
         self._lock = filelock.FileLock(folder / LOCK_FILES[0], timeout=0, thread_local=False)
 
     @property
@@ -38,21 +39,23 @@ class FolderLock:
         """
         if self.held:
             return
-        owner = self.folder / LOCK_FILES[1]
         try:
             self._lock.acquire()
         except filelock.Timeout as error:
             process = ""
             with contextlib.suppress(OSError):
-                process = owner.read_text(encoding="utf-8").strip()
+                process = self._owner.read_text(encoding="utf-8").strip()
             raise DataError(
                 f"{self.folder} is in use by process {process or 'unknown'}",
                 "Wait for it to end, stop it, or choose another --out.",
             ) from error
         except NotImplementedError:
             return
-        owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        self._owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
 
     def release(self) -> None:
         """Give the lock back; does nothing when it is not held."""
+        if self.held:
+            with contextlib.suppress(OSError):
+                self._owner.unlink()
         self._lock.release()

@@ -366,6 +366,11 @@ def test_json_and_graphml_read_back_to_an_equal_graph(graph):
         assert again.to_json() == text
 
 
+def test_the_name_and_version_of_the_format_stay(small):
+    plain = small.graph.to_plain()
+    assert (plain["schema"], plain["version"]) == ("conceptnet_ml.graph", 2)
+
+
 def test_json_does_not_depend_on_the_order_of_writing(small):
     plain = small.graph.to_plain()
     plain["nodes"].reverse()

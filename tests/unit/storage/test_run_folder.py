@@ -462,6 +462,7 @@ def test_two_processes_cannot_write_to_one_run_and_a_killed_one_leaves_it_free(r
         with pytest.raises(DataError, match=f"in use by process {os.getpid()}"):
             Run.open(run.path, write=True)
     Run.open(run.path, write=True).close()
+    assert not (run.path / "lock.owner").exists()
 
 
 def test_a_lock_file_of_a_dead_process_is_taken_over(run):
