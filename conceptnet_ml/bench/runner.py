@@ -74,7 +74,7 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
     Raises:
         SettingsError, PluginError: An unknown method, data set, trap or other plugin, or a device that is not there.
     """
-    from conceptnet_ml import api
+    from conceptnet_ml.checks import check_settings
 
     methods = suite.methods
     if methods is None:
@@ -91,7 +91,7 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
     for case in suite.cases:
         if not case.missing:
             try:
-                api.check_settings(case.settings, plugins)
+                check_settings(case.settings, plugins)
             except SettingsError as error:
                 raise SettingsError(f"case '{case.name}': {error.message}", error.mend) from error
     if all(case.missing for case in suite.cases):

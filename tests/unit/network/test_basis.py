@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
-from conceptnet_ml.api import check_settings
+from conceptnet_ml.checks import check_settings
 from conceptnet_ml.concepts.attribution import Attribution, attribute
 from conceptnet_ml.concepts.model import Family, Trunk
 from conceptnet_ml.concepts.readout import Readout
@@ -269,7 +269,7 @@ def test_the_graph_names_directions_and_who_made_them(network: StagedNetwork) ->
     labels = {node.label: node.provenance for node in graph.nodes("unit")}
     assert set(labels) == {"block3 direction 5", "block3 direction 2"}
     assert {by.plugin for by in labels.values() if by} == {"kmeans"}
-    story.findings = [replace(finding, units=(7,), auc=(0.9,), effect=(2.0,))]
+    story = replace(story, findings=[replace(finding, units=(7,), auc=(0.9,), effect=(2.0,))])
     with pytest.raises(Exception, match="unit 7 does not exist"):
         build_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
 

@@ -17,10 +17,9 @@ def test_two_rounds_in_which_no_unit_answers_draw_their_edges_from_the_class_onc
     upper, lower = network.stage_names[-1], network.stage_names[-2]
     stories = []
     for number, weights in ((1, {0: 0.5, 3: 0.25}), (2, {0: 0.125, 5: 0.75})):
-        story = Round(f"{upper}/classes/{number}", upper, number, Readout("classes", network), [])
-        story.edges = [Attribution(0, unit, weight, 0.05, 1.0, 0.1, 0.0) for unit, weight in weights.items()]
-        story.below = lower
-        stories.append(story)
+        edges = tuple(Attribution(0, unit, weight, 0.05, 1.0, 0.1, 0.0) for unit, weight in weights.items())
+        name = f"{upper}/classes/{number}"
+        stories.append(Round(name, upper, number, Readout("classes", network), [], edges=edges, below=lower))
     graph = build_graph(stories, network, settings, ("car", "poodle"), None)
     found = graph.edges("built_from", source=graph.class_node("car").id)
     assert sorted(edge.plain()["weight"] for edge in found) == [0.25, 0.5, 0.75]

@@ -1,0 +1,126 @@
+"""All checks before a run, in one place: what can be refused is refused before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from conceptnet_ml.config import overrides
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.load import load_data, trap_names
+from conceptnet_ml.dreams.recipe import recipe_of
+from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.evaluation.accuracy import unlabelled
+from conceptnet_ml.evaluation.baselines import check_baselines
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.plugins import Plugins, load_plugins
+from conceptnet_ml.runtime import devices
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a call brings along.
+
+    Args:
+        plugins: Loaded plugins; default: the built-ins and what is installed.
+        progress: Where progress is shown; default: nowhere.
+        stopper: Asked whether to stop; default: never.
+    """
+
+    plugins: Plugins = field(default_factory=load_plugins)
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    stopper: Stopper = field(default_factory=Stopper)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a run starts from, checked as far as it can be without training.
+
+    Args:
+        settings: All settings.
+        data: The images, on the device; a trap is laid already.
+        network: A network as the settings build it, to look at.
+        device, dtype: Where and in which autocast type networks run.
+    """
+
+    settings: Settings
+    data: Data
+    network: StagedNetwork
+    device: torch.device
+    dtype: torch.dtype | None
+
+
+def check_plan(settings: Settings, session: Session, data: Data | None = None, finished: bool = False) -> Checked:
+    """Check everything that a run with these settings needs, load its images and build its network.
+
+    Args:
+        data: The images, where they are not loaded as the settings say.
+        finished: Whether the run is finished and nothing of it is to be done again: its pictures of the new world may
+            be gone.
+
+    Raises:
+        SettingsError, DataError, PluginError: Something is wrong; nothing was written or trained.
+    """
+    device, dtype = devices.prepare(settings.device, settings.training.precision)
+    check_names(settings, session.plugins)
+    with session.progress.task("load images"):
+        images = data if data is not None else load_data(settings, session.plugins)
+    images = images.to(device)
+    check_baselines(settings.plugins.controls, session.plugins, images)
+    network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
+    if not finished:
+        overrides.check_overrides(settings, network.stage_names)
+        _check_target(settings, network)
+    return Checked(settings, images, network, device, dtype)
+
+
+def check_settings(settings: Settings, plugins: Plugins) -> None:
+    """Refuse what can be refused before an image is read: names of plugins, the device, the precision.
+
+    Raises:
+        SettingsError, PluginError: As :func:`check_plan` would.
+    """
+    devices.choose_precision(settings.training.precision, devices.choose_device(settings.device))
+    check_names(settings, plugins)
+
+
+def _check_target(settings: Settings, network: StagedNetwork) -> None:
+    """Every picture of the new world can be read."""
+    if settings.data.target is not None:
+        pictures = unlabelled(settings.data.target, network.image_size)
+        for part in torch.arange(len(pictures)).split(256):
+            pictures.take(part)
+
+
+def check_names(settings: Settings, plugins: Plugins) -> None:
+    """Every plugin the settings name is there and loads, and there is something to train."""
+    if settings.data.minimum == 0:
+        raise SettingsError("data.minimum 0 leaves nothing to train on", "Give at least 1; 0 is for evaluating.")
+    chosen = settings.plugins
+    names = {
+        "dataset": (),
+        "trap": trap_names(settings.data.trap),
+        "representation": chosen.representations,
+        "discoverer": (chosen.discoverer,),
+        "generalizer": (chosen.generalizer,),
+        "specializer": (chosen.specializer,),
+        "dreamer": () if chosen.dreamer == "none" else (chosen.dreamer,),
+        "baseline": chosen.controls,
+    }
+    for kind, wanted in names.items():
+        for name in wanted:
+            record = plugins.get(kind, name)
+            for function in record.functions():
+                record.function(function)
+            if kind == "dreamer":
+                recipe_of(record)
+    backbone, _, argument = settings.network.backbone.partition(":")
+    if not argument:
+        plugins.get("backbone", backbone)
+    if not chosen.representations:
+        raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
