@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from conceptnet_ml.concepts import null_models
 from conceptnet_ml.concepts.analogies import Moves, match, measure_exchange
+from conceptnet_ml.concepts.attribution import path_gradients
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.basis import BasisNetwork, direction_count, units_of
@@ -16,6 +19,7 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Site
+from conceptnet_ml.swap.pairs import pairs
 from conceptnet_ml.swap.views import Swap
 
 
@@ -43,7 +47,8 @@ PAIRS = 128
 LEAST, MOST = 512, 16_384
 """Image pairs in all."""
 
-POINTS = (0.25, 0.75)
+POINTS = 2
+"""Midpoints of the integrated gradients."""
 
 
 def find_analogies(ctx: Context, site: Site, swap: Swap) -> tuple[list[Analogy], list[FeatureAnalogy]]:
@@ -109,28 +114,28 @@ def unit_moves(ctx: Context, site: Site, readout: Readout, swap: Swap) -> Moves:
     count = max(LEAST, min(MOST, count))
     numbers = ctx.probe_set.repeat(-(-count // len(ctx.probe_set)))[:count]
     views, head = ctx.views(ctx.fit, site.readout.swaps), readout.head(stage)
+    seeds = partial(ctx.generator, site.name, "changes")
     others, rose, moved = [], [], []
     with frozen(*readout.modules()):
-        for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
+        for met in pairs(views, numbers, ctx.settings.probe.batch, seeds):
             ctx.stopper.check()
-            generator = ctx.generator(site.name, "changes", place)
-            donors = views.donors.foreign(part, generator)
             with torch.no_grad():
-                images, material = views.of(part, generator), views.of(donors, generator)
-                before = readout.network.run_until(images, stage).float()
-                after = readout.network.run_until(swap.apply(images, material, part, donors), stage).float()
-            step = after - before
-            rows = torch.arange(len(part), device=step.device)
-            own, theirs = (ctx.labels[which].to(step.device) for which in (part, donors))
+                before = readout.network.run_until(met.images, stage).float()
+                swapped = swap.apply(met.images, met.material, met.hosts, met.donors)
+                step = readout.network.run_until(swapped, stage).float() - before
+            rows, own = torch.arange(len(step), device=step.device), ctx.labels[met.hosts].to(step.device)
+
+            def lead(maps: Tensor, rows: Tensor = rows, own: Tensor = own, theirs: Tensor = met.targets) -> Tensor:
+                """The donor's answer less the host's."""
+                answers = head(maps)
+                return answers[rows, theirs] - answers[rows, own]
+
             slope = torch.zeros_like(step)
-            for point in POINTS:
-                at = (before + point * step).requires_grad_(True)
-                answers = head(at)
-                (one,) = torch.autograd.grad((answers[rows, theirs] - answers[rows, own]).sum(), at)
-                slope += one / len(POINTS)
+            for gradient in path_gradients(lead, before, step, POINTS):
+                slope += gradient / POINTS
             moved.append(units_of(readout.network, stage, (slope * step).flatten(2).sum(2)).cpu())
             rose.append(units_of(readout.network, stage, step.flatten(2).mean(2)).cpu())
-            others.append(donors)
+            others.append(met.donors)
     labels = ctx.labels.cpu()
     return Moves(labels[numbers.cpu()], labels[torch.cat(others).cpu()], torch.cat(rose), torch.cat(moved))
 

@@ -6,7 +6,9 @@ cue into its remaining channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +23,8 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import codecs, own_places, regions
 from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
-from conceptnet_ml.swap.representation import Codec, RegionalCodec
+from conceptnet_ml.swap.pairs import hosts_and_donors, pairs
+from conceptnet_ml.swap.representation import Codec
 from conceptnet_ml.swap.stop_rule import Decision
 
 STEPS = 40
@@ -37,7 +40,7 @@ def probe_channels(ctx: Context, site: Site) -> ChannelProbe | None:
     if site.readout.elementary is None:
         return None
     tried = codecs(ctx, site.readout)
-    if any(isinstance(codec, RegionalCodec) for codec in tried):
+    if any(codec.needs_regions for codec in tried):
         own_places(ctx, site)  # a step of its own, which needs gradients
 
     def work() -> dict[str, Any]:
@@ -61,16 +64,22 @@ def moves_channels(result: ProbeResult, found: ChannelProbe) -> ProbeResult:
     return replace(result, decision=Decision(result.decision.keep and moves > 0.5, reason))
 
 
-def _pairs(ctx: Context, site: Site, what: str, pool: Tensor, numbers: Tensor) -> Any:
-    """Batches of the maps of hosts and of three donors, with the right answers of host and donor."""
-    readout, views = site.readout, ctx.views(pool, site.readout.swaps)
-    for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
-        generator = ctx.generator(site.name, "channels", what, place)
-        draw = views.donors
-        others = [draw.foreign(part, generator), draw.foreign(part, generator), draw.mates(part, generator)]
+def _maps(
+    ctx: Context, site: Site, what: str, pool: Tensor, numbers: Tensor
+) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
+    """Batches of the maps of hosts, of two donors of other classes and of a class-mate; the classes of the hosts and of
+    their first donors."""
+    network, views, stage = site.readout.network, ctx.views(pool, site.readout.swaps), site.stage
+    kinds, batch = ("foreign", "foreign", "mates"), ctx.settings.probe.batch
+    seeds = partial(ctx.generator, site.name, "channels", what)
+    for hosts, images, met in hosts_and_donors(views, numbers, batch, seeds, kinds):
         with torch.no_grad():
-            maps = [readout.network.run_until(views.of(who, generator), site.stage).float() for who in (part, *others)]
-        yield maps, ctx.labels[part].to(ctx.device), ctx.labels[others[0]].to(ctx.device)
+            maps = [network.run_until(images, stage).float()]
+            others = []
+            for donors, material in met:
+                maps.append(network.run_until(material, stage).float())
+                others.append(donors)
+        yield maps, ctx.labels[hosts].to(ctx.device), ctx.labels[others[0]].to(ctx.device)
 
 
 def _channel_gate(ctx: Context, site: Site) -> Tensor:
@@ -79,7 +88,7 @@ def _channel_gate(ctx: Context, site: Site) -> Tensor:
     Only channels that the readout is built from take part, where the stage above says which.
     """
     readout = site.readout
-    batches = list(_pairs(ctx, site, "fit", ctx.fit, ctx.probe_set[:512]))
+    batches = list(_maps(ctx, site, "fit", ctx.fit, ctx.probe_set[:512]))
     head = readout.head(site.stage)
     count = units_of(readout.network, site.stage, batches[0][0][0]).shape[1]
     logits = torch.zeros(count, device=ctx.device, requires_grad=True)
@@ -112,7 +121,7 @@ def _measure_channels(ctx: Context, site: Site, gate: Tensor) -> SwapMeasurement
     """φ, ι and their parts on held-out images when the open channels are swapped inside the network."""
     head, hard = site.readout.head(site.stage), (gate > 0.5).float().to(ctx.device)
     counts = torch.zeros(4, ctx.classes, dtype=torch.float64)
-    for maps, right, _ in _pairs(ctx, site, "held", ctx.held, ctx.held):
+    for maps, right, _ in _maps(ctx, site, "held", ctx.held, ctx.held):
         answered = head(maps[0]).argmax(1) == right
         changed = [answered]
         changed += [answered & (head(_let_in(hard, maps[0], other)).argmax(1) != right) for other in maps[1:]]
@@ -139,20 +148,17 @@ def _moves(ctx: Context, site: Site, codec: Codec, gate: Tensor) -> float:
         return 0.5
     readout = site.readout
     prober = ctx.prober(readout, codec)
-    own = regions(ctx, site) if isinstance(codec, RegionalCodec) else None
-    views = ctx.views(ctx.held, readout.swaps)
+    own = regions(ctx, site) if codec.needs_regions else None
     trunk = Trunk(readout.network, site.stage)
     moved, spread, count = torch.zeros(len(gate)), torch.zeros(len(gate)), 0
-    for place, part in enumerate(ctx.held.split(ctx.settings.probe.batch)):
-        generator = ctx.generator(site.name, "moves", codec.name, place)
-        donors = views.donors.foreign(part, generator)
-        images, material = views.of(part, generator), views.of(donors, generator)
-        where = None if own is None else (own(part), own(donors))
+    seeds = partial(ctx.generator, site.name, "moves", codec.name)
+    for met in pairs(ctx.views(ctx.held, readout.swaps), ctx.held, ctx.settings.probe.batch, seeds):
+        where = None if own is None else (own(met.hosts), own(met.donors))
         with torch.enable_grad():
-            found = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
-        swapped = prober.hard_swap(images, material, found, where)
-        before, after = trunk(images).float(), trunk(swapped).float()
+            found = prober.gates(met.images, met.material, met.targets, where)
+        swapped = prober.hard_swap(met.images, met.material, found, where)
+        before, after = trunk(met.images).float(), trunk(swapped).float()
         moved += (after - before).flatten(2).mean(2).abs().sum(0).cpu()
-        spread += before.flatten(2).mean(2).std(0).cpu() * len(part)
-        count += len(part)
+        spread += before.flatten(2).mean(2).std(0).cpu() * len(met.hosts)
+        count += len(met.hosts)
     return float(auroc((moved / spread.clamp_min(1e-9))[:, None], opened)[0])

@@ -18,8 +18,9 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.swap.gate_predictor import LEAST, MOST, GateFeatures, GatePredictor
 from conceptnet_ml.swap.interchangeability import SwapMeasurement, measure_swap
+from conceptnet_ml.swap.pairs import Pairs, pairs
 from conceptnet_ml.swap.probe import Prober
-from conceptnet_ml.swap.representation import IMAGE, Codec, RegionalCodec, open_cells
+from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
 from conceptnet_ml.swap.stop_rule import decide
 from conceptnet_ml.swap.views import Swap
 
@@ -41,7 +42,7 @@ def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
     Computed in :func:`conceptnet_ml.swap.interchangeability.measure_swap`, decided in
     :func:`conceptnet_ml.swap.stop_rule.decide`.
     """
-    if isinstance(codec, RegionalCodec):
+    if codec.needs_regions:
         own_places(ctx, site)  # beforehand, so that its time is not booked twice
     with ctx.progress.task(f"{site.name} probe {codec.name}", total=len(ctx.held)) as task:
         work = partial(_measure, ctx, site, codec, task.advance)
@@ -52,7 +53,7 @@ def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
 
 
 def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], None]) -> dict[str, Any]:
-    own = regions(ctx, site) if isinstance(codec, RegionalCodec) else None
+    own = regions(ctx, site) if codec.needs_regions else None
     with frozen(*site.readout.modules()):
         measured = measure_swap(
             ctx.prober(site.readout, codec),
@@ -76,7 +77,7 @@ def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
     if found is not None and probed.decision.classes is not None:
         shares = torch.isin(ctx.labels, torch.tensor(probed.decision.classes))
         found = found * shares.view(-1, *[1] * (found.ndim - 1))
-    places = own_places(ctx, site) if isinstance(codec, RegionalCodec) else None
+    places = own_places(ctx, site) if codec.needs_regions else None
     return Swap(codec, found, ctx.settings.probe.threshold, ctx.grow, places, f"{site.name} {codec.name}")
 
 
@@ -97,90 +98,85 @@ def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:
         prober = ctx.prober(site.readout, codec, settings.view_price, settings.view_steps)
         most = min(settings.dreamt * ctx.classes, MOST)
         examples = balanced(ctx.labels, ctx.fit, most, ctx.seed(site.name, "dreamt"))
-        alike = codec.gate == "place" and not isinstance(codec, RegionalCodec)
+        alike = codec.gate == "place" and not codec.needs_regions
         predicted = alike and settings.dreamt > 0 and len(examples) >= LEAST
         total = len(ctx.labels) + (len(examples) if predicted else 0)
         with (
             frozen(*site.readout.modules()),
             ctx.progress.task(f"{site.name} dream gates", total=total) as task,
         ):
-            pairs = _Pairs(ctx, site, task.advance)
-            gate_of = _predicted(ctx, prober, pairs, examples) if predicted else _dreamt(ctx, site, prober, codec)
-            return {"gates": pairs.gates(gate_of)}
+            meetings = _Meetings(ctx, site, task.advance)
+            gate_of = _predicted(ctx, prober, meetings, examples) if predicted else _dreamt(ctx, site, prober, codec)
+            return {"gates": meetings.gates(gate_of)}
 
     return ctx.once(f"{site.name}/gates-{codec.name}", work, "probing")["gates"]
 
 
-GateOf = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Image numbers, donors' numbers, and both as views, to gates."""
+GateOf = Callable[[Pairs], Tensor]
+"""Hosts and their donors to gates."""
 
 
 @dataclass
-class _Pairs:
-    """Images and the donors they meet, both as views under the readout's swaps."""
+class _Meetings:
+    """Images that meet a donor of another class under the readout's swaps, with progress shown and stops heard."""
 
     ctx: Context
     site: Site
     advance: Callable[[int], None]
 
-    def of(self, pool: Tensor, numbers: Tensor, *what: object) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """These images of a pool: their numbers, those of donors from the pool, and the views of both."""
-        ctx = self.ctx
+    def of(self, pool: Tensor, hosts: Tensor, *what: object) -> Iterator[Pairs]:
+        """Batches of these images of a pool and of donors from the pool."""
+        ctx, name = self.ctx, self.site.name
         views = ctx.views(pool, self.site.readout.swaps)
-        for place, part in enumerate(numbers.split(ctx.settings.probe.batch)):
+        for met in pairs(
+            views, hosts, ctx.settings.probe.batch, lambda place: ctx.generator(name, "gates", *what, place)
+        ):
             ctx.stopper.check()
-            generator = ctx.generator(self.site.name, "gates", *what, place)
-            donors = views.donors.foreign(part, generator)
-            yield part, donors, views.of(part, generator), views.of(donors, generator)
-            self.advance(len(part))
+            yield met
+            self.advance(len(met.hosts))
 
     def gates(self, gate_of: GateOf) -> Tensor:
         """The gates of every training image; held-out ones meet held-out donors."""
         found: Tensor | None = None
         for what, pool in (("fit", self.ctx.fit), ("held", self.ctx.held)):
-            for numbers, donors, images, material in self.of(pool, pool, what):
-                part = gate_of(numbers, donors, images, material).float().cpu()
+            for met in self.of(pool, pool, what):
+                part = gate_of(met).float().cpu()
                 if found is None:
                     found = torch.zeros(len(self.ctx.labels), *part.shape[1:])
-                found[numbers] = part
+                found[met.hosts] = part
         assert found is not None
         return found
 
 
 def _dreamt(ctx: Context, site: Site, prober: Prober, codec: Codec) -> GateOf:
     """Dream every gate."""
-    own = regions(ctx, site) if isinstance(codec, RegionalCodec) else None
+    own = regions(ctx, site) if codec.needs_regions else None
 
-    def gate_of(numbers: Tensor, donors: Tensor, images: Tensor, material: Tensor) -> Tensor:
-        where = None if own is None else (own(numbers), own(donors))
-        found = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
+    def gate_of(met: Pairs) -> Tensor:
+        where = None if own is None else (own(met.hosts), own(met.donors))
+        found = prober.gates(met.images, met.material, met.targets, where)
         assert found is not None
         return found
 
     return gate_of
 
 
-def _predicted(ctx: Context, prober: Prober, pairs: _Pairs, examples: Tensor) -> GateOf:
+def _predicted(ctx: Context, prober: Prober, meetings: _Meetings, examples: Tensor) -> GateOf:
     """Dream the gates of these images, and learn to predict all others'."""
     features: GateFeatures | None = None
     inputs, gates = [], []
-    for _, donors, images, material in pairs.of(ctx.fit, examples, "dreamt"):
-        targets = ctx.labels[donors].to(ctx.device)
+    for met in meetings.of(ctx.fit, examples, "dreamt"):
         if features is None:
-            features = GateFeatures.fit(without_basis(pairs.site.readout.network), prober, images)
-        inputs.append(features(images, material, targets))
-        found = prober.gates(images, material, targets)
+            features = GateFeatures.fit(without_basis(meetings.site.readout.network), prober, met.images)
+        inputs.append(features(met.images, met.material, met.targets))
+        found = prober.gates(met.images, met.material, met.targets)
         assert found is not None
         gates.append(found.float())
     assert features is not None
-    learned: GateFeatures = features
-    seed = ctx.seed(pairs.site.name, "predictor")
+    fitted: GateFeatures = features
+    seed = ctx.seed(meetings.site.name, "predictor")
     predictor = GatePredictor(torch.cat(inputs), torch.cat(gates), ctx.settings.probe.threshold, seed)
-
-    def gate_of(numbers: Tensor, donors: Tensor, images: Tensor, material: Tensor) -> Tensor:
-        return predictor(learned(images, material, ctx.labels[donors].to(ctx.device)))
-
-    return gate_of
+    return lambda met: predictor(fitted(met.images, met.material, met.targets))
 
 
 def own_places(ctx: Context, site: Site) -> Tensor:
