@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.errors import SettingsError, nearest
 
-EXAMPLE = "Write STAGE/PARENTS/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
+EXAMPLE = "Write STAGE/READOUT/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
 
 _VERBS = {True: "keep", False: "undo"}
 

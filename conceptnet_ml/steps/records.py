@@ -65,7 +65,7 @@ class StageBasis:
 
 @dataclass(frozen=True)
 class ChannelProbe:
-    """Which channels of a stage carry the difference between the parents.
+    """Which channels of a stage carry the difference between the readout's answers.
 
     Args:
         measured: φ, ι and their parts when the open channels are swapped inside the network.
