@@ -18,10 +18,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from conceptnet_ml import Data, ImageSet, PlantedFeature, Truth
 from conceptnet_ml.config.settings import DataSettings
-from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.ground_truth import PLACE, PlantedFeature, Truth
-from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.ground_truth import PLACE
 from conceptnet_ml.data.traps import TRAP_SETS, draw_cues, make_worlds
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.runtime.seeding import seed_for

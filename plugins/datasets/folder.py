@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.class_subset import class_numbers
-from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import SUFFIXES, check_files, common_size, in_threads, read_image
-from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.images import StreamedImages
 from conceptnet_ml.data.sampling import check_counts, split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError
 

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
-from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.runtime.seeding import seed_for
 

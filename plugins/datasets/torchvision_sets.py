@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
+from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.class_subset import class_numbers, select_labels
-from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import common_size, fit_to_size, in_threads
-from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.images import StreamedImages
 from conceptnet_ml.data.sampling import split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 

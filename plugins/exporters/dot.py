@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml import ConceptGraph
 from conceptnet_ml.graph.schema import Analogous, Became, BuiltFrom, Edge, Generalizes, Node
 from conceptnet_ml.storage.files import write_atomic
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml import ConceptGraph
 from conceptnet_ml.storage.files import write_atomic
 
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from conceptnet_ml import ImageSet, TrapGround
 from conceptnet_ml.data.class_subset import select_images
-from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.traps import TrapGround
 from conceptnet_ml.errors import SettingsError
 
 GLYPHS = "glyphs:2"

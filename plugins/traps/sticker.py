@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptnet_ml.data.traps import TrapGround
+from conceptnet_ml import TrapGround
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.runtime.seeding import seed_for
 
