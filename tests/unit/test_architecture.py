@@ -189,7 +189,7 @@ def test_a_wing_says_what_is_in_it(name: str) -> None:
     if name in TODO_WINGS:
         return
     docstring = ast.get_docstring(tree(ROOT / name / "__init__.py")) or ""
-    entries = re.findall(r"^ {4}(\w+) {2,}(.+(?:\n {5,}.+)*)$", docstring, re.MULTILINE)
+    entries = [(one[2], one[3]) for one in re.finditer(r"^( *)(\w+) {2,}(.+(?:\n\1 +.+)*)$", docstring, re.MULTILINE)]
     inside = sorted(path.stem for path in (ROOT / name).glob("*.py") if path.stem != "__init__")
     assert sorted(module for module, _ in entries) == inside
     for module, text in entries:
