@@ -1,9 +1,8 @@
 """Directions of a stage's maps in place of its units: what a *basis* is, and a network described by one.
 
 A basis is a module with ``encode``, maps (B, C, h, w) to coefficients (B, D, h, w), and ``decode`` back to maps, both
-place by place and differentiable. A coefficient's map takes a unit's place everywhere: it is scored, ablated,
-swapped and attributed as a unit is. What a basis leaves out of the maps goes along as further channels, so that the
-network computes what it did.
+place by place and differentiable. A coefficient's map is used as a unit's map is: it is scored, ablated, swapped and
+attributed. What a basis leaves out of the maps is passed on as further channels, so that the network computes the same.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class BasisEvidence:
 
     Args:
         maps: (B, C, h, w), fp32, of the probe images, batch by batch; on the run's device.
-        seed: For anything random.
+        seed: For all random draws.
         settings: How many directions are wanted, and more.
     """
 
@@ -41,18 +40,18 @@ class BasisEvidence:
         return self.maps[0].shape[1]
 
     def places(self, most: int) -> Tensor:
-        """Activations (n, C) at places drawn at random from all images, all places if there are no more than ``most``.
+        """Activations (n, C) at up to ``most`` places of all images, drawn at random and in random order.
 
-        In random order; the same for the same seed, however the images are batched.
+        The same for the same seed, however the images are batched.
         """
         rows = [maps.permute(0, 2, 3, 1).flatten(0, 2) for maps in self.maps]
         total = sum(len(part) for part in rows)
         chosen = torch.randperm(total, generator=seeding.generator(self.seed))[:most].to(rows[0].device)
         found = rows[0].new_empty(len(chosen), self.units)
         start = 0
-        for part in rows:
-            mine = (chosen >= start) & (chosen < start + len(part))
-            found[mine] = part[chosen[mine] - start]
+        for part in rows:  # not concatenated first: maps of all images may be large
+            here = (chosen >= start) & (chosen < start + len(part))
+            found[here] = part[chosen[here] - start]
             start += len(part)
         return found
 
@@ -61,25 +60,25 @@ class BasisEvidence:
         total = sum(maps.double().sum((0, 2, 3)) for maps in self.maps)
         count = sum(maps[:, 0].numel() for maps in self.maps)
         mean = (total / count).float()[:, None, None]  # type: ignore[union-attr, operator]
-        left = there = 0.0
+        error = variance = 0.0
         with torch.no_grad():
             for maps in self.maps:
-                left += float((maps - basis.decode(basis.encode(maps))).double().square().sum())  # type: ignore[operator]
-                there += float((maps - mean).double().square().sum())
-        return 1 - left / max(there, 1e-12)
+                error += float((maps - basis.decode(basis.encode(maps))).double().square().sum())  # type: ignore[operator]
+                variance += float((maps - mean).double().square().sum())
+        return 1 - error / max(variance, 1e-12)
 
 
 class Directions(nn.Module):
     """Maps as non-negative sums of directions: ``h(x)[:, p] ≈ Σ_k a_k(x)[p] · d_k``, ``a ≥ 0``.
 
-    The coefficients are those of least squares (with a trace of a ridge, so that there is only one answer), found place
-    by place by accelerated projected gradient (Beck & Teboulle, SIAM J. Imaging Sci. 2009). Their gradient is that of
-    the solution, not of the steps that led there.
+    The coefficients are those of least squares (with a small ridge, so that there is only one answer), found place by
+    place by accelerated projected gradient (Beck & Teboulle, SIAM J. Imaging Sci. 2009). Their gradient is that of the
+    solution, not of the steps that led there.
 
     Args:
         directions: (D, C); scaled to length one.
 
-    Cost: ``STEPS`` products of the (B·h·w, D) coefficients with a (D, D) matrix, ``BACK`` of them backward.
+    Cost: ``STEPS`` products of the (B·h·w, D) coefficients with a (D, D) matrix, ``BACK_STEPS`` of them backward.
     """
 
     directions: Tensor
@@ -100,8 +99,8 @@ class Directions(nn.Module):
         return (coefficients.permute(0, 2, 3, 1) @ self.directions).permute(0, 3, 1, 2)
 
 
-STEPS, BACK = 100, 30
-"""Steps of projected gradient, and of conjugate gradients for the slope."""
+STEPS, BACK_STEPS = 100, 30
+"""Steps of projected gradient, and of conjugate gradients in the backward pass."""
 
 RIDGE = 1e-3
 
@@ -111,38 +110,34 @@ class _NonNegative(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, directions: Tensor) -> Tensor:
-        gram = _gram(directions)
-        wanted = rows @ directions.T
+        gram = directions @ directions.T
+        gram = gram + RIDGE * torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+        products = rows @ directions.T
         rate = 1 / torch.linalg.matrix_norm(gram, 2)
-        found, ahead, weight = torch.zeros_like(wanted), torch.zeros_like(wanted), 1.0
+        found, ahead, weight = torch.zeros_like(products), torch.zeros_like(products), 1.0
         for _ in range(STEPS):
-            after = torch.addmm(wanted, ahead, gram, alpha=-1).mul_(rate).add_(ahead).clamp_min_(0)
-            following = (1 + (1 + 4 * weight**2) ** 0.5) / 2
-            ahead = torch.lerp(found, after, 1 + (weight - 1) / following)
-            found, weight = after, following
+            after = torch.addmm(products, ahead, gram, alpha=-1).mul_(rate).add_(ahead).clamp_min_(0)
+            next_weight = (1 + (1 + 4 * weight**2) ** 0.5) / 2
+            ahead = torch.lerp(found, after, 1 + (weight - 1) / next_weight)
+            found, weight = after, next_weight
         ctx.save_for_backward(found > 0, directions, gram)
         return found
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        """``dL/dm = Wᵀ x`` with ``G_SS x = slope_S`` on the support S, by conjugate gradients."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """``dL/dm = Wᵀ x`` with ``G_SS x = gradient_S`` on the support S, by conjugate gradients."""
         support, directions, gram = ctx.saved_tensors
-        left = slope * support
-        solved, along, size = torch.zeros_like(left), left, left.square().sum(1, keepdim=True)
-        for _ in range(BACK):
+        residual = gradient * support
+        solution, along, size = torch.zeros_like(residual), residual, residual.square().sum(1, keepdim=True)
+        for _ in range(BACK_STEPS):
             image = (along @ gram) * support
             step = size / (along * image).sum(1, keepdim=True).clamp_min(1e-20)
-            solved = solved + step * along
-            left = left - step * image
-            after = left.square().sum(1, keepdim=True)
-            along = left + after / size.clamp_min(1e-20) * along
-            size = after
-        return solved @ directions, None
-
-
-def _gram(directions: Tensor) -> Tensor:
-    gram = directions @ directions.T
-    return gram + RIDGE * torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+            solution = solution + step * along
+            residual = residual - step * image
+            new_size = residual.square().sum(1, keepdim=True)
+            along = residual + new_size / size.clamp_min(1e-20) * along
+            size = new_size
+        return solution @ directions, None
 
 
 def restore_directions(state: Mapping[str, Tensor]) -> Directions:
@@ -154,8 +149,9 @@ class BasisNetwork(nn.Module):
     """A staged network some of whose stages are described by directions.
 
     At such a stage ``run_until`` returns (B, D + C, h, w): the coefficients, then what the basis leaves out of the C
-    units, ``maps − decode(coefficients)``. ``run_from`` and ``run_between`` take that back: decoded, with what was left
-    out added, so that they compute what the network does. Changing a coefficient changes the maps along its direction.
+    units, ``maps − decode(coefficients)``. ``run_from`` and ``run_between`` take these channels, decode them and add
+    what was left out, so that they compute what the network does. A change of a coefficient changes the maps along its
+    direction.
 
     Args:
         network: The network itself; shared, not copied.
@@ -165,15 +161,14 @@ class BasisNetwork(nn.Module):
     def __init__(self, network: StagedNetwork, bases: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.network = network
-        # Module names must not contain dots, the stages' names may.
-        self._described = tuple(bases)
+        self._names = tuple(bases)  # beside the modules, whose names must not contain dots
         self._bases = nn.ModuleList(bases.values())
         self.widths = {stage: basis_width(basis, network.stage(stage).units) for stage, basis in bases.items()}
 
     @property
     def bases(self) -> dict[str, nn.Module]:
         """The bases by stage."""
-        return dict(zip(self._described, self._bases, strict=True))
+        return dict(zip(self._names, self._bases, strict=True))
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -191,19 +186,19 @@ class BasisNetwork(nn.Module):
 
     def run_until(self, images: Tensor, stage: str) -> Tensor:
         """Coefficients and what they leave out, (B, D + C, h, w); the maps themselves at a stage without a basis."""
-        return self._describe(self.network.run_until(images, stage), stage)
+        return self._encode(self.network.run_until(images, stage), stage)
 
     def run_from(self, maps: Tensor, stage: str) -> Tensor:
         """Logits (B, classes) of what :meth:`run_until` returns."""
-        return self.network.run_from(self._undo(maps, stage), stage)
+        return self.network.run_from(self._decode(maps, stage), stage)
 
     def run_between(self, maps: Tensor, from_stage: str, to_stage: str) -> Tensor:
         """What :meth:`run_until` returns at a later stage, from what it returns at an earlier one."""
         if from_stage == to_stage:
             return maps
-        return self._describe(self.network.run_between(self._undo(maps, from_stage), from_stage, to_stage), to_stage)
+        return self._encode(self.network.run_between(self._decode(maps, from_stage), from_stage, to_stage), to_stage)
 
-    def _describe(self, maps: Tensor, stage: str) -> Tensor:
+    def _encode(self, maps: Tensor, stage: str) -> Tensor:
         basis: Any = self.bases.get(stage)
         if basis is None:
             return maps
@@ -212,7 +207,7 @@ class BasisNetwork(nn.Module):
             coefficients = basis.encode(maps)
             return torch.cat([coefficients, maps - basis.decode(coefficients)], 1)
 
-    def _undo(self, described: Tensor, stage: str) -> Tensor:
+    def _decode(self, described: Tensor, stage: str) -> Tensor:
         basis: Any = self.bases.get(stage)
         if basis is None:
             return described
@@ -223,11 +218,11 @@ class BasisNetwork(nn.Module):
 
 
 Network = StagedNetwork | BasisNetwork
-"""What rounds look into: a network by its units, or by directions at some of its stages."""
+"""A network described by its units, or by directions at some of its stages."""
 
 
 def with_basis(network: Network, stage: str, basis: nn.Module) -> BasisNetwork:
-    """The network with a stage described by a basis, others as they were."""
+    """The network with a stage described by a basis, the other stages as they were."""
     bases = network.bases if isinstance(network, BasisNetwork) else {}
     return BasisNetwork(without_basis(network), {**bases, stage: basis})
 
@@ -238,18 +233,17 @@ def without_basis(network: Network) -> StagedNetwork:
 
 
 def units_of(network: nn.Module, stage: str, maps: Tensor) -> Tensor:
-    """Of the channels that ``run_until`` returns, those that features can be made of: units, or directions without what
-    they leave out."""
+    """Of the channels that ``run_until`` returns, the units, or the directions without what they leave out."""
     return maps[:, : direction_count(network, stage)]
 
 
 def direction_count(network: nn.Module, stage: str) -> int | None:
-    """How many directions describe a stage; None where it is described by its units."""
+    """D, how many directions describe a stage; None where it is described by its units."""
     return network.widths.get(stage) if isinstance(network, BasisNetwork) else None
 
 
 def basis_width(basis: nn.Module, units: int) -> int:
-    """D, how many directions a basis describes a stage of so many units by."""
-    where = next((tensor.device for tensor in [*basis.buffers(), *basis.parameters()]), None)
+    """D, how many directions a basis has at a stage of so many units."""
+    device = next((tensor.device for tensor in [*basis.buffers(), *basis.parameters()]), None)
     with torch.no_grad():
-        return basis.encode(torch.zeros(1, units, 1, 1, device=where)).shape[1]  # type: ignore[operator]
+        return basis.encode(torch.zeros(1, units, 1, 1, device=device)).shape[1]  # type: ignore[operator]

@@ -16,11 +16,11 @@ from conceptnet_ml.network.stages import Cut
 
 
 class CannotTraceError(Exception):
-    """The network's Python code depends on the data, or does what its graph does not show."""
+    """The network's Python code depends on the data, or does something its graph does not show."""
 
 
 class _Tracer(fx.Tracer):
-    """Traces down to modules without children, and remembers which modules a node ends and lies inside of."""
+    """Traces down to modules without children, and records which modules a node ends and lies inside of."""
 
     proxy_buffer_attributes = True  # what is computed from buffers is part of the graph, not a constant
 
@@ -58,28 +58,31 @@ class Trace:
     Args:
         data: The nodes that depend on the images, in the order they run; the first is the images.
         result: The node of the logits.
-        names: The names of each node through which everything passes.
+        names: The names of each node that everything passes through.
         levels: How many modules each node lies inside of.
-        places: The same by name.
     """
 
     data: list[fx.Node]
     result: fx.Node
     names: dict[fx.Node, tuple[str, ...]]
     levels: dict[fx.Node, int]
-    places: dict[str, fx.Node]
+
+    @property
+    def places(self) -> dict[str, fx.Node]:
+        """The nodes by name."""
+        return {name: node for node, names in self.names.items() for name in names}
 
 
 class FxRoute:
-    """Runs parts of a network by its torch.fx graph: only the part asked for is computed, and no hook is needed.
+    """Runs parts of a network by its torch.fx graph: only the wanted part is computed, and no hook is needed.
 
-    The graph is kept as code that takes the network as its argument. It is traced anew for each pattern of training and
-    evaluation modes, because code such as ``F.dropout(x, training=self.training)`` leaves the mode in the graph.
+    The graph is kept as code that takes the network as its argument. Each pattern of training and evaluation modes is
+    traced by itself, because code such as ``F.dropout(x, training=self.training)`` leaves the mode in the graph.
     """
 
     def __init__(self) -> None:
         self._traces: dict[bytes, Trace] = {}
-        self._parts: dict[tuple[bytes, str | None, str | None], Callable[[nn.Module, Tensor], Tensor]] = {}
+        self._parts: dict[tuple[bytes, str | None, str | None], Callable[[nn.Module, Tensor], tuple[Any, ...]]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FxRoute:
         return self  # a copy of the network has the same structure, and nothing else is kept here
@@ -94,7 +97,7 @@ class FxRoute:
             CannotTraceError: The graph does not show the whole network.
         """
         with eval_mode(root):
-            _, trace = self._trace(root)
+            trace = self.trace(root)
             nodes = list(trace.names)
             *values, logits = _compile(trace, trace.data[0], [*nodes, trace.result])(root, images)
             if not isinstance(logits, Tensor) or not torch.allclose(logits, root(images), rtol=1e-3, atol=1e-4):
@@ -111,7 +114,7 @@ class FxRoute:
                 size=(value.shape[2], value.shape[3]),
                 level=trace.levels[node],
                 learned=learned[node],
-                final=_is_pool(root, node),
+                final=isinstance(module_of(root, node), POOLS) or "adaptive" in getattr(node.target, "__name__", ""),
             )
             for node, value in zip(nodes, values, strict=True)
             if isinstance(value, Tensor) and value.ndim == 4 and 0 < learned[node] < count
@@ -119,25 +122,25 @@ class FxRoute:
 
     def trace(self, root: nn.Module) -> Trace:
         """The graph of a network in its present modes."""
-        return self._trace(root)[1]
-
-    def run(self, root: nn.Module, value: Tensor, start: str | None, end: str | None) -> Tensor:
-        """See :class:`Route`."""
-        modes = _modes(root)
-        part = self._parts.get((modes, start, end))
-        if part is None:
-            _, trace = self._trace(root)
-            first = trace.data[0] if start is None else trace.places[start]
-            last = trace.result if end is None else trace.places[end]
-            compiled = _compile(trace, first, [last])
-            part = self._parts[modes, start, end] = lambda root, value: compiled(root, value)[0]
-        return part(root, value)
-
-    def _trace(self, root: nn.Module) -> tuple[bytes, Trace]:
         modes = _modes(root)
         if modes not in self._traces:
             self._traces[modes] = _trace(root)
-        return modes, self._traces[modes]
+        return self._traces[modes]
+
+    def run(self, root: nn.Module, value: Tensor, start: str | None, end: str | None) -> Tensor:
+        """See :class:`Route`."""
+        key = (_modes(root), start, end)
+        if key not in self._parts:
+            trace = self.trace(root)
+            first = trace.data[0] if start is None else trace.places[start]
+            last = trace.result if end is None else trace.places[end]
+            self._parts[key] = _compile(trace, first, [last])
+        return self._parts[key](root, value)[0]
+
+
+def module_of(root: nn.Module, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls, None for a function or method."""
+    return root.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _modes(root: nn.Module) -> bytes:
@@ -146,12 +149,12 @@ def _modes(root: nn.Module) -> bytes:
 
 def _trace(root: nn.Module) -> Trace:
     tracer = _Tracer()
-    known = set(vars(root))
+    before = set(vars(root))
     try:
         graph = tracer.trace(root)
-    except Exception as error:  # whatever a user's code raises when it meets a proxy
+    except Exception as error:  # a user's code may raise anything when it meets a proxy
         raise CannotTraceError(str(error)) from error
-    constants = set(vars(root)) - known  # tensors made while tracing would stay on the device they were made on
+    constants = set(vars(root)) - before  # tensors made while tracing would stay on the device they were made on
     for constant in constants:
         delattr(root, constant)
     nodes = list(graph.nodes)
@@ -159,14 +162,12 @@ def _trace(root: nn.Module) -> Trace:
     if constants or not isinstance(result, fx.Node):
         raise CannotTraceError("tensors are made on the way" if constants else "the output is not one tensor")
     data = [node for node in nodes if node.op == "placeholder"]
-    known_data = set(data)
+    known = set(data)
     for node in nodes:
-        if node.op not in ("placeholder", "output") and known_data.intersection(node.all_input_nodes):
+        if node.op not in ("placeholder", "output") and known.intersection(node.all_input_nodes):
             data.append(node)
-            known_data.add(node)
-    names = _names(_passages(data, result), tracer.outputs, data)
-    places = {name: node for node, all_names in names.items() for name in all_names}
-    return Trace(data, result, names, tracer.levels, places)
+            known.add(node)
+    return Trace(data, result, _names(_passages(data, result), tracer.outputs, data), tracer.levels)
 
 
 def _passages(data: Sequence[fx.Node], result: fx.Node) -> list[fx.Node]:
@@ -189,7 +190,7 @@ def _names(
     for path, node in outputs:
         if calls[path] == 1:  # a module used twice, such as one ReLU for all, names no place
             ends.setdefault(node, []).append(path)
-    wanted, names, taken, module = set(nodes), {}, Counter[str](), ""
+    wanted, names, used, module = set(nodes), {}, Counter[str](), ""
     for node in data:
         if node in ends:
             module = ends[node][0]
@@ -200,8 +201,8 @@ def _names(
             continue
         function = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.name)
         name = ".".join(part for part in (module, function.rpartition(".")[2].rstrip("_")) if part)
-        taken[name] += 1
-        names[node] = (name if taken[name] == 1 else f"{name}_{taken[name]}",)
+        used[name] += 1
+        names[node] = (name if used[name] == 1 else f"{name}_{used[name]}",)
     return names
 
 
@@ -225,16 +226,8 @@ def _compile(trace: Trace, first: fx.Node, last: Sequence[fx.Node]) -> Callable[
     return scope["forward"]
 
 
-def _module(root: nn.Module, node: fx.Node) -> nn.Module | None:
-    return root.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
 def _has_weights(root: nn.Module, node: fx.Node, parameters: set[str]) -> bool:
-    module = _module(root, node)
+    module = module_of(root, node)
     if module is not None:
         return next(module.parameters(), None) is not None
     return any(source.op == "get_attr" and source.target in parameters for source in node.all_input_nodes)
-
-
-def _is_pool(root: nn.Module, node: fx.Node) -> bool:
-    return isinstance(_module(root, node), POOLS) or "adaptive" in getattr(node.target, "__name__", "")

@@ -14,40 +14,40 @@ from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.stages import Cut
 
 PREFIX = "model."
-"""Module paths are told from inside the user's network, which the staged network holds under this name."""
+"""The staged network holds the user's network under this name; names of stages leave it out."""
 
 POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 
-class _Reached(BaseException):  # not an Exception, so that a network's own `except Exception` lets it through
+class _EndReached(BaseException):  # not an Exception, so that a network's own `except Exception` lets it through
     def __init__(self, maps: Tensor) -> None:
         self.maps = maps
 
 
 class HookRoute:
-    """Runs parts of a network by forward hooks that live for one call: for networks that cannot be traced.
+    """Runs parts of a network by forward hooks that exist during one call.
 
-    Starting from a stage runs the part before it, too, on black images, and puts the given maps in its place.
+    Starting from a stage also runs the part before it, on black images, and puts the given maps in place of its output.
     """
 
     def __init__(self, image_size: tuple[int, int]) -> None:
         self.image_size = image_size
-        self._before: dict[str, list[str]] = {}
+        self._before: dict[str, list[str]] = {}  # the modules that run before each cut
 
     def cuts(self, root: nn.Module, images: Tensor) -> list[Cut]:
         """See :class:`Route`. At a real cut the maps decide the logits, whatever the image: that is tried."""
-        records: list[tuple[str, nn.Module, Any]] = []
-        with eval_mode(root), _hooks(root, lambda path, module, output: records.append((path, module, output))):
+        calls: list[tuple[str, nn.Module, Any]] = []
+        with eval_mode(root), _hooks(root, lambda path, module, output: calls.append((path, module, output))):
             logits = root(images)
-        calls = Counter(path for path, _, _ in records)
-        own = [next(module.parameters(recurse=False), None) is not None for _, module, _ in records]
+        counts = Counter(path for path, _, _ in calls)
+        has_weights = [next(module.parameters(recurse=False), None) is not None for _, module, _ in calls]
         found: list[Cut] = []
-        for number, (path, module, output) in enumerate(records):
-            learned = sum(own[: number + 1])
-            usable = isinstance(output, Tensor) and output.ndim == 4 and output.shape[0] == len(images)
-            if not usable or calls[path] > 1 or not 0 < learned < sum(own):
+        for number, (path, module, output) in enumerate(calls):
+            learned = sum(has_weights[: number + 1])
+            is_map = isinstance(output, Tensor) and output.ndim == 4 and output.shape[0] == len(images)
+            if not is_map or counts[path] > 1 or not 0 < learned < sum(has_weights):
                 continue
-            self._before[path] = [name for name, _, _ in records[:number]]
+            self._before[path] = [name for name, _, _ in calls[:number]]
             with eval_mode(root):
                 if not torch.allclose(self.run(root, output, path, None), logits, rtol=1e-3, atol=1e-4):
                     continue
@@ -62,24 +62,24 @@ class HookRoute:
             if path == start:
                 return value.clone()  # what follows may work in place
             if path == end:
-                raise _Reached(output)
+                raise _EndReached(output)
             return None
 
         images = value
         if start is not None:  # maps may be of autocast's type, images are of the weights'
             mean = root.get_buffer("mean")
             images = value.new_zeros(len(value), mean.shape[1], *self.image_size, dtype=mean.dtype)
-        idle = [root.get_submodule(PREFIX + path) for path in self._before.get(start or "", ())]
-        modes = [module.training for module in idle]
-        for module in idle:
+        skipped = [root.get_submodule(PREFIX + path) for path in self._before.get(start or "", ())]
+        modes = [module.training for module in skipped]
+        for module in skipped:
             module.training = False  # black images must not move running statistics
         try:
             with _hooks(root, hook, only=(start, end)):
                 return root(images)
-        except _Reached as reached:
+        except _EndReached as reached:
             return reached.maps
         finally:
-            for module, mode in zip(idle, modes, strict=True):
+            for module, mode in zip(skipped, modes, strict=True):
                 module.training = mode
 
 
@@ -87,6 +87,7 @@ class HookRoute:
 def _hooks(
     root: nn.Module, act: Callable[[str, nn.Module, Any], Any], only: tuple[str | None, ...] | None = None
 ) -> Iterator[None]:
+    """Call ``act(path, module, output)`` after every module, or after those of these paths."""
     handles = []
     try:
         for path, module in root.get_submodule(PREFIX[:-1]).named_modules():

@@ -1,4 +1,4 @@
-"""Networks held still: evaluation mode, no gradients to weights, batch norms as affine maps."""
+"""Modes of networks during a block: evaluation mode; weights fixed, with batch norms as affine maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is put back afterwards."""
+    """Evaluation mode without gradients; afterwards every part is in its own mode again."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for part, _ in modes:
         part.training = False
@@ -25,16 +25,17 @@ def eval_mode(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for weights, put back as it was afterwards: a probe only asks for the gate's.
+    """Evaluation mode without gradients for weights; afterwards everything is as it was.
 
-    Batch norms are a factor and an offset then, and are computed so: their own backward pass takes half a probe's time.
+    For passes that need gradients of maps or gates only. Batch norms are computed as a factor and an offset, since
+    their own backward pass takes half of a probe's time.
     """
     # Part by part: a family may be in training mode while its trunk, which others share, is not.
     modes = {part: part.training for module in modules for part in module.modules()}
-    wanted = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    trainable = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     for module in modules:
         module.eval()
-    for parameter in wanted:
+    for parameter in trainable:
         parameter.requires_grad_(False)
     simplified = [part for module in modules for part in module.modules() if _is_affine(part)]
     for norm in simplified:
@@ -44,7 +45,7 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     finally:
         for norm in simplified:
             norm.__dict__.pop("forward", None)
-        for parameter in wanted:
+        for parameter in trainable:
             parameter.requires_grad_(True)
         for part, mode in modes.items():
             part.training = mode
@@ -55,7 +56,7 @@ def _is_affine(module: nn.Module) -> bool:
 
 
 def _affine(norm: nn.Module) -> Callable[[Tensor], Tensor]:
-    """What a batch norm does in evaluation mode."""
+    """What a batch norm computes in evaluation mode."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -1,10 +1,9 @@
-"""A CNN as named stages: run up to a stage, on from a stage, and with some of its units replaced."""
+"""A CNN as named stages: run up to a stage, on from a stage, and with some of its units at a constant."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -34,8 +33,8 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 class StagedNetwork(nn.Module):
     """A classifier that can be run in parts, at its named stages. Stage 0, the image, is not listed.
 
-    The parts share the classifier's weights and modes, are differentiable, and give exactly what the whole gives. The
-    state dict is the classifier's, each name after ``model.``, plus ``mean`` and ``std``.
+    The parts share the classifier's weights and modes, are differentiable, and together give exactly what the whole
+    gives. The state dict is the classifier's, each name after ``model.``, plus ``mean`` and ``std``.
 
     Args:
         model: Maps normalised (B, 3, H, W) floats to logits (B, classes). In-place activations are switched off in it.
@@ -68,19 +67,19 @@ class StagedNetwork(nn.Module):
         self.model = model
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.classes = tuple(classes)
-        usual = (MEAN, STD) if _channels(model) == len(MEAN) else ((0.0,) * _channels(model), (1.0,) * _channels(model))
-        mean = getattr(model, "input_mean", usual[0]) if mean is None else mean
-        std = getattr(model, "input_std", usual[1]) if std is None else std
+        count = next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), len(MEAN))
+        usual_mean, usual_std = (MEAN, STD) if count == len(MEAN) else ((0.0,) * count, (1.0,) * count)
+        mean = getattr(model, "input_mean", usual_mean) if mean is None else mean
+        std = getattr(model, "input_std", usual_std) if std is None else std
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=first.device).view(1, -1, 1, 1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        example = torch.rand(2, self.channels, *self.image_size, generator=torch.Generator().manual_seed(0)).to(
-            first.device
-        )
+        generator = torch.Generator().manual_seed(0)
+        example = torch.rand(2, self.channels, *self.image_size, generator=generator).to(first.device)
         self._check(example)
         self._route, cuts = self._find_route(example)
         self.stages = self._stages(cuts, stages)
-        self._fragile = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
+        self._overwritten = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
 
     @property
     def channels(self) -> int:
@@ -105,7 +104,7 @@ class StagedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W), floats in [0, 1]."""
-        # Normalised first: channel by channel it is quick on whole planes and slow where channels lie innermost.
+        # Normalised first: channel by channel this is quick on whole planes and slow in channels_last.
         return self.model(normalised(images, self.mean, self.std).contiguous(memory_format=torch.channels_last))
 
     def run_until(self, images: Tensor, stage: str) -> Tensor:
@@ -113,9 +112,9 @@ class StagedNetwork(nn.Module):
         return self._route.run(self, images, None, self.stage(stage).name)
 
     def run_from(self, maps: Tensor, stage: str) -> Tensor:
-        """Logits (B, classes) of the maps (B, C, h, w) of a stage; nothing before it is computed, the maps stay as
-        they are."""
-        return self._route.run(self, self._safe(maps, stage), stage, None)
+        """Logits (B, classes) of the maps (B, C, h, w) of a stage, which stay as they are; nothing before it is
+        computed."""
+        return self._route.run(self, self._protected(maps, stage), stage, None)
 
     def run_between(self, maps: Tensor, from_stage: str, to_stage: str) -> Tensor:
         """Maps of a later stage from the maps of an earlier one.
@@ -126,7 +125,7 @@ class StagedNetwork(nn.Module):
         order = self.stage_names.index(self.stage(to_stage).name) - self.stage_names.index(self.stage(from_stage).name)
         if order < 0:
             raise ValueError(f"stage '{from_stage}' comes after stage '{to_stage}'")
-        return maps if order == 0 else self._route.run(self, self._safe(maps, from_stage), from_stage, to_stage)
+        return maps if order == 0 else self._route.run(self, self._protected(maps, from_stage), from_stage, to_stage)
 
     def run_all(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The maps of every stage and the logits, at the cost of one forward pass."""
@@ -134,26 +133,26 @@ class StagedNetwork(nn.Module):
         value, start = images, None
         for name in self.stage_names:
             maps[name] = self._route.run(self, value, start, name)
-            value, start = self._safe(maps[name], name), name
+            value, start = self._protected(maps[name], name), name
         return maps, self._route.run(self, value, start, None)
 
-    def run_with(self, images: Tensor, stage: str, edit: Callable[[Tensor], Tensor]) -> Tensor:
-        """Logits with the maps of a stage replaced by ``edit(maps)``."""
-        return self.run_from(edit(self.run_until(images, stage)), stage)
-
     def ablate(self, images: Tensor, stage: str, units: Sequence[int] | Tensor, values: Tensor | float = 0.0) -> Tensor:
-        """Logits with units of a stage held at given values; for many ablations of the same images, keep the maps of
-        `run_until` and use :func:`replace_units` and `run_from`.
+        """Logits (B, classes) with some units of a stage at a constant.
 
         Args:
             images: Floats in [0, 1] (B, 3, H, W).
             units: Which channels.
-            values: One number for each of them, or one for all; 0 by default, their means as a rule.
+            values: One number for each of them, or one for all; as a rule their means.
         """
-        return self.run_with(images, stage, lambda maps: replace_units(maps, units, values))
+        maps = self.run_until(images, stage)
+        places = torch.as_tensor(units, dtype=torch.int64, device=maps.device)
+        constants = torch.as_tensor(values, dtype=maps.dtype, device=maps.device).expand(len(places))
+        filled = constants[None, :, None, None].expand(len(maps), -1, *maps.shape[2:])
+        return self.run_from(maps.index_copy(1, places, filled), stage)
 
-    def _safe(self, maps: Tensor, stage: str) -> Tensor:
-        return maps.clone() if self.stage(stage).name in self._fragile else maps
+    def _protected(self, maps: Tensor, stage: str) -> Tensor:
+        """The maps, or a copy where what follows the stage works in place on them."""
+        return maps.clone() if self.stage(stage).name in self._overwritten else maps
 
     def _overwrites(self, example: Tensor, stage: str) -> bool:
         """Whether what follows a stage works in place on its maps."""
@@ -172,10 +171,10 @@ class StagedNetwork(nn.Module):
                 in_place = [part for part in self.model.modules() if getattr(part, "inplace", False) is True]
                 for part in in_place:
                     part.inplace = False  # type: ignore[assignment]
-                if in_place and not torch.equal(_tensor(logits), _tensor(self(example))):
+                if in_place and isinstance(logits, Tensor) and not torch.equal(logits, self(example)):
                     for part in in_place:
                         part.inplace = True  # type: ignore[assignment]
-        except Exception as error:  # whatever a stranger's network raises
+        except Exception as error:  # a user's network may raise anything
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SettingsError(
                 f"the network cannot take images of {size} px: {reason}",
@@ -215,35 +214,16 @@ class StagedNetwork(nn.Module):
             return tuple(found)
         places = {name: number for number, cut in enumerate(cuts) for name in cut.names}
         modules = {name for name, _ in self.model.named_modules() if name}
-        for name in wanted:
-            if name in places:
-                continue
-            close = difflib.get_close_matches(name, places, n=3)
-            known = nearest(name, {*close, *(stage.name for stage in found)})
-            if name in modules:
-                raise SettingsError(
-                    f"network.stages: '{name}' cannot be a stage: its output is no map (B, C, h, w) that "
-                    "everything passes through exactly once, such as the inside of a residual block",
-                    known,
+        unknown = next((name for name in wanted if name not in places), None)
+        if unknown is not None:
+            close = difflib.get_close_matches(unknown, places, n=3)
+            why = f"the network has no module '{unknown}'"
+            if unknown in modules:
+                why = (
+                    f"'{unknown}' cannot be a stage: its output is no map (B, C, h, w) that everything passes through "
+                    "exactly once, such as the inside of a residual block"
                 )
-            raise SettingsError(f"network.stages: the network has no module '{name}'", known)
+            suggestions = nearest(unknown, {*close, *(stage.name for stage in found)})
+            raise SettingsError(f"network.stages: {why}", suggestions)
         chosen = sorted(dict.fromkeys(wanted), key=lambda name: places[name])
         return tuple(Stage(name, cuts[places[name]].units, cuts[places[name]].size) for name in chosen)
-
-
-def replace_units(maps: Tensor, units: Sequence[int] | Tensor, values: Tensor | float = 0.0) -> Tensor:
-    """A copy of maps (B, C, h, w) with the channels ``units`` held at ``values`` everywhere: one each, or one."""
-    places = torch.as_tensor(units, dtype=torch.int64, device=maps.device)
-    filled = torch.as_tensor(values, dtype=maps.dtype, device=maps.device).expand(len(places))
-    replacement = torch.zeros(maps.shape[1], dtype=maps.dtype, device=maps.device).index_put((places,), filled)
-    held = torch.zeros(maps.shape[1], dtype=torch.bool, device=maps.device).index_fill(0, places, True)
-    return torch.where(held[:, None, None], replacement[:, None, None], maps)
-
-
-def _channels(model: nn.Module) -> int:
-    """Channels of the images a network takes: those of its first convolution."""
-    return next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), len(MEAN))
-
-
-def _tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.empty(0)

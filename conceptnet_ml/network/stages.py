@@ -29,7 +29,7 @@ class Cut:
     """A place where the network could be cut.
 
     Args:
-        names: All names it answers to, the innermost module's first.
+        names: All its names, the innermost module's first.
         units, size: As in :class:`Stage`.
         level: How many modules it lies inside of.
         learned: How many operations with weights lead up to it.
@@ -47,8 +47,8 @@ class Cut:
 class Route(Protocol):
     """A way to run parts of a network.
 
-    It is given the network with every call and keeps nothing of it, so copies, device moves and loaded weights need no
-    care.
+    It is given the network with every call and keeps no weights, so it stays right for copies, after moves to another
+    device and after loading.
     """
 
     def cuts(self, root: nn.Module, images: Tensor) -> list[Cut]:
@@ -59,18 +59,18 @@ class Route(Protocol):
 
 
 def choose_stages(cuts: Sequence[Cut], image_size: tuple[int, int]) -> list[Stage]:
-    """The last cut of each resolution, as far as maps only shrink and keep at least 2 × 2 cells.
+    """The last cut of each resolution, as long as maps only shrink and have at least 2 × 2 cells.
 
-    The end of a block goes before places inside the next one, which may be of the same resolution. A resolution
-    reached by pooling alone, without weights of its own, is no stage: its units are those of the stage before.
+    The end of a block goes before places inside the next one, which may be of the same resolution. A resolution that
+    only a pooling made, without weights of its own, is no stage: its units are those of the stage before.
     """
     last: list[Cut] = []
     for cut in cuts:
-        (high, wide), (height, width) = cut.size, image_size
-        if cut.final or min(high, wide) < 2 or (last and (high > last[-1].size[0] or wide > last[-1].size[1])):
+        (rows, columns), (height, width) = cut.size, image_size
+        if cut.final or min(rows, columns) < 2 or (last and (rows > last[-1].size[0] or columns > last[-1].size[1])):
             break
-        if abs(high * width / height - wide) > max(1.0, wide / 4):
-            continue  # maps shrink alike in height and width; what does not is no map, as in channels-last networks
+        if abs(rows * width / height - columns) > max(1.0, columns / 4):
+            continue  # height and width of maps shrink alike; other tensors are no maps, as in channels-last networks
         if not last or last[-1].size != cut.size:
             last.append(cut)
         elif cut.level <= last[-1].level:

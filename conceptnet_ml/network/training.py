@@ -1,6 +1,6 @@
-"""One training loop for everything: ordinary training, the views of a round, controls, detectors' families.
+"""One training loop for everything: ordinary training, the views of a round, baselines, detectors of families.
 
-What differs between them is only where a batch comes from: a :data:`ViewMaker` turns image numbers into a batch.
+What differs between them is only where a batch comes from: a :class:`ViewMaker` turns image numbers into a batch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import Interrupted, TrainingDiverged
 from conceptnet_ml.runtime import devices, seeding
 
+CHECK_EVERY = 25
+"""Steps between two looks at the loss: whether it is finite, and for the progress display."""
+
 
 class ViewMaker(Protocol):
     """Turns image numbers into a training batch."""
@@ -33,7 +36,8 @@ class ViewMaker(Protocol):
 LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """``objective(network, images, labels) -> loss``, one number; it runs under autocast, on a network in training mode.
 
-What it keeps from step to step belongs into the network, as parameters and buffers, or a training cannot be resumed."""
+State that it keeps from step to step belongs in the network, as parameters and buffers, so that a training can be
+resumed."""
 
 
 class TrainingCheckpoint(Protocol):
@@ -54,12 +58,12 @@ class TrainingJob:
         images: How many images the views are numbered by.
         epochs: Passes over them.
         rate: Peak of the one-cycle learning rate.
-        seed: Every step draws its random numbers from this and its own number, so a resumed training takes exactly
+        seed: Every step draws its random numbers from this and its own number, so that a resumed training takes exactly
             the steps an uninterrupted one would have taken.
         device: Where to train.
         dtype: Autocast type, None for fp32.
-        advance: Called after each step with the number of steps and the loss now and then.
-        should_stop: Asked after each step; True saves the state and raises Interrupted.
+        advance: Called every :data:`CHECK_EVERY` steps with the number of steps since and the loss.
+        should_stop: Called after each step; True saves the state and raises Interrupted.
         checkpoint: Where the state is kept meanwhile, None for nowhere.
         objective: The loss of a batch; None for cross entropy on the network's logits.
     """
@@ -92,13 +96,12 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class ImageViews:
-    """The images themselves, each with its own label."""
+    """The images themselves, each with its own label: a :class:`ViewMaker`."""
 
     images: ImageSet
     device: torch.device
 
     def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """See :class:`ViewMaker`."""
         return to_float(self.images.take(indices), self.device), self.images.labels[indices].to(self.device)
 
 
@@ -131,8 +134,7 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         fused=job.device.type in ("cpu", "cuda"),
     )
     scaler = devices.grad_scaler(job.device, job.dtype)
-    start = _restore(network, optimizer, scaler, job)
-    shown = start
+    start = reported = _restore(network, optimizer, scaler, job)
     if start:
         job.advance(start)
     began = saved = time.monotonic()
@@ -146,16 +148,19 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         generator = seeding.generator(seeding.seed_for(job.seed, "step", step))
         images, labels = views(order[place * job.batch : (place + 1) * job.batch], generator)
         images = augment(images, job.settings, generator)
-        _set_rate(optimizer, job, step)
+        for group in optimizer.param_groups:
+            group["lr"] = one_cycle_rate(job.rate, step, job.steps)
         loss = _step(network, optimizer, scaler, images, labels, job)
-        if step % 25 == 24 or step + 1 == job.steps:
-            good = _keep_if_finite(network, good, loss, step, job)
-            job.advance(step + 1 - shown, loss=float(loss))
-            shown = step + 1
+        if (step + 1) % CHECK_EVERY == 0 or step + 1 == job.steps:
+            _check_finite(network, good, loss, step, job)
+            good = _copy_state(network)
+            job.advance(step + 1 - reported, loss=float(loss))
+            reported = step + 1
         now = time.monotonic()
         stop = job.should_stop() and step + 1 < job.steps
         if job.checkpoint is not None and (stop or now - saved > job.settings.save_seconds):
-            job.checkpoint.save(_state(network, optimizer, scaler, step + 1))
+            momenta = [optimizer.state[p].get("momentum_buffer") for p in optimizer.param_groups[0]["params"]]
+            job.checkpoint.save(_state(step + 1, _copy_state(network), momenta, scaler.state_dict()))
             saved = now
         if stop:
             raise Interrupted("stopped during training")
@@ -163,6 +168,20 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         job.checkpoint.clear()
     network.eval()
     return {"loss": float(loss), "steps": float(job.steps), "seconds": time.monotonic() - began}
+
+
+def one_cycle_rate(peak: float, step: int, steps: int) -> float:
+    """One cycle (Smith, arXiv 1708.07120) with cosine slopes: 30 % up from 1/25 of the peak, then down to 1/250,000.
+
+    Not torch's OneCycleLR, which turns a fraction of a step earlier: with its rates runs would not stay the same.
+    """
+    total = max(1, steps - 1)
+    turn = 0.3 * total
+    if step <= turn:
+        first, last, share = peak / 25, peak, step / max(turn, 1e-9)
+    else:
+        first, last, share = peak, peak / 25e4, (step - turn) / (total - turn)
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
 def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generator) -> Tensor:
@@ -178,12 +197,6 @@ def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generat
     columns = _reflect(torch.arange(width) + right, width)
     if settings.flip:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    return rearranged(images, rows, columns)
-
-
-def rearranged(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images (B, C, H, W) with their rows and columns taken from elsewhere: (B, H) and (B, W) source numbers each."""
-    count, _, height, width = images.shape
     places = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
     flat = images.permute(0, 2, 3, 1).reshape(count * height * width, -1)
     found = flat.index_select(0, places.flatten().to(images.device))
@@ -204,17 +217,14 @@ def predict_logits(network: nn.Module, images: Tensor, dtype: torch.dtype | None
         return torch.cat([network(part).float() for part in images.split(batch)])
 
 
-@torch.no_grad()
 def predict_set(network: nn.Module, images: ImageSet, device: torch.device, dtype: torch.dtype | None) -> Tensor:
     """Logits (N, classes) in fp32, on the CPU, of a whole set of images."""
-    parts = [
-        predict_logits(network, to_float(images.take(part), device), dtype).cpu()
-        for part in torch.arange(len(images)).split(512)
-    ]
-    return torch.cat(parts)
+    parts = torch.arange(len(images)).split(512)
+    return torch.cat([predict_logits(network, to_float(images.take(part), device), dtype).cpu() for part in parts])
 
 
 def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, labels: Tensor, job: TrainingJob) -> Tensor:
+    """One step of the optimizer; returns the loss of the batch."""
     with devices.autocast(job.device, job.dtype):
         answers = network(images) if job.objective is None else job.objective(network, images, labels)
     loss = nn.functional.cross_entropy(answers.float(), labels) if job.objective is None else answers
@@ -225,47 +235,31 @@ def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, label
     return loss.detach()
 
 
-def _set_rate(optimizer: Any, job: TrainingJob, step: int) -> None:
-    """One cycle (Smith, arXiv 1708.07120) with cosine slopes: 30 % up from 1/25 of the peak, then down to 1/250,000."""
-    peak, total = job.rate, max(1, job.steps - 1)
-    turn = 0.3 * total
-    if step <= turn:
-        rate = _cosine(peak / 25, peak, step / max(turn, 1e-9))
-    else:
-        rate = _cosine(peak, peak / 25e4, (step - turn) / (total - turn))
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _cosine(first: float, last: float, share: float) -> float:
-    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _keep_if_finite(
-    network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int, job: TrainingJob
-) -> dict[str, Tensor]:
-    if not math.isfinite(float(loss)):
-        network.load_state_dict(good)
-        network.eval()
-        if job.checkpoint is not None:
-            job.checkpoint.save({"step": step // 25 * 25, "network": good, "momenta": None, "scaler": {}})
-        raise TrainingDiverged(
-            f"the loss became {float(loss)} at step {step + 1}; the last good state is kept",
-            "Lower training.rate (or training.warm_rate), or set training.precision=fp32.",
-        )
-    return _copy_state(network)
+def _check_finite(network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int, job: TrainingJob) -> None:
+    """Where the loss is not finite, put the last good state back and raise TrainingDiverged."""
+    if math.isfinite(float(loss)):
+        return
+    network.load_state_dict(good)
+    network.eval()
+    if job.checkpoint is not None:
+        job.checkpoint.save(_state(step // CHECK_EVERY * CHECK_EVERY, good, None, {}))
+    raise TrainingDiverged(
+        f"the loss became {float(loss)} at step {step + 1}; the last good state is kept",
+        "Lower training.rate (or training.warm_rate), or set training.precision=fp32.",
+    )
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-def _state(network: nn.Module, optimizer: Any, scaler: Any, step: int) -> dict[str, Any]:
-    momenta = [optimizer.state[p].get("momentum_buffer") for p in optimizer.param_groups[0]["params"]]
-    return {"step": step, "network": _copy_state(network), "momenta": momenta, "scaler": scaler.state_dict()}
+def _state(step: int, network: dict[str, Tensor], momenta: Any, scaler: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds: steps taken, the state dict, the momenta, and the state of the gradient scaler."""
+    return {"step": step, "network": network, "momenta": momenta, "scaler": scaler}
 
 
 def _restore(network: nn.Module, optimizer: Any, scaler: Any, job: TrainingJob) -> int:
+    """Load the checkpoint, if there is one; returns the number of steps taken."""
     state = job.checkpoint.load() if job.checkpoint is not None else None
     if state is None:
         return 0

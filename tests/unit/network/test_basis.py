@@ -174,7 +174,7 @@ def test_directions_keep_their_precision_under_autocast(network: StagedNetwork) 
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         told = described.run_until(PICTURES, "block3")
         assert told.dtype == torch.float32
-        back = described._undo(told, "block3")
+        back = described._decode(told, "block3")
         torch.testing.assert_close(back, network.run_until(PICTURES, "block3").float(), atol=1e-5, rtol=1e-5)
 
 

@@ -19,8 +19,8 @@ from conceptnet_ml.errors import Interrupted, TrainingDiverged
 from conceptnet_ml.network.training import (
     ImageViews,
     TrainingJob,
-    _set_rate,
     augment,
+    one_cycle_rate,
     predict_logits,
     predict_set,
     to_float,
@@ -227,13 +227,8 @@ def test_augmenting_can_be_switched_off() -> None:
 
 
 def rates(epochs: int = 20) -> list[float]:
-    made = job(epochs)
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=9.0)
-    found = []
-    for step in range(made.steps):
-        _set_rate(optimizer, made, step)
-        found.append(optimizer.param_groups[0]["lr"])
-    return found
+    steps = job(epochs).steps
+    return [one_cycle_rate(0.05, step, steps) for step in range(steps)]
 
 
 def test_the_rate_goes_through_one_cycle() -> None:
