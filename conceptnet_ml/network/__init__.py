@@ -1,11 +1,11 @@
 """Networks: built from the settings, cut into stages, described by directions, trained.
 
-    stages          Stage, Cut, Route, choose_stages: where a network can be cut
-    fx_route        FxRoute: parts of a network by its torch.fx graph
-    hook_route      HookRoute: parts of a network by forward hooks, where it cannot be traced
-    staged_network  StagedNetwork: a classifier that runs up to, on from and between its stages
-    basis           BasisNetwork, Directions: directions of a stage's maps in place of its units
-    build           build_network, load_users_module, read_weights: from the settings to a network
-    modes           eval_mode, frozen: the modes of networks during a block
-    training        train, TrainingJob, ImageViews, predict_set: the one training loop
+stages          Stage, Cut, Route, choose_stages: where a network can be cut
+fx_route        FxRoute: parts of a network by its torch.fx graph
+hook_route      HookRoute: parts of a network by forward hooks, where it cannot be traced
+staged_network  StagedNetwork: a classifier that runs up to, on from and between its stages
+basis           BasisNetwork, Directions: directions of a stage's maps in place of its units
+build           build_network, load_users_module, read_weights: from the settings to a network
+modes           eval_mode, frozen: the modes of networks during a block
+training        train, TrainingJob, ImageViews, predict_set: the one training loop
 """

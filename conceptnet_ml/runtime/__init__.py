@@ -1,7 +1,7 @@
 """Where and how the work runs.
 
-    devices   prepare, choose_device, autocast, environment: devices, precision, threads, memory
-    seeding   seed_for, generator: the random numbers of one item of a run
-    progress  Progress: what is being done, and for how long yet
-    signals   Stopper: Ctrl-C in two steps
+devices   prepare, choose_device, autocast, environment: devices, precision, threads, memory
+seeding   seed_for, generator: the random numbers of one item of a run
+progress  Progress: what is being done, and for how long yet
+signals   Stopper: Ctrl-C in two steps
 """
