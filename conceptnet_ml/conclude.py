@@ -69,13 +69,13 @@ def conclude(ctx: Context, learned: Learned) -> None:
         "depth": ctx.settings.depth,
         "seed": ctx.settings.seed,
         "images": {"fit": len(ctx.fit), "held_out": len(ctx.held), "skipped": ctx.data.skipped},
-        "rounds": [_round(story, ctx.overrule.said.get(story.name, [])) for story in learned.stories],
+        "rounds": [_round(story, ctx.override_rule.overruled.get(story.name, [])) for story in learned.stories],
         "test_sets": test_sets,
         "families": _families(ctx, learned.stories),
         "cost": _cost(ctx, learned.stories),
         "graph": {"nodes": len(graph), "edges": len(graph.edges())},
         "peak_memory_gib": devices.peak_memory(ctx.device),
-        "notes": [*ctx.data.notes, *ctx.overrule.notes(learned.stories)],
+        "notes": [*ctx.data.notes, *ctx.override_rule.unused_words(learned.stories)],
     }
     if edits := ctx.history.told():
         summary["edits"] = edits

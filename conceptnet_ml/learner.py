@@ -101,9 +101,9 @@ def _end_round(
     trained = [one for one in outcomes if one.trained is not None]
     last = trained[-1] if trained else None
     kept, insisted = family is not None, bool(outcomes) and outcomes[-1].probed.insisted
-    undone = None if last is not None else ctx.overrule.refused(site.name, judged)
+    undone = None if last is not None else ctx.override_rule.undone_by_user(site.name, judged)
     reasons = [one.reason for one in outcomes] or ["no representation is more elementary than what is above"]
-    for sentence in ctx.overrule.said.get(site.name, ()):
+    for sentence in ctx.override_rule.overruled.get(site.name, ()):
         ctx.run.log(event="overruled", name=site.name, reason=sentence)
         ctx.progress.say(f"{site.name}: {sentence}")
     return Round(

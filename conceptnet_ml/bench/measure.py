@@ -149,20 +149,20 @@ def _trained(ground: Ground, method: str) -> tuple[nn.Module, dict[str, Any]]:
     if method == LEARNED:
         families = {key: parents.family for key, parents in learned.families.items() if parents.family is not None}
         parts = {part: ctx.seconds(part) for part in ("probing", "rounds")}
-        names = [name for name, (kind, _) in ctx.booked.items() if kind in parts]
+        names = [name for name, (kind, _) in ctx.timings.items() if kind in parts]
         return GeneralizedModel(learned.network, families).eval(), _cost(ground, parts, names)
     if method == FORCED:
         again, forced = reopen(ground.opened, ctx.plugins, ctx.progress, ctx.stopper, show_refused=True)
         if forced.refused is None:
             raise LeftOut("no round was refused")
-        names = [name for name, (kind, _) in again.booked.items() if kind == KIND]
+        names = [name for name, (kind, _) in again.timings.items() if kind == KIND]
         return forced.refused, _cost(ground, {"training": again.seconds(KIND)}, names)
     for need in getattr(ctx.plugins.get("baseline", method), "needs", ()):
         if need not in ctx.data.worlds:
             raise LeftOut(f"needs {need} images, which these data do not have")
     network = train_baselines(ctx, learned, names=[method])[method]
     mine = f"control/{method}"
-    names = [name for name in ctx.booked if name == mine or name.startswith(f"{mine}/")]
+    names = [name for name in ctx.timings if name == mine or name.startswith(f"{mine}/")]
     return network, _cost(ground, {"training": baseline_seconds(ctx, method)}, names)
 
 

@@ -178,7 +178,7 @@ def check_baselines(names: Iterable[str], plugins: Plugins, data: Data) -> None:
 def baseline_seconds(ctx: Context, name: str) -> float:
     """Seconds a baseline took, whenever in the run's life."""
     mine = f"control/{name}"
-    return sum(seconds for step, (_, seconds) in ctx.booked.items() if step == mine or step.startswith(f"{mine}/"))
+    return sum(seconds for step, (_, seconds) in ctx.timings.items() if step == mine or step.startswith(f"{mine}/"))
 
 
 def _trained(ctx: Context, name: str, ordinary: StagedNetwork, epochs: int, share: float) -> StagedNetwork:

@@ -36,7 +36,7 @@ def witness_of(ctx: Context) -> Witness:
         Interrupted: The user wants to stop; a half-finished training is kept.
         TrainingDiverged: The loss became NaN.
     """
-    ctx.stands_alone(WITNESS_NETWORK, WITNESS_STATISTICS)
+    ctx.independent(WITNESS_NETWORK, WITNESS_STATISTICS)
     settings = ctx.settings.training
     fresh = fresh_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins).to(ctx.device)
     plain = ctx.views(ctx.fit, [])

@@ -23,7 +23,7 @@ def keep(ctx: Context) -> ImageSet:
         chosen = ctx.held[order[: max(1, min(MOST, BYTES // each))]]
         return {"images": ctx.data.train.take(chosen).cpu(), "labels": ctx.labels[chosen]}
 
-    ctx.stands_alone(STEP)
+    ctx.independent(STEP)
     found = ctx.once(STEP, draw)
     return ImageSet(found["images"], found["labels"])
 

@@ -26,7 +26,7 @@ from conceptnet_ml.records import Representation
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.steps.override_rule import Overruler
+from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.resize import load_state
 from conceptnet_ml.swap.probe import Prober
@@ -50,8 +50,8 @@ class Context:
         device, dtype: Where and in which autocast type networks run.
         fit, held: Numbers of the training images that are trained on, and of those held out for the decisions.
         partners: (classes, m) the classes probes draw donors from for each class, None for all others.
-        booked: For each step that takes time, what it counts as and its seconds, whenever in the run's life it ran.
-        overrule: What the user decides whatever the rule says.
+        timings: For each step that takes time, what it counts as and its seconds, whenever in the run's life it ran.
+        override_rule: What the user decides whatever the rule says.
         history: What the user edited.
         edited: Fingerprint of the edits that what is computed now rests on, empty where there are none.
     """
@@ -67,13 +67,13 @@ class Context:
     fit: Tensor = field(init=False)
     held: Tensor = field(init=False)
     partners: Tensor | None = None
-    booked: dict[str, tuple[str, float]] = field(default_factory=dict)
-    overrule: Overruler = field(init=False)
+    timings: dict[str, tuple[str, float]] = field(default_factory=dict)
+    override_rule: OverrideRule = field(init=False)
     history: EditHistory = field(init=False)
     edited: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.overrule = Overruler(self.settings.round)
+        self.override_rule = OverrideRule(self.settings.round)
         self._bases: dict[str, str] = {}
         self.history = EditHistory(self.run)
         self.edited = ""
@@ -106,7 +106,7 @@ class Context:
 
     def seconds(self, what: str) -> float:
         """Time spent on ``ordinary`` training, ``probing``, ``rounds``, ``controls`` or the ``witness``."""
-        return sum(seconds for kind, seconds in self.booked.values() if kind == what)
+        return sum(seconds for kind, seconds in self.timings.values() if kind == what)
 
     def seed(self, *ids: object) -> int:
         """The seed of one item of this run."""
@@ -164,7 +164,7 @@ class Context:
         views: ViewMaker,
         epochs: int,
         rate: float,
-        spends: str = "rounds",
+        timed_as: str = "rounds",
         objective: LossFn | None = None,
     ) -> Net:
         """A trained copy of the network, in evaluation mode; a finished training is read back.
@@ -172,7 +172,7 @@ class Context:
         Args:
             name: Name of the step.
             views: Numbered by the images that are not held out.
-            spends: What the time is booked under.
+            timed_as: What its time counts as.
             objective: The loss of a batch; None for cross entropy.
         """
         network = copy.deepcopy(network)
@@ -196,16 +196,16 @@ class Context:
             self.run.log(event="trained", name=name, **report)
             return dict(network.state_dict())
 
-        network.load_state_dict(self.once(name, work, spends))
+        network.load_state_dict(self.once(name, work, timed_as))
         return network.eval()
 
-    def once(self, name: str, compute: Callable[[], Any], spends: str = "") -> Any:
+    def once(self, name: str, compute: Callable[[], Any], timed_as: str = "") -> Any:
         """A step's value, computed once in the life of the run; the place where a wish to stop is heard.
 
         A value that rests on other decisions of the user than now is computed anew.
 
         Args:
-            spends: What the time it took is booked under, nothing if empty.
+            timed_as: What its time counts as, as nothing if empty.
         """
 
         def timed() -> dict[str, Any]:
@@ -218,12 +218,12 @@ class Context:
         if done.get("basis", "") != basis:
             self.run.forget_step(name)
             done = self.run.once(name, timed)
-        if spends:
-            self.booked[name] = (spends, done["seconds"])
+        if timed_as:
+            self.timings[name] = (timed_as, done["seconds"])
         self.stopper.check()
         return done["value"]
 
-    def stands_alone(self, *names: str) -> None:
+    def independent(self, *names: str) -> None:
         """These steps rest on no word and no edit of the user, however late in the run they are asked for."""
         for name in names:
             self._bases[name] = ""
@@ -231,4 +231,4 @@ class Context:
     def _basis(self, name: str) -> str:
         """What a step rests on besides settings and rule: edits, and the decisions overruled when it was first asked
         for."""
-        return self._bases.setdefault(name, self.overrule.basis + self.edited)
+        return self._bases.setdefault(name, self.override_rule.basis + self.edited)

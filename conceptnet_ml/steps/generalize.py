@@ -45,7 +45,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
         swap = first
         trained = _train(ctx, learned, site, swap, probed)
-    trained = ctx.overrule.after(site.name, swap.codec.name, trained)
+    trained = ctx.override_rule.after_training(site.name, swap.codec.name, trained)
     reason += f"; {trained.decision.reason}"
     ended = Outcome(probed, False, reason, swap, closures, trained)
     if not trained.decision.keep:
@@ -55,7 +55,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         taught, keep = None, True
         readout = describe(ctx, learned, site.stage, replace(site.readout, network=trained.network, swaps=under))
     else:
-        taught = ctx.overrule.after(site.name, swap.codec.name, refit(ctx, site, swap))
+        taught = ctx.override_rule.after_training(site.name, swap.codec.name, refit(ctx, site, swap))
         keep, readout = taught.decision.keep, replace(taught.readout, swaps=under)
         reason += f"; {taught.decision.reason}"
     merged = merge(ctx, site, swap, findings) if keep else None
@@ -70,7 +70,7 @@ def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork
         return None
     best = max(ended.judged, key=lambda one: (one.measured.gate == "place", one.measured.phi))
     swap = swap_of(ctx, ended.site, best)
-    return train_views(ctx, f"{ended.name}/refused", learned, swap, spends="controls").network
+    return train_views(ctx, f"{ended.name}/refused", learned, swap, timed_as="controls").network
 
 
 def _train(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: ProbeResult) -> Trained:
@@ -92,7 +92,7 @@ def train_views(
     learned: Learned,
     swap: Swap,
     classes: tuple[int, ...] | None = None,
-    spends: str = "rounds",
+    timed_as: str = "rounds",
 ) -> Trained:
     """Train on the views of all kept swaps and this one, and decide on held-out images whether the round stands.
 
@@ -113,7 +113,7 @@ def train_views(
     views = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
     count = settings.epochs
     rate = ctx.settings.training.warm_rate
-    trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", learned.network, views, count, rate, spends)
+    trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", learned.network, views, count, rate, timed_as)
     r_after = residual_accuracy(trained, after, numbers, seed, ctx.dtype)
     r_without = residual_accuracy(trained, before, numbers, seed, ctx.dtype)
     decision = decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings)

@@ -17,26 +17,26 @@ Trial = TypeVar("Trial", Trained, RefitVariants)
 
 
 @dataclass
-class Overruler:
+class OverrideRule:
     """The user's words at work: asked by the learner wherever the rule decides.
 
     Args:
         settings: With the words, and the weight of errors by which representations are compared.
 
     Attributes:
-        said: By round, every decision that was overruled: who decided what, and what the rule would have said.
+        overruled: By round, every decision that was overruled: who decided what, and what the rule would have said.
 
     Raises:
         SettingsError: As :func:`parse_overrides`.
     """
 
     settings: RoundSettings
-    said: dict[str, list[str]] = field(default_factory=dict)
+    overruled: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._words = parse_overrides(self.settings.keep, self.settings.undo)
         self._insisted: set[tuple[str, str]] = set()
-        self._overruled: list[tuple[str, str, str, bool]] = []
+        self._changed: list[tuple[str, str, str, bool]] = []
 
     @property
     def basis(self) -> str:
@@ -45,11 +45,11 @@ class Overruler:
         All else that a step rests on follows from the run's settings and the rule. So a step that was recorded on
         another basis is computed anew, and one recorded on the same basis is not.
         """
-        if not self._overruled:
+        if not self._changed:
             return ""
-        return sha256(json.dumps(self._overruled), 16)
+        return sha256(json.dumps(self._changed), 16)
 
-    def before(self, name: str, judged: ProbeResult, tried: Sequence[str]) -> ProbeResult:
+    def before_training(self, name: str, judged: ProbeResult, tried: Sequence[str]) -> ProbeResult:
         """A representation's probe, with the user's decision in place of the rule's before training.
 
         Args:
@@ -71,7 +71,7 @@ class Overruler:
             decision = judged.decision
         return replace(judged, decision=decision)
 
-    def insisted(self, name: str, judged: list[ProbeResult]) -> ProbeResult | None:
+    def kept_by_user(self, name: str, judged: list[ProbeResult]) -> ProbeResult | None:
         """Where the rule kept nothing in a round that the user keeps: its best representation, place-gated if one is.
 
         The best is the one that came nearest to being kept. It takes its old place in ``judged`` with the user's
@@ -94,12 +94,12 @@ class Overruler:
         judged[place] = replace(best, decision=decision)
         return judged[place]
 
-    def refused(self, name: str, judged: list[ProbeResult]) -> ProbeResult | None:
+    def undone_by_user(self, name: str, judged: list[ProbeResult]) -> ProbeResult | None:
         """The first representation of a round that the rule would have trained and the user undid."""
-        undone = [representation for round_, representation, _, kept in self._overruled if round_ == name and not kept]
+        undone = [representation for round_, representation, _, kept in self._changed if round_ == name and not kept]
         return next((one for one in judged if one.measured.representation in undone), None)
 
-    def after(self, name: str, representation: str, trial: Trial) -> Trial:
+    def after_training(self, name: str, representation: str, trial: Trial) -> Trial:
         """A trained round, or a family taught anew, with the user's decision in place of the rule's."""
         asked = any(word.representation == representation for word in self._about(name, True))
         if trial.decision.keep or not (asked or (name, representation) in self._insisted):
@@ -114,7 +114,7 @@ class Overruler:
         )
         return replace(trial, decision=decision)
 
-    def notes(self, stories: Sequence[Round]) -> list[str]:
+    def unused_words(self, stories: Sequence[Round]) -> list[str]:
         """Sentences for the summary: words that had nothing to do."""
         tried = {story.name: [one.measured.representation for one in story.judged] for story in stories}
         found = []
@@ -141,6 +141,6 @@ class Overruler:
             return replace(rule, reason=f"{rule.reason}; the user says so too")
         would = "keep it" if rule.keep else "undo it" if when else "refuse it"
         reason = f"the user decided to {what}; the rule would {would}: {rule.reason}"
-        self._overruled.append((name, representation, when, keep))
-        self.said.setdefault(name, []).append(f"{representation}: {reason}")
+        self._changed.append((name, representation, when, keep))
+        self.overruled.setdefault(name, []).append(f"{representation}: {reason}")
         return replace(rule, keep=keep, reason=reason)

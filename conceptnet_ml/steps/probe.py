@@ -33,9 +33,9 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
         result = probe_representation(ctx, site, codec)
         if channels is not None:
             result = moves_channels(result, channels)
-        results.append(ctx.overrule.before(site.name, result, [codec.name for codec in tried]))
+        results.append(ctx.override_rule.before_training(site.name, result, [codec.name for codec in tried]))
         yield results[-1]
-    insisted = ctx.overrule.insisted(site.name, results)
+    insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:
         yield replace(insisted, insisted=True)
 

@@ -13,7 +13,7 @@ from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
-from conceptnet_ml.steps.override_rule import Overruler
+from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.steps.records import ProbeResult
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
@@ -30,8 +30,8 @@ def judged(representation: str, keep: bool, phi: float = 1.0, iota: float = 0.9)
     return ProbeResult(measured, Decision(keep, "the rule's reason"))
 
 
-def told(keep: tuple[str, ...] = (), undo: tuple[str, ...] = ()) -> Overruler:
-    return Overruler(RoundSettings(keep=keep, undo=undo))
+def told(keep: tuple[str, ...] = (), undo: tuple[str, ...] = ()) -> OverrideRule:
+    return OverrideRule(RoundSettings(keep=keep, undo=undo))
 
 
 def trial(keep: bool) -> SimpleNamespace:
@@ -124,50 +124,52 @@ def test_new_words_silence_old_ones_about_the_same() -> None:
 def test_without_words_the_rule_decides() -> None:
     ruler = told()
     one = judged("pixels", True)
-    assert ruler.before(NAME, one, TRIED) == one
-    assert ruler.insisted(NAME, [judged("pixels", False)]) is None
-    assert ruler.refused(NAME, [one]) is None
+    assert ruler.before_training(NAME, one, TRIED) == one
+    assert ruler.kept_by_user(NAME, [judged("pixels", False)]) is None
+    assert ruler.undone_by_user(NAME, [one]) is None
     refused = trial(False)
-    assert ruler.after(NAME, "pixels", refused) is refused
-    assert (ruler.basis, ruler.said) == ("", {})
+    assert ruler.after_training(NAME, "pixels", refused) is refused
+    assert (ruler.basis, ruler.overruled) == ("", {})
 
 
 def test_undo_refuses_what_the_rule_would_keep_and_says_both() -> None:
     ruler = told(undo=(NAME,))
-    elsewhere = ruler.before("block3/classes/2", judged("colour", True), TRIED)
+    elsewhere = ruler.before_training("block3/classes/2", judged("colour", True), TRIED)
     assert elsewhere.decision == Decision(True, "the rule's reason")
-    first, second = (ruler.before(NAME, judged(name, name == "pixels"), TRIED) for name in TRIED)
+    first, second = (ruler.before_training(NAME, judged(name, name == "pixels"), TRIED) for name in TRIED)
     assert not first.decision.keep
     assert first.decision.reason == "the rule's reason; the user says so too"
     assert not second.decision.keep
     assert second.decision.reason == "the user decided to undo it; the rule would keep it: the rule's reason"
-    assert ruler.refused(NAME, [first, second]) == second
-    assert ruler.said == {NAME: [f"pixels: {second.decision.reason}"]}
+    assert ruler.undone_by_user(NAME, [first, second]) == second
+    assert ruler.overruled == {NAME: [f"pixels: {second.decision.reason}"]}
 
 
 def test_undo_of_one_representation_leaves_the_others() -> None:
     ruler = told(undo=(f"{NAME}/colour",))
-    assert not ruler.before(NAME, judged("colour", True), TRIED).decision.keep
-    assert ruler.before(NAME, judged("pixels", True), TRIED).decision == Decision(True, "the rule's reason")
+    assert not ruler.before_training(NAME, judged("colour", True), TRIED).decision.keep
+    assert ruler.before_training(NAME, judged("pixels", True), TRIED).decision == Decision(True, "the rule's reason")
 
 
 def test_keep_of_a_representation_takes_it_before_and_after_training_and_no_other() -> None:
     ruler = told(keep=(f"{NAME}/pixels",))
-    colour = ruler.before(NAME, judged("colour", True), TRIED)
+    colour = ruler.before_training(NAME, judged("colour", True), TRIED)
     assert not colour.decision.keep
     assert "decided to take pixels; the rule would keep it" in colour.decision.reason
-    pixels = ruler.before(NAME, judged("pixels", False), TRIED)
+    pixels = ruler.before_training(NAME, judged("pixels", False), TRIED)
     assert pixels.decision.keep
     assert pixels.decision.reason == "the user decided to keep it; the rule would refuse it: the rule's reason"
-    assert ruler.insisted(NAME, [colour, pixels]) is None
+    assert ruler.kept_by_user(NAME, [colour, pixels]) is None
 
 
 def test_keep_of_a_representation_that_is_not_tried_changes_nothing() -> None:
     ruler = told(keep=(f"{NAME}/pixels",))
-    assert ruler.before(NAME, judged("colour", True), ("colour",)).decision == Decision(True, "the rule's reason")
+    assert ruler.before_training(NAME, judged("colour", True), ("colour",)).decision == Decision(
+        True, "the rule's reason"
+    )
     story = SimpleNamespace(name=NAME, judged=[judged("colour", True)])
-    assert ruler.notes([story]) == [f"--keep {NAME}/pixels: pixels was not tried in this round"]  # type: ignore[list-item]
-    assert ruler.notes([]) == [f"--keep {NAME}/pixels: there was no such round"]
+    assert ruler.unused_words([story]) == [f"--keep {NAME}/pixels: pixels was not tried in this round"]  # type: ignore[list-item]
+    assert ruler.unused_words([]) == [f"--keep {NAME}/pixels: there was no such round"]
 
 
 def test_keep_of_a_round_takes_the_place_gated_representation_nearest_to_the_rule() -> None:
@@ -177,10 +179,10 @@ def test_keep_of_a_round_takes_the_place_gated_representation_nearest_to_the_rul
     windows = ProbeResult(SwapMeasurement("windows", *list(vars(windows.measured).values())[1:]), windows.decision)
     weak = judged("pixels", False, iota=0.1)
     weak = ProbeResult(SwapMeasurement("patches", *list(vars(weak.measured).values())[1:]), weak.decision)
-    seen = [ruler.before(NAME, one, TRIED) for one in (far, weak, near, windows)]
+    seen = [ruler.before_training(NAME, one, TRIED) for one in (far, weak, near, windows)]
     assert not any(one.decision.keep for one in seen)
     before = ruler.basis
-    taken = ruler.insisted(NAME, seen)
+    taken = ruler.kept_by_user(NAME, seen)
     assert taken is not None
     assert taken.measured == near.measured
     assert taken.decision.keep
@@ -190,16 +192,16 @@ def test_keep_of_a_round_takes_the_place_gated_representation_nearest_to_the_rul
 
 def test_a_round_the_rule_undid_after_training_is_kept_without_another_before() -> None:
     ruler = told(keep=(NAME,))
-    passed = ruler.before(NAME, judged("pixels", True), TRIED)
+    passed = ruler.before_training(NAME, judged("pixels", True), TRIED)
     assert passed.decision.reason == "the rule's reason; the user says so too"
     from conceptnet_ml.steps.records import Trained
 
     trained = Trained(None, Decision(False, "r 1.00 → 0.45"), 1.0, 0.45, 0.9)  # type: ignore[arg-type]
-    assert ruler.after(NAME, "pixels", trained) is trained  # others are tried first
+    assert ruler.after_training(NAME, "pixels", trained) is trained  # others are tried first
     assert ruler.basis == ""
-    assert ruler.insisted(NAME, [passed]) is passed
+    assert ruler.kept_by_user(NAME, [passed]) is passed
     assert ruler.basis == ""
-    kept = ruler.after(NAME, "pixels", trained)
+    kept = ruler.after_training(NAME, "pixels", trained)
     assert kept.decision.keep
     assert kept.decision.reason == "the user decided to keep it; the rule would undo it: r 1.00 → 0.45"
     assert len(ruler.basis) == 16
@@ -207,10 +209,10 @@ def test_a_round_the_rule_undid_after_training_is_kept_without_another_before() 
 
 def test_the_basis_is_what_was_overruled_in_order_and_nothing_else() -> None:
     one, same, other = told(undo=(NAME,)), told(undo=(NAME, "a/b/1")), told(undo=(NAME,))
-    one.before(NAME, judged("pixels", True), TRIED)
-    same.before(NAME, judged("colour", False), TRIED)
-    same.before(NAME, judged("pixels", True), TRIED)
-    other.before(NAME, judged("colour", True), TRIED)
+    one.before_training(NAME, judged("pixels", True), TRIED)
+    same.before_training(NAME, judged("colour", False), TRIED)
+    same.before_training(NAME, judged("pixels", True), TRIED)
+    other.before_training(NAME, judged("colour", True), TRIED)
     assert one.basis == same.basis != other.basis
 
 
