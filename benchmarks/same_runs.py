@@ -4,10 +4,10 @@
 
 OLD and NEW are two checkouts of the project; DIR holds train/CLASS/* and test/CLASS/*. Each checkout is installed into
 a throw-away folder, with its plugins and entry points, and is given the same commands: in fp32, on one thread of the
-CPU, in a folder where all paths are relative. Then all files they wrote are compared, and the JSON they printed. A line
-says "same" or what differs first, those of files far below only if they differ; the exit code is 1 where any does.
-Left out are clocks, peak memory and versions (FIELDS, FILES), steps/, which a run keeps for its own resumption with
-clocks among the values, and what is printed for people.
+CPU, in a folder where all paths are relative. Then all files they wrote are compared, and the JSON they printed: JSON
+by its values in their order, all else by its bytes. A line says "same" or what differs first; what lies further down is
+shown only where it differs, and in a way not shown yet. The exit code is 1 where anything differs or fails. Left out
+are clocks, peak memory, versions (FIELDS, FILES), a run's steps/, which hold clocks, and what is printed for people.
 
 Finished cases are kept in FOLDER by the content of the code, so that the old half is computed once; other commands,
 pictures, torch or memory format make it be computed anew. Without NEW only the old half is. The same code given twice
@@ -39,18 +39,18 @@ from safetensors.torch import load_file
 
 FIELDS = "time|seconds|(ordinary|probing|rounds|controls)_seconds|times_ordinary(_per_round)?|peak_memory_gib|package"
 """Fields of JSON, at any depth, that are a clock, memory or a version."""
-FILES = ("environment.json", "summary.txt", "DONE", "lock", "steps", "photos", "FINISHED")
+FILES = ("environment.json", "summary.txt", "DONE", "lock", "lock.owner", "steps", "photos", "FINISHED")
 """Files and folders that hold nothing else, or what went in; summary.txt is summary.json with its clocks for people."""
 RESULTS = ("graph.json", "summary.json", "model.json", "model.safetensors")
 """Kept aside after every command, since the next one may replace them."""
 
 LEARN = "learn --json --set training.precision=fp32"
-SMALL = f"""{LEARN} --data folder:photos --trap wheels+tint --set data.image_size=32 --set training.epochs=6
-    --set training.batch=16 --set probe.steps=4 --set probe.cells=8 --set round.limit=2 --set round.epochs=4
+SMALL = f"""{LEARN} --data folder:photos --trap wheels+tint --set data.image_size=32 --set training.epochs=16
+    --set training.batch=16 --set probe.steps=4 --set probe.cells=8 --set round.limit=2 --set round.epochs=8
     --set concepts.probe_images=48 --set concepts.merge_images=48 --set concepts.bootstrap=20 --set plugins.controls="""
 """Seconds, in which the tint is found, generalized and kept."""
 QUICK = f"{SMALL} --set plugins.dreamer=none"
-DREAM = "dream run --precision fp32 --cache dreams/cache --json --steps 8"
+DREAM = "dream run --precision fp32 --cache dreams/cache --json --steps 16"
 CASES = {
     "tiny": f"""{QUICK} --out run
         evaluate run --json
@@ -59,18 +59,18 @@ CASES = {
     "edited": f"""{QUICK} --out run
         learn --resume run --undo block3/classes/1 --json
         learn --resume run --set round.undo= --keep block3/classes/2 --keep block3/classes/2/pixels --json
-        graph merge run block3:3 block3:4 --json
-        graph split run block3:9 --json
-        graph rename run block3:9 brightness --json
+        graph merge run block3:2 block3:5 --json
+        graph split run block3:12 --json
+        graph rename run block3:12 brightness --json
         learn --resume run --json
-        graph forget run block3:0 --json
+        graph forget run block3:15 --json
         graph undo run --json""",
     "directions": f"""{QUICK} --out nmf --set plugins.discoverer=nmf --set concepts.directions=6
         {QUICK} --out kmeans --set plugins.discoverer=kmeans --set concepts.directions=6
         {QUICK} --out sae --set plugins.discoverer=sae --set concepts.directions=6""",
     "dreams": f"""{SMALL} --out run --set dreams.steps=8 --set dreams.megapixels=0.1
         {DREAM} --out dreams/classes
-        {DREAM} --layer block3 --units 0-5 --out dreams/units
+        {DREAM} --layer block3 --units 0-15 --out dreams/units
         {DREAM} --concept "what is exchanged in block3/classes/1" --out dreams/concept
         {DREAM} --layer block2 --from PICTURE --out dreams/deepdream
         {DREAM} --from PICTURE --toward SECOND --out dreams/toward
@@ -79,9 +79,9 @@ CASES = {
     "photographs": f"{LEARN} --data folder:photos --trap wheels+tint --out run",
     "embedded": f"{LEARN} --depth 2 --out run",
 }
-"""One command a line. FIRST and SECOND are classes of the photographs, PICTURE is a test picture of the first."""
-COUNTS = {"photographs": (30, 200), "embedded": (0, 0)}
-"""Photographs a class for testing and for training, where they are not 20 and 100."""
+"""One command a line. FIRST and SECOND are classes of the photographs, PICTURE is a training picture of the first."""
+COUNTS = {"photographs": (200, 30), "embedded": (0, 0)}
+"""Photographs a class for training and for testing, where they are not 100 and 20."""
 
 LAUNCH = """
 import os, sys
@@ -118,13 +118,13 @@ def task(name: str, source: Path) -> tuple[list[list[str]], dict[str, Path]]:
     """The words of a case's commands, and its photographs by the paths under which the commands know them."""
     found: dict[str, Path] = {}
     classes = sorted(path.name for path in (source / "train").iterdir() if path.is_dir())[:2]
-    for part, count in zip(("test", "train"), COUNTS.get(name, (20, 100)), strict=True):
+    for part, count in zip(("train", "test"), COUNTS.get(name, (100, 20)), strict=True):
         for kind in classes:
             for number, path in enumerate(sorted((source / part / kind).iterdir())[:count]):
                 found[f"photos/{part}/{kind}/{number:03}{path.suffix}"] = path.resolve()
     words = {"PICTURE": next(iter(found), ""), "FIRST": classes[0], "SECOND": classes[1]}
-    lines = re.sub(r"\n\s+--", " --", CASES[name]).splitlines()
-    return [[words.get(word, word) for word in shlex.split(line)] for line in lines], found
+    lines = map(shlex.split, re.sub(r"\n\s+--", " --", CASES[name]).splitlines())
+    return [[words.get(word, word) for word in line] for line in lines], found
 
 
 def half(label: str, code: Path, kept: Path, name: str, source: Path) -> Path:
@@ -146,9 +146,11 @@ def half(label: str, code: Path, kept: Path, name: str, source: Path) -> Path:
         after, shown, began = folder / f"after/{number}", " ".join(command[1:]), time.monotonic()
         after.mkdir(parents=True)
         print(f"{name}: {label}: {number}/{len(commands)} {command[0]} {shown[-48:]}", end=" ", flush=True)
-        started = [sys.executable, "-c", LAUNCH, *command]
-        done = subprocess.run(started, cwd=folder, env=around, capture_output=True, text=True)
+        python = [sys.executable, "-c", LAUNCH]
+        done = subprocess.run([*python, *command], cwd=folder, env=around, capture_output=True, text=True)
         print(f"{time.monotonic() - began:.1f} s", flush=True)
+        if done.returncode == 130:  # the user's
+            raise KeyboardInterrupt
         if done.returncode:
             raise SystemExit(f"{label}: '{command[0]} {shown}' ended with {done.returncode}:\n{done.stderr[-2000:]}")
         (after / "printed.json").write_text(done.stdout)
@@ -165,11 +167,14 @@ def judge(name: str, halves: list[tuple[str, Path, Path]], source: Path) -> bool
     except SystemExit as failure:
         print(f"  {name}: FAILED: {failure}", flush=True)
         return False
+    if len(roots) < 2:
+        return True
     files = {path.relative_to(root) for root in roots for path in root.rglob("*") if path.is_file()}
     shown = sorted(path for path in files if set(FILES).isdisjoint(path.parts))
     told = {path: difference(roots[0] / path, roots[-1] / path) for path in shown}
+    firsts = {found: path for path, found in reversed(told.items())}
     for path, found in told.items():
-        if len(halves) > 1 and (found or len(path.parts) < 3):
+        if firsts[found] == path if found else len(path.parts) < 3:
             print(f"  {name}: {path.as_posix()}: {f'DIFFERS: {found}' if found else 'same'}")
     print(f"  {name}: {len(told)} files, {sum(map(bool, told.values()))} differ", flush=True)
     return not any(told.values())
@@ -184,7 +189,7 @@ def difference(old: Path, new: Path) -> str | None:
     if old.suffix in (".json", ".jsonl"):
         texts = [path.read_text() for path in (old, new)]
         if old.suffix == ".jsonl":
-            texts = [f"[{','.join(text.splitlines())}]" for text in texts]
+            texts = [f"[{','.join(sorted(text.splitlines(), key=_without_clock))}]" for text in texts]
         leaves = itertools.zip_longest(*(_leaves(json.loads(text)) for text in texts))
         return next((f"{one}, {other}" for one, other in leaves if one != other), None)
     if old.suffix == ".safetensors":
@@ -194,6 +199,10 @@ def difference(old: Path, new: Path) -> str | None:
     mine, theirs = (np.asarray(Image.open(path).convert("RGB"), int) for path in (old, new))
     most = np.abs(mine - theirs).max() if mine.shape == theirs.shape else 255
     return f"bytes; pixels, of a film's first frame, by {most} of 255 at most"
+
+
+def _without_clock(line: str) -> str:
+    return json.dumps({key: one for key, one in json.loads(line).items() if not re.fullmatch(FIELDS, key)})
 
 
 def _leaves(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
@@ -244,7 +253,7 @@ def main() -> int:
             halves.append((label, code, asked.work.resolve() / (digest + again)))
             print(f"{label}: {checkout}, {digest}{again}", flush=True)
         same = [judge(name, halves, asked.photographs) for name in asked.only]
-    print("no difference" if all(same) else "NOT the same")
+    print("everything is the same" if all(same) and len(halves) > 1 else "finished" if all(same) else "NOT the same")
     return 0 if all(same) else 1
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,14 +28,18 @@ pytestmark = pytest.mark.wheel
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 IMPORT_ALL = """
-import importlib, importlib.util, pkgutil, sys
-for top in sys.argv[1:]:
+import importlib, importlib.util, json, pkgutil, sys
+packages, optional = map(json.loads, sys.argv[1:])
+for top in packages:
     package = importlib.import_module(top)
     for name in [top, *(module.name for module in pkgutil.walk_packages(package.__path__, top + "."))]:
         try:
             importlib.import_module(name)
-        except Exception as error:  # it may rest on an extra, and then says so
-            if "which is not installed" not in str(error):
+        except Exception as error:
+            cause = error
+            while cause.__cause__:
+                cause = cause.__cause__
+            if not isinstance(cause, ModuleNotFoundError) or cause.name.partition(".")[0] not in optional:
                 raise
         print(importlib.util.find_spec(name).origin)
 """
@@ -94,13 +99,22 @@ def environment(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("clean") / "venv"
     _run(sys.executable, "-m", "venv", folder)
     _run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", archives[1])
-    site = Path(_run(folder / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    (installed,) = distributions(name="conceptnet_ml", path=[str(site)])
-    for needed in required(installed.requires or []):
-        for top in {file.parts[0] for file in needed.files or []} - {"..", "__pycache__"}:
+    site = site_of(folder)
+    for needed in required(declared(folder)):
+        for top in tops(needed):
             if not (site / top).exists():
                 (site / top).symlink_to(str(needed.locate_file(top)))
     return folder
+
+
+def site_of(environment: Path) -> Path:
+    return next(environment.glob("lib/python*/site-packages"))
+
+
+def declared(environment: Path) -> list[str]:
+    """The requirements of the installed wheel, those of its extras among them."""
+    (installed,) = distributions(name="conceptnet_ml", path=[str(site_of(environment))])
+    return installed.requires or []
 
 
 def required(lines: Iterable[str]) -> list[Distribution]:
@@ -115,6 +129,18 @@ def required(lines: Iterable[str]) -> list[Distribution]:
                 found[wanted.name, more] = distribution(wanted.name)
                 left += [(line, more) for line in found[wanted.name, more].requires or []]
     return list(found.values())
+
+
+def tops(package: Distribution) -> set[str]:
+    """The files and folders of a distribution that lie in site-packages itself."""
+    return {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}
+
+
+def optional_modules(lines: Iterable[str]) -> list[str]:
+    """What can be imported of the extras for users, as ``sklearn``: a module that needs one may fail without it."""
+    extras = {canonicalize_name(Requirement(line).name) for line in lines if re.search(r'extra == "(?!dev")', line)}
+    installed = [package for package in distributions() if canonicalize_name(package.name) in extras]
+    return sorted({Path(top).stem for package in installed for top in tops(package)})
 
 
 def files_below(folder: Path) -> set[str]:
@@ -163,7 +189,8 @@ def test_the_source_archive_holds_every_file_of_the_checkout(checkout: Path, arc
 
 def test_every_module_is_there_and_needs_only_what_is_declared(checkout: Path, environment: Path) -> None:
     packages = folders_of_packages(checkout)
-    printed = _run(environment / "bin" / "python", "-c", IMPORT_ALL, *packages, cwd=environment)
+    words = ["-c", IMPORT_ALL, json.dumps(list(packages)), json.dumps(optional_modules(declared(environment)))]
+    printed = _run(environment / "bin" / "python", *words, cwd=environment)
     assert all(environment in Path(line).parents for line in printed.splitlines())
     modules = [name for folder in packages.values() for name in files_below(checkout / folder) if name.endswith(".py")]
     assert len(printed.splitlines()) == len(modules)
