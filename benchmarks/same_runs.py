@@ -5,7 +5,7 @@
 OLD and NEW are two checkouts of the project; DIR holds train/CLASS/* and test/CLASS/*. Each checkout is installed into
 a throw-away folder, with its plugins and entry points, and is given the same commands: in fp32, on one thread of the
 CPU, in a folder where all paths are relative. Then all files they wrote are compared, and the JSON they printed: JSON
-by its values in their order, all else by its bytes. A line says "same" or what differs first; what lies further down is
+by its values in their order (the lines of metrics.jsonl in any), all else by its bytes. A line says "same" or what differs first; what lies further down is
 shown only where it differs, and in a way not shown yet. The exit code is 1 where anything differs or fails. Left out
 are clocks, peak memory, versions (FIELDS, FILES), a run's steps/, which hold clocks, and what is printed for people.
 
