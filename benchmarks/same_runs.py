@@ -5,9 +5,10 @@
 OLD and NEW are two checkouts of the project; DIR holds train/CLASS/* and test/CLASS/*. Each checkout is installed into
 a throw-away folder, with its plugins and entry points, and is given the same commands: in fp32, on one thread of the
 CPU, in a folder where all paths are relative. Then all files they wrote are compared, and the JSON they printed: JSON
-by its values in their order (the lines of metrics.jsonl in any), all else by its bytes. A line says "same" or what differs first; what lies further down is
-shown only where it differs, and in a way not shown yet. The exit code is 1 where anything differs or fails. Left out
-are clocks, peak memory, versions (FIELDS, FILES), a run's steps/, which hold clocks, and what is printed for people.
+by its values in their order (the lines of metrics.jsonl in any), all else by its bytes. A line says "same" or what
+differs first; what lies further down is shown only where it differs, and in a way not shown yet. The exit code is 1
+where anything differs or fails. Left out are clocks, peak memory, versions (FIELDS, FILES), a run's steps/, which hold
+clocks, and what is printed for people.
 
 Finished cases are kept in FOLDER by the content of the code, so that the old half is computed once; other commands,
 pictures, torch or memory format make it be computed anew. Without NEW only the old half is. The same code given twice
