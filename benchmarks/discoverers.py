@@ -31,7 +31,7 @@ from torch import Tensor
 from conceptnet_ml import Settings, auroc, load_plugins
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import FindEvidence, gather
+from conceptnet_ml.concepts.scores import FindEvidence, gather_evidence
 from conceptnet_ml.data.load import load_data
 from conceptnet_ml.network.basis import BasisEvidence, Directions, Network, with_basis
 from conceptnet_ml.network.modes import frozen
@@ -120,11 +120,11 @@ def _judge(
         explained, described = evidence.explained(basis), with_basis(network, stage, basis)
     learning = time.monotonic() - began
     head = Readout("classes", described).head(stage)
-    evidence = gather(described, stage, head, seen, ctx.classes, settings)
+    evidence = gather_evidence(described, stage, head, seen, ctx.classes, settings)
     found = {finding.parent: finding for finding in record.function("find")(evidence)}
     scores, right = evidence.scores()
     aucs = torch.stack([auroc(scores, right == parent) for parent in range(ctx.classes)])
-    told = gather(described, stage, head, held, ctx.classes, settings)
+    told = gather_evidence(described, stage, head, held, ctx.classes, settings)
     orders = _orders(evidence, aucs)
     row: dict[str, Any] = {
         "count": scores.shape[1],

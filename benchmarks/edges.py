@@ -28,8 +28,9 @@ import torch
 from conceptnet_ml import LearnedRun, Settings, learn, open_run
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts import null_models as nulls
-from conceptnet_ml.concepts.attribution import ablated, margin_over_mean, predicted, rank_correlation
+from conceptnet_ml.concepts.attribution import ablate, margin_over_mean, rank_correlation, unit_weights
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.concepts.scores import mean_map, stage_maps
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.results.reopen import reopen
@@ -63,26 +64,27 @@ def made(values: dict[str, Any], seed: int, folder: Path, progress: Progress) ->
 
 def transition(ctx: Context, readout: Readout, stage: str) -> dict[str, Any]:
     """What the weights of one set of answers at one stage say against real ablations."""
-    images = nulls.first(ctx.probe_views("edges", readout.swaps), IMAGES)
+    images = nulls.first_images(ctx.probe_views("edges", readout.swaps), IMAGES)
     classes, concepts = ctx.classes, ctx.settings.concepts
     with frozen(*readout.modules()):
-        batches, respond = nulls.maps_of(readout, images, stage), margin_over_mean(readout.head(stage))
-        falls = ablated(batches, respond, classes, torch.arange(batches[0][0].shape[1]))
+        batches, respond = stage_maps(readout.network, images, stage), margin_over_mean(readout.head(stage))
+        units = torch.arange(batches[0][0].shape[1])
+        mean = mean_map(batches)
+        falls = torch.stack([ablate(batches, respond, mean, parent, units) for parent in range(classes)])
         ways = {"grouped": (concepts.edge_groups, concepts.edge_points), "classic": (1, 8)}
         result: dict[str, Any] = {}
         for name, (groups, points) in ways.items():
-            weights, gaps = predicted(batches, respond, classes, points=points, groups=groups, seed=0)
+            way = concepts.model_copy(update={"edge_groups": groups, "edge_points": points})
+            weights, gaps = unit_weights(batches, respond, classes, way, seed=0)
             result[name] = {"agreement": agreements(weights, falls), "gap": gaps.tolist()}
             result[name]["error"] = float((weights - falls).abs().mean() / falls.abs().mean())
             result[name]["largest"] = float(weights.abs().max())
     result["shuffled"] = []
     for number in range(nulls.COPIES):
-        copied = nulls.shuffled(readout, images, number)
+        copied = nulls.shuffle_weights(readout, images, number)
         with frozen(*copied.modules()):
-            batches, respond = nulls.maps_of(copied, images, stage), margin_over_mean(copied.head(stage))
-            weights, _ = predicted(
-                batches, respond, classes, points=concepts.edge_points, groups=concepts.edge_groups, seed=0
-            )
+            batches, respond = stage_maps(copied.network, images, stage), margin_over_mean(copied.head(stage))
+            weights, _ = unit_weights(batches, respond, classes, concepts, seed=0)
         result["shuffled"].append({"agreement": agreements(weights, falls), "largest": float(weights.abs().max())})
     return result
 
@@ -94,7 +96,7 @@ def agreements(weights: torch.Tensor, falls: torch.Tensor) -> list[float | None]
 
 def nothing(ctx: Context, readout: Readout, stage: str, seed: int) -> dict[str, list[int]]:
     """Edges that stand and features found where the network knows nothing."""
-    images = nulls.first(ctx.probe_views("edges", readout.swaps), IMAGES)
+    images = nulls.first_images(ctx.probe_views("edges", readout.swaps), IMAGES)
     stages = [name for name in ctx.network().stage_names if name != stage]
     found: dict[str, list[int]] = {"edges": [], "features": []}
 
@@ -106,11 +108,11 @@ def nothing(ctx: Context, readout: Readout, stage: str, seed: int) -> dict[str, 
         )
 
     for number in range(SHUFFLED):
-        count(f"shuffled/{number}", nulls.shuffled(readout, images, 1000 + number))
+        count(f"shuffled/{number}", nulls.shuffle_weights(readout, images, 1000 + number))
     for number in range(UNTRAINED):
         fresh = build_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins, seed=1000 * seed + number)
         blank = Readout("classes", fresh.to(ctx.device).eval())
-        count(f"untrained/{number}", nulls.shuffled(blank, images, number) if number % 2 else blank)
+        count(f"untrained/{number}", nulls.shuffle_weights(blank, images, number) if number % 2 else blank)
     return found
 
 

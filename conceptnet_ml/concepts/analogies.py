@@ -1,13 +1,12 @@
-"""Analogies between units: which unit of one class plays the part of which of another, and a causal test of it.
+"""Analogies between units: which unit of one class corresponds to which of another, and a causal test of it.
 
-Matches (:func:`match`) say through what one class's answer leaves as another's comes; the test
-(:func:`measure_exchange`)
-exchanges the units said to play each other's part and looks at the answers.
+:func:`match_units` matches units through which one class's answer leaves with those through which another's comes;
+:func:`measure_translation` exchanges matched units inside the network and counts the answers that follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from conceptnet_ml.concepts.evidence import FeatureAnalogy, Translation
+from conceptnet_ml.concepts.scores import Head
 
 DRAWS = 5
 """Random exchanges for each pair of classes."""
@@ -22,116 +22,40 @@ DRAWS = 5
 IMAGES = 128
 """Images of a class."""
 
-Pairs = Sequence[tuple[int, int]]
-
-
-class Aligned:
-    """A stage's maps with units that take each other's place, at the mean and spread of the unit whose place they take.
-
-    Args:
-        maps: (N, C, h, w); means and spreads are taken over all their images and places.
-    """
-
-    def __init__(self, maps: Tensor) -> None:
-        self.mean = maps.mean((0, 2, 3))[:, None, None]
-        self.spread = maps.std((0, 2, 3))[:, None, None].clamp_min(1e-6)
-
-    def take(self, maps: Tensor, sources: Tensor) -> Tensor:
-        """Maps whose unit u is the aligned map of unit ``sources[u]``: ``(h_s − m_s) / σ_s · σ_u + m_u``."""
-        normal = (maps - self.mean) / self.spread
-        moved = normal[:, sources] * self.spread + self.mean
-        stays = sources == torch.arange(len(sources), device=sources.device)
-        return torch.where(stays[:, None, None], maps, moved)
-
-
-def exchanged_units(units: int, pairs: Pairs) -> Tensor:
-    """(units,) sources under which the units of each pair change places. A unit that is in several pairs changes places
-    by the first of them alone."""
-    sources, used = torch.arange(units), set[int]()
-    for one, other in pairs:
-        if one != other and not {one, other} & used:
-            sources[one], sources[other] = other, one
-            used |= {one, other}
-    return sources
-
-
-def stands_in(units: int, pairs: Pairs) -> Tensor:
-    """(units,) sources under which the second unit of each pair stands in for the first, and stays itself."""
-    sources = torch.arange(units)
-    for one, other in pairs:
-        sources[one] = other
-    return sources
-
-
-def measure_exchange(
-    maps: Tensor,
-    right: Tensor,
-    head: Callable[[Tensor], Tensor],
-    tied: Sequence[FeatureAnalogy],
-    generator: torch.Generator,
-    units: int,
-) -> Translation:
-    """:func:`translate` on maps (N, C, h, w) with right answers (N,), for a head to (N, K); random pairs are drawn from
-    the first ``units`` channels."""
-    aligned = Aligned(maps)
-    counts, rows = [], []
-    for feature in tied:
-        parent, other = feature.parent, feature.other
-        mine = maps[right == parent][:IMAGES]
-        if not len(mine) or not len(mine := mine[head(mine).argmax(1) == parent]):
-            continue
-        pairs = list(feature.pairs)
-        partners = torch.randperm(len(pairs), generator=generator).tolist()
-        dealt = [(pairs[place][0], pairs[partner][1]) for place, partner in enumerate(partners)]
-
-        def turned(chosen: Pairs, mine: Tensor = mine, other: int = other) -> float:
-            swapped = aligned.take(mine, exchanged_units(maps.shape[1], chosen).to(maps.device))
-            return float((head(swapped).argmax(1) == other).float().mean())
-
-        some = [
-            turned(torch.randperm(units, generator=generator)[: 2 * min(len(pairs), units // 2)].view(-1, 2).tolist())
-            for _ in range(DRAWS)
-        ]
-        rows.append((turned(pairs), sum(some) / len(some), turned(dealt)))
-        counts.append(len(pairs))
-    if not rows:
-        return Translation(0, 0.0, 0.0, 0.0, 0.0)
-    translated, random, again = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-    return Translation(len(rows), sum(counts) / len(counts), translated, random, again)
-
-
 ENOUGH = 16
-"""Pairs of two classes from which they are compared."""
+"""Image pairs of two classes from which their units are matched."""
 
 SHUFFLES = 20
 
 CARRIED = 0.9
 """Share of what left or came that the units considered must carry."""
 
+UnitPairs = Sequence[tuple[int, int]]
+
 
 @dataclass(frozen=True)
-class Moves:
-    """What happened at a stage in image pairs, before and after the swap.
+class UnitChanges:
+    """What a swap changed at a stage, in image pairs.
 
     Args:
         hosts, donors: (N,) classes of the image and of the donor.
-        rose: (N, C) change of each unit's mean map.
-        moved: (N, C) logits by which the donor's answer gained on the host's through each unit.
+        activations: (N, C) change of each unit's mean map.
+        attributions: (N, C) logits by which the donor's answer gained on the host's through each unit.
     """
 
     hosts: Tensor
     donors: Tensor
-    rose: Tensor
-    moved: Tensor
+    activations: Tensor
+    attributions: Tensor
 
 
 @dataclass(frozen=True)
-class Matched:
-    """One-to-one matches of two classes, whatever they are worth.
+class UnitMatches:
+    """One-to-one matches of two classes, above chance or not.
 
     Args:
         pairs: The unit that leaves and the one that comes.
-        scores: (P,) logits, see :func:`match`.
+        scores: (P,) logits, see :func:`match_units`.
         nulls: (P,) the same scale: what 95 % of matches in shuffled pairs stay under.
         null: What the sums over all matches of 95 % of the shuffles stay under.
     """
@@ -142,25 +66,25 @@ class Matched:
     null: float = 0.0
 
 
-def match(moves: Moves, parent: int, other: int, generator: torch.Generator) -> Matched | None:
+def match_units(changes: UnitChanges, parent: int, other: int, generator: torch.Generator) -> UnitMatches | None:
     """The best assignment of the units that leave to those that come, where images of ``parent`` met ``other`` donors.
 
-    The score of two units is the correlation, over the pairs, of what left through one and came through the other,
-    times the geometric mean of their spreads: logits that are exchanged together. None for too few pairs.
+    The score of two units is the correlation, over the image pairs, of what left through one and came through the
+    other, times the geometric mean of their spreads: logits that are exchanged together. None for too few image pairs.
     """
-    mine = (moves.hosts == parent) & (moves.donors == other)
-    if int(mine.sum()) < ENOUGH:
+    met = (changes.hosts == parent) & (changes.donors == other)
+    if int(met.sum()) < ENOUGH:
         return None
-    rose, moved = moves.rose[mine], moves.moved[mine]
-    rises = rose.mean(0) > 0
-    leaving = _carriers(torch.where(rises, 0, moved.mean(0)))
-    coming = _carriers(torch.where(rises, moved.mean(0), 0))
-    left = torch.where(rose < 0, moved, 0)[:, leaving]
-    came = torch.where(rose > 0, moved, 0)[:, coming]
+    activations, attributions = changes.activations[met], changes.attributions[met]
+    rises = activations.mean(0) > 0
+    leaving = _carriers(torch.where(rises, 0, attributions.mean(0)))
+    coming = _carriers(torch.where(rises, attributions.mean(0), 0))
+    left = torch.where(activations < 0, attributions, 0)[:, leaving]
+    came = torch.where(activations > 0, attributions, 0)[:, coming]
     if not leaving or not coming:
-        return Matched([], torch.zeros(0), torch.zeros(0))
+        return UnitMatches([], torch.zeros(0), torch.zeros(0))
     spread = (left.std(0)[:, None] * came.std(0)[None]).sqrt()
-    alike = _correlation(left, came)
+    correlation = _correlation(left, came)
     shuffled, totals = [], []
     for _ in range(SHUFFLES):
         chance = _correlation(left, came[torch.randperm(len(came), generator=generator)])
@@ -169,16 +93,16 @@ def match(moves: Moves, parent: int, other: int, generator: torch.Generator) -> 
         totals.append((chance * spread)[best].sum())
     # Against matches found in shuffles: the assignment picks the best, so its null must too.
     null = torch.cat(shuffled).quantile(0.95)
-    rows, columns = linear_sum_assignment(alike.numpy(), maximize=True)
+    rows, columns = linear_sum_assignment(correlation.numpy(), maximize=True)
     pairs = [(leaving[row], coming[column]) for row, column in zip(rows, columns, strict=True)]
     limit = float(torch.stack(totals).quantile(0.95))
-    return Matched(pairs, (alike * spread)[rows, columns], (null * spread)[rows, columns], limit)
+    return UnitMatches(pairs, (correlation * spread)[rows, columns], (null * spread)[rows, columns], limit)
 
 
-def _carriers(moved: Tensor) -> list[int]:
-    """The fewest units that carry :data:`CARRIED` of what moved the right way."""
-    order = moved.argsort(descending=True)
-    positive = moved[order].clamp_min(0)
+def _carriers(attributions: Tensor) -> list[int]:
+    """The fewest units that carry :data:`CARRIED` of the positive attributions."""
+    order = attributions.argsort(descending=True)
+    positive = attributions[order].clamp_min(0)
     if float(positive.sum()) <= 0:
         return []
     count = int((positive.cumsum(0) < CARRIED * positive.sum()).sum()) + 1
@@ -189,3 +113,70 @@ def _correlation(left: Tensor, came: Tensor) -> Tensor:
     """(leaving, coming): Pearson's, 0 where a unit does not vary."""
     left, came = left - left.mean(0), came - came.mean(0)
     return (left / left.norm(dim=0).clamp_min(1e-9)).T @ (came / came.norm(dim=0).clamp_min(1e-9))
+
+
+def measure_translation(
+    maps: Tensor, right: Tensor, head: Head, tied: Sequence[FeatureAnalogy], generator: torch.Generator, units: int
+) -> Translation:
+    """How often an exchange of units turns one class's images into another's, for each tied pair of classes.
+
+    Args:
+        maps: (N, C, h, w), a stage's.
+        right: (N,), their classes.
+        head: Maps to answers (N, K).
+        tied: The pairs of classes, with their matched units.
+        generator: Deals partners and draws random pairs.
+        units: Random pairs are drawn from so many channels, the first.
+    """
+    exchange = UnitExchange(maps)
+    counts, rates = [], []
+    for feature in tied:
+        parent, pairs = feature.parent, list(feature.pairs)
+        own = maps[right == parent][:IMAGES]
+        if not len(own) or not len(own := own[head(own).argmax(1) == parent]):
+            continue
+        partners = torch.randperm(len(pairs), generator=generator).tolist()
+        dealt = [(pairs[place][0], pairs[partner][1]) for place, partner in enumerate(partners)]
+        drawn = (torch.randperm(units, generator=generator)[: 2 * min(len(pairs), units // 2)] for _ in range(DRAWS))
+        tried: list[UnitPairs] = [pairs, dealt, *(units_drawn.view(-1, 2).tolist() for units_drawn in drawn)]
+        sources = [exchanged_units(maps.shape[1], chosen).to(maps.device) for chosen in tried]
+        matched, shuffled, *random = (
+            float((head(exchange.take(own, source)).argmax(1) == feature.other).float().mean()) for source in sources
+        )
+        rates.append((matched, sum(random) / len(random), shuffled))
+        counts.append(len(pairs))
+    if not rates:
+        return Translation(0, 0.0, 0.0, 0.0, 0.0)
+    return Translation(
+        len(rates), sum(counts) / len(counts), *(sum(column) / len(rates) for column in zip(*rates, strict=True))
+    )
+
+
+class UnitExchange:
+    """Units that take each other's place, at the mean and spread of the unit whose place they take.
+
+    Args:
+        maps: (N, C, h, w); means and spreads are taken over all their images and places.
+    """
+
+    def __init__(self, maps: Tensor) -> None:
+        self.mean = maps.mean((0, 2, 3))[:, None, None]
+        self.spread = maps.std((0, 2, 3))[:, None, None].clamp_min(1e-6)
+
+    def take(self, maps: Tensor, sources: Tensor) -> Tensor:
+        """Maps whose unit u is the rescaled map of unit ``sources[u]``: ``(h_s − m_s) / σ_s · σ_u + m_u``."""
+        standard = (maps - self.mean) / self.spread
+        moved = standard[:, sources] * self.spread + self.mean
+        stays = sources == torch.arange(len(sources), device=sources.device)
+        return torch.where(stays[:, None, None], maps, moved)
+
+
+def exchanged_units(units: int, pairs: UnitPairs) -> Tensor:
+    """(units,) sources under which the units of each pair change places; a unit that is in several pairs does so by the
+    first of them alone."""
+    sources, used = torch.arange(units), set[int]()
+    for one, other in pairs:
+        if one != other and not {one, other} & used:
+            sources[one], sources[other] = other, one
+            used |= {one, other}
+    return sources

@@ -1,4 +1,15 @@
-"""What a variant is built from: integrated gradients to the units one stage down, checked by ablation."""
+"""What a variant is built from: integrated gradients to the units one stage down, checked by ablation.
+
+:func:`attribute`, for the maps of a lower stage and the variants' responses to them:
+
+1. The units are dealt into groups, in each image another way. Group by group, gradients are integrated along the path
+   from the group's mean maps to the image's own, while all other units stay as they are (:func:`path_gradients`). The
+   gradients times the step are the image's weights, one per unit.
+2. A unit's weight for a variant is the mean over the images of the variant's own parent. The strongest units are kept
+   as edges, each with a bootstrap interval over the images.
+3. Each edge is confirmed by ablation: the real fall of the response when the unit is replaced by its mean map.
+4. For each variant, weights and real ablations of all units, or of a sample of them, are compared by rank.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +20,13 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from conceptnet_ml.concepts.scores import Batches, Head, mean_map
+from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.runtime import seeding
-
-Respond = Callable[[Tensor], Tensor]
-"""The lower stage's maps (B, C, h, w) to the variants' responses (B, K)."""
-
-Batches = list[tuple[Tensor, Tensor]]
-"""Maps (B, C, h, w) and the right parent (B,) of each image."""
 
 RANKED = 64
 """Units per answer whose weights are ranked against real ablations: all of a narrower stage, else the strongest half
-of so many and as many drawn at random from the others."""
+of this number and as many drawn at random from the others."""
 
 RANK_IMAGES = 512
 """Images of all answers together on which that is done."""
@@ -59,98 +66,67 @@ class Attribution:
 
 def attribute(
     batches: Batches,
-    respond: Respond,
+    respond: Head,
     parents: int,
-    *,
-    points: int,
-    keep: int,
-    bootstrap: int,
+    settings: ConceptSettings,
     seed: int,
-    groups: int = 1,
     null: float | None = None,
     width: int | None = None,
 ) -> list[Attribution]:
-    """Edges of every variant to its strongest units.
+    """Edges of every variant to its strongest units; the algorithm is at the head of this module.
 
-    Integrated gradients (Sundararajan et al., arXiv 1703.01365) on the sub-network between two stages, a group of units
-    at a time: each group goes from its mean maps to the image's own while all other units stay as they are. Groups are
-    dealt anew for each image. One group of all units is the classic path, whose weights add up to the response but say
-    little of what taking out one unit does, since the others are never there as they are; groups of one unit are that
-    ablation itself, at its price. Each variant is attributed on its own parent's images, so one backward pass serves
-    all variants at once.
+    One group of all units is the classic path (Sundararajan et al., arXiv 1703.01365), whose weights add up to the
+    response but say little of what taking out one unit does, since on the path the others are never there as they are;
+    groups of one unit are that ablation itself, at its price. One backward pass serves all variants at once, since each
+    is attributed on its own parent's images.
 
     Args:
         batches: The lower stage's maps, fp32, and the right parent of each image.
         respond: From these maps to the variants' responses.
         parents: Number of variants.
-        points: Midpoints of equal steps on each group's path.
-        keep: Edges per variant, the strongest, which are then confirmed by ablation.
-        bootstrap: Resamples behind the interval.
+        settings: ``edge_groups`` (at most one per unit), ``edge_points`` on each group's path, ``edges`` kept per
+            variant, and ``bootstrap`` resamples.
         seed: Seed of groups and resamples.
-        groups: Number of groups; at most one per unit.
-        null: What :func:`nulls.largest_weight` found in networks with shuffled weights, for the edges to carry.
-        width: Edges lead to the first so many channels only, None for all; the others are attributed all the same, so
+        null: What :func:`~conceptnet_ml.concepts.null_models.largest_weight` found in networks with shuffled weights,
+            for the edges to carry.
+        width: Edges lead to the first ``width`` channels only, None for all; the others are attributed all the same, so
             that the gap is that of the whole.
 
-    Cost: ``groups · points`` forward and backward passes, ``groups + keep`` forward passes between the stages, and
+    Cost: ``groups · points`` forward and backward passes, ``groups + edges`` forward passes between the stages, and
     :data:`RANKED` forward passes of :data:`RANK_IMAGES` images.
     """
     mean = mean_map(batches)
-    shares, gaps, right = _integrate(batches, respond, mean, points, groups, seed)
+    weights_of, gaps, right = _integrate(batches, respond, mean, settings, seed)  # step 1
     edges = []
     for parent in range(parents):
-        mine = right == parent
-        if not mine.any():
+        own = right == parent
+        if not own.any():
             continue
-        weights = shares[mine].mean(0)[:width]
-        chosen = weights.abs().topk(min(keep, len(weights))).indices
-        low, high = _interval(shares[mine][:, chosen], bootstrap, seeding.seed_for(seed, "edges", parent))
-        falls = _ablate(batches, respond, mean, parent, chosen)
-        gap = float(gaps[mine, 0].mean().abs() / gaps[mine, 1].abs().mean().clamp_min(1e-9))
-        most = max(8, RANK_IMAGES // parents)
-        agreement = _agreement(batches, respond, mean, parent, shares[mine][:, :width], most, seed)
-        for place, unit in enumerate(chosen.tolist()):
-            edges.append(
-                Attribution(
-                    parent,
-                    unit,
-                    float(weights[unit]),
-                    float(low[place]),
-                    float(high[place]),
-                    float(falls[place]),
-                    gap,
-                    agreement,
-                    null,
-                )
-            )
+        weights = weights_of[own].mean(0)[:width]  # step 2
+        units = weights.abs().topk(min(settings.edges, len(weights))).indices
+        interval_seed = seeding.seed_for(seed, "edges", parent)
+        low, high = _interval(weights_of[own][:, units], settings.bootstrap, interval_seed)
+        falls = ablate(batches, respond, mean, parent, units)  # step 3
+        gap = float(_relative_gap(gaps, own))
+        images = max(8, RANK_IMAGES // parents)  # step 4
+        agreement = _agreement(batches, respond, mean, parent, weights_of[own][:images, :width], seed)
+        columns = (units.tolist(), weights[units].tolist(), low.tolist(), high.tolist(), falls.tolist())
+        edges += [Attribution(parent, *row, gap, agreement, null) for row in zip(*columns, strict=True)]
     return edges
 
 
-def predicted(
-    batches: Batches, respond: Respond, parents: int, *, points: int, groups: int, seed: int
+def unit_weights(
+    batches: Batches, respond: Head, parents: int, settings: ConceptSettings, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Weights of all units for all variants, as :func:`attribute` computes them: (parents, C), and (parents,) gaps."""
-    mean = mean_map(batches)
-    shares, gaps, right = _integrate(batches, respond, mean, points, groups, seed)
-    weights = torch.zeros(parents, shares.shape[1])
-    left = torch.zeros(parents)
+    weights_of, gaps, right = _integrate(batches, respond, mean_map(batches), settings, seed)
+    weights = torch.zeros(parents, weights_of.shape[1])
+    relative = torch.zeros(parents)
     for parent in right.unique().tolist():
-        mine = right == parent
-        weights[parent] = shares[mine].mean(0)
-        left[parent] = gaps[mine, 0].mean().abs() / gaps[mine, 1].abs().mean().clamp_min(1e-9)
-    return weights, left
-
-
-def ablated(batches: Batches, respond: Respond, parents: int, units: Tensor) -> Tensor:
-    """(parents, len(units)): real mean fall of each variant's response on its own images without a unit."""
-    mean = mean_map(batches)
-    return torch.stack([_ablate(batches, respond, mean, parent, units) for parent in range(parents)])
-
-
-def mean_map(batches: Batches) -> Tensor:
-    """(C, h, w): the maps' mean over all images."""
-    total = sum(maps.double().sum(0) for maps, _ in batches)
-    return (total / sum(len(maps) for maps, _ in batches)).float()  # type: ignore[union-attr, operator]
+        own = right == parent
+        weights[parent] = weights_of[own].mean(0)
+        relative[parent] = _relative_gap(gaps, own)
+    return weights, relative
 
 
 def path_gradients(score: Callable[[Tensor], Tensor], start: Tensor, step: Tensor, points: int) -> Iterator[Tensor]:
@@ -172,51 +148,52 @@ def path_gradients(score: Callable[[Tensor], Tensor], start: Tensor, step: Tenso
 
 
 def _integrate(
-    batches: Batches, respond: Respond, mean: Tensor, points: int, groups: int, seed: int
+    batches: Batches, respond: Head, mean: Tensor, settings: ConceptSettings, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Per image: shares (N, C), (completeness gap, response explained) (N, 2), right parent (N,)."""
+    """Per image: weights (N, C), (completeness gap, response explained) (N, 2), right parent (N,)."""
     count = sum(len(maps) for maps, _ in batches)
     draw = torch.rand(count, mean.shape[0], generator=seeding.generator(seeding.seed_for(seed, "groups")))
-    group_of = draw.argsort(1).argsort(1) % max(1, min(groups, mean.shape[0]))
-    shares, gaps, right, done = [], [], [], 0
-    for maps, parents in batches:
-        rows = torch.arange(len(maps), device=maps.device)
-        mine = group_of[done : done + len(maps)].to(maps.device)
-        done += len(maps)
-        share = torch.zeros(len(maps), len(mean), device=maps.device)
-        fallen = torch.zeros(len(maps), device=maps.device)
+    group_of = draw.argsort(1).argsort(1) % max(1, min(settings.edge_groups, mean.shape[0]))
+    weights, gaps = [], []
+    groups_of_batches = group_of.split([len(maps) for maps, _ in batches])
+    for (maps, parents), own_groups in zip(batches, groups_of_batches, strict=True):
+        rows, groups = torch.arange(len(maps), device=maps.device), own_groups.to(maps.device)
 
         def own(at: Tensor, rows: Tensor = rows, parents: Tensor = parents) -> Tensor:
             return respond(at)[rows, parents]
 
+        weight = torch.zeros(len(maps), len(mean), device=maps.device)
+        fallen = torch.zeros(len(maps), device=maps.device)
         with torch.no_grad():
             whole = own(maps)
         for group in range(int(group_of.max()) + 1):
-            step = (mine == group).to(maps.dtype)[:, :, None, None] * (maps - mean)
-            for gradient in path_gradients(own, maps, -step, points):
-                share += (gradient * step).flatten(2).sum(2) / points
+            step = (groups == group).to(maps.dtype)[:, :, None, None] * (maps - mean)
+            for gradient in path_gradients(own, maps, -step, settings.edge_points):
+                weight += (gradient * step).flatten(2).sum(2) / settings.edge_points
             with torch.no_grad():
                 fallen += whole - own(maps - step)
-        shares.append(share.cpu())
-        gaps.append(torch.stack([fallen - share.sum(1), fallen], 1).cpu())
-        right.append(parents.cpu())
-    return torch.cat(shares), torch.cat(gaps), torch.cat(right)
+        weights.append(weight.cpu())
+        gaps.append(torch.stack([fallen - weight.sum(1), fallen], 1).cpu())
+    return torch.cat(weights), torch.cat(gaps), torch.cat([parents.cpu() for _, parents in batches])
+
+
+def _relative_gap(gaps: Tensor, own: Tensor) -> Tensor:
+    return gaps[own, 0].mean().abs() / gaps[own, 1].abs().mean().clamp_min(1e-9)
 
 
 def _agreement(
-    batches: Batches, respond: Respond, mean: Tensor, parent: int, shares: Tensor, most: int, seed: int
+    batches: Batches, respond: Head, mean: Tensor, parent: int, weights_of: Tensor, seed: int
 ) -> float | None:
-    """Rank correlation of weights and real falls on the first ``most`` of the parent's images, whose shares come in
-    the same order."""
-    shares = shares[:most]
-    weights = shares.mean(0)
+    """Rank correlation of weights and real falls on the first of the parent's images, whose weights (images, units)
+    come in the same order."""
+    weights = weights_of.mean(0)
     order = weights.abs().argsort(descending=True)
     units, others = order, order[RANKED // 2 :]
     if len(order) > RANKED:
         drawn = torch.randperm(len(others), generator=seeding.generator(seeding.seed_for(seed, "ranked", parent)))
         units = torch.cat([order[: RANKED // 2], others[drawn[: RANKED // 2]]])
-    mine = torch.cat([maps[parents == parent] for maps, parents in batches])[:most]
-    falls = _ablate([(mine, torch.full((len(mine),), parent))], respond, mean, parent, units)
+    maps = torch.cat([maps[parents == parent] for maps, parents in batches])[: len(weights_of)]
+    falls = ablate([(maps, torch.full((len(maps),), parent))], respond, mean, parent, units)
     return rank_correlation(weights[units], falls)
 
 
@@ -235,22 +212,23 @@ def _interval(values: Tensor, resamples: int, seed: int) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def _ablate(batches: Batches, respond: Respond, mean: Tensor, parent: int, units: Tensor) -> Tensor:
+def ablate(batches: Batches, respond: Head, mean: Tensor, parent: int, units: Tensor) -> Tensor:
+    """(len(units),): real mean fall of a variant's response on its own images without each of these units."""
     falls, count = torch.zeros(len(units)), 0
     for maps, parents in batches:
-        mine = maps[parents == parent]
-        if not len(mine):
+        own = maps[parents == parent]
+        if not len(own):
             continue
-        count += len(mine)
-        before = respond(mine)[:, parent]
+        count += len(own)
+        before = respond(own)[:, parent]
         for place, unit in enumerate(units.tolist()):
-            without = mine.clone()
+            without = own.clone()
             without[:, unit] = mean[unit]
             falls[place] += (before - respond(without)[:, parent]).sum().cpu()
     return falls / max(1, count)
 
 
-def margin_over_mean(head: Respond) -> Respond:
+def margin_over_mean(head: Head) -> Head:
     """Each answer less the mean of the others, (B, answers)."""
 
     def answers(maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What generalizers and specializers are given and what merging returns."""
+"""Records of steps 3 and 4: what generalizers and specializers are given, and what merging returns."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Analogy:
         other, analogue: Whose answer came, and through which unit.
         score: Correlation of the two over image pairs, times the geometric mean of their spreads, in logits.
         null: What 95 % of matches in pairs shuffled within their classes stay under.
-        untrained: What 95 % of matches in networks that know nothing stay under, on the same pairs.
+        untrained: What 95 % of matches in networks without knowledge stay under, on the same pairs.
     """
 
     parent: int
@@ -80,7 +80,7 @@ class FeatureAnalogy:
         pairs: The unit that leaves and the one that comes, one to one.
         score: Sum of the pairs' scores, logits that are exchanged together.
         null: What the sums of 95 % of matches in shuffled pairs stay under.
-        untrained: The largest sum in networks that know nothing.
+        untrained: The largest sum in networks without knowledge.
     """
 
     parent: int
@@ -89,6 +89,29 @@ class FeatureAnalogy:
     score: float
     null: float
     untrained: float
+
+
+@dataclass(frozen=True)
+class Translation:
+    """How often an exchange of units turns one class's images into another's for the network.
+
+    Means over pairs of classes, of shares of the images of the first that the network answers rightly and, after the
+    exchange of units, takes for the second.
+
+    Args:
+        classes: Pairs of classes whose units are tied as a whole.
+        units: Mean number of unit pairs exchanged.
+        translated: With the matched units.
+        random: With as many pairs of units drawn at random.
+        dealt: With the matched units, their partners shuffled: near ``translated`` where the units are right but which
+            goes with which does not matter.
+    """
+
+    classes: int
+    units: float
+    translated: float
+    random: float
+    dealt: float
 
 
 @dataclass(frozen=True)
@@ -104,8 +127,8 @@ class Merged:
         overlap: Intersection over union of the two, over all classes.
         translation: The causal test of the analogies, None where there are none.
         spectrum: Per class, 10 % quantile, mean and 90 % quantile of the detector's score.
-        effects: By parent and unit, what hangs on the members that analogies brought in: the mean fall of the parent's
-            margin when the unit is replaced by its mean.
+        effects: By parent and unit, of the members that analogies brought in: the mean fall of the parent's margin when
+            the unit is replaced by its mean.
         features: Classes whose units are tied as a whole.
     """
 
@@ -119,26 +142,3 @@ class Merged:
     spectrum: tuple[tuple[float, float, float], ...] = ()
     effects: dict[tuple[int, int], float] = field(default_factory=dict)
     features: tuple[FeatureAnalogy, ...] = ()
-
-
-@dataclass(frozen=True)
-class Translation:
-    """How often an exchange of units turns one class's images into another's for the network.
-
-    Means over pairs of classes, of shares of the images of the first that the network answers rightly and, after the
-    exchange of units, takes for the second.
-
-    Args:
-        classes: Pairs of classes whose units are tied as a whole.
-        units: Mean number of unit pairs exchanged.
-        translated: With the matched units.
-        random: With as many pairs of units drawn at random.
-        dealt: With the matched units, partners dealt anew: near ``translated`` where the units are right and which goes
-            with which says little.
-    """
-
-    classes: int
-    units: float
-    translated: float
-    random: float
-    dealt: float

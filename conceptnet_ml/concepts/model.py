@@ -1,14 +1,12 @@
-"""The trainable part of a concept: a detector of a generalized feature and its variants, one per class or parent.
+"""A generalized feature as a network: its detector, its variants, the family of both, and the model that has families.
 
-Fitting them is the work of plugins (*generalizers* and *specializers*); this is what they are given and what they
-return, and what becomes of them: a family whose answers the model can draw on.
+Detectors and variants are fitted by plugins (*generalizers* and *specializers*); these are the built-in ones' classes.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from conceptnet_ml.network.basis import units_of
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -38,7 +36,7 @@ class Detector(nn.Module):
 
 
 class Variants(nn.Module):
-    """One variant of a generalized feature per parent, each reading only where the detector looks.
+    """One variant of a generalized feature per parent, each reading only where the detector finds it.
 
     ``r(x) = Σ_p softmax_p(G(x)[p] / τ) · h(x)[p]`` and ``v_c(x) = ⟨w_c, r(x)⟩``, on normalised units.
 
@@ -59,13 +57,13 @@ class Variants(nn.Module):
         self.register_buffer("temperature", torch.tensor(float(temperature)))
         self.weight = nn.Linear(mean.numel(), count)
 
-    def forward(self, maps: Tensor, looks: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, found: Tensor) -> Tensor:
         """Maps (B, C, h, w) and the detector's logits (B, 1, h, w) to responses (B, count)."""
-        return self.weight((self.read(maps, looks) - self.mean) / self.scale)
+        return self.weight((self.read(maps, found) - self.mean) / self.scale)
 
-    def read(self, maps: Tensor, looks: Tensor) -> Tensor:
-        """r(x): (B, C), the maps averaged over the places where the detector looks."""
-        attention = (looks.flatten(2) / self.temperature).softmax(2)
+    def read(self, maps: Tensor, found: Tensor) -> Tensor:
+        """r(x): (B, C), the maps averaged over the places where the detector finds the feature."""
+        attention = (found.flatten(2) / self.temperature).softmax(2)
         return (maps.flatten(2) * attention).sum(2)
 
 
@@ -85,10 +83,10 @@ def restore_variants(state: dict[str, Tensor]) -> Variants:
 
 
 class Family(nn.Module):
-    """A generalized feature at work: trunk up to its stage, detector and variants.
+    """A generalized feature that answers: trunk up to its stage, detector and variants.
 
-    The trunk is the network as it was when the feature was found, so that what the decision no longer rests on is
-    still known: nothing is forgotten. It may be shared by several families.
+    The trunk is the network as it was when the feature was found, so a family still knows what the network's decision
+    no longer rests on. Families may share a trunk.
 
     Args:
         trunk: Images (B, 3, H, W) to the stage's maps.
@@ -125,10 +123,10 @@ class Trunk(nn.Module):
 
 
 class GeneralizedModel(nn.Module):
-    """The learner's result: the network after the last good round, and every family it let go of.
+    """The learner's result: the network after the last kept round, and the family of every feature it gave up.
 
-    ``logits(x) = f(x) + Σ_k α_k · v^k(x)`` with all α zero by default, so the families cost nothing until one is
-    wanted (``alpha`` is a buffer of one weight per family).
+    ``logits(x) = f(x) + Σ_k α_k · v^k(x)``. All α (the buffer ``alpha``) are zero by default, and a family with a
+    weight of zero costs nothing.
 
     Args:
         network: Images to logits.
@@ -157,8 +155,3 @@ class GeneralizedModel(nn.Module):
             if weight:
                 logits = logits + weight * family(images)
         return logits
-
-
-def pooled(gates: Tensor, size: tuple[int, int]) -> Tensor:
-    """Gates (N, 1, H, W) at a stage's resolution: the share of each cell that is open."""
-    return functional.adaptive_avg_pool2d(gates.float(), size)

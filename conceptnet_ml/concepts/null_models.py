@@ -1,17 +1,18 @@
-"""Networks that know nothing: what attribution finds in them is what a figure of a trained one must exceed."""
+"""Networks without knowledge: what attribution finds in them, a figure of a trained network must exceed."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts.attribution import margin_over_mean, predicted
+from conceptnet_ml.concepts.attribution import margin_over_mean, unit_weights
 from conceptnet_ml.concepts.model import Detector, Variants
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import gather
+from conceptnet_ml.concepts.scores import Batches, gather_evidence, stage_maps
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.basis import units_of, without_basis
 from conceptnet_ml.network.modes import frozen
@@ -30,19 +31,17 @@ IMAGES = 512
 CONFIRMED = 4
 """Units per answer whose estimated effect is confirmed by ablation in a copy, where only the largest counts."""
 
-Batches = list[tuple[Tensor, Tensor]]
 
-
-def shuffled(readout: Readout, images: Batches, seed: int) -> Readout:
-    """A copy of the readout's network, and of their family, whose weights are shuffled within each tensor.
+def shuffle_weights(readout: Readout, images: Batches, seed: int) -> Readout:
+    """A copy of the readout's network, and of its family, whose weights are shuffled within each tensor.
 
     Every layer keeps its weights' distribution and loses what they had learned (model-parameter randomisation: Adebayo
     et al., arXiv 1810.03292). Running statistics of batch norms, and the unit means and spreads that detectors and
-    variants normalise by, are estimated anew on these images: the old ones would leave the copy with dead or exploded
+    variants normalise by, are estimated again on these images: the old ones would leave the copy with dead or exploded
     units. The image's normalisation stays.
 
     Args:
-        readout: Left as they are; not frozen, since what freezing puts into batch norms would be copied too.
+        readout: Left as it is; not frozen, since what freezing puts into batch norms would be copied too.
         images: Float images (B, 3, H, W) and right answers, batch by batch.
         seed: Of the permutations.
 
@@ -50,9 +49,9 @@ def shuffled(readout: Readout, images: Batches, seed: int) -> Readout:
     """
     network, family = copy.deepcopy((readout.network, readout.family))  # together, since they share the trunk
     generator = seeding.generator(seed)
-    modules: list[nn.Module] = (
-        [without_basis(network)] if family is None else [without_basis(network), family.detector, family.variants]
-    )
+    modules: list[nn.Module] = [without_basis(network)]
+    if family is not None:
+        modules += [family.detector, family.variants]
     for parameter in {id(p): p for module in modules for p in module.parameters()}.values():
         order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
         with torch.no_grad():
@@ -64,8 +63,8 @@ def shuffled(readout: Readout, images: Batches, seed: int) -> Readout:
     return copied
 
 
-def first(images: Batches, most: int = IMAGES) -> Batches:
-    """The first batches up to so many images; probe sets are balanced and shuffled."""
+def first_images(images: Batches, most: int = IMAGES) -> Batches:
+    """The first batches, up to ``most`` images; probe sets are balanced and shuffled."""
     chosen: Batches = []
     for batch, right in images:
         room = most - sum(len(part) for part, _ in chosen)
@@ -77,7 +76,8 @@ def first(images: Batches, most: int = IMAGES) -> Batches:
 
 @torch.no_grad()
 def _estimate_units(readout: Readout, images: Batches) -> None:
-    """Detector and variants of this package normalise by the units' means and spreads; others know how they do it."""
+    """For this package's detector and variants, which normalise by the units' means and spreads; those of plugins
+    restore their own statistics."""
     assert readout.family is not None
     normalising = [part for part in readout.family.modules() if isinstance(part, (Detector, Variants))]
     maps = torch.cat([readout.family.trunk(batch).float() for batch, _ in images])
@@ -86,9 +86,9 @@ def _estimate_units(readout: Readout, images: Batches) -> None:
         part.scale.copy_(maps.std((0, 2, 3)).clamp_min(1e-3).view_as(part.scale))
 
 
-def knows(answers: Tensor, right: Tensor, settings: ConceptSettings) -> bool:
-    """Whether answers (N, K) are right often enough for asking what they rest on: ``concepts.knows`` of the way from
-    chance to always. At chance they rest on nothing, whatever weights and gradients say."""
+def better_than_chance(answers: Tensor, right: Tensor, settings: ConceptSettings) -> bool:
+    """Whether answers (N, K) are right often enough to ask what they rest on: ``concepts.knows`` of the way from chance
+    to always. Answers at chance rest on nothing, even where weights and gradients are large."""
     chance = 1 / answers.shape[1]
     accuracy = float((answers.argmax(1).cpu() == right.cpu()).float().mean())
     return accuracy >= chance + settings.knows * (1 - chance)
@@ -106,16 +106,13 @@ def largest_weight(
 
     Cost: per copy, the cost of the weights on :data:`IMAGES` images, and two passes for its batch norms and maps.
     """
-    images, most = first(images), 0.0
-    for number in range(COPIES):
-        copied = shuffled(readout, images, seeding.seed_for(seed, "shuffled", number))
+    images, largest = first_images(images), 0.0
+    for copied in _shuffled_copies(readout, images, seed):
         with frozen(*copied.modules()):
-            batches = maps_of(copied, images, stage)
-            respond = margin_over_mean(copied.head(stage))
-            points, groups = settings.edge_points, settings.edge_groups
-            weights, _ = predicted(batches, respond, count, points=points, groups=groups, seed=seed)
-        most = max(most, float(units_of(copied.network, stage, weights).abs().max()))
-    return most
+            batches = stage_maps(copied.network, images, stage)
+            weights, _ = unit_weights(batches, margin_over_mean(copied.head(stage)), count, settings, seed)
+        largest = max(largest, float(units_of(copied.network, stage, weights).abs().max()))
+    return largest
 
 
 def largest_effect(
@@ -128,18 +125,16 @@ def largest_effect(
 
     Cost: per copy, on :data:`IMAGES` images, one pass forward and back and :data:`CONFIRMED` forward passes per answer.
     """
-    images, most = first(images), 0.0
-    for number in range(COPIES):
-        copied = shuffled(readout, images, seeding.seed_for(seed, "shuffled", number))
-        evidence = gather(copied.network, stage, copied.head(stage), images, count, settings)
+    images, largest = first_images(images), 0.0
+    for copied in _shuffled_copies(readout, images, seed):
+        evidence = gather_evidence(copied.network, stage, copied.head(stage), images, count, settings)
         with frozen(*copied.modules()):
             estimated = evidence.estimated_effects()
             units = estimated.topk(min(CONFIRMED, estimated.shape[1]), 1).indices.flatten().unique()
-            most = max(most, float(evidence.ablation_effects(units).max()))
-    return most
+            largest = max(largest, float(evidence.ablation_effects(units).max()))
+    return largest
 
 
-def maps_of(readout: Readout, images: Batches, stage: str) -> Batches:
-    """The stage's maps of these images, fp32, and the right answers."""
-    with torch.no_grad():
-        return [(readout.network.run_until(batch, stage).float(), right) for batch, right in images]
+def _shuffled_copies(readout: Readout, images: Batches, seed: int) -> Iterator[Readout]:
+    for number in range(COPIES):
+        yield shuffle_weights(readout, images, seeding.seed_for(seed, "shuffled", number))

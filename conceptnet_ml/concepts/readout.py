@@ -15,7 +15,7 @@ from conceptnet_ml.swap.views import Swap
 
 @dataclass
 class Readout:
-    """Whose answer a round is about: the class margins at the top stage, the variants of a feature below it.
+    """Whose answers a round is about: the class logits, or the variants of a feature.
 
     Args:
         key: Short name, part of step names: ``classes`` or a feature's.
@@ -24,7 +24,8 @@ class Readout:
         family: The variants that answer, None for the network's own logits.
         swaps: The swaps under whose views the answers are to be right.
         elementary: Below a feature, the cost of its own representation: only cheaper ones are tried here.
-        candidates: Units of the stage below the answers are built from, by the edges that lead there; empty for all.
+        candidates: Units of the stage below that the answers are built from, by the edges that lead there; empty for
+            all.
     """
 
     key: str
@@ -36,7 +37,7 @@ class Readout:
     candidates: tuple[int, ...] = ()
 
     def logits(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the parents' answers (B, K)."""
+        """Images (B, 3, H, W) to the answers (B, K)."""
         return self.network(images) if self.family is None else self.family(images)
 
     def modules(self) -> list[torch.nn.Module]:
@@ -44,7 +45,7 @@ class Readout:
         return [self.network] if self.family is None else [self.network, self.family]
 
     def head(self, stage: str) -> Callable[[Tensor], Tensor]:
-        """From the maps of a stage (at or below the parents' own) to the answers."""
+        """From the maps of a stage (at or below its own) to the answers."""
         if self.family is None or self.stage is None:
             return lambda maps: self.network.run_from(maps, stage).float()
         family, top = self.family, self.stage

@@ -1,15 +1,17 @@
 """What units of a stage do: their scores, how well each tells a class, and what is lost without it.
 
-The find step itself is a plugin (a *discoverer*); this is the evidence it is given.
+The find step itself is a plugin (a *discoverer*); :class:`FindEvidence` is what it is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.basis import Network, direction_count
@@ -20,7 +22,8 @@ from conceptnet_ml.swap.probe import margin_over_runner_up
 Head = Callable[[Tensor], Tensor]
 """A stage's maps (B, C, h, w) to responses (B, K): the class logits at the top, parents' variants below."""
 
-MapSource = Callable[[], "list[tuple[Tensor, Tensor]]"]
+Batches = list[tuple[Tensor, Tensor]]
+"""Images (B, 3, H, W), or a stage's maps of them, and the right parent (B,) of each."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Finding:
 
 @dataclass
 class FindEvidence:
-    """A probe set at one stage, with what a discoverer may ask of it.
+    """A probe set at one stage, with what a discoverer may compute from it.
 
     Args:
-        batches: The stage's maps (B, C, h, w), fp32, and the right parent (B,) of the probe images, batch by batch.
+        batches: The stage's maps, fp32, and the right parent of the probe images.
         head: From the maps on to the responses.
         parents: How many classes or parents there are.
         settings: Thresholds.
@@ -60,7 +63,7 @@ class FindEvidence:
             None for all.
     """
 
-    batches: list[tuple[Tensor, Tensor]]
+    batches: Batches
     head: Head
     parents: int
     settings: ConceptSettings = field(default_factory=ConceptSettings)
@@ -69,8 +72,7 @@ class FindEvidence:
     @property
     def mean(self) -> Tensor:
         """(C, h, w): the maps' mean over the probe set."""
-        total = sum(maps.double().sum(0) for maps, _ in self.batches)
-        return (total / sum(len(maps) for maps, _ in self.batches)).float()  # type: ignore[union-attr, operator]
+        return mean_map(self.batches)
 
     def scores(self) -> tuple[Tensor, Tensor]:
         """Scores (N, width) of what may be found and the right parents (N,), on the CPU."""
@@ -89,13 +91,12 @@ class FindEvidence:
         counts = torch.zeros(self.parents, device=mean.device)
         for maps, parents in self.batches:
             free = maps.detach().requires_grad_(True)
-            (slope,) = torch.autograd.grad(margin_over_runner_up(self.head(free), parents).sum(), free)
+            (gradient,) = torch.autograd.grad(margin_over_runner_up(self.head(free), parents).sum(), free)
             with torch.no_grad():
-                sums.index_add_(0, parents, (slope * (maps - mean)).flatten(2).sum(2))
+                sums.index_add_(0, parents, (gradient * (maps - mean)).flatten(2).sum(2))
                 counts.index_add_(0, parents, torch.ones_like(parents, dtype=counts.dtype))
         return (sums / counts.clamp_min(1)[:, None])[:, : self.width].cpu()
 
-    @torch.no_grad()
     def ablation_effects(self, units: Tensor) -> Tensor:
         """(K, len(units)): real mean fall of each parent's margin when a unit is replaced by its mean map.
 
@@ -122,23 +123,30 @@ class FindEvidence:
         return (falls / counts.clamp_min(1)[:, None]).cpu()
 
 
-def gather(
-    network: Network,
-    stage: str,
-    head: Head,
-    images: list[tuple[Tensor, Tensor]],
-    parents: int,
-    settings: ConceptSettings,
+def gather_evidence(
+    network: Network, stage: str, head: Head, images: Batches, parents: int, settings: ConceptSettings
 ) -> FindEvidence:
     """Evidence at a stage: the maps of the probe images, in fp32.
 
     Args:
         network: Read only; in evaluation mode.
-        images: Float images (B, 3, H, W) and right parents (B,), batch by batch.
+        images: Float images and right parents.
     """
-    with torch.no_grad(), frozen(network):
-        batches = [(network.run_until(part, stage).float(), right) for part, right in images]
+    with frozen(network):
+        batches = stage_maps(network, images, stage)
     return FindEvidence(batches, head, parents, settings, direction_count(network, stage))
+
+
+@torch.no_grad()
+def stage_maps(network: Network, images: Batches, stage: str) -> Batches:
+    """The stage's maps of these images, fp32, and the right answers."""
+    return [(network.run_until(batch, stage).float(), right) for batch, right in images]
+
+
+def mean_map(batches: Batches) -> Tensor:
+    """(C, h, w): the maps' mean over all images."""
+    total = sum(maps.double().sum(0) for maps, _ in batches)
+    return (total / sum(len(maps) for maps, _ in batches)).float()  # type: ignore[union-attr, operator]
 
 
 def unit_scores(maps: Tensor) -> Tensor:
@@ -158,12 +166,9 @@ def spectrum(scores: Tensor, parents: Tensor, count: int) -> tuple[tuple[float, 
         One triple per class, in spreads over all images from the mean of all images.
     """
     scores, parents = scores.double().cpu(), parents.cpu()
-    placed = (scores - scores.mean()) / scores.std().clamp_min(1e-9)
-    found = []
-    for parent in range(count):
-        mine = placed[parents == parent]
-        found.append((float(mine.quantile(0.1)), float(mine.mean()), float(mine.quantile(0.9))))
-    return tuple(found)
+    standard = (scores - scores.mean()) / scores.std().clamp_min(1e-9)
+    classes = [standard[parents == parent] for parent in range(count)]
+    return tuple((float(own.quantile(0.1)), float(own.mean()), float(own.quantile(0.9))) for own in classes)
 
 
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:
@@ -172,7 +177,6 @@ def auroc(scores: Tensor, positive: Tensor) -> Tensor:
     The Mann–Whitney U statistic over ranks. Cost: one sort per column.
     """
     order = scores.double().T.contiguous().sort(1)
-    ranks = torch.arange(1, scores.shape[0] + 1, dtype=torch.float64).expand_as(order.values)
     # Ties share the mean of their ranks: first and last rank of each run of equal scores.
     first = torch.searchsorted(order.values, order.values, side="left")
     last = torch.searchsorted(order.values, order.values, side="right")
@@ -183,9 +187,43 @@ def auroc(scores: Tensor, positive: Tensor) -> Tensor:
     return ((ranks * hits).sum(1) - yes * (yes + 1) / 2) / (yes * no).clamp_min(1)
 
 
-def balanced(labels: Tensor, pool: Tensor, most: int, seed: int) -> Tensor:
+def balanced_sample(labels: Tensor, pool: Tensor, most: int, seed: int) -> Tensor:
     """At most ``most`` image numbers of a pool, the same number of every class, shuffled by the seed."""
     order = pool[torch.randperm(len(pool), generator=seeding.generator(seed))]
     groups = [order[labels[order] == c] for c in labels[order].unique()]
     count = min(min(len(group) for group in groups), max(1, most // len(groups)))
     return torch.stack([group[:count] for group in groups], 1).flatten()
+
+
+def open_shares(gates: Tensor, size: tuple[int, int]) -> Tensor:
+    """Gates (N, 1, H, W) at a stage's resolution: the share of each cell that is open."""
+    return functional.adaptive_avg_pool2d(gates.float(), size)
+
+
+def map_quality(logits: Tensor, targets: Tensor, parents: Tensor, count: int) -> dict[str, Any]:
+    """How well a detector's map fits the gates: class AUC, coverage per class, overlap.
+
+    Args:
+        logits: (N, 1, h, w), any score map.
+        targets: (N, 1, h, w) in [0, 1], the gates' open share of each cell.
+        parents: (N,).
+        count: Number of parents.
+    """
+    scores = unit_scores(logits).cpu()
+    opened = open_as_much(logits, targets)
+    both, masks = opened * targets, [parents == parent for parent in range(count)]
+    overlap = torch.minimum(opened, targets).sum() / torch.maximum(opened, targets).sum().clamp_min(1e-9)
+    return {
+        "auc": [float(auroc(scores, own.cpu())[0]) for own in masks],
+        "coverage": [float(both[own].sum() / targets[own].sum().clamp_min(1e-9)) for own in masks],
+        "overlap": float(overlap),
+    }
+
+
+def open_as_much(scores: Tensor, targets: Tensor) -> Tensor:
+    """The highest-scoring places of all images together, as many as the targets have open area; 0 or 1."""
+    count = max(1, min(scores.numel(), round(float(targets.sum()))))
+    # Exactly this many: a unit that is silent almost everywhere must not be credited with all its zeros.
+    opened = torch.zeros(scores.numel(), device=scores.device)
+    opened[scores.flatten().topk(count).indices] = 1
+    return opened.view(scores.shape)

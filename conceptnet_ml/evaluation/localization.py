@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml.concepts.localization import open_as_much
-from conceptnet_ml.concepts.model import Family, pooled
+from conceptnet_ml.concepts.model import Family
+from conceptnet_ml.concepts.scores import open_as_much, open_shares
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.training import to_float
 from conceptnet_ml.steps.context import Context
@@ -64,7 +64,7 @@ def part_cells(
         (B, 1, h, w) floats, 0 or 1.
     """
     chosen = torch.stack([masks[parts[int(c)]][n] for n, c in zip(numbers, labels, strict=True)])
-    return (pooled(chosen[:, None], size) >= CELL).float()
+    return (open_shares(chosen[:, None], size) >= CELL).float()
 
 
 def fit_to_masks(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts import null_models
-from conceptnet_ml.concepts.analogies import Moves, match, measure_exchange
+from conceptnet_ml.concepts.analogies import UnitChanges, match_units, measure_translation
 from conceptnet_ml.concepts.attribution import path_gradients
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.concepts.scores import stage_maps
 from conceptnet_ml.network.basis import BasisNetwork, direction_count, units_of
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
@@ -35,10 +36,10 @@ def translate(ctx: Context, site: Site, tied: Sequence[FeatureAnalogy]) -> Trans
         return None
     readout, stage = site.readout, site.stage
     with frozen(*readout.modules()), torch.no_grad():
-        batches = null_models.maps_of(readout, ctx.probe_views(site.name, readout.swaps), stage)
+        batches = stage_maps(readout.network, ctx.probe_views(site.name, readout.swaps), stage)
         maps, right = torch.cat([part for part, _ in batches]), torch.cat([part for _, part in batches])
         units = direction_count(readout.network, stage) or maps.shape[1]
-        return measure_exchange(maps, right, readout.head(stage), tied, ctx.generator(site.name, "translate"), units)
+        return measure_translation(maps, right, readout.head(stage), tied, ctx.generator(site.name, "translate"), units)
 
 
 PAIRS = 128
@@ -69,13 +70,13 @@ def find_analogies(ctx: Context, site: Site, swap: Swap) -> tuple[list[Analogy],
     Cost: for each image pair, two passes up to the stage and two forward and backward passes from there, three times.
     """
     readout, name = site.readout, site.name
-    images = null_models.first(ctx.probe_views(name, readout.swaps))
+    images = null_models.first_images(ctx.probe_views(name, readout.swaps))
     with frozen(*readout.modules()), torch.no_grad():
         answers = torch.cat([readout.logits(batch) for batch, _ in images])
-    if not null_models.knows(answers, torch.cat([right for _, right in images]), ctx.settings.concepts):
+    if not null_models.better_than_chance(answers, torch.cat([right for _, right in images]), ctx.settings.concepts):
         return [], []
     moves = unit_moves(ctx, site, readout, swap)
-    blank = [null_models.shuffled(readout, images, ctx.seed(name, "analogies", "shuffled"))]
+    blank = [null_models.shuffle_weights(readout, images, ctx.seed(name, "analogies", "shuffled"))]
     if readout.family is None:
         blank.append(_untrained(ctx, name, readout))
     nothing = [unit_moves(ctx, site, one, swap) for one in blank]
@@ -86,7 +87,7 @@ def find_analogies(ctx: Context, site: Site, swap: Swap) -> tuple[list[Analogy],
             if parent == other:
                 continue
             seed = ctx.seed(name, "analogies", parent, other)
-            matched, *blanks = (match(one, parent, other, seeding.generator(seed)) for one in (moves, *nothing))
+            matched, *blanks = (match_units(one, parent, other, seeding.generator(seed)) for one in (moves, *nothing))
             if matched is None:
                 continue
             empty = [one for one in blanks if one is not None and one.pairs]
@@ -104,7 +105,7 @@ def find_analogies(ctx: Context, site: Site, swap: Swap) -> tuple[list[Analogy],
     return found, whole
 
 
-def unit_moves(ctx: Context, site: Site, readout: Readout, swap: Swap) -> Moves:
+def unit_moves(ctx: Context, site: Site, readout: Readout, swap: Swap) -> UnitChanges:
     """What moves at a stage when hosts of the probe set take over what the swap takes from random donors.
 
     The same pairs for every readout that is looked at at this site.
@@ -137,7 +138,7 @@ def unit_moves(ctx: Context, site: Site, readout: Readout, swap: Swap) -> Moves:
             rose.append(units_of(readout.network, stage, step.flatten(2).mean(2)).cpu())
             others.append(met.donors)
     labels = ctx.labels.cpu()
-    return Moves(labels[numbers.cpu()], labels[torch.cat(others).cpu()], torch.cat(rose), torch.cat(moved))
+    return UnitChanges(labels[numbers.cpu()], labels[torch.cat(others).cpu()], torch.cat(rose), torch.cat(moved))
 
 
 def _untrained(ctx: Context, name: str, readout: Readout) -> Readout:

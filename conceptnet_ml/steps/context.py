@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import FindEvidence, balanced, gather
+from conceptnet_ml.concepts.scores import FindEvidence, balanced_sample, gather_evidence
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import split_holdout
@@ -102,7 +102,7 @@ class Context:
     @cached_property
     def probe_set(self) -> Tensor:
         """Numbers of the class-balanced training images on which units are judged."""
-        return balanced(self.labels, self.fit, self.settings.concepts.probe_images, self.seed("probe set"))
+        return balanced_sample(self.labels, self.fit, self.settings.concepts.probe_images, self.seed("probe set"))
 
     def seconds(self, what: str) -> float:
         """Time spent on ``ordinary`` training, ``probing``, ``rounds``, ``controls`` or the ``witness``."""
@@ -133,7 +133,7 @@ class Context:
     def evidence(self, stage: str, name: str, readout: Readout) -> FindEvidence:
         """The probe set's maps at a stage, one view of each image under the readout's swaps."""
         views = self.probe_views(name, readout.swaps)
-        return gather(readout.network, stage, readout.head(stage), views, self.classes, self.settings.concepts)
+        return gather_evidence(readout.network, stage, readout.head(stage), views, self.classes, self.settings.concepts)
 
     def codec(self, name: str, readout: Readout | None = None) -> Codec:
         """A representation by name; below a feature a regional one works in places only."""

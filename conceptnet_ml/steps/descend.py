@@ -10,6 +10,7 @@ import torch
 from conceptnet_ml.concepts import null_models
 from conceptnet_ml.concepts.attribution import Attribution, attribute, margin_over_mean
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.concepts.scores import stage_maps
 from conceptnet_ml.network.basis import direction_count
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
@@ -59,11 +60,11 @@ def edges_to(ctx: Context, site: Site) -> list[Attribution]:
     def work() -> list[dict[str, object]]:
         images = ctx.probe_views(site.name, readout.swaps)
         with frozen(*readout.modules()):
-            batches = null_models.maps_of(readout, images, stage)
+            batches = stage_maps(readout.network, images, stage)
             respond = margin_over_mean(readout.head(stage))
             with torch.no_grad():
                 answers = torch.cat([respond(maps) for maps, _ in batches])
-        if not null_models.knows(answers, torch.cat([right for _, right in batches]), settings):
+        if not null_models.better_than_chance(answers, torch.cat([right for _, right in batches]), settings):
             return []
         seed = ctx.seed(site.name, "null")
         null = null_models.largest_weight(readout, images, stage, ctx.classes, settings, seed)
@@ -72,13 +73,10 @@ def edges_to(ctx: Context, site: Site) -> list[Attribution]:
                 batches,
                 respond,
                 ctx.classes,
-                points=settings.edge_points,
-                keep=settings.edges,
-                bootstrap=settings.bootstrap,
-                seed=ctx.seed(site.name, "descend"),
-                groups=settings.edge_groups,
-                null=null,
-                width=direction_count(readout.network, stage),
+                settings,
+                ctx.seed(site.name, "descend"),
+                null,
+                direction_count(readout.network, stage),
             )
         return [asdict(edge) for edge in edges]
 

@@ -35,7 +35,7 @@ def find(ctx: Context, site: Site) -> list[Finding]:
             with torch.no_grad():
                 answers = torch.cat([evidence.head(maps) for maps, _ in evidence.batches])
             right = torch.cat([right for _, right in evidence.batches])
-            if not null_models.knows(answers, right, evidence.settings):
+            if not null_models.better_than_chance(answers, right, evidence.settings):
                 return []
             found = discoverer.function("find")(evidence)
         if not all(isinstance(finding, Finding) for finding in found):

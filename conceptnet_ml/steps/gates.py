@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import balanced
+from conceptnet_ml.concepts.scores import balanced_sample
 from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
@@ -97,7 +97,7 @@ def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:
         settings = ctx.settings.probe
         prober = ctx.prober(site.readout, codec, settings.view_price, settings.view_steps)
         most = min(settings.dreamt * ctx.classes, MOST)
-        examples = balanced(ctx.labels, ctx.fit, most, ctx.seed(site.name, "dreamt"))
+        examples = balanced_sample(ctx.labels, ctx.fit, most, ctx.seed(site.name, "dreamt"))
         alike = codec.gate == "place" and not codec.needs_regions
         predicted = alike and settings.dreamt > 0 and len(examples) >= LEAST
         total = len(ctx.labels) + (len(examples) if predicted else 0)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged, MergeEvidence, Translation
-from conceptnet_ml.concepts.localization import map_quality
-from conceptnet_ml.concepts.model import Trunk, pooled
-from conceptnet_ml.concepts.scores import Finding, spectrum, unit_scores
+from conceptnet_ml.concepts.model import Trunk
+from conceptnet_ml.concepts.scores import Finding, map_quality, open_shares, spectrum, unit_scores
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.analogies import find_analogies, translate
@@ -226,5 +225,5 @@ def _evidence(ctx: Context, site: Site, swap: Swap) -> tuple[Tensor, Tensor, Ten
             else:
                 soft = prober.own_gates(images, ctx.labels[part].to(ctx.device), price)
                 places = open_cells(soft, ctx.size, ctx.settings.probe.threshold, 0)
-            targets.append(pooled(places, (maps[-1].shape[2], maps[-1].shape[3])))
+            targets.append(open_shares(places, (maps[-1].shape[2], maps[-1].shape[3])))
     return numbers, torch.cat(maps), torch.cat(targets)

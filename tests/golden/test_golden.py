@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts.attribution import attribute
-from conceptnet_ml.config.settings import ProbeSettings
+from conceptnet_ml.config.settings import ConceptSettings, ProbeSettings
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.swap.probe import Prober
@@ -81,7 +81,8 @@ def edges() -> list[Any]:
     made = network()
     maps, right = 3 * waves(12, 6, 8, 8, step=0.83), torch.arange(12) % 3
     with frozen(made):
-        found = attribute([(maps, right)], made[2:], 3, points=8, keep=2, bootstrap=20, seed=0)
+        settings = ConceptSettings(edge_points=8, edge_groups=1, edges=2, bootstrap=20)
+        found = attribute([(maps, right)], made[2:], 3, settings, seed=0)
     # The bootstrap's bounds depend on a generator and are left out.
     return [[edge.parent, edge.unit, edge.weight, edge.ablation, edge.gap] for edge in found]
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from conceptnet_ml import LearnedRun, learn, open_run
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather
+from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather_evidence
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.errors import Interrupted
 from conceptnet_ml.network.basis import BasisEvidence, with_basis
@@ -151,7 +151,7 @@ def hued(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def found_in(network: Any, images: Tensor, labels: Tensor) -> tuple[FindEvidence, list[Finding]]:
     head = Readout("classes", network).head("turn")
-    evidence = gather(network, "turn", head, [(images, labels)], CLASSES, ConceptSettings())
+    evidence = gather_evidence(network, "turn", head, [(images, labels)], CLASSES, ConceptSettings())
     return evidence, PLUGINS.get("discoverer", "units").function("find")(evidence)
 
 

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from conceptnet_ml import learn
 from conceptnet_ml.concepts.attribution import Attribution, margin_over_mean
 from conceptnet_ml.concepts.evidence import Merged
-from conceptnet_ml.concepts.localization import map_quality
-from conceptnet_ml.concepts.model import Detector, Family, Trunk, Variants, pooled
+from conceptnet_ml.concepts.model import Detector, Family, Trunk, Variants
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import auroc, unit_scores
+from conceptnet_ml.concepts.scores import auroc, map_quality, open_shares, unit_scores
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.errors import Interrupted
@@ -202,7 +201,7 @@ def evidence(made: World, stage: str) -> tuple[Tensor, Tensor, Tensor]:
     with torch.no_grad():
         maps = made.network.run_until(to_float(tests.images, CPU), stage)
     truth = tests.masks["patch"][:, None].float()
-    return maps, pooled(truth, (maps.shape[2], maps.shape[3])), tests.labels
+    return maps, open_shares(truth, (maps.shape[2], maps.shape[3])), tests.labels
 
 
 def no_op_coverage(made: World, stage: str) -> float:

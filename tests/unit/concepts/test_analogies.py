@@ -7,21 +7,20 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from conceptnet_ml.concepts.analogies import (
-    Aligned,
-    Matched,
-    Moves,
+    UnitChanges,
+    UnitExchange,
+    UnitMatches,
     _correlation,
     exchanged_units,
-    match,
-    measure_exchange,
-    stands_in,
+    match_units,
+    measure_translation,
 )
 from conceptnet_ml.concepts.evidence import FeatureAnalogy
 
 PAIRS, HALF = 200, 20
 
 
-def moves(seed: int, noise: float | None) -> tuple[Moves, list[int]]:
+def changes(seed: int, noise: float | None) -> tuple[UnitChanges, list[int]]:
     """Units 0 to 19 fall and 20 to 39 rise in all pairs; ``order[u]`` is the unit that rises as far as u falls, but for
     noise. Without noise given, as far as it likes."""
     draw = torch.Generator().manual_seed(seed)
@@ -33,23 +32,31 @@ def moves(seed: int, noise: float | None) -> tuple[Moves, list[int]]:
     moved = torch.cat([left, came], 1).clamp_min(0.01)
     rose = torch.cat([-torch.ones(PAIRS, HALF), torch.ones(PAIRS, HALF)], 1)
     hosts = torch.zeros(PAIRS, dtype=torch.int64)
-    return Moves(hosts, 1 - hosts, rose, moved), [HALF + int(unit) for unit in order]
+    return UnitChanges(hosts, 1 - hosts, rose, moved), [HALF + int(unit) for unit in order]
 
 
-def matched(these: Moves, seed: int = 0) -> Matched:
-    found = match(these, 0, 1, torch.Generator().manual_seed(seed))
+def replaced_units(units: int, pairs: list[tuple[int, int]]) -> Tensor:
+    """(units,) sources under which the second unit of each pair replaces the first, and stays itself."""
+    sources = torch.arange(units)
+    for one, other in pairs:
+        sources[one] = other
+    return sources
+
+
+def matched(these: UnitChanges, seed: int = 0) -> UnitMatches:
+    found = match_units(these, 0, 1, torch.Generator().manual_seed(seed))
     assert found is not None
     return found
 
 
-def standing(found: Matched) -> list[tuple[int, int]]:
+def standing(found: UnitMatches) -> list[tuple[int, int]]:
     return [pair for pair, score, null in zip(found.pairs, found.scores, found.nulls, strict=True) if score > null]
 
 
 def test_permuted_and_noised_units_are_recovered() -> None:
     right = of = wrong = 0
     for seed in range(5):
-        these, partners = moves(seed, noise=0.5)
+        these, partners = changes(seed, noise=0.5)
         pairs = standing(matched(these))
         carrying = [pair[0] for pair in matched(these).pairs]
         right += sum(partners[leaves] == comes for leaves, comes in pairs)
@@ -64,30 +71,30 @@ def test_permuted_and_noised_units_are_recovered() -> None:
 
 def test_independent_units_are_hardly_ever_matched() -> None:
     """A match in twenty passes by chance, by the null's making."""
-    found = [matched(moves(seed, noise=None)[0], seed) for seed in range(10)]
+    found = [matched(changes(seed, noise=None)[0], seed) for seed in range(10)]
     assert sum(len(standing(one)) for one in found) <= 0.1 * sum(len(one.pairs) for one in found)
 
 
 def test_two_features_are_tied_as_a_whole_by_what_no_pair_alone_would_show() -> None:
     """With ten times the noise hardly half of the pairs stand by themselves; their sum still does. That of
     independent units does not, but for one time in twenty."""
-    planted = [matched(moves(seed, noise=5.0)[0], seed) for seed in range(10)]
+    planted = [matched(changes(seed, noise=5.0)[0], seed) for seed in range(10)]
     assert sum(len(standing(one)) for one in planted) < 0.5 * sum(len(one.pairs) for one in planted)
     assert all(float(one.scores.sum()) > one.null > 0 for one in planted)
-    empty = [matched(moves(seed, noise=None)[0], seed) for seed in range(20)]
+    empty = [matched(changes(seed, noise=None)[0], seed) for seed in range(20)]
     assert sum(float(one.scores.sum()) > one.null for one in empty) <= 4
 
 
 def test_each_unit_is_matched_once_and_too_few_pairs_give_nothing() -> None:
-    these, _ = moves(0, noise=0.2)
+    these, _ = changes(0, noise=0.2)
     pairs = matched(these).pairs
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
-    few = Moves(these.hosts[:5], these.donors[:5], these.rose[:5], these.moved[:5])
-    assert match(few, 0, 1, torch.Generator()) is None
+    few = UnitChanges(these.hosts[:5], these.donors[:5], these.activations[:5], these.attributions[:5])
+    assert match_units(few, 0, 1, torch.Generator()) is None
 
 
 def test_matching_is_reproducible() -> None:
-    one, other = (matched(moves(1, noise=0.5)[0]) for _ in range(2))
+    one, other = (matched(changes(1, noise=0.5)[0]) for _ in range(2))
     assert one.pairs == other.pairs
     assert torch.equal(one.scores, other.scores)
 
@@ -119,7 +126,7 @@ def world(seed: int) -> tuple[Tensor, Tensor, Tensor, list[FeatureAnalogy]]:
 def test_exchanging_matched_units_translates_and_random_ones_do_not() -> None:
     for seed in range(3):
         maps, right, weight, tied = world(seed)
-        found = measure_exchange(
+        found = measure_translation(
             maps,
             right,
             lambda these, w=weight: these.mean((2, 3)) @ w.T,
@@ -135,19 +142,18 @@ def test_exchanging_matched_units_translates_and_random_ones_do_not() -> None:
 
 def test_an_exchange_of_a_unit_with_itself_changes_nothing() -> None:
     maps, *_ = world(0)
-    assert torch.equal(Aligned(maps).take(maps, exchanged_units(maps.shape[1], [(2, 2)])), maps)
+    assert torch.equal(UnitExchange(maps).take(maps, exchanged_units(maps.shape[1], [(2, 2)])), maps)
     assert exchanged_units(5, [(0, 3), (3, 4), (1, 2)]).tolist() == [3, 2, 1, 0, 4]
-    assert stands_in(4, [(0, 2)]).tolist() == [2, 1, 2, 3]
 
 
-def test_aligned_maps_have_the_mean_and_spread_of_the_unit_they_stand_for() -> None:
+def test_moved_maps_have_the_mean_and_spread_of_the_unit_they_replace() -> None:
     maps, *_ = world(0)
-    moved = Aligned(maps).take(maps, stands_in(maps.shape[1], [(0, 5)]))
+    moved = UnitExchange(maps).take(maps, replaced_units(maps.shape[1], [(0, 5)]))
     torch.testing.assert_close(moved[:, 0].mean(), maps[:, 0].mean(), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(moved[:, 0].std(), maps[:, 0].std(), atol=1e-4, rtol=1e-4)
 
 
-def test_in_a_redundant_network_an_analogue_stands_in_and_a_random_unit_does_not() -> None:
+def test_in_a_redundant_network_an_analogue_replaces_a_unit_and_a_random_unit_does_not() -> None:
     """Every unit the head reads has a permuted, rescaled, noised double that it does not read."""
     for seed in range(3):
         draw = torch.Generator().manual_seed(seed)
@@ -160,12 +166,12 @@ def test_in_a_redundant_network_an_analogue_stands_in_and_a_random_unit_does_not
         flat = maps.mean((2, 3))
         _, columns = linear_sum_assignment(_correlation(flat[:, :10], flat[:, 10:]).numpy(), maximize=True)
         assert (order[torch.as_tensor(columns)] == torch.arange(10)).float().mean() >= 0.95
-        aligned = Aligned(maps)
+        exchange = UnitExchange(maps)
 
         def accuracy(
-            pairs: list[tuple[int, int]], aligned: Aligned = aligned, maps: Tensor = maps, right: Tensor = right
+            pairs: list[tuple[int, int]], exchange: UnitExchange = exchange, maps: Tensor = maps, right: Tensor = right
         ) -> float:
-            shown = aligned.take(maps, stands_in(20, pairs))[:, :10].mean((2, 3))
+            shown = exchange.take(maps, replaced_units(20, pairs))[:, :10].mean((2, 3))
             return float((shown.argmax(1) == right).float().mean())
 
         before = accuracy([])

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts.attribution import Attribution, Respond, attribute
+from conceptnet_ml.concepts.attribution import Attribution, attribute
+from conceptnet_ml.concepts.scores import Batches, Head
+from conceptnet_ml.config.settings import ConceptSettings
 
 UNITS, PARENTS = 6, 3
-Batches = list[tuple[Tensor, Tensor]]
 
 
 @pytest.fixture
@@ -29,8 +30,9 @@ def relu_net() -> nn.Module:
     ).requires_grad_(False)
 
 
-def edges(batches: Batches, respond: Respond, points: int = 64, keep: int = UNITS, seed: int = 0) -> list[Attribution]:
-    return attribute(batches, respond, PARENTS, points=points, keep=keep, bootstrap=100, seed=seed)
+def edges(batches: Batches, respond: Head, points: int = 64, keep: int = UNITS, seed: int = 0) -> list[Attribution]:
+    settings = ConceptSettings(edge_points=points, edge_groups=1, edges=keep, bootstrap=100)
+    return attribute(batches, respond, PARENTS, settings, seed)
 
 
 def joined(batches: Batches) -> tuple[Tensor, Tensor]:
@@ -104,7 +106,8 @@ def test_the_interval_covers_about_95_percent(relu_net: nn.Module) -> None:
         anchor = (torch.zeros(40, 1, 1, 1), torch.ones(40, dtype=torch.int64))  # keeps the mean map known: half of it
         batches = [(values, torch.zeros(40, dtype=torch.int64)), anchor]
         respond = lambda maps: (maps.mean((2, 3)) @ weight.T).repeat(1, 2)  # noqa: E731
-        edge = attribute(batches, respond, 1, points=2, keep=1, bootstrap=200, seed=sample)[0]
+        settings = ConceptSettings(edge_points=2, edge_groups=1, edges=1, bootstrap=200)
+        edge = attribute(batches, respond, 1, settings, sample)[0]
         # The weight is mean − mean/2; what varies between images is the value itself, about a true mean of zero.
         low, high = (bound + float(values.mean()) / 2 for bound in (edge.low, edge.high))
         hits += low <= 0 <= high

@@ -13,10 +13,10 @@ from conceptnet_ml.concepts.model import (
     GeneralizedModel,
     Trunk,
     Variants,
-    pooled,
     restore_detector,
     restore_variants,
 )
+from conceptnet_ml.concepts.scores import open_shares
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_plugins.specializers import attention
@@ -145,5 +145,5 @@ def test_weights_add_the_families_answers(detector: Detector, images: Tensor) ->
 def test_pooled_gates_are_the_open_share_of_each_cell() -> None:
     gates = torch.zeros(1, 1, 4, 4)
     gates[..., 0, 0] = gates[..., 2:, 2:] = 1
-    assert pooled(gates, (2, 2)).flatten().tolist() == [0.25, 0.0, 0.0, 1.0]
-    assert pooled(gates.bool(), (1, 1)).item() == pytest.approx(5 / 16)
+    assert open_shares(gates, (2, 2)).flatten().tolist() == [0.25, 0.0, 0.0, 1.0]
+    assert open_shares(gates.bool(), (1, 1)).item() == pytest.approx(5 / 16)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts import null_models as nulls
-from conceptnet_ml.concepts.attribution import Attribution, ablated, margin_over_mean, predicted, rank_correlation
+from conceptnet_ml.concepts.attribution import Attribution, ablate, margin_over_mean, rank_correlation, unit_weights
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.concepts.scores import Batches, mean_map
 from conceptnet_ml.config.settings import ConceptSettings, Settings
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -23,28 +24,28 @@ def network() -> StagedNetwork:
 
 
 @pytest.fixture(scope="module")
-def images() -> nulls.Batches:
+def images() -> Batches:
     draw = torch.Generator().manual_seed(0)
     return [(torch.rand(24, 3, 32, 32, generator=draw), torch.arange(24) % 2) for _ in range(3)]
 
 
-def test_a_shuffled_copy_has_the_same_weights_elsewhere(network: StagedNetwork, images: nulls.Batches) -> None:
+def test_a_shuffled_copy_has_the_same_weights_elsewhere(network: StagedNetwork, images: Batches) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    copied = nulls.shuffled(Readout("classes", network), images, 0).network
+    copied = nulls.shuffle_weights(Readout("classes", network), images, 0).network
     weights = dict(copied.named_parameters())
     for name, value in network.named_parameters():
         assert torch.equal(weights[name].flatten().sort().values, value.flatten().sort().values)
     assert any(not torch.equal(weights[name], value) for name, value in network.named_parameters())
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    again = nulls.shuffled(Readout("classes", network), images, 0).network
-    other = nulls.shuffled(Readout("classes", network), images, 1).network
+    again = nulls.shuffle_weights(Readout("classes", network), images, 0).network
+    other = nulls.shuffle_weights(Readout("classes", network), images, 1).network
     pictures = images[0][0]
     assert torch.equal(copied(pictures), again(pictures))
     assert not torch.equal(copied(pictures), other(pictures))
 
 
-def test_a_shuffled_copys_batch_norms_are_those_of_the_images(network: StagedNetwork, images: nulls.Batches) -> None:
-    copied = nulls.shuffled(Readout("classes", network), images, 0).network
+def test_a_shuffled_copys_batch_norms_are_those_of_the_images(network: StagedNetwork, images: Batches) -> None:
+    copied = nulls.shuffle_weights(Readout("classes", network), images, 0).network
     norm = next(part for part in copied.modules() if isinstance(part, nn.BatchNorm2d))
     seen: list[Tensor] = []
     handle = norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
@@ -60,11 +61,11 @@ def test_answers_at_chance_know_nothing() -> None:
     settings = ConceptSettings()
     for share, known in ((1.0, True), (0.64, True), (0.6, False), (0.5, False), (0.1, False)):
         answers = torch.where(torch.arange(100) < 100 * share, right, 1 - right)
-        assert nulls.knows(nn.functional.one_hot(answers).float(), right, settings) == known
+        assert nulls.better_than_chance(nn.functional.one_hot(answers).float(), right, settings) == known
 
 
-def test_the_first_images_are_taken(images: nulls.Batches) -> None:
-    taken = nulls.first(images, 30)
+def test_the_first_images_are_taken(images: Batches) -> None:
+    taken = nulls.first_images(images, 30)
     assert [len(batch) for batch, _ in taken] == [24, 6]
     assert torch.equal(taken[1][0], images[1][0][:6])
 
@@ -92,9 +93,10 @@ def test_groups_of_one_unit_predict_an_ablation_that_the_classic_path_does_not()
         score = torch.maximum(maps[:, 0], maps[:, 1] + 0.4).amax((1, 2)) + 0.5 * maps[:, 2].mean((1, 2))
         return torch.stack([score, -score], 1)
 
-    falls = ablated(batches, margin_over_mean(respond), 2, torch.arange(3))
+    margin, mean = margin_over_mean(respond), mean_map(batches)
+    falls = torch.stack([ablate(batches, margin, mean, parent, torch.arange(3)) for parent in range(2)])
     ways = {
-        groups: predicted(batches, margin_over_mean(respond), 2, points=16, groups=groups, seed=0)[0]
+        groups: unit_weights(batches, margin, 2, ConceptSettings(edge_points=16, edge_groups=groups), seed=0)[0]
         for groups in (1, 3)
     }
     errors = {groups: float((weights - falls).abs().mean()) for groups, weights in ways.items()}

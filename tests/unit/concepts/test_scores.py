@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts.scores import FindEvidence, auroc, balanced, gather, spectrum, unit_scores
+from conceptnet_ml.concepts.scores import FindEvidence, auroc, balanced_sample, gather_evidence, spectrum, unit_scores
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.swap.probe import margin_over_runner_up
@@ -88,7 +88,7 @@ def test_ablation_effects_are_those_of_a_real_network() -> None:
     network = StagedNetwork(model, (16, 16), stages=["1"]).eval()
     images, parents = torch.rand(9, 3, 16, 16), torch.arange(9) % 3
     batches = [(images[:4], parents[:4]), (images[4:], parents[4:])]
-    found = gather(network, "1", lambda maps: network.run_from(maps, "1"), batches, 3, ConceptSettings())
+    found = gather_evidence(network, "1", lambda maps: network.run_from(maps, "1"), batches, 3, ConceptSettings())
     effects = found.ablation_effects(torch.tensor([3, 0]))
     with torch.no_grad():
         maps = network.run_until(images, "1")
@@ -105,13 +105,13 @@ def test_ablation_effects_are_those_of_a_real_network() -> None:
 def test_balanced_takes_as_many_of_each_class_from_the_pool() -> None:
     labels = torch.tensor([0] * 30 + [1] * 8 + [2] * 20)
     pool = torch.arange(58)[torch.arange(58) % 5 != 0]
-    numbers = balanced(labels, pool, 1000, 3)
+    numbers = balanced_sample(labels, pool, 1000, 3)
     assert torch.bincount(labels[numbers]).tolist() == [6, 6, 6]  # class 1 has six images in the pool
     assert set(numbers.tolist()) <= set(pool.tolist())
     assert len(numbers.unique()) == 18
-    assert torch.bincount(labels[balanced(labels, pool, 12, 3)]).tolist() == [4, 4, 4]
-    assert torch.equal(numbers, balanced(labels, pool, 1000, 3))
-    assert not torch.equal(numbers, balanced(labels, pool, 1000, 4))
+    assert torch.bincount(labels[balanced_sample(labels, pool, 12, 3)]).tolist() == [4, 4, 4]
+    assert torch.equal(numbers, balanced_sample(labels, pool, 1000, 3))
+    assert not torch.equal(numbers, balanced_sample(labels, pool, 1000, 4))
 
 
 def noise(count: int = 400, units: int = 24) -> tuple[Tensor, Tensor]:
@@ -180,7 +180,9 @@ def test_statistics_of_a_wide_stage_take_one_pass_over_the_images() -> None:
     passed = []
     wide[0].register_forward_hook(lambda _module, args, _output: passed.append(len(args[0])))
     batches = list(zip(images.split(256), labels.split(256), strict=True))
-    evidence = gather(network, stage, lambda maps: network.run_from(maps, stage), batches, 2, ConceptSettings())
+    evidence = gather_evidence(
+        network, stage, lambda maps: network.run_from(maps, stage), batches, 2, ConceptSettings()
+    )
     find(evidence)
     assert evidence.mean.shape == (2048, 2, 2)
     assert sum(passed) == 2048

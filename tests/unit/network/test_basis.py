@@ -15,7 +15,7 @@ from conceptnet_ml.checks import check_settings
 from conceptnet_ml.concepts.attribution import Attribution, attribute
 from conceptnet_ml.concepts.model import Family, Trunk
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import Finding, gather
+from conceptnet_ml.concepts.scores import Finding, gather_evidence
 from conceptnet_ml.config.settings import ConceptSettings, Settings
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import (
@@ -192,7 +192,9 @@ def test_only_directions_are_found_and_effects_are_those_of_real_ablations(netwo
     described = with_basis(network, "block3", BASES["directions"](64))
     labels = torch.arange(6) % 3
     head = Readout("classes", described).head("block3")
-    evidence = gather(described, "block3", head, [(PICTURES[:4], labels[:4]), (PICTURES[4:], labels[4:])], 3, SETTINGS)
+    evidence = gather_evidence(
+        described, "block3", head, [(PICTURES[:4], labels[:4]), (PICTURES[4:], labels[4:])], 3, SETTINGS
+    )
     assert evidence.width == 7
     assert evidence.mean.shape[0] == 71
     assert evidence.scores()[0].shape == (6, 7)
@@ -213,11 +215,11 @@ SETTINGS = ConceptSettings()
 def test_edges_lead_to_directions_and_the_gap_is_that_of_the_whole() -> None:
     maps, parents = noise(20, 6, 2, 2).abs(), torch.arange(20) % 2
     weight = torch.tensor([[0.5, 0.1, 0.0, 0.2, 3.0, 9.0], [0.1, 0.4, 0.3, 0.2, 5.0, 1.0]])
-    options = {"points": 4, "keep": 3, "bootstrap": 20, "seed": 0}
+    settings = ConceptSettings(edge_points=4, edge_groups=1, edges=3, bootstrap=20)
 
     def edges(width: int | None) -> list[Attribution]:
         respond = lambda these: these.mean((2, 3)) @ weight.T  # noqa: E731
-        return attribute([(maps, parents)], respond, 2, width=width, **options)  # type: ignore[arg-type]
+        return attribute([(maps, parents)], respond, 2, settings, 0, width=width)
 
     whole, some = edges(None), edges(4)
     assert {edge.unit for edge in whole} & {4, 5}
