@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from conceptnet_ml.cli import options
+from conceptnet_ml.cli.options import DATA, option
 
 EXAMPLES = options.examples(
     ("adapt runs/NAME --data folder:new --shots 2", "to two pictures of each class"),
@@ -14,6 +13,10 @@ EXAMPLES = options.examples(
     ("adapt runs/NAME --shots 8 --turned", "to the world turned round"),
     ("predict runs/NAME photo.jpg --adapted new-2", "ask the adapted model"),
 )
+DATA_HELP = "pictures of the new world with the same classes; default: the run's own held-out ones, random cues"
+TURNED_HELP = "the run's own world turned round: the cue is the truth"
+DRAWS_HELP = "how often examples are drawn; figures are means"
+OUT_HELP = "name of the adapted model; default: the world and K, as in new-8"
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,29 +24,11 @@ if TYPE_CHECKING:
 
 def adapt(
     run: options.RunFolder,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="NAME[:ARGUMENT]",
-            rich_help_panel=options.DATA,
-            help="pictures of the new world with the same classes; default: the run's own held-out ones, random cues",
-        ),
-    ] = None,
-    turned: Annotated[
-        bool,
-        typer.Option(
-            "--turned", rich_help_panel=options.DATA, help="the run's own world turned round: the cue is the truth"
-        ),
-    ] = False,
-    shots: Annotated[int, typer.Option("--shots", metavar="K", min=1, help="labelled examples per class")] = 8,
-    draws: Annotated[
-        int, typer.Option("--draws", metavar="N", min=1, help="how often examples are drawn; figures are means")
-    ] = 10,
-    out: Annotated[
-        str | None,
-        typer.Option("--out", metavar="NAME", help="name of the adapted model; default: the world and K, as in new-8"),
-    ] = None,
+    data: Annotated[str | None, option("--data", "NAME[:ARGUMENT]", DATA, DATA_HELP)] = None,
+    turned: Annotated[bool, option("--turned", None, DATA, TURNED_HELP)] = False,
+    shots: Annotated[int, option("--shots", "K", None, "labelled examples per class", min=1)] = 8,
+    draws: Annotated[int, option("--draws", "N", None, DRAWS_HELP, min=1)] = 10,
+    out: Annotated[str | None, option("--out", "NAME", None, OUT_HELP)] = None,
     device: options.RunDevice = None,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
@@ -66,27 +51,22 @@ def adapt(
         options.print_json(result)
         return
     console = options.console()
-    console.print(_table(result))
+    console.print(_accuracies(result))
     for line in _lines(result):
         console.print(line, markup=False)
 
 
-def _table(result: dict[str, Any]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+def _accuracies(result: dict[str, Any]) -> Table:
     title = f"Accuracy before → after {result['shots']} examples a class of: {result['world']}, %"
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for name in ("test set", "images", "learned", "lowest – highest", "ordinary", "lowest – highest"):
-        table.add_column(name, justify="left" if name == "test set" else "right")
+    rows = []
     for name, row in result["test_sets"].items():
         cells = []
         for method in ("learned", "ordinary"):
-            found = {what: f"{100 * value:.1f}" for what, value in row[method].items()}
-            cells += [f"{found['before']} → {found['after']}", f"{found['lowest']} – {found['highest']}"]
-        table.add_row(Text(name), str(row["images"]), *cells)
-    return table
+            shares = {what: f"{100 * value:.1f}" for what, value in row[method].items()}
+            cells += [f"{shares['before']} → {shares['after']}", f"{shares['lowest']} – {shares['highest']}"]
+        rows.append((name, str(row["images"]), *cells))
+    numbers = ("images", "learned", "lowest – highest", "ordinary", "lowest – highest")
+    return options.table(("test set", *numbers), rows, right=numbers, title=title)
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

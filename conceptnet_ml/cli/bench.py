@@ -10,7 +10,7 @@ import typer
 
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of, read_suite
 from conceptnet_ml.cli import options
-from conceptnet_ml.cli.options import OUTPUT, SETTINGS
+from conceptnet_ml.cli.options import OUTPUT, SETTINGS, argument, option
 from conceptnet_ml.config.sources import show_value
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
@@ -29,92 +29,42 @@ class CellsFailed(ConceptNetError):
     """Some cells could not be measured; the others are in the tables."""
 
 
-CasesFile = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="CASES.toml", show_default=False, help="file of cases; default: those that come with the package"
-    ),
-]
-OnlyCases = Annotated[
-    list[str] | None,
-    typer.Option("--case", metavar="NAME", rich_help_panel=WHAT, help="only this case; repeatable"),
-]
+CasesFile = Annotated[Path | None, argument("CASES.toml", "file of cases; default: those that come with the package")]
+OnlyCases = Annotated[list[str] | None, option("--case", "NAME", WHAT, "only this case; repeatable")]
 OnlyMethods = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--method",
-        metavar="NAME",
-        rich_help_panel=WHAT,
-        help="ordinary, learned, forced-round or a baseline; repeatable; default: the file's, else all",
+        "NAME",
+        WHAT,
+        "ordinary, learned, forced-round or a baseline; repeatable; default: the file's, else all",
     ),
 ]
-Seeds = Annotated[
-    str | None,
-    typer.Option("--seeds", metavar="SEEDS", rich_help_panel=WHAT, help="how many, as in 3, or which, as in 0,1,2"),
-]
+Seeds = Annotated[str | None, option("--seeds", "SEEDS", WHAT, "how many, as in 3, or which, as in 0,1,2")]
 Pictures = Annotated[
     str | None,
-    typer.Option(
-        "--pictures",
-        metavar="FOLDER",
-        rich_help_panel=WHERE,
-        envvar="CONCEPTNET_PICTURES",
-        help="ImageFolder of two classes, train/ and test/",
-    ),
+    option("--pictures", "FOLDER", WHERE, "ImageFolder of two classes, train/ and test/", envvar="CONCEPTNET_PICTURES"),
 ]
 Cifar = Annotated[
     str | None,
-    typer.Option(
-        "--cifar",
-        metavar="FOLDER",
-        rich_help_panel=WHERE,
-        envvar="CONCEPTNET_CIFAR",
-        help="CIFAR-10 as an ImageFolder, train/ and test/ by class",
+    option(
+        "--cifar", "FOLDER", WHERE, "CIFAR-10 as an ImageFolder, train/ and test/ by class", envvar="CONCEPTNET_CIFAR"
     ),
 ]
 Mnist = Annotated[
-    str | None,
-    typer.Option(
-        "--mnist",
-        metavar="FOLDER",
-        rich_help_panel=WHERE,
-        envvar="CONCEPTNET_MNIST",
-        help="where torchvision keeps MNIST",
-    ),
+    str | None, option("--mnist", "FOLDER", WHERE, "where torchvision keeps MNIST", envvar="CONCEPTNET_MNIST")
 ]
-Folders = Annotated[
-    list[str] | None,
-    typer.Option("--folder", metavar="NAME=FOLDER", rich_help_panel=WHERE, help="what {NAME} stands for; repeatable"),
-]
-Out = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", rich_help_panel=OUTPUT, help="where finished cells are kept")
-]
-Plot = Annotated[bool, typer.Option("--plot/--no-plot", rich_help_panel=OUTPUT, help="draw the results")]
+Folders = Annotated[list[str] | None, option("--folder", "NAME=FOLDER", WHERE, "what {NAME} stands for; repeatable")]
+Out = Annotated[Path, option("--out", "FOLDER", OUTPUT, "where finished cells are kept")]
+Plot = Annotated[bool, option("--plot/--no-plot", None, OUTPUT, "draw the results")]
 Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs",
-        metavar="COUNT",
-        min=1,
-        rich_help_panel=HOW,
-        help="processes side by side; default: by cores and memory",
-    ),
+    int | None, option("--jobs", "COUNT", HOW, "processes side by side; default: by cores and memory", min=1)
 ]
-Device = Annotated[
-    str | None, typer.Option("--device", metavar="DEVICE", rich_help_panel=HOW, help="auto, cpu, cuda or cuda:N")
-]
-List = Annotated[bool, typer.Option("--list", rich_help_panel=HOW, help="list cases and methods, and stop")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", rich_help_panel=HOW, help="say what is left to measure and how long, and stop")
-]
-OnlyReport = Annotated[
-    bool,
-    typer.Option("--report", rich_help_panel=HOW, help="measure nothing; write what is finished into the tables"),
-]
-Common = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", rich_help_panel=SETTINGS, help="a setting of all cases; repeatable"),
-]
+Device = Annotated[str | None, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")]
+List = Annotated[bool, option("--list", None, HOW, "list cases and methods, and stop")]
+DryRun = Annotated[bool, option("--dry-run", None, HOW, "say what is left to measure and how long, and stop")]
+OnlyReport = Annotated[bool, option("--report", None, HOW, "measure nothing; write what is finished into the tables")]
+Common = Annotated[list[str] | None, option("--set", "NAME=VALUE", SETTINGS, "a setting of all cases; repeatable")]
 
 
 def bench(

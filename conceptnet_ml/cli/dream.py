@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any
 
 from conceptnet_ml.cli import options
+from conceptnet_ml.cli.options import OUTPUT, argument, option
 from conceptnet_ml.errors import SettingsError
 
 EXAMPLES = options.examples(
@@ -22,162 +21,92 @@ EXAMPLES = options.examples(
 
 WHAT, HOW, WHOSE = "What to dream of", "How", "Whose dreams, and are they honest?"
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 
 def dream(
     source: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="folder that 'learn' wrote; or a network, as in torchvision:resnet18 or module:callable",
-            show_default=False,
-        ),
+        str, argument("RUN", "folder that 'learn' wrote; or a network, as in torchvision:resnet18 or module:callable")
     ],
     *,
     concept: Annotated[
         list[str] | None,
-        typer.Option(
-            "--concept",
-            metavar="ID",
-            rich_help_panel=WHAT,
-            help="a node of the run's concept graph: id, label, name or STAGE:UNIT; repeatable",
-        ),
+        option("--concept", "ID", WHAT, "a node of the run's concept graph: id, label, name or STAGE:UNIT; repeatable"),
     ] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(
-            "--layer",
-            metavar="NAME",
-            rich_help_panel=WHAT,
-            help="a stage or any module's path: whatever it sees, more of it; repeatable",
-        ),
+        option("--layer", "NAME", WHAT, "a stage or any module's path: whatever it sees, more of it; repeatable"),
     ] = None,
-    units: Annotated[
-        list[str] | None,
-        typer.Option("--units", metavar="0-63", rich_help_panel=WHAT, help="these units of every --layer, or all"),
-    ] = None,
+    units: Annotated[list[str] | None, option("--units", "0-63", WHAT, "these units of every --layer, or all")] = None,
     class_: Annotated[
-        list[str] | None,
-        typer.Option("--class", metavar="NAME", rich_help_panel=WHAT, help="a class, by name or number; repeatable"),
+        list[str] | None, option("--class", "NAME", WHAT, "a class, by name or number; repeatable")
     ] = None,
     start: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
             "--from",
-            metavar="IMAGE",
-            rich_help_panel=WHAT,
-            help="begin with a picture in place of noise, made square unless --size is given; repeatable",
+            "IMAGE",
+            WHAT,
+            "begin with a picture in place of noise, made square unless --size is given; repeatable",
         ),
     ] = None,
     guide: Annotated[
-        Path | None,
-        typer.Option(
-            "--guide", metavar="IMAGE", rich_help_panel=WHAT, help="the layer is to see what it sees in this picture"
-        ),
+        Path | None, option("--guide", "IMAGE", WHAT, "the layer is to see what it sees in this picture")
     ] = None,
-    toward: Annotated[
-        str | None,
-        typer.Option(
-            "--toward", metavar="CLASS", rich_help_panel=WHAT, help="what to turn the pictures of --from into"
-        ),
-    ] = None,
+    toward: Annotated[str | None, option("--toward", "CLASS", WHAT, "what to turn the pictures of --from into")] = None,
     dreamer: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--dreamer",
-            metavar="NAME",
-            rich_help_panel=HOW,
-            help="fourier, maco, pixels, natural, deepdream, turn, swap, or a plugin's; default: what suits",
+            "NAME",
+            HOW,
+            "fourier, maco, pixels, natural, deepdream, turn, swap, or a plugin's; default: what suits",
         ),
     ] = None,
     octaves: Annotated[
-        int | None,
-        typer.Option(
-            "--octaves", metavar="N", min=1, rich_help_panel=HOW, help="how many sizes; default: the dreamer's"
-        ),
+        int | None, option("--octaves", "N", HOW, "how many sizes; default: the dreamer's", min=1)
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar="N", min=1, rich_help_panel=HOW, help="of each octave, and of a zoom's frame"),
-    ] = None,
+    steps: Annotated[int | None, option("--steps", "N", HOW, "of each octave, and of a zoom's frame", min=1)] = None,
     size: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--size",
-            metavar="PX",
+            "PX",
+            HOW,
+            "side of the dreams, of --from the longer one; default: what the network was made for",
             min=8,
-            rich_help_panel=HOW,
-            help="side of the dreams, of --from the longer one; default: what the network was made for",
         ),
     ] = None,
-    seed: Annotated[
-        int,
-        typer.Option("--seed", metavar="N", min=0, rich_help_panel=HOW, help="of all chance; units add their number"),
-    ] = 0,
-    zoom: Annotated[
-        int,
-        typer.Option(
-            "--zoom", metavar="N", min=0, rich_help_panel=HOW, help="so many frames into each dream, and a film of them"
-        ),
-    ] = 0,
-    fps: Annotated[
-        float, typer.Option("--fps", metavar="N", rich_help_panel=HOW, help="frames of the film a second")
-    ] = 12.0,
-    gif: Annotated[bool, typer.Option("--gif", rich_help_panel=HOW, help="films as GIF in place of WebP")] = False,
+    seed: Annotated[int, option("--seed", "N", HOW, "of all chance; units add their number", min=0)] = 0,
+    zoom: Annotated[int, option("--zoom", "N", HOW, "so many frames into each dream, and a film of them", min=0)] = 0,
+    fps: Annotated[float, option("--fps", "N", HOW, "frames of the film a second")] = 12.0,
+    gif: Annotated[bool, option("--gif", None, HOW, "films as GIF in place of WebP")] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE",
-            rich_help_panel=WHOSE,
-            help="state dict of a network outside a run: .safetensors, .pt or .pth",
-        ),
+        option("--weights", "FILE", WHOSE, "state dict of a network outside a run: .safetensors, .pt or .pth"),
     ] = None,
     real: Annotated[
         Path | None,
-        typer.Option(
-            "--real",
-            metavar="FOLDER",
-            rich_help_panel=WHOSE,
-            help="real images to compare dreams with; default: the run's held-out ones",
-        ),
+        option("--real", "FOLDER", WHOSE, "real images to compare dreams with; default: the run's held-out ones"),
     ] = None,
     witness: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--witness",
-            metavar="RUN",
-            rich_help_panel=WHOSE,
-            help="a network trained independently on the same classes: does it see it, too? default: the run's own",
+            "RUN",
+            WHOSE,
+            "a network trained independently on the same classes: does it see it, too? default: the run's own",
         ),
     ] = None,
     witness_weights: Annotated[
-        Path | None,
-        typer.Option("--witness-weights", metavar="FILE", rich_help_panel=WHOSE, help="its weights, as --weights"),
+        Path | None, option("--witness-weights", "FILE", WHOSE, "its weights, as --weights")
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", metavar="DEVICE", rich_help_panel=HOW, help="auto, cpu, cuda or cuda:N")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="NAME", rich_help_panel=HOW, help="auto, fp32, bf16 or fp16")
-    ] = "auto",
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="DIR", rich_help_panel=options.OUTPUT, help="a new or empty folder", show_default=False
-        ),
-    ],
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache",
-            metavar="DIR",
-            rich_help_panel=options.OUTPUT,
-            help="earlier dreams; default: your own folder",
-        ),
-    ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", rich_help_panel=options.OUTPUT, help="dream anew, and keep nothing for later")
-    ] = False,
+    device: Annotated[str, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = "auto",
+    precision: Annotated[str, option("--precision", "NAME", HOW, "auto, fp32, bf16 or fp16")] = "auto",
+    out: Annotated[Path, option("--out", "DIR", OUTPUT, "a new or empty folder", show_default=False)],
+    cache: Annotated[Path | None, option("--cache", "DIR", OUTPUT, "earlier dreams; default: your own folder")] = None,
+    no_cache: Annotated[bool, option("--no-cache", None, OUTPUT, "dream anew, and keep nothing for later")] = False,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
@@ -189,7 +118,6 @@ def dream(
     strip, frames and film of a zoom, and [bold]dreams.json[/] with every figure.
     Ctrl-C keeps what is done; what was dreamt before is taken from the cache.
     """
-    from conceptnet_ml.errors import SettingsError
     from conceptnet_ml.gallery.gallery import gallery
     from conceptnet_ml.runtime.progress import Progress
     from conceptnet_ml.runtime.signals import Stopper
@@ -238,40 +166,20 @@ def _once(units: list[str] | None) -> str | None:
     return units[0] if units else None
 
 
-_SHOWN = 24
+SHOWN = 24
+"""Rows of the table."""
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     dreams = found["dreams"]
-    table = Table(box=box.SIMPLE_HEAD)
-    columns = ["dream", "start → end", "against real images", "witness", "file"]
-    judged = any(one["judgement"] for one in dreams)
-    stands = any(one["standing"] for one in dreams)
-    shown = [name for name in columns if (name != "witness" or judged) and (name != columns[2] or stands)]
-    for name in shown:
-        table.add_column(name, overflow="fold")
-    for one in dreams[:_SHOWN]:
-        start = "" if one["start"] is None else f" from {one['start']}"
-        rose = one["outcome"] not in ("never rose", "no gradient", "not finite")
-        own = one["network"]
-        missed = own is not None and not own["expected"]  # the class was not reached, however far the target rose
-        words = one["words"] + (f"; the network says {own['seen']}" if missed else "")
-        cells = {
-            "dream": Text(one["name"] + start, style="bold"),
-            "start → end": Text(words, style="red" if missed or not rose else ""),
-            columns[2]: Text((one["standing"] or {}).get("words", "")),
-            "witness": _witness(one["judgement"]),
-            "file": Text(one["file"], style="dim"),
-        }
-        table.add_row(*(cells[name] for name in shown))
+    compared, judged = (any(one[what] for one in dreams) for what in ("standing", "judgement"))
+    columns = {"dream": True, "start → end": True, "against real images": compared, "witness": judged, "file": True}
+    shown = [name for name, wanted in columns.items() if wanted]
+    cells = [dict(zip(columns, _row(one), strict=True)) for one in dreams[:SHOWN]]
     console = options.console()
-    console.print(table)
-    if len(dreams) > _SHOWN:
-        console.print(f"and {len(dreams) - _SHOWN} more, all in dreams.json", markup=False)
+    console.print(options.table(shown, [[row[name] for name in shown] for row in cells]))
+    if len(dreams) > SHOWN:
+        console.print(f"and {len(dreams) - SHOWN} more, all in dreams.json", markup=False)
     cached = sum(one["cached"] for one in dreams)
     some = f", {cached} of them from the cache" if cached else ""
     count = f"{len(dreams)} dream{'' if len(dreams) == 1 else 's'}"
@@ -283,10 +191,22 @@ def _show(found: dict[str, Any]) -> None:
         console.print(f"Note: {note}.", markup=False)
 
 
-def _witness(judgement: dict[str, Any] | None) -> Any:
+def _row(dream: dict[str, Any]) -> list[Text]:
+    """Its name, how far it rose, how it compares with real images, what a witness sees in it, and its file."""
     from rich.text import Text
 
-    if judgement is None:
-        return Text("")
-    style = {True: "green", False: "red", None: ""}[judgement["recognised"]]
-    return Text(judgement["words"], style=style)
+    start = "" if dream["start"] is None else f" from {dream['start']}"
+    own, judgement = dream["network"], dream["judgement"]
+    missed = own is not None and not own["expected"]  # the class was not reached, however far the target rose
+    failed = missed or dream["outcome"] in ("never rose", "no gradient", "not finite")
+    words = dream["words"] + (f"; the network says {own['seen']}" if missed else "")
+    verdict = Text()
+    if judgement is not None:
+        verdict = Text(judgement["words"], style={True: "green", False: "red", None: ""}[judgement["recognised"]])
+    return [
+        Text(dream["name"] + start, style="bold"),
+        Text(words, style="red" if failed else ""),
+        Text((dream["standing"] or {}).get("words", "")),
+        verdict,
+        Text(dream["file"], style="dim"),
+    ]

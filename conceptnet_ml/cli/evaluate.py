@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from conceptnet_ml.cli import options
+from conceptnet_ml.cli.options import DATA, option
 
 EXAMPLES = options.examples(
     ("evaluate runs/NAME", "on its own test sets"),
@@ -15,6 +14,9 @@ EXAMPLES = options.examples(
     ("evaluate runs/NAME --target photos", "on unlabelled pictures: where do they disagree?"),
     ("evaluate runs/NAME --json", "for a script"),
 )
+DATA_HELP = "other data with the same classes; default: the run's own"
+TRAP_HELP = "cue planted in the images; default: the run's own on its own data, none on other data"
+TARGET_HELP = "unlabelled pictures of the new world: how often do the ordinary and the learned network disagree?"
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,33 +24,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: options.RunFolder,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="NAME[:ARGUMENT]",
-            rich_help_panel=options.DATA,
-            help="other data with the same classes; default: the run's own",
-        ),
-    ] = None,
-    trap: Annotated[
-        str | None,
-        typer.Option(
-            "--trap",
-            metavar="NAME[:ARGUMENT][+…]",
-            rich_help_panel=options.DATA,
-            help="cue planted in the images; default: the run's own on its own data, none on other data",
-        ),
-    ] = None,
-    target: Annotated[
-        Path | None,
-        typer.Option(
-            "--target",
-            metavar="FOLDER",
-            rich_help_panel=options.DATA,
-            help="unlabelled pictures of the new world: how often do the ordinary and the learned network disagree?",
-        ),
-    ] = None,
+    data: Annotated[str | None, option("--data", "NAME[:ARGUMENT]", DATA, DATA_HELP)] = None,
+    trap: Annotated[str | None, option("--trap", "NAME[:ARGUMENT][+…]", DATA, TRAP_HELP)] = None,
+    target: Annotated[Path | None, option("--target", "FOLDER", DATA, TARGET_HELP)] = None,
     adapted: options.Adapted = None,
     device: options.RunDevice = None,
     json: options.Json = False,
@@ -65,14 +43,14 @@ def evaluate(
 
     opened = open_run(run, options.load(plugins_dir, no_plugins), device)
     with Progress() as progress, progress.task("evaluate"):
-        found = {} if target is None else {"target": opened.disagreement(target)}
-        result = {**opened.evaluate(data, trap, adapted=adapted), **found}
+        disagreement = {} if target is None else {"target": opened.disagreement(target)}
+        result = {**opened.evaluate(data, trap, adapted=adapted), **disagreement}
     if json:
         options.print_json(result)
-    else:
-        options.console().print(_table(result["test_sets"]))
-        if "target" in result:
-            options.console().print(_disagreement(result["target"]), markup=False)
+        return
+    options.console().print(_accuracies(result["test_sets"]))
+    if target is not None:
+        options.console().print(_disagreement(result["target"]), markup=False)
 
 
 def _disagreement(found: dict[str, Any]) -> str:
@@ -85,17 +63,11 @@ def _disagreement(found: dict[str, Any]) -> str:
     )
 
 
-def _table(test_sets: dict[str, Any]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+def _accuracies(test_sets: dict[str, Any]) -> Table:
     methods = [name for name in next(iter(test_sets.values()), {}) if name != "images"]
-    table = Table(title="Accuracy, %", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("test set")
-    for name in ("images", *methods):
-        table.add_column(Text(name), justify="right")
-    for name, row in test_sets.items():
-        figures = (f"{100 * row[method]['accuracy']:.1f}" for method in methods)
-        table.add_row(Text(name), str(row["images"]), *figures)
-    return table
+    rows = [
+        (name, str(row["images"]), *(f"{100 * row[method]['accuracy']:.1f}" for method in methods))
+        for name, row in test_sets.items()
+    ]
+    numbers = ("images", *methods)
+    return options.table(("test set", *numbers), rows, right=numbers, title="Accuracy, %")

@@ -1,86 +1,188 @@
-"""``graph show | export | check``, and the commands of the modules beside: look at a run's concept graph."""
+"""``graph show | export | check | query | path | diff``: look at a run's concept graph and ask it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conceptnet_ml.cli import graph_questions
-from conceptnet_ml.cli.graph_views import Source, console, read, table_of, tree_of
-from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.cli import options
+from conceptnet_ml.cli.options import option
+from conceptnet_ml.errors import GraphError, SettingsError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from conceptnet_ml.graph.concept_graph import ConceptGraph
+
+QUERY_EXAMPLES = options.examples(
+    ("graph query runs/NAME --kind feature --class car", "what car hangs on"),
+    ("graph query runs/NAME --edges --min-weight 0.5", "the strong edges"),
+    ("graph query runs/NAME --text wheel --json", "for other programs"),
+)
+PATH_EXAMPLES = options.examples(("graph path runs/NAME car --count 5", "the five strongest chains"))
+DIFF_EXAMPLES = options.examples(
+    ("graph diff runs/A runs/B", "two runs"), ("graph diff runs/A old.json --tolerance 1e-6", "a run and a file")
+)
 
 app = typer.Typer(
     name="graph", help="Look at a run's concept graph, and work on it.", no_args_is_help=True, rich_markup_mode="rich"
 )
+Source = Annotated[Path, options.argument("RUN", "run folder, or a graph file (.json or .graphml)")]
 
 
 @app.command()
 def show(
     source: Source,
-    table: Annotated[bool, typer.Option("--table", help="one line per node instead of a tree")] = False,
-    class_: Annotated[str | None, typer.Option("--class", help="only what speaks for this class")] = None,
-    json: Annotated[bool, typer.Option("--json", help="print the graph itself as JSON")] = False,
+    table: Annotated[bool, option("--table", None, None, "one line per node instead of a tree")] = False,
+    class_: Annotated[str | None, option("--class", None, None, "only what speaks for this class")] = None,
+    json: Annotated[bool, option("--json", None, None, "print the graph itself as JSON")] = False,
 ) -> None:
     """Print the graph: for each class its stages, their features, and the units those are made of."""
-    graph = read(source)
-    if class_ is not None and class_ not in graph.classes:
-        raise SettingsError(f"--class: there is no class '{class_}'.", nearest(class_, graph.classes))
+    graph = _read(source)
+    if class_ is not None:
+        _check_class(graph, class_, "--class: ")
     if json:
         typer.echo(graph.to_json(), nl=False)
         return
-    out = console()
+    from conceptnet_ml.cli import graph_views as views
+
+    console = _console()
     if table:
-        out.print(table_of(graph, graph.nodes(class_=class_)))
+        console.print(views.node_table(graph, graph.nodes(class_=class_)))
     else:
-        for tree in tree_of(graph, graph.classes if class_ is None else (class_,)):
-            out.print(tree)
-    problems = graph.check()
-    if problems:
+        for tree in views.trees(graph, graph.classes if class_ is None else (class_,)):
+            console.print(tree)
+    if problems := graph.check():
         one = len(problems) == 1
         hint = "1 problem; 'graph check' says which." if one else f"{len(problems)} problems; 'graph check' lists them."
-        out.print(hint, style="yellow", markup=False)
+        console.print(hint, style="yellow", markup=False)
 
 
 @app.command()
 def export(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", help="file to write")],
-    format: Annotated[str | None, typer.Option("--format", help="exporter; default: by the file's ending")] = None,
-    plugins_dir: Annotated[Path | None, typer.Option("--plugins-dir", help="folder of plugins, or one file")] = None,
-    no_plugins: Annotated[bool, typer.Option("--no-plugins", help="built-in plugins only")] = False,
+    out: Annotated[Path, option("--out", None, None, "file to write")],
+    format: Annotated[str | None, option("--format", None, None, "exporter; default: by the file's ending")] = None,
+    plugins_dir: options.PluginsDir = None,
+    no_plugins: options.NoPlugins = False,
 ) -> None:
     """Write the graph in another format."""
-    from conceptnet_ml.plugins import load_plugins
-
-    plugins = load_plugins(plugins_dir, use_entry_points=not no_plugins)
+    plugins = options.load(plugins_dir, no_plugins)
     if format is None:
         suffixes = {getattr(record, "suffix", ""): record.name for record in plugins.all("exporter")}
         if out.suffix not in suffixes:
-            raise SettingsError(
-                f"--out: no exporter writes '{out.suffix}' files.", f"Known: {', '.join(sorted(suffixes))}."
-            )
+            known = f"Known: {', '.join(sorted(suffixes))}."
+            raise SettingsError(f"--out: no exporter writes '{out.suffix}' files.", known)
         format = suffixes[out.suffix]
     write = plugins.get("exporter", format).function("write")
-    write(read(source), out)
+    write(_read(source), out)
     typer.echo(f"wrote {out}")
 
 
 @app.command()
 def check(source: Source) -> None:
     """Check every invariant of the graph; exit code 3 where one is broken."""
-    from conceptnet_ml.graph.concept_graph import GraphError
-
-    graph = read(source)
-    problems = graph.check()
-    if problems:
+    graph = _read(source)
+    if problems := graph.check():
         listing = "\n".join(f"  - {problem}" for problem in problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise GraphError(f"{source}: {count} in the concept graph\n{listing}", "Run 'learn' again.")
     typer.echo(f"{source}: sound, {len(graph)} nodes and {len(graph.edges())} edges")
 
 
-app.command(epilog=graph_questions.QUERY_EXAMPLES)(graph_questions.query)
-app.command(epilog=graph_questions.PATH_EXAMPLES)(graph_questions.path)
-app.command(epilog=graph_questions.DIFF_EXAMPLES)(graph_questions.diff)
+@app.command(epilog=QUERY_EXAMPLES)
+def query(
+    source: Source,
+    kind: Annotated[str | None, option("--kind", None, None, "kind of node; with --edges, of edge")] = None,
+    stage: Annotated[str | None, option("--stage", None, None, "at this stage")] = None,
+    class_: Annotated[str | None, option("--class", None, None, "that speaks for this class")] = None,
+    min_weight: Annotated[
+        float | None,
+        option("--min-weight", None, None, "with an edge of at least this weight or score, of either sign"),
+    ] = None,
+    text: Annotated[
+        str | None, option("--text", None, None, "whose id, label, name, note or reason contains it")
+    ] = None,
+    state: Annotated[str | None, option("--state", None, None, "current, merged, split or forgotten")] = None,
+    edges: Annotated[bool, option("--edges", None, None, "edges one of whose ends meets the conditions")] = False,
+    json: options.Json = False,
+) -> None:
+    """Print the nodes, or the edges, that meet every condition given."""
+    graph = _read(source)
+    conditions: dict[str, Any] = {"kind": kind, "stage": stage, "class_": class_}
+    conditions |= {"min_weight": min_weight, "text": text, "state": state}
+    found: list[Any] = graph.select_edges(**conditions) if edges else graph.select(**conditions)
+    what = "edges" if edges else "nodes"
+    if json:
+        options.print_json({what: [record.plain() for record in found]})
+        return
+    from conceptnet_ml.cli import graph_views as views
+
+    if found:
+        _console().print(views.edge_table(graph, found) if edges else views.node_table(graph, found))
+    count = f"{len(found)} {what if len(found) != 1 else what[:-1]}"
+    _console().print(f"{count} of {len(graph.edges() if edges else graph)}", style="dim", markup=False)
+
+
+@app.command(epilog=PATH_EXAMPLES)
+def path(
+    source: Source,
+    class_name: Annotated[str, options.argument("CLASS", "class to start from")],
+    count: Annotated[int, option("--count", None, None, "how many chains", min=1)] = 1,
+    json: options.Json = False,
+) -> None:
+    """Print the strongest chains from a class down: those that come nearest to the image, by the product of weights."""
+    graph = _read(source)
+    _check_class(graph, class_name)
+    chains = graph.paths(class_name, count)
+    if json:
+        options.print_json({"class": class_name, "chains": [chain.plain() for chain in chains]})
+        return
+    from conceptnet_ml.cli import graph_views as views
+
+    for number, chain in enumerate(chains, 1):
+        _console().print(views.chain_line(number, chain))
+
+
+@app.command(epilog=DIFF_EXAMPLES)
+def diff(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="run folder or graph file: the old one")],
+    other: Annotated[Path, typer.Argument(metavar="OTHER", help="run folder or graph file: the new one")],
+    tolerance: Annotated[float, option("--tolerance", None, None, "numbers that differ by no more are the same")] = 0.0,
+    json: options.Json = False,
+) -> None:
+    """Print what is different in the second graph: header, nodes and edges, with old and new values."""
+    old, new = _read(source), _read(other)
+    found = old.diff(new, tolerance)
+    if json:
+        options.print_json(found.plain())
+        return
+    from conceptnet_ml.cli import graph_views as views
+
+    console = _console()
+    if not found:
+        console.print("no difference")
+    for title, table in views.diff_tables(old, new, found):
+        console.print(title, style="bold")
+        console.print(table)
+
+
+def _read(source: Path) -> ConceptGraph:
+    """The graph of a run folder or of a file. Raises DataError or GraphError."""
+    from conceptnet_ml.graph.concept_graph import ConceptGraph
+    from conceptnet_ml.storage.run_folder import Run
+
+    if source.is_dir():
+        Run.open(source)
+    return ConceptGraph.read(source)
+
+
+def _console() -> Console:
+    return options.console(width=240)
+
+
+def _check_class(graph: ConceptGraph, name: str, where: str = "") -> None:
+    if name not in graph.classes:
+        raise SettingsError(f"{where}there is no class '{name}'.", nearest(name, graph.classes))

@@ -5,19 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from conceptnet_ml.cli import options
-from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN
-from conceptnet_ml.config.sources import (
-    DEFAULT,
-    Resolved,
-    default_folder,
-    flatten,
-    resolve_settings,
-    resume,
-    show_value,
-)
+from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN, option, setting
+from conceptnet_ml.config.sources import DEFAULT, Resolved, default_folder, flatten, resolve_settings, show_value
+from conceptnet_ml.config.sources import resume as resume_settings
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
@@ -36,32 +27,26 @@ if TYPE_CHECKING:
 
 
 def learn(
-    depth: Annotated[str | None, options.setting("depth", NETWORK, "STAGES")] = None,
-    backbone: Annotated[str | None, options.setting("network.backbone", NETWORK, "NAME[:ARGUMENT]")] = None,
-    seed: Annotated[str | None, options.setting("seed", NETWORK, "NUMBER")] = None,
-    device: Annotated[str | None, options.setting("device", NETWORK, "DEVICE")] = None,
-    data: Annotated[str | None, options.setting("data.source", DATA, "NAME[:ARGUMENT]")] = None,
-    trap: Annotated[str | None, options.setting("data.trap", DATA, "NAME[:ARGUMENT][+…]")] = None,
-    root: Annotated[str | None, options.setting("data.root", DATA, "FOLDER")] = None,
-    download: Annotated[bool | None, options.setting("data.download", DATA)] = None,
-    skip_bad: Annotated[bool | None, options.setting("data.skip_bad", DATA)] = None,
-    memory: Annotated[str | None, options.setting("data.memory", DATA, "GIB")] = None,
-    target: Annotated[str | None, options.setting("data.target", DATA, "FOLDER")] = None,
-    keep: Annotated[list[str] | None, options.setting("round.keep", NETWORK, "ROUND")] = None,
-    undo: Annotated[list[str] | None, options.setting("round.undo", NETWORK, "ROUND")] = None,
-    control: Annotated[list[str] | None, options.setting("plugins.controls", PLUGINS, "NAME")] = None,
+    depth: Annotated[str | None, setting("depth", NETWORK, "STAGES")] = None,
+    backbone: Annotated[str | None, setting("network.backbone", NETWORK, "NAME[:ARGUMENT]")] = None,
+    seed: Annotated[str | None, setting("seed", NETWORK, "NUMBER")] = None,
+    device: Annotated[str | None, setting("device", NETWORK, "DEVICE")] = None,
+    data: Annotated[str | None, setting("data.source", DATA, "NAME[:ARGUMENT]")] = None,
+    trap: Annotated[str | None, setting("data.trap", DATA, "NAME[:ARGUMENT][+…]")] = None,
+    root: Annotated[str | None, setting("data.root", DATA, "FOLDER")] = None,
+    download: Annotated[bool | None, setting("data.download", DATA)] = None,
+    skip_bad: Annotated[bool | None, setting("data.skip_bad", DATA)] = None,
+    memory: Annotated[str | None, setting("data.memory", DATA, "GIB")] = None,
+    target: Annotated[str | None, setting("data.target", DATA, "FOLDER")] = None,
+    keep: Annotated[list[str] | None, setting("round.keep", NETWORK, "ROUND")] = None,
+    undo: Annotated[list[str] | None, setting("round.undo", NETWORK, "ROUND")] = None,
+    control: Annotated[list[str] | None, setting("plugins.controls", PLUGINS, "NAME")] = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", rich_help_panel=RUN, help="new run folder; default: runs/DATA-TIME"),
-    ] = None,
-    resumed: Annotated[
-        Path | None,
-        typer.Option("--resume", metavar="RUN", rich_help_panel=RUN, help="go on with a run, under its own settings"),
-    ] = None,
+    out: Annotated[Path | None, option("--out", "FOLDER", RUN, "new run folder; default: runs/DATA-TIME")] = None,
+    resumed: Annotated[Path | None, option("--resume", "RUN", RUN, "go on with a run, under its own settings")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="check everything, say what would be done, and stop")
+        bool, option("--dry-run", None, RUN, "check everything, say what would be done, and stop")
     ] = False,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
@@ -97,7 +82,15 @@ def learn(
         _show_plan(resolved, plugins, json)
         return
     run = _learn(resolved, out or default_folder(resolved.settings), resumed, plugins)
-    _show(run, json)
+    summary = run.summary()
+    if json:
+        options.print_json({"run": str(run.path), **summary})
+        return
+    from conceptnet_ml.results.summary import tables
+
+    look = f"\nThe run is in {run.path}. Look at what it found: {options.program()} graph show {run.path}"
+    for part in (*tables(summary), look):
+        options.console().print(part, markup=False)
 
 
 def _resolve_resumed(
@@ -109,7 +102,7 @@ def _resolve_resumed(
     if out is not None:
         raise SettingsError("--out and --resume contradict each other.", "A resumed run stays in its folder.")
     stored = Run.open(run)
-    return resume(Settings.model_validate(stored.settings), stored.origins, config, assignments, flags)
+    return resume_settings(Settings.model_validate(stored.settings), stored.origins, config, assignments, flags)
 
 
 def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun:
@@ -119,7 +112,7 @@ def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins
     folder = resumed or out
     try:
         with Stopper() as stopper, Progress() as progress:
-            progress.say(f"{', '.join(_chosen(resolved))}; run folder {folder}")
+            progress.say(f"{', '.join(_changed(resolved))}; run folder {folder}")
             return learn(
                 settings=resolved.settings,
                 out=None if resumed else out,
@@ -135,8 +128,8 @@ def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins
         raise Interrupted("stopped", mend) from stop
 
 
-def _chosen(resolved: Resolved) -> list[str]:
-    """The dial, and every setting that is not at its default."""
+def _changed(resolved: Resolved) -> list[str]:
+    """The depth, and every setting that is not at its default."""
     values = flatten(resolved.settings)
     shown = [name for name in values if name == "depth" or resolved.origins[name] != DEFAULT]
     return [f"{name}={show_value(values[name])}" for name in shown]
@@ -155,21 +148,6 @@ def _show_plan(resolved: Resolved, plugins: Plugins, json: bool) -> None:
         options.print_json({"plan": steps, "notes": notes, "settings": resolved.settings.model_dump(mode="json")})
         return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for what, how in [*rows, ("settings", ", ".join(_chosen(resolved)))]:
+    for what, how in [*rows, ("settings", ", ".join(_changed(resolved)))]:
         table.add_row(Text(what, style="bold"), Text(how))
     options.console().print(table)
-
-
-def _show(run: LearnedRun, json: bool) -> None:
-    summary = run.summary()
-    if json:
-        options.print_json({"run": str(run.path), **summary})
-        return
-    from conceptnet_ml.results.summary import tables
-
-    console = options.console()
-    for part in tables(summary):
-        console.print(part, markup=False)
-    console.print(
-        f"\nThe run is in {run.path}. Look at what it found: {options.program()} graph show {run.path}", markup=False
-    )

@@ -1,10 +1,10 @@
-"""Flags and words that several commands share."""
+"""What several commands share: flags, tables, warnings, the plugins that the flags ask for."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +17,20 @@ DATA, NETWORK, SETTINGS, RUN, PLUGINS, OUTPUT = "Images", "Learning", "Settings"
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     from conceptnet_ml.plugins import Plugins
+
+
+def option(flag: str, metavar: str | None, panel: str | None, text: str, **more: Any) -> Any:
+    """A flag: what stands for its value, the panel of the help it is in, and what it does."""
+    return typer.Option(flag, metavar=metavar, rich_help_panel=panel, help=text, **more)
+
+
+def argument(metavar: str, text: str) -> Any:
+    """A word without a flag."""
+    return typer.Argument(metavar=metavar, help=text, show_default=False)
 
 
 def setting(name: str, panel: str, metavar: str | None = None) -> Any:
@@ -26,9 +38,7 @@ def setting(name: str, panel: str, metavar: str | None = None) -> Any:
     info = known_settings()[name]
     nothing = info.default is None or info.default is False or info.default == ()
     default = "" if nothing else rf" [dim]\[default: {show_value(info.default)}][/]"
-    return typer.Option(
-        FLAGS[name], metavar=metavar, rich_help_panel=panel, help=f"{info.description}{default}", show_default=False
-    )
+    return option(FLAGS[name], metavar, panel, f"{info.description}{default}", show_default=False)
 
 
 def examples(*lines: tuple[str, str]) -> str:
@@ -38,32 +48,17 @@ def examples(*lines: tuple[str, str]) -> str:
     return "[bold]Examples[/]\n" + "\n".join(rows)
 
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", rich_help_panel=SETTINGS, help="TOML file of settings; flags outrank it"),
-]
+ConfigFile = Annotated[Path | None, option("--config", "FILE", SETTINGS, "TOML file of settings; flags outrank it")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", rich_help_panel=SETTINGS, help="any setting, as in training.epochs=8; repeatable"
-    ),
+    option("--set", "NAME=VALUE", SETTINGS, "any setting, as in training.epochs=8; repeatable"),
 ]
-PluginsDir = Annotated[
-    Path | None,
-    typer.Option("--plugins-dir", metavar="PATH", rich_help_panel=PLUGINS, help="folder of plugin files, or one file"),
-]
-NoPlugins = Annotated[
-    bool, typer.Option("--no-plugins", rich_help_panel=PLUGINS, help="leave installed plugins out: built-ins alone")
-]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="print one JSON object, and nothing else")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder that 'learn' wrote", show_default=False)]
-
-RunDevice = Annotated[
-    str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the run's")
-]
-Adapted = Annotated[
-    str | None, typer.Option("--adapted", metavar="NAME", help="a model that 'adapt' saved in the run, by its name")
-]
+PluginsDir = Annotated[Path | None, option("--plugins-dir", "PATH", PLUGINS, "folder of plugin files, or one file")]
+NoPlugins = Annotated[bool, option("--no-plugins", None, PLUGINS, "leave installed plugins out: built-ins alone")]
+Json = Annotated[bool, option("--json", None, OUTPUT, "print one JSON object, and nothing else")]
+RunFolder = Annotated[Path, argument("RUN", "folder that 'learn' wrote")]
+RunDevice = Annotated[str | None, option("--device", "DEVICE", None, "auto, cpu, cuda or cuda:N; default: the run's")]
+Adapted = Annotated[str | None, option("--adapted", "NAME", None, "a model that 'adapt' saved in the run, by its name")]
 
 
 def load(plugins_dir: Path | None, no_plugins: bool, quiet: bool = False) -> Plugins:
@@ -80,12 +75,46 @@ def warn(text: str) -> None:
     console(stderr=True).print(f"[yellow]warning:[/] {escaped(text)}", soft_wrap=True)
 
 
-def console(stderr: bool = False) -> Console:
-    """A console that folds lines at the edge of a window, and where there is none, far out."""
+def console(stderr: bool = False, width: int = 160) -> Console:
+    """A console that folds lines at the edge of a window, and where there is none, at ``width``."""
     from rich.console import Console
 
     here = Console(stderr=stderr, highlight=False)
-    return here if here.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+    return here if here.is_terminal else Console(stderr=stderr, highlight=False, width=width)
+
+
+def table(
+    columns: Iterable[str],
+    rows: Iterable[Iterable[str | Text]],
+    right: Container[str] = (),
+    styles: Mapping[str, str] | None = None,
+    title: str | None = None,
+    pad_edge: bool = True,
+) -> Table:
+    """A table as every command prints it.
+
+    Args:
+        columns: Their heads.
+        rows: A cell for each column; a text's brackets are not taken for markup.
+        right: Columns whose cells stand at the right.
+        styles: Styles of columns.
+        title: Stands above it.
+        pad_edge: Begin with a space.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    head = None if title is None else Text(title)
+    made = Table(title=head, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=pad_edge)
+    for name in columns:
+        # An id is there to be copied and a setting to be typed, whatever room they leave the others.
+        whole = name in ("id", "setting")
+        side: Any = "right" if name in right else "left"
+        made.add_column(Text(name), justify=side, style=(styles or {}).get(name), overflow="fold", no_wrap=whole)
+    for row in rows:
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return made
 
 
 def escaped(text: str) -> str:
