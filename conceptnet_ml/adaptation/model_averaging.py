@@ -134,7 +134,7 @@ def weigh(answers: Answers, labels: Tensor) -> Weights:
     for hypothesis in _hypotheses(len(voices), rank > 0):
         solved = problem.solve(hypothesis)
         weights = solved.weights[: len(hypothesis.voices)]
-        if hypothesis.biased and hypothesis.strength is None and weights.min() <= 0:
+        if hypothesis.biased and hypothesis.strength is None and np.min(weights) <= 0:
             continue  # a voice that is better left out: the hypothesis without it is in the list
         found.append(_whole(hypothesis, solved, len(voices), classes, rank))
         scores.append(solved.evidence + math.log(hypothesis.prior))

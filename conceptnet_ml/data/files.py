@@ -46,7 +46,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        values = values * 255.0 if values.max(initial=0.0) <= 1.0 else values
+        values = values * 255.0 if np.max(values, initial=0.0) <= 1.0 else values
         return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         with_alpha = image.convert("RGBA")

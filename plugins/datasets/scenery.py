@@ -51,7 +51,7 @@ def street(random: Generator, horizon: float) -> Canvas:
     canvas.polygon(_box(0, horizon, SIDE, kerb), _colour(random, (176, 172, 164)))
     if random.random() < 0.6:
         y = horizon + 4 + random.random() * (58 - horizon)
-        for x in np.arange(random.uniform(-8, 0), SIDE, 16):
+        for x in np.arange(random.uniform(-8, 0), SIDE, 16).tolist():
             canvas.polygon(_box(x, y, x + 8, y + 1.2), (225, 222, 205))
     return canvas
 
@@ -61,7 +61,7 @@ def room(random: Generator, horizon: float) -> Canvas:
     wall, floor = _colour(random, _any_colour(random)), _colour(random, (150, 112, 76))
     canvas = _two_halves(random, horizon, wall, shade(wall, 0.9), floor, 5)
     if random.random() < 0.5:
-        for x in np.arange(random.uniform(0, 5), SIDE, random.uniform(4, 9)):
+        for x in np.arange(random.uniform(0, 5), SIDE, random.uniform(4, 9)).tolist():
             canvas.polygon(_box(x, 0, x + 1.5, horizon), shade(wall, 0.9))
     for _ in range(int(random.integers(0, 3))):
         x, y, w, h = random.uniform((0, 2, 9, 8), (50, 14, 20, 18))
@@ -93,7 +93,7 @@ def forest(random: Generator, horizon: float) -> Canvas:
     """A dark row of firs, sometimes in the snow."""
     ground = (226, 230, 236) if random.random() < 0.4 else (104, 104, 62)
     canvas = _two_halves(random, horizon, (130, 150, 160), (190, 200, 205), ground, 10)
-    for x in np.arange(-4, SIDE + 4, random.uniform(5, 9)):
+    for x in np.arange(-4, SIDE + 4, random.uniform(5, 9)).tolist():
         _fir(canvas, random, x + random.uniform(-2, 2), horizon + random.uniform(0, 3))
     return canvas
 
@@ -103,9 +103,9 @@ def wall(random: Generator, horizon: float) -> Canvas:
     brick, paving = _colour(random, _any_colour(random)), _colour(random, (158, 154, 146))
     canvas = _two_halves(random, horizon, brick, shade(brick, 0.9), paving, 6)
     joint, course = shade(brick, random.uniform(0.65, 1.25)), random.uniform(3.5, 6)
-    for row, y in enumerate(np.arange(horizon, 0, -course)):
+    for row, y in enumerate(np.arange(horizon, 0, -course).tolist()):
         canvas.polygon(_box(0, y - 0.5, SIDE, y), joint)
-        for x in np.arange((row % 2) * course - course, SIDE, 2 * course):
+        for x in np.arange((row % 2) * course - course, SIDE, 2 * course).tolist():
             canvas.polygon(_box(x, y - course, x + 0.5, y), joint)
     return canvas
 
@@ -171,7 +171,7 @@ def _crate(canvas: Canvas, random: Generator, left: float, top: float, right: fl
     colour = _colour(random, (164, 124, 78) if random.random() < 0.5 else _any_colour(random))
     canvas.polygon(_box(left, top, right, foot), colour, NOTHING)
     dark = shade(colour, 0.7)
-    for y in np.arange(top, foot, 3.0):
+    for y in np.arange(top, foot, 3.0).tolist():
         canvas.polygon(_box(left, y, right, y + 0.6), dark)
     canvas.line(np.array([[left, top], [right, foot]]), dark, 0.8)
     for x in (left, right - 0.8):
@@ -202,7 +202,7 @@ def _sign(canvas: Canvas, random: Generator, left: float, top: float, right: flo
 def _branch(canvas: Canvas, random: Generator, left: float, top: float, right: float, foot: float) -> None:
     """Leaves that hang down from above."""
     colour = _colour(random, (82, 112, 60))
-    for x in np.arange(left, right, 1.6):
+    for x in np.arange(left, right, 1.6).tolist():
         low = top + (foot - top) * random.uniform(0.4, 1.0)
         leaf = np.array([[x - 1.5, top], [x + 2.4, top], [x + random.uniform(-1.5, 1.5), low]])
         canvas.polygon(leaf, shade(colour, random.uniform(0.7, 1.2)), NOTHING)
@@ -270,9 +270,9 @@ def _house(canvas: Canvas, random: Generator, left: float, foot: float, width: f
     if random.random() < 0.5:
         roof = [[left - 1, foot - height], [left + width + 1, foot - height], [left + width / 2, foot - height - 6]]
         canvas.polygon(np.array(roof), shade(colour, 0.6))
-    pane = shade(colour, random.choice([0.55, 1.35]))
-    for y in np.arange(foot - height + 2, foot - 5, 6):
-        for x in np.arange(left + 2, left + width - 3, 5):
+    pane = shade(colour, float(random.choice([0.55, 1.35])))
+    for y in np.arange(foot - height + 2, foot - 5, 6).tolist():
+        for x in np.arange(left + 2, left + width - 3, 5).tolist():
             canvas.polygon(_box(x, y, x + 2.6, y + 3.4), pane)
 
 
