@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from conceptnet_ml.editing.delta import Delta
-from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import GraphError, SettingsError, nearest
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.queries import unit_place
-from conceptnet_ml.graph.schema import NODES, Node, node_id, title
+from conceptnet_ml.graph.schema import NODES, Node, node_id
 
 CLOSED = ("merged", "forgotten")
 """States of a unit whose channel is silent or constant: nothing is left of it to be edited."""
@@ -96,7 +96,7 @@ def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> Plan:
         raise GraphError("a node was named twice", "Name each once.")
     if len(units) < 2:
         raise GraphError(
-            f"{' and '.join(title(node) for node in nodes)}: that is unit {units[0]} alone, there is nothing to merge",
+            f"{' and '.join(str(node) for node in nodes)}: that is unit {units[0]} alone, there is nothing to merge",
             "Name units or features with other units.",
         )
     kept, gone = units[0], units[1:]
@@ -134,11 +134,11 @@ def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[s
             variants, or classes where variants cannot be theirs.
     """
     if node.kind != "unit":
-        raise GraphError(f"{title(node)} is not a unit: only units are split", "Name a unit, as in block3:12.")
+        raise GraphError(f"{node} is not a unit: only units are split", "Name a unit, as in block3:12.")
     stage = _one_stage(graph, [node], "split")
     (unit,) = _open_units(graph, node, "split")
     if node.state == "split":
-        raise GraphError(f"{title(node)} is split already", "Split one of its variants, or undo that edit.")
+        raise GraphError(f"{node} is split already", "Split one of its variants, or undo that edit.")
     for name in classes:
         if name not in graph.classes:
             raise GraphError(f"there is no class '{name}'", nearest(name, graph.classes))
@@ -146,13 +146,13 @@ def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[s
         raise GraphError("a class was named twice", "Name each once.")
     if classes and not serves:
         raise GraphError(
-            f"a variant of {title(node)} cannot be a class's: what reads stage {stage} serves all classes",
+            f"a variant of {node} cannot be a class's: what reads stage {stage} serves all classes",
             "Leave the classes out, or split a unit of the stage below the classifier.",
         )
     named = list(classes or graph.classes)
     others = [name for name in graph.classes if name not in named] or [named.pop(0)]
     if not named:
-        raise GraphError(f"a split of {title(node)} needs two variants", "Name another class, or none for all.")
+        raise GraphError(f"a split of {node} needs two variants", "Name another class, or none for all.")
     width = graph.header.stages[graph.rank(node)].units
     added = []
     for place, name in enumerate(named):
@@ -179,21 +179,19 @@ def plan_forget(graph: ConceptGraph, node: Node) -> Plan:
     """
     if node.kind == "generalized":
         if node.state is not None:
-            raise GraphError(f"{title(node)} is {node.state} already")
+            raise GraphError(f"{node} is {node.state} already")
         variants = [edge.source for edge in graph.edges("specializes", target=node.id)]
         family = family_of(node)
         if family is None or not variants:
-            raise GraphError(
-                f"{title(node)} was made by an edit and has no family", "Undo that edit, or forget its unit."
-            )
+            raise GraphError(f"{node} was made by an edit and has no family", "Undo that edit, or forget its unit.")
         delta = Delta(update={one: {"state": "forgotten"} for one in (node.id, *variants)})
-        return Plan("forget", f"forgot the family of {title(node)}", delta, family=family)
+        return Plan("forget", f"forgot the family of {node}", delta, family=family)
     stage = _one_stage(graph, [node], "forgotten")
     units = _open_units(graph, node, "forgotten")
     unit_nodes, added = _unit_nodes(graph, stage, units)
     states = {identifier: {"state": "forgotten"} for identifier in (node.id, *unit_nodes.values())}
     delta = Delta(added, states, _into(graph, list(unit_nodes.values())))
-    said = f"forgot {title(node)}" if node.kind == "unit" else f"forgot {title(node)}, units {_listed(units)}"
+    said = f"forgot {node}" if node.kind == "unit" else f"forgot {node}, units {_listed(units)}"
     return Plan("forget", said, delta, stage, tuple(units))
 
 
@@ -205,25 +203,23 @@ def plan_rename(graph: ConceptGraph, node: Node, name: str) -> Plan:
     """
     name = _one_line(name, "name")
     if name == (node.name or ""):
-        raise GraphError(f"{title(node)} {'is called so' if name else 'has no name'} already")
+        raise GraphError(f"{node} {'is called so' if name else 'has no name'} already")
     if unit_place(graph, name) is not None:
         raise GraphError(f"'{name}' is what a unit is named by", "Choose another name.")
     for other in graph.nodes():
         if name and other.id != node.id and name in (other.id, other.name, other.label):
-            raise GraphError(f"{title(other)} is called '{name}' already", "Choose another name.")
+            raise GraphError(f"{other} is called '{name}' already", "Choose another name.")
     delta = Delta(_missing(graph, node), {node.id: {"name": name or None}})
-    return Plan("rename", f"called {title(node)} '{name}'" if name else f"took the name of {title(node)} away", delta)
+    return Plan("rename", f"called {node} '{name}'" if name else f"took the name of {node} away", delta)
 
 
 def plan_annotate(graph: ConceptGraph, node: Node, note: str) -> Plan:
     """The user's note on a node; an empty one takes it away."""
     note = _one_line(note, "note")
     if note == (node.note or ""):
-        raise GraphError(f"{title(node)} {'has this note' if note else 'has no note'} already")
+        raise GraphError(f"{node} {'has this note' if note else 'has no note'} already")
     delta = Delta(_missing(graph, node), {node.id: {"note": note or None}})
-    return Plan(
-        "annotate", f"noted of {title(node)}: {note}" if note else f"took the note of {title(node)} away", delta
-    )
+    return Plan("annotate", f"noted of {node}: {note}" if note else f"took the note of {node} away", delta)
 
 
 def family_of(node: Node) -> str | None:
@@ -238,7 +234,7 @@ def _one_stage(graph: ConceptGraph, nodes: Sequence[Node], done: str) -> str:
     """The stage of all nodes, which must be units or features on its units."""
     for node in nodes:
         if node.kind not in ("unit", "feature"):
-            raise GraphError(f"{title(node)} cannot be {done}: it is no unit or feature", "Name units or features.")
+            raise GraphError(f"{node} cannot be {done}: it is no unit or feature", "Name units or features.")
     stages = sorted({str(node.stage) for node in nodes})
     if len(stages) > 1:
         raise GraphError(f"these are at different stages: {', '.join(stages)}", "Name nodes of one stage.")
@@ -254,15 +250,15 @@ def _one_stage(graph: ConceptGraph, nodes: Sequence[Node], done: str) -> str:
 def _open_units(graph: ConceptGraph, node: Node, done: str) -> list[int]:
     """The units of a unit or feature that are still there, of which there must be one."""
     if node.state in CLOSED:
-        into = [title(graph.node(edge.target)) for edge in graph.edges("became", source=node.id)]
+        into = [str(graph.node(edge.target)) for edge in graph.edges("became", source=node.id)]
         raise GraphError(
-            f"{title(node)} is already {node.state}{' into ' + into[0] if into else ''}: it cannot be {done}",
+            f"{node} is already {node.state}{' into ' + into[0] if into else ''}: it cannot be {done}",
             "Name what it became, or undo that edit." if into else "Undo that edit.",
         )
     closed = closed_units(graph, str(node.stage))
     units = [unit for unit in node.units if unit not in closed]
     if not units:
-        raise GraphError(f"all units of {title(node)} are merged or forgotten: it cannot be {done}", "Undo an edit.")
+        raise GraphError(f"all units of {node} are merged or forgotten: it cannot be {done}", "Undo an edit.")
     return units
 
 
@@ -327,7 +323,7 @@ def _classes_of(graph: ConceptGraph, nodes: Sequence[Node]) -> list[str]:
 
 
 def _names(nodes: Sequence[Node]) -> str:
-    return ", ".join(title(node) for node in nodes)
+    return ", ".join(str(node) for node in nodes)
 
 
 def _listed(units: Sequence[int]) -> str:

@@ -1,8 +1,7 @@
-"""The concept graph: what the network's decisions are made of, checked on every write.
+"""The concept graph: the concepts on which a network's decisions rest, checked on every write.
 
 Classes are built from variants, features and units; a variant specializes a generalized feature, which generalizes the
-features of several classes; a variant is built from units and features of the stage below. The only module that touches
-networkx objects.
+features of several classes; a variant is built from units and features of the stage below.
 """
 
 from __future__ import annotations
@@ -13,27 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest
-from conceptnet_ml.graph import diff as graph_diff
-from conceptnet_ml.graph import files as graph_files
-from conceptnet_ml.graph import graphml
-from conceptnet_ml.graph import invariants as invariants
-from conceptnet_ml.graph import queries as graph_queries
-from conceptnet_ml.graph.schema import (
-    EDGES,
-    NODES,
-    Edge,
-    Header,
-    Node,
-    node_id,
-    title,
-)
+from conceptnet_ml.graph import invariants
+from conceptnet_ml.graph.diff import GraphDiff, diff_graphs
+from conceptnet_ml.graph.files import RESTORE, build, loads, parse_graph
+from conceptnet_ml.graph.graphml import read_graphml, write_graphml
+from conceptnet_ml.graph.queries import Chain, Conditions, resolve_node, select_edges, select_nodes, strongest_chains
+from conceptnet_ml.graph.schema import EDGES, NODES, Edge, Header, Node, node_id
 from conceptnet_ml.graph.store import GraphStore
-
-__all__ = ["ConceptGraph", "GraphError", "node_id"]
 
 RULES = "docs/concepts.md says what must hold in a concept graph."
 
-Width = tuple[str, int] | tuple[str, int, int | None]
+IDENTITY = frozenset(("id", "kind", "label", "stage", "round", "parent", "units"))
+"""Fields of a node that never change: its id is made of them."""
 
 
 class ConceptGraph(GraphStore):
@@ -41,8 +31,8 @@ class ConceptGraph(GraphStore):
 
     Args:
         classes: Class names, in the order of the network's logits.
-        stages: (name, number of units) of every stage, from the image upwards; where directions take the units' place,
-            their number follows.
+        stages: (name, number of units) of every stage, from the image upwards, and where directions take the units'
+            place, their number.
         network: Fingerprint of the learned network.
         settings: Digest of the run's settings.
         seed: The run's seed.
@@ -59,11 +49,17 @@ class ConceptGraph(GraphStore):
     """
 
     def __init__(
-        self, classes: Sequence[str], stages: Sequence[Width], *, network: str, settings: str, seed: int
+        self,
+        classes: Sequence[str],
+        stages: Sequence[tuple[str, int] | tuple[str, int, int | None]],
+        *,
+        network: str,
+        settings: str,
+        seed: int,
     ) -> None:
         named = [dict(zip(("name", "units", "directions"), stage, strict=False)) for stage in stages]
         fields = {"classes": classes, "stages": named, "network": network, "settings": settings, "seed": seed}
-        super().__init__(graph_files.build(Header, "graph header", fields))
+        super().__init__(build(Header, "graph header", fields))
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -72,7 +68,7 @@ class ConceptGraph(GraphStore):
 
         Args:
             kind: class, variant, generalized, feature or unit.
-            label: Words for people.
+            label: Its name in words.
             **fields: The fields of the kind's record in :mod:`conceptnet_ml.graph.schema`.
 
         Raises:
@@ -85,9 +81,9 @@ class ConceptGraph(GraphStore):
             identifier = node_id(kind, label, stage, round, parent, fields.get("units", ()))
         except (TypeError, ValueError) as error:
             raise GraphError(f"{kind} '{label}': {error}") from error
-        node = graph_files.build(NODES[kind], f"{kind} '{label}'", {"id": identifier, "label": label, **fields})
+        node = build(NODES[kind], f"{kind} '{label}'", {"id": identifier, "label": label, **fields})
         if node.id in self._graph:
-            raise GraphError(f"{title(node)} is there already", "Give one of the two another label.")
+            raise GraphError(f"{node} is there already", "Give one of the two another label.")
         self._insert_node(node)
         return node.id
 
@@ -98,13 +94,13 @@ class ConceptGraph(GraphStore):
             GraphError: No such node, or the change breaks an invariant; nothing was changed.
         """
         node = self.node(identifier)
-        if identity := sorted({"id", "kind", "label", "stage", "round", "parent", "units"} & set(fields)):
-            raise GraphError(f"{title(node)}: {identity[0]} is part of what the node is and cannot change")
-        changed = graph_files.build(type(node), title(node), {**node.model_dump(), **fields})
+        if fixed := sorted(IDENTITY & set(fields)):
+            raise GraphError(f"{node}: {fixed[0]} is part of what the node is and cannot change")
+        changed = build(type(node), str(node), {**node.model_dump(), **fields})
         _refuse(invariants.node_problems(self, changed))
         self._graph.nodes[identifier]["record"] = changed
         try:
-            if changed.classes != node.classes:  # what edges say of the node's classes must hold still
+            if changed.classes != node.classes:  # its edges name classes, too
                 touched = (*self.edges(source=identifier), *self.edges(target=identifier))
                 _refuse(problem for edge in touched for problem in invariants.edge_problems(self, edge))
         except GraphError:
@@ -123,13 +119,13 @@ class ConceptGraph(GraphStore):
         Raises:
             GraphError: The edge breaks an invariant; nothing was added.
 
-        Cost: the edges of its two nodes; for what could close a circle (built_from between nodes of one kind and stage,
-        became) the search of :meth:`reaches` besides.
+        Cost: the edges of its two nodes; for edges that could close a circle (built_from between nodes of one kind and
+        stage, became) also the search of :meth:`reaches`.
         """
         if kind not in EDGES:
             raise GraphError(f"there is no kind of edge '{kind}'", nearest(kind, EDGES))
         what = f"edge {source} -{kind}-> {target}"
-        edge = graph_files.build(EDGES[kind], what, {"source": source, "target": target, **fields})
+        edge = build(EDGES[kind], what, {"source": source, "target": target, **fields})
         if self._graph.has_edge(source, target, edge.key):
             raise GraphError(f"{what} is there already", RULES)
         _refuse(chain(invariants.edge_problems(self, edge), invariants.clashes(self, edge)))
@@ -142,7 +138,7 @@ class ConceptGraph(GraphStore):
         self._places.setdefault((node.kind, node.stage), []).append(node.id)
 
     def _insert_edges(self, edges: Iterable[Edge]) -> None:
-        """Many edges: what they must not do together is looked for once, at the end, in time linear in the graph."""
+        """Add many edges; clashes among them are looked for once, at the end, in time linear in the graph."""
         for edge in edges:
             if self._graph.has_edge(edge.source, edge.target, edge.key):
                 raise GraphError(f"edge {edge.source} -{edge.kind}-> {edge.target} is there twice")
@@ -150,43 +146,36 @@ class ConceptGraph(GraphStore):
             self._graph.add_edge(edge.source, edge.target, key=edge.key, record=edge)
         _refuse(invariants.all_clashes(self))
 
-    # ---------------------------------------------------------------------------------------------- invariants
-
     def check(self) -> list[str]:
         """Every problem of the whole graph, empty when it is sound and complete.
 
-        What :meth:`add_node` and :meth:`add_edge` demand, and what only a finished graph can have: every class is
-        there, every generalized feature has members, every variant specializes exactly one generalized feature, what
-        was merged or split became something. Cost: linear in nodes and edges.
+        Besides the rules of :meth:`add_node` and :meth:`add_edge` those of a finished graph: every class is there,
+        every generalized feature has members, every variant specializes exactly one generalized feature, every merged
+        or split node became another. Cost: linear in nodes and edges.
         """
         return invariants.problems(self)
 
-    # ------------------------------------------------------------------------------------------------ reading
+    # ------------------------------------------------------------------------------------------------ queries
 
     def select(self, **conditions: Any) -> list[Node]:
-        """Nodes that meet every condition: :func:`conceptnet_ml.graph.queries.select_nodes` names them."""
-        return graph_queries.select_nodes(self, **conditions)
+        """Nodes that meet every condition, named as in :class:`conceptnet_ml.graph.queries.Conditions`."""
+        return select_nodes(self, Conditions(**conditions))
 
     def select_edges(self, **conditions: Any) -> list[Edge]:
-        """Edges that meet every condition: :func:`conceptnet_ml.graph.queries.select_edges` names them."""
-        return graph_queries.select_edges(self, **conditions)
+        """Edges that meet every condition, named as in :class:`conceptnet_ml.graph.queries.Conditions`."""
+        return select_edges(self, Conditions(**conditions))
 
     def resolve(self, text: str) -> Node:
         """The one node that a user's words mean: see :func:`conceptnet_ml.graph.queries.resolve_node`."""
-        return graph_queries.resolve_node(self, text)
+        return resolve_node(self, text)
 
-    def paths(self, class_name: str, count: int = 1) -> list[graph_queries.Chain]:
-        """The strongest chains from a class down towards the image: :func:`conceptnet_ml.graph.queries.paths`."""
-        return graph_queries.paths(self, class_name, count)
+    def paths(self, class_name: str, count: int = 1) -> list[Chain]:
+        """The strongest chains down from a class: :func:`conceptnet_ml.graph.queries.strongest_chains`."""
+        return strongest_chains(self, class_name, count)
 
-    def path(self, class_name: str) -> list[Node]:
-        """The strongest chain from a class down towards the image: the one that comes lowest; among those the one
-        with the largest product of weights. Starts with the class's node."""
-        return list(self.paths(class_name)[0].nodes)
-
-    def diff(self, other: ConceptGraph, tolerance: float = 0.0) -> graph_diff.GraphDiff:
-        """What is different in another graph: see :func:`conceptnet_ml.graph.diff`."""
-        return graph_diff.diff(self, other, tolerance)
+    def diff(self, other: ConceptGraph, tolerance: float = 0.0) -> GraphDiff:
+        """The differences in another graph: see :func:`conceptnet_ml.graph.diff.diff_graphs`."""
+        return diff_graphs(self, other, tolerance)
 
     # ------------------------------------------------------------------------------------------------ files
 
@@ -198,33 +187,33 @@ class ConceptGraph(GraphStore):
             DataError: Not a concept graph, or of another version.
             GraphError: A record or an invariant is broken.
         """
-        header, nodes, edges = graph_files.parse_graph(content)
+        header, nodes, edges = parse_graph(content)
         graph = cls.__new__(cls)
         GraphStore.__init__(graph, header)
         try:
             # parents before children, as when the graph was grown
             for node in sorted(nodes, key=lambda node: -graph._ranks.get(node.stage or "", len(graph._ranks))):
                 if node.id in graph._graph:
-                    raise GraphError(f"{title(node)} is there twice")
+                    raise GraphError(f"{node} is there twice")
                 graph._insert_node(node)
             graph._insert_edges(edges)
         except GraphError as error:
-            raise GraphError(error.message, graph_files.RESTORE) from error
+            raise GraphError(error.message, RESTORE) from error
         return graph
 
     @classmethod
     def from_json(cls, text: str) -> ConceptGraph:
         """Read :meth:`to_json`. Raises as :meth:`from_plain`."""
-        return cls.from_plain(graph_files.loads(text))
+        return cls.from_plain(loads(text))
 
     def to_graphml(self) -> str:
         """GraphML for Gephi, yEd and networkx; lists and objects are JSON strings, what is not set is left out."""
-        return graphml.write_graphml(self.to_plain())
+        return write_graphml(self.to_plain())
 
     @classmethod
     def from_graphml(cls, text: str) -> ConceptGraph:
         """Read :meth:`to_graphml`. Raises as :meth:`from_plain`."""
-        content = graphml.read_graphml(text)
+        content = read_graphml(text)
         header = {name: value for name, value in content["header"].items() if name in Header.model_fields}
         return cls.from_plain({**content, "header": header})
 

@@ -1,9 +1,9 @@
-"""What is different between two concept graphs."""
+"""The differences between two concept graphs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -26,10 +26,15 @@ class Change(Generic[R]):
     new: R
     fields: Fields
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON values: what identifies the record (of an edge: its ends and key), and the fields' values."""
+        names = ("id", "kind", "title") if isinstance(self.new, Node) else ("source", "target", "key")
+        return {**{name: getattr(self.new, name) for name in names}, "fields": _pairs(self.fields)}
+
 
 @dataclass(frozen=True)
 class Changes(Generic[R]):
-    """What became of the records of one sort, each in the order of its graph."""
+    """The differing nodes, or edges, each in the order of its graph."""
 
     added: tuple[R, ...]
     removed: tuple[R, ...]
@@ -38,14 +43,18 @@ class Changes(Generic[R]):
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {name: [record.plain() for record in records] for name, records in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class GraphDiff:
-    """What is different in a second graph: true where anything is.
+    """The differences in a second graph; true where there are any.
 
     Args:
         header: Fields of the header that differ: classes, stages, network, settings, seed.
-        nodes: Matched by their ids, which say what a node is: other units make another node.
+        nodes: Matched by their ids, which come from their content: other units make another node.
         edges: Matched by their ends and their key.
     """
 
@@ -57,12 +66,12 @@ class GraphDiff:
         return bool(self.header or self.nodes or self.edges)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values; a change has the record's id (of an edge: source, kind, target) and the fields' values."""
-        return {"header": _pairs(self.header), "nodes": _plain(self.nodes), "edges": _plain(self.edges)}
+        """As JSON values."""
+        return {"header": _pairs(self.header), "nodes": self.nodes.plain(), "edges": self.edges.plain()}
 
 
-def diff(old: GraphStore, new: GraphStore, tolerance: float = 0.0) -> GraphDiff:
-    """What is different in the second graph. Cost: linear in both.
+def diff_graphs(old: GraphStore, new: GraphStore, tolerance: float = 0.0) -> GraphDiff:
+    """The differences in the second graph. Cost: linear in both.
 
     Args:
         tolerance: Numbers that differ by no more than this are the same.
@@ -72,22 +81,16 @@ def diff(old: GraphStore, new: GraphStore, tolerance: float = 0.0) -> GraphDiff:
     """
     if not tolerance >= 0:
         raise SettingsError(f"the tolerance is {tolerance}.", "Give a number of at least 0, such as 1e-6.")
+    nodes = [{node.id: node for node in graph.nodes()} for graph in (old, new)]
+    edges = [{(edge.source, edge.target, edge.key): edge for edge in graph.edges()} for graph in (old, new)]
     return GraphDiff(
         _changed(old.header, new.header, tolerance),
-        _compare(_nodes(old), _nodes(new), tolerance),
-        _compare(_edges(old), _edges(new), tolerance),
+        _compare(nodes[0], nodes[1], tolerance),
+        _compare(edges[0], edges[1], tolerance),
     )
 
 
-def _nodes(graph: GraphStore) -> dict[Any, Node]:
-    return {node.id: node for node in graph.nodes()}
-
-
-def _edges(graph: GraphStore) -> dict[Any, Edge]:
-    return {(edge.source, edge.target, edge.key): edge for edge in graph.edges()}
-
-
-def _compare(old: dict[Any, R], new: dict[Any, R], tolerance: float) -> Changes[R]:
+def _compare(old: Mapping[Any, R], new: Mapping[Any, R], tolerance: float) -> Changes[R]:
     changed = (
         Change(old[key], record, fields)
         for key, record in new.items()
@@ -101,18 +104,17 @@ def _compare(old: dict[Any, R], new: dict[Any, R], tolerance: float) -> Changes[
 
 
 def _changed(old: GraphRecord, new: GraphRecord, tolerance: float) -> dict[str, tuple[Any, Any]]:
-    before, after = dict(_leaves(old.plain())), dict(_leaves(new.plain()))
+    before, after = _flat(old.plain()), _flat(new.plain())
     pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
     return {name: pair for name, pair in pairs.items() if not _same(*pair, tolerance)}
 
 
-def _leaves(plain: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Fields with their values; those of an object one by one."""
+    found: dict[str, Any] = {}
     for name, value in plain.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}[{key}]", part) for key, part in value.items())
-        else:
-            yield name, value
+        found |= {f"{name}[{key}]": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _same(old: Any, new: Any, tolerance: float) -> bool:
@@ -125,17 +127,3 @@ def _same(old: Any, new: Any, tolerance: float) -> bool:
 
 def _pairs(fields: Fields) -> dict[str, list[Any]]:
     return {name: list(pair) for name, pair in fields.items()}
-
-
-def _plain(changes: Changes[Any]) -> dict[str, list[Any]]:
-    return {
-        "added": [record.plain() for record in changes.added],
-        "removed": [record.plain() for record in changes.removed],
-        "changed": [{**_identity(change.new), "fields": _pairs(change.fields)} for change in changes.changed],
-    }
-
-
-def _identity(record: Node | Edge) -> dict[str, Any]:
-    if isinstance(record, Node):
-        return {"id": record.id, "kind": record.kind, "title": record.title}
-    return {"source": record.source, "target": record.target, "key": record.key}

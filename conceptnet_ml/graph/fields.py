@@ -1,4 +1,4 @@
-"""Kinds of values that the concept graph's records hold, and what all its records share.
+"""Types of values in the concept graph's records, and the base class of all its records.
 
 Imports neither torch nor networkx. Shares, rates and accuracies are in [0, 1]; every number is finite.
 """
@@ -11,6 +11,16 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+
+class GraphRecord(BaseModel):
+    """Frozen, no unknown fields, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The record as JSON values, without fields that are not set."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 def _printable(text: str) -> str:
@@ -32,11 +42,15 @@ def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def _from_low_to_high(spectrum: Mapping[str, tuple[float, float, float]]) -> Mapping[str, tuple[float, float, float]]:
+def _read_only(shares: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(shares))
+
+
+def _low_to_high(spectrum: Mapping[str, tuple[float, float, float]]) -> Mapping[str, tuple[float, float, float]]:
     for name, (low, _, high) in spectrum.items():
         if low > high:
             raise ValueError(f"of {name} is upside down: 10 % quantile {low} > 90 % quantile {high}")
-    return MappingProxyType(dict(spectrum))
+    return _read_only(spectrum)
 
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
@@ -52,28 +66,13 @@ Count = Annotated[int, Field(ge=0)]
 
 Units = Annotated[tuple[Count, ...], AfterValidator(_ascending)]
 
-Picture = Annotated[Text, AfterValidator(_inside)]
+PicturePath = Annotated[Text, AfterValidator(_inside)]
 
 Spectrum = Annotated[
     Mapping[Text, tuple[Number, Number, Number]],
     BeforeValidator(dict),
-    AfterValidator(_from_low_to_high),
+    AfterValidator(_low_to_high),
     PlainSerializer(dict),
 ]
 
-Shares = Annotated[
-    Mapping[Text, Share],
-    BeforeValidator(dict),
-    AfterValidator(lambda m: MappingProxyType(dict(m))),
-    PlainSerializer(dict),
-]
-
-
-class GraphRecord(BaseModel):
-    """Frozen, no unknown fields, no NaN or infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
-
-    def plain(self) -> dict[str, Any]:
-        """The record as JSON values, without what is not set."""
-        return self.model_dump(mode="json", exclude_none=True)
+Shares = Annotated[Mapping[Text, Share], BeforeValidator(dict), AfterValidator(_read_only), PlainSerializer(dict)]

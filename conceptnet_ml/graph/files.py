@@ -1,4 +1,4 @@
-"""From a file's text to the concept graph's records, or the first thing that is wrong with them in words."""
+"""From a file's text to the concept graph's records, or to the first error in them, in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESTORE = "Restore the file, or run 'learn' again."
 
 
 def loads(text: str) -> Any:
-    """JSON without NaN and infinity, which Python reads and nobody else. Raises DataError."""
+    """JSON without NaN and infinity, which only Python reads. Raises DataError."""
     try:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -25,7 +25,7 @@ def loads(text: str) -> Any:
 
 
 def parse_graph(content: Any) -> tuple[Header, list[Node], list[Edge]]:
-    """The records of a plain graph, each sound by itself.
+    """The records of a graph's plain form, each checked by itself.
 
     Raises:
         DataError: Not a concept graph, or of another version.
@@ -44,7 +44,7 @@ def parse_graph(content: Any) -> tuple[Header, list[Node], list[Edge]]:
 
 
 def build(model: type[R], what: str, fields: Any, mend: str = "") -> R:
-    """A record. Raises GraphError with the first thing that is wrong with it."""
+    """A record. Raises GraphError with the first error in its fields."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:

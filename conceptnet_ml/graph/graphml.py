@@ -1,7 +1,8 @@
 """The concept graph's plain form as GraphML and back (http://graphml.graphdrawing.org/specification.html).
 
-Lists and objects are JSON strings; numbers are typed ``long`` and ``double``. Linear in the text, without a tree of its
-elements or a graph in between: see docs/decisions/0017-graph-size.md.
+Lists and objects are JSON strings; numbers are typed ``long`` and ``double``. networkx reads the files, and its own can
+be read. Its writer and reader are not used, since they take several times as long
+(docs/decisions/0017-graph-size.md): here the text is gone through once, without a tree or a graph in between.
 """
 
 from __future__ import annotations
@@ -32,20 +33,17 @@ _NESTED = frozenset(
 _TYPES = {str: "string", int: "long", float: "double"}
 
 _READERS: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "integer": int,
-    "long": int,
-    "float": float,
-    "double": float,
+    **dict.fromkeys(("int", "integer", "long"), int),
+    **dict.fromkeys(("float", "double"), float),
 }
 
-Keys = dict[tuple[str, str, str], str]
-"""What it is for, the field's name and its type, to the key's id."""
+_Keys = dict[tuple[str, str, str], str]
+"""The kind of element, the field's name and its type, to the key's id."""
 
 
 def write_graphml(content: Mapping[str, Any]) -> str:
-    """What :meth:`conceptnet_ml.graph.concept_graph.ConceptGraph.to_plain` gives, as GraphML. Edge ids are unique."""
-    keys: Keys = {}
+    """GraphML of a graph's plain form, as :meth:`ConceptGraph.to_plain` returns it. Edge ids are unique."""
+    keys: _Keys = {}
     top = {"schema": content["schema"], "version": content["version"], **content["header"]}
     body = ['  <graph edgedefault="directed">', *_data(keys, "graph", top, "    ")]
     for node in content["nodes"]:
@@ -66,7 +64,7 @@ def write_graphml(content: Mapping[str, Any]) -> str:
     return "\n".join([_HEAD, *declared, *body, "  </graph>", "</graphml>"]) + "\n"
 
 
-def _data(keys: Keys, owner: str, record: Mapping[str, Any], indent: str) -> Iterator[str]:
+def _data(keys: _Keys, owner: str, record: Mapping[str, Any], indent: str) -> Iterator[str]:
     for name, value in record.items():
         flat = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
         key = keys.setdefault((owner, name, _TYPES[type(flat)]), f"d{len(keys)}")
@@ -74,13 +72,13 @@ def _data(keys: Keys, owner: str, record: Mapping[str, Any], indent: str) -> Ite
 
 
 def read_graphml(text: str) -> dict[str, Any]:
-    """The plain form of what :func:`write_graphml` or networkx wrote.
+    """The plain form of a graph that :func:`write_graphml` or networkx wrote.
 
     Raises:
         DataError: Not GraphML, or a list or a number in it is damaged.
     """
     reader = _Reader()
-    parser = expat.ParserCreate("utf-8", " ")  # the text was decoded already, whatever its first line says
+    parser = expat.ParserCreate("utf-8", " ")  # the text is decoded already; its first line may name another encoding
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
@@ -96,7 +94,7 @@ def read_graphml(text: str) -> dict[str, Any]:
 
 
 class _Reader:
-    """Collects the records as the parser comes by their elements."""
+    """Collects the records while the parser goes through the elements."""
 
     def __init__(self) -> None:
         self.graphs = 0
@@ -109,7 +107,7 @@ class _Reader:
         self._text: list[str] = []
 
     def start(self, tag: str, given: dict[str, str]) -> None:
-        """An element begins: what follows belongs to it."""
+        """An element begins."""
         if tag == _DATA:
             if (key := given.get("key", "")) not in self._keys:
                 raise DataError(f"this GraphML has no key '{key}'", MEND)
@@ -130,11 +128,11 @@ class _Reader:
             self._owner = self.header
 
     def characters(self, text: str) -> None:
-        """Text within an element; the parser hands it over in pieces."""
+        """A piece of the text within an element."""
         self._text.append(text)
 
     def end(self, tag: str) -> None:
-        """An element ends: a value is complete, or its owner is."""
+        """An element ends: its value, or its record, is complete."""
         if tag == _DATA and self._data is not None:
             name, reader = self._data
             try:

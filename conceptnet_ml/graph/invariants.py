@@ -1,7 +1,7 @@
-"""What must hold in a concept graph: for a node or an edge when it is written, for the whole graph when it is finished.
+"""The rules of a concept graph: for a node or an edge when it is written, for the whole graph when it is finished.
 
 Each function yields the problems in words; :class:`conceptnet_ml.graph.concept_graph.ConceptGraph` refuses to write
-what has any.
+a record that has any.
 """
 
 from __future__ import annotations
@@ -10,17 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from conceptnet_ml.errors import nearest
-from conceptnet_ml.graph.schema import (
-    NODE_KINDS,
-    Analogous,
-    Became,
-    BuiltFrom,
-    Edge,
-    Node,
-    Specializes,
-    VariantNode,
-    title,
-)
+from conceptnet_ml.graph.schema import NODE_KINDS, Analogous, Became, BuiltFrom, Edge, Node, Specializes, VariantNode
 from conceptnet_ml.graph.store import GraphStore
 
 
@@ -33,60 +23,62 @@ def problems(graph: GraphStore) -> list[str]:
     found += [f"class '{name}' has no node" for name in graph.classes if name not in named]
     for node in graph.nodes("generalized"):
         if not graph.edges("generalizes", source=node.id):
-            found.append(f"{title(node)} has no members: it needs a generalizes edge")
+            found.append(f"{node} has no members: it needs a generalizes edge")
     for node in graph.nodes("variant"):
         if (count := len(graph.edges("specializes", source=node.id))) != 1:
-            found.append(f"{title(node)} has {count} specializes edges, it needs exactly one")
+            found.append(f"{node} has {count} specializes edges, it needs exactly one")
     return [*found, *_edit_problems(graph)]
 
 
-def _edit_problems(graph: GraphStore) -> Iterator[str]:
-    """What was merged became one thing; what was split goes on beside its copies; nothing else became anything."""
-    became: defaultdict[str, list[Became]] = defaultdict(list)
-    for edge in graph.edges("became"):
-        if isinstance(edge, Became):
-            became[edge.source].append(edge)
-    for node in graph.nodes():
-        edges = became[node.id]
-        if node.state not in ("merged", "split"):
-            if edges:
-                yield f"{title(node)} became something, but is neither merged nor split"
-        elif not edges:
-            yield f"{title(node)} was {node.state}, but nothing says into what: it needs a became edge"
-        elif len(edges) > 1 and node.state == "merged":
-            yield f"{title(node)} was merged and has {len(edges)} became edges, it needs exactly one"
-        elif len({edge.edit for edge in edges}) > 1:
-            yield f"{title(node)} became its parts in different edits"
-
-
 def node_problems(graph: GraphStore, node: Node) -> Iterator[str]:
-    """What is wrong with a node in this graph: its stage, units, classes and parent."""
+    """Problems of a node in this graph: its stage, units, classes and parent."""
     if node.stage is not None:
         if node.stage not in graph.stages:
-            yield f"{title(node)}: there is no stage '{node.stage}'. {nearest(node.stage, graph.stages)}"
+            yield f"{node}: there is no stage '{node.stage}'. {nearest(node.stage, graph.stages)}"
             return
         width = graph.header.stages[graph.rank(node)].width
         if beyond := [unit for unit in node.units if unit >= width]:
-            yield f"{title(node)}: unit {beyond[0]} does not exist, stage {node.stage} has {width} units"
-    told = (*getattr(node, "coverage", ()), *getattr(node, "shared_by", ()), *node.spectrum)
-    mentioned = {*node.classes, *told, *([node.label] if node.kind == "class" else [])}
+            yield f"{node}: unit {beyond[0]} does not exist, stage {node.stage} has {width} units"
+    mentioned = {*node.classes, *node.spectrum, *getattr(node, "coverage", ()), *getattr(node, "shared_by", ())}
+    mentioned |= {node.label} if node.kind == "class" else set()
     for name in sorted(mentioned.difference(graph.classes)):
-        yield f"{title(node)}: there is no class '{name}'. {nearest(name, graph.classes)}"
+        yield f"{node}: there is no class '{name}'. {nearest(name, graph.classes)}"
     if node.parent is not None:
         if node.parent not in graph:
-            yield f"{title(node)}: its parent {node.parent} is not in the graph"
+            yield f"{node}: its parent {node.parent} is not in the graph"
         elif graph.rank(graph.node(node.parent)) <= graph.rank(node):
-            yield f"{title(node)}: its parent is not above it"
+            yield f"{node}: its parent is not above it"
 
 
 def edge_problems(graph: GraphStore, edge: Edge) -> Iterator[str]:
-    """What is wrong with an edge by itself: its ends, their kinds, stages and classes."""
+    """Problems of an edge by itself: its ends, their kinds, stages and classes."""
     missing = [end for end in (edge.source, edge.target) if end not in graph]
     if missing:
         yield f"edge {edge.source} -{edge.kind}-> {edge.target}: there is no node {missing[0]}"
         return
     for fault in _faults(graph, edge, graph.node(edge.source), graph.node(edge.target)):
-        yield f"{_between(graph, edge)}: {fault}"
+        yield f"{_described(graph, edge)}: {fault}"
+
+
+def clashes(graph: GraphStore, edge: Edge) -> Iterator[str]:
+    """Problems of a new edge with those that are there: it closes a circle, or adds a second variant for a class."""
+    source, target = graph.node(edge.source), graph.node(edge.target)
+    # no built_from edge leads up, nor back in the order of kinds: only one within a stage and kind can close a circle
+    level = (source.stage, source.kind) == (target.stage, target.kind)
+    if isinstance(edge, Became) or (isinstance(edge, BuiltFrom) and level):
+        if graph.reaches(target.id, source.id, edge.kind):
+            yield f"{_described(graph, edge)}: goes in a circle"
+    elif isinstance(edge, Specializes):
+        near = (*graph.edges("specializes", source=edge.source), *graph.edges("specializes", target=edge.target))
+        yield from _rivals(graph, (*near, edge))
+
+
+def all_clashes(graph: GraphStore) -> Iterator[str]:
+    """The problems that :func:`clashes` finds, of all edges at once. Cost: linear in the edges."""
+    yield from _rivals(graph, graph.edges("specializes"))
+    for kind in ("built_from", "became"):
+        if edge := graph.circle(kind):
+            yield f"{_described(graph, edge)}: goes in a circle"
 
 
 def _faults(graph: GraphStore, edge: Edge, source: Node, target: Node) -> Iterator[str]:
@@ -111,44 +103,40 @@ def _faults(graph: GraphStore, edge: Edge, source: Node, target: Node) -> Iterat
             if name not in graph.classes:
                 yield f"there is no class '{name}'. {nearest(name, graph.classes)}"
             elif node.classes and name not in node.classes:
-                yield f"{title(node)} does not speak for {name}"
+                yield f"{node} does not speak for {name}"
 
 
-def clashes(graph: GraphStore, edge: Edge) -> Iterator[str]:
-    """What a new edge must not do together with those that are there: close a circle, rival another variant."""
-    source, target = graph.node(edge.source), graph.node(edge.target)
-    if isinstance(edge, Became) or (isinstance(edge, BuiltFrom) and _level(source, target)):
-        if graph.reaches(target.id, source.id, edge.kind):
-            yield f"{_between(graph, edge)}: goes in a circle"
-    elif isinstance(edge, Specializes):
-        near = (*graph.edges("specializes", source=edge.source), *graph.edges("specializes", target=edge.target))
-        yield from _rivals(graph, (*near, edge))
-
-
-def all_clashes(graph: GraphStore) -> Iterator[str]:
-    """What :func:`clashes` looks for, of all edges at once. Cost: linear in the edges."""
-    yield from _rivals(graph, graph.edges("specializes"))
-    for kind in ("built_from", "became"):
-        if edge := graph.circle(kind):
-            yield f"{_between(graph, edge)}: goes in a circle"
-
-
-def _level(source: Node, target: Node) -> bool:
-    """Whether built_from edges could lead back: no such edge leads up, nor back in the order of kinds."""
-    return source.stage == target.stage and source.kind == target.kind
+def _edit_problems(graph: GraphStore) -> Iterator[str]:
+    """A merged node became one node in one edit, a split node became several; no other node became any."""
+    became: defaultdict[str, list[Became]] = defaultdict(list)
+    for edge in graph.edges("became"):
+        if isinstance(edge, Became):
+            became[edge.source].append(edge)
+    for node in graph.nodes():
+        edges = became[node.id]
+        if node.state not in ("merged", "split"):
+            if edges:
+                yield f"{node} became something, but is neither merged nor split"
+        elif not edges:
+            yield f"{node} was {node.state}, but nothing says into what: it needs a became edge"
+        elif len(edges) > 1 and node.state == "merged":
+            yield f"{node} was merged and has {len(edges)} became edges, it needs exactly one"
+        elif len({edge.edit for edge in edges}) > 1:
+            yield f"{node} became its parts in different edits"
 
 
 def _rivals(graph: GraphStore, edges: Iterable[Edge]) -> Iterator[str]:
+    """Second specializes edges of a variant, and second variants for a class or parent."""
     targets: dict[str, str] = {}
     variants: dict[tuple[str, str | None, str | None], str] = {}
     for edge in edges:
         if not isinstance(edge, Specializes):
             continue
         if targets.setdefault(edge.source, edge.target) != edge.target:
-            yield f"{_between(graph, edge)}: the variant specializes another generalized feature already"
+            yield f"{_described(graph, edge)}: the variant specializes another generalized feature already"
         if variants.setdefault((edge.target, edge.class_name, edge.parent), edge.source) != edge.source:
-            yield f"{_between(graph, edge)}: there is a variant for {edge.class_name or edge.parent} already"
+            yield f"{_described(graph, edge)}: there is a variant for {edge.class_name or edge.parent} already"
 
 
-def _between(graph: GraphStore, edge: Edge) -> str:
-    return f"{edge.kind} from {title(graph.node(edge.source))} to {title(graph.node(edge.target))}"
+def _described(graph: GraphStore, edge: Edge) -> str:
+    return f"{edge.kind} from {graph.node(edge.source)} to {graph.node(edge.target)}"

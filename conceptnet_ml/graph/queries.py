@@ -1,122 +1,108 @@
-"""Questions to a concept graph: which nodes, which edges, which one node, along which chains.
+"""Queries to a concept graph: nodes and edges by conditions, the node that words mean, the strongest chains.
 
-Every answer is linear in the graph. Nothing here changes it; nothing here needs networkx.
+Every answer is linear in the graph. Nothing here changes it or needs networkx.
 """
 
 from __future__ import annotations
 
+import difflib
 import heapq
 import math
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.graph.schema import EDGES, NODES, Analogous, BuiltFrom, Edge, Node, Specializes, speaks_for
+from conceptnet_ml.graph.schema import EDGES, NODES, Analogous, BuiltFrom, Edge, Node, Specializes
 from conceptnet_ml.graph.store import GraphStore
 
 STATES = ("current", "merged", "split", "forgotten")
-"""What an edit made of a node; ``current`` is what no edit has put aside."""
+"""``current`` nodes are those that no edit has put aside."""
 
 _SHOWN = 5
 
 
-def select_nodes(
-    graph: GraphStore,
-    *,
-    kind: str | None = None,
-    stage: str | None = None,
-    class_: str | None = None,
-    state: str | None = None,
-    text: str | None = None,
-    min_weight: float | None = None,
-) -> list[Node]:
-    """Nodes that meet every condition, in the order of their ids.
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions on nodes or edges; what is not given is no condition.
 
     Args:
-        kind: class, variant, generalized, feature or unit.
-        stage, class_: Its stage; a class that it speaks for.
-        state: What an edit made of it: merged, split, forgotten; ``current`` for what none has put aside.
-        text: What its id, label, name, note or reason contains, in whatever case.
-        min_weight: An edge at it has at least this weight or score, of either sign.
-
-    Raises:
-        SettingsError: There is no such kind, stage, class or state, or the weight is no number.
+        kind: Of a node class, variant, generalized, feature or unit; of an edge built_from, generalizes, specializes,
+            analogous or became.
+        stage: The node's stage.
+        class_: A class to which the node belongs, or that the edge names.
+        state: merged, split or forgotten by an edit; ``current`` for nodes that none has put aside.
+        text: Part of the node's id, label, name, note or reason, in upper or lower case.
+        min_weight: The edge, or an edge at the node, has at least this weight or score, of either sign.
     """
-    _known(graph, {"kind": (kind, NODES)}, stage, class_, state, min_weight)
-    found = graph.nodes(kind, stage=stage, class_=class_)
-    if state is not None:
-        found = [node for node in found if node.state == state or (state == "current" and _current(node))]
-    if text is not None:
-        found = [node for node in found if _says(node, text.casefold())]
-    if min_weight is not None:
-        strong = {end for edge in graph.edges() if _strong(edge, min_weight) for end in (edge.source, edge.target)}
+
+    kind: str | None = None
+    stage: str | None = None
+    class_: str | None = None
+    state: str | None = None
+    text: str | None = None
+    min_weight: float | None = None
+
+    def check(self, graph: GraphStore, what: str, kinds: Collection[str]) -> None:
+        """Raise SettingsError where the graph has no such kind, stage, class or state, or the weight is no number."""
+        given = {
+            what: (self.kind, kinds),
+            "stage": (self.stage, graph.stages),
+            "class": (self.class_, graph.classes),
+            "state": (self.state, STATES),
+        }
+        for word, (name, known) in given.items():
+            if name is not None and name not in known:
+                raise SettingsError(f"there is no {word} '{name}'.", nearest(name, known))
+        if self.min_weight is not None and math.isnan(self.min_weight):
+            raise SettingsError("the least weight is not a number.", "Give a number such as 0.5.")
+
+
+def select_nodes(graph: GraphStore, where: Conditions) -> list[Node]:
+    """Nodes that meet every condition, in the order of their ids. Raises as :meth:`Conditions.check`."""
+    where.check(graph, "kind", NODES)
+    found = graph.nodes(where.kind, stage=where.stage, class_=where.class_)
+    if where.state is not None:
+        found = [node for node in found if node.state == where.state or (where.state == "current" and _current(node))]
+    if where.text is not None:
+        found = [node for node in found if _contains(node, where.text.casefold())]
+    if where.min_weight is not None:
+        strong = {end for edge in graph.edges() if _strong(edge, where) for end in (edge.source, edge.target)}
         found = [node for node in found if node.id in strong]
     return found
 
 
-def select_edges(
-    graph: GraphStore,
-    *,
-    kind: str | None = None,
-    stage: str | None = None,
-    class_: str | None = None,
-    state: str | None = None,
-    text: str | None = None,
-    min_weight: float | None = None,
-) -> list[Edge]:
+def select_edges(graph: GraphStore, where: Conditions) -> list[Edge]:
     """Edges one of whose ends meets the conditions on nodes, in the order of source, target and key.
 
-    Args:
-        kind: built_from, generalizes, specializes, analogous or became.
-        stage, state, text: As in :func:`select_nodes`, of one of its two ends.
-        class_: Of one of its ends, or a class that the edge itself names.
-        min_weight: It has at least this weight or score, of either sign.
-
-    Raises:
-        SettingsError: As :func:`select_nodes`.
+    The class is that of the same end, or one that the edge itself names. Raises as :meth:`Conditions.check`.
     """
-    _known(graph, {"kind of edge": (kind, EDGES)}, stage, class_, state, min_weight)
-    found = [edge for edge in graph.edges(kind) if min_weight is None or _strong(edge, min_weight)]
-    conditions: dict[str, Any] = {"stage": stage, "state": state, "text": text}
-    ends = {node.id: node for node in select_nodes(graph, **conditions)}
+    where.check(graph, "kind of edge", EDGES)
+    ends = {node.id: node for node in select_nodes(graph, replace(where, kind=None, class_=None, min_weight=None))}
 
     def meets(edge: Edge) -> bool:
         near = [ends[end] for end in (edge.source, edge.target) if end in ends]
-        return bool(near) and (class_ is None or _names(edge, class_) or any(speaks_for(node, class_) for node in near))
+        name = where.class_
+        return bool(near) and (name is None or _names(edge, name) or any(node.belongs_to(name) for node in near))
 
-    return [edge for edge in found if meets(edge)]
+    return [edge for edge in graph.edges(where.kind) if _strong(edge, where) and meets(edge)]
 
 
 def _current(node: Node) -> bool:
-    """Whether no edit has put it aside; what is split goes on beside its copies."""
+    """Whether no edit has put it aside; a split unit stays in use beside its copies."""
     return node.state in (None, "split")
 
 
-def _known(
-    graph: GraphStore,
-    kinds: dict[str, tuple[str | None, Collection[str]]],
-    stage: str | None,
-    class_: str | None,
-    state: str | None,
-    min_weight: float | None,
-) -> None:
-    asked = {**kinds, "stage": (stage, graph.stages), "class": (class_, graph.classes), "state": (state, STATES)}
-    for what, (name, known) in asked.items():
-        if name is not None and name not in known:
-            raise SettingsError(f"there is no {what} '{name}'.", nearest(name, known))
-    if min_weight is not None and math.isnan(min_weight):
-        raise SettingsError("the least weight is not a number.", "Give a number such as 0.5.")
-
-
-def _says(node: Node, text: str) -> bool:
+def _contains(node: Node, text: str) -> bool:
     words = (node.id, node.label, node.name, node.note, getattr(node, "reason", None))
     return any(text in some.casefold() for some in words if some)
 
 
-def _strong(edge: Edge, least: float) -> bool:
-    return edge.strength is not None and abs(edge.strength) >= least
+def _strong(edge: Edge, where: Conditions) -> bool:
+    if where.min_weight is None:
+        return True
+    return edge.strength is not None and abs(edge.strength) >= where.min_weight
 
 
 def _names(edge: Edge, class_: str) -> bool:
@@ -125,11 +111,14 @@ def _names(edge: Edge, class_: str) -> bool:
     return isinstance(edge, Specializes) and edge.class_name == class_
 
 
+# ------------------------------------------------------------------------------------------------ nodes by words
+
+
 def resolve_node(graph: GraphStore, text: str) -> Node:
     """The one node that a user's words mean.
 
     Its id; else its label or name, or ``STAGE:UNIT`` or ``STAGE/UNIT`` for a unit's node; else the beginning of its id.
-    What an edit put aside is meant by such words only where nothing current is; its id means it always.
+    Nodes that an edit put aside are found by such words only where no current one is, by their id always.
 
     Raises:
         SettingsError: No node or several are meant; the mend names the nearest.
@@ -151,11 +140,11 @@ def resolve_node(graph: GraphStore, text: str) -> Node:
     if place is not None:
         stage, unit = place
         raise SettingsError(f"unit {unit} of stage {stage} has no node in the graph.", _units_near(graph, stage, unit))
-    raise SettingsError(f"there is no node '{text}' in the graph.", _near(nodes, text))
+    raise SettingsError(f"there is no node '{text}' in the graph.", _names_near(nodes, text))
 
 
 def unit_place(graph: GraphStore, text: str) -> tuple[str, int] | None:
-    """Stage and unit, where words such as ``block3:12`` name them."""
+    """Stage and unit, where the text names them, as ``block3:12`` does."""
     for sign in (":", "/"):
         stage, _, unit = text.rpartition(sign)
         if stage in graph.stages and unit.isascii() and unit.isdigit() and len(unit) < 10:
@@ -180,25 +169,24 @@ def _units_near(graph: GraphStore, stage: str, unit: int) -> str:
     return f"Nearest with a node: {known}." if units else f"Stage {stage} has no units in the graph."
 
 
-def _near(nodes: list[Node], text: str) -> str:
-    import difflib
-
+def _names_near(nodes: list[Node], text: str) -> str:
     names = {name for node in nodes for name in (node.label, node.name) if name}
     close = difflib.get_close_matches(text, names, n=_SHOWN, cutoff=0.5)
     inside = sorted(name for name in names if text and text.casefold() in name.casefold())
-    some = list(dict.fromkeys([*close, *inside]))[:_SHOWN]
-    listed = ", ".join(f"'{name}'" for name in some)
-    return f"Did you mean {listed}?" if some else "Give an id or its beginning, a label, a name, or STAGE:UNIT."
+    listed = ", ".join(f"'{name}'" for name in list(dict.fromkeys([*close, *inside]))[:_SHOWN])
+    return f"Did you mean {listed}?" if listed else "Give an id or its beginning, a label, a name, or STAGE:UNIT."
+
+
+# ------------------------------------------------------------------------------------------------ chains
 
 
 @dataclass(frozen=True)
 class Chain:
-    """What a class is made of, one after the other, the class's node first.
+    """A way down from a class, each node built from the next.
 
     Args:
         nodes: From the class down.
-        weights: Of the edges between them; 1 where an edge just holds.
-        strength: Product of the weights' sizes.
+        weights: Of the edges between them; 1 for an edge without a weight.
     """
 
     nodes: tuple[Node, ...]
@@ -215,27 +203,22 @@ class Chain:
         return {"strength": self.strength, "weights": list(self.weights), "nodes": nodes}
 
 
-@dataclass(frozen=True)
-class _Tail:
-    """The rest of a chain: the log of its strength, the next node, and which of that node's tails goes on."""
+class _Tail(NamedTuple):
+    """The rest of a chain, compared by the log of its strength, then by the next node and the place among its tails."""
 
     log: float
     target: str = ""
-    number: int = 0
+    minus_place: int = 0
     weight: float = 1.0
 
-    @property
-    def order(self) -> tuple[float, str, int]:
-        return self.log, self.target, -self.number
 
+def strongest_chains(graph: GraphStore, class_name: str, count: int = 1) -> list[Chain]:
+    """The strongest chains down from a class, strongest first, among those that end at the lowest stage reached.
 
-def paths(graph: GraphStore, class_name: str, count: int = 1) -> list[Chain]:
-    """The strongest chains from a class down, strongest first: those that come as low as any does, to their end.
-
-    A chain follows ``built_from`` edges between current nodes, and goes on from a feature to its own variant, which is
-    the same thing with what it is built from one stage down. Where nothing is built from anything it follows
-    ``specializes`` and ``generalizes`` edges. Where an edge leads to what was merged it goes on with what that became;
-    what was forgotten is left out. Cost: linear in the edges below the class, times ``count``.
+    A chain follows ``built_from`` edges between current nodes. From a feature it also goes to the feature's own
+    variant, which is the same concept with its parts one stage down. A node without ``built_from`` edges is left by
+    ``specializes`` and ``generalizes`` edges. A merged node is replaced by the one it became, forgotten nodes are left
+    out. Cost: linear in the edges below the class, times ``count``.
 
     Args:
         count: How many at most.
@@ -256,69 +239,64 @@ def paths(graph: GraphStore, class_name: str, count: int = 1) -> list[Chain]:
             continue
         lowest[identifier] = min(lowest[target] for target in steps)
         candidates = (
-            _Tail(tail.log + _log(weight), target, number, weight)
+            _Tail(tail.log + (math.log(abs(weight)) if weight else -math.inf), target, -place, weight)
             for target, weight in steps.items()
             if lowest[target] == lowest[identifier]
-            for number, tail in enumerate(tails[target])
+            for place, tail in enumerate(tails[target])
         )
-        tails[identifier] = heapq.nlargest(count, candidates, key=lambda tail: tail.order)
-    return [_chain(graph, tails, start, number) for number in range(len(tails[start]))]
+        tails[identifier] = heapq.nlargest(count, candidates)
+    return [_chain(graph, tails, start, tail) for tail in tails[start]]
 
 
-def _chain(graph: GraphStore, tails: dict[str, list[_Tail]], start: str, number: int) -> Chain:
+def _chain(graph: GraphStore, tails: dict[str, list[_Tail]], start: str, tail: _Tail) -> Chain:
     nodes, weights = [graph.node(start)], []
-    tail = tails[start][number]
     while tail.target:
         nodes.append(graph.node(tail.target))
         weights.append(tail.weight)
-        tail = tails[tail.target][tail.number]
+        tail = tails[tail.target][-tail.minus_place]
     return Chain(tuple(nodes), tuple(weights))
 
 
-def _log(weight: float) -> float:
-    return math.log(abs(weight)) if weight else -math.inf
-
-
 def _bottom_up(graph: GraphStore, start: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Nodes below a node and itself with their steps down, every node after all those it leads to."""
+    """A node and those below it with their steps down, every node after all those it leads to."""
     steps = {start: _steps(graph, start)}
     trail = [(start, iter(list(steps[start])))]
-    upon, done = {start}, set()
+    open_, done = {start}, set()
     while trail:
         identifier, ahead = trail[-1]
         for target in ahead:
-            if target in upon:  # only what an edit joined can lead back
+            if target in open_:  # a circle: only an edit that joins nodes makes one
                 del steps[identifier][target]
             elif target not in done:
                 steps[target] = _steps(graph, target)
                 trail.append((target, iter(list(steps[target]))))
-                upon.add(target)
+                open_.add(target)
                 break
         else:
             trail.pop()
-            upon.remove(identifier)
+            open_.remove(identifier)
             done.add(identifier)
             yield identifier, steps[identifier]
 
 
 def _steps(graph: GraphStore, source: str) -> dict[str, float]:
-    """Where a chain can go on from a node, with the weight; a node's own edge before one to what became of it."""
+    """Nodes at which a chain goes on, with the weight; a node's own edge counts before one to a node it became."""
     direct: dict[str, float] = dict.fromkeys(_own_variants(graph, source), 1.0)
-    aside: dict[str, float] = {}
+    replaced: dict[str, float] = {}
     edges = graph.edges(source=source)
     built: list[Edge] = [edge for edge in edges if isinstance(edge, BuiltFrom)]
     for edge in built or [edge for edge in edges if edge.kind in ("generalizes", "specializes")]:
         weight = edge.weight if isinstance(edge, BuiltFrom) else 1.0
         current = _current(graph.node(edge.target))
         for target in [edge.target] if current else _became(graph, edge.target):
-            found = direct if current else aside
+            found = direct if current else replaced
             if abs(weight) >= abs(found.get(target, 0.0)):
                 found[target] = weight
-    return {**aside, **direct}
+    return {**replaced, **direct}
 
 
 def _own_variants(graph: GraphStore, identifier: str) -> list[str]:
-    """A feature's own variants of what it was generalized to: the same thing, with what it is built from below."""
+    """A feature's own variants of the generalized features it is a member of."""
     node = graph.node(identifier)
     if node.kind != "feature":
         return []
@@ -328,7 +306,7 @@ def _own_variants(graph: GraphStore, identifier: str) -> list[str]:
 
 
 def _became(graph: GraphStore, identifier: str) -> list[str]:
-    """What is current of what a node became in the end; nothing of what was forgotten."""
+    """The current nodes that a node became in the end; none for a forgotten one."""
     found, ahead, seen = [], [identifier], set()
     while ahead:
         here = ahead.pop()

@@ -1,4 +1,4 @@
-"""What a concept graph is made of: the records of its nodes and edges, checked when made and frozen afterwards.
+"""Records of the concept graph's nodes and edges, checked when they are made and frozen afterwards.
 
 Imports neither torch nor networkx.
 """
@@ -16,7 +16,7 @@ from conceptnet_ml.graph.fields import (
     GraphRecord,
     Identifier,
     Number,
-    Picture,
+    PicturePath,
     Share,
     Shares,
     Spectrum,
@@ -30,24 +30,24 @@ SCHEMA = "conceptnet_ml.graph"
 SCHEMA_VERSION = 2
 
 READABLE = (1, 2)
-"""Version 2 added what is optional only: a graph of version 1 is one of version 2."""
+"""Version 2 only added optional fields: a graph of version 1 is one of version 2."""
 
 NodeKind = Literal["class", "variant", "generalized", "feature", "unit"]
 
 EdgeKind = Literal["built_from", "generalizes", "specializes", "analogous", "became"]
 
-Joins = Mapping[NodeKind, frozenset[NodeKind]]
+Joins = Mapping[NodeKind, tuple[NodeKind, ...]]
 """For each kind of source the kinds of target."""
 
 NODE_KINDS: tuple[NodeKind, ...] = ("class", "variant", "generalized", "feature", "unit")
-"""From what is decided to what it is made of; within one stage ``built_from`` follows this order."""
+"""From classes down to units; within one stage ``built_from`` follows this order."""
 
 
 class StageHeader(GraphRecord):
     """A named stage of the network and how many units it has.
 
     Args:
-        directions: How many directions a discoverer describes its maps by, which then take the units' place.
+        directions: How many directions a discoverer describes its maps by; they then take the units' place.
     """
 
     name: Text
@@ -56,12 +56,12 @@ class StageHeader(GraphRecord):
 
     @property
     def width(self) -> int:
-        """How many units or directions are numbered."""
+        """How many units, or directions in their place."""
         return self.units if self.directions is None else self.directions
 
 
 class Header(GraphRecord):
-    """What the graph is about.
+    """Which run and network the graph describes.
 
     Args:
         classes: Names, in the order of the network's logits.
@@ -93,27 +93,27 @@ class Provenance(GraphRecord):
 
 
 class Node(GraphRecord):
-    """What all nodes share.
+    """Fields of all nodes.
 
     Args:
         id: Content hash of what the node is, see :func:`node_id`.
-        label: Words for people, unique among nodes of the same stage, kind, round, parent and units.
+        label: A name in words, unique among nodes of the same stage, kind, round, parent and units.
         stage: Name of its stage; only a class has none.
         round: Round within the stage, from 1.
-        classes: Names of the classes it speaks for.
-        parent: Id of the node above whose margin took the class's place, below the top stage.
+        classes: Names of the classes it belongs to.
+        parent: Below the top stage, id of the node above whose margin took the place of the class's.
         units: Unit numbers within the stage, ascending.
         auc: One-vs-rest AUROC of its score for its class (or parent).
         effect: Mean fall of the margin of its class (or parent) when it is replaced by its mean, in logits.
         accuracy: How well the family (class: the network) tells the classes apart by itself.
         pictures: Dreams and contact sheets, paths relative to the run folder.
         examples: Indices of the training images that show it best, best first.
-        name: What the user calls it; shown in place of the label, which is part of what the node is.
-        note: What the user wrote about it.
-        state: What an edit made of it: ``merged`` or ``split`` (``became`` edges say into what), or ``forgotten``.
-        agreement: Spearman's rank correlation of what attribution predicts for its edges down and what ablation found.
+        name: The user's name for it, shown in place of the label, which is part of the id.
+        note: A note of the user.
+        state: ``merged`` or ``split`` (``became`` edges say into what) or ``forgotten`` by an edit.
+        agreement: Spearman's rank correlation of attribution and ablation over its edges down.
         spectrum: Per class, the 10 % quantile, the mean and the 90 % quantile of its score over the class's images, in
-            spreads over all images from their mean: where every class lies on it.
+            standard deviations over all images from their mean.
     """
 
     kind: NodeKind
@@ -127,7 +127,7 @@ class Node(GraphRecord):
     auc: Share | None = None
     effect: Number | None = None
     accuracy: Share | None = None
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[PicturePath, ...] = ()
     examples: tuple[Count, ...] = ()
     provenance: Provenance | None = None
     name: Text | None = None
@@ -140,6 +140,14 @@ class Node(GraphRecord):
     def title(self) -> str:
         """The user's name for it, else its label."""
         return self.name or self.label
+
+    def belongs_to(self, class_name: str) -> bool:
+        """Whether it is a class's own node or one of those of that class."""
+        return class_name in self.classes or (self.kind == "class" and self.label == class_name)
+
+    def __str__(self) -> str:
+        """The node in messages: ``feature 'car 1' (3fa94b7c0e12)``."""
+        return f"{self.kind} '{self.label}' ({self.id})"
 
     @model_validator(mode="after")
     def _identified(self) -> Node:
@@ -154,10 +162,10 @@ class Node(GraphRecord):
 
 
 class DecidedNode(Node):
-    """A node that a round was about.
+    """A node with the result of a round.
 
     Args:
-        phi: φ, flip rate: how often the swapped image is taken for the donor's class.
+        phi: φ, flip rate: how often the swapped image is classified as the donor's class.
         iota: ι, interchangeability: about 1 for a thing among others, about 0 for a part of the object itself.
         decision: ``kept``, ``undone``, or ``leaf`` (the object itself, or nothing decided).
         reason: Why, in a sentence.
@@ -194,7 +202,7 @@ class UnitNode(Node):
 
 
 class FeatureNode(DecidedNode):
-    """A set of units of one stage that together carry a class or a parent variant."""
+    """A set of units of one stage on which a class or a parent variant rests."""
 
     kind: Literal["feature"] = "feature"
     units: Annotated[Units, Field(min_length=1)]
@@ -204,8 +212,8 @@ class GeneralizedNode(DecidedNode):
     """The features of several classes merged into one, with a detector that ignores the class.
 
     Args:
-        shared_by: Names of the classes whose images exchange it in views; those of the others keep what they have.
-            Empty in graphs of versions that did not say.
+        shared_by: Names of the classes whose images exchange it in views; the images of others keep theirs. Empty in
+            graphs of format 1.
     """
 
     kind: Literal["generalized"] = "generalized"
@@ -213,13 +221,13 @@ class GeneralizedNode(DecidedNode):
 
 
 class VariantNode(DecidedNode):
-    """What a generalized feature looks like in one class (or for one parent)."""
+    """A generalized feature as it looks in one class (or for one parent)."""
 
     kind: Literal["variant"] = "variant"
 
 
 class Edge(GraphRecord):
-    """What all edges share: from what is explained to what explains it."""
+    """Fields of all edges, which lead from what is explained to what explains it."""
 
     allowed: ClassVar[Joins]
     kind: EdgeKind
@@ -228,13 +236,14 @@ class Edge(GraphRecord):
 
     @property
     def key(self) -> str:
-        """What tells it from other edges between the same two nodes: its kind."""
+        """Tells it from other edges between the same two nodes: its kind."""
         return self.kind
 
     @property
     def strength(self) -> float | None:
-        """The number that says how much there is to it, None where it just holds."""
-        return None
+        """Its weight or score, None where it has neither."""
+        number: float | None = getattr(self, "weight", getattr(self, "score", None))
+        return number
 
 
 class BuiltFrom(Edge):
@@ -248,13 +257,7 @@ class BuiltFrom(Edge):
         null: The largest weight of such an edge in networks whose weights were shuffled.
     """
 
-    allowed: ClassVar[Joins] = {
-        "class": frozenset({"variant", "generalized", "feature", "unit"}),
-        "variant": frozenset({"variant", "generalized", "feature", "unit"}),
-        "generalized": frozenset({"variant", "generalized", "feature", "unit"}),
-        "feature": frozenset({"variant", "generalized", "feature", "unit"}),
-        "unit": frozenset({"unit"}),
-    }
+    allowed: ClassVar[Joins] = {**dict.fromkeys(NODE_KINDS[:-1], NODE_KINDS[1:]), "unit": ("unit",)}
     kind: Literal["built_from"] = "built_from"
     weight: Number
     low: Number | None = None
@@ -262,11 +265,6 @@ class BuiltFrom(Edge):
     effect: Number | None = None
     gap: Number | None = None
     null: Number | None = None
-
-    @property
-    def strength(self) -> float:
-        """Its weight."""
-        return self.weight
 
     @model_validator(mode="after")
     def _interval(self) -> BuiltFrom:
@@ -278,22 +276,17 @@ class BuiltFrom(Edge):
 
 
 class Generalizes(Edge):
-    """Generalized → member feature, with the analogy score that tied it in."""
+    """Generalized → member feature, with the analogy score that made it a member."""
 
-    allowed: ClassVar[Joins] = {"generalized": frozenset({"feature"})}
+    allowed: ClassVar[Joins] = {"generalized": ("feature",)}
     kind: Literal["generalizes"] = "generalizes"
     score: Number | None = None
-
-    @property
-    def strength(self) -> float | None:
-        """Its score."""
-        return self.score
 
 
 class Specializes(Edge):
     """Variant → generalized, for one class or, below the top stage, one parent."""
 
-    allowed: ClassVar[Joins] = {"variant": frozenset({"generalized"})}
+    allowed: ClassVar[Joins] = {"variant": ("generalized",)}
     kind: Literal["specializes"] = "specializes"
     class_name: Text | None = None
     parent: Identifier | None = None
@@ -306,17 +299,17 @@ class Specializes(Edge):
 
 
 class Analogous(Edge):
-    """Unit → unit of the same stage, or feature → feature: what plays the source's part in another class.
+    """Unit → unit of the same stage, or feature → feature: the target plays the source's part in another class.
 
     Args:
-        class_name, other: Whose part the source plays, and whose the target.
-        score: How closely, over image pairs, what leaves through the source goes with what comes through the target:
-            their correlation times the geometric mean of their spreads, in logits.
-        null: What 95 % of matches in shuffles within the classes stay under.
-        untrained: What 95 % of matches in networks with untrained or shuffled weights stay under.
+        class_name, other: The class of the source, and that of the target.
+        score: Over image pairs, how closely the activity that leaves through the source follows the one that enters
+            through the target: their correlation times the geometric mean of their spreads, in logits.
+        null: 95 % of matches in shuffles within the classes have a lower score.
+        untrained: 95 % of matches in networks with untrained or shuffled weights have a lower score.
     """
 
-    allowed: ClassVar[Joins] = {"unit": frozenset({"unit"}), "feature": frozenset({"feature"})}
+    allowed: ClassVar[Joins] = {"unit": ("unit",), "feature": ("feature",)}
     kind: Literal["analogous"] = "analogous"
     class_name: Text
     other: Text
@@ -329,11 +322,6 @@ class Analogous(Edge):
         """Two units can play the same part for several pairs of classes: an edge for each."""
         return f"analogous {self.class_name} {self.other}"
 
-    @property
-    def strength(self) -> float:
-        """Its score."""
-        return self.score
-
     @model_validator(mode="after")
     def _of_two_classes(self) -> Analogous:
         if self.class_name == self.other:
@@ -342,31 +330,24 @@ class Analogous(Edge):
 
 
 class Became(Edge):
-    """What an edit merged or split → what it became, both at the same stage.
+    """A node that an edit merged or split → a node that it became, both at the same stage.
 
     Args:
         edit: Number of the edit in the run's log, from 1.
     """
 
-    allowed: ClassVar[Joins] = {"unit": frozenset({"unit"}), "feature": frozenset({"feature", "generalized"})}
+    allowed: ClassVar[Joins] = {"unit": ("unit",), "feature": ("feature", "generalized")}
     kind: Literal["became"] = "became"
     edit: int = Field(ge=1)
 
 
 NODES: dict[str, type[Node]] = {
-    "class": ClassNode,
-    "variant": VariantNode,
-    "generalized": GeneralizedNode,
-    "feature": FeatureNode,
-    "unit": UnitNode,
+    model.model_fields["kind"].default: model
+    for model in (ClassNode, VariantNode, GeneralizedNode, FeatureNode, UnitNode)
 }
 
 EDGES: dict[str, type[Edge]] = {
-    "built_from": BuiltFrom,
-    "generalizes": Generalizes,
-    "specializes": Specializes,
-    "analogous": Analogous,
-    "became": Became,
+    model.model_fields["kind"].default: model for model in (BuiltFrom, Generalizes, Specializes, Analogous, Became)
 }
 
 _COMPACT = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
@@ -386,13 +367,3 @@ def node_id(
     """
     content = [kind, label.strip(), stage, round, parent, sorted(int(unit) for unit in units)]
     return sha256(_COMPACT.encode(content), 12)
-
-
-def title(node: Node) -> str:
-    """A node's name in messages: ``feature 'car 1' (3fa94b7c0e12)``."""
-    return f"{node.kind} '{node.label}' ({node.id})"
-
-
-def speaks_for(node: Node, class_name: str) -> bool:
-    """Whether a node is a class's own or one of those that speak for it."""
-    return class_name in node.classes or (node.kind == "class" and node.label == class_name)

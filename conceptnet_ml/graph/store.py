@@ -1,8 +1,7 @@
-"""The concept graph as it is stored and read: nodes and edges by id, kind and stage, heights, circles.
+"""The concept graph to be read: nodes and edges by id, kind and stage, heights, circles.
 
-The only module that touches networkx objects. Rules (:mod:`conceptnet_ml.graph.invariants`), questions
-(:mod:`conceptnet_ml.graph.queries`) and comparisons (:mod:`conceptnet_ml.graph.diff`) need no more than this;
-:class:`conceptnet_ml.graph.concept_graph.ConceptGraph` adds checked writes.
+The only module that uses networkx objects, besides the writes of
+:class:`conceptnet_ml.graph.concept_graph.ConceptGraph`. Rules, queries and comparisons need no more than this.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Any
 import networkx as nx
 
 from conceptnet_ml.errors import GraphError, nearest
-from conceptnet_ml.graph.schema import NODE_KINDS, SCHEMA, SCHEMA_VERSION, Edge, Header, Node, node_id, speaks_for
+from conceptnet_ml.graph.schema import NODE_KINDS, SCHEMA, SCHEMA_VERSION, Edge, Header, Node, node_id
 
 
 class GraphStore:
-    """Nodes and edges of a concept graph, to be read.
+    """Nodes and edges of a concept graph.
 
     Args:
         header: Classes, stages and origin.
@@ -31,9 +30,8 @@ class GraphStore:
         """Stage names, from the image upwards."""
         self._graph = nx.MultiDiGraph()
         self._ranks = {name: rank for rank, name in enumerate(self.stages)}
-        self._places: dict[
-            tuple[str, str | None], list[str]
-        ] = {}  # kind and stage: ids, so that few are looked through
+        self._places: dict[tuple[str, str | None], list[str]] = {}
+        """Ids by kind and stage, so that a search for a kind or a stage looks at few."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -44,11 +42,68 @@ class GraphStore:
         """Height: the stage's place from the image upwards, from 0; classes stand above all stages."""
         return len(self._ranks) if node.stage is None else self._ranks[node.stage]
 
+    # ------------------------------------------------------------------------------------------------ nodes and edges
+
+    def node(self, identifier: str) -> Node:
+        """The node with this id. Raises GraphError where there is none."""
+        if identifier not in self._graph:
+            raise GraphError(f"there is no node {identifier}")
+        record: Node = self._graph.nodes[identifier]["record"]
+        return record
+
+    def class_node(self, name: str) -> Node:
+        """The node of a class. Raises GraphError where there is none."""
+        identifier = node_id("class", name)
+        if name not in self.classes or identifier not in self._graph:
+            raise GraphError(f"there is no class '{name}' in the graph", nearest(name, self.classes))
+        return self.node(identifier)
+
+    def nodes(self, kind: str | None = None, *, stage: str | None = None, class_: str | None = None) -> list[Node]:
+        """Nodes in the order of their ids; those of a kind, of a stage, or of a class. :meth:`select` finds by more.
+
+        Cost: linear in the nodes of that kind and stage, but for sorting them.
+        """
+        ids = sorted(
+            identifier
+            for (of, at), members in self._places.items()
+            if kind in (None, of) and stage in (None, at)
+            for identifier in members
+        )
+        found = map(self.node, ids)
+        return list(found) if class_ is None else [node for node in found if node.belongs_to(class_)]
+
+    def edges(self, kind: str | None = None, *, source: str | None = None, target: str | None = None) -> list[Edge]:
+        """Edges in the order of source, target and key; those of a kind, out of a node, or into one.
+
+        Cost: linear in the edges of the node (of both, those between them), but for sorting them.
+        """
+        found: Iterable[tuple[str, str, str, Edge]]
+        if any(end is not None and end not in self._graph for end in (source, target)):
+            found = ()
+        elif source is not None and target is not None:
+            pair = self._graph.get_edge_data(source, target, default={})
+            found = ((source, target, key, data["record"]) for key, data in pair.items())
+        elif source is not None:
+            found = self._graph.out_edges(source, keys=True, data="record")
+        elif target is not None:
+            found = self._graph.in_edges(target, keys=True, data="record")
+        else:  # all: five times as fast as the view of edges
+            found = (
+                (near, far, key, data["record"])
+                for near, neighbours in self._graph.adjacency()
+                for far, pair in neighbours.items()
+                for key, data in pair.items()
+            )
+        wanted = found if kind is None else (item for item in found if item[3].kind == kind)
+        return [item[3] for item in sorted(wanted, key=itemgetter(0, 1, 2))]
+
+    # ------------------------------------------------------------------------------------------------ circles
+
     def reaches(self, source: str, target: str, kind: str = "built_from") -> bool:
         """Whether edges of a kind lead from one node to the other.
 
-        Searched from both ends at once, between the heights of the two nodes only. Cost: linear in what the search
-        finds from the end where it finds less.
+        Searched from both ends at once, between the heights of the two nodes only. Cost: linear in the smaller of the
+        two searches.
         """
         top, bottom = self._height(source, kind), self._height(target, kind)
         between = nx.subgraph_view(
@@ -57,10 +112,6 @@ class GraphStore:
             filter_edge=lambda _source, _target, key: key == kind,
         )
         return top <= bottom and bool(nx.has_path(between, source, target))
-
-    def circular(self) -> bool:
-        """Whether the ``built_from`` edges go in a circle somewhere."""
-        return self.circle() is not None
 
     def circle(self, kind: str = "built_from") -> Edge | None:
         """An edge of a circle of edges of this kind, if there is one. Cost: linear in the edges."""
@@ -78,71 +129,17 @@ class GraphStore:
         node = self.node(identifier)
         return -self.rank(node), NODE_KINDS.index(node.kind) if kind == "built_from" else 0
 
-    def node(self, identifier: str) -> Node:
-        """The node with this id. Raises GraphError where there is none."""
-        if identifier not in self._graph:
-            raise GraphError(f"there is no node {identifier}")
-        record: Node = self._graph.nodes[identifier]["record"]
-        return record
-
-    def nodes(self, kind: str | None = None, *, stage: str | None = None, class_: str | None = None) -> list[Node]:
-        """Nodes in the order of their ids; those of a kind, of a stage, or that speak for a class.
-
-        Cost: linear in the nodes of that kind and stage, but for sorting them. :meth:`select` finds by more.
-        """
-        ids = sorted(
-            identifier
-            for (of, at), members in self._places.items()
-            if kind in (None, of) and stage in (None, at)
-            for identifier in members
-        )
-        found = map(self.node, ids)
-        return list(found) if class_ is None else [node for node in found if speaks_for(node, class_)]
-
-    def edges(self, kind: str | None = None, *, source: str | None = None, target: str | None = None) -> list[Edge]:
-        """Edges in the order of source, target and key; those of a kind, out of a node, or into one.
-
-        Cost: linear in the edges of the node (of both, those between them), but for sorting them.
-        """
-        between = source is not None and target is not None
-        if any(end is not None and end not in self._graph for end in (source, target)):
-            found: Iterable[tuple[str, str, str, Edge]] = ()
-        elif between:
-            pair = self._graph.get_edge_data(source, target, default={})
-            found = ((source, target, key, data["record"]) for key, data in pair.items())  # type: ignore[misc]
-        elif source is not None:
-            found = self._graph.out_edges(source, keys=True, data="record")
-        elif target is not None:
-            found = self._graph.in_edges(target, keys=True, data="record")
-        else:  # all: five times as fast as the view of edges
-            found = (
-                (near, far, key, data["record"])
-                for near, neighbours in self._graph.adjacency()
-                for far, pair in neighbours.items()
-                for key, data in pair.items()
-            )
-        wanted = found if kind is None else (item for item in found if item[3].kind == kind)
-        return [item[3] for item in sorted(wanted, key=itemgetter(0, 1, 2))]
-
-    def class_node(self, name: str) -> Node:
-        """The node of a class. Raises GraphError where there is none."""
-        identifier = node_id("class", name)
-        if name not in self.classes or identifier not in self._graph:
-            raise GraphError(f"there is no class '{name}' in the graph", nearest(name, self.classes))
-        return self.node(identifier)
+    # ------------------------------------------------------------------------------------------------ the whole graph
 
     def to_networkx(self) -> nx.MultiDiGraph:
-        """A copy with plain attributes; edge keys are the kinds, of an analogy with its two classes. Changing it does
-        not change this graph."""
+        """A copy with plain attributes; edge keys are the kinds, of an analogy with its two classes."""
         copy = nx.MultiDiGraph(schema=SCHEMA, version=SCHEMA_VERSION, **self.header.plain())
-        for node in self.nodes():
-            copy.add_node(node.id, **node.plain())
-        for edge in self.edges():
-            copy.add_edge(edge.source, edge.target, key=edge.key, **edge.plain())
+        copy.add_nodes_from((node.id, node.plain()) for node in self.nodes())
+        copy.add_edges_from((edge.source, edge.target, edge.key, edge.plain()) for edge in self.edges())
         return copy
 
     def to_plain(self) -> dict[str, Any]:
-        """Everything as JSON values, nodes and edges in a fixed order."""
+        """The whole graph as JSON values, nodes and edges in a fixed order."""
         return {
             "schema": SCHEMA,
             "version": SCHEMA_VERSION,

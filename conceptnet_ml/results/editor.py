@@ -23,9 +23,9 @@ from conceptnet_ml.editing import plan as graph_edits
 from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.editing.plan import Plan
-from conceptnet_ml.errors import DataError
+from conceptnet_ml.errors import DataError, GraphError
 from conceptnet_ml.evaluation.accuracy import accuracies
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins

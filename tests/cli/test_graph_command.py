@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from conceptnet_ml.cli.graph import app
-from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import DataError, GraphError, SettingsError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.storage.run_folder import Run
 
 

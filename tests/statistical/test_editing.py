@@ -14,8 +14,7 @@ from planted import PLUGINS, planted_data, settings
 from conceptnet_ml import Editor, LearnedRun, learn
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.editing.history import EditHistory
-from conceptnet_ml.errors import DataError, Interrupted, SettingsError
-from conceptnet_ml.graph.concept_graph import GraphError
+from conceptnet_ml.errors import DataError, GraphError, Interrupted, SettingsError
 from conceptnet_ml.network.training import to_float
 from conceptnet_ml.storage.run_folder import Run
 

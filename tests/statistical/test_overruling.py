@@ -15,8 +15,7 @@ from planted import PLUGINS, planted_data, settings
 
 from conceptnet_ml import LearnedRun, Settings, learn
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.errors import DataError, Interrupted, SettingsError
-from conceptnet_ml.graph.concept_graph import GraphError
+from conceptnet_ml.errors import DataError, GraphError, Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
 ONE, TWO = "block3/classes/1", "block3/classes/2"

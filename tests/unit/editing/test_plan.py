@@ -15,7 +15,8 @@ from conceptnet_ml.editing.plan import (
     plan_rename,
     plan_split,
 )
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 
 
 class Drawn:

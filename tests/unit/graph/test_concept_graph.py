@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conceptnet_ml.errors import ConceptNetError, DataError
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import ConceptNetError, DataError, GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import node_id
 
 
@@ -183,7 +183,7 @@ def test_built_from_cannot_go_in_a_circle(small):
     small.graph.add_edge("built_from", b, c, weight=1)
     with pytest.raises(GraphError, match="goes in a circle"):
         small.graph.add_edge("built_from", c, a, weight=1)
-    assert not small.graph.circular()
+    assert small.graph.circle() is None
 
 
 def test_one_variant_per_parent_below_the_top(small):
@@ -270,13 +270,13 @@ def test_queries(small):
 def test_path_goes_as_low_as_it_can_and_then_by_the_strongest(small):
     graph = small.graph
     # By way of its feature, whose own variant it is: 0.8 · 2.5, more than 0.5 · 2.5 of the edge to the variant itself.
-    assert [node.id for node in graph.path("car")] == [small.car, small.car_1, small.in_car, small.unit]
+    assert [node.id for node in graph.paths("car")[0].nodes] == [small.car, small.car_1, small.in_car, small.unit]
     stronger = graph.add_node("unit", "low 1", stage="low", units=[1])
     graph.add_edge("built_from", small.in_car, stronger, weight=3)
-    assert graph.path("car")[-1].id == stronger
-    assert [node.id for node in graph.path("dog")] == [small.dog]
+    assert graph.paths("car")[0].nodes[-1].id == stronger
+    assert [node.id for node in graph.paths("dog")[0].nodes] == [small.dog]
     with pytest.raises(GraphError, match="Did you mean 'car'"):
-        graph.path("cat")
+        graph.paths("cat")
 
 
 def test_to_networkx_has_plain_attributes(small):

@@ -8,8 +8,8 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from conceptnet_ml.errors import ConceptNetError, DataError
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import ConceptNetError, DataError, GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 
 
 class Edited:

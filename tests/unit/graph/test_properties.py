@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import GraphError, SettingsError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import EDGES, NODES, Node
 
 TEXTS = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=8).map(str.strip).filter(bool)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from conceptnet_ml.errors import GraphError
 from conceptnet_ml.graph import invariants as graph_invariants
 from conceptnet_ml.graph import queries as graph_queries
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import node_id
 
 COUNTS = (100, 400)

@@ -11,8 +11,8 @@ import pytest
 from conceptnet_ml.config.overrides import Override, amended, check_overrides, parse_override, parse_overrides
 from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.editing.by_hand import decisions_by_hand
-from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, SettingsError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.steps.records import ProbeResult
 from conceptnet_ml.storage.run_folder import Run

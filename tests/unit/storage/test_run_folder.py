@@ -18,8 +18,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conceptnet_ml.errors import DataError
-from conceptnet_ml.graph.concept_graph import ConceptGraph, GraphError
+from conceptnet_ml.errors import DataError, GraphError
+from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.storage.files import read_json, write_atomic
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.storage.tensors import load_tree, save_tree
