@@ -28,7 +28,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
 
-Words = tuple[Sequence[str], Sequence[str]]
+RoundNames = tuple[Sequence[str], Sequence[str]]
 """Names of rounds to keep and to undo."""
 
 
@@ -101,7 +101,7 @@ def resume_run(
     path: str | Path,
     session: Session,
     settings: Settings | None = None,
-    words: Words = ((), ()),
+    words: RoundNames = ((), ()),
     data: Data | None = None,
     origins: Mapping[str, str] | None = None,
 ) -> LearnedRun:
@@ -204,14 +204,14 @@ def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settin
     return Settings.model_validate(values)
 
 
-def _overruled(settings: Settings, words: Words) -> Settings:
+def _overruled(settings: Settings, words: RoundNames) -> Settings:
     """Settings with more words on rounds; the newest count."""
     kept, undone = overrides.amended(settings.round, *words)
     return settings.model_copy(update={"round": settings.round.model_copy(update={"keep": kept, "undo": undone})})
 
 
 def _resumed_settings(
-    run: Run, settings: Settings | None, given: Words, origins: Mapping[str, str], progress: Progress
+    run: Run, settings: Settings | None, given: RoundNames, origins: Mapping[str, str], progress: Progress
 ) -> tuple[Settings, Mapping[str, str]]:
     """The settings of a run that goes on, with the words on its rounds given now or found in its graph.json."""
     stored = Settings.model_validate(run.settings)

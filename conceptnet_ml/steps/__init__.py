@@ -1,6 +1,6 @@
 """The five steps. :mod:`conceptnet_ml.learner` calls them in order; a step never calls another one.
 
-records        Site, Round, Learned and one record a step: what steps are told and return
+records        Site, ProbeResult, Outcome, Round, Learned, ...: what steps are told and return
 context        Context: settings, data, device, and the run's memory of finished steps (once)
 find           find: step 1, the features among a stage's units that a readout's answers rest on
 probe          probe, choose_partners: step 2, φ, ι and the decision, one representation after another

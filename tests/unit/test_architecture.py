@@ -45,6 +45,8 @@ FLOORS = (
 TOP_MODULES = 12
 PARAMETERS = 7
 LEARNER_LINES = 180
+TYPED_BY_PEOPLE = {"conceptnet_ml.api.learn"}
+"""May take more parameters, as the functions of commands: keywords that people type."""
 
 PLUGIN_IMPORTS = (
     "conceptnet_ml",
@@ -67,12 +69,11 @@ PLUGIN_IMPORTS = (
 # TODO: remove each of the three, with what it lists, as its wing is finished.
 TODO_WINGS = {
     *("adaptation", "bench", "cli", "concepts", "config", "data", "drawing", "dreams", "editing", "evaluation"),
-    *("gallery", "network", "results", "runtime", "steps", "storage", "surgery"),
+    *("gallery", "network", "results", "runtime", "storage", "surgery"),
 }
-TODO_TWICE = {"Batches", "Pairs", "Words", "probe", "read_json", "resized"}
+TODO_TWICE = {"Batches", "Pairs", "probe", "read_json", "resized"}
 TODO_WIDE = {
     "conceptnet_ml.adaptation.adapted_model.curve",
-    "conceptnet_ml.api.learn",
     "conceptnet_ml.bench.runner.run_bench",
     "conceptnet_ml.concepts.attribution.attribute",
     "conceptnet_ml.drawing.node_sheet.node_strip",
@@ -253,7 +254,9 @@ def test_no_function_takes_more_than_seven_parameters() -> None:
         f"{name}: {parameters(function, method)}"
         for module, path in files.items()
         for name, function, method in functions(tree(path), module)
-        if parameters(function, method) > PARAMETERS and not is_command(function) and name not in TODO_WIDE
+        if parameters(function, method) > PARAMETERS
+        and not is_command(function)
+        and name not in TODO_WIDE | TYPED_BY_PEOPLE
     ]
     assert not wide, "\n".join(wide)
 
