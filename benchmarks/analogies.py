@@ -25,14 +25,13 @@ from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts import analogies
 from conceptnet_ml.concepts import analogies as translating
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.steps.gates import probe_representation, swap_of
 from conceptnet_ml.steps.records import Site
 
 
 def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
     """Analogies of the classes at the top stage, and their causal test."""
-    ctx, learned = reopen(run)
+    ctx, learned = run.reopen()
     try:
         stage, parents = ctx.network().stage_names[-1], Readout("classes", learned.ordinary)
         judged = probe_representation(ctx, Site("", parents, "analogies"), ctx.codec("pixels"))

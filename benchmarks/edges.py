@@ -33,7 +33,6 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import mean_map, stage_maps
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
-from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import edges_to
@@ -118,7 +117,7 @@ def nothing(ctx: Context, readout: Readout, stage: str, seed: int) -> dict[str, 
 
 def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
     """Every transition of a run, what its graph drew, and blank networks in its place."""
-    ctx, learned = reopen(run)
+    ctx, learned = run.reopen()
     try:
         names = [*ctx.network().stage_names]
         everyone = {"classes": Readout("classes", learned.ordinary), **learned.families}

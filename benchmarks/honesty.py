@@ -33,7 +33,7 @@ Kind = tuple[str, Tensor, list[int | None]]
 
 def kinds(run: LearnedRun) -> Iterator[Kind]:
     """What is judged: name, uint8 pictures, and the class each is meant to show."""
-    test = run._images(None, None).tests["test"]
+    test = run.images().tests["test"]
     draw, size = seeding.generator(1), run.ordinary.image_size
     yield "test photographs", test.images, test.labels.tolist()
     for name in FREE:

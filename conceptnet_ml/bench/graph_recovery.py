@@ -113,7 +113,7 @@ def judge_hierarchy(run: LearnedRun, shuffles: int = 200) -> dict[str, Any]:
 
     Cost: each family over the test images once per planted feature, and ``shuffles`` comparisons of small tables.
     """
-    data = run._images(None, None)
+    data = run.images()
     if data.truth is None:
         raise DataError(
             f"{data.name} has no planted truth to judge a graph by.",
@@ -369,7 +369,7 @@ def _within_classes(labels: Tensor, seed: int) -> Tensor:
 
 
 def _kind(run: LearnedRun, representation: str) -> str:
-    record = run._plugins.get("representation", representation)
+    record = run.plugins.get("representation", representation)
     return PLACE if getattr(record, "gate", "") == "place" else representation
 
 

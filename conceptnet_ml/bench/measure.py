@@ -17,7 +17,6 @@ from conceptnet_ml.evaluation.baselines import KIND, baseline_seconds, train_bas
 from conceptnet_ml.evaluation.linear_probe import cue_set, decodability
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.learned_run import LearnedRun
-from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
@@ -152,7 +151,7 @@ def _trained(ground: Ground, method: str) -> tuple[nn.Module, dict[str, Any]]:
         names = [name for name, (kind, _) in ctx.timings.items() if kind in parts]
         return GeneralizedModel(learned.network, families).eval(), _cost(ground, parts, names)
     if method == FORCED:
-        again, forced = reopen(ground.opened, ctx.plugins, ctx.progress, ctx.stopper, show_refused=True)
+        again, forced = ground.opened.reopen(ctx.progress, ctx.stopper, show_refused=True)
         if forced.refused is None:
             raise LeftOut("no round was refused")
         names = [name for name, (kind, _) in again.timings.items() if kind == KIND]

@@ -116,7 +116,6 @@ def _ground(order: dict[str, Any], folder: Path, stopper: Any, progress: Any) ->
     from conceptnet_ml.bench.measure import Ground
     from conceptnet_ml.config.settings import Settings
     from conceptnet_ml.plugins import load_plugins
-    from conceptnet_ml.results.reopen import reopen
     from conceptnet_ml.storage.run_folder import Run
 
     where = None if order["plugins_dir"] is None else Path(order["plugins_dir"])
@@ -137,7 +136,7 @@ def _ground(order: dict[str, Any], folder: Path, stopper: Any, progress: Any) ->
         stopper=stopper,
         origins={},
     )
-    ctx, learned = reopen(opened, plugins, progress, stopper)
+    ctx, learned = opened.reopen(progress, stopper)
     cut = [entry["training"] for entry in ctx.run.metrics() if entry.get("event") == "cut off"]
     seconds = None if begun else time.monotonic() - began
     return Ground(opened, ctx, learned, tuple(order["ks"]), order["draws"], cut, seconds)

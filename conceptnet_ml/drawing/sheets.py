@@ -122,45 +122,43 @@ def contact_sheet(
     return sheet
 
 
-def probe_sheet(
-    images: Sequence[Picture],
-    donors: Sequence[Picture],
-    swapped: Sequence[Picture],
-    gates: Sequence[Picture] | None,
-    classes: Sequence[str],
-    *,
-    labels: Sequence[int],
-    donor_labels: Sequence[int],
-    seen: Sequence[int],
-    seen_before: Sequence[int] | None = None,
-    title: str = "",
-) -> Image.Image:
-    """What the dream probe did: image, donor, swapped view, gate, a row for each image.
-
-    Under the image and the donor stands its class (with ``seen_before``: what the network sees in the image), under
-    the swapped view what the network sees now, red where that is no longer the image's class, under the gate how
-    much of it is open.
+@dataclass(frozen=True)
+class SwapExample:
+    """An image and what the dream probe made of it, a row of :func:`probe_sheet`.
 
     Args:
-        images, donors, swapped: N uint8 images of one size each.
-        gates: N gates in [0, 1], (H, W) or (1, H, W), coarse or full size; None where the whole image was swapped.
-        classes: Class names.
-        labels, donor_labels: True classes, N indices each.
-        seen, seen_before: Predicted classes of the swapped views and of the images.
-        title: Headline.
+        image, donor, swapped: uint8 images of one size.
+        gate: In [0, 1], (H, W) or (1, H, W), coarse or full size; None where the whole image was swapped.
+        label, donor_label: True classes of the image and the donor.
+        seen_before, seen: What the network sees in the image and in the swapped view.
+    """
+
+    image: Picture
+    donor: Picture
+    swapped: Picture
+    gate: Picture | None
+    label: str
+    donor_label: str
+    seen_before: str
+    seen: str
+
+
+def probe_sheet(examples: Sequence[SwapExample], title: str = "") -> Image.Image:
+    """What the dream probe did: image, donor, swapped view, gate, a row for each image.
+
+    Under the image and the swapped view stands what the network sees in them, red where that is not the image's class,
+    under the donor its class, under the gate how much of it is open.
     """
     rows = []
-    for i, image in enumerate(images):
-        label, now = int(labels[i]), int(seen[i])
-        before = label if seen_before is None else int(seen_before[i])
+    for one in examples:
         tiles: list[tuple[Caption, Picture]] = [
-            (_verdict(classes, before, label) if seen_before is not None else Caption(classes[label]), image),
-            (Caption(classes[int(donor_labels[i])]), donors[i]),
-            (_verdict(classes, now, label), swapped[i]),
+            (_verdict(one.seen_before, one.label), one.image),
+            (Caption(one.donor_label), one.donor),
+            (_verdict(one.seen, one.label), one.swapped),
         ]
-        if gates is not None:
-            gate = _gate(gates[i])
-            tiles.append((Caption(f"{gate.mean():.0%} open"), gate_overlay(image, gate)))
+        if one.gate is not None:
+            gate = _gate(one.gate)
+            tiles.append((Caption(f"{gate.mean():.0%} open"), gate_overlay(one.image, gate)))
         rows.append(SheetRow(tiles))
     return contact_sheet(rows, title, columns=("image", "donor", "swapped view", "gate"))
 
@@ -226,8 +224,8 @@ def _lefts(layout: _Layout) -> list[int]:
     return [layout.left + sum(layout.widths[:i]) + _GAP * i for i in range(len(layout.widths))]
 
 
-def _verdict(classes: Sequence[str], seen: int, label: int) -> Caption:
-    return Caption(f"seen: {classes[seen]}", "right" if seen == label else "wrong")
+def _verdict(seen: str, label: str) -> Caption:
+    return Caption(f"seen: {seen}", "right" if seen == label else "wrong")
 
 
 def _caption(caption: str | Caption) -> Caption:

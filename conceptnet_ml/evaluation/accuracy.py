@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from conceptnet_ml.data.files import SUFFIXES, read_image
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.training import predict_set
+from conceptnet_ml.steps.context import Context
 
 
 def accuracies(
@@ -36,6 +38,17 @@ def accuracies(
             answers = predict_set(network, images, device, dtype).argmax(1)
             row[method] = {"accuracy": float((answers == images.labels).double().mean())}
         table[name] = row
+    return table
+
+
+def evaluate_run(ctx: Context, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """:func:`accuracies` on all test sets of a run; each set is a step that the run remembers."""
+    table: dict[str, Any] = {}
+    with ctx.progress.task("evaluate", total=len(ctx.data.tests)) as task:
+        for name, images in ctx.data.tests.items():
+            work = partial(accuracies, networks, {name: images}, ctx.device, ctx.dtype)
+            table |= ctx.once(f"evaluate/{name}", work)
+            task.advance()
     return table
 
 

@@ -30,7 +30,7 @@ def keep(ctx: Context) -> ImageSet:
 
 def kept(opened: LearnedRun) -> ImageSet | None:
     """The same of a finished run; None where it drew no album."""
-    if not opened._run.has_step(STEP):
+    if not opened.folder.has_step(STEP):
         return None
-    found = opened._run.step_value(STEP)
+    found = opened.folder.step_value(STEP)
     return ImageSet(found["images"], found["labels"])

@@ -1,36 +1,34 @@
 """Working on the graph of a finished run: merge, split, forget, rename, annotate, undo.
 
-An edit of the graph is surgery on the learned network: it is planned and checked first
-(:mod:`conceptnet_ml.editing.plan`), then made on a copy of the network and on a copy of the graph, measured, and
-written
-as a whole (:mod:`conceptnet_ml.editing.history`).
+An edit of the graph is surgery on the learned network. It is planned and checked on the graph alone
+(:mod:`conceptnet_ml.editing.plan`), then made on copies of the network and the graph, measured, and written as a whole
+(:mod:`conceptnet_ml.editing.history`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.editing import plan as graph_edits
+from conceptnet_ml.editing import plan as plans
 from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.editing.plan import Plan
-from conceptnet_ml.errors import DataError, GraphError
+from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
-from conceptnet_ml.results.reopen import reopen
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps.context import Context
@@ -41,8 +39,6 @@ from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
 from conceptnet_ml.surgery.split import class_shares, split_unit
 from conceptnet_ml.swap.views import Swap
-
-Batches = list[tuple[Tensor, Tensor]]
 
 
 class Editor:
@@ -55,7 +51,8 @@ class Editor:
 
     Args:
         opened: The run, or its folder.
-        plugins, progress: As in :func:`conceptnet_ml.learn`.
+        plugins: To open a folder with; default: the built-ins and what is installed.
+        progress: As in :func:`conceptnet_ml.learn`.
 
     Raises:
         DataError: The run is not finished, or is in use.
@@ -74,8 +71,8 @@ class Editor:
     ) -> None:
         if isinstance(opened, str | Path):
             opened = LearnedRun(Run.open(opened), load_plugins() if plugins is None else plugins)
-        self._opened, self._plugins, self.progress = opened, plugins, progress
-        self._run: Run = opened._run
+        self._opened, self.progress = opened, progress
+        self._run: Run = opened.folder
         self.history = EditHistory(self._run)
 
     @property
@@ -86,7 +83,7 @@ class Editor:
     @property
     def graph(self) -> ConceptGraph:
         """The graph as it is now."""
-        return ConceptGraph.read(self._run.path)
+        return ConceptGraph.read(self.path)
 
     def log(self) -> list[dict[str, Any]]:
         """Every edit in order: ``number``, ``time`` (seconds since 1970), ``verb``, ``said``, ``structural``."""
@@ -100,47 +97,40 @@ class Editor:
             before and after.
 
         Raises:
-            GraphError: Unknown or ambiguous nodes, or what :func:`graph_edits.plan_merge` refuses.
+            GraphError: Unknown or ambiguous nodes, or what :func:`plans.plan_merge` refuses.
             SettingsError: The network's channels cannot be followed at that stage.
             DataError: The graph is of another network, or the network has NaN or infinite weights.
 
         Cost: one pass over the probe set to fit, one to re-estimate batch norms, one from the stage on to measure,
         and the test sets.
         """
-        return self._edit("merge", nodes, lambda graph, found, number: graph_edits.plan_merge(graph, found, number))
+        return self._edit("merge", nodes, plans.plan_merge)
 
     def split(self, node: str | Node, classes: Sequence[str] = ()) -> dict[str, Any]:
         """A unit becomes one variant per class, or per class named; the network computes what it did.
 
         Returns, raises and costs as :meth:`merge`, less the fit.
         """
-        return self._edit(
-            "split",
-            (node,),
-            lambda graph, found, number: graph_edits.plan_split(
-                graph, found[0], number, classes, self._serves_classes(found[0])
-            ),
-            classes,
-        )
+
+        def plan(graph: ConceptGraph, nodes: list[Node], number: int) -> Plan:
+            return plans.plan_split(graph, nodes[0], number, classes, self._serves_classes(nodes[0]))
+
+        return self._edit("split", (node,), plan, list(classes))
 
     def forget(self, node: str | Node) -> dict[str, Any]:
         """A unit or feature is held at its mean for ever; a generalized feature's family leaves the model.
 
         Returns, raises and costs as :meth:`merge`, less the fit.
         """
-        return self._edit("forget", (node,), lambda graph, found, _: graph_edits.plan_forget(graph, found[0]))
+        return self._edit("forget", (node,), lambda graph, nodes, _: plans.plan_forget(graph, nodes[0]))
 
     def rename(self, node: str | Node, name: str) -> dict[str, Any]:
         """Give a node a name of your own, or none. Its id and label stay. Raises GraphError where another has it."""
-        return self._edit(
-            "rename", (node,), lambda graph, found, _: graph_edits.plan_rename(graph, found[0], name), name
-        )
+        return self._edit("rename", (node,), lambda graph, nodes, _: plans.plan_rename(graph, nodes[0], name), name)
 
     def annotate(self, node: str | Node, note: str) -> dict[str, Any]:
         """Write something about a node, or take it away."""
-        return self._edit(
-            "annotate", (node,), lambda graph, found, _: graph_edits.plan_annotate(graph, found[0], note), note
-        )
+        return self._edit("annotate", (node,), lambda graph, nodes, _: plans.plan_annotate(graph, nodes[0], note), note)
 
     def undo(self, count: int = 1) -> list[dict[str, Any]]:
         """Take the last edits back: graph, model and summary are bit for bit what they were.
@@ -159,9 +149,10 @@ class Editor:
         self,
         verb: str,
         named: Sequence[str | Node],
-        plan: Callable[[ConceptGraph, list[Node], int], Plan],
-        given: object = (),
+        make_plan: Callable[[ConceptGraph, list[Node], int], Plan],
+        given: str | Sequence[str] = (),
     ) -> dict[str, Any]:
+        """Plan an edit, make it, and write it; returns the log's entry."""
         if not self._run.complete:
             raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {self.path}.")
         with self._run:
@@ -174,14 +165,16 @@ class Editor:
                     f"decisions in {self.path / 'graph.json'} were changed by hand: {', '.join(edited)}",
                     f"Go on from them first: learn --resume {self.path}.",
                 )
-            found = [graph_edits.find_node(graph, name if isinstance(name, str) else name.id) for name in named]
-            made = plan(graph, found, len(self.history.log()) + 1)
-            entry: dict[str, Any] = {"verb": verb, "said": made.said, "structural": made.structural, "network": None}
-            entry["arguments"] = {"nodes": [node.id for node in found], "given": _plain(given)}
-            if not made.structural:
-                changed = made.delta.apply(graph)
-                return self._write(entry | {"delta": made.delta.plain()}, changed)
-            return self._operate(entry, made, graph)
+            nodes = [plans.find_node(graph, name if isinstance(name, str) else name.id) for name in named]
+            plan = make_plan(graph, nodes, len(self.history.log()) + 1)
+            entry: dict[str, Any] = {"verb": verb, "said": plan.said, "structural": plan.structural, "network": None}
+            entry["arguments"] = {
+                "nodes": [node.id for node in nodes],
+                "given": given if isinstance(given, str) else list(given),
+            }
+            if plan.structural:
+                return self._operate(entry, plan, graph)
+            return self._write(entry | {"delta": plan.delta.plain()}, plan, plan.delta.apply(graph))
 
     def _serves_classes(self, node: Node) -> bool:
         """Whether the classifier alone reads the node's stage."""
@@ -190,98 +183,94 @@ class Editor:
         group = dependency_group(self._opened.model.network, node.stage)
         return all(tie.node is group.trace.result for tie in group.of("reads"))
 
-    def _operate(self, entry: dict[str, Any], made: Plan, graph: ConceptGraph) -> dict[str, Any]:
+    def _operate(self, entry: dict[str, Any], plan: Plan, graph: ConceptGraph) -> dict[str, Any]:
         """Change the network as planned, measure it, and write all of it."""
-        before = self._opened.model.network
-        if fingerprint(before.state_dict()) != graph.header.network:
+        network = self._opened.model.network
+        if fingerprint(network.state_dict()) != graph.header.network:
             raise DataError(
                 f"{self.path / 'graph.json'} is the graph of another network than model.safetensors holds",
                 f"Delete both; learn --resume {self.path} writes them anew.",
             )
-        ctx, learned = reopen(self._opened, self._plugins, self.progress)
-        with ctx.progress.task(made.said):
-            network, effects = before, {}
-            if made.stage is not None:
-                batches = ctx.probe_views(f"edit {made.stage}", learned.swaps)
-                network = self._cut(made, before, graph, batches, ctx)
-                effects = _effects(ctx, network, made, learned.swaps, graph)
-            edges = [*made.delta.edges, *graph_edits.measured(made.sources, effects)]
-            # Where a residual stream ties several stages together, a copy is a new unit of each.
-            units = {stage.name: stage.units for stage in network.stages} if made.stage else {}
-            delta = replace(made.delta, edges=edges, units=units, network=fingerprint(network.state_dict()))
+        ctx, learned = self._opened.reopen(self.progress)
+        with ctx.progress.task(plan.said):
+            effects, units = {}, {}
+            if plan.stage is not None:
+                network = _change_units(ctx, network, plan, graph, learned.swaps)
+                effects = _effects(ctx, network, plan, graph, learned.swaps)
+                # Where a residual stream ties several stages together, a copy is a new unit of each.
+                units = {stage.name: stage.units for stage in network.stages}
+            edges = [*plan.delta.edges, *plans.measured(plan.sources, effects)]
+            delta = replace(plan.delta, edges=edges, units=units, network=fingerprint(network.state_dict()))
             changed = delta.apply(graph)
-            after = accuracies({"learned": network}, ctx.data.tests, ctx.device, ctx.dtype)
-        figures = _before_and_after(self._run.summary()["test_sets"], after)
-        entry |= {"network": delta.network if made.stage else None, "delta": delta.plain(), "accuracy": figures}
-        entry |= {"family": made.family} if made.family else {}
+            test_sets = accuracies({"learned": network}, ctx.data.tests, ctx.device, ctx.dtype)
+        before = self._run.summary()["test_sets"]
+        entry |= {"network": delta.network if plan.stage else None, "delta": delta.plain()}
+        entry["accuracy"] = {
+            name: [row["learned"]["accuracy"] for row in (before[name], after)] for name, after in test_sets.items()
+        }
+        entry |= {"family": plan.family} if plan.family else {}
         entry["effects"] = {changed.node(unit).title: falls for unit, falls in effects.items()}
-        return self._write(entry, changed, network, made, after)
-
-    def _cut(
-        self, made: Plan, network: StagedNetwork, graph: ConceptGraph, batches: Batches, ctx: Context
-    ) -> StagedNetwork:
-        assert made.stage is not None
-        images = [images for images, _ in batches]
-        closed = graph_edits.closed_units(graph, made.stage)
-        if made.verb == "merge":
-            return merge_units(network, made.stage, made.units, images, closed)
-        if made.verb == "split":
-            seed = ctx.seed("split", made.stage, made.units)
-            shares = class_shares(made.classes, ctx.classes) if made.classes else None
-            return split_unit(network, made.stage, made.units[0], len(made.result), shares, seed, closed)
-        return forget_units(network, made.stage, made.units, images, closed=closed)
+        return self._write(entry, plan, changed, network, test_sets)
 
     def _write(
         self,
         entry: dict[str, Any],
+        plan: Plan,
         graph: ConceptGraph,
         network: StagedNetwork | None = None,
-        made: Plan | None = None,
-        after: dict[str, Any] | None = None,
+        test_sets: Mapping[str, Any] = MappingProxyType({}),
     ) -> dict[str, Any]:
-        """The old results are put away, the new ones written, and then the edit is in the log."""
+        """Put the old results away, write the new ones, and then log the edit.
+
+        Args:
+            entry: The log's, without number and time.
+            network: The learned network of an edit that changes the network or the model, and
+            test_sets: its accuracies.
+        """
         summary = self._run.summary()
         number = self.history.begin()
         entry = {"number": number, "time": round(time.time(), 3), **entry}
-        state = None
-        if network is not None and made is not None:
-            self._opened.resave(network, without=made.family)
-            if made.stage is not None:
-                state = network.state_dict()
-        for name, row in (after or {}).items():
+        if network is not None:
+            self._opened.resave(network, without=plan.family)
+        for name, row in test_sets.items():
             summary["test_sets"][name]["learned"] = row["learned"]
         summary["edits"] = [*self.history.told(), f"{number}. {entry['said']}"]
         summary["graph"] = {"nodes": len(graph), "edges": len(graph.edges())}
         self._run.save_graph(graph.to_json())
-        self.history.commit(entry, state)
+        self.history.commit(entry, None if network is None or plan.stage is None else network.state_dict())
         self._run.finish(summary, to_text(summary))
         self._opened.refresh()
         return entry
 
 
+def _change_units(
+    ctx: Context, network: StagedNetwork, plan: Plan, graph: ConceptGraph, swaps: list[Swap]
+) -> StagedNetwork:
+    """A copy of the network with the plan's units merged, split or forgotten."""
+    assert plan.stage is not None
+    images = [images for images, _ in ctx.probe_views(f"edit {plan.stage}", swaps)]
+    closed = plans.closed_units(graph, plan.stage)
+    if plan.verb == "merge":
+        return merge_units(network, plan.stage, plan.units, images, closed)
+    if plan.verb == "split":
+        seed = ctx.seed("split", plan.stage, plan.units)
+        shares = class_shares(plan.classes, ctx.classes) if plan.classes else None
+        return split_unit(network, plan.stage, plan.units[0], len(plan.result), shares, seed, closed)
+    return forget_units(network, plan.stage, plan.units, images, closed=closed)
+
+
 def _effects(
-    ctx: Context, network: StagedNetwork, made: Plan, swaps: list[Swap], graph: ConceptGraph
+    ctx: Context, network: StagedNetwork, plan: Plan, graph: ConceptGraph, swaps: list[Swap]
 ) -> dict[str, dict[str, float]]:
     """By unit node and class, the real mean fall of the class's margin when the unit is held at its mean map."""
-    if not made.result or made.stage is None:
+    if not plan.result or plan.stage is None:
         return {}
-    parents = Readout("classes", network, swaps=swaps)
-    evidence = ctx.evidence(made.stage, f"edit {made.stage}", parents)
-    falls = evidence.ablation_effects(torch.tensor(made.result))
-    known = {node["units"][0]: node["id"] for node in made.delta.nodes if node["kind"] == "unit"}
-    known |= {node.units[0]: node.id for node in graph.nodes("unit", stage=made.stage)}
+    readout = Readout("classes", network, swaps=swaps)
+    evidence = ctx.evidence(plan.stage, f"edit {plan.stage}", readout)
+    falls = evidence.ablation_effects(torch.tensor(plan.result))
+    ids = {node["units"][0]: node["id"] for node in plan.delta.nodes if node["kind"] == "unit"}
+    ids |= {node.units[0]: node.id for node in graph.nodes("unit", stage=plan.stage)}
     return {
-        known[unit]: dict(zip(ctx.data.classes, falls[:, column].tolist(), strict=True))
-        for column, unit in enumerate(made.result)
+        ids[unit]: dict(zip(ctx.data.classes, falls[:, column].tolist(), strict=True))
+        for column, unit in enumerate(plan.result)
     }
-
-
-def _before_and_after(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[float]]:
-    return {name: [before[name]["learned"]["accuracy"], row["learned"]["accuracy"]] for name, row in after.items()}
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, (tuple, list)) else value
-
-
-__all__ = ["Editor", "GraphError"]

@@ -1,20 +1,39 @@
-"""From what happened to the concept graph."""
+"""From the rounds of a run to its concept graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import node_id
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.steps.records import Round
+from conceptnet_ml.results.report import round_record
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Learned, Round
 from conceptnet_ml.storage.hashing import fingerprint, sha256
 
 
+def graph_of_run(ctx: Context, learned: Learned, pictures: Mapping[str, list[str]]) -> ConceptGraph:
+    """The concept graph of a run, with the user's edits made again; pictures as in :func:`build_graph`."""
+    with ctx.progress.task("draw graph"):
+        r_after = [round.trained.r_after for round in learned.stories if round.trained and round.decision == "kept"]
+        graph = build_graph(
+            learned.stories,
+            learned.network,
+            ctx.settings,
+            ctx.data.classes,
+            r_after[-1] if r_after else None,
+            {stage: basis.count for stage, basis in learned.directions.items()},
+            pictures,
+        )
+        return ctx.history.replay(graph)
+
+
 def build_graph(
-    stories: list[Round],
+    rounds: Sequence[Round],
     network: StagedNetwork,
     settings: Settings,
     classes: tuple[str, ...],
@@ -22,10 +41,10 @@ def build_graph(
     directions: Mapping[str, int] | None = None,
     pictures: Mapping[str, list[str]] | None = None,
 ) -> ConceptGraph:
-    """The concept graph of all rounds so far.
+    """The concept graph of these rounds.
 
     Args:
-        stories: In order; a parent's story comes before those about its variants.
+        rounds: In order; a parent's round comes before those about its variants.
         network: The learned network.
         accuracy: Of the learned network on held-out views, for the class nodes.
         directions: How many directions take the units' place, by stage.
@@ -38,16 +57,16 @@ def build_graph(
         settings=sha256(settings.model_dump_json(), 16),
         seed=settings.seed,
     )
-    artist = _GraphBuilder(graph, settings, classes, pictures or {})
     for name in classes:
         graph.add_node("class", name, classes=[name], **({} if accuracy is None else {"accuracy": accuracy}))
-    for story in stories:
-        artist.draw(story)
+    builder = _GraphBuilder(graph, settings, classes, pictures or {})
+    for round in rounds:
+        builder.add(round)
     return graph
 
 
 class _GraphBuilder:
-    """Adds one story after the other; knows which node stands for which family's variant."""
+    """Adds one round after the other; knows which node stands for which family's variant."""
 
     def __init__(
         self, graph: ConceptGraph, settings: Settings, classes: tuple[str, ...], pictures: Mapping[str, list[str]]
@@ -58,185 +77,160 @@ class _GraphBuilder:
         self.pictures = pictures
         self.variants: dict[str, dict[int, str]] = {}
 
-    def draw(self, story: Round) -> None:
-        above = self.variants.get(story.readout.key, {})
-        features = self._features(story, above)
-        sources = features
-        if story.merged is not None and features:  # where no unit answers for it there is nothing to draw
-            sources = self._generalized(story, features, above)
+    def add(self, round: Round) -> None:
+        above = self.variants.get(round.readout.key, {})
+        sources = features = self._add_features(round, above)
+        if round.merged is not None and features:  # without a feature there is no member of what is generalized
+            sources = self._add_generalized(round, round.merged, features, above)
+            self._add_analogies(round.stage, round.merged, features)
         else:
-            self.variants[f"{story.stage}.leaf"] = features
-        if story.family is not None:
-            self.variants[story.family.key] = sources
-        if story.below is not None:
-            self._edges(story, sources)
+            self.variants[f"{round.stage}.leaf"] = features
+        if round.family is not None:
+            self.variants[round.family.key] = sources
+        if round.below is not None:
+            self._add_edges_below(round, round.below, sources)
 
-    def _features(self, story: Round, above: dict[int, str]) -> dict[int, str]:
-        members = dict(story.merged.members) if story.merged is not None else {}
-        found = {finding.parent: finding for finding in story.findings}
+    def _add_features(self, round: Round, above: dict[int, str]) -> dict[int, str]:
+        """A node for each parent's feature: the units found, and those that analogies brought in."""
+        members = {} if round.merged is None else round.merged.members
+        brought_in = {} if round.merged is None else round.merged.effects
+        findings = {finding.parent: finding for finding in round.findings}
         nodes: dict[int, str] = {}
-        for parent in sorted({*members, *found}):
-            finding = found.get(parent)
+        for parent in sorted({*members, *findings}):
+            finding = findings.get(parent)
             units = members.get(parent) or (finding.units if finding else ())
             if not units:
                 continue
-            fields: dict[str, Any] = {
-                "stage": story.stage,
-                "round": story.number,
-                "classes": [self.classes[parent]],
-                "units": units,
-                "parent": above.get(parent),
-                "pictures": self.pictures.get(story.name, []),
-                "provenance": self._by(self.settings.plugins.discoverer),
-            }
+            fields = self._round_fields(round, self.settings.plugins.discoverer, parent)
             if finding is not None:
-                fields["auc"] = max(finding.auc)
-                fields["effect"] = sum(finding.effect)
-                fields["spectrum"] = self._spectrum(finding.spectrum)
+                fields |= {"auc": max(finding.auc), "effect": sum(finding.effect)}
+                fields["spectrum"] = self._by_class(finding.spectrum)
+            name, source = self.classes[parent], above.get(parent)
             node = self.graph.add_node(
-                "feature", f"{self.classes[parent]} in {story.name}", **fields, **self._judgement(story, parent)
+                "feature", f"{name} in {round.name}", classes=[name], units=units, parent=source, **fields
             )
             nodes[parent] = node
-            source = above.get(parent) or self.graph.class_node(self.classes[parent]).id
+            effects: dict[int, float | None] = {}
             if finding is not None:
+                source = source or self.graph.class_node(name).id
                 self.graph.add_edge("built_from", source, node, weight=sum(finding.effect), effect=finding.together)
-                for unit, effect in zip(finding.units, finding.effect, strict=True):
-                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=effect, effect=effect)
+                effects |= dict(zip(finding.units, finding.effect, strict=True))
             for unit in units:
-                if finding is None or unit not in finding.units:
-                    fall = story.merged.effects.get((parent, unit))  # type: ignore[union-attr]
-                    weight = 0.0 if fall is None else fall
-                    self.graph.add_edge("built_from", node, self._unit(story.stage, unit), weight=weight, effect=fall)
+                effects.setdefault(unit, brought_in.get((parent, unit)))
+            for unit, effect in effects.items():
+                self.graph.add_edge(
+                    "built_from",
+                    node,
+                    self._unit(round.stage, unit),
+                    weight=0.0 if effect is None else effect,
+                    effect=effect,
+                )
         return nodes
 
-    def _generalized(self, story: Round, features: dict[int, str], above: dict[int, str]) -> dict[int, str]:
-        merged = story.merged
-        assert merged is not None
-        coverage = dict(zip(self.classes, merged.coverage, strict=True))
-        some = story.chosen.decision.classes if story.chosen is not None else None
+    def _add_generalized(
+        self, round: Round, merged: Merged, features: dict[int, str], above: dict[int, str]
+    ) -> dict[int, str]:
+        """The node of what is exchanged, and its variants; returns what the stage below is built from, by parent."""
+        sharing = None if round.chosen is None else round.chosen.decision.classes
         node = self.graph.add_node(
             "generalized",
-            f"what is exchanged in {story.name}",
-            stage=story.stage,
-            round=story.number,
+            f"what is exchanged in {round.name}",
             classes=self.classes,
             units=sorted({unit for units in merged.members.values() for unit in units}),
             auc=max(merged.auc),
-            coverage=coverage,
-            shared_by=self.classes if some is None else [self.classes[place] for place in some],
+            coverage=dict(zip(self.classes, merged.coverage, strict=True)),
+            shared_by=self.classes if sharing is None else [self.classes[place] for place in sharing],
             overlap=merged.overlap,
-            spectrum=self._spectrum(merged.spectrum),
-            pictures=self.pictures.get(story.name, []),
-            provenance=self._by(self.settings.plugins.generalizer),
-            **self._judgement(story, None),
+            spectrum=self._by_class(merged.spectrum),
+            **self._round_fields(round, self.settings.plugins.generalizer),
         )
         for parent, feature in features.items():
-            scores = [a.score for a in merged.analogies if parent in (a.parent, a.other)]
-            score = {"score": max(scores)} if scores else {}
-            self.graph.add_edge("generalizes", node, feature, **score)
-        self._analogous(story, features)
-        if story.split is None:
+            scores = [analogy.score for analogy in merged.analogies if parent in (analogy.parent, analogy.other)]
+            self.graph.add_edge("generalizes", node, feature, **({"score": max(scores)} if scores else {}))
+        if round.split is None:
             return features
         variants = {}
         for parent, name in enumerate(self.classes):
-            variant = self.graph.add_node(
+            variants[parent] = self.graph.add_node(
                 "variant",
-                f"{name} in {story.name}",
-                stage=story.stage,
-                round=story.number,
+                f"{name} in {round.name}",
                 classes=[name],
                 parent=above.get(parent),
-                accuracy=story.split.accuracy,
-                pictures=self.pictures.get(story.name, []),
-                provenance=self._by(self.settings.plugins.specializer),
-                **self._judgement(story, parent),
+                accuracy=round.split.accuracy,
+                **self._round_fields(round, self.settings.plugins.specializer, parent),
             )
-            self.graph.add_edge("specializes", variant, node, class_name=name, parent=above.get(parent))
-            variants[parent] = variant
+            self.graph.add_edge("specializes", variants[parent], node, class_name=name, parent=above.get(parent))
         return variants
 
-    def _analogous(self, story: Round, features: dict[int, str]) -> None:
-        """Of features that are analogues as a whole, and of single units."""
-        assert story.merged is not None
-        for whole in story.merged.features:
+    def _add_analogies(self, stage: str, merged: Merged, features: dict[int, str]) -> None:
+        """Edges between features that are analogues as a whole, and between single units."""
+        for whole in merged.features:
             if whole.parent in features and whole.other in features:
-                self.graph.add_edge(
-                    "analogous",
-                    features[whole.parent],
-                    features[whole.other],
-                    class_name=self.classes[whole.parent],
-                    other=self.classes[whole.other],
-                    score=whole.score,
-                    null=whole.null,
-                    untrained=whole.untrained,
-                )
-        for analogy in sorted(story.merged.analogies, key=lambda one: -one.score):
-            source, target = (self._unit(story.stage, unit) for unit in (analogy.unit, analogy.analogue))
-            if self.graph.edges("analogous", source=source, target=target):
-                continue  # of the classes and rounds in which two units are matched, the best is drawn
-            self.graph.add_edge(
-                "analogous",
-                source,
-                target,
-                class_name=self.classes[analogy.parent],
-                other=self.classes[analogy.other],
-                score=analogy.score,
-                null=analogy.null,
-                untrained=analogy.untrained,
-            )
+                self._add_analogy(features[whole.parent], features[whole.other], whole)
+        for analogy in sorted(merged.analogies, key=lambda analogy: -analogy.score):
+            source, target = (self._unit(stage, unit) for unit in (analogy.unit, analogy.analogue))
+            # Of the classes and rounds in which two units are matched, the best is drawn.
+            if not self.graph.edges("analogous", source=source, target=target):
+                self._add_analogy(source, target, analogy)
 
-    def _spectrum(self, places: tuple[tuple[float, float, float], ...]) -> dict[str, tuple[float, float, float]]:
-        return dict(zip(self.classes, places, strict=False))
+    def _add_analogy(self, source: str, target: str, analogy: Analogy | FeatureAnalogy) -> None:
+        self.graph.add_edge(
+            "analogous",
+            source,
+            target,
+            class_name=self.classes[analogy.parent],
+            other=self.classes[analogy.other],
+            score=analogy.score,
+            null=analogy.null,
+            untrained=analogy.untrained,
+        )
 
-    def _edges(self, story: Round, sources: dict[int, str]) -> None:
-        assert story.below is not None
-        for edge in story.edges:
+    def _add_edges_below(self, round: Round, below: str, sources: dict[int, str]) -> None:
+        """Edges from what a round found to the units of the stage below that it is built from."""
+        for edge in round.edges:
             source = sources.get(edge.parent) or self.graph.class_node(self.classes[edge.parent]).id
             if self.graph.node(source).agreement is None and edge.agreement is not None:
                 self.graph.update_node(source, agreement=edge.agreement)
             if not edge.is_supported:
                 continue
-            unit = self._unit(story.below, edge.unit)
+            unit = self._unit(below, edge.unit)
             if self.graph.edges("built_from", source=source, target=unit):
                 continue  # of two rounds in which no unit answers for a class, both edges would start at the class
-            self.graph.add_edge(
-                "built_from",
-                source,
-                unit,
-                weight=edge.weight,
-                low=edge.low,
-                high=edge.high,
-                effect=edge.ablation,
-                gap=edge.gap,
-                null=edge.null,
-            )
+            fields = {name: getattr(edge, name) for name in ("weight", "low", "high", "gap", "null")}
+            self.graph.add_edge("built_from", source, unit, effect=edge.ablation, **fields)
 
-    def _judgement(self, story: Round, parent: int | None) -> dict[str, Any]:
-        fields: dict[str, Any] = {"decision": story.decision, "reason": story.reason or None}
-        judged = story.chosen or max(story.judged, key=lambda one: one.measured.phi, default=None)
-        if judged is not None:
-            measured = judged.measured
-            fields |= {"representation": measured.representation, "swap_cost": measured.price}
-            fields |= {
-                "phi": measured.phi if parent is None else measured.flips[parent],
-                "iota": measured.iota if parent is None else measured.iotas[parent],
-            }
-        if story.trained is not None:
-            fields |= {"r_before": story.trained.r_before, "r_after": story.trained.r_after}
-        return fields
+    def _round_fields(self, round: Round, plugin: str, parent: int | None = None) -> dict[str, Any]:
+        """What every node of a round says of it; φ and ι are round parent's, or of all together."""
+        record = round_record(round)
+        fields: dict[str, Any] = {
+            "stage": round.stage,
+            "round": round.number,
+            "pictures": self.pictures.get(round.name, []),
+            "provenance": self._provenance(plugin),
+            "decision": record["decision"],
+            "reason": record["reason"] or None,
+        }
+        probes = record["representations"]
+        if probes:
+            best = max(probes, key=lambda probe: (probe["representation"] == record["chosen"], probe["phi"]))
+            fields |= {"representation": best["representation"], "swap_cost": best["price"]}
+            phi, iota = ("phi", "iota") if parent is None else ("flips", "iotas")
+            values = {"phi": best[phi], "iota": best[iota]}
+            fields |= values if parent is None else {name: value[parent] for name, value in values.items()}
+        return fields | {name: record[name] for name in ("r_before", "r_after") if name in record}
 
     def _unit(self, stage: str, unit: int) -> str:
-        called = self._called(stage)
-        label = f"{stage} {called} {unit}"
+        """The node of a unit, or of a direction where directions take the units' place; added where there is none."""
+        directions = {described.name for described in self.graph.header.stages if described.directions is not None}
+        label = f"{stage} {'direction' if stage in directions else 'unit'} {unit}"
         identifier = node_id("unit", label, stage, units=[unit])
         if identifier in self.graph:
             return identifier
-        by = {} if called == "unit" else {"provenance": self._by(self.settings.plugins.discoverer)}
-        return self.graph.add_node("unit", label, stage=stage, units=[unit], **by)
+        made_by = {"provenance": self._provenance(self.settings.plugins.discoverer)} if stage in directions else {}
+        return self.graph.add_node("unit", label, stage=stage, units=[unit], **made_by)
 
-    def _called(self, stage: str) -> str:
-        described = {one.name for one in self.graph.header.stages if one.directions is not None}
-        return "direction" if stage in described else "unit"
+    def _by_class(self, values: Sequence[tuple[float, float, float]]) -> dict[str, tuple[float, float, float]]:
+        return dict(zip(self.classes, values, strict=False))
 
-    def _by(self, plugin: str) -> dict[str, Any]:
+    def _provenance(self, plugin: str) -> dict[str, Any]:
         return {"plugin": plugin, "seed": self.settings.seed}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,56 +11,55 @@ from urllib.parse import unquote
 import torch
 from torch import nn
 
-from conceptnet_ml.adaptation.adapted_model import OLD, AdaptedModel, Adapter, no_layer, shots
-from conceptnet_ml.concepts.model import Family, GeneralizedModel, Trunk
+from conceptnet_ml.adaptation.adapted_model import AdaptedModel, Adapter, no_layer
+from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import read_image
-from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data
-from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, unlabelled
 from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.network.basis import Network, with_basis
-from conceptnet_ml.network.build import build_network, export_program
+from conceptnet_ml.learner import run_learner
+from conceptnet_ml.network.build import export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.results.model_files import with_network
+from conceptnet_ml.results.model_files import TRUNK, SavedModel, load_model, replace_network
+from conceptnet_ml.results.new_world import adapted_name, new_world, won_and_lost
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.surgery.resize import load_state
 
 
 class LearnedRun:
     """What :func:`conceptnet_ml.learn` leaves and :func:`conceptnet_ml.open_run` reads.
 
     Args:
-        run: Its folder.
+        folder: Its run folder.
         plugins: Where backbones and concept parts are looked up.
-        data: The images, if they are at hand; else they are loaded from the settings when wanted.
+        data: The images, if they are at hand; else they are loaded from the settings when needed.
         device: Where to run the model; default: the CPU for a run that asked for it, else what there is.
     """
 
-    def __init__(self, run: Run, plugins: Plugins, data: Data | None = None, device: str | None = None) -> None:
-        self._run = run
-        self._plugins = plugins
+    def __init__(self, folder: Run, plugins: Plugins, data: Data | None = None, device: str | None = None) -> None:
+        self.folder = folder
+        self.plugins = plugins
         self._data = data
-        self.path = run.path
-        self.settings = Settings.model_validate(run.settings)
+        self.path = folder.path
+        self.settings = Settings.model_validate(folder.settings)
         self.device = devices.choose_device(device or ("cpu" if self.settings.device == "cpu" else "auto"))
         self.dtype = devices.choose_precision(self.settings.training.precision, self.device)
 
     @property
     def graph(self) -> ConceptGraph:
         """The concept graph."""
-        return ConceptGraph.read(self._run.path)
+        return ConceptGraph.read(self.path)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -71,26 +69,56 @@ class LearnedRun:
     @property
     def model(self) -> GeneralizedModel:
         """The learned model: images in [0, 1] (B, 3, H, W) to logits. An ordinary ``nn.Module``."""
-        return self._models[0]
+        return self._networks[0]
 
     @property
     def ordinary(self) -> StagedNetwork:
         """The network after ordinary training, for comparison."""
-        return self._models[1]["ordinary"]
+        return self._networks[1]["ordinary"]
 
     def methods(self) -> dict[str, nn.Module]:
         """Every network of the run by name: ``ordinary``, ``learned``, and the controls."""
-        networks = self._models[1]
-        controls = {name: network for name, network in networks.items() if name not in ("ordinary", *self._trunks)}
-        return {"ordinary": networks["ordinary"], "learned": self.model, **controls}
-
-    def images(self) -> Data:
-        """The images it learned from and was tested on, read again where they are not at hand."""
-        return self._images(None, None)
+        others = {name: one for name, one in self._networks[1].items() if not name.startswith(TRUNK)}
+        return {"ordinary": others.pop("ordinary"), "learned": self.model, **others}
 
     def summary(self) -> dict[str, Any]:
         """The run's summary, as it was printed."""
-        return self._run.summary()
+        return self.folder.summary()
+
+    def images(self, data: str | Path | Data | None = None, trap: str | None = None, minimum: int = 1) -> Data:
+        """The images it learned from and was tested on, read again where they are not at hand; or other ones.
+
+        Args:
+            data: Other data, read as the run's settings say.
+            trap: A trap to lay; default: the run's own for its own data, none for other data.
+            minimum: The least number of training images of a class that other data must have.
+
+        Raises:
+            DataError, SettingsError: They cannot be read, or have other classes.
+        """
+        if data is None and trap is None and self._data is not None:
+            return self._data
+        images = data if isinstance(data, Data) else self._load(data, trap, minimum)
+        if images.classes != self.classes:
+            raise DataError(
+                f"{images.name} has the classes {', '.join(images.classes)}, the run learned {', '.join(self.classes)}",
+                "Give data with the same class names.",
+            )
+        return images
+
+    def _load(self, data: str | Path | None, trap: str | None, minimum: int) -> Data:
+        values = self.settings.model_dump()
+        if data is not None:
+            text = str(data)
+            source = f"folder:{text}" if Path(text).is_dir() else text
+            values["data"] |= {"source": source, "trap": "none", "minimum": minimum}
+            # A trap may make images higher than they are wide.
+            values["data"]["image_size"] = min(self.model.network.image_size)
+        if data is not None or trap is not None:
+            values["data"]["exceptions"] = 0.0  # they are a matter of the run's training images
+        if trap is not None:
+            values["data"]["trap"] = trap
+        return load_data(Settings.model_validate(values), self.plugins)
 
     def evaluate(
         self,
@@ -114,10 +142,11 @@ class LearnedRun:
             DataError: The data's classes are not the run's.
         """
         extra = {} if adapted is None else {f"adapted {adapted}": self.adapted(adapted)}
-        images = self._same_classes(self._images(data, trap, least=0))
-        methods = {name: network.to(self.device) for name, network in {**self.methods(), **extra}.items()}
+        images = self.images(data, trap, minimum=0)
+        methods = {**self.methods(), **extra}
         if families:
-            methods |= {f"family {name}": family.to(self.device) for name, family in self.model.named_families()}
+            methods |= {f"family {name}": family for name, family in self.model.named_families()}
+        methods = {name: network.to(self.device) for name, network in methods.items()}
         return {"run": str(self.path), "test_sets": accuracies(methods, images.tests, self.device, self.dtype)}
 
     def disagreement(self, folder: str | Path) -> dict[str, Any]:
@@ -170,31 +199,29 @@ class LearnedRun:
             raise SettingsError("shots and draws must be at least 1", "Give a positive number.")
         if turned and data is not None:
             raise SettingsError("--turned and --data contradict each other", "Turn the run's own world round.")
-        kind = _short(data) if data is not None else "turned" if turned else "random"
-        name = _plain_name(f"{kind}-{shots}" if name is None else name)
-        world, pool, tests, notes = self._world(data, turned, shots)
+        name = adapted_name(name, data, turned, shots)
+        other = None if data is None else self.images(data)
+        world = new_world(self.images, self.settings, other, turned, shots)
         adapters = {
-            method: Adapter.of(model.to(self.device), pool, tests, self.device, self.dtype)
+            method: Adapter.of(model.to(self.device), world.pool, world.tests, self.device, self.dtype)
             for method, model in (("learned", self.model), ("ordinary", self.ordinary))
         }
         seed = seeding.seed_for(self.settings.seed, "adapt")
-        curves = {method: adapter.curve((0, shots), draws, seed) for method, adapter in adapters.items()}
+        found = won_and_lost(world, adapters, shots, draws, seed)
         weights = adapters["learned"].fit(shots, seed, 0)
         model = adapters["learned"].build(weights)
-        record = {"layer": model.layer, "world": world, "shots": shots, "state": model.fitted()}
-        self._run.adapted(name).save(record)
-        self._run.close()
-        saved = dict(zip(self.model.names, model.alpha.tolist(), strict=True))
+        record = {"layer": model.layer, "world": world.name, "shots": shots, "state": model.fitted()}
+        self.folder.adapted(name).save(record)
+        self.folder.close()
+        alpha = dict(zip(self.model.names, model.alpha.tolist(), strict=True))
         return {
             "run": str(self.path),
-            "world": world,
+            "world": world.name,
             "shots": shots,
             "draws": draws,
-            "test_sets": {test: {"images": len(images), **_change(curves, test)} for test, images in tests.items()},
-            "forgotten": {method: rows[1].get("forgotten") for method, rows in curves.items()},
-            "beliefs": curves["learned"][1]["beliefs"],
-            "saved": {"name": name, "alpha": saved, "accuracy": adapters["learned"].accuracies(weights)},
-            "notes": [*notes, *no_layer(model)],
+            **found,
+            "saved": {"name": name, "alpha": alpha, "accuracy": adapters["learned"].accuracies(weights)},
+            "notes": [*world.notes, *no_layer(model)],
         }
 
     def adapted(self, name: str) -> AdaptedModel:
@@ -207,7 +234,7 @@ class LearnedRun:
         if name not in known:
             mend = nearest(name, known) if known else f"Make one: adapt {self.path} --shots 8."
             raise DataError(f"{self.path} has no adapted model '{name}'", mend)
-        record = self._run.adapted(name).load()
+        record = self.folder.adapted(name).load()
         assert record is not None
         return AdaptedModel(self.model, record["layer"], record["state"]).to(self.device).eval()
 
@@ -238,8 +265,8 @@ class LearnedRun:
         ]
 
     def witness(self, progress: Progress | None = None, stopper: Stopper | None = None) -> Witness:
-        """The independently trained network that judges dreams, read back; a run without one gets it now, at the cost
-        of ordinary training, and keeps it.
+        """The independently trained network that judges dreams. A run without one trains it now, at the cost of
+        ordinary training, and keeps it.
 
         Args:
             progress, stopper: As in :func:`conceptnet_ml.learn`.
@@ -249,22 +276,45 @@ class LearnedRun:
             Interrupted: The stopper said so; the next call goes on from there.
         """
         if self.has_witness:
-            network = fresh_network(self.settings, self.classes, self.ordinary.image_size, self._plugins)
-            weights, statistics = (self._run.step_value(name) for name in (WITNESS_NETWORK, WITNESS_STATISTICS))
+            network = fresh_network(self.settings, self.classes, self.ordinary.image_size, self.plugins)
+            weights, statistics = (self.folder.step_value(name) for name in (WITNESS_NETWORK, WITNESS_STATISTICS))
             network.load_state_dict(weights)
             return Witness.restore(network, statistics, self.device, self.dtype)
-        data = self._images(None, None)
-        data = replace(data, train=data.train.to(self.device))
-        with self._run as run:
+        data = self.images().to(self.device)
+        with self.folder as run:
             run.lock()
-            shown, asked = progress or Progress(quiet=True), stopper or Stopper()
-            context = Context(self.settings, self._plugins, data, run, shown, asked, self.device, self.dtype)
-            return witness_of(context)
+            shown, stops = progress or Progress(quiet=True), stopper or Stopper()
+            ctx = Context(self.settings, self.plugins, data, run, shown, stops, self.device, self.dtype)
+            return witness_of(ctx)
 
     @property
     def has_witness(self) -> bool:
         """Whether the run keeps a witness already."""
-        return self._run.has_step(WITNESS_NETWORK) and self._run.has_step(WITNESS_STATISTICS)
+        return self.folder.has_step(WITNESS_NETWORK) and self.folder.has_step(WITNESS_STATISTICS)
+
+    def reopen(
+        self, progress: Progress | None = None, stopper: Stopper | None = None, **rounds: Any
+    ) -> tuple[Context, Learned]:
+        """The run as its own steps saw it: their context, and what the loop ended with, read back step by step.
+
+        What is then computed with the context is remembered by the run like its own steps; close ``ctx.run`` when done.
+
+        Args:
+            progress, stopper: As in :func:`conceptnet_ml.learn`.
+            rounds: Settings of the group ``round`` to change: ``show_refused=True`` trains the first refused one.
+
+        Raises:
+            DataError: Another process writes into the run, or a step of it is damaged.
+        """
+        settings = self.settings
+        if rounds:
+            settings = settings.model_copy(update={"round": settings.round.model_copy(update=rounds)})
+        device, dtype = devices.prepare(settings.device, settings.training.precision)
+        data = self.images().to(device)
+        self.folder.lock()
+        shown, stops = progress or Progress(quiet=True), stopper or Stopper()
+        ctx = Context(settings, self.plugins, data, self.folder, shown, stops, device, dtype)
+        return ctx, run_learner(ctx)
 
     def save_alone(self, path: str | Path) -> None:
         """Save the learned network as one ``.pt2`` file that loads with torch alone, without this package."""
@@ -272,130 +322,18 @@ class LearnedRun:
 
     def refresh(self) -> None:
         """Forget what was read: the run folder has changed."""
-        for name in ("_saved", "_models"):
+        for name in ("_saved", "_networks"):
             self.__dict__.pop(name, None)
 
     def resave(self, network: StagedNetwork, without: str | None = None) -> None:
         """Write the model with another learned network, and without the family of this name."""
-        self._run.save_model(*with_network(*self._saved, network, without))
+        self.folder.save_model(*replace_network(self._saved, network, without))
         self.refresh()
 
     @cached_property
-    def _saved(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        return self._run.load_model()
-
-    @property
-    def _trunks(self) -> list[str]:
-        """Names of networks that are kept for a family's sake only."""
-        return [name for name in self._saved[1]["networks"] if name.startswith("trunk ")]
+    def _saved(self) -> SavedModel:
+        return self.folder.load_model()
 
     @cached_property
-    def _models(self) -> tuple[GeneralizedModel, dict[str, StagedNetwork]]:
-        weights, description = self._saved
-        settings = self.settings.model_copy(
-            update={"network": self.settings.network.model_copy(update={"weights": None})}
-        )
-        networks: dict[str, StagedNetwork] = {}
-        for key in sorted(set(description["networks"].values())):
-            network = build_network(settings, description["classes"], tuple(description["image_size"]), self._plugins)
-            networks[key] = load_state(network, _below(weights, f"networks.{key}.")).to(self.device).eval()
-        families = {}
-        for family in description["families"]:
-            prefix = f"families.{family['name']}."
-            restore = self._plugins.get("generalizer", family["generalizer"]).function("restore")
-            detector = restore(_below(weights, f"{prefix}detector."))
-            restore = self._plugins.get("specializer", family["specializer"]).function("restore")
-            variants = restore(_below(weights, f"{prefix}variants."))
-            within: Network = networks[family["network"]]
-            if "discoverer" in family:
-                restore = self._plugins.get("discoverer", family["discoverer"]).function("restore")
-                basis = restore(_below(weights, f"{prefix}basis.")).to(self.device).requires_grad_(False)
-                within = with_basis(within, family["stage"], basis)
-            trunk = Trunk(within, family["stage"])
-            families[family["name"]] = Family(trunk, detector.to(self.device), variants.to(self.device)).eval()
-        named = {name: networks[key] for name, key in description["networks"].items()}
-        return GeneralizedModel(named.pop("learned"), families).eval(), named
-
-    def _world(
-        self, data: str | Path | Data | None, turned: bool, count: int
-    ) -> tuple[str, ImageSet, dict[str, ImageSet], list[str]]:
-        """Name of the new world, its pool, the test sets of it and of the old world, and notes; checked."""
-        if data is not None:
-            new = self._same_classes(self._images(data, None, least=1))
-            shots(new.train.labels, count, 0, classes=new.classes)
-            tests, notes = {f"new {name}": images for name, images in new.tests.items()}, []
-            try:
-                own = self._images(None, None).tests
-                tests |= {name: own[name] for name in OLD if name in own}
-            except DataError as error:
-                notes.append(f"what is forgotten of the old world is not known: {error.message}")
-            return new.name, new.train, tests, notes
-        own_data = self._images(None, None)
-        part = "turned train" if turned else "unbiased"
-        if part not in own_data.worlds:
-            raise DataError(
-                f"the run's own data, {own_data.name}, have no cue that could be drawn anew: no trap was laid",
-                "Give labelled pictures of the new world with --data.",
-            )
-        seed = seeding.seed_for(self.settings.seed, "holdout")
-        _, held = split_holdout(own_data.train.labels, self.settings.data.holdout, seed)
-        pool = own_data.worlds[part]().subset(held)
-        shots(pool.labels, count, 0, classes=own_data.classes)
-        turned_test = {"turned test": own_data.worlds["turned test"]()} if turned else {}
-        return ("turned round" if turned else "random cues"), pool, {**turned_test, **own_data.tests}, []
-
-    def _same_classes(self, images: Data) -> Data:
-        if images.classes != self.classes:
-            raise DataError(
-                f"{images.name} has the classes {', '.join(images.classes)}, the run learned {', '.join(self.classes)}",
-                "Give data with the same class names.",
-            )
-        return images
-
-    def _images(self, data: str | Path | Data | None, trap: str | None, least: int = 1) -> Data:
-        if isinstance(data, Data):
-            return data
-        if data is None and trap is None and self._data is not None:
-            return self._data
-        values = self.settings.model_dump()
-        if data is not None:
-            text = str(data)
-            source = f"folder:{text}" if Path(text).is_dir() else text
-            values["data"] |= {"source": source, "trap": "none", "minimum": least}
-            # A trap may make images higher than they are wide.
-            values["data"]["image_size"] = min(self.model.network.image_size)
-        if data is not None or trap is not None:
-            values["data"]["exceptions"] = 0.0  # they are a matter of the run's training images
-        if trap is not None:
-            values["data"]["trap"] = trap
-        return load_data(Settings.model_validate(values), self._plugins)
-
-
-def _below(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-
-
-def _short(data: str | Path | Data) -> str:
-    """A world's short name, for the name of what is adapted to it: a folder's own name."""
-    text = data.name if isinstance(data, Data) else str(data)
-    return Path(text.rpartition(":")[2]).resolve().name or "new"
-
-
-def _plain_name(name: str) -> str:
-    if not name.strip(". ") or "/" in name or "\\" in name:
-        raise SettingsError(f"'{name}' cannot name an adapted model", "Choose a plain name, as in sunny-8.")
-    return name
-
-
-def _change(curves: dict[str, list[dict[str, Any]]], test: str) -> dict[str, dict[str, float]]:
-    """Before and after, of every method on a test set."""
-    found = {}
-    for method, (before, after) in curves.items():
-        row = after["test_sets"][test]
-        found[method] = {
-            "before": before["test_sets"][test]["accuracy"],
-            "after": row["accuracy"],
-            "lowest": row["lowest"],
-            "highest": row["highest"],
-        }
-    return found
+    def _networks(self) -> tuple[GeneralizedModel, dict[str, StagedNetwork]]:
+        return load_model(self._saved, self.settings, self.plugins, self.device)

@@ -132,7 +132,7 @@ def test_a_forgotten_family_leaves_the_model(opened: LearnedRun) -> None:
 def test_names_and_notes_leave_the_network_alone(opened: LearnedRun, data: Data) -> None:
     before, editor = logits(opened, data), Editor(opened, PLUGINS)
     (feature, *_) = opened.graph.nodes("feature")
-    opened._run.adapted("kept").save({"of": "the network as it is"})
+    opened.folder.adapted("kept").save({"of": "the network as it is"})
     editor.rename(feature, "stripes [1]")
     editor.annotate("stripes [1]", "in the corner [/]")
     assert "stripes [1]" in (opened.path / "summary.txt").read_text()
@@ -144,7 +144,7 @@ def test_names_and_notes_leave_the_network_alone(opened: LearnedRun, data: Data)
     assert opened.graph.resolve("stripes").note == "in the corner"
     assert torch.equal(logits(opened, data), before)
     assert [entry["verb"] for entry in editor.log()] == ["rename", "annotate"]
-    assert EditHistory(opened._run).pending() is None
+    assert EditHistory(opened.folder).pending() is None
     editor.undo(2)
     assert opened.graph.node(feature.id).name is None
 
@@ -172,12 +172,12 @@ def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data
     assert graph.resolve(f"{top}:64").classes == ("standing",)
     rounds = [entry["name"] for entry in again.summary()["rounds"]]
     assert any(name.startswith(f"{top}/edit3/") for name in rounds)
-    assert again.summary()["edits"] == EditHistory(again._run).told()
+    assert again.summary()["edits"] == EditHistory(again.folder).told()
     # Another look changes nothing; undo goes back behind what was learned from the edit.
     assert learn(data, resume=opened.path, plugins=PLUGINS).graph == graph
     assert Editor(again, PLUGINS).history.adopted() == [3]
     Editor(again, PLUGINS).undo(2)
-    assert not EditHistory(again._run).adopted()
+    assert not EditHistory(again.folder).adopted()
     assert again.model.network.stage(top).units == 64
     assert {"model.safetensors", "graph.json"} <= done.keys()
 
@@ -220,7 +220,7 @@ def test_bad_input_is_refused_and_the_run_untouched(opened: LearnedRun, what: st
         content = json.loads((opened.path / "graph.json").read_text())
         content["header"]["network"] = opened._saved[1]["networks"]["learned"]
         (opened.path / "graph.json").write_text(json.dumps(content))
-        opened._run.close()
+        opened.folder.close()
         kind, message = SettingsError, "NaN|infinit|finite"
     elif what == "unfinished":
         (opened.path / "DONE").unlink()

@@ -188,17 +188,17 @@ def test_a_finished_run_gets_a_witness_once_and_keeps_it(learned: LearnedRun) ->
     assert again.judge(images, 1) == first.judge(images, 1)
     assert again.judge(images)[0].seen in opened.classes
     assert again.accuracy is not None
-    opened._run.lock()  # nobody holds the lock any more
-    opened._run.close()
+    opened.folder.lock()  # nobody holds the lock any more
+    opened.folder.close()
     assert (opened.path / "DONE").exists()
 
 
 def test_without_a_witness_and_without_data_it_is_said(learned: LearnedRun) -> None:
     opened = open_run(learned.path, plugins=PLUGINS)
     learned.witness()
-    opened._run.forget_step(WITNESS_STATISTICS)
-    opened._run.close()
+    opened.folder.forget_step(WITNESS_STATISTICS)
+    opened.folder.close()
     with pytest.raises(ConceptNetError):
         opened.witness()
-    opened._run.lock()
-    opened._run.close()
+    opened.folder.lock()
+    opened.folder.close()

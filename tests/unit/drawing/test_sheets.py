@@ -12,7 +12,7 @@ from PIL import Image
 from conceptnet_ml.drawing import pictures, sheets
 from conceptnet_ml.drawing import text as lettering
 from conceptnet_ml.drawing.pictures import to_image, to_png
-from conceptnet_ml.drawing.sheets import Caption, SheetRow, contact_sheet, gate_overlay, probe_sheet
+from conceptnet_ml.drawing.sheets import Caption, SheetRow, SwapExample, contact_sheet, gate_overlay, probe_sheet
 
 RED = torch.zeros(3, 64, 64, dtype=torch.uint8)
 RED[0] = 255
@@ -117,20 +117,19 @@ def test_gate_overlay_refuses_what_is_not_a_gate():
         gate_overlay(RED, torch.zeros(3, 4, 4))
 
 
-def test_probe_sheet_marks_a_flip_in_red_and_the_right_class_in_green():
-    def sheet(seen: int) -> set[tuple[int, int, int]]:
-        gates = [torch.ones(1, 4, 4)]
-        return colours(
-            probe_sheet([RED], [BLUE], [BLUE], gates, ["car", "dog"], labels=[0], donor_labels=[1], seen=[seen])
-        )
+def example(gate: torch.Tensor | None, seen: str) -> SwapExample:
+    return SwapExample(RED, BLUE, BLUE, gate, label="car", donor_label="dog", seen_before="car", seen=seen)
 
-    assert sheets.WRONG in sheet(1)
-    assert sheets.WRONG not in sheet(0)
-    assert sheets.RIGHT in sheet(0)
+
+def test_probe_sheet_marks_a_flip_in_red_and_the_right_class_in_green():
+    shown = [np.asarray(probe_sheet([example(torch.ones(1, 4, 4), seen)])) for seen in ("dog", "car")]
+    flipped, kept = ({tone: (sheet == tone).all(-1).sum() for tone in (sheets.RIGHT, sheets.WRONG)} for sheet in shown)
+    assert flipped[sheets.WRONG] > 0
+    assert kept[sheets.WRONG] == 0
+    assert kept[sheets.RIGHT] == 2 * flipped[sheets.RIGHT] > 0, "under the image and under the swapped view"
 
 
 def test_probe_sheet_without_gates_has_one_column_less():
-    arguments = {"labels": [0], "donor_labels": [1], "seen": [1], "seen_before": [0], "title": "colour"}
-    gated = probe_sheet([RED], [BLUE], [BLUE], [torch.ones(4, 4)], ["car", "dog"], **arguments)
-    whole = probe_sheet([RED], [BLUE], [BLUE], None, ["car", "dog"], **arguments)
+    gated = probe_sheet([example(torch.ones(4, 4), "dog")], "colour")
+    whole = probe_sheet([example(None, "dog")], "colour")
     assert gated.width - whole.width == 128 + 12

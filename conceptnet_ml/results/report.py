@@ -1,0 +1,130 @@
+"""What a run reports: its rounds, families, costs and notes as plain values, for summary.json and the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from conceptnet_ml.evaluation.accuracy import disagreement, unlabelled
+from conceptnet_ml.evaluation.localization import compare_with_masks
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.runtime import devices
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import Learned, Round
+
+
+def summarize(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph: ConceptGraph) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+        ctx, learned: The run's, after all rounds and baselines.
+        test_sets: Of :func:`conceptnet_ml.evaluation.accuracy.evaluate_run`.
+        graph: The run's concept graph.
+    """
+    summary = {
+        "data": ctx.data.name,
+        "trap": ctx.settings.data.trap,
+        "classes": list(ctx.data.classes),
+        "depth": ctx.settings.depth,
+        "seed": ctx.settings.seed,
+        "images": {"fit": len(ctx.fit), "held_out": len(ctx.held), "skipped": ctx.data.skipped},
+        "rounds": [round_record(round, ctx.override_rule.overruled.get(round.name, ())) for round in learned.stories],
+        "test_sets": test_sets,
+        "families": _families(ctx, learned),
+        "cost": _cost(ctx, learned),
+        "graph": {"nodes": len(graph), "edges": len(graph.edges())},
+        "peak_memory_gib": devices.peak_memory(ctx.device),
+        "notes": [*ctx.data.notes, *ctx.override_rule.unused_words(learned.stories)],
+    }
+    if edits := ctx.history.told():
+        summary["edits"] = edits
+    if learned.directions:
+        discoverer = ctx.settings.plugins.discoverer
+        summary["directions"] = {
+            stage: {"discoverer": discoverer, "count": basis.count, "explained": basis.explained}
+            for stage, basis in learned.directions.items()
+        }
+    if ctx.settings.data.target is not None:
+        summary["target"] = _new_world(ctx, learned, ctx.settings.data.target)
+    return summary
+
+
+def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
+    """A round as plain values: what the summary prints, and what the graph's nodes say of their round.
+
+    Args:
+        round: The round.
+        overruled: The decisions of this round that the user overruled, in words.
+    """
+    record: dict[str, Any] = {
+        "name": round.name,
+        "stage": round.stage,
+        "decision": round.decision,
+        "reason": round.reason,
+        "representations": [probed.record() for probed in round.judged],
+        "chosen": None if round.chosen is None else round.chosen.measured.representation,
+        "features": [{"class": found.parent, "units": found.units, "auc": found.auc} for found in round.findings],
+    }
+    if overruled:
+        record["overruled"] = list(overruled)
+    if round.channels is not None:
+        channels = round.channels
+        record["channels"] = {"open": channels.units, "moves": channels.moves, **channels.measured.record()}
+    if round.merged is not None:
+        merged = round.merged
+        record["detector"] = {
+            "auc": merged.auc,
+            "coverage": merged.coverage,
+            "overlap": merged.overlap,
+            "analogies": len(merged.analogies),
+        }
+        if merged.translation is not None:
+            record["detector"]["translation"] = asdict(merged.translation)
+    if round.edges:
+        record["edges"] = {
+            "to": round.below,
+            "stand": sum(edge.is_supported for edge in round.edges),
+            "of": len(round.edges),
+            "null": round.edges[0].null,
+            "agreement": {edge.parent: edge.agreement for edge in round.edges},
+        }
+    if round.trained is not None:
+        record |= {name: getattr(round.trained, name) for name in ("r_before", "r_after", "r_without")}
+    if round.closures:
+        record["closures"] = [{"score": check.score, "closed": check.closed} for check in round.closures]
+    if round.taught is not None:
+        record["family"] = {name: getattr(round.taught, name) for name in ("before", "blind", "after")}
+    return record
+
+
+def _families(ctx: Context, learned: Learned) -> list[dict[str, Any]]:
+    """Every family: how well it tells the classes apart, and, where the true masks are known, whether it finds them."""
+    entries = []
+    for round in learned.stories:
+        if round.family is not None and round.family.family is not None and round.split is not None:
+            entry = {"name": round.family.key, "stage": round.stage, "accuracy": round.split.accuracy}
+            masks = compare_with_masks(ctx, round.family.family)
+            entries.append({**entry, **({"true_masks": masks} if masks else {})})
+    return entries
+
+
+def _cost(ctx: Context, learned: Learned) -> dict[str, float]:
+    """Seconds, and multiples of ordinary training in the same run."""
+    seconds = {name: ctx.seconds(name) for name in ("ordinary", "probing", "rounds", "controls")}
+    spent = (seconds["probing"] + seconds["rounds"]) / max(seconds["ordinary"], 1e-9)
+    trained = max(1, sum(round.trained is not None for round in learned.stories))
+    return {
+        **{f"{name}_seconds": value for name, value in seconds.items()},
+        "times_ordinary": spent,
+        "times_ordinary_per_round": spent / trained,
+    }
+
+
+def _new_world(ctx: Context, learned: Learned, folder: str) -> dict[str, Any]:
+    """How often the ordinary and the learned network disagree on the new world's pictures."""
+    images = unlabelled(folder, ctx.size)
+    with ctx.progress.task("compare on the new world"):
+        found = disagreement(learned.ordinary, learned.network, images, ctx.device, ctx.dtype)
+    ctx.run.log(event="target", folder=folder, **found)
+    return {"folder": folder, **found}
