@@ -69,7 +69,7 @@ _HOMES = {
     "DreamRequest": "dreams.request",
     "adapt": "adaptation.adapted_model",
     "auroc": "concepts.scores",
-    "curve": "adaptation.adapted_model",
+    "curve": "adaptation.curves",
     "dream": "dreams.render",
     "gallery": "gallery.gallery",
     "learn": "api",
@@ -148,7 +148,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from conceptnet_ml.adaptation.adapted_model import AdaptedModel, adapt, curve
+    from conceptnet_ml.adaptation.adapted_model import AdaptedModel, adapt
+    from conceptnet_ml.adaptation.curves import curve
     from conceptnet_ml.api import learn, open_run, plan
     from conceptnet_ml.concepts.evidence import MergeEvidence, SplitEvidence
     from conceptnet_ml.concepts.model import Detector, Variants

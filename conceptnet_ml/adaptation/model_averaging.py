@@ -1,22 +1,23 @@
-"""What a few labelled examples say about whose voice counts: Bayesian model averaging over a handful of hypotheses.
+"""What a few labelled examples say about which answers to trust: Bayesian model averaging over a list of hypotheses.
 
 With two examples per class a regression cannot tell "the network is right" from "this family is what counts now". So
 the possible answers are listed, each is a small convex problem, and they are averaged by how well each explains the
 examples (Laplace evidence: MacKay 1992, "The evidence framework applied to classification networks"):
 
 - **kept**: the network alone, ``logits = s · f(x)``.
-- **refitted**: the network with a last layer fitted anew, ``s · f(x) + b + ΔW z(x)``, ΔW pulled towards 0 by λ.
-- **families**: a family's variants alone, several together, or with the network, with and without the refitted layer.
+- **refitted**: the network with a new last layer, ``s · f(x) + b + ΔW z(x)``, ΔW pulled towards 0 by λ.
+- **families**: a family's variants alone, several together, or with the network, with and without the new last layer.
 
-Every voice is first divided by its mean margin over the examples (the gap between its two largest logits), so that a
-loud family does not count for more than a quiet network. λ needs no choice: all of ``STRENGTHS`` are averaged too.
+The network and the families are called experts here. Each is first divided by its mean margin over the examples (the
+gap between its two largest logits), so that a family with large logits does not count for more than a network with
+small ones. λ needs no choice: all of ``STRENGTHS`` are averaged too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -24,19 +25,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from conceptnet_ml.adaptation.logistic_regression import Array, LogisticProblem, SharedColumns
+from conceptnet_ml.adaptation.logistic_regression import Array, LogisticProblem, SharedColumns, fit_logistic
 
 MARGIN, SPREAD = 3.0, 2.0
-"""Prior mean and deviation of a voice's weight, in logits per mean margin: a margin of 3 is right 95 times in 100."""
+"""Prior mean and deviation of an expert's weight, in logits per mean margin: a margin of 3 is right 95 times in 100."""
 
 BIAS = 1.5
 """Prior deviation of a bias, in logits."""
 
 TURNED = 0.1
-"""Prior probability that a family has a say: what the learner let go of counts again."""
+"""Prior probability that families have a say: what the learner gave up counts again."""
 
 REFIT = 0.25
-"""Prior probability that the last layer is to be fitted anew, whoever has a say."""
+"""Prior probability that the last layer is fitted again, with or without families."""
 
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """λ on ‖ΔW‖²/2, on features centred and scaled to a mean square of one; all are equally likely beforehand."""
@@ -46,30 +47,32 @@ RIDGES = (*STRENGTHS, 3e-3, 1e-3, 3e-4)
 
 FOLDS = 5
 
+ITERATIONS = 200
+
 KINDS = KEPT, REFITTED, FAMILIES = "kept", "refitted", "families"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a model says of some images, before anything is fitted; float64, on the CPU.
+class ModelOutputs:
+    """What a model computes for some images, before anything is fitted; float64, on the CPU.
 
     Args:
         logits: (N, K) of the network.
         families: (N, F, K), of each family's variants.
-        features: (N, D), what reaches the network's last layer; D = 0 where there is none that can be fitted.
+        features: (N, D), the input of the network's last layer; D = 0 where there is none that can be fitted.
     """
 
     logits: Tensor
     families: Tensor
     features: Tensor
 
-    def take(self, places: Tensor) -> Answers:
-        """The answers at these positions."""
-        return Answers(self.logits[places], self.families[places], self.features[places])
+    def take(self, places: Tensor) -> ModelOutputs:
+        """The outputs at these positions."""
+        return ModelOutputs(self.logits[places], self.families[places], self.features[places])
 
 
 @dataclass(frozen=True)
-class Weights:
+class FittedWeights:
     """What was fitted: ``logits(x) = scale · f(x) + Σ_k alpha_k · v^k(x) + layer z(x) + bias``.
 
     Args:
@@ -86,35 +89,17 @@ class Weights:
     bias: Tensor
     beliefs: dict[str, float]
 
-    def apply(self, answers: Answers) -> Tensor:
-        """Logits (N, K) of images by what the model says of them."""
-        voices = torch.einsum("f,nfk->nk", self.alpha, answers.families)
-        return self.scale * answers.logits + voices + answers.features @ self.layer.T + self.bias
+    def logits(self, outputs: ModelOutputs) -> Tensor:
+        """The adapted model's logits (N, K) from the model's outputs."""
+        families = torch.einsum("f,nfk->nk", self.alpha, outputs.families)
+        return self.scale * outputs.logits + families + outputs.features @ self.layer.T + self.bias
 
 
-@dataclass(frozen=True)
-class _Hypothesis:
-    """Voices (0 the network, j a family) with a bias or without, and λ of the refitted layer or None."""
-
-    kind: str
-    voices: tuple[int, ...]
-    biased: bool
-    strength: float | None
-    prior: float
-
-
-@dataclass(frozen=True)
-class _Solution:
-    weights: Array
-    layer: Array
-    evidence: float
-
-
-def weigh(answers: Answers, labels: Tensor) -> Weights:
+def average_models(outputs: ModelOutputs, labels: Tensor) -> FittedWeights:
     """Fit the families' weights and the last layer to a few labelled examples.
 
     Args:
-        answers: What the model says of the examples.
+        outputs: The model's, for the examples.
         labels: (N,) their classes.
 
     Returns:
@@ -123,196 +108,221 @@ def weigh(answers: Answers, labels: Tensor) -> Weights:
     Cost: about (F + 3) · 7 convex problems of (r + 1) · K unknowns, r ≤ min(N, D), by L-BFGS, and the curvature at each
     solution, K determinants of r × r; 10 ms for 2 classes, 64 features and up to 128 examples.
     """
-    logits, families = _centred(answers.logits.numpy()), _centred(answers.families.numpy())
-    voices = [logits, *families.transpose(1, 0, 2)]
-    units = [_margin(voice) for voice in voices]
-    scaled = [voice / unit for voice, unit in zip(voices, units, strict=True)]
-    features, back, mean = _reduced(answers.features.numpy())
-    classes, rank = logits.shape[1], features.shape[1]
-    problem = _Problem(scaled, features, labels.numpy(), classes)
-    found, scores, kinds = [], [], []
-    for hypothesis in _hypotheses(len(voices), rank > 0):
-        solved = problem.solve(hypothesis)
-        weights = solved.weights[: len(hypothesis.voices)]
-        if hypothesis.biased and hypothesis.strength is None and np.min(weights) <= 0:
-            continue  # a voice that is better left out: the hypothesis without it is in the list
-        found.append(_whole(hypothesis, solved, len(voices), classes, rank))
-        scores.append(solved.evidence + math.log(hypothesis.prior))
+    problem = _Problem.of(outputs, labels)
+    points, scores, kinds = [], [], []
+    for hypothesis in _hypotheses(len(problem.experts), problem.features.shape[1] > 0):
+        solution = problem.solve(hypothesis)
+        weights = solution.weights[: len(hypothesis.experts)]
+        if hypothesis.biased and hypothesis.ridge is None and np.min(weights) <= 0:
+            continue  # an expert that is better left out: the hypothesis without it is in the list
+        points.append(problem.point(hypothesis, solution))
+        scores.append(solution.evidence + math.log(hypothesis.prior))
         kinds.append(hypothesis.kind)
     chances = np.exp(np.array(scores) - max(scores))
     chances /= chances.sum()
     beliefs = {
-        kind: float(sum(chance for chance, mine in zip(chances, kinds, strict=True) if mine == kind)) for kind in KINDS
+        kind: float(sum(chance for chance, own in zip(chances, kinds, strict=True) if own == kind)) for kind in KINDS
     }
-    return _unpacked(np.einsum("h,hp->p", chances, np.stack(found)), units, classes, back, mean, beliefs)
+    return problem.fitted(np.einsum("h,hp->p", chances, np.stack(points)), beliefs)
 
 
-def crossfit(answers: Answers, labels: Tensor) -> Weights:
+def crossfit(outputs: ModelOutputs, labels: Tensor) -> FittedWeights:
     """Refit the last layer as is usual: the strength of the ridge by cross-validated accuracy.
 
-    For networks that stand beside the learner's (deep feature reweighting: Kirichenko et al., arXiv 2204.02937). Tried
-    are the network as it is, and a layer fitted anew, towards the present one or towards nothing, under each of
-    ``RIDGES``; ties go to the lesser loss. Up to ``FOLDS`` folds, each with as many examples of every class as may be.
-    Families have no say.
+    For networks compared with the learner's (deep feature reweighting: Kirichenko et al., arXiv 2204.02937). Tried are
+    the network as it is, and a new layer, pulled towards the present one or towards zero, under each of ``RIDGES``;
+    ties go to the smaller loss. Up to ``FOLDS`` folds, each with as many examples of every class as possible. Families
+    get no weight.
 
     Args:
-        answers, labels: As in :func:`weigh`. With one example of a class there is nothing to choose by, and
-            :func:`weigh` decides, without families.
+        outputs, labels: As in :func:`average_models`, which decides, without families, where a class has one example
+            and there is nothing to choose by.
 
-    Cost: some hundred convex problems as in :func:`weigh`.
+    Cost: some hundred convex problems as in :func:`average_models`.
     """
-    silent = torch.zeros(answers.families.shape[1], dtype=torch.float64)
+    no_weight = torch.zeros(outputs.families.shape[1], dtype=torch.float64)
+    outputs = replace(outputs, families=outputs.families[:, :0])
     counts = torch.bincount(labels)
     folds = min(FOLDS, int(counts[counts > 0].min()))
-    features, back, mean = _reduced(answers.features.numpy())
-    if folds < 2 or not features.shape[1]:
-        return replace(weigh(replace(answers, families=answers.families[:, :0]), labels), alpha=silent)
-    logits = _centred(answers.logits.numpy())
-    unit, classes = _margin(logits), logits.shape[1]
-    problem = _Problem([logits / unit], features, labels.numpy(), classes)
-    places = np.zeros(len(labels), dtype=np.int64)
+    problem = _Problem.of(outputs, labels)
+    if folds < 2 or not problem.features.shape[1]:
+        return replace(average_models(outputs, labels), alpha=no_weight)
+    fold_of = np.zeros(len(labels), dtype=np.int64)
     for label in labels.unique().tolist():
-        mine = np.flatnonzero(labels.numpy() == label)
-        places[mine] = np.arange(len(mine)) % folds
+        own = np.flatnonzero(labels.numpy() == label)
+        fold_of[own] = np.arange(len(own)) % folds
     tried = [_Hypothesis(KEPT, (0,), False, None, 1.0)]
-    tried += [_Hypothesis(REFITTED, voices, True, ridge, 1.0) for voices in ((0,), ()) for ridge in RIDGES]
+    tried += [_Hypothesis(REFITTED, experts, True, ridge, 1.0) for experts in ((0,), ()) for ridge in RIDGES]
     right, loss = np.zeros(len(tried)), np.zeros(len(tried))
     for fold in range(folds):
-        rest, out = problem.part(places != fold), problem.part(places == fold)
+        rest, out = problem.part(fold_of != fold), problem.part(fold_of == fold)
         for number, hypothesis in enumerate(tried):
-            shares = _softmax(out.answer(hypothesis, rest.solve(hypothesis, judged=False)))
-            right[number] += (shares.argmax(1) == out.labels).sum()
-            loss[number] -= np.log(shares[np.arange(len(shares)), out.labels].clip(1e-12)).sum()
+            chances = _softmax(out.answers(hypothesis, rest.solve(hypothesis, evidence=False)))
+            right[number] += (chances.argmax(1) == out.truth.argmax(1)).sum()
+            loss[number] -= np.log(chances[out.truth > 0].clip(1e-12)).sum()
     best = tried[min(range(len(tried)), key=lambda number: (-right[number], loss[number]))]
-    whole = _whole(best, problem.solve(best, judged=False), 1, classes, features.shape[1])
-    beliefs = {kind: float(kind == best.kind) for kind in KINDS}
-    return replace(_unpacked(whole, [unit], classes, back, mean, beliefs), alpha=silent)
+    point = problem.point(best, problem.solve(best, evidence=False))
+    return replace(problem.fitted(point, {kind: float(kind == best.kind) for kind in KINDS}), alpha=no_weight)
 
 
-def unchanged(families: int, classes: int, features: int) -> Weights:
+def unchanged(outputs: ModelOutputs) -> FittedWeights:
     """The weights of a model that saw no example: the network as it is."""
-    zero = torch.zeros(classes, features, dtype=torch.float64)
-    alpha = torch.zeros(families, dtype=torch.float64)
+    classes = outputs.logits.shape[1]
+    alpha = torch.zeros(outputs.families.shape[1], dtype=torch.float64)
+    layer = torch.zeros(classes, outputs.features.shape[1], dtype=torch.float64)
     beliefs = {KEPT: 1.0, REFITTED: 0.0, FAMILIES: 0.0}
-    return Weights(1.0, alpha, zero, torch.zeros(classes, dtype=torch.float64), beliefs)
+    return FittedWeights(1.0, alpha, layer, torch.zeros(classes, dtype=torch.float64), beliefs)
 
 
-def _hypotheses(voices: int, layer: bool) -> Iterator[_Hypothesis]:
+@dataclass(frozen=True)
+class _Hypothesis:
+    """Experts (0 the network, j a family) with a bias or without, and λ of the refitted layer or None."""
+
+    kind: str
+    experts: tuple[int, ...]
+    biased: bool
+    ridge: float | None
+    prior: float
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """Weights of the experts and of the bias; the layer (r, K); the log evidence."""
+
+    weights: Array
+    layer: Array
+    evidence: float
+
+
+def _hypotheses(experts: int, layer: bool) -> Iterator[_Hypothesis]:
     """All hypotheses; their priors sum to one. More than three families have a say in pairs, or all together."""
-    turned = TURNED if voices > 1 else 0.0
-    strengths: tuple[float | None, ...] = (None, *(STRENGTHS if layer else ()))
+    turned = TURNED if experts > 1 else 0.0
+    ridges: tuple[float | None, ...] = (None, *(STRENGTHS if layer else ()))
     yield _Hypothesis(KEPT, (0,), False, None, (1 - turned) * (1 - REFIT))
-    for strength in strengths:
-        yield _Hypothesis(REFITTED, (0,), True, strength, (1 - turned) * REFIT / len(strengths))
+    for ridge in ridges:
+        yield _Hypothesis(REFITTED, (0,), True, ridge, (1 - turned) * REFIT / len(ridges))
     if not turned:
         return
-    sizes = range(1, voices + 1) if voices <= 4 else (1, 2, voices)
-    groups = [group for size in sizes for group in combinations(range(voices), size) if group != (0,)]
+    sizes = range(1, experts + 1) if experts <= 4 else (1, 2, experts)
+    groups = [group for size in sizes for group in combinations(range(experts), size) if group != (0,)]
     refit = REFIT if layer else 0.0
     for group in groups:
         yield _Hypothesis(FAMILIES, group, True, None, turned * (1 - refit) / len(groups))
-    for strength in STRENGTHS if layer else ():
-        yield _Hypothesis(FAMILIES, tuple(range(voices)), True, strength, turned * refit / len(STRENGTHS))
+    for ridge in STRENGTHS if layer else ():
+        yield _Hypothesis(FAMILIES, tuple(range(experts)), True, ridge, turned * refit / len(STRENGTHS))
 
 
-def _whole(hypothesis: _Hypothesis, solved: _Solution, voices: int, classes: int, rank: int) -> Array:
-    """All weights of a hypothesis in one vector, zeros for what it leaves out: voices, bias, layer."""
-    count = len(hypothesis.voices)
-    whole = np.zeros(voices + classes + rank * classes)
-    whole[list(hypothesis.voices)] = solved.weights[:count]
-    if hypothesis.biased:
-        whole[voices : voices + classes] = solved.weights[count:]
-    if hypothesis.strength is not None:
-        whole[voices + classes :] = solved.layer.ravel()
-    return whole
-
-
-def _unpacked(
-    whole: Array, units: list[float], classes: int, back: Array, mean: Array, beliefs: dict[str, float]
-) -> Weights:
-    """Weights for the model's own logits and features."""
-    voices = len(units)
-    layer = (back @ whole[voices + classes :].reshape(-1, classes)).T
-    bias = whole[voices : voices + classes] - layer @ mean
-    alpha = torch.tensor(whole[1:voices] / np.array(units[1:]))
-    return Weights(float(whole[0] / units[0]), alpha, torch.tensor(layer), torch.tensor(bias), beliefs)
-
-
+@dataclass(frozen=True)
 class _Problem:
-    """Multinomial logistic regression on voices, bias and features, with Gaussian priors.
+    """Multinomial logistic regression on experts, bias and features, with Gaussian priors.
 
     Args:
-        voices: Each (N, K), centred, one mean margin wide.
-        features: (N, r).
-        labels: (N,).
-        classes: K.
+        experts: Each (N, K), centred, divided by its margin.
+        margins: Their mean margins.
+        features: (N, r), reduced by :func:`_reduced`.
+        back, mean: What that returned beside them.
+        truth: (N, K), one-hot.
+        starts: By number of experts, the solution under the ridge before.
     """
 
-    def __init__(self, voices: list[Array], features: Array, labels: npt.NDArray[np.int64], classes: int) -> None:
-        self.voices, self.features, self.labels, self.classes = voices, features, labels, classes
-        self.truth = np.eye(classes)[labels]
-        self.last: dict[int, Array] = {}
+    experts: list[Array]
+    margins: list[float]
+    features: Array
+    back: Array
+    mean: Array
+    truth: Array
+    starts: dict[int, Array] = field(default_factory=dict)
 
-    def design(self, hypothesis: _Hypothesis) -> Array:
-        """(N, K, P): what each weight of a voice, and of the bias, adds to the logits."""
-        shape = (len(self.labels), self.classes)
-        columns = [self.voices[voice][:, :, None] for voice in hypothesis.voices]
-        columns += [np.broadcast_to(np.eye(self.classes), (*shape, self.classes))] if hypothesis.biased else []
-        return np.concatenate(columns, 2)
+    @classmethod
+    def of(cls, outputs: ModelOutputs, labels: Tensor) -> _Problem:
+        """The problem of these examples."""
+        answers = [outputs.logits.numpy(), *outputs.families.numpy().transpose(1, 0, 2)]
+        experts = [logits - logits.mean(-1, keepdims=True) for logits in answers]
+        margins = [_margin(expert) for expert in experts]
+        experts = [expert / margin for expert, margin in zip(experts, margins, strict=True)]
+        features, back, mean = _reduced(outputs.features.numpy())
+        return cls(experts, margins, features, back, mean, np.eye(outputs.logits.shape[1])[labels.numpy()])
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> _Problem:
         """The problem of these examples alone."""
-        voices = [voice[chosen] for voice in self.voices]
-        return _Problem(voices, self.features[chosen], self.labels[chosen], self.classes)
+        experts = [expert[chosen] for expert in self.experts]
+        features, truth = self.features[chosen], self.truth[chosen]
+        return replace(self, experts=experts, features=features, truth=truth, starts={})
 
-    def answer(self, hypothesis: _Hypothesis, solved: _Solution) -> Array:
+    def answers(self, hypothesis: _Hypothesis, solution: _Solution) -> Array:
         """Logits (N, K) of these examples under a solution found on others."""
-        logits = self.design(hypothesis) @ solved.weights
-        return logits if hypothesis.strength is None else logits + self.features @ solved.layer
+        logits = self._design(hypothesis) @ solution.weights
+        return logits if hypothesis.ridge is None else logits + self.features @ solution.layer
 
-    def solve(self, hypothesis: _Hypothesis, judged: bool = True) -> _Solution:
-        """The most probable weights, those of voices not below zero, and, if ``judged``, the log evidence for them."""
-        count, classes = len(hypothesis.voices), self.classes
-        design = self.design(hypothesis)
+    def solve(self, hypothesis: _Hypothesis, evidence: bool = True) -> _Solution:
+        """The most probable weights, those of experts not below zero, and, if wanted, the log evidence for them."""
+        count, classes = len(hypothesis.experts), self.truth.shape[1]
         mean, precision = np.full(count, MARGIN / math.sqrt(max(1, count))), np.full(count, SPREAD**-2)
         if hypothesis.biased:
             mean = np.concatenate([mean, np.zeros(classes)])
             precision = np.concatenate([precision, np.full(classes, BIAS**-2)])
-        strength = hypothesis.strength or 0.0
-        features = self.features if strength else self.features[:, :0]
-        start = self.last.get(count) if strength else None  # the solution under the strength before
-        shared = SharedColumns(design, mean, precision, positive=count)
-        fit = LogisticProblem(features, self.truth, strength, shared=shared).fit(200, start)
-        if strength:
-            self.last[count] = fit.point
-        weights, layer = fit.weights, fit.layer
-        if not judged:
+        ridge = hypothesis.ridge or 0.0
+        features = self.features if ridge else self.features[:, :0]
+        shared = SharedColumns(self._design(hypothesis), mean, precision, positive=count)
+        start = self.starts.get(count) if ridge else None
+        point, loss = fit_logistic(LogisticProblem(features, self.truth, ridge, shared=shared), ITERATIONS, start)
+        if ridge:
+            self.starts[count] = point
+        weights, layer = point[: len(mean)], point[len(mean) :].reshape(-1, classes)
+        if not evidence:
             return _Solution(weights, layer, math.nan)
-        shares = _softmax(design @ weights + features @ layer)
-        curvature = _structure(design, shares, precision) + _layer(features, shares, strength)
-        width = 0.5 * float(np.log(precision).sum()) + 0.5 * layer.size * (math.log(strength) if strength else 0.0)
-        return _Solution(weights, layer, width - fit.loss - 0.5 * curvature)
+        chances = _softmax(shared.design @ weights + features @ layer)
+        curvature = _weights_curvature(shared.design, chances, precision) + _layer_curvature(features, chances, ridge)
+        width = 0.5 * float(np.log(precision).sum()) + 0.5 * layer.size * (math.log(ridge) if ridge else 0.0)
+        return _Solution(weights, layer, width - loss - 0.5 * curvature)
+
+    def point(self, hypothesis: _Hypothesis, solution: _Solution) -> Array:
+        """All weights in one vector, zeros for what the hypothesis leaves out: experts, bias, layer."""
+        count, bias, classes = len(hypothesis.experts), len(self.experts), self.truth.shape[1]
+        point = np.zeros(bias + classes + self.features.shape[1] * classes)
+        point[list(hypothesis.experts)] = solution.weights[:count]
+        if hypothesis.biased:
+            point[bias : bias + classes] = solution.weights[count:]
+        if hypothesis.ridge is not None:
+            point[bias + classes :] = solution.layer.ravel()
+        return point
+
+    def fitted(self, point: Array, beliefs: dict[str, float]) -> FittedWeights:
+        """The weights in :meth:`point` for the model's own logits and features."""
+        bias, classes = len(self.experts), self.truth.shape[1]
+        scales = point[:bias] / np.array(self.margins)
+        layer = (self.back @ point[bias + classes :].reshape(-1, classes)).T
+        offset = point[bias : bias + classes] - layer @ self.mean
+        alpha, weight = torch.tensor(scales[1:]), torch.tensor(layer)
+        return FittedWeights(float(scales[0]), alpha, weight, torch.tensor(offset), beliefs)
+
+    def _design(self, hypothesis: _Hypothesis) -> Array:
+        """(N, K, P): what each weight of an expert, and of the bias, adds to the logits."""
+        columns = [self.experts[expert][:, :, None] for expert in hypothesis.experts]
+        if hypothesis.biased:
+            columns.append(np.broadcast_to(np.eye(self.truth.shape[1]), (*self.truth.shape, self.truth.shape[1])))
+        return np.concatenate(columns, 2)
 
 
-def _structure(design: Array, shares: Array, precision: Array) -> float:
-    """log det of the loss's second derivative by the weights of voices and bias."""
-    off = design - np.einsum("nk,nkp->np", shares, design)[:, None]
-    return float(np.linalg.slogdet(np.einsum("nkp,nk,nkq->pq", off, shares, off) + np.diag(precision))[1])
+def _weights_curvature(design: Array, chances: Array, precision: Array) -> float:
+    """log det of the loss's second derivative by the weights of experts and bias."""
+    off = design - np.einsum("nk,nkp->np", chances, design)[:, None]
+    return float(np.linalg.slogdet(np.einsum("nkp,nk,nkq->pq", off, chances, off) + np.diag(precision))[1])
 
 
-def _layer(features: Array, shares: Array, strength: float) -> float:
+def _layer_curvature(features: Array, chances: Array, ridge: float) -> float:
     """log det of the second derivative by the refitted layer.
 
     Taken along the eigenvectors u_j of the classes' mean covariance, one block a direction:
     ``Σ_j log det(λ + Σ_n q_nj z_n z_nᵀ)``, ``q_nj = u_jᵀ (diag p_n − p_n p_nᵀ) u_j``; exact for two classes.
     """
-    if not strength:
+    if not ridge:
         return 0.0
-    spread = np.diag(shares.mean(0)) - shares.T @ shares / len(shares)
-    directions = np.linalg.eigh(spread)[1]
-    weights = shares @ directions**2 - (shares @ directions) ** 2
-    ridge = strength * np.eye(features.shape[1])
-    return sum(float(np.linalg.slogdet(features.T @ (features * q[:, None]) + ridge)[1]) for q in weights.T)
+    covariance = np.diag(chances.mean(0)) - chances.T @ chances / len(chances)
+    directions = np.linalg.eigh(covariance)[1]
+    weights = chances @ directions**2 - (chances @ directions) ** 2
+    diagonal = ridge * np.eye(features.shape[1])
+    return sum(float(np.linalg.slogdet(features.T @ (features * q[:, None]) + diagonal)[1]) for q in weights.T)
 
 
 def _reduced(features: Array) -> tuple[Array, Array, Array]:
@@ -326,20 +336,16 @@ def _reduced(features: Array) -> tuple[Array, Array, Array]:
     size = math.sqrt(float((centred**2).sum(1).mean()))
     if size < 1e-9:
         return features[:, :0], np.zeros((features.shape[1], 0)), mean
-    turn = np.linalg.svd(centred, full_matrices=False)[2].T
-    return centred @ turn / size, turn / size, mean
+    directions = np.linalg.svd(centred, full_matrices=False)[2].T
+    return centred @ directions / size, directions / size, mean
 
 
 def _margin(logits: Array) -> float:
-    """Mean gap between the two largest logits; not zero, so that a voice that says nothing can be divided by it."""
+    """Mean gap between the two largest logits; above zero, so that an expert whose logits are equal can be divided."""
     top = np.sort(logits, 1)
     return max(float((top[:, -1] - top[:, -2]).mean()), 1e-6)
 
 
-def _centred(logits: Array) -> Array:
-    return logits - logits.mean(-1, keepdims=True)
-
-
 def _softmax(logits: Array) -> Array:
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return shares / shares.sum(1, keepdims=True)
+    chances = np.exp(logits - logits.max(1, keepdims=True))
+    return chances / chances.sum(1, keepdims=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from conceptnet_ml.adaptation.adapted_model import curve
+from conceptnet_ml.adaptation.curves import Adapter
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.evaluation.accuracy import accuracies
@@ -106,13 +106,13 @@ def _adapt(ground: Ground, network: nn.Module, result: dict[str, Any]) -> None:
             asked = ", ".join(str(k) for k in ground.ks if k > fewest)
             result["notes"].append(f"k = {asked}: the pool has {fewest} held-out images of a class")
         shown = {name: tests[name] for name in ADAPTED if name in tests}
-        result["adaptation"] = curve(network, pool, shown, ks, ground.draws, seed, ctx.device, ctx.dtype)
+        result["adaptation"] = Adapter.of(network, pool, shown, ctx.device, ctx.dtype).curve(ks, ground.draws, seed)
     if "turned train" in worlds and "turned test" in worlds:
         pool = worlds["turned train"]().subset(ctx.held)
         fewest = int(torch.bincount(pool.labels, minlength=ctx.classes).min())
         ks = [k for k in (0, TURNED) if k <= fewest]
         shown = {"turned": worlds["turned test"]()}
-        rows = curve(network, pool, shown, ks, ground.draws, seed, ctx.device, ctx.dtype)
+        rows = Adapter.of(network, pool, shown, ctx.device, ctx.dtype).curve(ks, ground.draws, seed)
         result["turned"] = [{"k": row["k"], **row["test_sets"]["turned"]} for row in rows]
 
 

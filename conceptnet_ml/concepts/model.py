@@ -150,7 +150,10 @@ class GeneralizedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images in [0, 1] (B, 3, H, W) to logits (B, classes)."""
-        logits = self.network(images)
+        return self.add_families(self.network(images), images)
+
+    def add_families(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Logits with the weighted answers of the families to the same images added."""
         for weight, family in zip(self.alpha.tolist(), self.families, strict=True):
             if weight:
                 logits = logits + weight * family(images)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptnet_ml.adaptation.logistic_regression import LogisticProblem
+from conceptnet_ml.adaptation.logistic_regression import LogisticProblem, fit_logistic
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -98,6 +98,6 @@ def _probe(features: Tensor, labels: Tensor, others: Tensor, truth: Tensor) -> f
     penalised = np.ones((design.shape[1], 1))
     penalised[-1] = 0  # the intercept
     problem = LogisticProblem(design, np.eye(classes)[labels.numpy()], RIDGE, penalised, divisor=len(design))
-    found = problem.fit(300).layer
+    found = fit_logistic(problem, 300)[0].reshape(-1, classes)
     tested = torch.cat([(others - mean) / spread, torch.ones(len(others), 1)], 1).numpy()
     return float(((tested @ found).argmax(1) == truth.numpy()).mean())

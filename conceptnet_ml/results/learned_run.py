@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import torch
 from torch import nn
 
-from conceptnet_ml.adaptation.adapted_model import AdaptedModel, Adapter, no_layer
+from conceptnet_ml.adaptation.adapted_model import AdaptedModel
+from conceptnet_ml.adaptation.curves import Adapter
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
@@ -221,7 +222,7 @@ class LearnedRun:
             "draws": draws,
             **found,
             "saved": {"name": name, "alpha": alpha, "accuracy": adapters["learned"].accuracies(weights)},
-            "notes": [*world.notes, *no_layer(model)],
+            "notes": [*world.notes, *model.notes()],
         }
 
     def adapted(self, name: str) -> AdaptedModel:

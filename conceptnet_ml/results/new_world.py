@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml.adaptation.adapted_model import OLD, Adapter, shots
+from conceptnet_ml.adaptation.curves import OLD_WORLD, Adapter, draw_shots
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
@@ -47,14 +47,14 @@ def new_world(own: Callable[[], Data], settings: Settings, other: Data | None, t
         DataError: A class has fewer images, or the run had no trap, so that its own data have no cue.
     """
     if other is not None:
-        shots(other.train.labels, count, 0, classes=other.classes)
+        draw_shots(other.train.labels, count, 0, classes=other.classes)
         tests = {f"new {name}": images for name, images in other.tests.items()}
         try:
             old = own().tests
         except DataError as error:
             note = f"what is forgotten of the old world is not known: {error.message}"
             return NewWorld(other.name, other.train, tests, (note,))
-        return NewWorld(other.name, other.train, tests | {name: old[name] for name in OLD if name in old})
+        return NewWorld(other.name, other.train, tests | {name: old[name] for name in OLD_WORLD if name in old})
     data = own()
     part = "turned train" if turned else "unbiased"
     if part not in data.worlds:
@@ -64,7 +64,7 @@ def new_world(own: Callable[[], Data], settings: Settings, other: Data | None, t
         )
     seed = seeding.seed_for(settings.seed, "holdout")
     pool = data.worlds[part]().subset(split_holdout(data.train.labels, settings.data.holdout, seed)[1])
-    shots(pool.labels, count, 0, classes=data.classes)
+    draw_shots(pool.labels, count, 0, classes=data.classes)
     turned_test = {"turned test": data.worlds["turned test"]()} if turned else {}
     return NewWorld("turned round" if turned else "random cues", pool, turned_test | data.tests)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.adaptation import adapted_model as adaptation
-from conceptnet_ml.adaptation import model_averaging as hypotheses
-from conceptnet_ml.adaptation.adapted_model import AdaptedModel, adapt, ask, curve, last_linear, shots
-from conceptnet_ml.adaptation.model_averaging import Answers, crossfit, weigh
+from conceptnet_ml.adaptation import model_averaging
+from conceptnet_ml.adaptation.adapted_model import AdaptedModel, adapt, last_linear, model_outputs
+from conceptnet_ml.adaptation.curves import curve, draw_shots
+from conceptnet_ml.adaptation.model_averaging import ModelOutputs, average_models, crossfit
 from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Trunk, Variants
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import DataError
@@ -73,17 +73,20 @@ def accuracy(model: nn.Module, images: ImageSet) -> float:
 # ------------------------------------------------------------------------------------------------------ evidence
 
 
-def test_the_evidence_of_a_voice_alone_is_the_integral() -> None:
+def test_the_evidence_of_the_network_alone_is_the_integral() -> None:
     labels = torch.tensor([0, 0, 1, 1])
     logits = torch.tensor([[1.0, -1.0], [0.4, -0.4], [-0.8, 0.8], [0.2, -0.2]], dtype=torch.float64)
-    margin = hypotheses._margin(logits.numpy())
+    margin = model_averaging._margin(logits.numpy())
     assert margin == pytest.approx((2 + 0.8 + 1.6 + 0.4) / 4)
-    problem = hypotheses._Problem([logits.numpy() / margin], np.zeros((4, 0)), labels.numpy(), 2)
-    found = problem.solve(hypotheses._Hypothesis("kept", (0,), False, None, 1.0))
+    outputs = ModelOutputs(logits, torch.zeros(4, 0, 2).double(), torch.zeros(4, 0).double())
+    problem = model_averaging._Problem.of(outputs, labels)
+    found = problem.solve(model_averaging._Hypothesis("kept", (0,), False, None, 1.0))
     grid = np.linspace(-15, 25, 40001)
     right = np.array([0.5, 0.2, 0.4, -0.1])[:, None] * 2 * 2 / margin * grid
     prior = (
-        np.exp(-0.5 * ((grid - hypotheses.MARGIN) / hypotheses.SPREAD) ** 2) / hypotheses.SPREAD / np.sqrt(2 * np.pi)
+        np.exp(-0.5 * ((grid - model_averaging.MARGIN) / model_averaging.SPREAD) ** 2)
+        / model_averaging.SPREAD
+        / np.sqrt(2 * np.pi)
     )
     integral = np.log((np.exp(-np.log1p(np.exp(-right)).sum(0)) * prior).sum() * (grid[1] - grid[0]))
     assert found.evidence == pytest.approx(integral, abs=0.05)
@@ -96,20 +99,20 @@ def test_the_layers_curvature_is_exact_for_two_classes() -> None:
     dense = 0.3 * np.eye(8)
     for row, share in zip(features, shares, strict=True):
         dense += np.kron(np.outer(row, row), np.diag(share) - np.outer(share, share))
-    assert hypotheses._layer(features, shares, 0.3) == pytest.approx(np.linalg.slogdet(dense)[1])
+    assert model_averaging._layer_curvature(features, shares, 0.3) == pytest.approx(np.linalg.slogdet(dense)[1])
 
 
-@pytest.mark.parametrize("voices", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("experts", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("layer", [False, True])
-def test_the_priors_sum_to_one(voices: int, layer: bool) -> None:
-    listed = list(hypotheses._hypotheses(voices, layer))
+def test_the_priors_sum_to_one(experts: int, layer: bool) -> None:
+    listed = list(model_averaging._hypotheses(experts, layer))
     assert sum(one.prior for one in listed) == pytest.approx(1)
-    assert len({(one.voices, one.biased, one.strength) for one in listed}) == len(listed)
+    assert len({(one.experts, one.biased, one.ridge) for one in listed}) == len(listed)
 
 
 def test_reduced_features_give_the_same_layer() -> None:
     features = np.random.default_rng(1).normal(size=(6, 9)) + 3
-    turned, back, mean = hypotheses._reduced(features)
+    turned, back, mean = model_averaging._reduced(features)
     assert turned.shape == (6, 6)
     assert (turned**2).sum(1).mean() == pytest.approx(1)
     np.testing.assert_allclose((features - mean) @ back, turned, atol=1e-12)
@@ -117,11 +120,13 @@ def test_reduced_features_give_the_same_layer() -> None:
 
 def test_weights_do_not_depend_on_the_examples_order() -> None:
     generator = torch.Generator().manual_seed(0)
-    answers = Answers(*(torch.randn(*shape, generator=generator).double() for shape in ((16, 3), (16, 2, 3), (16, 5))))
+    answers = ModelOutputs(
+        *(torch.randn(*shape, generator=generator).double() for shape in ((16, 3), (16, 2, 3), (16, 5)))
+    )
     labels = torch.arange(16) % 3
     order = torch.randperm(16, generator=generator)
-    one, other = weigh(answers, labels), weigh(answers.take(order), labels[order])
-    torch.testing.assert_close(one.apply(answers), other.apply(answers), atol=2e-2, rtol=1e-2)
+    one, other = average_models(answers, labels), average_models(answers.take(order), labels[order])
+    torch.testing.assert_close(one.logits(answers), other.logits(answers), atol=2e-2, rtol=1e-2)
     assert sum(one.beliefs.values()) == pytest.approx(1)
 
 
@@ -132,10 +137,10 @@ def test_crossfit_gives_up_a_network_that_is_wrong() -> None:
     features = torch.randn(400, 4, generator=generator).double()
     features[:, 2] += 2 * signs  # the network does not read it
     features[:, 0] = 5 * (2.0 * torch.randint(0, 2, (400,), generator=generator) - 1).double()  # a cue, now at random
-    answers = Answers(torch.stack([-features[:, 0], features[:, 0]], 1), features[:, None, :2], features)
+    answers = ModelOutputs(torch.stack([-features[:, 0], features[:, 0]], 1), features[:, None, :2], features)
     chosen, rest = torch.arange(32), torch.arange(32, 400)
     found = crossfit(answers.take(chosen), labels[chosen])
-    right = found.apply(answers.take(rest)).argmax(1) == labels[rest]
+    right = found.logits(answers.take(rest)).argmax(1) == labels[rest]
     assert float(right.double().mean()) > 0.9
     assert found.alpha.tolist() == [0]
     assert found.beliefs["refitted"] == 1
@@ -147,7 +152,7 @@ def test_crossfit_gives_up_a_network_that_is_wrong() -> None:
 def test_crossfit_keeps_a_network_that_is_right() -> None:
     labels = torch.arange(16) % 2
     features = torch.randn(16, 30, generator=torch.Generator().manual_seed(1)).double()
-    answers = Answers(torch.eye(2).double()[labels] * 8, torch.zeros(16, 0, 2).double(), features)
+    answers = ModelOutputs(torch.eye(2).double()[labels] * 8, torch.zeros(16, 0, 2).double(), features)
     assert crossfit(answers, labels).beliefs["kept"] == 1
 
 
@@ -193,21 +198,23 @@ def test_the_adapted_network_answers_as_it_was_fitted(network: nn.Module) -> Non
     examples, others = random_cues(12, 1, turned=True), random_cues(6, 2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     layer = last_linear(network, examples, CPU)
-    expected = weigh(ask(network, examples, CPU, None, layer), examples.labels)
+    expected = average_models(model_outputs(network, examples, CPU, None, layer), examples.labels)
     adapted = adapt(network, examples)
-    wanted = expected.apply(ask(network, others, CPU, None, layer))
+    wanted = expected.logits(model_outputs(network, others, CPU, None, layer))
     torch.testing.assert_close(predict_set(adapted, others, CPU, None).double(), wanted, atol=1e-4, rtol=1e-4)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     again = AdaptedModel(network, layer, adapted.fitted())
     assert torch.equal(predict_set(again, others, CPU, None), predict_set(adapted, others, CPU, None))
-    assert bool(adaptation.no_layer(adapted)) == (layer is None)
+    assert bool(adapted.notes()) == (layer is None)
 
 
 def test_adapting_goes_on_from_the_adapted_model(model: GeneralizedModel) -> None:
     turned, others = random_cues(32, 3, turned=True), random_cues(8, 4)
     first = adapt(model, turned)
     layer = last_linear(first, turned, CPU)
-    expected = weigh(ask(first, turned, CPU, None, layer), turned.labels).apply(ask(first, others, CPU, None, layer))
+    expected = average_models(model_outputs(first, turned, CPU, None, layer), turned.labels).logits(
+        model_outputs(first, others, CPU, None, layer)
+    )
     second = adapt(first, turned)
     torch.testing.assert_close(predict_set(second, others, CPU, None).double(), expected, atol=1e-3, rtol=1e-3)
 
@@ -231,7 +238,7 @@ def test_eight_examples_turn_to_the_family(model: GeneralizedModel) -> None:
     (row,) = curve(model, pool, {"turned": test}, (8,), draws=10)
     assert row["test_sets"]["turned"]["lowest"] > 0.95
     assert row["beliefs"]["families"] > 0.95
-    chosen = shots(pool.labels, 8, 0)
+    chosen = draw_shots(pool.labels, 8, 0)
     adapted = adapt(model, pool.subset(chosen))
     assert float(adapted.alpha[0]) > 0
     assert accuracy(adapted, test) > 0.95
@@ -268,16 +275,16 @@ def test_a_family_with_other_answers_than_classes_says_nothing(model: Generalize
 
 def test_shots_are_nested_and_of_every_class() -> None:
     labels = torch.arange(30) % 3
-    few, many = shots(labels, 2, 0), shots(labels, 5, 0)
+    few, many = draw_shots(labels, 2, 0), draw_shots(labels, 5, 0)
     assert torch.bincount(labels[few]).tolist() == [2, 2, 2]
     assert set(few.tolist()) < set(many.tolist())
-    assert not torch.equal(few, shots(labels, 2, 0, draw=1))
+    assert not torch.equal(few, draw_shots(labels, 2, 0, draw=1))
 
 
 def test_mistakes_are_named(model: GeneralizedModel) -> None:
     images = random_cues(10, 14)
     with pytest.raises(DataError, match="'car' has 1 in the pool"):
-        shots(torch.tensor([0, 1, 1]), 2, 0, classes=("car", "poodle"))
+        draw_shots(torch.tensor([0, 1, 1]), 2, 0, classes=("car", "poodle"))
     with pytest.raises(DataError, match="100 examples per class"):
         curve(model, images, {"test": images}, (2, 100))
     with pytest.raises(DataError, match="no example"):
