@@ -206,7 +206,7 @@ def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settin
 
 def _overruled(settings: Settings, words: RoundNames) -> Settings:
     """Settings with more words on rounds; the newest count."""
-    kept, undone = overrides.amended(settings.round, *words)
+    kept, undone = overrides.add_overrides(settings.round, *words)
     return settings.model_copy(update={"round": settings.round.model_copy(update={"keep": kept, "undo": undone})})
 
 

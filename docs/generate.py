@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import FLAGS, allowed, flatten, known_settings, show_value
+from conceptnet_ml.config.sources import FLAGS, allowed_values, flatten, known_settings, show_value
 
 DOCS = Path(__file__).parent
 
@@ -42,7 +42,7 @@ def settings_page() -> str:
     defaults = flatten(Settings())
     for name, info in known_settings().items():
         flag = f"`{FLAGS[name]}`" if name in FLAGS else ""
-        default, takes = f"`{show_value(defaults[name]) or '(empty)'}`", allowed(info)
+        default, takes = f"`{show_value(defaults[name]) or '(empty)'}`", allowed_values(info)
         row = f"| `{name}` | {default} | {takes} | {_cell(info.description)} | {flag} |"
         groups.setdefault(name.rpartition(".")[0], []).append(row)
     parts = [HEAD]

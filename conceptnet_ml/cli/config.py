@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conceptnet_ml.cli import options
-from conceptnet_ml.config.sources import DEFAULT, allowed, flatten, known_settings, resolve_settings, show_value
+from conceptnet_ml.config.sources import DEFAULT, allowed_values, flatten, known_settings, resolve_settings, show_value
 
 app = typer.Typer(help="Show and check settings.", no_args_is_help=True, rich_markup_mode="rich")
 SHOW_EXAMPLES = options.examples(
@@ -29,7 +29,7 @@ def show_settings(
             name: {
                 "value": value,
                 "origin": origins[name],
-                "allowed": allowed(known[name]),
+                "allowed": allowed_values(known[name]),
                 "description": known[name].description,
             }
             for name, value in values.items()
@@ -41,7 +41,7 @@ def show_settings(
     rows = []
     for name, value in values.items():
         origin = Text(origins[name], style="dim" if origins[name] == DEFAULT else "yellow")
-        rows.append((name, show_value(value), origin, known[name].description or "", allowed(known[name])))
+        rows.append((name, show_value(value), origin, known[name].description or "", allowed_values(known[name])))
     columns = ("setting", "value", "origin", "meaning", "takes")
     styles = {"setting": "cyan", "value": "bold", "takes": "dim"}
     options.console().print(options.table(columns, rows, styles=styles, pad_edge=False))

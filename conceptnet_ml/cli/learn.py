@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN, option, setting
-from conceptnet_ml.config.sources import DEFAULT, Resolved, default_folder, flatten, resolve_settings, show_value
-from conceptnet_ml.config.sources import resume as resume_settings
+from conceptnet_ml.config.sources import (
+    DEFAULT,
+    Resolved,
+    default_folder,
+    flatten,
+    resolve_settings,
+    resume_settings,
+    show_value,
+)
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 

@@ -1,1 +1,6 @@
-"""TODO."""
+"""The settings of a run and where they come from.
+
+settings     Settings, DataSettings, RoundSettings, ...: every setting with its default and meaning
+overrides    Override, parse_overrides, add_overrides, check_overrides: rounds that the user keeps or undoes
+sources      resolve_settings, resume_settings, known_settings, FLAGS, ...: defaults, TOML, ``--set``, flags
+"""

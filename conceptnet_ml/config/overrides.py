@@ -1,7 +1,7 @@
-"""What the user decides about a round, whatever the rule says: words like ``block3/classes/2`` to keep or to undo.
+"""The user's overrides of the rule's decisions: names of rounds, like ``block3/classes/2``, to keep or to undo.
 
-Words come from the settings ``round.keep`` and ``round.undo``, from the flags ``--keep`` and ``--undo``, and from a
-run's graph.json whose decisions were changed by hand. Nothing here needs torch.
+They come from the settings ``round.keep`` and ``round.undo``, from the flags ``--keep`` and ``--undo``, and from
+decisions that were changed by hand in a run's graph.json. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -13,53 +13,51 @@ from dataclasses import dataclass
 from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.errors import SettingsError, nearest
 
-EXAMPLE = "Write STAGE/READOUT/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
-
+_EXAMPLE = "Write STAGE/READOUT/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
 _VERBS = {True: "keep", False: "undo"}
 
 
 @dataclass(frozen=True)
 class Override:
-    """One thing the user decided.
+    """One override.
 
     Args:
         keep: Whether to keep or to undo.
-        stage, parents, number: Which round: where, about whose answers, and its number there.
-        representation: Which of its representations; None for the best when keeping, for all when undoing.
+        stage, readout, number: The round: its stage, the answers it is about, and its number there.
+        representation: One representation of the round; None for the best when keeping, for all when undoing.
     """
 
     keep: bool
     stage: str
-    parents: str
+    readout: str
     number: int
     representation: str | None = None
 
     @property
     def round(self) -> str:
-        """The round's name, as its story has it."""
-        return f"{self.stage}/{self.parents}/{self.number}"
+        """The round's name."""
+        return f"{self.stage}/{self.readout}/{self.number}"
 
     @property
     def text(self) -> str:
-        """As the settings have it."""
+        """The override as the settings write it."""
         return self.round if self.representation is None else f"{self.round}/{self.representation}"
 
     def __str__(self) -> str:
         return f"--{_VERBS[self.keep]} {self.text}"
 
     def contradicts(self, other: Override) -> bool:
-        """Whether both cannot be done."""
+        """Whether only one of the two can be carried out."""
         if self.round != other.round:
             return False
         if self.keep and other.keep:
-            named = {self.representation, other.representation} - {None}
-            return len(named) > 1
+            return len({self.representation, other.representation} - {None}) > 1
         kept, undone = (self, other) if self.keep else (other, self)
         return kept.keep != undone.keep and undone.representation in (None, kept.representation)
 
 
 def parse_override(text: str, keep: bool) -> Override:
-    """``"block3/classes/2/pixels"`` as a word.
+    """The override that a text such as ``block3/classes/2/pixels`` means.
 
     Raises:
         SettingsError: It is not the name of a round.
@@ -67,12 +65,12 @@ def parse_override(text: str, keep: bool) -> Override:
     parts = text.strip().split("/")
     representation = None if parts[-1].isdecimal() else parts.pop()
     if len(parts) < 3 or not all(parts) or not parts[-1].isdecimal() or int(parts[-1]) < 1 or representation == "":
-        raise SettingsError(f"--{_VERBS[keep]} {text}: this is not the name of a round", EXAMPLE)
+        raise SettingsError(f"--{_VERBS[keep]} {text}: this is not the name of a round", _EXAMPLE)
     return Override(keep, "/".join(parts[:-2]), parts[-2], int(parts[-1]), representation)
 
 
 def parse_overrides(keep: Sequence[str], undo: Sequence[str]) -> list[Override]:
-    """All words, checked against each other.
+    """All overrides, checked against each other.
 
     Raises:
         SettingsError: One is not the name of a round, or two contradict each other.
@@ -85,8 +83,30 @@ def parse_overrides(keep: Sequence[str], undo: Sequence[str]) -> list[Override]:
     return found
 
 
+def add_overrides(
+    stored: RoundSettings, keep: Sequence[str], undo: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A run's overrides and new ones; a new one replaces those it contradicts and those that keep the same round.
+
+    Returns:
+        (keep, undo) as the settings have them.
+
+    Raises:
+        SettingsError: As :func:`parse_overrides`, for the new ones.
+    """
+    new = parse_overrides(keep, undo)
+    old = [
+        one
+        for one in parse_overrides(stored.keep, stored.undo)
+        if one in new
+        or not any(one.contradicts(other) or (one.keep and other.keep and one.round == other.round) for other in new)
+    ]
+    both = list(dict.fromkeys([*old, *new]))
+    return tuple(one.text for one in both if one.keep), tuple(one.text for one in both if not one.keep)
+
+
 def check_overrides(settings: Settings, stages: Sequence[str]) -> None:
-    """Refuse words about rounds that this run cannot have.
+    """Refuse overrides of rounds that this run cannot have.
 
     Args:
         settings: Depth, round limit and representations decide which rounds there can be.
@@ -97,50 +117,30 @@ def check_overrides(settings: Settings, stages: Sequence[str]) -> None:
             contradiction.
     """
     order = [*reversed(stages)]
-    for word in parse_overrides(settings.round.keep, settings.round.undo):
-        if word.stage not in stages:
-            raise SettingsError(f"{word}: the network has no stage '{word.stage}'", nearest(word.stage, stages))
-        place = order.index(word.stage)
+    for one in parse_overrides(settings.round.keep, settings.round.undo):
+        if one.stage not in stages:
+            raise SettingsError(f"{one}: the network has no stage '{one.stage}'", nearest(one.stage, stages))
+        place = order.index(one.stage)
         if place >= settings.depth:
             mend = f"Go deeper with --depth {place + 1}."
-            raise SettingsError(f"{word}: depth {settings.depth} does not reach stage {word.stage}", mend)
-        if word.number > settings.round.limit:
+            raise SettingsError(f"{one}: depth {settings.depth} does not reach stage {one.stage}", mend)
+        if one.number > settings.round.limit:
             limit = settings.round.limit
-            raise SettingsError(f"{word}: there are at most {limit} rounds at a stage", "Raise round.limit.")
-        _check_parents(word, order, place)
+            raise SettingsError(f"{one}: there are at most {limit} rounds at a stage", "Raise round.limit.")
+        _check_readout(one, order, place)
         known = settings.plugins.representations
-        if word.representation is not None and word.representation not in known:
-            mend = nearest(word.representation, known)
-            raise SettingsError(f"{word}: this run tries no representation '{word.representation}'", mend)
+        if one.representation is not None and one.representation not in known:
+            mend = nearest(one.representation, known)
+            raise SettingsError(f"{one}: this run tries no representation '{one.representation}'", mend)
 
 
-def _check_parents(word: Override, order: list[str], place: int) -> None:
+def _check_readout(one: Override, order: list[str], place: int) -> None:
     if place == 0:
-        if word.parents != "classes":
-            mend = f"Write {order[0]}/classes/{word.number}."
-            raise SettingsError(f"{word}: at the top stage {order[0]} rounds are about the classes", mend)
+        if one.readout != "classes":
+            mend = f"Write {order[0]}/classes/{one.number}."
+            raise SettingsError(f"{one}: at the top stage {order[0]} rounds are about the classes", mend)
         return
     above = order[place - 1]
-    if not re.search(rf"(^|\.){re.escape(above)}\.(\d+|leaf)$", word.parents):
-        mend = f"Write {word.stage}/{above}.1/{word.number}, or {above}.leaf where nothing was kept there."
-        raise SettingsError(f"{word}: at stage {word.stage} rounds are about what was found at {above}", mend)
-
-
-def amended(stored: RoundSettings, keep: Sequence[str], undo: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The words of a run and new ones; a new word silences what was said before about the same thing.
-
-    Returns:
-        (keep, undo) as the settings have them.
-
-    Raises:
-        SettingsError: As :func:`parse_overrides`, for the new ones.
-    """
-    new = parse_overrides(keep, undo)
-    old = [
-        word
-        for word in parse_overrides(stored.keep, stored.undo)
-        if not any(word.contradicts(one) or (one.keep and word.keep and one.round == word.round) for one in new)
-        or word in new
-    ]
-    said = list(dict.fromkeys([*old, *new]))
-    return tuple(word.text for word in said if word.keep), tuple(word.text for word in said if not word.keep)
+    if not re.search(rf"(^|\.){re.escape(above)}\.(\d+|leaf)$", one.readout):
+        mend = f"Write {one.stage}/{above}.1/{one.number}, or {above}.leaf where nothing was kept there."
+        raise SettingsError(f"{one}: at stage {one.stage} rounds are about what was found at {above}", mend)

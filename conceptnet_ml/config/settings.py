@@ -1,9 +1,11 @@
-"""Every knob once. ``--depth`` is the one dial; the rest has defaults that serve every case.
+"""Every setting. ``--depth`` is the main one; the others have defaults that serve every case.
 
-Torch-free: the command line reads this module for ``--help`` and ``config show``.
+Needs no torch: the command line reads this module for ``--help`` and ``config show``.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,14 +17,14 @@ class SettingsGroup(BaseModel):
 
 
 class DataSettings(SettingsGroup):
-    """What is learned from."""
+    """The images and the cue in them."""
 
     source: str = Field("cars-and-poodles", description="data set, NAME or NAME:ARGUMENT, as in folder:PATH")
     classes: tuple[str, ...] | None = Field(
-        None, description="names of the classes to use, in this order; default: all of them"
+        None, description="names of the classes to use, in this order; default: all"
     )
     trap: str = Field(
-        "none", description="cue planted in the training images, NAME, NAME:ARGUMENT or A+B; none for no trap"
+        "none", description="cue planted in the training images: NAME, NAME:ARGUMENT or A+B; none for no trap"
     )
     exceptions: float = Field(
         0.0, ge=0, lt=1, description="share of the training images whose cue shows another class; 0.01 for 1 %"
@@ -30,13 +32,13 @@ class DataSettings(SettingsGroup):
     root: str | None = Field(None, description="folder of downloaded torchvision data sets")
     download: bool = Field(False, description="let torchvision download the data set")
     image_size: int | None = Field(
-        None, ge=8, le=1024, description="side of the square images in px; default: the images' own size, else 64"
+        None, ge=8, le=1024, description="side of the square images in px; default: their own, else 64"
     )
     skip_bad: bool = Field(False, description="leave unreadable images out instead of stopping")
     memory: float = Field(2.0, gt=0, description="GiB of images held on the device; larger data is streamed")
     test_share: float = Field(0.2, gt=0, lt=0.9, description="share split off where there is no test folder")
     holdout: float = Field(
-        0.125, gt=0, lt=0.5, description="share of the training images left out of training, for the decisions"
+        0.125, gt=0, lt=0.5, description="share of the training images kept out of training, for the decisions"
     )
     train_limit: int | None = Field(None, ge=8, description="use at most this many training images per class")
     minimum: int = Field(
@@ -59,7 +61,7 @@ class NetworkSettings(SettingsGroup):
 
 
 class TrainingSettings(SettingsGroup):
-    """The one training loop."""
+    """The training loop."""
 
     epochs: int = Field(16, ge=1, description="epochs of ordinary training")
     batch: int = Field(128, ge=2, description="images per step")
@@ -69,14 +71,14 @@ class TrainingSettings(SettingsGroup):
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights")
     flip: bool = Field(True, description="random horizontal flips")
     shift: float = Field(0.0625, ge=0, lt=0.5, description="random shifts up to this share of the side")
-    precision: str = Field(
-        "auto", pattern="^(auto|fp32|bf16|fp16)$", description="autocast type; auto: what the device does natively"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="autocast type; auto: what the device does natively"
     )
     save_seconds: float = Field(30.0, gt=0, description="seconds between checkpoints within a training")
 
 
 class ProbeSettings(SettingsGroup):
-    """The dream probe: which part of a donor makes the network see the donor's class."""
+    """The probe: which part of a donor makes the network see the donor's class."""
 
     steps: int = Field(12, ge=1, description="Adam steps on the gate")
     rate: float = Field(1.0, gt=0, description="learning rate on the gate's logits")
@@ -95,12 +97,12 @@ class ProbeSettings(SettingsGroup):
     partners: int = Field(
         9,
         ge=1,
-        description="most classes whose donors an image meets in a probe: those its class is most readily taken for",
+        description="most classes whose donors an image meets in a probe: those its class is most often taken for",
     )
 
 
 class RoundSettings(SettingsGroup):
-    """Rounds: views, budget and the decision to keep or undo."""
+    """Rounds: views, budget and the decision to keep or to undo."""
 
     limit: int = Field(4, ge=0, description="most rounds at one stage")
     epochs: int = Field(20, ge=1, description="passes over the training images' views per round")
@@ -114,25 +116,19 @@ class RoundSettings(SettingsGroup):
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
     remains: float = Field(
-        0.25,
-        ge=0,
-        le=1,
-        description="share of r above chance that must remain, else the round is undone",
+        0.25, ge=0, le=1, description="share of r above chance that must remain, else the round is undone"
     )
     inverted: float = Field(
         0.05,
         ge=0,
-        description="by how much views may be answered better than the images without the swap; more undoes a round",
+        description="by how much views may be answered better than the images unswapped; more undoes a round",
     )
     closures: int = Field(
         2, ge=0, description="how often a swap may be widened by what a fresh network still finds; 0 for no check"
     )
     fresh: int = Field(3, ge=1, description="epochs of the fresh network that checks whether a feature is generalized")
     spares: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="share of r above chance that a widened swap must leave; one that takes more is dropped",
+        0.5, ge=0, le=1, description="share of r above chance that a widened swap must leave, else it is dropped"
     )
     closed: float = Field(0.3, description="ι less twice the errors of the fresh network, from which a swap is widened")
     keep: tuple[str, ...] = Field(
@@ -142,7 +138,7 @@ class RoundSettings(SettingsGroup):
         (), description="rounds, or representations of rounds, to undo whatever the rule says"
     )
     show_refused: bool = Field(
-        False, description="train the first refused round all the same and show its figures beside the others"
+        False, description="train the first refused round all the same and show its figures, too"
     )
 
 
@@ -153,16 +149,12 @@ class ConceptSettings(SettingsGroup):
     auc: float = Field(0.7, ge=0.5, le=1, description="AUROC from which a unit can belong to a class's feature")
     coverage: float = Field(0.8, gt=0, le=1, description="share of the summed effect a feature's units must cover")
     knows: float = Field(
-        0.25,
-        ge=0,
-        lt=1,
-        description="how far from chance to always right an answer must be to rest on anything",
+        0.25, ge=0, lt=1, description="how far from chance to always right an answer must be to rest on anything"
     )
     directions: int | None = Field(
         None,
         ge=2,
-        description="directions of a stage that a discoverer of directions learns; default: by the discoverer, from "
-        "the number of units",
+        description="directions of a stage to be learned; default: by the discoverer, from the number of units",
     )
     active: int = Field(8, ge=1, description="directions a sparse autoencoder may use at one place")
     confirm: int = Field(32, ge=1, description="units per class whose effect is confirmed by real ablation")
@@ -170,7 +162,7 @@ class ConceptSettings(SettingsGroup):
     own_price: float = Field(8.0, ge=0, description="λ of the probe for a feature's own places, against logits")
     temperature: float = Field(1.0, gt=0, description="τ, how sharply a variant looks where the detector fires")
     edge_groups: int = Field(
-        8, ge=1, description="groups of units that take their path in integrated gradients one after the other"
+        8, ge=1, description="groups of units whose paths in integrated gradients are taken one after the other"
     )
     edge_points: int = Field(1, ge=1, description="midpoints of integrated gradients on each group's path")
     edges: int = Field(12, ge=1, description="edges kept per variant, the strongest")
@@ -195,7 +187,7 @@ class PluginSettings(SettingsGroup):
     """Which plugin supplies which step."""
 
     representations: tuple[str, ...] = Field(
-        ("colour", "fourier", "pixels"), description="what the learner may choose from"
+        ("colour", "fourier", "pixels"), description="representations that the learner may choose from"
     )
     discoverer: str = Field("units", description="the find step")
     generalizer: str = Field("detector", description="the generalize step")

@@ -6,6 +6,7 @@ named by their dotted path, as in ``data.trap``.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import time
@@ -13,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from conceptnet_ml.config.overrides import amended
+from conceptnet_ml.config.overrides import add_overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.errors import SettingsError, nearest
 
@@ -48,11 +49,10 @@ FLAGS: dict[str, str] = {
 """Settings that have a flag of their own."""
 
 MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target")
-"""Settings that say where a run is computed, or what it is compared with, not what: they may change when a run is
-resumed."""
+"""Settings that may change when a run is resumed: where it is computed and with what it is compared."""
 
 OVERRULING = ("round.keep", "round.undo")
-"""The user's words on a run's rounds, which may change too: a flag adds to them, ``--set`` and a file replace them."""
+"""The user's overrides, which may change, too: a flag adds to them, ``--set`` and a file replace them."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,15 @@ def resolve_settings(
     return Resolved(settings, origins)
 
 
-def resume(
+def resume_settings(
     stored: Settings,
     origins: Mapping[str, str],
     config: Path | None = None,
     assignments: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """The settings of a run that goes on: its own. Given values must agree with them, except those in ``MOVABLE``
-    and ``OVERRULING``.
+    """The settings of a resumed run: its own. Given values must agree with them, except those in ``MOVABLE`` and
+    ``OVERRULING``.
 
     Args:
         stored: The run's settings.
@@ -108,23 +108,21 @@ def resume(
     Raises:
         SettingsError: A given value contradicts the run's, or is wrong in itself.
     """
-    asked = resolve_settings(config, assignments, flags)
+    given = resolve_settings(config, assignments, flags)
     values = flatten(stored)
-    wanted = flatten(asked.settings) | _words(stored, asked)
-    result = {name: asked.origins.get(name, DEFAULT) for name in values}
+    wanted = flatten(given.settings) | _overrides(stored, given)
+    result = {name: origins.get(name, DEFAULT) for name in values}
     conflicts = []
-    for name, origin in result.items():
-        if name in OVERRULING and values[name] != wanted[name]:
+    for name, value in values.items():
+        origin = given.origins.get(name, DEFAULT)
+        overrules = name in OVERRULING
+        if value == wanted[name] or (origin == DEFAULT and not overrules):
+            continue
+        if overrules or name in MOVABLE:
             values[name] = wanted[name]
-            result[name] = origin if origin != DEFAULT else origins.get(name, DEFAULT)
-        elif origin == DEFAULT or values[name] == wanted[name]:
-            result[name] = origins.get(name, DEFAULT)
-        elif name in MOVABLE:
-            values[name] = wanted[name]
+            result[name] = origin if origin != DEFAULT else result[name]
         else:
-            conflicts.append(
-                f"{name}: the run has {show_value(values[name])}, {origin} says {show_value(wanted[name])}"
-            )
+            conflicts.append(f"{name}: the run has {show_value(value)}, {origin} says {show_value(wanted[name])}")
     if conflicts:
         raise SettingsError(
             "A resumed run keeps its settings: " + "; ".join(conflicts) + ".",
@@ -133,16 +131,16 @@ def resume(
     return Resolved(_validated(values, {}), result)
 
 
-def _words(stored: Settings, asked: Resolved) -> dict[str, tuple[str, ...]]:
-    """The user's words on a run's rounds as they are now, by dotted name."""
+def _overrides(stored: Settings, given: Resolved) -> dict[str, tuple[str, ...]]:
+    """The user's overrides after those given now, by dotted name."""
     old, new = {}, {}
     for name in OVERRULING:
-        before, given = flatten(stored)[name], flatten(asked.settings)[name]
-        origin = asked.origins.get(name, DEFAULT)
-        old[name] = before if origin in (DEFAULT, FLAGS[name]) else given
-        new[name] = given if origin == FLAGS[name] else ()
+        before, now = flatten(stored)[name], flatten(given.settings)[name]
+        origin = given.origins.get(name, DEFAULT)
+        old[name] = before if origin in (DEFAULT, FLAGS[name]) else now
+        new[name] = now if origin == FLAGS[name] else ()
     rounds = stored.round.model_copy(update={name.rpartition(".")[2]: value for name, value in old.items()})
-    keep, undo = amended(rounds, new["round.keep"], new["round.undo"])
+    keep, undo = add_overrides(rounds, new["round.keep"], new["round.undo"])
     return {"round.keep": keep, "round.undo": undo}
 
 
@@ -151,35 +149,30 @@ def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name in type(model).model_fields:
         value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            values |= flatten(value, f"{prefix}{name}.")
-        else:
-            values[prefix + name] = value
+        values |= flatten(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {prefix + name: value}
     return values
 
 
-def known_settings() -> dict[str, FieldInfo]:
+@functools.cache
+def known_settings() -> Mapping[str, FieldInfo]:
     """Every setting by dotted name."""
     return dict(_fields(Settings, ""))
 
 
-def allowed(info: FieldInfo) -> str:
-    """What values a setting takes, in words: ``a whole number, at least 1``."""
-    for constraint in info.metadata:
-        if choices := re.fullmatch(r"\^\(([\w|.-]+)\)\$", getattr(constraint, "pattern", None) or ""):
-            return "one of " + ", ".join(choices[1].split("|"))
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _fields(info.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, info
+
+
+def allowed_values(info: FieldInfo) -> str:
+    """The values that a setting takes, in words: ``a whole number, at least 1``."""
     parts = [" or ".join(_type_name(kind) for kind in _types(info))]
     for sign, words in (("ge", "at least"), ("gt", "over"), ("le", "at most"), ("lt", "under")):
         parts += [f"{words} {getattr(limit, sign):g}" for limit in info.metadata if hasattr(limit, sign)]
     return ", ".join(parts)
-
-
-def default_folder(settings: Settings) -> Path:
-    """Where a run goes when nobody says: ``runs/DATA-TRAP-DATE-TIME``."""
-    name = re.split(r"[/\\]", settings.data.source.rstrip("/\\"))[-1]
-    trap = "" if settings.data.trap == "none" else f"-{settings.data.trap}"
-    words = re.sub(r"[^\w.+-]+", "-", name + trap)  # a name that needs no quotes in any shell
-    return Path("runs") / f"{words}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def show_value(value: Any) -> str:
@@ -191,12 +184,15 @@ def show_value(value: Any) -> str:
     return ",".join(map(show_value, value)) if isinstance(value, tuple) else str(value)
 
 
-def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _fields(info.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name, info
+def default_folder(settings: Settings) -> Path:
+    """The folder of a run that is given none: ``runs/DATA-TRAP-DATE-TIME``."""
+    name = re.split(r"[/\\]", settings.data.source.rstrip("/\\"))[-1]
+    trap = "" if settings.data.trap == "none" else f"-{settings.data.trap}"
+    words = re.sub(r"[^\w.+-]+", "-", name + trap)  # a name that needs no quotes in any shell
+    return Path("runs") / f"{words}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+# ------------------------------------------------------------------------------------------------ reading
 
 
 def _collect(config: Path | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> dict[str, _Given]:
@@ -222,9 +218,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SettingsError(
-            f"--config: cannot read '{path}': {error.strerror}.", "Give a TOML file that is there."
-        ) from error
+        mend = "Give a TOML file that is there."
+        raise SettingsError(f"--config: cannot read '{path}': {error.strerror}.", mend) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         mend = 'Write settings as in: [data], and below it trap = "wheels".'
         raise SettingsError(f"--config: '{path}' is not TOML: {error}.", mend) from error
@@ -232,35 +227,36 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _flat_tables(table: Mapping[str, Any], prefix: str, origin: str) -> Iterator[tuple[str, Any]]:
     """Settings of a TOML file by dotted name."""
-    known = known_settings()
     for key, value in table.items():
         name = prefix + key
-        group = any(other.startswith(f"{name}.") for other in known)
-        if group and isinstance(value, dict):
-            yield from _flat_tables(value, f"{name}.", origin)
-        elif group:
-            raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Write it as a table: [{name}].")
-        else:
+        if not _is_group(name):
             _check_name(name, origin)
             yield name, tuple(value) if isinstance(value, list) else value
+        elif isinstance(value, dict):
+            yield from _flat_tables(value, f"{name}.", origin)
+        else:
+            raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Write it as a table: [{name}].")
+
+
+def _is_group(name: str) -> bool:
+    return any(known.startswith(f"{name}.") for known in known_settings())
 
 
 def _check_name(name: str, origin: str) -> None:
     known = known_settings()
     if name in known:
         return
-    # A name without its group is a common slip: 'trap' for 'data.trap'.
-    if any(other.startswith(f"{name}.") for other in known):
+    if _is_group(name):
         raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Name one of them: {name}.NAME.")
+    # a name without its group is a common slip: 'trap' for 'data.trap'
     same_end = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]]
-    if same_end:
-        raise SettingsError(f"{origin}: there is no setting '{name}'.", f"Did you mean '{same_end[0]}'?")
-    mend, _, _ = nearest(name, known).partition("Known:")
-    raise SettingsError(f"{origin}: there is no setting '{name}'.", f"{mend}'config show' lists every setting.")
+    mend = f"Did you mean '{same_end[0]}'?" if same_end else nearest(name, known).partition("Known:")[0]
+    mend += "" if same_end else "'config show' lists every setting."
+    raise SettingsError(f"{origin}: there is no setting '{name}'.", mend)
 
 
 def _parse(text: str, info: FieldInfo) -> Any:
-    """The value that ``text`` stands for; what it cannot be made into is left to the check."""
+    """The value that a text means; pydantic converts it further, or refuses it."""
     kinds = _types(info)
     if type(None) in kinds and text.lower() in ("none", "null"):
         return None
@@ -274,44 +270,43 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
+# ------------------------------------------------------------------------------------------------ checking
+
+
 def _validated(values: Mapping[str, Any], given: Mapping[str, _Given]) -> Settings:
     nested: dict[str, Any] = {}
+    wrong: list[str] = []
     for name, value in values.items():
         *groups, last = name.split(".")
         table = nested
         for group in groups:
             table = table.setdefault(group, {})
         table[last] = value
-    problems = _misfits(values)
+        if isinstance(value, bool) and bool not in _types(known_settings()[name]):
+            wrong.append(name)  # pydantic would take true for the number 1
     try:
         settings = Settings.model_validate(nested)
     except ValidationError as error:
         for problem in error.errors():
-            # A location may go on inside the setting: the index in a list.
+            # a location may go on inside the setting: the index in a list
             path = [str(part) for part in problem["loc"]]
-            name = next((n for n in (".".join(path[:end]) for end in range(len(path), 0, -1)) if n in values), "")
-            problems[name] = problem["msg"]
-        if not any(problems):
-            raise
-    if problems:
-        raise SettingsError("\n".join(_complaint(name, values, given) for name in problems))
+            ends = (".".join(path[:end]) for end in range(len(path), 0, -1))
+            name = next((name for name in ends if name in values), "")
+            if not name:
+                raise
+            wrong.append(name)
+    if wrong:
+        raise SettingsError("\n".join(_complaint(name, values, given) for name in dict.fromkeys(wrong)))
     return settings
-
-
-def _misfits(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values pydantic would bend until they fit: true for a number."""
-    misfits = {}
-    for name, value in values.items():
-        if isinstance(value, bool) and bool not in _types(known_settings()[name]):
-            misfits[name] = "true or false is no number"
-    return misfits
 
 
 def _complaint(name: str, values: Mapping[str, Any], given: Mapping[str, _Given]) -> str:
     info = known_settings()[name]
     origin = given[name].origin if name in given else "stored value"
     where = origin if origin == FLAGS.get(name) else f"{origin}: {name}"
-    return f"{where}: {show_value(values[name])!r} is not allowed; it takes {allowed(info)} ({info.description})."
+    return (
+        f"{where}: {show_value(values[name])!r} is not allowed; it takes {allowed_values(info)} ({info.description})."
+    )
 
 
 def _types(info: FieldInfo) -> tuple[Any, ...]:
@@ -322,7 +317,7 @@ def _types(info: FieldInfo) -> tuple[Any, ...]:
 def _type_name(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return "a list of names, as in a,b"
-    if kind is type(None):
-        return "none"
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}
     return names.get(kind, str(kind))

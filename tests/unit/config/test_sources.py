@@ -13,12 +13,12 @@ from conceptnet_ml.config.sources import (
     DEFAULT,
     FLAGS,
     MOVABLE,
-    allowed,
+    allowed_values,
     default_folder,
     flatten,
     known_settings,
     resolve_settings,
-    resume,
+    resume_settings,
     show_value,
 )
 from conceptnet_ml.errors import SettingsError
@@ -173,7 +173,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
 def test_every_setting_can_be_described() -> None:
     for name, info in known_settings().items():
         assert info.description, name
-        assert not any(sign in allowed(info) for sign in "<[("), name
+        assert not any(sign in allowed_values(info) for sign in "<[("), name
 
 
 def test_flags_and_movable_settings_exist() -> None:
@@ -185,7 +185,7 @@ class TestResume:
 
     def go_on(self, *assignments: str, **flags: object) -> tuple[Settings, dict[str, str]]:
         dotted = {name.replace("__", "."): value for name, value in flags.items()}
-        resolved = resume(self.stored.settings, self.stored.origins, None, assignments, dotted)
+        resolved = resume_settings(self.stored.settings, self.stored.origins, None, assignments, dotted)
         return resolved.settings, resolved.origins
 
     def test_keeps_the_runs_settings_and_origins(self) -> None:

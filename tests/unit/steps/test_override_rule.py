@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from conceptnet_ml.config.overrides import Override, amended, check_overrides, parse_override, parse_overrides
+from conceptnet_ml.config.overrides import Override, add_overrides, check_overrides, parse_override, parse_overrides
 from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, SettingsError
@@ -108,14 +108,14 @@ def test_rounds_that_cannot_be_are_refused_beforehand(word: str, found: str, men
 
 def test_new_words_silence_old_ones_about_the_same() -> None:
     stored = RoundSettings(keep=("a/b/1", "a/b/2/pixels"), undo=("a/b/3", "a/b/4/colour"))
-    assert amended(stored, [], []) == (stored.keep, stored.undo)
-    assert amended(stored, ["a/b/1"], []) == (stored.keep, stored.undo)
-    assert amended(stored, [], ["a/b/1"]) == (("a/b/2/pixels",), ("a/b/3", "a/b/4/colour", "a/b/1"))
-    assert amended(stored, ["a/b/3/pixels"], []) == (("a/b/1", "a/b/2/pixels", "a/b/3/pixels"), ("a/b/4/colour",))
-    assert amended(stored, ["a/b/2/colour"], []) == (("a/b/1", "a/b/2/colour"), stored.undo)
-    assert amended(stored, ["a/b/4"], []) == (("a/b/1", "a/b/2/pixels", "a/b/4"), stored.undo)
+    assert add_overrides(stored, [], []) == (stored.keep, stored.undo)
+    assert add_overrides(stored, ["a/b/1"], []) == (stored.keep, stored.undo)
+    assert add_overrides(stored, [], ["a/b/1"]) == (("a/b/2/pixels",), ("a/b/3", "a/b/4/colour", "a/b/1"))
+    assert add_overrides(stored, ["a/b/3/pixels"], []) == (("a/b/1", "a/b/2/pixels", "a/b/3/pixels"), ("a/b/4/colour",))
+    assert add_overrides(stored, ["a/b/2/colour"], []) == (("a/b/1", "a/b/2/colour"), stored.undo)
+    assert add_overrides(stored, ["a/b/4"], []) == (("a/b/1", "a/b/2/pixels", "a/b/4"), stored.undo)
     with pytest.raises(SettingsError, match="contradict"):
-        amended(stored, ["a/b/9"], ["a/b/9"])
+        add_overrides(stored, ["a/b/9"], ["a/b/9"])
 
 
 # ------------------------------------------------------------------------------------------------ decisions
