@@ -133,8 +133,7 @@ def measure_swap(
 
     Args:
         prober: What is probed, and in which representation.
-        views: Makes the views of the held-out images, which are its pool; its ``partners`` say which classes count as
-            other ones.
+        views: Of the held-out images, which are its pool; its ``partners`` say which classes count as other ones.
         seed: Fixes views and donors.
         regions: Image numbers to the images' own places, (B, 1, H, W), where the codec needs them.
         hopeless: A swap made whole (step 2) with a lower contrast than this is not examined further.
@@ -163,10 +162,9 @@ class _HeldImages:
     """
 
     def __init__(self, prober: Prober, views: Views, seed: int, regions: Callable[[Tensor], Tensor] | None) -> None:
-        self.prober, self.seed = prober, seed
+        self.prober, self.seed, self.classes = prober, seed, views.donors.classes
         self.labels = views.images.labels[views.pool]
         self.places = torch.arange(len(self.labels))
-        self.classes = views.donors.classes
         self.donors = Donors(self.labels, self.places, self.classes, views.donors.partners)
         self.gates: Tensor | None = None
         self._numbers, self._regions = views.pool, regions
@@ -187,8 +185,7 @@ class _HeldImages:
     def meet(self, purpose: str, draws: int) -> Iterator[tuple[Tensor, Tensor, Donations]]:
         """Every image with this many donors of other classes and class-mates, in turns."""
         kinds = ("foreign", "mates") * draws
-        batch = self.prober.settings.batch
-        return hosts_and_donors(self, self.places, batch, partial(self.generator, purpose), kinds)
+        return hosts_and_donors(self, self.places, self.prober.settings.batch, partial(self.generator, purpose), kinds)
 
     def where(self, hosts: Tensor, donors: Tensor) -> Regions | None:
         """Own places of both, for a codec that needs them."""
@@ -211,9 +208,7 @@ class _HeldImages:
         and of mates."""
         images = self.per_class(self.places, self.answered)
         seen = images.clamp_min(1)
-        price = 1.0
-        if self.gates is not None:
-            price = float((self.gates > self.prober.settings.threshold).float().mean())
+        opened = None if self.gates is None else (self.gates > self.prober.settings.threshold).float()
         return SwapMeasurement(
             self.prober.codec.name,
             self.prober.codec.record.gate,
@@ -221,7 +216,7 @@ class _HeldImages:
             tuple((flips / seen).tolist()),
             tuple((others / seen / draws).tolist()),
             tuple((mates / seen / draws).tolist()),
-            price,
+            1.0 if opened is None else float(opened.mean()),
             float(images.sum()) / len(self.labels),
             tuple(torch.bincount(self.labels, minlength=self.classes).tolist()),
             met,
@@ -265,8 +260,7 @@ def _exchange(held: _HeldImages, flips: Tensor) -> SwapMeasurement:
                 gates = held.gates[hosts].to(images.device)
                 if held.prober.codec.joins:
                     gates = torch.maximum(gates, held.gates[donors].to(images.device))
-            swapped = held.prober.hard_swap(images, material, gates, held.where(hosts, donors))
-            hits = held.changed(hosts, swapped)
+            hits = held.changed(hosts, held.prober.hard_swap(images, material, gates, held.where(hosts, donors)))
             if draw % 2:
                 mates += held.per_class(hosts, hits)
             else:

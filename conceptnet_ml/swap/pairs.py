@@ -1,7 +1,4 @@
-"""Hosts and donors: which image meets which, and both as views, batch by batch.
-
-A *host* is the image that takes something over, a *donor* the image it is taken from.
-"""
+"""Which image meets which, batch by batch: a *host* takes something over from a *donor*."""
 
 from __future__ import annotations
 
@@ -23,9 +20,7 @@ class Donors:
     """
 
     def __init__(self, labels: Tensor, pool: Tensor, classes: int, partners: Tensor | None = None) -> None:
-        self.labels = labels
-        self.partners = partners
-        self.classes = classes
+        self.labels, self.classes, self.partners = labels, classes, partners
         self._members = [pool[labels[pool] == c] for c in range(classes)]
 
     def of(self, classes: Tensor, generator: torch.Generator) -> Tensor:
@@ -33,13 +28,13 @@ class Donors:
         drawn = torch.rand(len(classes), generator=generator, dtype=torch.float64)
         picked = torch.empty_like(classes)
         for c, members in enumerate(self._members):
-            mine = classes == c
-            picked[mine] = members[(drawn[mine] * len(members)).long()]
+            own = classes == c
+            picked[own] = members[(drawn[own] * len(members)).long()]
         return picked
 
     def uniform(self, count: int, generator: torch.Generator) -> Tensor:
-        """Images of classes drawn uniformly from all. A host's own class is among them: otherwise the donor's cue
-        would say which class the host is not of."""
+        """Images of classes drawn uniformly from all. The host's own class is among them: otherwise what the donor
+        shows would say which class the host is not of."""
         return self.of(torch.randint(self.classes, (count,), generator=generator), generator)
 
     def foreign(self, hosts: Tensor, generator: torch.Generator) -> Tensor:
@@ -56,40 +51,35 @@ class Donors:
 
 
 class ViewSource(Protocol):
-    """Images by number, as :class:`~conceptnet_ml.swap.views.Views` are."""
+    """What draws donors and makes views (B, 3, H, W), floats in [0, 1], of images by their numbers; as ``Views`` do."""
 
     donors: Donors
 
-    def of(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
-        """One view of each of these images, floats in [0, 1] (B, 3, H, W)."""
+    def of(self, numbers: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+class Pairs(NamedTuple):
+    """A batch of hosts, each with one donor of another class: the numbers of both (B,), their views (B, 3, H, W), and
+    the donors' classes (B,), on the views' device."""
+
+    hosts: Tensor
+    donors: Tensor
+    images: Tensor
+    material: Tensor
+    targets: Tensor
 
 
 Donations = Iterator[tuple[Tensor, Tensor]]
 """Donors' numbers (B,) and views (B, 3, H, W), one donor for each host at a time."""
 
 
-class Pairs(NamedTuple):
-    """A batch of hosts, each with one donor of another class."""
-
-    hosts: Tensor
-    """(B,) image numbers."""
-    donors: Tensor
-    """(B,) image numbers."""
-    images: Tensor
-    """The hosts' views, floats in [0, 1] (B, 3, H, W)."""
-    material: Tensor
-    """The donors' views."""
-    targets: Tensor
-    """(B,) the donors' classes, on the device of the views."""
-
-
 def pairs(
     views: ViewSource, numbers: Tensor, batch: int, generator_for: Callable[[int], torch.Generator]
 ) -> Iterator[Pairs]:
-    """The host-meets-donor loop: each image with one random donor of another class, both as views.
+    """The host-meets-donor loop: each image with one random donor of another class.
 
     Args:
-        views: Makes the views, and draws the donors from its pool.
+        views: Makes the views, and draws the donors.
         numbers: (N,) the hosts.
         batch: Hosts at a time.
         generator_for: The generator of a batch, by its number from 0. It draws the donors first, then the hosts'
@@ -107,11 +97,7 @@ def hosts_and_donors(
     generator_for: Callable[[int], torch.Generator],
     kinds: Sequence[str] = ("foreign",),
 ) -> Iterator[tuple[Tensor, Tensor, Donations]]:
-    """:func:`pairs` with several donors for each host.
-
-    Args:
-        views, numbers, batch, generator_for: As in :func:`pairs`.
-        kinds: The donors each host meets, in the order they are drawn: ``foreign`` or ``mates``, see :class:`Donors`.
+    """:func:`pairs` with several donors for each host, ``foreign`` ones or ``mates`` in the order of ``kinds``.
 
     Yields:
         The hosts' numbers and views, and their donors'. The donors' views are made as the iterator goes on: use it up

@@ -51,14 +51,12 @@ class Codec:
 
     def encode(self, images: Tensor, where: Tensor | None = None) -> Encoding:
         """T(images); a regional representation looks only at ``where``."""
-        if self.record.regional and where is not None:
-            return self._encode(images, where=where)
-        return self._encode(images)
+        return self._encode(images, where=where) if self.record.regional and where is not None else self._encode(images)
 
     def swap(
-        self, images: Tensor, donors: Tensor | Encoding, gate: Tensor | None = None, where: Regions | None = None
+        self, images: Tensor, donors: Encoding, gate: Tensor | None = None, where: Regions | None = None
     ) -> Tensor:
-        """``swap_T(images, donors; gate)``, differentiable in the gate.
+        """``swap_T(images, donors; gate)``, floats in [0, 1] (B, 3, H, W), differentiable in the gate.
 
         Args:
             images: Floats in [0, 1] (B, 3, H, W).
@@ -66,20 +64,16 @@ class Codec:
             gate: What is taken over, in [0, 1]: (B, 1, h, w) for a place gate (any grid, upsampled bilinearly),
                 (B, C) for a channel gate, booleans at the encoding's resolution, None to take over everything.
             where: The places the swap may touch.
-
-        Returns:
-            Floats in [0, 1] (B, 3, H, W).
         """
         return self.mixer(images, donors, where)(gate)
 
     def mixer(
-        self, images: Tensor, donors: Tensor | Encoding, where: Regions | None = None
+        self, images: Tensor, donors: Encoding, where: Regions | None = None
     ) -> Callable[[Tensor | None], Tensor]:
         """:meth:`swap` as a function of the gate alone: what does not depend on the gate is computed once."""
-        own = self.encode(images, None if where is None else where[0])
-        other = donors
-        if isinstance(donors, Tensor):
-            other = self.encode(donors, None if where is None else where[1])
+        own_places, other_places = where or (None, None)
+        own = self.encode(images, own_places)
+        other = self.encode(donors, other_places) if isinstance(donors, Tensor) else donors
         return lambda gate: self._decode_mixed(images, _mix(own, other, gate), where)
 
     def _decode_mixed(self, images: Tensor, mixed: Encoding, where: Regions | None) -> Tensor:
@@ -94,8 +88,8 @@ class Codec:
 class RegionalCodec(Codec):
     """A whole-image representation swapped in places only: below a feature, whose places are not the whole image.
 
-    The gate is a place gate: it says which places of the image change, and over which places the image's encoding is
-    taken. The donor's encoding is taken over the donor's own region, wherever that is.
+    Its gate, a place gate, says which places of the image change, and over which the image's encoding is taken. The
+    donor's encoding is taken over the donor's own region, wherever that is.
     """
 
     joins = False
@@ -106,7 +100,7 @@ class RegionalCodec(Codec):
         self.gate = "place"
 
     def mixer(
-        self, images: Tensor, donors: Tensor | Encoding, where: Regions | None = None
+        self, images: Tensor, donors: Encoding, where: Regions | None = None
     ) -> Callable[[Tensor | None], Tensor]:
         """``swap_T`` inside the gate; of ``where``, which must be given, only the donors' places are used."""
         assert where is not None

@@ -55,14 +55,11 @@ class Swap:
             self._open[size] = torch.cat(list(parts)).to(device)
         return self._open[size].index_select(0, numbers.to(self._open[size].device)).to(device)
 
-    def apply(self, images: Tensor, donors: Tensor | Encoding, numbers: Tensor, donor_numbers: Tensor) -> Tensor:
-        """The swap through the open gate of the images, joined with that of the donors where the codec joins them: so
-        an image's own feature leaves and the donor's comes in.
+    def apply(self, images: Tensor, donors: Encoding, numbers: Tensor, donor_numbers: Tensor) -> Tensor:
+        """The swap of views so far, floats in [0, 1] (B, 3, H, W), with the donors' or their encoding; by image numbers.
 
-        Args:
-            images: Views so far, floats in [0, 1] (B, 3, H, W).
-            donors: The same of the donors, or their encoding.
-            numbers, donor_numbers: Their image numbers, (B,).
+        Where the codec joins gates, the open gate is the image's joined with the donor's: so the image's own feature
+        leaves and the donor's comes in.
         """
         size, device = (images.shape[-2], images.shape[-1]), images.device
         gate = self.open_gate(numbers, size, device)
@@ -143,7 +140,7 @@ class Views:
         swap = self.swaps[count - 1]
         donors = self.donors.uniform(len(numbers), generator)
         images = self._after(count - 1, numbers, generator)
-        material: Tensor | Encoding
+        material: Encoding
         if count == 1 and swap.codec.gate == "whole" and (kept := self._kept_statistics(swap)) is not None:
             material = (kept[donors.to(kept.device)], kept[:0])
         else:
