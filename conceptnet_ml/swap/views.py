@@ -56,7 +56,7 @@ class Swap:
         return self._open[size].index_select(0, numbers.to(self._open[size].device)).to(device)
 
     def apply(self, images: Tensor, donors: Encoding, numbers: Tensor, donor_numbers: Tensor) -> Tensor:
-        """The swap of views so far, floats in [0, 1] (B, 3, H, W), with the donors' or their encoding; by image numbers.
+        """The swap of views so far, floats in [0, 1] (B, 3, H, W), with the donors' views or encoding.
 
         Where the codec joins gates, the open gate is the image's joined with the donor's: so the image's own feature
         leaves and the donor's comes in.

@@ -18,9 +18,9 @@ STEPS, FEWEST, PASSES = 2_000, 500, 100
 """Most and fewest steps; between these, passes over the activations."""
 EASE, EASED = 4, 0.5
 """How many times as many latents may be used at a place in the beginning, and the share of the steps in which that
-falls: latents that start out alike then part, where otherwise one would keep two directions and the other none."""
+falls: latents that start out alike then separate, where otherwise one would keep two directions and the other none."""
 IDLE = 100
-"""A latent that no activation of so many batches has used is dead."""
+"""A latent that no activation of this many batches has used is dead."""
 AUXILIARY = 1 / 32
 """Weight of the dead latents' own reconstruction of what the living leave out."""
 
@@ -70,10 +70,10 @@ def basis(evidence: BasisEvidence) -> SparseAutoencoder:
     ``concepts.active`` may be used at a place.
 
     Loss: the squared error over the activations' variance, and, with weight ``AUXILIARY``, that of the dead latents'
-    strongest against what the living leave out, which brings them back. Adam, the decoder's directions kept at length
-    one and the part of their slope along themselves taken out, the encoder begun as the decoder transposed, the offset
-    as the geometric median. Beside the paper, sparsity sets in by and by. What is dead at the end is taken away: it
-    describes nothing.
+    strongest against what the living leave out, which brings them back. Adam; the decoder's directions are kept at
+    length one and the part of their gradient along themselves is taken out; the encoder starts as the decoder
+    transposed, the offset as the geometric median. Unlike in the paper, sparsity sets in gradually. Latents that are
+    dead at the end describe nothing and are removed.
 
     Cost: at most ``STEPS`` steps of ``BATCH`` activations: seconds for 64 units.
     """
@@ -161,10 +161,10 @@ def _revival(model: SparseAutoencoder, drives: Tensor, left: Tensor, dead: Tenso
 
 @torch.no_grad()
 def _along_the_sphere(directions: nn.Parameter) -> None:
-    """Take the part of the slope that would only lengthen a direction out of it: Adam would count it."""
-    slope = directions.grad
-    assert slope is not None
-    slope -= (slope * directions).sum(1, keepdim=True) * directions
+    """Remove the part of the gradient that would only lengthen a direction: Adam would count it."""
+    gradient = directions.grad
+    assert gradient is not None
+    gradient -= (gradient * directions).sum(1, keepdim=True) * directions
 
 
 @torch.no_grad()

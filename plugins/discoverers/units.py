@@ -12,7 +12,7 @@ def find(evidence: FindEvidence) -> list[Finding]:
     """One finding per class or parent that has units of its own.
 
     Effects of all units are estimated by gradient × (activation − mean), the strongest are confirmed by real ablation;
-    then units with enough AUROC are taken, strongest first, until they cover the asked share of the positive effect of
+    then units with enough AUROC are taken, strongest first, until they cover the wanted share of the positive effect of
     all units that qualify.
     """
     settings = evidence.settings

@@ -1,4 +1,4 @@
-"""Colour statistics: mean and covariance of RGB over an image (or the places it is told to look at)."""
+"""Colour statistics: mean and covariance of RGB over an image (or over given places)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def encode(images: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]
 
 
 def _signs(vectors: Tensor) -> Tensor:
-    """(B, 1, 3) of ±1 that point the longest axis to the light, the next to the red, and make the last a right hand's.
+    """(B, 1, 3) of ±1 that point the longest axis to the light, the next to the red, and make the three right-handed.
 
     An eigenvector's sign is arbitrary; without this a swap would turn some images into their negatives.
     """

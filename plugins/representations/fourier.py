@@ -19,7 +19,7 @@ def encode(images: Tensor) -> tuple[Tensor, tuple[Tensor, int]]:
     """Split an image into how strong each ring of frequencies is and everything else.
 
     The mean colour is in no ring, and a ring's strength is taken over R, G and B together and changed in them alike:
-    what colour says is left to the colour statistics. Phases and the ratios within a ring stay (swapping amplitudes
+    colour is left to the colour statistics. Phases and the ratios within a ring stay (swapping amplitudes
     between images follows Yang and Soatto, arXiv 2004.05498; rings in place of single frequencies, so that no object is
     copied with them). Cost: one Fourier transform an image, another one with :func:`decode`.
 
@@ -36,7 +36,7 @@ def encode(images: Tensor) -> tuple[Tensor, tuple[Tensor, int]]:
 
 
 def decode(encoding: tuple[Tensor, tuple[Tensor, int]]) -> Tensor:
-    """Amplify or damp each ring of the image until it is as strong as asked for; may leave [0, 1]."""
+    """Amplify or damp each ring of the image until it is as strong as wanted; may leave [0, 1]."""
     wanted, (spectrum, width) = encoding
     height = spectrum.shape[-2]
     rings, _ = _rings(height, width, spectrum.device)

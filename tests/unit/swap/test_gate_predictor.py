@@ -17,25 +17,25 @@ from conceptnet_ml.swap.representation import IMAGE, Codec
 CELLS = 8
 
 
-def looks_and_gates(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Looks (N, 5, 8, 8) whose first channel is high where the gate is open; what is open; and the gates as dreamt, of
-    which every twentieth cell was opened or closed by chance."""
+def features_and_gates(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (N, 5, 8, 8) whose first channel is high where the gate is open; what is open; and the gates as dreamt,
+    every twentieth cell of which was opened or closed by chance."""
     draw = torch.Generator().manual_seed(seed)
-    looks = torch.randn(count, 5, CELLS, CELLS, generator=draw)
+    features = torch.randn(count, 5, CELLS, CELLS, generator=draw)
     places = torch.randint(CELLS - 2, (count, 2), generator=draw)
     true = torch.zeros(count, 1, CELLS, CELLS)
     for image, (top, left) in enumerate(places.tolist()):
         true[image, 0, top : top + 3, left : left + 3] = 1
-    looks[:, :1] = 40 + 8 * true + looks[:, :1]  # neither centred nor of unit size
+    features[:, :1] = 40 + 8 * true + features[:, :1]  # neither centred nor of unit size
     chance = torch.rand(count, 1, CELLS, CELLS, generator=draw) < 0.05
-    return looks, true, torch.where(chance, 1 - true, true)
+    return features, true, torch.where(chance, 1 - true, true)
 
 
 def test_it_learns_what_dreams_have_in_common() -> None:
-    looks, _, dreamt = looks_and_gates(256, 0)
-    predictor = GatePredictor(looks, dreamt, 0.5, 0)
-    looks, true, dreamt = looks_and_gates(64, 1)
-    found = predictor(looks) > 0.5
+    features, _, dreamt = features_and_gates(256, 0)
+    predictor = GatePredictor(features, dreamt, 0.5, 0)
+    features, true, dreamt = features_and_gates(64, 1)
+    found = predictor(features) > 0.5
     right = ((found & true.bool()).sum() / (found | true.bool()).sum()).item()
     chance = ((dreamt.bool() & true.bool()).sum() / (dreamt.bool() | true.bool()).sum()).item()
     assert right > chance
@@ -44,28 +44,28 @@ def test_it_learns_what_dreams_have_in_common() -> None:
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5])
 def test_it_opens_as_many_cells_as_the_dreams(threshold: float) -> None:
-    looks, _, dreamt = looks_and_gates(128, 2)
-    predictor = GatePredictor(looks, 0.1 + 0.8 * dreamt, threshold, 0)
-    share = (predictor(looks) > threshold).float().mean()
+    features, _, dreamt = features_and_gates(128, 2)
+    predictor = GatePredictor(features, 0.1 + 0.8 * dreamt, threshold, 0)
+    share = (predictor(features) > threshold).float().mean()
     assert share == pytest.approx(float(dreamt.mean()), abs=0.005)
 
 
 def test_the_seed_alone_decides() -> None:
-    looks, _, dreamt = looks_and_gates(64, 3)
+    features, _, dreamt = features_and_gates(64, 3)
     torch.manual_seed(5)
-    first = GatePredictor(looks, dreamt, 0.5, 7)(looks)
+    first = GatePredictor(features, dreamt, 0.5, 7)(features)
     torch.manual_seed(6)
     before = torch.get_rng_state()
-    again = GatePredictor(looks, dreamt, 0.5, 7)(looks)
+    again = GatePredictor(features, dreamt, 0.5, 7)(features)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
-    assert not torch.equal(first, GatePredictor(looks, dreamt, 0.5, 8)(looks))
+    assert not torch.equal(first, GatePredictor(features, dreamt, 0.5, 8)(features))
 
 
 def test_all_open_or_all_closed_stays_so() -> None:
-    looks, _, dreamt = looks_and_gates(64, 4)
-    assert bool((GatePredictor(looks, torch.zeros_like(dreamt), 0.5, 0)(looks) <= 0.5).float().mean() > 0.99)
-    assert bool((GatePredictor(looks, torch.ones_like(dreamt), 0.5, 0)(looks) >= 0.5).all())
+    features, _, dreamt = features_and_gates(64, 4)
+    assert bool((GatePredictor(features, torch.zeros_like(dreamt), 0.5, 0)(features) <= 0.5).float().mean() > 0.99)
+    assert bool((GatePredictor(features, torch.ones_like(dreamt), 0.5, 0)(features) >= 0.5).all())
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,17 @@ def network() -> StagedNetwork:
     return build_network(Settings(), ("a", "b"), (32, 64), plugins).eval()
 
 
-def test_a_look_has_the_slope_and_the_maps_of_both_on_the_gates_grid(network: StagedNetwork) -> None:
+def test_features_are_the_gradient_and_the_maps_of_both_on_the_gates_grid(network: StagedNetwork) -> None:
     prober = Prober(network, Codec(IMAGE), ProbeSettings(cells=CELLS))
     draw = torch.Generator().manual_seed(0)
     images, donors = torch.rand(2, 6, 3, 32, 64, generator=draw)
     targets = torch.arange(6) % 2
-    look = GateFeatures.fit(network, prober, images)
-    found = look(images, donors, targets)
+    features_of = GateFeatures.fit(network, prober, images)
+    found = features_of(images, donors, targets)
     widths = [min(DIRECTIONS, stage.units) for stage in network.stages]
     assert found.shape == (6, 1 + 2 * sum(widths), CELLS // 2, CELLS)
     assert torch.allclose(found[:, :1], prober.first_gradient(images, donors, targets))
-    assert torch.allclose(look(images[:2], donors[:2], targets[:2]), found[:2], atol=1e-4)
-    swapped = look(donors, images, targets)
+    assert torch.allclose(features_of(images[:2], donors[:2], targets[:2]), found[:2], atol=1e-4)
+    swapped = features_of(donors, images, targets)
     half = sum(widths)
     assert torch.allclose(swapped[:, 1 : 1 + half], found[:, 1 + half :], atol=1e-4)

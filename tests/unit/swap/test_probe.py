@@ -204,13 +204,13 @@ def test_frozen_twice_over_one_module() -> None:
     assert [parameter.requires_grad for parameter in made.parameters()] == wanted
 
 
-def test_the_slope_leads_where_the_feature_is() -> None:
+def test_the_first_gradient_leads_where_the_feature_is() -> None:
     hosts, donors, targets = pairs()
-    slope = prober().first_gradient(hosts, donors, targets)
-    assert slope.shape == (6, 1, CELLS, CELLS)
-    assert slope.flatten(1).argmin(1).tolist() == [2 * CELLS + 5] * 6  # opening there brings the loss down
-    assert torch.allclose(slope.flatten(1).abs().mean(1), torch.ones(6))
+    gradient = prober().first_gradient(hosts, donors, targets)
+    assert gradient.shape == (6, 1, CELLS, CELLS)
+    assert gradient.flatten(1).argmin(1).tolist() == [2 * CELLS + 5] * 6  # opening there brings the loss down
+    assert torch.allclose(gradient.flatten(1).abs().mean(1), torch.ones(6))
     alone = prober().first_gradient(hosts[:1], donors[:1], targets[:1])
-    assert torch.allclose(alone, slope[:1], atol=1e-5)
+    assert torch.allclose(alone, gradient[:1], atol=1e-5)
     level = prober().first_gradient(hosts, hosts, targets)  # nothing to bring in: no direction, and no NaN
     assert torch.equal(level, torch.zeros_like(level))

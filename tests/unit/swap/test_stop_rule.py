@@ -82,7 +82,7 @@ def blind(images: Tensor) -> Tensor:
     return torch.stack([0 * images.sum((1, 2, 3)), 1 + 0 * images.sum((1, 2, 3))], 1)
 
 
-def look(
+def measure(
     images: ImageSet,
     logits: LogitsFn = most_red,
     codec: Codec = PLACE,
@@ -97,7 +97,7 @@ def look(
 
 
 def test_a_thing_among_others_has_phi_and_iota_one() -> None:
-    measured = look(in_one_place())
+    measured = measure(in_one_place())
     assert measured.images == measured.asked == (12, 12)
     assert measured.flips == (1.0, 1.0)
     assert measured.others == (1.0, 1.0)
@@ -109,7 +109,7 @@ def test_a_thing_among_others_has_phi_and_iota_one() -> None:
 
 
 def test_a_thing_that_sits_elsewhere_in_others_comes_in_through_their_own_gates() -> None:
-    measured = look(nearby())
+    measured = measure(nearby())
     assert measured.flips == measured.others == (1.0, 1.0)
     # A class-mate's square comes in where it is in him, as mine goes out where it is in me.
     assert measured.mates == (0.0, 0.0)
@@ -117,7 +117,7 @@ def test_a_thing_that_sits_elsewhere_in_others_comes_in_through_their_own_gates(
 
 
 def test_the_object_itself_flips_but_cannot_be_exchanged() -> None:
-    measured = look(odd_or_even(), odd)
+    measured = measure(odd_or_even(), odd)
     assert measured.phi > 0.5
     # A part of it fits its own whole only: a class-mate's changes the answer too.
     assert min(measured.mates) > 0.2
@@ -126,7 +126,7 @@ def test_the_object_itself_flips_but_cannot_be_exchanged() -> None:
 
 
 def test_a_gate_that_never_pays_flips_nothing() -> None:
-    measured = look(in_one_place(), price=1e6)
+    measured = measure(in_one_place(), price=1e6)
     assert measured.flips == (0.0, 0.0)
     assert measured.price == 0.0
     assert measured.iotas == (0.0, 0.0)
@@ -139,7 +139,7 @@ def test_a_gate_that_never_pays_flips_nothing() -> None:
 def test_only_images_answered_rightly_count() -> None:
     images = in_one_place()
     images.labels[:4] = 1 - images.labels[:4]  # four wrong labels, two of each kind
-    measured = look(images)
+    measured = measure(images)
     assert measured.images == (10, 10)
     assert measured.asked == (12, 12)
     assert measured.answered == pytest.approx(20 / 24)
@@ -147,13 +147,13 @@ def test_only_images_answered_rightly_count() -> None:
 
 
 def test_a_class_never_answered_has_no_images_and_flips_nothing() -> None:
-    measured = look(in_one_place(), blind)
+    measured = measure(in_one_place(), blind)
     assert measured.images == (0, 12)
     assert measured.flips == (0.0, 0.0)
 
 
 def test_a_whole_swap_flips_everything_at_full_price() -> None:
-    measured = look(in_one_place(), codec=WHOLE)
+    measured = measure(in_one_place(), codec=WHOLE)
     assert (measured.flips, measured.mates, measured.price) == ((1.0, 1.0), (0.0, 0.0), 1.0)
     assert measured.gate == "whole"
 
@@ -182,28 +182,28 @@ class Counted:
         return most_red(images)
 
 
-def test_a_swap_that_does_nothing_entire_is_not_looked_into() -> None:
+def test_a_swap_that_changes_nothing_when_whole_is_not_examined() -> None:
     objective = Counted()
-    measured = look(in_one_place(), objective, BLUE, hopeless=0.4)
+    measured = measure(in_one_place(), objective, BLUE, hopeless=0.4)
     assert objective.asked == 3 * COUNT  # as it is, with one donor, with one class-mate
     assert (measured.phi, measured.contrast, measured.price, measured.met) == (0.0, 0.0, 1.0, ())
     assert measured.asked == (12, 12)
     assert not decide(measured, RoundSettings()).keep
     everything = Counted()
-    look(in_one_place(), everything, BLUE, hopeless=-1.0)
+    measure(in_one_place(), everything, BLUE, hopeless=-1.0)
     assert everything.asked > 15 * COUNT
 
 
-def test_a_swap_that_does_something_entire_is_looked_into() -> None:
-    measured = look(in_one_place(), codec=RED, hopeless=0.4)
+def test_a_swap_that_changes_answers_when_whole_is_examined() -> None:
+    measured = measure(in_one_place(), codec=RED, hopeless=0.4)
     assert measured.flips == measured.others == (1.0, 1.0)
     assert measured.mates == (0.0, 0.0)
     assert measured.price == pytest.approx(1 / 3)  # the red channel alone
     assert len(measured.met) == 2
 
 
-def test_there_is_always_hope_for_places() -> None:
-    assert look(odd_or_even(), odd, hopeless=0.9).met
+def test_a_place_gate_is_always_examined() -> None:
+    assert measure(odd_or_even(), odd, hopeless=0.9).met
 
 
 def squares_of_three_classes() -> ImageSet:
@@ -219,16 +219,16 @@ def by_place(images: Tensor) -> Tensor:
 
 
 def test_partners_are_the_only_classes_met() -> None:
-    everyone = look(squares_of_three_classes(), by_place)
+    everyone = measure(squares_of_three_classes(), by_place)
     assert {met[:2] for met in everyone.met} == {(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)}
     assert sum(met[2] for met in everyone.met) == 3 * COUNT
-    few = look(squares_of_three_classes(), by_place, partners=torch.tensor([[1], [0], [1]]))
+    few = measure(squares_of_three_classes(), by_place, partners=torch.tensor([[1], [0], [1]]))
     assert few.met == ((0, 1, 24, 24), (1, 0, 24, 24), (2, 1, 24, 24))
     assert few.iotas == (1.0, 1.0, 1.0)
 
 
 def test_measuring_is_reproducible() -> None:
-    assert look(odd_or_even(), odd) == look(odd_or_even(), odd)
+    assert measure(odd_or_even(), odd) == measure(odd_or_even(), odd)
 
 
 def test_a_region_keeps_the_swap_out_of_the_rest() -> None:
@@ -278,7 +278,7 @@ def test_phi_iota_and_contrast_by_hand() -> None:
         ((0.3, 0.9, 0.8, 0.5, -0.2), 0.35),
     ],
 )
-def test_together_leaves_out_the_class_in_which_iota_is_highest(iotas: tuple[float, ...], expected: float) -> None:
+def test_pooled_iota_leaves_out_the_class_in_which_iota_is_highest(iotas: tuple[float, ...], expected: float) -> None:
     assert pooled_iota(iotas) == pytest.approx(expected)
 
 
@@ -324,7 +324,7 @@ def test_sharing_finds_the_classes_that_share_a_feature() -> None:
     assert sharing_classes(four_classes((0, 2, 3)), settings) == (0, 2, 3)
     assert sharing_classes(four_classes((1, 3)), settings) == (1, 3)
     assert sharing_classes(four_classes(()), settings) == ()
-    # Whoever searches finds something: what would do for all classes is not enough for some.
+    # A search finds something by chance: what would do for all classes is not enough for some.
     assert settings.interchangeable < 0.7
     assert sharing_classes(four_classes((0, 1), rates=(0.7, 0.2)), settings) == ()
     # Without a count of who met whom, and among two classes, there is nothing to search.
