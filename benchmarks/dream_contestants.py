@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptnet_ml import DreamRequest, Objective, Recipe, Transforms, dream
+from conceptnet_ml import DreamRequest, Objective, Recipe, RenderSession, RenderSettings, Transforms, dream
 from conceptnet_ml.config.settings import NetworkSettings
 from conceptnet_ml.network.staged_network import MEAN, STD, StagedNetwork
 from conceptnet_ml.runtime import devices, seeding
@@ -324,9 +324,8 @@ class Ours(Contestant):
                 for seed, unit in enumerate(self.units.tolist())
             ],
             Recipe(steps=steps, transforms=moves, stall=0.0, rate=self.rate),
-            rows=None if self.packed else self.order.batch,
-            dtype=self.dtype,
-            stopper=Stamps(self),
+            RenderSettings(rows=None if self.packed else self.order.batch, dtype=self.dtype),
+            RenderSession(stopper=Stamps(self)),
         )
         return torch.stack([one.image for one in made]) / 255
 

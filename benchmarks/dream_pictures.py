@@ -21,11 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml import DreamRequest, Objective, dream, zoom
+from conceptnet_ml import DreamRequest, Objective, RenderSettings, ZoomSettings, dream, zoom
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data
-from conceptnet_ml.dreams.zoom import correlation
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, train
@@ -112,10 +111,25 @@ def zoomed(folder: str, seed: int, name: str, out: Path) -> dict[str, Any]:
     found["photographs, plain"] = [centred(*pair) for pair in pairs]
     for stage in (network.stage_names[1], network.stage_names[-1]):
         for number, photograph in enumerate(photographs):
-            frames = list(zoom(network, Objective.layer(stage), photograph, frames=FRAMES, seed=number))
+            frames = list(
+                zoom(
+                    network,
+                    Objective.layer(stage),
+                    photograph,
+                    ZoomSettings(FRAMES),
+                    settings=RenderSettings(seed=number),
+                )
+            )
             found["raw"].append(correlation(frames[0].image, frames[-1].image))
             found["plain"].append(centred(frames[0].image, frames[-1].image))
     return found
+
+
+def correlation(first: Tensor, last: Tensor) -> float:
+    """Pearson's correlation of two pictures, uint8 (C, H, W) each; 0 where one of them is flat."""
+    one, other = (image.float().flatten() - image.float().mean() for image in (first, last))
+    length = float(one.norm() * other.norm())
+    return float(one @ other) / length if length else 0.0
 
 
 def centred(first: Tensor, last: Tensor) -> float:

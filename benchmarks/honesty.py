@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from conceptnet_ml import DreamRequest, Objective, dream, learn, open_run
+from conceptnet_ml import DreamRequest, Objective, RenderSettings, dream, learn, open_run
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.dreams.judgement import Judgement, Witness
 from conceptnet_ml.plugins import load_plugins
@@ -61,7 +61,7 @@ def dreams(run: LearnedRun, dreamer: str, starts: list[Tensor] | None) -> tuple[
         for label, name in enumerate(run.classes)
         for seed in range(DREAMS)
     ]
-    made = dream(run.ordinary, requests, recipe, device=run.device, dtype=run.dtype)
+    made = dream(run.ordinary, requests, recipe, RenderSettings(device=run.device, dtype=run.dtype))
     return torch.stack([one.image for one in made]), [request.objective.expects for request in requests]
 
 

@@ -52,6 +52,8 @@ _HOMES = {
     "PlantedFeature": "data.ground_truth",
     "PluginError": "errors",
     "Recipe": "dreams.recipe",
+    "RenderSession": "dreams.render",
+    "RenderSettings": "dreams.render",
     "Representation": "records",
     "Settings": "config.settings",
     "SettingsError": "errors",
@@ -79,6 +81,7 @@ _HOMES = {
     "plan": "api",
     "unit_scores": "concepts.scores",
     "zoom": "dreams.zoom",
+    "ZoomSettings": "dreams.zoom",
 }
 
 __all__ = [
@@ -118,6 +121,8 @@ __all__ = [
     "PlantedFeature",
     "PluginError",
     "Recipe",
+    "RenderSession",
+    "RenderSettings",
     "Representation",
     "Settings",
     "SettingsError",
@@ -131,6 +136,7 @@ __all__ = [
     "Variants",
     "ViewMaker",
     "Views",
+    "ZoomSettings",
     "__version__",
     "adapt",
     "auroc",
@@ -163,10 +169,10 @@ if TYPE_CHECKING:
     from conceptnet_ml.dreams.objectives import Objective
     from conceptnet_ml.dreams.parametrizations import Fourier, Gate, Parametrization, Phases, Pixels, magnitudes
     from conceptnet_ml.dreams.recipe import Recipe
-    from conceptnet_ml.dreams.render import dream
+    from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream
     from conceptnet_ml.dreams.request import Dream, DreamRequest
     from conceptnet_ml.dreams.transforms import Transforms
-    from conceptnet_ml.dreams.zoom import zoom
+    from conceptnet_ml.dreams.zoom import ZoomSettings, zoom
     from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
     from conceptnet_ml.evaluation.baselines import BaselineContext
     from conceptnet_ml.gallery.gallery import gallery

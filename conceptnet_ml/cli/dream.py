@@ -119,15 +119,14 @@ def dream(
     Ctrl-C keeps what is done; what was dreamt before is taken from the cache.
     """
     from conceptnet_ml.gallery.gallery import gallery
+    from conceptnet_ml.gallery.requests import GalleryRequest
     from conceptnet_ml.runtime.progress import Progress
     from conceptnet_ml.runtime.signals import Stopper
 
     if cache is not None and no_cache:
         raise SettingsError("--cache and --no-cache contradict each other", "Give one of them.")
     with Stopper() as stopper, Progress() as progress:
-        found = gallery(
-            source,
-            out,
+        request = GalleryRequest(
             concepts=concept or (),
             layers=layer or (),
             units=_once(units),
@@ -150,10 +149,9 @@ def dream(
             device=device,
             precision=precision,
             cache=None if no_cache else cache or "",
-            plugins=options.load(plugins_dir, no_plugins),
-            progress=progress,
-            stopper=stopper,
         )
+        plugins = options.load(plugins_dir, no_plugins)
+        found = gallery(source, out, request, plugins=plugins, progress=progress, stopper=stopper)
     if json:
         options.print_json(found)
     else:

@@ -1,7 +1,8 @@
-"""The layers a dream looks at: a network run only as far as they lie, made ready for gradients to the image alone."""
+"""The layers an objective needs: a network run only as far as they lie, prepared for gradients to the image alone."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Collection
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from conceptnet_ml.dreams.first_convolution import Stem, is_stem
 from conceptnet_ml.dreams.objectives import LOGITS
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.network.basis import BasisNetwork, without_basis
+from conceptnet_ml.network.basis import Network, without_basis
 from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -23,23 +24,21 @@ NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Layers(nn.Module):
-    """``layers(images) -> {name: maps}``, forward up to the last of them and no further.
+    """``layers(images) -> {name: maps}``: a frozen copy of a network, run only as far as the deepest of some layers.
 
-    The network is copied, put into evaluation mode and frozen; batch norms are folded into the convolutions before
-    them, and the first convolution gets a quicker slope (:class:`~conceptnet_ml.dreams.first_convolution.Stem`), so
-    that a dream
-    does not pay for them at every step (answers change by rounding only).
+    Batch norms are folded into the convolutions before them, and the first convolution gets a faster gradient
+    (:class:`~conceptnet_ml.dreams.first_convolution.Stem`); values change by rounding only.
 
     Args:
         network: Images in [0, 1] to logits. A network in another basis gives directions at its stages.
         names: Stages, paths of any modules inside the network, or ``logits``.
-        fold: Fold batch norms. What is asked for is never changed: a convolution that is itself a layer keeps its own.
+        fold: Fold batch norms; a convolution that is itself one of the layers keeps its own.
 
     Raises:
         SettingsError: There is no such layer.
     """
 
-    def __init__(self, network: StagedNetwork | BasisNetwork, names: Collection[str], fold: bool = True) -> None:
+    def __init__(self, network: Network, names: Collection[str], fold: bool = True) -> None:
         super().__init__()
         inner = without_basis(network)
         modules = {name for name, _ in inner.model.named_modules() if name}
@@ -51,12 +50,12 @@ class Layers(nn.Module):
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         for name, module in [*self.network.named_modules()]:
             if type(module) is nn.ReLU:
-                _put(self.network, name, Redirected())
+                _replace(self.network, name, RedirectedReLU())
         if fold:
             _fold(without_basis(self.network), names)
         for name, module in [*self.network.named_modules()]:
             if is_stem(module):
-                _put(self.network, name, Stem(module))
+                _replace(self.network, name, Stem(module))
         order = [*inner.stage_names, LOGITS]
         self.names = tuple(sorted(names, key=lambda name: order.index(name) if name in order else -1))
         self._staged = all(name in order for name in self.names)
@@ -76,9 +75,9 @@ class Layers(nn.Module):
         return self._by_stage(images) if self._staged else self._by_hooks(images)
 
     def leak(self, rows: Tensor | None) -> None:
-        """Let slopes through closed ReLUs, (B,) shares, until told otherwise; None: nowhere."""
+        """From now on let gradients through closed ReLUs, (B,) shares; None: not at all."""
         for module in self.modules():
-            if isinstance(module, Redirected):
+            if isinstance(module, RedirectedReLU):
                 module.leak = rows
 
     def _by_stage(self, images: Tensor) -> dict[str, Tensor]:
@@ -95,7 +94,7 @@ class Layers(nn.Module):
         return found
 
     def _by_hooks(self, images: Tensor) -> dict[str, Tensor]:
-        """Hooks that live for one call, and an end as soon as all has been seen."""
+        """With hooks for this one call, which end it as soon as all layers have been seen."""
         found: dict[str, Tensor] = {}
         wanted = set(self.names)
         handles = []
@@ -106,7 +105,7 @@ class Layers(nn.Module):
                 raise SettingsError(f"layer '{name}' gives no maps: {shape}", "Choose one that gives (B, C, h, w).")
             found.setdefault(name, output)
             if wanted == set(found):
-                raise _Done
+                raise _AllSeen
 
         inner = without_basis(self.network)
         try:
@@ -114,7 +113,7 @@ class Layers(nn.Module):
                 module = inner.get_submodule(PREFIX + name)
                 handles.append(module.register_forward_hook(lambda _, __, output, name=name: hook(name, output)))
             logits = inner(images)
-        except _Done:
+        except _AllSeen:
             return found
         finally:
             for handle in handles:
@@ -125,11 +124,9 @@ class Layers(nn.Module):
         return {**found, LOGITS: logits}
 
 
-class Redirected(nn.Module):
-    """A ReLU that can let slopes through where it is closed, image by image: a way out for a unit that no start wakes.
-
-    The redirected ReLU of Lucid. With ``leak`` None it is a ReLU and costs what a ReLU costs.
-    """
+class RedirectedReLU(nn.Module):
+    """A ReLU that can let gradients through where it is closed, image by image, so that a unit no start activates has a
+    gradient, too (as in Lucid). With ``leak`` None it is a ReLU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,26 +137,26 @@ class Redirected(nn.Module):
         if self.leak is None:
             return functional.relu(values)
         leak = self.leak.view(-1, *(1,) * (values.ndim - 1))
-        return _Leak.apply(values, leak)  # type: ignore[no-any-return]
+        return _LeakyGradient.apply(values, leak)  # type: ignore[no-any-return]
 
 
-class _Leak(torch.autograd.Function):
+class _LeakyGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, leak: Tensor) -> Tensor:
         ctx.save_for_backward(values, leak)
         return functional.relu(values)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         values, leak = ctx.saved_tensors
-        return torch.where(values > 0, slope, slope * leak.to(slope.dtype)), None
+        return torch.where(values > 0, gradient, gradient * leak.to(gradient.dtype)), None
 
 
-class _Done(BaseException):  # not an Exception, so that a network's own `except Exception` lets it through
+class _AllSeen(BaseException):  # not an Exception, so that a network's own `except Exception` lets it through
     pass
 
 
-def probe(layers: Layers, size: tuple[int, int], device: torch.device) -> dict[str, Tensor]:
+def probe_maps(layers: Layers, size: tuple[int, int], device: torch.device) -> dict[str, Tensor]:
     """Maps of one grey image of this size, to learn shapes from.
 
     Raises:
@@ -174,25 +171,21 @@ def probe(layers: Layers, size: tuple[int, int], device: torch.device) -> dict[s
         return run(size)
     except SettingsError:
         raise
-    except Exception as error:  # whatever a stranger's network raises
+    except Exception as error:  # a user's network may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        mend = "Use the size it was made for: {1}×{0} px.".format(*layers.image_size)
         for factor in range(2, 65):
-            larger = (size[0] * factor, size[1] * factor)
-            try:
-                run(larger)
-            except Exception:
-                continue
-            mend = f"It takes {larger[1]}×{larger[0]} px."
-            break
-        else:
-            mend = "Use the size it was made for: {1}×{0} px.".format(*layers.image_size)
+            with contextlib.suppress(Exception):
+                run((size[0] * factor, size[1] * factor))
+                mend = f"It takes {size[1] * factor}×{size[0] * factor} px."
+                break
         raise SettingsError(
             f"layer '{layers.names[-1]}' cannot see images of {size[1]}×{size[0]} px: {reason}", mend
         ) from error
 
 
 def _fold(network: StagedNetwork, keep: Collection[str]) -> None:
-    """Batch norms into the convolutions that feed nothing else, in place; a network that cannot be traced stays."""
+    """Fold batch norms into the convolutions that feed nothing else, in place; not where tracing fails."""
     try:
         graph = fx.Tracer().trace(network.model)
     except Exception:  # a user's code that meets a proxy
@@ -202,20 +195,18 @@ def _fold(network: StagedNetwork, keep: Collection[str]) -> None:
     for node in calls:
         norm = model.get_submodule(str(node.target))
         before = node.args[0] if node.args else None
-        if not isinstance(norm, NORMS) or not isinstance(before, fx.Node) or before.op != "call_module":
+        if not isinstance(norm, NORMS) or norm.running_mean is None or norm.running_var is None:
+            continue
+        if not isinstance(before, fx.Node) or before.op != "call_module":
             continue
         name = str(before.target)
         conv = model.get_submodule(name)
         once = all(sum(str(call.target) == str(part.target) for call in calls) == 1 for part in (node, before))
-        if type(conv) is nn.Conv2d and once and len(before.users) == 1 and name not in keep and _still(norm):
-            _put(model, name, fuse_conv_bn_eval(conv, norm))
-            _put(model, str(node.target), nn.Identity())
+        if type(conv) is nn.Conv2d and once and len(before.users) == 1 and name not in keep:
+            _replace(model, name, fuse_conv_bn_eval(conv, norm))
+            _replace(model, str(node.target), nn.Identity())
 
 
-def _still(norm: nn.Module) -> bool:
-    return norm.running_mean is not None and norm.running_var is not None
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module.eval().requires_grad_(False))

@@ -1,4 +1,4 @@
-"""The first convolution of a network, with a slope that costs what its answer costs."""
+"""The first convolution of a network, with a gradient that costs no more than its output."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FEW = 4
-"""Channels of an image, at most."""
+MOST_CHANNELS = 4
+"""Of an image."""
 
 
 class Stem(nn.Conv2d):
-    """A frozen strided convolution over an image, whose slope is computed as a convolution.
+    """A frozen strided convolution over an image, whose gradient is computed as a convolution.
 
-    Every pixel of the slope is a sum over the few outputs it went into. Pixels at the same place within the stride sum
-    over the same places of the outputs: all of them together are one convolution without stride with ``stride²`` times
-    the image's channels, whose outputs are shuffled into place (as in Shi et al., arXiv 1609.05158). The usual
-    slope of a convolution works for many channels and is slow for three; this one takes a third to a half of the time,
-    which is most of an early stage's. It differs by rounding.
+    Every pixel's gradient is a sum over the few outputs it went into. Pixels at the same place within the stride sum
+    over the same places of the outputs: together they are one convolution without stride with ``stride²`` times the
+    image's channels, whose outputs are shuffled into place (as in Shi et al., arXiv 1609.05158). It takes a third to
+    half of the usual time, which is most of an early stage's, and differs by rounding.
 
     Args:
         conv: A convolution that :func:`is_stem`.
@@ -30,36 +29,36 @@ class Stem(nn.Conv2d):
         super().__init__(conv.in_channels, conv.out_channels, kernel, stride, padding)
         self.weight, self.bias = conv.weight, conv.bias
         self.requires_grad_(False).eval()
-        self._turned: dict[tuple[torch.device, torch.dtype], tuple[Tensor, tuple[int, int]]] = {}
+        self._transposed: dict[tuple[torch.device, torch.dtype], tuple[Tensor, tuple[int, int]]] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (B, C, h, w) of images (B, channels, H, W)."""
         whole = all(side % step == 0 for side, step in zip(images.shape[2:], self.stride, strict=True))
         if not (images.requires_grad and whole):
             return super().forward(images)
-        return _Convolved.apply(images, self)  # type: ignore[no-any-return]
+        return _StemFunction.apply(images, self)  # type: ignore[no-any-return]
 
-    def slope(self, slope: Tensor, size: torch.Size) -> Tensor:
-        """The slope at the image, (B, channels, H, W), of one at the maps."""
-        key = (slope.device, slope.dtype)
-        if key not in self._turned:
-            self._turned[key] = self._turn(slope)
-        weight, (low, high) = self._turned[key]
+    def gradient(self, outer: Tensor, size: torch.Size) -> Tensor:
+        """The gradient at the image, (B, channels, H, W), from that at the maps."""
+        key = (outer.device, outer.dtype)
+        if key not in self._transposed:
+            self._transposed[key] = self._transpose(outer)
+        weight, (low, high) = self._transposed[key]
         reach, step = max(-low, high), self.stride[0]
         height, width = size[2] // step, size[3] // step
         # The maps may be shorter than the image's cells, or longer: what lies beyond them is zero, or unused.
-        down, right = max(0, height - slope.shape[2]), max(0, width - slope.shape[3])
+        down, right = max(0, height - outer.shape[2]), max(0, width - outer.shape[3])
         if down or right:
-            slope = functional.pad(slope, (0, right, 0, down))
-        cells = functional.conv2d(slope, weight, padding=reach)
+            outer = functional.pad(outer, (0, right, 0, down))
+        cells = functional.conv2d(outer, weight, padding=reach)
         first = reach + low
         cells = cells[:, :, first : first + height, first : first + width].unflatten(1, (-1, step, step))
         return cells.permute(0, 1, 4, 2, 5, 3).reshape(size)
 
-    def _turn(self, like: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Weights (channels · step², outputs, k, k) of the convolution that gives the slope, and how far it looks.
+    def _transpose(self, like: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Weights (channels · step², outputs, k, k) of the convolution that gives the gradient, and how far it reaches.
 
-        Pixel ``step · i + r`` hears of output ``i + o`` through the kernel's place ``r + padding − step · o``.
+        Pixel ``step · i + r`` goes into output ``i + o`` through the kernel's place ``r + padding − step · o``.
         """
         step, padding, kernel = self.stride[0], int(self.padding[0]), self.kernel_size[0]
         places = [
@@ -78,7 +77,7 @@ class Stem(nn.Conv2d):
         return weight.to(like).contiguous(memory_format=torch.channels_last), (low, high)
 
 
-class _Convolved(torch.autograd.Function):
+class _StemFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, stem: Stem) -> Tensor:
         ctx.stem, ctx.size, ctx.dtype = stem, images.shape, images.dtype
@@ -86,15 +85,15 @@ class _Convolved(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return ctx.stem.slope(slope, ctx.size).to(ctx.dtype), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return ctx.stem.gradient(gradient, ctx.size).to(ctx.dtype), None
 
 
 def is_stem(module: nn.Module) -> bool:
     """Whether a module is a plain square convolution over an image's few channels, with a stride."""
     return (
         type(module) is nn.Conv2d
-        and module.in_channels <= FEW
+        and module.in_channels <= MOST_CHANNELS
         and module.groups == 1
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)

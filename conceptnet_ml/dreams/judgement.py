@@ -1,8 +1,8 @@
-"""Are dreams honest? How a dream stands against real images, in the eyes of a network that had no part in it.
+"""Can a dream be trusted? How it compares with real images, and what a network says that had no part in it.
 
-A dream is made to please one network. Three questions keep it honest: is what it reached more than real images reach
-(:func:`standing`), does a network trained independently recognise it, and does it look as real images look inside that
-network (:class:`Witness`)? The last is told by p-values, calibrated on held-out real images.
+A dream is optimized for one network. Three questions are put to others: is its activation higher than that of real
+images (:func:`activation_rank`), does a network trained independently recognise it, and does it look like real images
+inside that network (:class:`Witness`)? The last is answered by p-values, calibrated on held-out real images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
 
 UNLIKE = 0.05
-"""p from which on downwards a picture is called unlike the data."""
+"""p at or below which a picture is called unlike the data."""
 
 ROUNDING = 1e-4
 """Relative difference of two scores that counts as none, so that the last digits of a sum decide nothing."""
@@ -33,18 +33,15 @@ class Judgement:
     """What a witness says of one picture.
 
     Args:
-        seen: Name of the class it sees.
-        probability: Its probability of that class.
+        seen, probability: Name of the class it sees, and its probability.
         energy: −logsumexp of its logits: the lower, the surer it is (Liu et al., arXiv 2010.03759).
-        energy_p: Two-sided p of that energy among held-out real images: dreams are surer than any of them, noise less.
-        energy_low: Whether the energy is lower than the median of these, else it is at least as high.
-        distance: Mahalanobis distance at the stage where the picture is furthest from real images, in units of
-            those held out: 0 is their median, 1 their 95 % quantile (:mod:`conceptnet_ml.dreams.ood`).
-        distance_p: p of a distance so large among held-out real images.
-        stage: Name of that stage of the witness; ``image`` for the pixels themselves.
-        least: The smallest :attr:`p` that can come out with so many held-out images.
-        expected: Name of the class the picture is meant to show, None for none.
-        expected_probability: The witness's probability of it.
+        energy_p, energy_low: Two-sided p of that energy among held-out real images, and whether it is below their
+            median. Dreams have lower energies than any of them, noise higher ones.
+        distance: Mahalanobis distance at the stage where the picture is furthest from real images, scaled by held-out
+            ones: 0 is their median, 1 their 95 % quantile (:mod:`conceptnet_ml.dreams.ood`).
+        distance_p, stage: p of a distance so large among held-out real images, and the stage's name.
+        least: The smallest :attr:`p` that is possible with so many held-out images.
+        expected, expected_probability: Name of the class the picture is meant to show, and its probability.
     """
 
     seen: str
@@ -66,12 +63,12 @@ class Judgement:
 
     @property
     def p(self) -> float:
-        """One p for both scores: twice the smaller one (Bonferroni); a real image has less than x with chance ≤ x."""
+        """One p for both scores, twice the smaller one (Bonferroni)."""
         return min(1.0, 2 * min(self.energy_p, self.distance_p))
 
     @property
     def unlike(self) -> bool:
-        """Whether real images are so rarely this far out that the picture is called unlike the data."""
+        """Whether the picture is called unlike the data."""
         return self.p <= UNLIKE
 
     @property
@@ -81,24 +78,26 @@ class Judgement:
 
     @property
     def likeness(self) -> str:
-        """``unlike the data: p < .01``, ``within the data: p = .41``, or that it cannot be told."""
+        """``unlike the data: p < .01``, ``within the data: p = .41``, or that there are too few images to tell."""
         if self.least > UNLIKE:
             return "too few real images to compare"
-        return f"{'unlike' if self.unlike else 'within'} the data: {_p(self.p)}"
+        bounds = ((0.001, "p < .001"), (0.01, "p < .01"))
+        shown = next((text for bound, text in bounds if self.p < bound), f"p = {self.p:.2f}".replace("0.", "."))
+        return f"{'unlike' if self.unlike else 'within'} the data: {shown}"
 
     @property
     def phrase(self) -> str:
-        """Both for a sheet's caption, in one line."""
+        """Both in one line."""
         return f"{self.sees}, {self.likeness}"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a witness says of held-out real images.
+    """A witness's scores of held-out real images.
 
     Args:
         distances, energies: (n,) float64, sorted.
-        accuracy: Share it gets right, None where the labels are not known.
+        accuracy: Share it classifies correctly, None where the labels are not known.
     """
 
     distances: Tensor
@@ -112,31 +111,28 @@ class Calibration:
 
 
 class Witness:
-    """A network that had no part in a dream, and what real images look like to it.
+    """A network that had no part in a dream, and its statistics of real images.
 
-    Its answers tell whether a dream shows the class to more than the network it was made for. Its p-values tell whether
-    it could be a real image *as far as this witness's features and logits go*: a small p says it is not, a large one
-    does not say it is.
+    Its p-values tell whether a dream could be a real image *as far as its features and logits go*: a small p says that
+    it is not, a large one does not say that it is.
 
     Args:
         network: Trained independently of the networks whose dreams are judged.
-        look: What real images look like to it.
-        calibration: What it says of held-out ones.
+        statistics: Of real images inside it.
+        calibration: Its scores of held-out ones.
         device, dtype: Where and in which autocast type it runs.
     """
 
     def __init__(
         self,
         network: StagedNetwork,
-        look: ActivationStatistics,
+        statistics: ActivationStatistics,
         calibration: Calibration,
         device: torch.device,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.network = network
-        self.look = look
-        self.calibration = calibration
-        self._looker = ActivationReader(network, device, dtype)
+        self.network, self.statistics, self.calibration = network, statistics, calibration
+        self._reader = ActivationReader(network, device, dtype)
 
     @classmethod
     def fit(
@@ -150,33 +146,31 @@ class Witness:
         labels: Tensor | None = None,
         held_labels: Tensor | None = None,
     ) -> Witness:
-        """Look at real images, and calibrate on others. Cost: two forward passes over the first, one over the second.
+        """Fit statistics to real images, two forward passes over them, and calibrate on others, one pass.
 
         Args:
-            network: The witness.
+            network, device, dtype: As above.
             reference: Real images; those the network was trained on will do.
             held: Real images it was **not** trained on; with n of them no p is below 2/(n + 1).
-            device, dtype: Where and in which autocast type it runs.
             labels: (N,) class numbers of the reference images, for a mean of each class.
-            held_labels: (n,) class numbers of the held-out images, by which the witness's accuracy is known.
+            held_labels: (n,) class numbers of the held-out images, for the witness's accuracy.
 
         Raises:
-            DataError: Fewer than two reference images, none held out, or answers that are no numbers.
+            DataError: Fewer than two reference images, none held out, or logits that are not finite.
         """
         if len(reference) < 2 or len(held) < 1:
             raise DataError(
                 f"{len(reference)} reference and {len(held)} held-out images are too few to compare dreams with",
                 "Give at least 2 and 1; some hundreds of each to tell anything.",
             )
-        looker = ActivationReader(network, device, dtype)
-        look = looker.learn(reference, labels)
-        descriptions, logits = looker.show(held, look)
-        accuracy = None
-        if held_labels is not None:
-            accuracy = float((logits.argmax(1) == held_labels.cpu()).double().mean())
-        distances, _ = look.distance(descriptions)
+        reader = ActivationReader(network, device, dtype)
+        statistics = reader.fit(reference, labels)
+        descriptions, logits = reader.describe(held, statistics)
+        right = None if held_labels is None else (logits.argmax(1) == held_labels.cpu()).double()
+        accuracy = None if right is None else float(right.mean())
+        distances, _ = statistics.distance(descriptions)
         calibration = Calibration(distances.sort().values, energy(logits).sort().values, accuracy)
-        return cls(network, look, calibration, device, dtype)
+        return cls(network, statistics, calibration, device, dtype)
 
     @classmethod
     def of(
@@ -189,8 +183,7 @@ class Witness:
         labels: Tensor | None = None,
         seed: int = 0,
     ) -> Witness:
-        """As :meth:`fit`, from one set of real images the network was not trained on: one half, drawn by the seed, for
-        the look, the other for the calibration. Same errors."""
+        """As :meth:`fit`, from one set of real images the network was not trained on, halved at random."""
         order = torch.randperm(len(images), generator=seeding.generator(seed))
         halves = order[: len(order) // 2], order[len(order) // 2 :]
         first, second = (images.subset(half) if isinstance(images, ImageSet) else images[half] for half in halves)
@@ -199,7 +192,7 @@ class Witness:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the held-out real images it gets right: how good a judge it is; None where nobody knows."""
+        """Share of the held-out real images it classifies correctly; None where their labels are not known."""
         return self.calibration.accuracy
 
     @property
@@ -208,7 +201,7 @@ class Witness:
         return len(self.calibration.energies)
 
     def judge(self, images: Tensor, expected: Sequence[int | None] | int | None = None) -> list[Judgement]:
-        """Judge pictures; each by itself, whatever else is in the batch. Cost: one forward pass.
+        """Judge pictures, each independently of the others. Cost: one forward pass.
 
         Args:
             images: uint8 (B, C, H, W); of another size than the witness's they are resized, antialiased.
@@ -218,74 +211,66 @@ class Witness:
             DataError: The pictures have other channels than the witness takes.
             ValueError: Not uint8 (B, C, H, W), or not as many expected classes as pictures.
         """
-        if isinstance(expected, Sequence):
-            if len(expected) != len(images):
-                raise ValueError(f"{len(expected)} expected classes for {len(images)} pictures")
-            wanted = list(expected)
-        else:
-            wanted = [expected] * len(images)
-        if not len(images):
+        wanted = list(expected) if isinstance(expected, Sequence) else [expected] * len(images)
+        if len(wanted) != len(images):
+            raise ValueError(f"{len(wanted)} expected classes for {len(images)} pictures")
+        if not wanted:
             return []
-        descriptions, logits = self._looker.show(images, self.look)
-        distances, stages = self.look.distance(descriptions)
+        descriptions, logits = self._reader.describe(images, self.statistics)
+        distances, stages = self.statistics.distance(descriptions)
         energies, scaled = energy(logits), self.calibration.scaled(distances)
-        far = tail_p(distances, self.calibration.distances)
-        unusual, low = two_sided_p(energies, self.calibration.energies)
+        distance_p = tail_p(distances, self.calibration.distances)
+        energy_p, low = two_sided_p(energies, self.calibration.energies)
         shares = logits.double().nan_to_num(0.0, 1e9, -1e9).softmax(1)
-        found = []
-        for place, want in enumerate(wanted):
-            seen = int(shares[place].argmax())
-            found.append(
+        judgements = []
+        for row, want in enumerate(wanted):
+            seen = int(shares[row].argmax())
+            judgements.append(
                 Judgement(
-                    self.name_of(seen),
-                    float(shares[place, seen]),
-                    float(energies[place]),
-                    float(unusual[place]),
-                    bool(low[place]),
-                    float(scaled[place]),
-                    float(far[place]),
-                    stages[place],
-                    min(1.0, 2 / (self.held + 1)),
-                    None if want is None else self.name_of(want),
-                    None if want is None else float(shares[place, want]),
+                    seen=self.class_name(seen),
+                    probability=float(shares[row, seen]),
+                    energy=float(energies[row]),
+                    energy_p=float(energy_p[row]),
+                    energy_low=bool(low[row]),
+                    distance=float(scaled[row]),
+                    distance_p=float(distance_p[row]),
+                    stage=stages[row],
+                    least=min(1.0, 2 / (self.held + 1)),
+                    expected=None if want is None else self.class_name(want),
+                    expected_probability=None if want is None else float(shares[row, want]),
                 )
             )
-        return found
+        return judgements
 
-    def name_of(self, number: int) -> str:
+    def class_name(self, number: int) -> str:
         """A class's name, its number where it has none."""
         return self.network.classes[number] if self.network.classes else str(number)
 
     def state(self) -> dict[str, Any]:
-        """What was fitted, as plain values and tensors; the network's weights are kept by whoever trained it."""
-        return {"look": self.look.state(), "calibration": vars(self.calibration).copy()}
+        """What was fitted, as plain values and tensors, without the network's weights."""
+        return {"look": self.statistics.state(), "calibration": vars(self.calibration).copy()}
 
     @classmethod
     def restore(
-        cls,
-        network: StagedNetwork,
-        state: Mapping[str, Any],
-        device: torch.device,
-        dtype: torch.dtype | None = None,
+        cls, network: StagedNetwork, state: Mapping[str, Any], device: torch.device, dtype: torch.dtype | None = None
     ) -> Witness:
         """The witness whose :meth:`state` was kept, with its network."""
-        return cls(
-            network, ActivationStatistics.restore(state["look"]), Calibration(**state["calibration"]), device, dtype
-        )
+        statistics = ActivationStatistics.restore(state["look"])
+        return cls(network, statistics, Calibration(**state["calibration"]), device, dtype)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How the value an objective reached stands against the values of the same objective on real images.
+class ActivationRank:
+    """The value a dream reached among the values of the same objective on real images.
 
     Args:
         reached: The value.
         images: How many real images it is compared with.
         percentile: Share of them that it is above, 0 to 1.
         median, best: Of them.
-        ratio: ``reached / best``; None where the best is not above zero, so that a multiple of it says nothing.
-        reach: How many times as far above the median as the best: ``(reached − median) / (best − median)``. Unlike the
-            ratio it does not depend on where zero lies, as a logit's does. None where the best is the median.
+        ratio: ``reached / best``; None where the best is not above zero.
+        reach: ``(reached − median) / (best − median)``, which unlike the ratio does not depend on where zero lies, as a
+            logit's does. None where the best is the median.
     """
 
     reached: float
@@ -313,26 +298,20 @@ class Standing:
         return f"above {_percent(self.percentile)} of {of}"
 
 
-def standing(reached: float, real: Tensor) -> Standing:
-    """How a reached value stands against real images' values.
-
-    Args:
-        reached: The objective on the dream.
-        real: (n,) the same objective on real images; what is no number among them is left out.
+def activation_rank(reached: float, real: Tensor) -> ActivationRank:
+    """Compare an objective's value with those on real images, (n,); of these only finite ones count.
 
     Raises:
-        ValueError: No number among the real images' values.
+        ValueError: None of the real images' values is finite.
     """
     values = real.detach().flatten().double().cpu()
     values = values[values.isfinite()].sort().values
     if not len(values):
         raise ValueError("no real image's value to compare with")
-    median, best = float(values.quantile(0.5)), float(values[-1])
-    value = float(reached)
-    spread = best - median
-    finite = math.isfinite(value)
+    value, median, best = float(reached), float(values.quantile(0.5)), float(values[-1])
+    finite, spread = math.isfinite(value), best - median
     small = ROUNDING * max(abs(best), abs(median), 1e-12)
-    return Standing(
+    return ActivationRank(
         reached=value,
         images=len(values),
         percentile=float((values < value).double().mean()),
@@ -344,7 +323,7 @@ def standing(reached: float, real: Tensor) -> Standing:
 
 
 def energy(logits: Tensor) -> Tensor:
-    """Logits (B, K) to −logsumexp (B,), float64; infinite where a logit is no number."""
+    """Logits (B, K) to −logsumexp (B,), float64; infinite where a logit is not finite."""
     finite = logits.isfinite().all(1)
     return (-logits.double().nan_to_num().logsumexp(1)).where(finite, torch.inf)
 
@@ -353,42 +332,23 @@ def tail_p(values: Tensor, held: Tensor) -> Tensor:
     """p of values (B,) so large: ``(1 + number of held-out values at least as large) / (n + 1)``.
 
     Where a value and the held-out ones are exchangeable, p ≤ x has chance at most x (conformal; Vovk et al. 2005).
-
-    Args:
-        values: (B,) float64.
-        held: (n,) float64, sorted.
+    Both are float64, ``held`` (n,) sorted.
     """
-    return (1 + len(held) - torch.searchsorted(held, values - _rounding(values))) / (len(held) + 1)
+    rounding = ROUNDING * (1 + values.abs().nan_to_num(posinf=0.0))
+    return (1 + len(held) - torch.searchsorted(held, values - rounding)) / (len(held) + 1)
 
 
 def two_sided_p(values: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
-    """p of values (B,) so far out on either side: twice the smaller tail's, at most 1; and whether that is the low one.
-
-    Args:
-        values: (B,) float64.
-        held: (n,) float64, sorted.
-    """
+    """p of values (B,) so far out on either side, twice the smaller :func:`tail_p`; and whether that is the low one."""
     low, high = tail_p(-values, -held.flip(0)), tail_p(values, held)
     return (2 * torch.minimum(low, high)).clamp_max(1.0), low < high
 
 
-def _rounding(values: Tensor) -> Tensor:
-    return ROUNDING * (1 + values.abs().nan_to_num(posinf=0.0))
-
-
 def _percent(share: float) -> str:
-    """A share between 0 and 1 that is neither is never told as 0 % or 100 %."""
+    """A share in whole per cent; 0 % and 100 % only where it is exactly that."""
     if 0 < share < 0.01:
         return "< 1 %"
     return f"{min(math.floor(100 * share + 0.5), 99 if share < 1 else 100)} %"
-
-
-def _p(p: float) -> str:
-    if p < 0.001:
-        return "p < .001"
-    if p < 0.01:
-        return "p < .01"
-    return f"p = {p:.2f}".replace("0.", ".")
 
 
 def _times(ratio: float) -> str:

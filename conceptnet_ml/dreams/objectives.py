@@ -1,4 +1,4 @@
-"""What a dream is to bring up: units, directions, classes, whole layers, another picture's features, or a mix."""
+"""What a dream maximizes: units, directions, classes, whole layers, another picture's features, or a weighted sum."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.storage.hashing import digest
 
 LOGITS = "logits"
-"""The layer of the classes' answers, before the softmax."""
+"""The layer of the class scores, before the softmax."""
 
-CENTRE = "centre"
+CENTRE, EVERYWHERE = "centre", "everywhere"
 
-EVERYWHERE = "everywhere"
+Members = Sequence[tuple[int, "Term"]]
+"""Terms of one kind and layer, each with the number of its image in the batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One thing at one layer.
+    """One summand of an objective, at one layer.
 
     Args:
         layer: A stage, any module's path, or :data:`LOGITS`.
         kind: ``linear``, ``energy``, ``guide`` or ``module``.
-        weight: Its share in the target.
-        vector: Of a linear term: what is summed over the channels, (C,); or a unit's number.
+        key: A digest of its content.
+        weight: Its factor in the sum.
+        vector: Of a linear term: weights of the channels, (C,), or the number of one unit.
         place: Of a linear term: ``everywhere`` (the mean over the maps), ``centre``, or a cell (row, column).
         image: Of a guide: uint8 (C, H, W).
-        module: Of a module term: maps (B, C, h, w) to (B, K); ``column`` says which.
-        key: Tells terms of other content apart.
+        module: Of a module term: maps (B, C, h, w) to (B, K); ``column`` is the one of K that counts.
     """
 
     layer: str
@@ -49,12 +50,12 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """What is to grow: a weighted sum of terms. Made by the functions below, not by hand.
+    """A weighted sum of terms to maximize; made by the functions below.
 
     Args:
         name: For labels.
-        terms: What is added up.
-        expects: The class that the picture should show, if it is one's.
+        terms: The summands.
+        expects: The class that the picture should show, None where it is no class's.
     """
 
     name: str
@@ -63,12 +64,12 @@ class Objective:
 
     @property
     def key(self) -> str:
-        """A digest of what is sought, whatever it is called."""
+        """A digest of the terms, without the name."""
         return digest(*(part for term in self.terms for part in (term.key, repr(term.weight), repr(term.place))))
 
     @property
     def layers(self) -> frozenset[str]:
-        """The layers it looks at."""
+        """The layers it needs."""
         return frozenset(term.layer for term in self.terms)
 
     @staticmethod
@@ -80,7 +81,7 @@ class Objective:
 
     @staticmethod
     def direction(layer: str, vector: Tensor | Sequence[float], name: str | None = None) -> Objective:
-        """The mean over the positions of ``⟨vector, maps⟩``; the vector (C,) is brought to length one.
+        """The mean over the positions of ``⟨vector, maps⟩``; the vector (C,) is scaled to length one.
 
         Raises:
             SettingsError: The vector is zero or not finite.
@@ -96,7 +97,7 @@ class Objective:
 
     @staticmethod
     def feature(layer: str, units: Mapping[int, int], channels: int, name: str | None = None) -> Objective:
-        """Several units of a layer with ``channels`` channels at once, each with its weight."""
+        """Several units of a layer with ``channels`` channels together, each with its weight."""
         vector = torch.zeros(channels)
         for unit, weight in units.items():
             if not 0 <= unit < channels:
@@ -112,25 +113,19 @@ class Objective:
 
     @staticmethod
     def layer(layer: str) -> Objective:
-        """Whatever the layer sees: half the mean square of its maps (Mordvintsev et al., *Inceptionism*, 2015)."""
+        """All of a layer: half the mean square of its maps (Mordvintsev et al., *Inceptionism*, 2015)."""
         return Objective(layer, (Term(layer, "energy", digest(layer, "energy")),))
 
     @staticmethod
     def guide(layer: str, image: Tensor, name: str | None = None) -> Objective:
-        """What the layer sees in another picture: at every position the guide's position that fits best counts.
-
-        ``mean_p max_q ⟨maps[p], guide[q]⟩``, the guided dream of the Inceptionism notebook.
-
-        Args:
-            layer: Where the two are compared.
-            image: The guide, uint8 (C, H, W).
-        """
+        """A layer's features of another picture, uint8 (C, H, W): ``mean_p max_q ⟨maps[p], guide[q]⟩``, as in the
+        Inceptionism notebook."""
         term = Term(layer, "guide", digest(layer, "guide", image), image=image.detach().cpu())
         return Objective(name or f"{layer}, guided", (term,))
 
     @staticmethod
     def module(layer: str, module: Callable[[Tensor], Tensor], column: int, name: str) -> Objective:
-        """A column of what a module makes of the layer's maps: a variant, a probe.
+        """A column of a module's output on the layer's maps, as of a variant or a probe.
 
         Stored dreams are found by the module's class and weights; ``dream_key`` on the class stands for its name.
         """
@@ -141,7 +136,7 @@ class Objective:
 
     @staticmethod
     def mix(parts: Sequence[tuple[Objective, float]], name: str | None = None) -> Objective:
-        """A weighted sum of targets; a negative weight is a thing to avoid."""
+        """A weighted sum of objectives; what has a negative weight is avoided."""
         terms = tuple(replace(term, weight=term.weight * weight) for part, weight in parts for term in part.terms)
         if not terms:
             raise SettingsError("a mix of targets is empty", "Give at least one (target, weight).")
@@ -172,126 +167,110 @@ class Objective:
 
 
 class ObjectiveBatch:
-    """Targets of a batch of images, an image each, packed: ``objective(maps) -> (B,)``.
+    """Objectives of a batch, an image each, evaluated together: ``batch(maps) -> (B,)``.
+
+    All linear terms of a layer are one product, whatever units they need. Images do not influence each other.
 
     Args:
-        targets: One for each image.
-        guides: Maps of a guide term's picture, (C, h, w), by the term's key.
-
-    All linear terms of a layer are one product, whatever units they look at; images do not influence each other.
+        objectives: One for each image.
+        guides: Maps of each guide's picture, (C, h, w), by the term's key.
+        device: Of the maps.
     """
 
-    def __init__(self, targets: Sequence[Objective], guides: Mapping[str, Tensor], device: torch.device) -> None:
-        self.count = len(targets)
+    def __init__(self, objectives: Sequence[Objective], guides: Mapping[str, Tensor], device: torch.device) -> None:
+        self.count = len(objectives)
         self._guides, self._device = guides, device
-        groups: dict[tuple[Any, ...], list[tuple[int, Term]]] = {}
-        for row, target in enumerate(targets):
-            for term in target.terms:
+        self._groups: dict[tuple[Any, ...], list[tuple[int, Term]]] = {}
+        for row, objective in enumerate(objectives):
+            for term in objective.terms:
                 group = (term.layer, term.kind, term.place if term.kind == "linear" else id(term.module))
-                groups.setdefault(group, []).append((row, term))
-        self._groups = groups
-        self._ready: dict[tuple[Any, ...], Any] = {}
+                self._groups.setdefault(group, []).append((row, term))
+        self._prepared: dict[tuple[Any, ...], Callable[[Tensor], Tensor]] = {}
 
     def __call__(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """What each image reaches of its target, (B,), in fp32."""
+        """Each image's objective, (B,), in fp32, from the layers' maps."""
         total: Tensor | None = None
         for group, members in self._groups.items():
-            layer, kind, place = group
-            values = maps[layer]
-            if group not in self._ready:
-                self._ready[group] = getattr(self, f"_pack_{kind}")(members, values)
-            packed = self._ready[group]
-            part = getattr(self, f"_{kind}")(values, packed, place)
+            layer, kind, _ = group
+            if group not in self._prepared:
+                prepare = {"linear": self._linear, "energy": self._energy, "guide": self._guide, "module": self._module}
+                self._prepared[group] = prepare[kind](members, maps[layer].shape[1])
+            part = self._prepared[group](maps[layer])
             total = part if total is None else total + part
         assert total is not None
         return total
 
-    def _pack_linear(self, members: list[tuple[int, Term]], values: Tensor) -> Tensor:
-        weights = torch.zeros(self.count, values.shape[1])
+    def _linear(self, members: Members, channels: int) -> Callable[[Tensor], Tensor]:
+        weights = torch.zeros(self.count, channels)
         for row, term in members:
             if isinstance(term.vector, Tensor):
                 weights[row] += term.weight * term.vector
             else:
                 weights[row, term.vector] += term.weight
-        return weights.to(self._device)
+        weights, place = weights.to(self._device), members[0][1].place
+        return lambda maps: (_at(maps, place).float() * weights).sum(1)
 
-    def _linear(self, values: Tensor, weights: Tensor, place: Any) -> Tensor:
-        return (_at(values, place).float() * weights).sum(1)
-
-    def _pack_energy(self, members: list[tuple[int, Term]], values: Tensor) -> Tensor:
+    def _energy(self, members: Members, _: int) -> Callable[[Tensor], Tensor]:
         weights = torch.zeros(self.count)
         for row, term in members:
             weights[row] += term.weight / 2
-        return weights.to(self._device)
+        weights = weights.to(self._device)
+        return lambda maps: maps.float().square().flatten(1).mean(1) * weights
 
-    def _energy(self, values: Tensor, weights: Tensor, _: Any) -> Tensor:
-        return values.float().square().flatten(1).mean(1) * weights
+    def _guide(self, members: Members, _: int) -> Callable[[Tensor], Tensor]:
+        guides = [self._guides[term.key].float().flatten(1).to(self._device) for _, term in members]
+        rows = torch.tensor([row for row, _ in members], device=self._device)
 
-    def _pack_guide(self, members: list[tuple[int, Term]], values: Tensor) -> list[tuple[int, float, Tensor]]:
-        return [(row, term.weight, self._guides[term.key].float().flatten(1).to(self._device)) for row, term in members]
+        def evaluate(maps: Tensor) -> Tensor:
+            values = []
+            for (row, term), guide in zip(members, guides, strict=True):
+                mine = maps[row].float().flatten(1)
+                best = (guide.T @ mine.detach()).argmax(0)
+                values.append(term.weight * (guide[:, best] * mine).sum(0).mean())
+            return maps.new_zeros(self.count, dtype=torch.float32).index_add(0, rows, torch.stack(values))
 
-    def _guide(self, values: Tensor, packed: list[tuple[int, float, Tensor]], _: Any) -> Tensor:
-        parts = values.new_zeros(self.count, dtype=torch.float32)
-        found = []
-        for row, weight, guide in packed:
-            mine = values[row].float().flatten(1)
-            best = (guide.T @ mine.detach()).argmax(0)
-            found.append(weight * (guide[:, best] * mine).sum(0).mean())
-        rows = torch.tensor([row for row, _, _ in packed], device=values.device)
-        return parts.index_add(0, rows, torch.stack(found))
+        return evaluate
 
-    def _pack_module(self, members: list[tuple[int, Term]], values: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+    def _module(self, members: Members, _: int) -> Callable[[Tensor], Tensor]:
+        module = members[0][1].module
+        assert module is not None
         rows = torch.tensor([row for row, _ in members], device=self._device)
         columns = torch.tensor([term.column for _, term in members], device=self._device)
         weights = torch.tensor([term.weight for _, term in members], device=self._device)
-        return members[0][1].module, rows, columns, weights
 
-    def _module(self, values: Tensor, packed: tuple[Any, Tensor, Tensor, Tensor], _: Any) -> Tensor:
-        module, rows, columns, weights = packed
-        answers = module(values if len(rows) == self.count else values[rows]).float()
-        if answers.ndim != 2 or int(columns.max()) >= answers.shape[1]:
-            raise SettingsError(
-                f"a target's module returns {tuple(answers.shape)} for {len(rows)} images",
-                "It must return (images, columns), with the column asked for: pool maps before.",
-            )
-        picked = answers.gather(1, columns[:, None])[:, 0] * weights
-        return values.new_zeros(self.count, dtype=torch.float32).index_add(0, rows, picked)
-
-
-def check_objective(target: Objective, maps: Mapping[str, Tensor]) -> None:
-    """Refuse units, cells and vectors that the layers do not have.
-
-    Args:
-        target: What is asked for.
-        maps: Maps of any image, by layer.
-
-    Raises:
-        SettingsError: It does not fit.
-    """
-    for term in target.terms:
-        values = maps[term.layer]
-        channels = values.shape[1]
-        what = "classes" if term.layer == LOGITS else "units"
-        if isinstance(term.vector, int) and term.vector >= channels:
-            raise SettingsError(
-                f"'{term.layer}' has no unit {term.vector}", f"It has {channels} {what}, 0 to {channels - 1}."
-            )
-        if isinstance(term.vector, Tensor) and len(term.vector) != channels:
-            raise SettingsError(
-                f"a direction of '{term.layer}' has {len(term.vector)} numbers", f"It needs {channels}, one a unit."
-            )
-        if isinstance(term.place, tuple) and values.ndim == 4:
-            cells = tuple(values.shape[2:])
-            if not all(0 <= at < size for at, size in zip(term.place, cells, strict=True)):
+        def evaluate(maps: Tensor) -> Tensor:
+            outputs = module(maps if len(rows) == self.count else maps[rows]).float()
+            if outputs.ndim != 2 or int(columns.max()) >= outputs.shape[1]:
                 raise SettingsError(
-                    f"'{term.layer}' has no cell {term.place}", f"It has {cells[0]} × {cells[1]} cells."
+                    f"a target's module returns {tuple(outputs.shape)} for {len(rows)} images",
+                    "It must return (images, columns), with the column asked for: pool maps before.",
                 )
+            values = outputs.gather(1, columns[:, None])[:, 0] * weights
+            return maps.new_zeros(self.count, dtype=torch.float32).index_add(0, rows, values)
+
+        return evaluate
 
 
-def _at(values: Tensor, place: str | tuple[int, int]) -> Tensor:
-    if values.ndim == 2:
-        return values
+def check_objective(objective: Objective, maps: Mapping[str, Tensor]) -> None:
+    """Raises SettingsError where the layers, given by maps of any image, lack the objective's units or cells."""
+    for term in objective.terms:
+        layer, vector, channels = term.layer, term.vector, maps[term.layer].shape[1]
+        what = "classes" if layer == LOGITS else "units"
+        if isinstance(vector, int) and vector >= channels:
+            raise SettingsError(f"'{layer}' has no unit {vector}", f"It has {channels} {what}, 0 to {channels - 1}.")
+        if isinstance(vector, Tensor) and len(vector) != channels:
+            needed = f"It needs {channels}, one a unit."
+            raise SettingsError(f"a direction of '{layer}' has {len(vector)} numbers", needed)
+        if isinstance(term.place, tuple) and maps[layer].ndim == 4:
+            height, width = maps[layer].shape[2:]
+            if not (0 <= term.place[0] < height and 0 <= term.place[1] < width):
+                raise SettingsError(f"'{layer}' has no cell {term.place}", f"It has {height} × {width} cells.")
+
+
+def _at(maps: Tensor, place: str | tuple[int, int]) -> Tensor:
+    if maps.ndim == 2:
+        return maps
     if place == EVERYWHERE:
-        return values.flatten(2).mean(2)
-    row, column = (values.shape[2] // 2, values.shape[3] // 2) if isinstance(place, str) else place
-    return values[:, :, row, column]
+        return maps.flatten(2).mean(2)
+    row, column = (maps.shape[2] // 2, maps.shape[3] // 2) if isinstance(place, str) else place
+    return maps[:, :, row, column]

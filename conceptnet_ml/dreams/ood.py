@@ -1,15 +1,15 @@
-"""How real images look inside a network, and how far a picture is from that.
+"""Statistics of real images' activations in a network, and the distance of a picture from them.
 
 Every stage is described by two numbers per principal direction of its local features: the mean over places, and the
-logarithm of the variance over places. The second is texture, in which pictures made by ascent or of noise are least
-like photographs. The image itself is a stage too, by its patches of 3 × 3 px: to a network that tells cars from dogs
-white noise is an ordinary point between the two, and its later stages forget what else there was to see.
+logarithm of the variance over places. The second is texture, in which dreams and noise differ most from photographs.
+The image itself is a stage too, by its patches of 3 × 3 px: a network's later stages may map white noise to an
+ordinary point between its classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,37 +23,31 @@ from conceptnet_ml.network.training import to_float
 from conceptnet_ml.runtime import devices
 
 Pictures = Tensor | ImageSet
-"""uint8 (N, C, H, W), or a set of images that are read when they are wanted."""
+"""uint8 (N, C, H, W), or a set of images that are read when needed."""
 
 PIXELS = 2**19
-"""Pixels of three channels looked at in a batch."""
+"""Pixels of three channels in a batch."""
 
 IMAGE = "image"
-"""Stage 0, the image itself, described by its patches of 3 × 3 px."""
+"""The first stage, the image itself."""
 
-AXES = 512
-"""Principal directions per stage, at most."""
+AXES, FEWEST = 512, 5
+"""Most principal directions of a stage; images per class from which each class has a mean of its own."""
 
-RIDGE = 1e-3
-"""Least variance of a direction, as a share of the mean one."""
-
-FLOOR = 1e-6
-"""Least variance over places that is told from none; that of all places of all real images is one."""
-
-FEWEST = 5
-"""Images per class from which classes have means of their own."""
+RIDGE, FLOOR = 1e-3, 1e-6
+"""Least variance of a direction, as a share of the mean one; and over places, where that of all real images is one."""
 
 
 @dataclass(frozen=True)
 class StageStatistics:
-    """What real images look like at one stage of C channels, along A ≤ C principal directions.
+    """Statistics of real images at one stage of C channels, along A ≤ C principal directions.
 
     Args:
         centre: (C,) mean of the local features, over places and images.
         axes: (C, A) principal directions of the local features, each divided by its standard deviation.
-        means: (M, 2A) float64, descriptions of the classes, or one of all images.
+        means: (M, 2A) float64, mean descriptions of the classes, or one of all images.
         whitening: (2A, 2A) float64; the Mahalanobis distance is the Euclidean one of descriptions times this.
-        median, spread: Of the distances of real images: their median, and how far above it their 95 % quantile is.
+        median, spread: Of the distances of real images, and how far their 95 % quantile is above the median.
     """
 
     centre: Tensor
@@ -70,43 +64,42 @@ class StageStatistics:
         return torch.cat([local.mean(1), variance], 1).double().cpu()
 
     def mahalanobis(self, descriptions: Tensor) -> Tensor:
-        """Descriptions (B, 2A) to distances (B,) from the nearest mean; infinite where a number is none."""
+        """Descriptions (B, 2A) to distances (B,) from the nearest mean; infinite where one is not finite."""
         finite = descriptions.isfinite().all(1)
         white = torch.where(finite[:, None], descriptions, self.means[:1]) @ self.whitening
         apart = torch.cdist(white, self.means @ self.whitening, compute_mode="donot_use_mm_for_euclid_dist")
         return apart.amin(1).where(finite, torch.inf)
 
     def distance(self, descriptions: Tensor) -> Tensor:
-        """Mahalanobis distances (B,) in units of real images: 0 is their median, 1 their 95 % quantile."""
+        """The same scaled by real images: 0 is their median, 1 their 95 % quantile."""
         return (self.mahalanobis(descriptions) - self.median) / self.spread
 
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """What real images look like at every stage of a network, the image itself being the first."""
+    """Statistics of real images at every stage of a network."""
 
     stages: Mapping[str, StageStatistics]
 
     def distance(self, descriptions: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
         """Distance (B,) at the stage where a picture is furthest from real images, float64; and which stage that is."""
-        each = torch.stack([look.distance(descriptions[name]) for name, look in self.stages.items()])
+        each = torch.stack([stage.distance(descriptions[name]) for name, stage in self.stages.items()])
         furthest = each.max(0)
         names = list(self.stages)
         return furthest.values, [names[place] for place in furthest.indices.tolist()]
 
     def state(self) -> dict[str, Any]:
         """As plain values and tensors."""
-        fields = StageStatistics.__dataclass_fields__
-        return {name: {field: getattr(look, field) for field in fields} for name, look in self.stages.items()}
+        return {name: vars(stage).copy() for name, stage in self.stages.items()}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> ActivationStatistics:
-        """What :meth:`state` gave."""
-        return cls({name: StageStatistics(**look) for name, look in state.items()})
+        """The statistics whose :meth:`state` was kept."""
+        return cls({name: StageStatistics(**stage) for name, stage in state.items()})
 
 
 class ActivationReader:
-    """A network that pictures are shown to.
+    """Runs a network on pictures and describes its activations.
 
     Args:
         network: In evaluation mode, on the device.
@@ -117,8 +110,8 @@ class ActivationReader:
         self.network = network.to(device).eval()
         self.device, self.dtype = device, dtype
 
-    def learn(self, images: Pictures, labels: Tensor | None = None) -> ActivationStatistics:
-        """What these real images look like. Cost: two forward passes, eigendecompositions of C and 2A squared.
+    def fit(self, images: Pictures, labels: Tensor | None = None) -> ActivationStatistics:
+        """Statistics of real images. Cost: two forward passes, eigendecompositions of C and 2A squared.
 
         Args:
             images: N ≥ 2 of them.
@@ -126,27 +119,25 @@ class ActivationReader:
                 1807.03888), where there are at least :data:`FEWEST` images per class; else one mean.
 
         Raises:
-            DataError: The network answers with what is no number.
+            DataError: The network's logits or maps are not finite.
         """
-        looks = {name: StageStatistics(*axes, *_nothing()) for name, axes in self._principal(images).items()}
-        descriptions, _ = self.show(images, ActivationStatistics(looks))
+        empty = torch.empty(0, 0, dtype=torch.float64)
+        stages = {name: StageStatistics(*axes, empty, empty) for name, axes in self._principal_axes(images).items()}
+        descriptions, _ = self.describe(images, ActivationStatistics(stages))
         groups = _groups(len(images), labels)
-        return ActivationStatistics({name: _fitted(look, descriptions[name], groups) for name, look in looks.items()})
+        return ActivationStatistics({name: _fitted(one, descriptions[name], groups) for name, one in stages.items()})
 
-    def show(self, images: Pictures, look: ActivationStatistics) -> tuple[dict[str, Tensor], Tensor]:
-        """Descriptions (N, 2A) of the look's stages, float64, and logits (N, K), fp32, on the CPU.
-
-        Cost: one forward pass.
-        """
-        found: dict[str, list[Tensor]] = {name: [] for name in look.stages}
+    def describe(self, images: Pictures, statistics: ActivationStatistics) -> tuple[dict[str, Tensor], Tensor]:
+        """Descriptions (N, 2A) at each stage, float64, and logits (N, K), fp32, on the CPU. Cost: one forward pass."""
+        found: dict[str, list[Tensor]] = {name: [] for name in statistics.stages}
         logits = []
-        for maps, answers in self._maps(images):
-            for name, stage in look.stages.items():
+        for maps, outputs in self._maps(images):
+            for name, stage in statistics.stages.items():
                 found[name].append(stage.describe(maps[name]))
-            logits.append(answers)
+            logits.append(outputs)
         return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(logits)
 
-    def _principal(self, images: Pictures) -> dict[str, tuple[Tensor, Tensor]]:
+    def _principal_axes(self, images: Pictures) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean (C,) of every stage's local features and their scaled principal directions (C, A)."""
         shift: dict[str, Tensor] = {}
         sums: dict[str, tuple[int, Tensor, Tensor]] = {}
@@ -176,12 +167,12 @@ class ActivationReader:
         height, width = self.network.image_size
         batch = PIXELS * 3 // (height * width * max(3, self.network.mean.numel()))
         for part in torch.arange(len(images)).split(max(1, batch)):
-            pixels = self._fitting(images.take(part) if isinstance(images, ImageSet) else images[part])
+            pixels = self._to_input(images.take(part) if isinstance(images, ImageSet) else images[part])
             with devices.autocast(self.device, self.dtype):
                 maps, logits = self.network.run_all(pixels)
             yield {IMAGE: _patches(pixels), **maps}, logits.float().cpu()
 
-    def _fitting(self, images: Tensor) -> Tensor:
+    def _to_input(self, images: Tensor) -> Tensor:
         """uint8 (B, C, h, w) to floats (B, C, H, W) of the network's size."""
         if images.ndim != 4 or images.dtype != torch.uint8:
             raise ValueError(f"pictures must be uint8 (B, C, H, W), not {images.dtype} {tuple(images.shape)}")
@@ -198,8 +189,8 @@ class ActivationReader:
 
 
 def ledoit_wolf(centred: Tensor) -> tuple[Tensor, float]:
-    """Covariance (D, D) of centred rows (N, D), shrunk towards a multiple of the identity by the share that is expected
-    to be nearest the true one (Ledoit and Wolf, *J. Multivariate Analysis* 88, 2004); and that share."""
+    """Covariance (D, D) of centred rows (N, D), shrunk towards a multiple of the identity, and by which share (Ledoit
+    and Wolf, *J. Multivariate Analysis* 88, 2004)."""
     rows, columns = centred.shape
     sample = centred.T @ centred / rows
     target = sample.diagonal().mean() * torch.eye(columns, dtype=sample.dtype, device=sample.device)
@@ -216,12 +207,8 @@ def _patches(images: Tensor) -> Tensor:
     return torch.cat([images[:, :, down : down + height, right : right + width] for down, right in shifts], 1)
 
 
-def _nothing() -> tuple[Tensor, Tensor]:
-    return torch.empty(0, 0, dtype=torch.float64), torch.empty(0, 0, dtype=torch.float64)
-
-
-def _fitted(look: StageStatistics, descriptions: Tensor, groups: Tensor) -> StageStatistics:
-    """The look with the means, covariance and distances of these descriptions."""
+def _fitted(axes: StageStatistics, descriptions: Tensor, groups: Tensor) -> StageStatistics:
+    """The same axes with the means, covariance and distances of these descriptions."""
     counts = torch.bincount(groups)
     sums = torch.zeros(len(counts), descriptions.shape[1], dtype=torch.float64).index_add_(0, groups, descriptions)
     means = sums / counts[:, None]
@@ -229,13 +216,13 @@ def _fitted(look: StageStatistics, descriptions: Tensor, groups: Tensor) -> Stag
     values, vectors = torch.linalg.eigh(covariance)
     # Descriptions are of the order of one: what varies by less than that varies by rounding.
     whitening = vectors * values.clamp_min(FLOOR).rsqrt()
-    bare = StageStatistics(look.centre, look.axes, means, whitening)
-    median, far = bare.mahalanobis(descriptions).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
-    return StageStatistics(look.centre, look.axes, means, whitening, median, max(far - median, 1e-2))
+    fitted = replace(axes, means=means, whitening=whitening)
+    median, far = fitted.mahalanobis(descriptions).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
+    return replace(fitted, median=median, spread=max(far - median, 1e-2))
 
 
 def _groups(count: int, labels: Tensor | None) -> Tensor:
-    """Which of the means each image belongs to (N,)."""
+    """The mean that each image belongs to, (N,)."""
     if labels is None:
         return torch.zeros(count, dtype=torch.int64)
     if len(labels) != count:

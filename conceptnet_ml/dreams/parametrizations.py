@@ -1,4 +1,7 @@
-"""What a dream turns when it climbs: pixels, Fourier coefficients, phases alone, or the gate of a donor swap."""
+"""What gradient ascent changes: pixels, Fourier coefficients, phases alone, or the gate of a donor swap.
+
+Shapes: B dreams, C channels, H × W pixels; "numbers" are what is optimized, a row for each dream.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 COLOURS = ((0.2613, 0.2662, 0.2628), (0.0936, -0.0133, -0.0796), (0.0184, -0.0471, 0.0295))
-"""Principal directions of the colours of photographs, a row each, as long as their deviation; measured on 2,400
-photographs of cars and dogs."""
+"""Principal directions of the colours of photographs, a row each, as long as their standard deviation; measured on
+2,400 photographs of cars and dogs."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class DreamRow:
         channels: Of the image.
         start: (C, H, W) in [0, 1], or None for noise.
         donor: The same, for a swap.
-        contrast: How much noise; above one where a first try found no slope.
+        contrast: How much noise; above one where a first try found no gradient.
         generator: The dream's own, on the CPU.
     """
 
@@ -38,53 +41,50 @@ class DreamRow:
 
 
 class Parametrization(ABC):
-    """How numbers become images; each dream is one row of its numbers, and rows come and go.
-
-    A plugin's own needs ``begin`` and ``images``; with the slope left to autograd.
-    """
+    """How numbers become images. A plugin's own needs ``begin`` and ``images``; autograd does the rest."""
 
     rate: float = 0.05
-    """Step length, of Adam, where the recipe gives none."""
+    """Step length where the recipe gives none."""
 
     @abstractmethod
     def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A dream's first numbers, and constants to be kept beside them; the engine stacks the rows of both.
+        """A dream's first numbers, and constants that belong to it; the engine stacks the rows of both.
 
-        There are as many constants whatever the dream begins with: a row is used by one dream after the other.
+        The number of constants must be the same for every dream: a row is used by one after the other.
         """
 
     @abstractmethod
     def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """(B, C, H, W) in [0, 1]; differentiable in the numbers unless :meth:`slope` is given."""
+        """(B, C, H, W) in [0, 1]; differentiable in the numbers unless :meth:`gradient` is given."""
 
-    def slope(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, slope: Tensor) -> Tensor:
-        """From a slope at the images to one at the numbers; for Adam its scale, number by number, does not matter."""
+    def gradient(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, outer: Tensor) -> Tensor:
+        """The gradient at the numbers, from that at the images; Adam is indifferent to the scale of each number's."""
         size = (images.shape[2], images.shape[3])
         with torch.enable_grad():
             free = numbers.detach().requires_grad_(True)
-            (found,) = torch.autograd.grad(self.images(free, constants, size), free, slope)
+            (found,) = torch.autograd.grad(self.images(free, constants, size), free, outer)
         return found
 
     def bound(self, numbers: Tensor) -> None:  # noqa: B027 - most have no range to keep to
         """Put numbers back into their range after a step, in place."""
 
     def price(self, numbers: Tensor) -> Tensor | None:
-        """What the numbers themselves cost, (B,); None for nothing."""
+        """A penalty on the numbers themselves, (B,); None for none."""
         return None
 
 
+@dataclass(eq=False)
 class Pixels(Parametrization):
     """The image itself, kept in [0, 1].
 
     Args:
-        decay: Slopes are evened out first: colours as they go together in photographs, frequencies falling to this
-            power. None leaves them as they are. With Adam, which weighs pixel by pixel, it has little effect.
+        decay: Gradients are filtered: colours by how they vary together in photographs, frequencies falling to this
+            power. None leaves them as they are. With Adam, which scales every pixel by itself, it has little effect.
         rate: Step length.
     """
 
-    def __init__(self, decay: float | None = None, rate: float = 0.03) -> None:
-        self.decay = decay
-        self.rate = rate
+    decay: float | None = None
+    rate: float = 0.03
 
     def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The start, or grey with noise."""
@@ -98,36 +98,39 @@ class Pixels(Parametrization):
         """The numbers."""
         return numbers
 
-    def slope(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, slope: Tensor) -> Tensor:
-        """The slope itself, or evened out."""
+    def gradient(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, outer: Tensor) -> Tensor:
+        """The gradient at the images, filtered where ``decay`` is given."""
         if self.decay is None:
-            return slope
+            return outer
+        if outer.shape[1] == 3:
+            mixing = _mixing(outer.device, True)
+            outer = (mixing / mixing.norm(dim=0) @ mixing.T @ outer.flatten(2)).view_as(outer)
         size = (images.shape[2], images.shape[3])
-        waves = torch.fft.rfft2(_evened(slope), norm="ortho")
-        return torch.fft.irfft2(waves * _scale(size, self.decay, slope.device)[..., 0], s=size, norm="ortho")
+        waves = torch.fft.rfft2(outer, norm="ortho")
+        return torch.fft.irfft2(waves * _scale(size, self.decay, outer.device)[..., 0], s=size, norm="ortho")
 
     def bound(self, numbers: Tensor) -> None:
         """Into [0, 1]."""
         numbers.clamp_(0, 1)
 
 
+@dataclass(eq=False)
 class Fourier(Parametrization):
-    """Fourier coefficients, scaled so that all frequencies move alike, in uncorrelated colours, through a sigmoid.
+    """Fourier coefficients in uncorrelated colours, scaled by frequency, through a sigmoid.
 
-    Olah, Mordvintsev and Schubert, *Feature Visualization*, Distill 2017. From an image, the numbers are what is added
-    to it before the sigmoid.
+    Olah, Mordvintsev and Schubert, *Feature Visualization*, Distill 2017. The numbers are what is added to a start
+    before the sigmoid.
 
     Args:
         decay: The scale falls as frequency to this power.
         rate: Of Adam.
     """
 
-    def __init__(self, decay: float = 1.25, rate: float = 0.05) -> None:
-        self.decay = decay
-        self.rate = rate
+    decay: float = 1.25
+    rate: float = 0.05
 
     def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Small random coefficients, and the start's logits: zero, grey, where there is none."""
+        """Small random coefficients, and the start's logits; zeros, which are grey, where there is none."""
         height, width = row.size
         numbers = torch.randn(row.channels, height, width // 2 + 1, 2, generator=row.generator)
         if row.start is None:
@@ -141,26 +144,28 @@ class Fourier(Parametrization):
         change = coloured(torch.fft.irfft2(waves, s=size, norm="ortho"))
         return torch.sigmoid_(change.add_(constants[0]))
 
-    def slope(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, slope: Tensor) -> Tensor:
-        """By hand, and without the scale: every step saves two passes over the coefficients."""
-        inner = torch.ops.aten.sigmoid_backward(slope, images)
-        return torch.view_as_real(torch.fft.rfft2(uncoloured_slope(inner), norm="ortho"))
+    def gradient(self, numbers: Tensor, constants: Sequence[Tensor], images: Tensor, outer: Tensor) -> Tensor:
+        """By hand, and without the scale, which saves two passes over the coefficients at every step."""
+        inner = torch.ops.aten.sigmoid_backward(outer, images)
+        if inner.shape[1] == 3:
+            inner = (_mixing(inner.device, False).T @ inner.flatten(2)).view_as(inner)
+        return torch.view_as_real(torch.fft.rfft2(inner, norm="ortho"))
 
 
+@dataclass(eq=False)
 class Phases(Parametrization):
-    """Phases alone, under magnitudes that are held at those of real images: MACO (Fel et al., arXiv 2306.06805).
+    """Phases alone, under fixed magnitudes of real images: MACO (Fel et al., arXiv 2306.06805).
 
     Args:
-        magnitudes: (C, H, W // 2 + 1) at any size, of uncorrelated colours; None for those of photographs, which fall
-            as one over the frequency.
+        magnitudes: (C, H, W // 2 + 1) at any size, of uncorrelated colours; None: one over the frequency, as those of
+            photographs.
         mean: (C,) mean colour.
         rate: Of Adam.
     """
 
-    def __init__(self, magnitudes: Tensor | None = None, mean: Tensor | None = None, rate: float = 0.1) -> None:
-        self.magnitudes = magnitudes
-        self.mean = mean
-        self.rate = rate
+    magnitudes: Tensor | None = None
+    mean: Tensor | None = None
+    rate: float = 0.1
 
     def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Random phases, or the start's own; and the magnitudes."""
@@ -174,10 +179,10 @@ class Phases(Parametrization):
         return numbers, (magnitudes, mean[:, None, None])
 
     def images(self, numbers: Tensor, constants: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """``mean + colours · F⁻¹(magnitudes ⊙ e^(i·numbers))``, clipped softly at the ends of the range."""
+        """``mean + colours · F⁻¹(magnitudes ⊙ e^(i·numbers))``, clipped softly."""
         magnitudes, mean = constants
         waves = torch.polar(magnitudes.expand_as(numbers).contiguous(), numbers)
-        return soft(mean + coloured(torch.fft.irfft2(waves, s=size, norm="ortho"), unit=True))
+        return _soft_clip(mean + coloured(torch.fft.irfft2(waves, s=size, norm="ortho"), unit=True))
 
     def _magnitudes(self, row: DreamRow) -> Tensor:
         height, width = row.size
@@ -192,19 +197,19 @@ class Phases(Parametrization):
         return (falling / white.sqrt()).expand(row.channels, -1, -1).contiguous()
 
 
+@dataclass(eq=False)
 class Gate(Parametrization):
-    """A donor's material let into the image through a gate of few cells, at a price: the learner's probe as a picture.
+    """A donor's material let into the image through a gate of few cells, at a price, as in the learner's probe.
 
     Args:
         cells: Along the shorter side.
-        price: Of an open gate.
+        cost: Of an open gate.
         rate: Of Adam.
     """
 
-    def __init__(self, cells: int = 16, price: float = 1.0, rate: float = 0.5) -> None:
-        self.cells = cells
-        self.cost = price
-        self.rate = rate
+    cells: int = 16
+    cost: float = 1.0
+    rate: float = 0.5
 
     def begin(self, row: DreamRow) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A gate half open, the image, and its donor.
@@ -225,16 +230,15 @@ class Gate(Parametrization):
         return start + gate * (donor - start)
 
     def price(self, numbers: Tensor) -> Tensor | None:
-        """The mean of the gate times its price."""
+        """The mean of the gate times its cost."""
         return self.cost * numbers.sigmoid().flatten(1).mean(1)
 
 
 def coloured(images: Tensor, unit: bool = False) -> Tensor:
-    """From uncorrelated colours to RGB; other numbers of channels stay as they are.
+    """Uncorrelated colours (B, C, H, W) as RGB; images of other than three channels keep their own.
 
     Args:
-        images: (B, C, H, W).
-        unit: By the deviations of real colours; else brought to a largest column of length one.
+        unit: Scaled as the colours of photographs vary; else so that the most varying direction has length one.
     """
     if images.shape[1] != 3:
         return images * 0.25 if unit else images
@@ -242,22 +246,15 @@ def coloured(images: Tensor, unit: bool = False) -> Tensor:
     return (mixing @ images.flatten(2)).view_as(images)
 
 
-def uncoloured_slope(slope: Tensor) -> Tensor:
-    """A slope taken back through :func:`coloured`."""
-    if slope.shape[1] != 3:
-        return slope
-    return (_mixing(slope.device, False).T @ slope.flatten(2)).view_as(slope)
-
-
 def uncoloured(images: Tensor) -> Tensor:
-    """What :func:`coloured` undoes, with ``unit``."""
+    """The inverse of :func:`coloured` with ``unit``."""
     if images.shape[1] != 3:
         return images / 0.25
     return (torch.linalg.inv(_mixing(images.device, True)) @ images.flatten(2)).view_as(images)
 
 
 def magnitudes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """What MACO holds fixed: mean Fourier magnitudes of real images in uncorrelated colours, and their mean colour.
+    """Mean Fourier magnitudes of real images in uncorrelated colours, and their mean colour, for :class:`Phases`.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -273,17 +270,9 @@ def magnitudes(images: Tensor) -> tuple[Tensor, Tensor]:
     return total / len(images), mean
 
 
-def soft(images: Tensor, edge: float = 0.05) -> Tensor:
-    """Clipped to [0, 1], with a slope that ends softly, so that what is beyond can come back."""
+def _soft_clip(images: Tensor, edge: float = 0.05) -> Tensor:
+    """To [0, 1], with a gradient that ends softly, so that what is beyond can come back."""
     return edge * (functional.softplus(images / edge) - functional.softplus((images - 1) / edge))
-
-
-def _evened(slope: Tensor) -> Tensor:
-    """Colours weighed by their deviation in photographs, each direction by itself."""
-    if slope.shape[1] != 3:
-        return slope
-    mixing = _mixing(slope.device, True)
-    return (mixing / mixing.norm(dim=0) @ mixing.T @ slope.flatten(2)).view_as(slope)
 
 
 @functools.lru_cache(maxsize=16)
@@ -294,9 +283,9 @@ def _mixing(device: torch.device, unit: bool) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _scale(size: tuple[int, int], decay: float, device: torch.device) -> Tensor:
-    """(H, W // 2 + 1, 2), twice the same: one over the frequency, its mean square one, the mean as the lowest."""
+    """Frequency to the power −decay, (H, W // 2 + 1, 2), twice the same, with a mean square of one."""
     height, width = size
     frequency = (torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width)[None] ** 2).sqrt()
     scale = frequency.clamp_min(1 / max(height, width)) ** -decay
     even = scale / scale.square().mean().sqrt()
-    return torch.stack([even, even], -1).to(device)  # spread out: a product with a spread number takes thrice as long
+    return torch.stack([even, even], -1).to(device)  # twice, since a product that broadcasts takes thrice as long

@@ -1,4 +1,4 @@
-"""How a dream is dreamt: what a dreamer plugin returns."""
+"""How a dream is made: what a dreamer plugin returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STARTS = ("noise", "image")
 
 ASCENTS = ("adam", "gradient")
 
-FIRST_NAMES = {
+KEY_NAMES = {
     "parametrization": "parametrisation",
     "conceptnet_ml.dreams.parametrizations": "conceptnet_ml.dreams.parametrisations",
 }
@@ -26,24 +26,26 @@ FIRST_NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything about a dream but its network, target, start and seed.
+    """Everything about a dream but its network, objective, start and seed.
 
     Args:
-        start: ``noise`` (a start may be given all the same) or ``image`` (one must).
-        parametrization: What is turned.
+        start: ``noise`` (a start may be given nevertheless) or ``image`` (one must be given).
+        parametrization: What is optimized.
         steps: Most steps of each octave.
-        rate: Step length, by default the parametrization's: of Adam, or in units of the image's range for ``gradient``.
-        ascent: ``adam``, or ``gradient``: steps of an even mean length (the Inceptionism notebook).
-        transforms: How the image is moved about; None derives it from the image's size.
-        octaves: How many sizes; from the smallest, what was added so far is carried over.
-        octave_scale: Between two sizes.
-        smooth: Weight of total variation, against the objective's slope brought to length one per pixel.
+        rate: Step length, of Adam, or in units of the image's range for ``gradient``; default: the parametrization's.
+        ascent: ``adam``, or ``gradient``: steps of equal mean length (the Inceptionism notebook).
+        transforms: Random views of the image; None derives them from the image's size.
+        octaves: How many sizes, the smallest first; what was added at one is carried over to the next.
+        octave_scale: Ratio of two sizes.
+        smooth: Weight of total variation, against the objective's gradient scaled to one per pixel.
         near: Weight of the distance to the start.
-        natural: Weight of batch norms' statistics (Yin et al., *DeepInversion*, CVPR 2020): each image's mean and
-            deviation, channel by channel, against what the network saw in training. Costs a second pass back.
-        stall: A dream ends when, over ``patience`` steps, it gained less than this share of what it gained in all; 0
-            for never.
+        natural: Weight of the batch norms' statistics, each image's against those of training (Yin et al.,
+            *DeepInversion*, CVPR 2020). Costs a second backward pass.
+        stall: A dream ends when the last ``patience`` steps gained less than this share of all it gained; 0: never.
         patience: See above.
+
+    Raises:
+        SettingsError: A number out of range, or an unknown word.
     """
 
     start: str = "noise"
@@ -61,11 +63,6 @@ class Recipe:
     patience: int = 24
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be.
-
-        Raises:
-            SettingsError: A number out of range, or an unknown word.
-        """
         for name, known in (("start", STARTS), ("ascent", ASCENTS)):
             if getattr(self, name) not in known:
                 raise SettingsError(
@@ -84,14 +81,12 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """A digest of all of it; stored dreams are found by it, so that its words are those of the first version."""
-        parts = (
-            f"{FIRST_NAMES.get(part.name, part.name)}={_described(getattr(self, part.name))};" for part in fields(self)
-        )
+        """A digest of all fields, by which dreams are stored."""
+        parts = (f"{KEY_NAMES.get(part.name, part.name)}={_key_of(getattr(self, part.name))};" for part in fields(self))
         return sha256("".join(parts))
 
-    def moves(self, size: tuple[int, int]) -> Transforms:
-        """The transforms for images of this size: a sixteenth of the side, and less turning where pixels are few."""
+    def transforms_for(self, size: tuple[int, int]) -> Transforms:
+        """The transforms for images of this size; unless given, fewer pixels are shifted and rotated less."""
         if self.transforms is not None:
             return self.transforms
         side = min(size)
@@ -101,7 +96,7 @@ class Recipe:
 
 
 def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:
-    """What a dreamer says.
+    """The recipe of a dreamer plugin.
 
     Args:
         dreamer: Its record.
@@ -111,21 +106,21 @@ def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:
         PluginError: It fails, or returns something else.
     """
     try:
-        made = dreamer.function("recipe")(real)
+        recipe = dreamer.function("recipe")(real)
     except ConceptNetError:
         raise
-    except Exception as error:  # a stranger's code
+    except Exception as error:  # a plugin's code may raise anything
         raise PluginError(f"dreamer '{dreamer.name}' failed: {type(error).__name__}: {error}") from error
-    if not isinstance(made, Recipe):
-        raise PluginError(f"dreamer '{dreamer.name}' returned {type(made).__name__}", "It must return a Recipe.")
-    return made
+    if not isinstance(recipe, Recipe):
+        raise PluginError(f"dreamer '{dreamer.name}' returned {type(recipe).__name__}", "It must return a Recipe.")
+    return recipe
 
 
-def _described(value: Any) -> str:
+def _key_of(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)}{tensor_digest(value)}"
     if isinstance(value, (str, int, float, bool, tuple, type(None), Transforms)):
         return repr(value)
-    inner = ",".join(f"{name}={_described(one)}" for name, one in sorted(vars(value).items()))
+    inner = ",".join(f"{name}={_key_of(one)}" for name, one in sorted(vars(value).items()))
     module = type(value).__module__
-    return f"{FIRST_NAMES.get(module, module)}.{type(value).__qualname__}({inner})"
+    return f"{KEY_NAMES.get(module, module)}.{type(value).__qualname__}({inner})"

@@ -1,64 +1,100 @@
-"""The dream engine: pictures that bring up what is asked for, many at a time, each as if it were alone."""
+"""The dream engine: gradient ascent on images through a frozen network, many dreams at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.dreams.activations import Layers
+from conceptnet_ml.dreams.activations import Layers, probe_maps
+from conceptnet_ml.dreams.ascent import Ascent, AscentResult, BatchAscent
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch
-from conceptnet_ml.dreams.parametrizations import Gate
+from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch, check_objective
 from conceptnet_ml.dreams.recipe import Recipe
-from conceptnet_ml.dreams.request import Dream, DreamRequest
-from conceptnet_ml.dreams.studio import Studio, guide_maps, to_floats
+from conceptnet_ml.dreams.request import (
+    ALL_STEPS,
+    NEVER_ROSE,
+    NO_GRADIENT,
+    NOT_FINITE,
+    Dream,
+    DreamRequest,
+    check_images,
+    check_types,
+)
+from conceptnet_ml.dreams.transforms import resize_images
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.basis import BasisNetwork, without_basis
-from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.runtime import devices
+from conceptnet_ml.network.basis import BasisNetwork, Network, without_basis
+from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.storage.hashing import digest
 
 VERSION = 1
-"""Of what the engine computes; pictures of another version are not taken from the cache."""
+"""Of what the engine computes; dreams of another version are not taken from the cache."""
+
+CPU_BYTES, CPU_ROWS, CARD_ROWS = 2**21, (8, 32), 256
+"""On a CPU larger batches pay until their images outgrow the caches; on a GPU until it is busy."""
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How dreams are computed.
+
+    Args:
+        size: Height and width; default: the starts', else what the network was made for.
+        seed: Of bare objectives, and of a zoom.
+        rows: Dreams at a time; default: as memory and processor allow.
+        exact: Keep the batch's length to the last dream, so that on a CPU in fp32 a dream is the same bit for bit
+            whatever else is asked for; without it the same up to rounding, which the ascent may amplify.
+        device: Default: the network's.
+        dtype: Autocast's type for the network, None for fp32.
+    """
+
+    size: tuple[int, int] | None = None
+    seed: int = 0
+    rows: int | None = None
+    exact: bool = False
+    device: torch.device | None = None
+    dtype: torch.dtype | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RenderSession:
+    """What goes on beside the computation.
+
+    Args:
+        cache: Where dreams are looked for and stored.
+        progress: Where it is shown.
+        stopper: Asked between steps; dreams that ended before a stop are stored.
+        label: Of the progress.
+        on_done: Called with a dream's position among the requests and the dream, as soon as it is found or made.
+    """
+
+    cache: DreamCache | None = None
+    progress: Progress | None = None
+    stopper: Stopper | None = None
+    label: str = "dream"
+    on_done: Callable[[int, Dream], None] = lambda number, dream: None
 
 
 def dream(
-    network: StagedNetwork | BasisNetwork,
+    network: Network,
     requests: Sequence[DreamRequest | Objective],
     recipe: Recipe | None = None,
-    *,
-    size: tuple[int, int] | None = None,
-    seed: int = 0,
-    rows: int | None = None,
-    exact: bool = False,
-    device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    cache: DreamCache | None = None,
-    progress: Progress | None = None,
-    stopper: Stopper | None = None,
-    label: str = "dream",
+    settings: RenderSettings | None = None,
+    session: RenderSession | None = None,
 ) -> list[Dream]:
-    """Pictures that bring up targets, by gradient ascent on the image through the frozen network.
+    """Pictures that maximize objectives, by gradient ascent on the image through the frozen network.
 
     Args:
         network: Images in [0, 1] (B, C, H, W) to logits; wrap any ``nn.Module`` in a :class:`StagedNetwork`.
-        requests: What to dream; a bare target is one from noise, or of ``seed``.
+        requests: What to dream; a bare objective is a request from noise.
         recipe: How; default: Fourier coefficients from noise.
-        size: Height and width; default: the starts', else what the network was made for.
-        seed: Of bare targets.
-        rows: Dreams at a time; default: what memory and processor like.
-        exact: Keep the batch's length to the last dream, so that on a CPU in fp32 a dream is the same bit for bit
-            whatever else is asked for; without it the same up to rounding, which a climb may enlarge.
-        device: Default: the network's.
-        dtype: Autocast's type for the network, None for fp32.
-        cache: Where dreams are looked for and kept.
-        progress, stopper: Shown and asked between steps; dreams that ended before a stop are in the cache.
-        label: What the progress is called.
+        settings, session: Size, seed, device; cache, progress, callback.
 
     Returns:
         One for each request, in their order.
@@ -68,95 +104,261 @@ def dream(
             missing or has other channels.
         Interrupted: The stopper said so.
 
-    Cost: ``recipe.steps`` passes forward and back up to the deepest layer asked for, of each dream and octave.
+    Cost: ``recipe.steps`` passes forward and back up to the deepest layer of its objective, for each dream and octave.
     """
     recipe = Recipe() if recipe is None else recipe
-    _check_kinds(network, requests, recipe)
-    wanted = [request if isinstance(request, DreamRequest) else DreamRequest(request, seed) for request in requests]
-    device = without_basis(network).mean.device if device is None else device
-    side = _size(network, wanted, size)
-    _check_starts(wanted, recipe, without_basis(network).channels)
-    groups: dict[frozenset[str], list[int]] = {}
-    for number, request in enumerate(wanted):
-        groups.setdefault(request.objective.layers, []).append(number)
-    studios = {names: Studio(network, names, recipe, side, device, dtype, exact) for names in groups}
+    settings, session = settings or RenderSettings(), session or RenderSession()
+    check_types(network, requests, recipe)
+    wanted = [one if isinstance(one, DreamRequest) else DreamRequest(one, settings.seed) for one in requests]
+    settings = replace(settings, size=_size(network, wanted, settings.size), device=_device(network, settings))
+    check_images(wanted, recipe, without_basis(network).channels)
+    groups = _by_layers([request.objective for request in wanted])
+    renderers = {names: Renderer(network, names, recipe, settings) for names in groups}
     for names, members in groups.items():
-        studios[names].check([wanted[number].objective for number in members])
+        renderers[names].check([wanted[number].objective for number in members])
     found: dict[int, Dream] = {}
-    keys = _keys(network, wanted, recipe, side, device, dtype) if cache is not None else {}
-    for number, key in keys.items():
-        kept = cache.load(key) if cache is not None else None
-        if kept is not None:
-            found[number] = Dream(wanted[number].objective, wanted[number].seed, cached=True, **kept)
-    left = sum(number not in found for number in range(len(wanted)))
-    progress = Progress(quiet=True) if progress is None else progress
-    stopper = Stopper() if stopper is None else stopper
-    if left:
-        with progress.task(label, total=left * recipe.steps * recipe.octaves) as task:
+    keys = [] if session.cache is None else _keys(network, wanted, recipe, settings)
+
+    def finish(number: int, done: Dream) -> None:
+        if session.cache is not None and not done.cached:
+            session.cache.save(keys[number], done)
+        found[number] = done
+        session.on_done(number, done)
+
+    for number, key in enumerate(keys):
+        if session.cache is not None and (stored := session.cache.load(key, wanted[number])) is not None:
+            finish(number, stored)
+    progress, stopper = session.progress or Progress(quiet=True), session.stopper or Stopper()
+    if left := len(wanted) - len(found):
+        with progress.task(session.label, total=left * recipe.steps * recipe.octaves) as task:
             for names, members in groups.items():
-                ask = [number for number in members if number not in found]
-
-                def keep(place: int, made: Dream, ask: list[int] = ask) -> None:
-                    found[ask[place]] = made
-                    if cache is not None:
-                        cache.save(keys[ask[place]], made)
-
-                studios[names].run([wanted[n] for n in ask], rows, task.advance, stopper.check, keep)
+                missing = {number: wanted[number] for number in members if number not in found}
+                if missing:
+                    renderers[names].run(missing, task.advance, stopper.check, finish)
     return [found[number] for number in range(len(wanted))]
 
 
 def scores(
-    network: StagedNetwork | BasisNetwork,
-    targets: Sequence[Objective],
+    network: Network,
+    objectives: Sequence[Objective],
     images: Tensor,
-    *,
-    device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    settings: RenderSettings | None = None,
     batch: int = 128,
 ) -> Tensor:
-    """What images reach of targets, (images, targets).
+    """Values of objectives on images, (images, objectives).
 
     Args:
         network: As in :func:`dream`.
-        targets: What is looked for.
+        objectives: What is evaluated.
         images: uint8 (N, C, H, W).
+        settings: Device and type.
+        batch: Images at a time.
     """
-    device = without_basis(network).mean.device if device is None else device
-    table = torch.empty(len(images), len(targets))
-    groups: dict[frozenset[str], list[int]] = {}
-    for column, target in enumerate(targets):
-        groups.setdefault(target.layers, []).append(column)
-    for names, columns in groups.items():
+    settings = settings or RenderSettings()
+    device = _device(network, settings)
+    table = torch.empty(len(images), len(objectives))
+    for names, columns in _by_layers(objectives).items():
         layers = Layers(network, names).to(device)
-        guides = guide_maps(layers, [targets[column] for column in columns], device)
+        guides = guide_maps(layers, [objectives[column] for column in columns], device)
         for places in torch.arange(len(images)).split(batch):
-            with torch.no_grad(), devices.autocast(device, dtype):
-                maps = layers(to_floats(images[places], device))
-            for column in columns:
-                objective = ObjectiveBatch([targets[column]] * len(places), guides, device)
-                with torch.no_grad():
-                    table[places, column] = objective(maps).cpu()
+            with torch.no_grad():
+                with devices.autocast(device, settings.dtype):
+                    maps = layers(_floats(images[places], device))
+                for column in columns:
+                    values = ObjectiveBatch([objectives[column]] * len(places), guides, device)(maps)
+                    table[places, column] = values.cpu()
     return table
 
 
-def _check_kinds(network: Any, requests: Any, recipe: Any) -> None:
-    """Say in words what Python would say in a traceback."""
-    if not isinstance(network, StagedNetwork | BasisNetwork):
-        raise SettingsError(f"a {type(network).__name__} has no stages", "Wrap it: StagedNetwork(model, (224, 224)).")
-    for request in requests if isinstance(requests, list | tuple) else ():
-        image = getattr(request, "start", None)
-        if image is not None and not isinstance(image, Tensor):
-            raise SettingsError(f"an image is a {type(image).__name__}", "Give a tensor, uint8 (C, H, W).")
-    if isinstance(requests, DreamRequest | Objective):
-        raise SettingsError("one target was given where a list is wanted", "Put it into a list: dream(network, [it]).")
-    if not isinstance(recipe, Recipe):
-        mend = "Give a Recipe; a dreamer's: load_plugins().get('dreamer', NAME).function('recipe')(None)."
-        raise SettingsError(f"a {type(recipe).__name__} is no recipe", mend)
+class Renderer:
+    """Makes dreams whose objectives need the same layers, ``names``; the settings must have a size and a device."""
+
+    def __init__(self, network: Network, names: frozenset[str], recipe: Recipe, settings: RenderSettings) -> None:
+        assert settings.size is not None
+        assert settings.device is not None
+        self.size, self.device, self.dtype = settings.size, settings.device, settings.dtype
+        self.recipe, self.rows, self.exact = recipe, settings.rows, settings.exact
+        self.layers = Layers(network, names, fold=not recipe.natural).to(self.device)
+        self.sizes = octave_sizes(self.size, recipe)
+
+    def check(self, objectives: Sequence[Objective]) -> None:
+        """Raises SettingsError where the network cannot take such images, or has no such units, cells or gradients."""
+        for size in dict.fromkeys((self.sizes[0], self.sizes[-1])):
+            maps = probe_maps(self.layers, size, self.device)
+        for objective in objectives:
+            check_objective(objective, maps)
+        image = torch.full((1, self.layers.channels, *self.size), 0.5, device=self.device, requires_grad=True)
+        if not any(one.requires_grad for one in self.layers(image).values()):
+            raise SettingsError(
+                f"no gradient leads from layer '{self.layers.names[-1]}' back to the image",
+                "Something on the way detaches, rounds or looks up; choose a layer before it.",
+            )
+
+    def run(
+        self,
+        requests: Mapping[int, DreamRequest],
+        advance: Callable[[int], None],
+        check: Callable[[], None],
+        on_done: Callable[[int, Dream], None],
+    ) -> None:
+        """Make the dreams, and report each to ``on_done`` under its number.
+
+        ``advance`` and ``check`` are called as by :meth:`BatchAscent.run`.
+        """
+        numbers = list(requests)
+        guides = guide_maps(self.layers, [request.objective for request in requests.values()], self.device)
+        # The first octave begins with the whole image made small; later ones add to it what was gained so far.
+        gains: dict[int, Tensor] = {}
+        steps = dict.fromkeys(numbers, 0)
+        for octave, size in enumerate(self.sizes):
+            ascents = [self._ascent(request, size, octave, gains.get(number)) for number, request in requests.items()]
+            rows = self.rows or rows_for(self.layers, size, self.device, self.dtype)
+            batch = BatchAscent(self.layers, self.recipe, size, self.device, self.dtype, guides, self.exact)
+            ended: list[tuple[int, AscentResult]] = []
+            for place, result in batch.run(ascents, rows, advance, check):
+                number = numbers[place]
+                steps[number] += result.steps
+                if octave < len(self.sizes) - 1:
+                    start = _at_size(requests[number].start, size)
+                    gains[number] = result.image - (0.5 if start is None else start)
+                    continue
+                ended.append((number, replace(result, steps=steps[number])))
+                if len(ended) >= rows:
+                    self._finish(ended, requests, guides, rows, on_done)
+                    ended = []
+            if ended:
+                self._finish(ended, requests, guides, rows, on_done)
+
+    def first_image(self, request: DreamRequest) -> Tensor:
+        """What a dream begins with, at its full size, uint8 (C, H, W)."""
+        if request.start is not None:
+            return _bytes(_at_size(request.start, self.size))
+        batch = BatchAscent(self.layers, self.recipe, self.size, torch.device("cpu"), None, {})
+        return _bytes(batch.first_image(self._ascent(request, self.size, 0, None)))
+
+    def without_steps(self, request: DreamRequest) -> Dream:
+        """The first image as a dream of no steps, with the objective's value on it."""
+        image = self.first_image(request)
+        guides = guide_maps(self.layers, [request.objective], self.device)
+        (value,) = self._measure([request.objective], image[None], guides)
+        return Dream(request.objective, request.seed, image, value, value, 0, ALL_STEPS)
+
+    def _ascent(self, request: DreamRequest, size: tuple[int, int], octave: int, gain: Tensor | None) -> Ascent:
+        seed = request.seed if octave == 0 else seeding.seed_for(request.seed, "octave", octave)
+        start, donor = _at_size(request.start, size), _at_size(request.donor, size)
+        if gain is not None:
+            grey = torch.full((self.layers.channels, *size), 0.5)
+            start = ((grey if start is None else start) + resize_images(gain[None], size)[0]).clamp(0, 1)
+        return Ascent(request.objective, seed, start, donor)
+
+    def _finish(
+        self,
+        ended: Sequence[tuple[int, AscentResult]],
+        requests: Mapping[int, DreamRequest],
+        guides: Mapping[str, Tensor],
+        rows: int,
+        on_done: Callable[[int, Dream], None],
+    ) -> None:
+        """Round to bytes, measure, and report."""
+        images = torch.stack([_bytes(result.image) for _, result in ended])
+        objectives = [requests[number].objective for number, _ in ended]
+        first = torch.stack([self.first_image(requests[number]) for number, _ in ended])
+        fill = rows if self.exact else 0
+        before, reached = (self._measure(objectives, part, guides, fill) for part in (first, images))
+        for n, (number, result) in enumerate(ended):
+            outcome = result.outcome
+            if not math.isfinite(reached[n]):
+                outcome = NOT_FINITE
+            elif outcome != NO_GRADIENT and not reached[n] > before[n]:
+                outcome = NEVER_ROSE
+            seed = requests[number].seed
+            on_done(number, Dream(objectives[n], seed, images[n], before[n], reached[n], result.steps, outcome))
+
+    def _measure(
+        self, objectives: Sequence[Objective], images: Tensor, guides: Mapping[str, Tensor], fill: int = 0
+    ) -> list[float]:
+        """The objectives on images, an image each; the batch is filled up to ``fill``, which rounds the same always."""
+        more = max(0, fill - len(images))
+        images = torch.cat([images, images[-1:].expand(more, -1, -1, -1)])
+        objective = ObjectiveBatch([*objectives, *[objectives[-1]] * more], guides, self.device)
+        with torch.no_grad():
+            with devices.autocast(self.device, self.dtype):
+                maps = self.layers(_floats(images, self.device))
+            return objective(maps)[: len(objectives)].tolist()
 
 
-def _size(
-    network: StagedNetwork | BasisNetwork, requests: Sequence[DreamRequest], size: tuple[int, int] | None
-) -> tuple[int, int]:
+def octave_sizes(size: tuple[int, int], recipe: Recipe) -> list[tuple[int, int]]:
+    """The sizes a dream goes through, the smallest first; none has a side under 8 px."""
+    found = []
+    for number in reversed(range(recipe.octaves)):
+        shrink = recipe.octave_scale**-number
+        side = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
+        if number == 0 or min(side) >= 8:
+            found.append(side)
+    return found
+
+
+def rows_for(
+    layers: Layers, size: tuple[int, int], device: torch.device, dtype: torch.dtype | None, share: float = 0.25
+) -> int:
+    """How many dreams at a time: by what one keeps for its backward pass, measured, within a share of free memory."""
+    kept = 0
+
+    def pack(values: Tensor) -> Tensor:
+        nonlocal kept
+        kept += values.numel() * values.element_size()
+        return values
+
+    images = torch.full((2, layers.channels, *size), 0.5, device=device, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda values: values), devices.autocast(device, dtype):
+        layers(images)
+    numbers = layers.channels * size[0] * size[1]
+    most = CARD_ROWS if device.type == "cuda" else min(max(CPU_BYTES // (4 * numbers), CPU_ROWS[0]), CPU_ROWS[1])
+    free = devices.free_memory(device) * 2**30 * share
+    fitting = free // (max(1, kept // 2) + 48 * numbers)
+    return max(1, min(most, int(fitting) if math.isfinite(free) else most))
+
+
+def guide_maps(layers: Layers, objectives: Sequence[Objective], device: torch.device) -> dict[str, Tensor]:
+    """Maps of the guides' pictures, (C, h, w), by their terms' keys."""
+    found: dict[str, Tensor] = {}
+    for term in (term for objective in objectives for term in objective.terms):
+        if term.image is not None and term.key not in found:
+            with torch.no_grad():
+                found[term.key] = layers(_floats(term.image[None], device))[term.layer][0]
+    return found
+
+
+def weights_digest(network: nn.Module) -> str:
+    """A digest of a network: its structure, names and every number."""
+    structure, state = repr(network), network.state_dict()
+    if isinstance(network, BasisNetwork):
+        structure = structure.replace(
+            "BasisNetwork", "Rebased", 1
+        )  # the class's first name: dreams are stored under it
+    return digest(structure, *(part for name in sorted(state) for part in (name, state[name])))
+
+
+def _keys(network: Network, requests: Sequence[DreamRequest], recipe: Recipe, settings: RenderSettings) -> list[str]:
+    """Digests of all that decides about each dream, and of nothing else."""
+    assert settings.device is not None
+    where = (settings.size, settings.device.type, str(settings.dtype))
+    common = digest(VERSION, weights_digest(network), recipe.key, *where)
+    return [digest(common, one.objective.key, one.seed, one.start, one.donor) for one in requests]
+
+
+def _by_layers(objectives: Sequence[Objective]) -> dict[frozenset[str], list[int]]:
+    groups: dict[frozenset[str], list[int]] = {}
+    for number, objective in enumerate(objectives):
+        groups.setdefault(objective.layers, []).append(number)
+    return groups
+
+
+def _device(network: Network, settings: RenderSettings) -> torch.device:
+    return settings.device or without_basis(network).mean.device
+
+
+def _size(network: Network, requests: Sequence[DreamRequest], size: tuple[int, int] | None) -> tuple[int, int]:
     if size is not None:
         if min(size) < 1:
             raise SettingsError(f"a dream of {size[1]}×{size[0]} px has no pixels", "Give a size of at least 8 px.")
@@ -164,48 +366,17 @@ def _size(
     sizes = {tuple(request.start.shape[1:]) for request in requests if request.start is not None}
     if len(sizes) > 1:
         raise SettingsError("the images to start from differ in size", "Give them one size, or say the dream's.")
-    if sizes:
-        height, width = sizes.pop()
-        return (height, width)
-    return without_basis(network).image_size
+    height, width = sizes.pop() if sizes else without_basis(network).image_size
+    return (height, width)
 
 
-def _check_starts(requests: Sequence[DreamRequest], recipe: Recipe, channels: int) -> None:
-    for request in requests:
-        if request.start is None and recipe.start == "image":
-            raise SettingsError(
-                f"the dream of {request.objective.name} needs an image to start from", "Give one: --from IMAGE."
-            )
-        if request.donor is None and isinstance(recipe.parametrization, Gate):
-            raise SettingsError(
-                f"the swap toward {request.objective.name} needs a donor",
-                "In a run, turn a picture into a class (--toward): the class's real images are the donors.",
-            )
-        for image in (request.start, request.donor):
-            if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels):
-                raise SettingsError(
-                    f"an image of {request.objective.name} is {image.dtype} {tuple(image.shape)}",
-                    f"It must be uint8 ({channels}, H, W).",
-                )
+def _floats(images: Tensor, device: torch.device) -> Tensor:
+    return images.to(device).float() / 255
 
 
-def _keys(
-    network: StagedNetwork | BasisNetwork,
-    requests: Sequence[DreamRequest],
-    recipe: Recipe,
-    size: tuple[int, int],
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> dict[int, str]:
-    """The addresses of dreams: of all that decides about them, and of nothing else."""
-    common = digest(VERSION, weights_digest(network), recipe.key, size, device.type, str(dtype))
-    return {
-        n: digest(common, request.objective.key, request.seed, request.start, request.donor)
-        for n, request in enumerate(requests)
-    }
+def _bytes(image: Tensor) -> Tensor:
+    return (image * 255).round().to(torch.uint8)
 
 
-def weights_digest(network: nn.Module) -> str:
-    """A digest of a network: its structure, names and every number."""
-    state = network.state_dict()
-    return digest(repr(network), *(part for name in sorted(state) for part in (name, state[name])))
+def _at_size(image: Tensor | None, size: tuple[int, int]) -> Any:
+    return None if image is None else resize_images(image[None].float().cpu() / 255, size)[0].clamp(0, 1)

@@ -1,27 +1,34 @@
-"""What is wished for, and what came of it."""
+"""What is asked of the engine, and what it returns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from conceptnet_ml.dreams.objectives import Objective
+from conceptnet_ml.dreams.parametrizations import Gate
+from conceptnet_ml.dreams.recipe import Recipe
+from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.network.basis import Network
 
-ALL_STEPS, NEVER_ROSE, NO_GRADIENT = "all steps", "never rose", "no gradient"
+ALL_STEPS, STALLED, NEVER_ROSE = "all steps", "stalled", "never rose"
 
-NOT_FINITE = "not finite"
+NO_GRADIENT, NOT_FINITE = "no gradient", "not finite"
 
 
 @dataclass(frozen=True, eq=False)
 class DreamRequest:
-    """One dream wished for.
+    """One dream to make.
 
     Args:
-        objective: What it is to bring up.
-        seed: All of its chance.
-        start: An image to begin with, uint8 (C, H, W).
-        donor: Where a swap takes its material from, the same.
+        objective: What it maximizes.
+        seed: Of everything random in it.
+        start: The image to begin with, uint8 (C, H, W); None for noise.
+        donor: The image a swap takes its material from, the same.
     """
 
     objective: Objective
@@ -32,16 +39,16 @@ class DreamRequest:
 
 @dataclass(frozen=True, eq=False)
 class Dream:
-    """A picture, and what is known of it.
+    """A picture, and how it came about.
 
     Args:
-        objective, seed: What was asked for.
+        objective, seed: As requested.
         image: uint8 (C, H, W).
-        before, reached: The target on the first image and on this one, both unmoved and rounded to bytes.
+        before, reached: The objective on the first image and on this one, both rounded to bytes and without transforms.
         steps: How many were made, over all octaves.
-        outcome: ``all steps``, ``stalled`` (there was little more to gain), ``never rose``, ``no gradient`` (the target
-            does not answer to any of the starts) or ``not finite``.
-        cached: It was read, not dreamt.
+        outcome: ``all steps``, ``stalled`` (there was little more to gain), ``never rose``, ``no gradient`` (the
+            objective does not depend on any of the starts) or ``not finite``.
+        cached: It was read from the cache.
     """
 
     objective: Objective
@@ -55,5 +62,39 @@ class Dream:
 
     @property
     def rose(self) -> bool:
-        """Whether the target is higher than at the start."""
+        """Whether the objective is higher than at the start."""
         return self.reached > self.before
+
+
+def check_types(network: Any, requests: Any, recipe: Any) -> None:
+    """Raises SettingsError where :func:`~conceptnet_ml.dream` was given another type than it takes."""
+    if not isinstance(network, Network):
+        raise SettingsError(f"a {type(network).__name__} has no stages", "Wrap it: StagedNetwork(model, (224, 224)).")
+    for request in requests if isinstance(requests, list | tuple) else ():
+        image = getattr(request, "start", None)
+        if image is not None and not isinstance(image, Tensor):
+            raise SettingsError(f"an image is a {type(image).__name__}", "Give a tensor, uint8 (C, H, W).")
+    if isinstance(requests, DreamRequest | Objective):
+        raise SettingsError("one target was given where a list is wanted", "Put it into a list: dream(network, [it]).")
+    if not isinstance(recipe, Recipe):
+        mend = "Give a Recipe; a dreamer's: load_plugins().get('dreamer', NAME).function('recipe')(None)."
+        raise SettingsError(f"a {type(recipe).__name__} is no recipe", mend)
+
+
+def check_images(requests: Sequence[DreamRequest], recipe: Recipe, channels: int) -> None:
+    """Raises SettingsError where the recipe needs a start or donor that is missing, or one is no such image."""
+    for request in requests:
+        name = request.objective.name
+        if request.start is None and recipe.start == "image":
+            raise SettingsError(f"the dream of {name} needs an image to start from", "Give one: --from IMAGE.")
+        if request.donor is None and isinstance(recipe.parametrization, Gate):
+            raise SettingsError(
+                f"the swap toward {name} needs a donor",
+                "In a run, turn a picture into a class (--toward): the class's real images are the donors.",
+            )
+        for image in (request.start, request.donor):
+            if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels):
+                raise SettingsError(
+                    f"an image of {name} is {image.dtype} {tuple(image.shape)}",
+                    f"It must be uint8 ({channels}, H, W).",
+                )

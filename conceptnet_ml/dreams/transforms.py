@@ -1,4 +1,4 @@
-"""Random views of a dream: shift, scale, rotation, edges, noise and colour, per image and from its own seed."""
+"""Random views of a dream, each image's from its own seed: shift, scale, rotation, noise and colour."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Transforms:
-    """How much a dream is moved about at every step, so that it holds against small changes.
+    """How much each image is changed at random at every step, so that dreams are robust against small changes.
 
-    Everything that moves is one bilinear sampling of the image; each image is moved by numbers of its own.
+    Shift, scale and rotation are one bilinear sampling.
 
     Args:
         shift: Up to so many px in each direction.
         scale: Enlarged by a factor drawn between these two; below one, the edges come into sight.
         rotate: Up to so many degrees.
         edges: What lies beyond the edge: ``reflect``, or ``grey``.
-        noise: Deviation of Gaussian noise, in units of the image's range.
+        noise: Standard deviation of Gaussian noise, in units of the image's range.
         colour: Channels are multiplied by up to 1 ± this.
-        exact: Take the exact slope of bilinear sampling, at four times its cost.
+        exact: Take the exact gradient of bilinear sampling, at four times its cost.
     """
 
     shift: float = 0.0
@@ -37,14 +37,9 @@ class Transforms:
     colour: float = 0.0
     exact: bool = False
 
-    @property
-    def moves(self) -> bool:
-        """Whether images are sampled anew at all."""
-        return bool(self.shift or self.rotate) or self.scale != (1.0, 1.0)
-
     def draw(self, steps: int, channels: int, generator: torch.Generator) -> Tensor:
-        """All a dream's views at once, (steps, 9 + channels): the map there, the map back (cosine, sine, right and down
-        in px each), what a slope shrinks by, and each channel's factor."""
+        """The views of all steps of a dream, (steps, 9 + channels): the affine map and its inverse (cosine, sine, right
+        and down in px each), the factor of the gradient, and that of each channel."""
         drawn = torch.rand(steps, 4 + channels, generator=generator) * 2 - 1
         low, high = (math.log(one) for one in self.scale)
         shrink = torch.exp(-((low + high) / 2 + (high - low) / 2 * drawn[:, 2]))
@@ -58,19 +53,18 @@ class Transforms:
         return torch.cat([torch.stack([*there, *back, 1 / area], 1), 1 + self.colour * drawn[:, 4:]], 1)
 
     def view(self, images: Tensor, drawn: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
-        """The images as the network sees them this time.
+        """The images (B, C, H, W) as the network sees them in one step.
 
         Args:
-            images: (B, C, H, W).
-            drawn: A row of :meth:`draw` for each image, (B, 9 + C).
-            generators: One for each image, on the CPU; needed for noise only.
+            images: The images.
+            drawn: A row of :meth:`draw` for each, (B, 9 + C).
+            generators: One for each, on the CPU; needed for noise only.
         """
-        if self.moves:
-            if self.edges == "grey":
-                images = images - 0.5
-            images = _Moved.apply(images, drawn, self.edges, self.exact)
-            if self.edges == "grey":
-                images = images + 0.5
+        if self.shift or self.rotate or self.scale != (1.0, 1.0):
+            middle = 0.5 if self.edges == "grey" else 0.0
+            images = images - middle if middle else images
+            images = _Affine.apply(images, drawn, self.edges, self.exact)
+            images = images + middle if middle else images
         if self.colour:
             images = images * drawn[:, 9:, None, None]
         if self.noise:
@@ -79,11 +73,11 @@ class Transforms:
         return images
 
 
-class _Moved(torch.autograd.Function):
-    """Bilinear samples at an affine map, and its slope.
+class _Affine(torch.autograd.Function):
+    """Bilinear samples at an affine map, with a fast gradient.
 
-    The slope of bilinear sampling scatters; for maps near the identity, sampling the slope at the inverse map gives the
-    same away from the rim (cosine over .99 at ±6°, ×.9–1.1) and is quicker. ``exact`` scatters.
+    The gradient of bilinear sampling scatters. For maps near the identity, sampling the outer gradient at the inverse
+    map is faster and the same away from the rim (cosine over .99 at ±6°, ×.9–1.1). ``exact`` scatters.
     """
 
     @staticmethod
@@ -93,17 +87,17 @@ class _Moved(torch.autograd.Function):
         return _sample(images, grid_of(drawn[:, :4], *images.shape[-2:]), edges)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (drawn,) = ctx.saved_tensors
-        slope = slope.contiguous()
-        height, width = slope.shape[-2:]
+        gradient = gradient.contiguous()
+        height, width = gradient.shape[-2:]
         if ctx.exact:
             with torch.enable_grad():
-                start = slope.new_zeros(ctx.shape, requires_grad=True)
+                start = gradient.new_zeros(ctx.shape, requires_grad=True)
                 view = _sample(start, grid_of(drawn[:, :4], height, width), ctx.edges)
-                (found,) = torch.autograd.grad(view, start, slope)
+                (found,) = torch.autograd.grad(view, start, gradient)
         else:
-            found = _sample(slope, grid_of(drawn[:, 4:8], height, width), "grey").mul_(drawn[:, 8, None, None, None])
+            found = _sample(gradient, grid_of(drawn[:, 4:8], height, width), "grey").mul_(drawn[:, 8, None, None, None])
         return found, None, None, None
 
 
@@ -122,27 +116,28 @@ def grid_of(turn: Tensor, height: int, width: int) -> Tensor:
     across, along = _axes(height, width, turn.device, turn.dtype)
     cosine, sine, right, down = turn.unsqueeze(1).unbind(2)
     grid = torch.empty(len(turn), height, width, 2, device=turn.device, dtype=turn.dtype)
-    for place, side in enumerate((width, height)):
-        one, other = (cosine * across, torch.addcmul(right, sine, along, value=-1)) if place == 0 else (
-            sine * across, torch.addcmul(down, cosine, along))  # fmt: skip
-        torch.add(one.mul_(2 / side)[:, None], other.mul_(2 / side)[..., None], out=grid[..., place])
+    for place, side, by_column, by_row in (
+        (0, width, cosine * across, torch.addcmul(right, sine, along, value=-1)),
+        (1, height, sine * across, torch.addcmul(down, cosine, along)),
+    ):
+        torch.add(by_column.mul_(2 / side)[:, None], by_row.mul_(2 / side)[..., None], out=grid[..., place])
     return grid
 
 
 @functools.lru_cache(maxsize=64)
 def _axes(height: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Places of the columns and of the rows, in px from the middle."""
+    """Positions of the columns and of the rows, in px from the middle."""
     across, along = (torch.arange(side, device=device, dtype=dtype) + (0.5 - side / 2) for side in (width, height))
     return across, along
 
 
 def moved(images: Tensor, turn: Tensor, edges: str = "reflect") -> Tensor:
-    """Images (B, C, H, W) under the maps of :func:`grid_of`, without slopes: zoom, for one."""
+    """Images (B, C, H, W) under the maps of :func:`grid_of`, without gradients."""
     with torch.no_grad():
         return _sample(images, grid_of(turn, *images.shape[-2:]), edges)
 
 
-def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, H, W) at another size, antialiased."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images

@@ -1,4 +1,4 @@
-"""What a node of the concept graph stands for, as a target to dream of, and the network that it is dreamt in."""
+"""What a node of the concept graph is dreamed of by: an objective, and the network it belongs to."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from conceptnet_ml.network.basis import BasisNetwork, Network, without_basis
 
 @dataclass(frozen=True, eq=False)
 class ConceptTarget:
-    """A target in a network.
+    """An objective in a network.
 
     Args:
-        objective: What to dream of.
+        objective: What to maximize.
         network: Where: the learned network, or a family's trunk.
-        layer: Whose cells show where it answers; None for a class.
+        layer: Whose maps show where a concept is active; None for a class.
     """
 
     objective: Objective
@@ -33,12 +33,12 @@ class ConceptTarget:
     layer: str | None = None
 
 
-class Concepts:
-    """Targets of a run's nodes.
+class ConceptTargets:
+    """The targets of a run's nodes.
 
-    A class is its logit, a unit its map's mean, a feature the mean of its units' maps, a generalized feature its
-    detector's logit where it is surest, a variant its response. The first three are sought in the learned network, the
-    others in the network as it was when the family was found.
+    A class is its logit, a unit the mean of its map, a feature the mean of its units' maps; these are sought in the
+    learned network. A generalized feature is its detector's score, a variant its response; these are sought in the
+    network as it was when the family was found.
 
     Args:
         graph: The run's.
@@ -49,37 +49,40 @@ class Concepts:
         self.graph, self.model = graph, model
         self._families = dict(model.named_families())
 
-    def sought(self, node: Node) -> ConceptTarget:
-        """What a node stands for.
+    def target(self, node: Node) -> ConceptTarget:
+        """The target of a node.
 
         Raises:
             DataError: The run keeps no such family, or no directions of its stage.
         """
         if node.kind == "class":
-            target = Objective.logit(self.graph.classes.index(node.label), node.title)
-            return ConceptTarget(target, self.model.network)
+            objective = Objective.logit(self.graph.classes.index(node.label), node.title)
+            return ConceptTarget(objective, self.model.network)
         assert node.stage is not None
         if node.kind in ("unit", "feature"):
-            network = self._described(node.stage)
+            network = self._network_at(node.stage)
             if node.kind == "unit":
-                return ConceptTarget(Objective.unit(node.stage, node.units[0], node.title), network, node.stage)
-            channels = without_basis(network).stage(node.stage).units
-            if isinstance(network, BasisNetwork):
-                channels += network.widths[node.stage]  # what the directions leave out of the units comes after them
-            target = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
-            return ConceptTarget(target, network, node.stage)
+                objective = Objective.unit(node.stage, node.units[0], node.title)
+            else:
+                channels = without_basis(network).stage(node.stage).units
+                if isinstance(network, BasisNetwork):
+                    channels += network.widths[
+                        node.stage
+                    ]  # directions come first, then what they leave out of the units
+                objective = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
+            return ConceptTarget(objective, network, node.stage)
         family = self._family(node)
         network = cast(Network, family.trunk.network)
         if node.kind == "generalized":
             module, column = DetectorScore(family, network, node.stage), 0
         else:
-            module, column = VariantResponses(family, network, node.stage), self.graph.classes.index(node.classes[0])
+            module = VariantResponses(family, network, node.stage)
+            column = self.graph.classes.index(node.classes[0])
         return ConceptTarget(Objective.module(node.stage, module, column, node.title), network, node.stage)
 
-    def _described(self, stage: str) -> Network:
-        """The learned network, by the directions of the stage where the graph counts by these."""
-        found = next(one for one in self.graph.header.stages if one.name == stage)
-        if found.directions is None:
+    def _network_at(self, stage: str) -> Network:
+        """The learned network, in the stage's directions where the graph's units are directions."""
+        if next(one for one in self.graph.header.stages if one.name == stage).directions is None:
             return self.model.network
         for family in self._families.values():
             network = family.trunk.network
@@ -105,7 +108,7 @@ class Concepts:
 
 
 class DetectorScore(nn.Module):
-    """How surely a family's detector finds its feature: its strongest tenth of places, maps (B, C, h, w) to (B, 1)."""
+    """A family's detector's score, the mean over its strongest tenth of places: maps (B, C, h, w) to (B, 1)."""
 
     dream_key = "<class 'conceptnet_ml.dreams.nodes.Looks'>"  # the class's first name: dreams are stored under it
 
@@ -116,15 +119,15 @@ class DetectorScore(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of the stage, or their description by directions."""
-        return unit_scores(self.map(maps))
+        return unit_scores(self.detector_map(maps))
 
-    def map(self, maps: Tensor) -> Tensor:
-        """Where it looks: (B, 1, h, w) logits."""
+    def detector_map(self, maps: Tensor) -> Tensor:
+        """The detector's logits, (B, 1, h, w)."""
         return self.detector(maps[:, : self.width].float())
 
 
 class VariantResponses(DetectorScore):
-    """A family's variants' responses: maps (B, C, h, w) to (B, parents)."""
+    """The responses of a family's variants: maps (B, C, h, w) to (B, parents)."""
 
     dream_key = "<class 'conceptnet_ml.dreams.nodes.Responses'>"
 
@@ -139,14 +142,14 @@ class VariantResponses(DetectorScore):
 
 
 @torch.no_grad()
-def unit_maps(sought: ConceptTarget, maps: Tensor) -> Tensor:
-    """Where what is sought answers, (N, h, w), from its layer's maps (N, C, h, w).
+def activation_maps(target: ConceptTarget, maps: Tensor) -> Tensor:
+    """Where a concept is active: (N, h, w) from its layer's maps (N, C, h, w), or a class's (N,) from logits (N, K).
 
-    A unit's map, a feature's weighted sum of maps, a detector's logits; of a variant, where its family looks.
+    A unit's map, a feature's weighted sum of maps, a detector's logits; of a variant, its family's detector's.
     """
-    (term,) = sought.objective.terms
+    (term,) = target.objective.terms
     if isinstance(term.module, DetectorScore):
-        return term.module.map(maps)[:, 0]
+        return term.module.detector_map(maps)[:, 0]
     if isinstance(term.vector, int):
         return maps[:, term.vector]
     assert term.vector is not None

@@ -1,66 +1,54 @@
-"""A gallery of dreams in a folder: every picture, a sheet with labels, sprites, films, and a record of it all."""
+"""A gallery of dreams in a folder: every picture, a sheet with labels, sprites, films, and a record of everything."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from conceptnet_ml.drawing.animation import check_animation
+from conceptnet_ml.drawing.animation import animation
+from conceptnet_ml.drawing.cards import Card, card_sheet, sheet_note, sprite, sprite_record, three_digits
+from conceptnet_ml.drawing.pictures import Picture, to_image, to_png
+from conceptnet_ml.drawing.sheets import Caption
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
-from conceptnet_ml.dreams.zoom import STEPS
+from conceptnet_ml.dreams.render import RenderSession, RenderSettings
+from conceptnet_ml.dreams.request import Dream
+from conceptnet_ml.dreams.zoom import FRAME_RECIPE, ZoomSettings, zoom
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
-from conceptnet_ml.gallery.exhibition import REAL, Exhibition, taken
-from conceptnet_ml.gallery.requests import Request, asked
-from conceptnet_ml.gallery.sources import Real, Subject, open_subject, real_images
-from conceptnet_ml.network.basis import without_basis
+from conceptnet_ml.gallery.node_pictures import result_card
+from conceptnet_ml.gallery.pipeline import Plans, compare_dreams, draw_nodes, rank_record, render_all
+from conceptnet_ml.gallery.requests import DreamResult, GalleryRequest, plan_dreams
+from conceptnet_ml.gallery.sources import OpenedNetwork, RealImages, open_network, real_images
+from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.storage.files import read_json
+from conceptnet_ml.storage.files import finite, pretty, read_json, write_atomic
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
 
+COMPARED = 512
+"""Real images that each dream is compared with, at most."""
+
 REFERENCE = 2048
-"""So many, and half as many held-out ones, a witness's statistics are taken of."""
+"""Real images a witness's statistics are taken of, at most; half as many are held out to calibrate it."""
 
 
 def gallery(
     source: str | Path,
     out: str | Path,
+    request: GalleryRequest | None = None,
     *,
-    concepts: Sequence[str] = (),
-    layers: Sequence[str] = (),
-    units: str | Sequence[int] | None = None,
-    classes: Sequence[str] = (),
-    starts: Sequence[str | Path] = (),
-    guide: str | Path | None = None,
-    toward: str | None = None,
-    octaves: int | None = None,
-    zoom: int = 0,
-    film: str = ".webp",
-    fps: float = 12.0,
-    dreamer: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    size: int | None = None,
-    weights: str | Path | None = None,
-    real: str | Path | None = None,
-    witness: str | Path | None = None,
-    witness_weights: str | Path | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    cache: str | Path | None = "",
     plugins: Plugins | None = None,
     progress: Progress | None = None,
     stopper: Stopper | None = None,
@@ -70,132 +58,206 @@ def gallery(
     Args:
         source: Whose dreams: a run folder, a backbone such as ``torchvision:resnet18``, or ``module:callable``.
         out: A new or empty folder.
-        concepts: Nodes of the run's graph, by id, label, name or ``STAGE:UNIT``; each gets all of a node's pictures.
-        layers: Stages or paths of modules: whatever they see.
-        units: Of these layers, ``0-63`` or ``all``; all of them also in one sprite with an index.
-        classes: By name or number. Where nothing is asked for, all of them.
-        starts: Image files to begin with, in place of noise.
-        guide: Image file: the layers are to see what they see in it.
-        toward: Class that the starts are turned into.
-        octaves, steps: In place of the dreamer's own.
-        zoom: Frames of a film into each dream (:func:`conceptnet_ml.dreams.zoom`); 0 for none.
-        film, fps: ``.webp`` or ``.gif``, frames a second.
-        dreamer: Name of the plugin that says how to dream; default: ``deepdream`` for what a layer sees in a picture,
-            ``turn`` for a picture turned into another class, else ``fourier``.
-        seed: Of all dreams.
-        size: Side in px, of starts the longer one; default: what the network was made for.
-        weights: State dict of a network that is no run's.
-        real: Folder of real images to compare dreams with; default: the run's own.
-        witness: Another network on the same classes, as ``source``, to say what it sees; ``witness_weights`` as
-            ``weights``. Default: the run's own witness, where it keeps one.
-        device, precision: As in :mod:`conceptnet_ml.runtime.devices`.
-        cache: Folder of earlier dreams; ``""`` for the user's own, None for none.
+        request: What to dream of, how, and what to compare it with; default: all classes.
         plugins, progress, stopper: Default: what is installed; shown nowhere; never stopped.
 
     Returns:
         What ``dreams.json`` in the folder holds.
 
     Raises:
-        SettingsError, DataError, PluginError: Something is wrong with what was asked; nothing was dreamt.
+        SettingsError, DataError, PluginError: Something is wrong with the request; nothing was dreamed.
         Interrupted: The stopper said so; what was done is in the folder.
     """
     started = time.monotonic()
-    request = Request(
-        concepts=concepts, layers=layers, units=units, classes=classes, starts=starts, guide=guide, toward=toward,
-        size=size, seed=seed, dreamer=dreamer,
-    )  # fmt: skip
-    request.check()
-    if zoom < 0 or zoom == 1:
-        raise SettingsError(f"--zoom {zoom} is no film", "Give 2 frames or more.")
-    if zoom:
-        check_animation(film, fps)
-    if not _stopped(Path(out)):
+    request = GalleryRequest() if request is None else request
+    if not _was_stopped(Path(out)):
         Run.check_free(out)
     plugins = load_plugins() if plugins is None else plugins
-    if dreamer is not None:
-        recipe_for(plugins, dreamer, steps, octaves)
-    where = devices.choose_device(device)
-    dtype = devices.choose_precision(precision, where)
-    subject = open_subject(str(source), plugins, weights=weights, size=size, device=where)
-    asked(request, subject, None)  # what cannot be is refused before real images are loaded
-    shown = Progress(quiet=True) if progress is None else progress
-    with shown.task("real images"):
-        images = real_images(subject, real, seen=witness is not None)
-    todo = asked(request, subject, images)
-    if images is not None and size not in (None, *subject.network.image_size):
-        own = "×".join(map(str, reversed(subject.network.image_size)))
-        subject.notes.append(f"real images are compared at the network's own {own} px")
-    judge = None
-    if witness is not None:
-        judge = _witness(str(witness), witness_weights, subject, images, real is not None, plugins, where, dtype)
-    elif subject.run is not None and subject.run.has_witness:
-        witness, judge = source, subject.run.witness()
-    pixels = None if images is None else taken(images.some(REAL))
-    names = sorted({one.dreamer for one in todo})
-    recipes = {name: recipe_for(plugins, name, steps, octaves, pixels) for name in names}
-    made = Exhibition(Path(out), subject, todo, images, judge, where, dtype)
-    options: dict[str, Any] = {"device": where, "dtype": dtype, "progress": progress, "stopper": stopper}
-    kept = None if cache is None else DreamCache(cache or own_cache())
+    if request.dreamer is not None:
+        _recipe(request, recipe_of(plugins.get("dreamer", request.dreamer)))
+    device = devices.choose_device(request.device)
+    dtype = devices.choose_precision(request.precision, device)
+    opened = open_network(str(source), plugins, device, weights=request.weights, size=request.size)
+    plan_dreams(request, opened, None)  # what cannot be is refused before real images are loaded
+    with (progress or Progress(quiet=True)).task("real images"):
+        real = real_images(opened, request.real, seen=request.witness is not None)
+    plans = dict(enumerate(plan_dreams(request, opened, real)))
+    own = opened.network.image_size
+    if real is not None and request.size not in (None, *own):
+        opened.notes.append(f"real images are compared at the network's own {own[1]}×{own[0]} px")
+    named, witness = request.witness, None
+    if named is not None:
+        witness = _open_witness(request, opened, real, plugins, dtype)
+    elif opened.run is not None and opened.run.has_witness:
+        named, witness = source, opened.run.witness()
+    pixels = None if real is None else real.held_pixels(COMPARED)
+    names = sorted({plan.dreamer for plan in plans.values()})
+    recipes = {name: _recipe(request, recipe_of(plugins.get("dreamer", name), pixels)) for name in names}
+    folder = _Folder(Path(out), opened, plans, device, dtype)
+    cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder())
     stop: Interrupted | None = None
     try:
-        made.dream(recipes, kept, size, options)
-        if zoom:
-            made.zoom(zoom, film, fps, _changed(STEPS, steps, octaves), kept, options)
+        folder.dream(request, recipes, RenderSession(cache, progress, stopper))
     except Interrupted as error:
         stop = error
+    seconds = time.monotonic() - started
+    folder.compare(real, pixels, witness)
     head = {
         "source": str(source),
         "package": __version__,
-        "dreamers": {name: _described(recipe) for name, recipe in recipes.items()},
-        "device": str(where),
+        "dreamers": {
+            name: {"steps": recipe.steps, "octaves": recipe.octaves, "digest": recipe.key[:16]}
+            for name, recipe in recipes.items()
+        },
+        "device": str(device),
         "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
-        "real images": 0 if images is None else min(REAL, len(images.held)),
-        "witness": None if judge is None else {"source": str(witness), "accuracy": judge.accuracy, "held": judge.held},
+        "real images": 0 if pixels is None else len(pixels),
+        "witness": None
+        if witness is None
+        else {"source": str(named), "accuracy": witness.accuracy, "held": witness.held},
         "stopped": stop is not None,
+        "seconds": round(seconds, 3),
     }
-    result = made.finish(head, time.monotonic() - started)
+    record = folder.record(head)
     if stop is not None:
         raise Interrupted(
-            f"stopped; {len(made.found)} of {len(todo)} dreams are in {out}", "The same command goes on from there."
+            f"stopped; {len(folder.found)} of {len(plans)} dreams are in {out}", "The same command goes on from there."
         ) from stop
-    return result
+    return record
 
 
-def _stopped(out: Path) -> bool:
-    """Whether the folder holds a gallery that was stopped on the way, which may be gone on with."""
-    try:
-        return bool(read_json(out / "dreams.json")["stopped"])
-    except (ConceptNetError, KeyError, TypeError):
-        return False
+class _Folder:
+    """The dreams made so far, and the folder they are written to."""
+
+    def __init__(
+        self, out: Path, opened: OpenedNetwork, plans: Plans, device: torch.device, dtype: torch.dtype | None
+    ) -> None:
+        self.out, self.opened, self.plans, self.device = out, opened, plans, device
+        self.settings = RenderSettings(device=device, dtype=dtype)
+        self.found: dict[int, Dream] = {}
+        self.films: dict[int, str] = {}
+        self.results: dict[int, DreamResult] = {}
+        self.own_answers: dict[int, dict[str, Any]] = {}
+        self.files: dict[str, Any] = {}
+
+    def dream(self, request: GalleryRequest, recipes: Mapping[str, Recipe], session: RenderSession) -> None:
+        """Make all dreams and films; each picture is written as it comes."""
+        size = self.opened.network.image_size if request.size is None else (request.size, request.size)
+        render_all(self.plans, recipes, replace(self.settings, size=size), replace(session, on_done=self._keep))
+        if request.zoom:
+            for number, plan in self.plans.items():
+                if not plan.lent:
+                    self._zoom(number, request, session)
+
+    def _keep(self, number: int, done: Dream) -> None:
+        self.found[number] = done
+        self._write(f"{self.plans[number].file}.png", done.image)
+
+    def _zoom(self, number: int, request: GalleryRequest, session: RenderSession) -> None:
+        """A film into a dream, each frame written as it comes."""
+        plan, first = self.plans[number], self.found[number]
+        motion, settings = ZoomSettings(frames=request.zoom), replace(self.settings, seed=first.seed)
+        frames: list[Tensor] = []
+        for frame in zoom(
+            plan.target.network, first.objective, first.image, motion, _recipe(request, FRAME_RECIPE), settings, session
+        ):
+            self._write(f"{plan.file}-zoom/{len(frames):04}.png", frame.image)
+            frames.append(frame.image)
+        scale = max(1, 256 // min(first.image.shape[1:]))
+        self.films[number] = f"{plan.file}-zoom{request.film}"
+        write_atomic(self.out / self.films[number], animation(frames, request.film, request.fps, scale))
+
+    def compare(self, real: RealImages | None, pixels: Tensor | None, witness: Witness | None) -> None:
+        """Compare the dreams with real images, ask the witness and the network itself, and draw the sheets."""
+        self.results = compare_dreams(self.plans, self.found, pixels, witness, self.settings, batch=1)
+        for number, result in self.results.items():
+            if (expected := result.dream.objective.expects) is not None:
+                floats = to_float(result.dream.image[None], self.device)
+                chances = predict_logits(result.plan.target.network, floats, None)[0].softmax(0)
+                seen = int(chances.argmax())
+                self.own_answers[number] = {
+                    "seen": self.opened.classes[seen],
+                    "probability": float(chances[seen]),
+                    "expected": seen == expected,
+                }
+        if not self.results:
+            return
+        title = f"What {Path(self.opened.name).name or self.opened.name} dreams of"
+        note = sheet_note(0 if pixels is None else len(pixels), witness)
+        self._write("sheet.png", card_sheet([self._card(number) for number in self.results], title, note=note))
+        self.files["sheet"] = "sheet.png"
+        self._write_sprites()
+        made = {number: self.plans[number] for number in self.results}
+        for identifier, picture in draw_nodes(made, self.results, real, self.opened.classes, self.device):
+            name = self.files.setdefault("portraits", {})[identifier] = f"{identifier}.png"
+            self._write(name, picture)
+
+    def record(self, head: Mapping[str, Any]) -> dict[str, Any]:
+        """Write ``dreams.json``; returns what it holds."""
+        dreams = [
+            {**self._record(number, result), "network": self.own_answers.get(number)}
+            for number, result in self.results.items()
+        ]
+        record = finite({**head, "notes": self.opened.notes, "files": self.files, "dreams": dreams})
+        write_atomic(self.out / "dreams.json", pretty(record))
+        return {"out": str(self.out), **record}
+
+    def _card(self, number: int) -> Card:
+        result, lines = self.results[number], []
+        if (answer := self.own_answers.get(number)) is not None:
+            chance = f"{answer['probability']:.0%}".replace("%", " %")
+            lines.append(Caption(f"network: {answer['seen']} {chance}", "plain" if answer["expected"] else "wrong"))
+        card, plan = result_card(result, *lines), result.plan
+        if plan.start is None:
+            return card
+        origin = f"on a real {plan.start}" if plan.lent else f"from {plan.start}"
+        return replace(card, name=f"{card.name} {origin}", start=plan.request.start)
+
+    def _write_sprites(self) -> None:
+        """A sprite with its index for every layer whose units were asked for."""
+        layers: dict[tuple[str, str | None], list[DreamResult]] = {}
+        for result in self.results.values():
+            about = result.plan.about
+            if "unit" in about and "layer" in about:
+                layers.setdefault((about["layer"], result.plan.start), []).append(result)
+        for (layer, start), results in layers.items():
+            dreams = [result.dream for result in results]
+            if len({dream.image.shape for dream in dreams}) > 1:
+                continue
+            units = [result.plan.about["unit"] for result in results]
+            records = [sprite_record(dream) for dream in dreams]
+            image, index = sprite([dream.image for dream in dreams], units=units, records=records)
+            stem = f"sprite-{layer}" + ("" if start is None else f"-from-{Path(start).stem}")
+            self._write(f"{stem}.png", image)
+            write_atomic(self.out / f"{stem}.json", pretty({"image": f"{stem}.png", **index}))
+            self.files[stem] = [f"{stem}.png", f"{stem}.json"]
+
+    def _record(self, number: int, result: DreamResult) -> dict[str, Any]:
+        plan, dream, judgement = result.plan, result.dream, result.judgement
+        judged = None
+        if judgement is not None:
+            judged = {name: getattr(judgement, name) for name in ("recognised", "p", "unlike")}
+            judged = {**asdict(judgement), **judged, "words": judgement.phrase}
+        return {
+            "file": f"{plan.file}.png",
+            "name": dream.objective.name,
+            **plan.about,
+            "start": plan.start,
+            "seed": dream.seed,
+            "size": list(dream.image.shape[1:]),
+            **{name: getattr(dream, name) for name in ("before", "reached", "steps", "outcome", "cached")},
+            "standing": rank_record(result.rank),
+            "judgement": judged,
+            **({"film": self.films[number]} if number in self.films else {}),
+            "words": f"{three_digits(dream.before)} → {three_digits(dream.reached)}, {dream.outcome}",
+        }
+
+    def _write(self, name: str, image: Picture) -> None:
+        write_atomic(self.out / name, to_png(to_image(image)))
 
 
-def recipe_for(
-    plugins: Plugins, dreamer: str, steps: int | None = None, octaves: int | None = None, real: Tensor | None = None
-) -> Recipe:
-    """What a dreamer says, with these numbers in place of its own.
-
-    Args:
-        plugins: Where it is looked up by name.
-        dreamer, steps, octaves: As in :func:`gallery`.
-        real: Real images, uint8 (N, C, H, W), whose statistics it may take.
-
-    Raises:
-        PluginError, SettingsError: There is no such dreamer, or the numbers cannot be.
-    """
-    return _changed(recipe_of(plugins.get("dreamer", dreamer), real), steps, octaves)
-
-
-def _changed(recipe: Recipe, steps: int | None, octaves: int | None) -> Recipe:
-    changes: dict[str, Any] = {"steps": steps, "octaves": octaves}
-    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
-
-
-def _described(recipe: Recipe) -> dict[str, Any]:
-    return {"steps": recipe.steps, "octaves": recipe.octaves, "digest": recipe.key[:16]}
-
-
-def own_cache() -> Path:
-    """Where the user's dreams are kept: the system's folder for what can be made again."""
+def user_cache_folder() -> Path:
+    """Where the user's dreams are cached: the system's folder for what can be made again."""
     home = Path.home()
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
@@ -206,47 +268,58 @@ def own_cache() -> Path:
     return base / "conceptnet_ml" / "dreams"
 
 
-def _witness(
-    source: str,
-    weights: str | Path | None,
-    subject: Subject,
-    images: Real | None,
-    from_folder: bool,
+def _was_stopped(out: Path) -> bool:
+    """Whether the folder holds a gallery that was stopped, which the same request may complete."""
+    try:
+        return bool(read_json(out / "dreams.json")["stopped"])
+    except (ConceptNetError, KeyError, TypeError):
+        return False
+
+
+def _recipe(request: GalleryRequest, recipe: Recipe) -> Recipe:
+    """The recipe with the request's numbers in place of its own."""
+    steps = recipe.steps if request.steps is None else request.steps
+    return replace(recipe, steps=steps, octaves=recipe.octaves if request.octaves is None else request.octaves)
+
+
+def _open_witness(
+    request: GalleryRequest,
+    opened: OpenedNetwork,
+    real: RealImages | None,
     plugins: Plugins,
-    device: torch.device,
     dtype: torch.dtype | None,
 ) -> Witness:
-    """Another network, and what real images look like to it."""
-    if images is None:
+    """Another network, with statistics of real images it was not trained on."""
+    if real is None:
         raise SettingsError(
             "a witness needs real images to compare dreams with", "Give a folder of them: --real FOLDER."
         )
-    if weights is None and Path(source).resolve() == Path(subject.name).resolve():
+    name, weights = str(request.witness), request.witness_weights
+    if weights is None and Path(name).resolve() == Path(opened.name).resolve():
         raise SettingsError(
             "the witness is the network itself", "Give a run with another seed: it must be independent."
         )
-    other = open_subject(
-        source, plugins, weights=weights, size=without_basis(subject.network).image_size[0], device=device
-    )
-    if other.classes != subject.classes:
+    device = opened.network.mean.device
+    other = open_network(name, plugins, device, weights=weights, size=opened.network.image_size[0])
+    if other.classes != opened.classes:
         raise SettingsError(
-            f"the witness knows {', '.join(other.classes[:5])}, the network {', '.join(subject.classes[:5])}",
+            f"the witness knows {', '.join(other.classes[:5])}, the network {', '.join(opened.classes[:5])}",
             "Give a witness that was trained on the same classes.",
         )
     network = other.network
     if other.run is not None:
         network = other.run.ordinary
-        if not from_folder:  # another seed holds out other images, and these are the ones it has not seen
-            images = real_images(other, None) or images
-    network.classes = subject.classes
-    seen = torch.arange(min(REFERENCE, len(images.seen)))
-    held = images.some(REFERENCE // 2)
+        if request.real is None:  # another seed holds out other images, and these are the ones it has not seen
+            real = real_images(other, None) or real
+    network.classes = opened.classes
+    seen = torch.arange(min(REFERENCE, len(real.seen)))
+    held = real.first_held(REFERENCE // 2)
     return Witness.fit(
         network,
-        images.seen.subset(seen),
+        real.seen.subset(seen),
         held,
         device,
         dtype,
-        labels=None if images.seen_labels is None else images.seen_labels[seen],
-        held_labels=None if images.labels is None else images.labels[: len(held)],
+        labels=None if real.seen_labels is None else real.seen_labels[seen],
+        held_labels=None if real.labels is None else real.labels[: len(held)],
     )

@@ -1,10 +1,10 @@
-"""All pictures of one node of the concept graph, gathered for its strip."""
+"""The pictures of one node of the concept graph: its dreams, and the real images that activate it most."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -16,135 +16,116 @@ from conceptnet_ml.drawing.cards import Card, dream_card, honesty_lines, three_d
 from conceptnet_ml.drawing.masks import SHARE, threshold
 from conceptnet_ml.drawing.node_sheet import Example, FromReal, node_strip
 from conceptnet_ml.drawing.sheets import Caption
-from conceptnet_ml.dreams.judgement import Judgement, Standing
-from conceptnet_ml.dreams.request import Dream
-from conceptnet_ml.gallery.concept_targets import ConceptTarget, unit_maps
-from conceptnet_ml.gallery.requests import Asked
-from conceptnet_ml.gallery.sources import Real
+from conceptnet_ml.gallery.concept_targets import ConceptTarget, activation_maps
+from conceptnet_ml.gallery.requests import DreamResult
+from conceptnet_ml.gallery.sources import RealImages
+from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.training import predict_logits, to_float
 
 SEARCHED, SHOWN = 1024, 5
-"""Real images looked through for the best examples, and how many are shown."""
+"""Real images searched for the best examples, and how many are shown."""
 
 
 @dataclass(frozen=True)
-class Best:
-    """The real images that answer most to one node, best first, and the threshold of their masks; None for a class."""
+class BestExamples:
+    """The real images that activate one node most, best first, and the threshold of their masks; None for a class."""
 
     examples: list[Example]
     cutoff: float | None
     searched: int
 
 
-def portrait(
-    ask: Asked,
-    rows: Sequence[tuple[Asked, Dream, Standing | None, Judgement | None]],
-    best: Best,
-) -> Image.Image:
-    """The strip of a node: its dreams, and the real images that answer most, with masks where it has maps.
+def draw_node(node: Node, results: Sequence[DreamResult], best: BestExamples) -> Image.Image:
+    """The strip of a node: its dreams, and the best real images, with masks where it has maps.
 
     Args:
-        ask: What was asked of the node.
-        rows: Its dreams; those from lent images show them beside themselves.
-        best: Real images, none where there are none.
+        node: Of the concept graph.
+        results: Its dreams; those from real images are shown beside these.
+        best: Real images.
 
     Raises:
         ValueError: There is nothing to show at all.
     """
-    node = ask.node
-    assert node is not None
-    free = next(((one, stands, judged) for asked, one, stands, judged in rows if asked.start is None), None)
+    free = next((one for one in results if one.plan.start is None), None)
     lent = [
-        FromReal(asked.start or "", asked.wish.start, one.image)
-        for asked, one, _, _ in rows
-        if asked.wish.start is not None
+        FromReal(one.plan.start or "", one.plan.request.start, one.dream.image)
+        for one in results
+        if one.plan.request.start is not None
     ]
-    words = [node.kind, *([node.stage] if node.stage else []), *_speaks_for(ask)]
+    names = () if node.kind == "class" else node.classes
+    shown = [", ".join(names[:6]) + (" …" if len(names) > 6 else "")] if names else []
     return node_strip(
         node.title,
-        " · ".join(words),
-        free=None if free is None else Card(free[0].image, "", dream_card(free[0], *honesty_lines(*free[1:])).lines),
+        " · ".join([node.kind, *([node.stage] if node.stage else []), *shown]),
+        free=None if free is None else replace(result_card(free), name=""),
         from_real=lent,
         examples=best.examples,
         cutoff=best.cutoff,
-        notes=_notes(rows, best),
+        notes=_notes(results, best),
     )
 
 
+def result_card(result: DreamResult, *lines: Caption) -> Card:
+    """A dream's card: these lines, then its rank and judgement."""
+    return dream_card(result.dream, *lines, *honesty_lines(result.rank, result.judgement))
+
+
 def best_examples(
-    sought: Sequence[ConceptTarget],
-    real: Real | None,
-    classes: Sequence[str],
-    device: torch.device,
-    searched: int = SEARCHED,
-) -> list[Best]:
-    """The real images that answer most in their strongest tenth of places, their maps, and the masks' threshold.
+    targets: Sequence[ConceptTarget], real: RealImages | None, classes: Sequence[str], device: torch.device
+) -> list[BestExamples]:
+    """For each target the real images whose mean over its strongest tenth of places is highest.
 
     Args:
-        sought: What they are to answer to, any number; those of one network and layer share its passes.
-        real: The held-out ones are looked through; None for none.
+        targets: Those of one network and layer share its passes.
+        real: :data:`SEARCHED` of the held-out ones are searched; None for none.
         classes: Names, for the captions.
         device: Of the network.
-        searched: How many are looked through.
     """
     if real is None or not len(real.held):
-        return [Best([], None, 0)] * len(sought)
-    images = real.some(searched)
-    found: dict[int, Best] = {}
+        return [BestExamples([], None, 0)] * len(targets)
+    images = real.first_held(SEARCHED)
+    found: dict[int, BestExamples] = {}
     groups: dict[tuple[int, str | None], list[int]] = {}
-    for place, one in enumerate(sought):
-        groups.setdefault((id(one.network), one.layer), []).append(place)
+    for number, target in enumerate(targets):
+        groups.setdefault((id(target.network), target.layer), []).append(number)
     for (_, layer), members in groups.items():
-        values: dict[int, list[Tensor]] = {place: [] for place in members}
-        network = sought[members[0]].network
+        values: dict[int, list[Tensor]] = {number: [] for number in members}
+        network = targets[members[0]].network
         for part in torch.arange(len(images)).split(128):
             floats = to_float(images.take(part), device)
             with torch.no_grad():
                 maps = (
                     predict_logits(network, floats, None) if layer is None else network.run_until(floats, layer).float()
                 )
-            for place in members:
-                answer = _logit(sought[place], maps) if layer is None else unit_maps(sought[place], maps)
-                values[place].append(answer.cpu())
-        for place in members:
-            found[place] = _best(torch.cat(values[place]), images, real.labels, classes)
-    return [found[place] for place in range(len(sought))]
+            for number in members:
+                values[number].append(activation_maps(targets[number], maps).cpu())
+        for number in members:
+            found[number] = _best(torch.cat(values[number]), images, real.labels, classes)
+    return [found[number] for number in range(len(targets))]
 
 
-def _logit(sought: ConceptTarget, logits: Tensor) -> Tensor:
-    (term,) = sought.objective.terms
-    assert isinstance(term.vector, int)
-    return logits[:, term.vector]
-
-
-def _best(answers: Tensor, images: ImageSet, labels: Tensor | None, classes: Sequence[str]) -> Best:
-    """Of the logits (N,) or maps (N, h, w) on these images, the strongest."""
-    mapped = answers.ndim == 3
-    scores = unit_scores(answers[:, None])[:, 0] if mapped else answers
+def _best(activations: Tensor, images: ImageSet, labels: Tensor | None, classes: Sequence[str]) -> BestExamples:
+    """The strongest of logits (N,) or maps (N, h, w) on these images."""
+    mapped = activations.ndim == 3
+    scores = unit_scores(activations[:, None])[:, 0] if mapped else activations
     order = scores.argsort(descending=True)[:SHOWN]
     shown = images.take(order).cpu()
     examples = []
     for row, place in enumerate(order.tolist()):
         name = "" if labels is None else classes[int(labels[place])]
-        # Of maps the strongest places count here and their mean in dreams: two figures nobody should compare.
+        # A map's score is the mean of its strongest places, a dream's of all: the two must not be compared.
         reached = "" if mapped else three_digits(float(scores[place]))
-        examples.append(Example(f"{name} {reached}".strip(), shown[row], answers[place] if mapped else None))
-    return Best(examples, threshold(answers) if mapped else None, len(images))
+        examples.append(Example(f"{name} {reached}".strip(), shown[row], activations[place] if mapped else None))
+    return BestExamples(examples, threshold(activations) if mapped else None, len(images))
 
 
-def _speaks_for(ask: Asked) -> list[str]:
-    assert ask.node is not None
-    names = ask.node.classes
-    return [] if ask.node.kind == "class" or not names else [", ".join(names[:6]) + (" …" if len(names) > 6 else "")]
-
-
-def _notes(rows: Sequence[tuple[Asked, Dream, Standing | None, Judgement | None]], best: Best) -> list[str | Caption]:
+def _notes(results: Sequence[DreamResult], best: BestExamples) -> list[str | Caption]:
     notes: list[str | Caption] = []
-    judged = [(ask, judgement) for ask, _, _, judgement in rows if judgement is not None]
+    judged = [one.judgement for one in results if one.judgement is not None]
     if judged:
-        seen = Counter(one.seen for _, one in judged).most_common()
+        seen = Counter(one.seen for one in judged).most_common()
         shown = ", ".join(f"{name} in {count}" for name, count in seen[:6]) + (" …" if len(seen) > 6 else "")
-        unlike = sum(one.unlike for _, one in judged)
+        unlike = sum(one.unlike for one in judged)
         dreams = "dream" if len(judged) == 1 else "dreams"
         notes.append(
             f"Of these {len(judged)} {dreams}, an independently trained network sees {shown}; {unlike} "

@@ -1,4 +1,4 @@
-"""Held-out real images that a run keeps for its dreams: to compare them with, without loading the data again."""
+"""Held-out real images that a run keeps to compare its dreams with, without loading the data again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MOST, BYTES = 512, 16 * 2**20
 """So many images, and so many bytes of them, at most."""
 
 
-def keep(ctx: Context) -> ImageSet:
-    """Held-out images of a run, of all classes alike, drawn once and read back ever after."""
+def draw_reference_images(ctx: Context) -> ImageSet:
+    """Held-out images of a run, drawn at random once and kept in its folder."""
 
     def draw() -> dict[str, torch.Tensor]:
         order = torch.randperm(len(ctx.held), generator=ctx.generator("album"))
@@ -28,7 +28,7 @@ def keep(ctx: Context) -> ImageSet:
     return ImageSet(found["images"], found["labels"])
 
 
-def kept(opened: LearnedRun) -> ImageSet | None:
+def kept_reference_images(opened: LearnedRun) -> ImageSet | None:
     """The same of a finished run; None where it drew no album."""
     if not opened.folder.has_step(STEP):
         return None

@@ -1,9 +1,9 @@
-"""What is asked of a gallery: words checked and turned into wishes, before anything is dreamt."""
+"""What a gallery is asked for, and the dreams that makes: everything is checked before anything is rendered."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,41 +14,54 @@ from PIL import Image
 from torch import Tensor
 
 from conceptnet_ml.data.files import error_line, fit_to_size, to_rgb
-from conceptnet_ml.dreams.activations import Layers, probe
+from conceptnet_ml.drawing.animation import check_animation
+from conceptnet_ml.dreams.activations import Layers, probe_maps
+from conceptnet_ml.dreams.judgement import ActivationRank, Judgement
 from conceptnet_ml.dreams.objectives import LOGITS, Objective
-from conceptnet_ml.dreams.request import DreamRequest
+from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import DataError, GraphError, SettingsError
-from conceptnet_ml.gallery.concept_targets import Concepts, ConceptTarget
-from conceptnet_ml.gallery.sources import Real, Subject
+from conceptnet_ml.gallery.concept_targets import ConceptTarget, ConceptTargets
+from conceptnet_ml.gallery.sources import OpenedNetwork, RealImages, number_duplicates
 from conceptnet_ml.graph.queries import resolve_node
 from conceptnet_ml.graph.schema import Node
-from conceptnet_ml.network.basis import Network
 from conceptnet_ml.network.training import predict_logits, to_float
 
 MOST_CLASSES = 64
-"""So many classes are all dreamt where nothing is asked for."""
+"""The most classes that are all dreamed of where nothing is named."""
 
-STRIP_CLASSES = 12
-"""So many classes lend a real image to a node's dreams."""
+LENT_CLASSES = 12
+"""The most classes that lend a real image to a node's dreams."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to dream of.
+class GalleryRequest:
+    """What to dream of, how, and what to compare it with.
 
     Args:
-        concepts: Nodes of the run's graph: ids, labels, names, or ``STAGE:UNIT``.
+        concepts: Nodes of the run's graph, by id, label, name or ``STAGE:UNIT``; each gets all of a node's pictures.
         layers: Stages or paths of modules. Alone: whatever they see; with units: these; with a guide: what it shows
             them.
-        units: Numbers, or words such as ``0-63,70`` or ``all``.
-        classes: Names or numbers.
+        units: Of these layers: numbers, or text such as ``0-63,70`` or ``all``. All of them also in one sprite.
+        classes: By name or number. Where nothing is named, all of them.
         starts: Image files to begin with, in place of noise.
-        guide: Image file.
+        guide: Image file whose features the layers are to see.
         toward: Class that the starts are turned into, from what the network sees in them.
         size: Side in px; a start keeps its shape, its longer side is this. None: what the network was made for.
         seed: Of all dreams.
-        dreamer: Name of the plugin that says how; None takes what suits: ``deepdream`` for what a layer sees in a
-            picture, ``turn`` for one turned into another class, else ``fourier``.
+        dreamer: Name of the plugin that says how to dream; default: ``deepdream`` for what a layer sees in a picture,
+            ``turn`` for a picture turned into another class, else ``fourier``.
+        steps, octaves: In place of the dreamer's own.
+        zoom: Frames of a film into each dream (:func:`conceptnet_ml.dreams.zoom`); 0 for none.
+        film, fps: ``.webp`` or ``.gif``, frames a second.
+        weights: State dict of a network that is no run's.
+        real: Folder of real images to compare dreams with; default: the run's own.
+        witness, witness_weights: Another network on the same classes, named as the source is, to say what it sees.
+            Default: the run's own witness, where it keeps one.
+        device, precision: As in :mod:`conceptnet_ml.runtime.devices`.
+        cache: Folder of earlier dreams; ``""`` for the user's own, None for none.
+
+    Raises:
+        SettingsError: It contradicts itself.
     """
 
     concepts: Sequence[str] = ()
@@ -61,13 +74,20 @@ class Request:
     size: int | None = None
     seed: int = 0
     dreamer: str | None = None
+    steps: int | None = None
+    octaves: int | None = None
+    zoom: int = 0
+    film: str = ".webp"
+    fps: float = 12.0
+    weights: str | Path | None = None
+    real: str | Path | None = None
+    witness: str | Path | None = None
+    witness_weights: str | Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    cache: str | Path | None = ""
 
-    def check(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            SettingsError: It does.
-        """
+    def __post_init__(self) -> None:
         if self.units is not None and not self.layers:
             raise SettingsError("--units needs a layer", "Say whose units: --layer NAME --units 0-63.")
         if self.guide is not None and not self.layers:
@@ -80,85 +100,86 @@ class Request:
             raise SettingsError("--toward contradicts --class, --layer and --concept", "Ask for one at a time.")
         if self.size is not None and self.size < 8:
             raise SettingsError(f"--size {self.size} is too small", "Give at least 8 px.")
+        if self.zoom < 0 or self.zoom == 1:
+            raise SettingsError(f"--zoom {self.zoom} is no film", "Give 2 frames or more.")
+        if self.zoom:
+            check_animation(self.film, self.fps)
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """One dream of a gallery.
+class PlannedDream:
+    """One dream of a gallery or an album.
 
     Args:
-        wish: For the engine.
-        network: Where it is dreamt.
+        request: For the engine.
+        target: Its objective and network.
         dreamer: How, by name.
         file: Its name, without suffix.
         about: What the record says of it: class, layer and unit, or concept.
-        sought: For a concept, also where it answers.
-        node: For a concept.
-        start: What it began with: a file, or a class whose real image it was; None for noise.
+        node: Of the concept graph, None for others.
+        start: What it begins with: a file, or a class whose real image it is; None for noise.
         lent: Whether the start is a real image of that class.
     """
 
-    wish: DreamRequest
-    network: Network
+    request: DreamRequest
+    target: ConceptTarget
     dreamer: str
     file: str
     about: dict[str, Any] = field(default_factory=dict)
-    sought: ConceptTarget | None = None
     node: Node | None = None
     start: str | None = None
     lent: bool = False
 
 
-def asked(request: Request, subject: Subject, real: Real | None) -> list[Asked]:
+@dataclass(frozen=True, eq=False)
+class DreamResult:
+    """A dream and what others say of it: real images and the witness, None where there are none."""
+
+    plan: PlannedDream
+    dream: Dream
+    rank: ActivationRank | None = None
+    judgement: Judgement | None = None
+
+
+def plan_dreams(request: GalleryRequest, opened: OpenedNetwork, real: RealImages | None) -> list[PlannedDream]:
     """Every dream that a request asks for.
 
     Raises:
         SettingsError, DataError: Something it names does not exist.
     """
-    request.check()
-    starts = [(Path(path).name, read_start(path, subject, request.size)) for path in request.starts]
+    starts = [(Path(path).name, read_start(path, opened, request.size)) for path in request.starts]
     if request.toward is not None:
-        return _unique([_turn(subject, request, real, name, image) for name, image in starts])
-    seeks: list[tuple[dict[str, Any], Objective, Network, ConceptTarget | None, Node | None]] = []
-    for chosen in _nodes(request, subject):
-        assert subject.run is not None
-        place = Concepts(subject.run.graph, subject.run.model).sought(chosen)
-        about = {"concept": chosen.id, "kind": chosen.kind, "stage": chosen.stage}
-        seeks.append((about, place.objective, place.network, place, chosen))
-    for layer in request.layers:
-        for about, target in _of_layer(request, subject, layer):
-            seeks.append((about, target, subject.network, None, None))
-    for word in request.classes or _all_classes(request, subject):
-        number = subject.class_number(word)
-        target = Objective.logit(number, subject.classes[number])
-        seeks.append(({"class": subject.classes[number]}, target, subject.network, None, None))
-    found = []
-    for about, target, network, sought, node in seeks:
-        lent = [] if node is None or starts else _lent(subject, real, request.size)
-        begun: list[tuple[str | None, Tensor | None, bool]] = [(name, image, False) for name, image in starts]
-        for name, image, is_lent in begun or [(None, None, False), *lent]:
-            file = _slug(target.name if node is None else f"{node.id}-{node.title}")
-            file += "" if name is None else f"-from-{_slug(Path(name).stem)}"
-            # A target of its own for each, so that what comes back can be told apart; and noise of its own for each
-            # unit, lest all of a layer look alike.
-            wish = DreamRequest(target.named(target.name), request.seed + int(about.get("unit") or 0), image)
-            sees = "layer" in about and "unit" not in about and image is not None
-            dreamer = request.dreamer or ("deepdream" if sees else "fourier")
-            found.append(Asked(wish, network, dreamer, file, about, sought, node, name, is_lent))
-    return _unique(found)
+        found = [_plan_turn(request, opened, real, name, image) for name, image in starts]
+    else:
+        found = []
+        for about, target, node in _targets(request, opened):
+            begun: list[tuple[str | None, Tensor | None, bool]] = [(name, image, False) for name, image in starts]
+            if not starts:
+                lent = [] if node is None else _lent_images(opened, real, request.size)
+                begun = [(None, None, False), *((name, image, True) for name, image in lent)]
+            for name, image, is_lent in begun:
+                file = _slug(target.objective.name if node is None else f"{node.id}-{node.title}")
+                file += "" if name is None else f"-from-{_slug(Path(name).stem)}"
+                seed = request.seed + int(about.get("unit") or 0)  # each unit begins with noise of its own
+                of_layer = "layer" in about and "unit" not in about and image is not None
+                dreamer = request.dreamer or ("deepdream" if of_layer else "fourier")
+                wanted = DreamRequest(target.objective, seed, image)
+                found.append(PlannedDream(wanted, target, dreamer, file, about, node, name, is_lent))
+    files = number_duplicates([one.file for one in found], "{}-{}", str.casefold)
+    return [replace(one, file=file) for one, file in zip(found, files, strict=True)]
 
 
-def read_start(path: str | Path, subject: Subject, size: int | None) -> Tensor:
+def read_start(path: str | Path, opened: OpenedNetwork, size: int | None) -> Tensor:
     """An image file as uint8 (C, H, W): in its own shape with the longer side ``size``, else fitted to the network.
 
     Raises:
         DataError: It cannot be read.
         SettingsError: The network takes neither grey nor colour images.
     """
-    channels = subject.network.channels
+    channels = opened.network.channels
     if channels not in (1, 3):
         raise SettingsError(f"the network takes images of {channels} channels", "Picture files have one or three.")
-    height, width = subject.network.image_size
+    height, width = opened.network.image_size
     try:
         with Image.open(path) as file:
             image = to_rgb(file)
@@ -170,145 +191,154 @@ def read_start(path: str | Path, subject: Subject, size: int | None) -> Tensor:
         raise DataError(f"{path}: {error_line(error)}.", "Give another image.") from error
     if size is not None:
         share = size / max(image.size)
-        box = (max(8, round(image.width * share)), max(8, round(image.height * share)))
-        image = image.resize(box, Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        pixels = _resized(image, (max(8, round(image.height * share)), max(8, round(image.width * share))))
     elif height == width:
         pixels = fit_to_size(image, height)
     else:
-        pixels = torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC))).permute(2, 0, 1)
-    return pixels if channels == 3 else torch.from_numpy(np.array(_grey(pixels)))[None]
+        pixels = _resized(image, (height, width))
+    if channels == 3:
+        return pixels
+    grey = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L")
+    return torch.from_numpy(np.array(grey))[None]
 
 
-def numbers(words: str | Sequence[int], most: int) -> list[int]:
+def unit_numbers(text: str | Sequence[int], most: int) -> list[int]:
     """``0-3,7`` or ``all`` as numbers below ``most``, in order, each once.
 
     Raises:
-        SettingsError: Not such words, or a number that does not exist.
+        SettingsError: It cannot be read, or a number does not exist.
     """
-    if not isinstance(words, str):
-        found = [int(one) for one in words]
-    elif words.strip() == "all":
+    if not isinstance(text, str):
+        found = [int(one) for one in text]
+    elif text.strip() == "all":
         found = list(range(most))
     else:
         found = []
-        for part in words.split(","):
+        for part in text.split(","):
             ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-            if ends is None or int(ends[2] or ends[1]) < int(ends[1]):
+            first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, -1)
+            if last < first:
                 raise SettingsError(f"--units: '{part.strip()}' is no unit", "Write 7, 0-63, 0-15,40 or all.")
-            last = int(ends[2] or ends[1])
-            if last >= most:  # before a list as long as a typing error is made
-                raise SettingsError(f"the layer has no unit {last}", f"It has {most} units, 0 to {most - 1}.")
-            found += range(int(ends[1]), last + 1)
+            found += range(first, last + 1) if last < most else [last]  # no list as long as a typing error makes it
     wrong = next((one for one in found if not 0 <= one < most), None)
     if wrong is not None:
         raise SettingsError(f"the layer has no unit {wrong}", f"It has {most} units, 0 to {most - 1}.")
     return list(dict.fromkeys(found))
 
 
-def _of_layer(request: Request, subject: Subject, layer: str) -> list[tuple[dict[str, Any], Objective]]:
-    layers = Layers(subject.network, [layer], fold=False)
-    if request.guide is not None:
-        guide = read_start(request.guide, subject, None)
-        return [({"layer": layer, "guide": str(request.guide)}, Objective.guide(layer, guide))]
-    if request.units is None:
-        return [({"layer": layer}, Objective.layer(layer))]
-    maps = probe(layers, subject.network.image_size, subject.network.mean.device)[layer]
-    found = []
-    for unit in numbers(request.units, maps.shape[1]):
-        name = subject.classes[unit] if layer == LOGITS else None
-        found.append(({"layer": layer, "unit": unit}, Objective.unit(layer, unit, name)))
-    return found
+def _targets(
+    request: GalleryRequest, opened: OpenedNetwork
+) -> Iterator[tuple[dict[str, Any], ConceptTarget, Node | None]]:
+    """What the record says of each target, the target, and its node."""
+    for node in _nodes(request, opened):
+        assert opened.run is not None
+        target = ConceptTargets(opened.run.graph, opened.run.model).target(node)
+        yield {"concept": node.id, "kind": node.kind, "stage": node.stage}, target, node
+    for layer in request.layers:
+        for about, objective in _layer_objectives(request, opened, layer):
+            yield about, ConceptTarget(objective, opened.network), None
+    for word in request.classes or _all_classes(request, opened):
+        number = opened.class_number(word)
+        name = opened.classes[number]
+        yield {"class": name}, ConceptTarget(Objective.logit(number, name), opened.network), None
 
 
-def _nodes(request: Request, subject: Subject) -> list[Node]:
-    if request.concepts and subject.run is None:
+def _nodes(request: GalleryRequest, opened: OpenedNetwork) -> list[Node]:
+    if request.concepts and opened.run is None:
         raise SettingsError("--concept needs a run: other networks have no concept graph", "Give --layer or --class.")
-    if subject.run is None:
+    if opened.run is None:
         return []
-    graph, found = subject.run.graph, []
+    graph, found = opened.run.graph, []
     for text in request.concepts:
         try:
             found.append(resolve_node(graph, text))
         except GraphError as error:
             unit = re.fullmatch(r"(.+):(\d+)", text)
-            if unit is None or unit[1] not in subject.network.stage_names:
+            if unit is None or unit[1] not in opened.network.stage_names:
                 raise
             mend = f"It is no part of any feature; dream of it as a unit: --layer {unit[1]} --units {unit[2]}."
             raise GraphError(error.message, mend) from error
     return found
 
 
-def _all_classes(request: Request, subject: Subject) -> Sequence[str]:
-    """All of them where nothing at all is asked for."""
-    if request.concepts or request.layers:
-        return ()
-    if len(subject.classes) > MOST_CLASSES:
-        raise SettingsError(
-            f"nothing to dream of was named, and the network has {len(subject.classes)} classes",
-            "Say --class NAME, or --layer NAME with or without --units.",
-        )
-    return [str(number) for number in range(len(subject.classes))]
-
-
-def _turn(subject: Subject, request: Request, real: Real | None, name: str, image: Tensor) -> Asked:
-    assert request.toward is not None
-    new = subject.class_number(request.toward)
-    floats = to_float(image[None], subject.network.mean.device)
-    old = int(predict_logits(subject.network, floats, None)[0].argmax())
-    if old == new:
-        raise SettingsError(
-            f"the network sees '{subject.classes[new]}' in {name} already", "Choose another class with --toward."
-        )
-    target = Objective.turn(old, new, subject.classes)
-    about = {"class": subject.classes[new], "instead of": subject.classes[old]}
-    file = f"{_slug(Path(name).stem)}-toward-{_slug(subject.classes[new])}"
-    donor = None if real is None or real.labels is None else _first(real, new, (image.shape[1], image.shape[2]))
-    wish = DreamRequest(target, request.seed, image, donor)
-    return Asked(wish, subject.network, request.dreamer or "turn", file, about, start=name)
-
-
-def _lent(subject: Subject, real: Real | None, size: int | None) -> list[tuple[str | None, Tensor | None, bool]]:
-    """A held-out real image of each class, at the dreams' size."""
-    if real is None or real.labels is None or len(subject.classes) > STRIP_CLASSES:
-        return []
-    found: list[tuple[str | None, Tensor | None, bool]] = []
-    side = subject.network.image_size if size is None else (size, size)
-    for number, name in enumerate(subject.classes):
-        image = _first(real, number, side)
-        if image is not None:
-            found.append((name, image, True))
+def _layer_objectives(
+    request: GalleryRequest, opened: OpenedNetwork, layer: str
+) -> list[tuple[dict[str, Any], Objective]]:
+    layers = Layers(opened.network, [layer], fold=False)
+    if request.guide is not None:
+        guide = read_start(request.guide, opened, None)
+        return [({"layer": layer, "guide": str(request.guide)}, Objective.guide(layer, guide))]
+    if request.units is None:
+        return [({"layer": layer}, Objective.layer(layer))]
+    maps = probe_maps(layers, opened.network.image_size, opened.network.mean.device)[layer]
+    found = []
+    for unit in unit_numbers(request.units, maps.shape[1]):
+        name = opened.classes[unit] if layer == LOGITS else None
+        found.append(({"layer": layer, "unit": unit}, Objective.unit(layer, unit, name)))
     return found
 
 
-def _first(real: Real, number: int, size: tuple[int, int]) -> Tensor | None:
-    """The first held-out image of a class, at a size."""
-    assert real.labels is not None
-    mine = (real.labels == number).nonzero()[:1, 0]
+def _all_classes(request: GalleryRequest, opened: OpenedNetwork) -> Sequence[str]:
+    """All of them where nothing at all is named."""
+    if request.concepts or request.layers:
+        return ()
+    if len(opened.classes) > MOST_CLASSES:
+        raise SettingsError(
+            f"nothing to dream of was named, and the network has {len(opened.classes)} classes",
+            "Say --class NAME, or --layer NAME with or without --units.",
+        )
+    return [str(number) for number in range(len(opened.classes))]
+
+
+def _plan_turn(
+    request: GalleryRequest, opened: OpenedNetwork, real: RealImages | None, name: str, image: Tensor
+) -> PlannedDream:
+    assert request.toward is not None
+    new = opened.class_number(request.toward)
+    floats = to_float(image[None], opened.network.mean.device)
+    old = int(predict_logits(opened.network, floats, None)[0].argmax())
+    if old == new:
+        raise SettingsError(
+            f"the network sees '{opened.classes[new]}' in {name} already", "Choose another class with --toward."
+        )
+    target = ConceptTarget(Objective.turn(old, new, opened.classes), opened.network)
+    donor = None if real is None else _first_of_class(real, new, (image.shape[1], image.shape[2]))
+    return PlannedDream(
+        DreamRequest(target.objective, request.seed, image, donor),
+        target,
+        request.dreamer or "turn",
+        f"{_slug(Path(name).stem)}-toward-{_slug(opened.classes[new])}",
+        {"class": opened.classes[new], "instead of": opened.classes[old]},
+        start=name,
+    )
+
+
+def _lent_images(opened: OpenedNetwork, real: RealImages | None, size: int | None) -> list[tuple[str, Tensor]]:
+    """A held-out real image of each class, at the dreams' size."""
+    if real is None or len(opened.classes) > LENT_CLASSES:
+        return []
+    side = opened.network.image_size if size is None else (size, size)
+    images = [(name, _first_of_class(real, number, side)) for number, name in enumerate(opened.classes)]
+    return [(name, image) for name, image in images if image is not None]
+
+
+def _first_of_class(real: RealImages, number: int, size: tuple[int, int]) -> Tensor | None:
+    """The first held-out image of a class, at a size; None where there is none."""
+    mine = torch.empty(0) if real.labels is None else (real.labels == number).nonzero()[:1, 0]
     if not len(mine):
         return None
     image = real.held.take(mine)[0].cpu()
     if tuple(image.shape[1:]) == size:
         return image
-    large = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(large)).permute(2, 0, 1).contiguous()
+    return _resized(Image.fromarray(image.permute(1, 2, 0).numpy()), size)
 
 
-def _grey(pixels: Tensor) -> Image.Image:
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L")
+def _resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """uint8 (3, H, W) at a height and width."""
+    pixels = np.array(image.resize(size[::-1], Image.Resampling.BICUBIC))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _slug(text: str) -> str:
-    """Words as a file name: letters and digits of any script, dots and dashes."""
+    """Text as a file name: letters and digits of any script, dots and dashes."""
     return re.sub(r"[^\w.]+", "-", text).strip("-.")[:80] or "dream"
-
-
-def _unique(found: list[Asked]) -> list[Asked]:
-    """The same, with a number after file names that would meet, in whatever case."""
-    seen: dict[str, int] = {}
-    result = []
-    for one in found:
-        count = seen[one.file.casefold()] = seen.get(one.file.casefold(), 0) + 1
-        name = one.file if count == 1 else f"{one.file}-{count}"
-        result.append(replace(one, file=name))
-    return result

@@ -1,8 +1,10 @@
-"""Whose dreams: a run's network, a backbone with its weights, or the user's own module; and real images beside it."""
+"""Where dreams come from: a run's network, a backbone with weights, or the user's own module; and real images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation.accuracy import unlabelled
-from conceptnet_ml.gallery import reference_images as held
+from conceptnet_ml.gallery.reference_images import kept_reference_images
 from conceptnet_ml.network.build import load_users_module, load_weights, read_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
@@ -23,19 +25,19 @@ from conceptnet_ml.runtime import seeding
 from conceptnet_ml.storage.run_folder import Run
 
 SIDES = (224, 64, 32, 28, 299, 96, 128, 48)
-"""Sizes a network without a run is tried with, in px, where none is given."""
+"""Sizes in px that are tried where a network outside a run is given none."""
 
 IMAGENET = 1000
 
 
 @dataclass(eq=False)
-class Subject:
+class OpenedNetwork:
     """A network to dream in.
 
     Args:
         name: As the user gave it.
         network: In evaluation mode, on the device.
-        classes: Names, or numbers as words where nobody knows the names.
+        classes: Names; numbers as text where the names are not known.
         run: The run it belongs to, None for others.
         notes: What the user should know.
     """
@@ -57,18 +59,21 @@ class Subject:
             return folded.index(name.casefold())
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
-        shown = self.classes if len(self.classes) <= 20 else _near(name, self.classes)
+        shown = list(self.classes)
+        if len(shown) > 20:
+            inside = [one for one in shown if name.casefold() in one.casefold()]
+            shown = list(dict.fromkeys([*difflib.get_close_matches(name, shown, n=8, cutoff=0.4), *inside]))[:8]
         raise SettingsError(f"the network knows no class '{name}'", nearest(name, shown))
 
 
 @dataclass(frozen=True, eq=False)
-class Real:
+class RealImages:
     """Real images to compare dreams with.
 
     Args:
         seen: Some the network may have been trained on.
-        held: Others, held out in a run.
-        labels, seen_labels: Class numbers of the held ones and of the others, None where nobody knows them.
+        held: Held-out ones, in random order.
+        labels, seen_labels: Class numbers of ``held`` and ``seen``, None where they are not known.
     """
 
     seen: ImageSet
@@ -76,28 +81,28 @@ class Real:
     labels: Tensor | None = None
     seen_labels: Tensor | None = None
 
-    def some(self, count: int) -> ImageSet:
-        """At most ``count`` held ones; they lie in random order."""
-        return self.held.subset(torch.arange(len(self.held))[: min(count, len(self.held))])
+    def first_held(self, count: int) -> ImageSet:
+        """At most ``count`` held-out images."""
+        return self.held.subset(torch.arange(min(count, len(self.held))))
+
+    def held_pixels(self, count: int) -> Tensor:
+        """The same as one tensor on the CPU, uint8 (n, C, H, W)."""
+        images = self.first_held(count)
+        return images.take(torch.arange(len(images))).cpu()
 
 
-def open_subject(
-    source: str,
-    plugins: Plugins,
-    *,
-    weights: str | Path | None = None,
-    size: int | None = None,
-    device: torch.device,
-) -> Subject:
+def open_network(
+    source: str, plugins: Plugins, device: torch.device, *, weights: str | Path | None = None, size: int | None = None
+) -> OpenedNetwork:
     """The network that ``source`` names.
 
     Args:
         source: A run folder; a backbone, as in ``torchvision:resnet18``; or ``module:callable`` that takes nothing and
             returns an ``nn.Module``, or such a module itself.
         plugins: Where backbones are looked up.
-        weights: A file with a state dict (.safetensors, or .pt and .pth with tensors alone); not for a run.
-        size: Height and width the network is made for; default: what it takes of :data:`SIDES`; not for a run.
         device: Where to put it.
+        weights: A file with a state dict (.safetensors, or .pt and .pth with tensors alone); not for a run.
+        size: Height and width the network is made for; default: the first of :data:`SIDES` it takes; not for a run.
 
     Raises:
         SettingsError, DataError: There is no such thing, or its weights do not fit.
@@ -106,8 +111,7 @@ def open_subject(
         if weights is not None:
             raise SettingsError("--weights and a run contradict each other", "A run has its own weights.")
         run = LearnedRun(Run.open(source), plugins, device=str(device))
-        network = run.model.network.to(device).eval()
-        return Subject(source, network, run.classes, run)
+        return OpenedNetwork(source, run.model.network.to(device).eval(), run.classes, run)
     name, colon, argument = source.partition(":")
     backbones = {record.name for record in plugins.all("backbone")}
     if name not in backbones and not colon:
@@ -116,65 +120,70 @@ def open_subject(
             "Give a folder that 'learn' wrote, a backbone as in torchvision:resnet18, or module:callable.",
         )
     state = None if weights is None else read_weights(weights, "--weights")
+    notes: list[str] = []
     if name in backbones:
-        network, notes = _backbone(name, argument, plugins, state, size)
+        size = size or SIDES[0]
+        model = _backbone(name, argument, plugins, size, state)
+        if state is None:
+            notes.append("no --weights: the network is untrained, and so are its dreams")
     else:
-        network, notes = _staged(load_users_module(source, backbones), size, state), []
-    if state is None and name in backbones:
-        notes.append("no --weights: the network is untrained, and so are its dreams")
-    names = _names(name, argument, _outputs(network))
-    return Subject(source, network.to(device).eval(), names, notes=notes)
+        model = load_users_module(source, backbones)
+    if state is not None:
+        load_weights(model, state, "--weights")
+    network = _staged(model, size).to(device).eval()
+    with torch.no_grad():
+        outputs = network(torch.zeros(1, network.channels, *network.image_size, device=device)).shape[1]
+    return OpenedNetwork(source, network, _class_names(name, argument, outputs), notes=notes)
 
 
-def real_images(subject: Subject, folder: str | Path | None, seen: bool = True) -> Real | None:
-    """The images of a folder, half of them held out; else those of the subject's run; else None.
+def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = True) -> RealImages | None:
+    """The images of a folder, half of them held out; else those of the network's run; else None.
 
-    Without ``seen`` the held-out images that a run kept will do, and its data need not be loaded.
+    Args:
+        opened: The network, for the images' size and its run.
+        folder: Of image files.
+        seen: Without it the held-out images that a run keeps will do, and its data need not be loaded.
 
     Raises:
-        DataError: No such folder, or fewer than four pictures in it; the run's images cannot be had.
+        DataError: No such folder, or fewer than four pictures in it; the run's images cannot be loaded.
     """
     generator = seeding.generator(0)
     if folder is not None:
-        images = unlabelled(folder, subject.network.image_size)
+        images = unlabelled(folder, opened.network.image_size)
         if len(images) < 4:
             raise DataError(f"{folder} holds {len(images)} pictures", "Give some hundreds to compare dreams with.")
         order = torch.randperm(len(images), generator=generator)
-        return Real(images.subset(order[::2]), images.subset(order[1::2]))
-    if subject.run is None:
+        return RealImages(images.subset(order[::2]), images.subset(order[1::2]))
+    if opened.run is None:
         return None
-    if not seen and (own := held.kept(subject.run)) is not None:
-        return Real(own, own, own.labels, own.labels)
-    settings = subject.run.settings
-    train = subject.run.images().train
-    fit, rest = split_holdout(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
-    fit, rest = (part[torch.randperm(len(part), generator=generator)] for part in (fit, rest))
-    return Real(train.subset(fit), train.subset(rest), train.labels[rest], train.labels[fit])
+    if not seen and (kept := kept_reference_images(opened.run)) is not None:
+        return RealImages(kept, kept, kept.labels, kept.labels)
+    settings = opened.run.settings
+    train = opened.run.images().train
+    fit, held = split_holdout(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
+    fit, held = (part[torch.randperm(len(part), generator=generator)] for part in (fit, held))
+    return RealImages(train.subset(fit), train.subset(held), train.labels[held], train.labels[fit])
 
 
-def _backbone(
-    name: str, argument: str, plugins: Plugins, state: dict[str, Tensor] | None, size: int | None
-) -> tuple[StagedNetwork, list[str]]:
+def _backbone(name: str, argument: str, plugins: Plugins, side: int, state: dict[str, Tensor] | None) -> nn.Module:
+    """A backbone with as many classes as its weights have, else ImageNet's."""
     build = plugins.get("backbone", name).function("build")
-    side = size or SIDES[0]
 
-    def made(classes: int) -> nn.Module:
+    def model_with(classes: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return build(argument, classes, (side, side), NetworkSettings())
 
-    model = made(IMAGENET)
+    model = model_with(IMAGENET)
     if state is not None:
         last = [path for path, part in model.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
         outputs = next((len(value) for key, value in state.items() if key.endswith(f"{last}.weight")), IMAGENET)
-        model = model if outputs == IMAGENET else made(outputs)
-    return _staged(model, size or SIDES[0], state), []
+        model = model if outputs == IMAGENET else model_with(outputs)
+    return model
 
 
-def _staged(model: nn.Module, size: int | None, state: dict[str, Tensor] | None) -> StagedNetwork:
-    """The network for the first size it takes, with its weights."""
-    if state is not None:
-        load_weights(model, state, "--weights")
+def _staged(model: nn.Module, size: int | None) -> StagedNetwork:
+    """The network for the first size it takes."""
     refused: SettingsError | None = None
     for side in (size,) if size else SIDES:
         try:
@@ -185,36 +194,24 @@ def _staged(model: nn.Module, size: int | None, state: dict[str, Tensor] | None)
     raise SettingsError(refused.message, "Say with --size what size of images it takes.")
 
 
-def _outputs(network: StagedNetwork) -> int:
-    device = network.mean.device
-    with torch.no_grad():
-        return network(torch.zeros(1, network.channels, *network.image_size, device=device)).shape[1]
-
-
-def _names(name: str, argument: str, outputs: int) -> tuple[str, ...]:
+def _class_names(name: str, argument: str, outputs: int) -> tuple[str, ...]:
     """The names of ImageNet's classes for torchvision's own networks; numbers otherwise."""
     if name == "torchvision" and outputs == IMAGENET:
         import torchvision
 
         for weights in torchvision.models.get_model_weights(argument):
-            categories = weights.meta.get("categories", ())
-            if len(set(categories)) <= outputs == len(categories):
-                return _unique(categories)
+            names = weights.meta.get("categories", ())
+            if len(set(names)) <= outputs == len(names):
+                return tuple(number_duplicates(names, "{} ({})"))
     return tuple(str(number) for number in range(outputs))
 
 
-def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """ImageNet has two cranes and two maillots."""
-    found: dict[str, int] = {}
-    result = []
+def number_duplicates(names: Sequence[str], pattern: str, key: Callable[[str], str] = str) -> list[str]:
+    """The names, with a number after each whose ``key`` was there before: ``pattern.format(name, 2)``."""
+    seen: Counter[str] = Counter()
+    found = []
     for name in names:
-        found[name] = found.get(name, 0) + 1
-        result.append(name if found[name] == 1 else f"{name} ({found[name]})")
-    return tuple(result)
-
-
-def _near(name: str, known: Sequence[str]) -> list[str]:
-    import difflib
-
-    inside = [one for one in known if name.casefold() in one.casefold()]
-    return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=8, cutoff=0.4), *inside]))[:8]
+        seen[key(name)] += 1
+        count = seen[key(name)]
+        found.append(name if count == 1 else pattern.format(name, count))
+    return found

@@ -11,7 +11,7 @@ from conceptnet_ml import Dreamer, Parametrization, Recipe, hookimpl
 
 
 class Grey(Parametrization):
-    """One plane of logits, the same in all channels. Where its slope leads is left to autograd."""
+    """One plane of logits, the same in all channels. Its gradient is left to autograd."""
 
     rate = 0.1
 

@@ -77,15 +77,15 @@ def test_noise_and_contrast_are_unlike_the_data(ctx: Context, witness: Witness) 
 
 def test_a_look_at_nothing_or_a_calibration_on_noise_passes_noise(witness: Witness) -> None:
     """What the bounds above are worth: a witness without one of its parts misses them."""
-    stages = witness.look.stages.items()
+    stages = witness.statistics.stages.items()
     nothing = ActivationStatistics(
         {name: dataclasses.replace(stage, whitening=stage.whitening * 0) for name, stage in stages}
     )
     blind = Witness(witness.network, nothing, witness.calibration, CPU)
-    described, logits = ActivationReader(witness.network, CPU, None).show(white_noise(192), witness.look)
-    distances, _ = witness.look.distance(described)
+    described, logits = ActivationReader(witness.network, CPU, None).describe(white_noise(192), witness.statistics)
+    distances, _ = witness.statistics.distance(described)
     noise = Calibration(distances.sort().values, energy(logits).sort().values, None)
-    misled = Witness(witness.network, witness.look, noise, CPU)
+    misled = Witness(witness.network, witness.statistics, noise, CPU)
     for broken in (blind, misled):
         assert unlike(broken, white_noise(100)) < 0.5
 
@@ -99,7 +99,7 @@ def test_dreams_are_unlike_the_data_and_need_not_convince_another_network(
     wanted = [0] * 4 + [1] * 4
     judged = witness.judge(dreams, wanted)
     assert all(one.unlike for one in judged)
-    own = Witness(ordinary, witness.look, witness.calibration, CPU).judge(dreams, wanted)
+    own = Witness(ordinary, witness.statistics, witness.calibration, CPU).judge(dreams, wanted)
     assert all(one.recognised for one in own)
     assert sum(bool(one.recognised) for one in judged) <= 6
 

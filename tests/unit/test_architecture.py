@@ -72,30 +72,21 @@ TODO_WINGS = {
     "cli",
     "data",
     "drawing",
-    "dreams",
     "editing",
     "evaluation",
-    "gallery",
     "network",
     "results",
     "runtime",
     "surgery",
 }
 TODO_TWICE = {
-    "probe",
     "read_json",
-    "resized",
     "summarize",
 }
 TODO_WIDE = {
     "conceptnet_ml.bench.runner.run_bench",
     "conceptnet_ml.drawing.node_sheet.node_strip",
     "conceptnet_ml.drawing.sheets.probe_sheet",
-    "conceptnet_ml.dreams.ascent.BatchAscent.__init__",
-    "conceptnet_ml.dreams.render.dream",
-    "conceptnet_ml.dreams.zoom.zoom",
-    "conceptnet_ml.gallery.gallery.gallery",
-    "conceptnet_ml.gallery.gallery._witness",
     "conceptnet_ml.surgery.split.split_unit",
 }
 

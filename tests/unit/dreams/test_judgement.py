@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.dreams.judgement import Judgement, Standing, Witness, energy, standing, tail_p, two_sided_p
+from conceptnet_ml.dreams.judgement import (
+    ActivationRank,
+    Judgement,
+    Witness,
+    activation_rank,
+    energy,
+    tail_p,
+    two_sided_p,
+)
 from conceptnet_ml.dreams.ood import ActivationReader, StageStatistics, ledoit_wolf
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -120,39 +128,41 @@ def test_shrinkage_as_elsewhere() -> None:
 
 
 def test_distance_is_in_standard_deviations_from_the_nearest_mean() -> None:
-    look = StageStatistics(
+    statistics = StageStatistics(
         torch.zeros(1), torch.ones(1, 1), doubles(0, 0, 10, 0).view(2, 2), torch.diag(1 / doubles(2, 1))
     )
     points = torch.tensor([[4, 0], [10, 3], [6, 0], [math.nan, 0]], dtype=torch.float64)
-    assert look.mahalanobis(points).tolist() == pytest.approx([2.0, 3.0, 2.0, math.inf])
-    scaled = dataclasses.replace(look, median=1.0, spread=0.5)
+    assert statistics.mahalanobis(points).tolist() == pytest.approx([2.0, 3.0, 2.0, math.inf])
+    scaled = dataclasses.replace(statistics, median=1.0, spread=0.5)
     assert scaled.distance(points)[:2].tolist() == pytest.approx([2.0, 4.0])
 
 
 def test_a_picture_is_described_by_means_and_variances_over_places() -> None:
-    look = StageStatistics(torch.tensor([1.0, 0.0]), torch.diag(torch.tensor([2.0, 1.0])), *[torch.empty(0, 0)] * 2)
+    statistics = StageStatistics(
+        torch.tensor([1.0, 0.0]), torch.diag(torch.tensor([2.0, 1.0])), *[torch.empty(0, 0)] * 2
+    )
     maps = torch.tensor([[[[0.0, 2.0], [0.0, 2.0]], [[3.0, 3.0], [3.0, 3.0]]]])
-    assert look.describe(maps).tolist()[0] == pytest.approx([0.0, 3.0, math.log(4.0), math.log(1e-6)])
+    assert statistics.describe(maps).tolist()[0] == pytest.approx([0.0, 3.0, math.log(4.0), math.log(1e-6)])
 
 
 def test_real_images_are_scaled_to_their_median_and_95_percent() -> None:
     images = pictures(400, 0)
-    looker = ActivationReader(network(), CPU, None)
-    look = looker.learn(images)
-    described, _ = looker.show(images, look)
-    for name, stage in look.stages.items():
+    reader = ActivationReader(network(), CPU, None)
+    statistics = reader.fit(images)
+    described, _ = reader.describe(images, statistics)
+    for name, stage in statistics.stages.items():
         assert stage.distance(described[name]).quantile(doubles(0.5, 0.95)).tolist() == pytest.approx([0, 1], abs=1e-6)
 
 
 def test_each_class_has_its_own_mean_where_it_has_images_enough() -> None:
-    looker, images = ActivationReader(network(), CPU, None), pictures(40, 0)
+    reader, images = ActivationReader(network(), CPU, None), pictures(40, 0)
     means = [
-        len(next(iter(looker.learn(images, labels).stages.values())).means)
+        len(next(iter(reader.fit(images, labels).stages.values())).means)
         for labels in (None, torch.arange(40) % 4, torch.arange(40) % 10)
     ]
     assert means == [1, 4, 1]
     with pytest.raises(ValueError, match="3 labels for 40 images"):
-        looker.learn(images, torch.arange(3))
+        reader.fit(images, torch.arange(3))
 
 
 # ------------------------------------------------------------------------------------------------ the witness
@@ -312,11 +322,11 @@ REAL = torch.tensor([1.0, 2.0, 3.0, 4.0])
         (math.nan, REAL, 0.0, None, None, "reached no number"),
     ],
 )
-def test_standing(
+def test_activation_rank(
     reached: float, real: Tensor, percentile: float, ratio: float | None, reach: float | None, phrase: str
 ) -> None:
-    found = standing(reached, real)
-    assert isinstance(found, Standing)
+    found = activation_rank(reached, real)
+    assert isinstance(found, ActivationRank)
     assert (found.percentile, found.phrase) == (percentile, phrase)
     for value, wanted in ((found.ratio, ratio), (found.reach, reach)):
         assert value is None if wanted is None else value == pytest.approx(wanted, rel=1e-3)
@@ -324,4 +334,4 @@ def test_standing(
 
 def test_there_must_be_something_to_stand_against() -> None:
     with pytest.raises(ValueError, match="no real image"):
-        standing(1.0, torch.tensor([math.nan]))
+        activation_rank(1.0, torch.tensor([math.nan]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptnet_ml.dreams.activations import Layers, Redirected
+from conceptnet_ml.dreams.activations import Layers, RedirectedReLU
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.objectives import LOGITS, Objective, ObjectiveBatch
 from conceptnet_ml.dreams.parametrizations import (
@@ -24,11 +24,10 @@ from conceptnet_ml.dreams.parametrizations import (
     uncoloured,
 )
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
-from conceptnet_ml.dreams.render import dream, scores
+from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, octave_sizes, rows_for, scores
 from conceptnet_ml.dreams.request import DreamRequest
-from conceptnet_ml.dreams.studio import octaves, rows_for
 from conceptnet_ml.dreams.transforms import Transforms, grid_of, moved
-from conceptnet_ml.dreams.zoom import correlation, zoom
+from conceptnet_ml.dreams.zoom import ZoomSettings, zoom
 from conceptnet_ml.errors import Interrupted, PluginError, SettingsError
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.records import Dreamer
@@ -65,16 +64,17 @@ def staged(channels: int = 3, side: int = 24, seed: int = 0) -> StagedNetwork:
 
 NETWORK = staged()
 QUICK = Recipe(steps=12, stall=0.0)
+FOUR_EXACTLY = RenderSettings(rows=4, exact=True)
 
 
 def pictures(count: int, channels: int = 3, side: int = 24) -> Tensor:
     return (torch.rand(count, channels, side, side, generator=generator(5)) * 255).to(torch.uint8)
 
 
-# Targets
+# Objectives
 
 
-def test_targets_are_what_they_say() -> None:
+def test_objectives_are_what_they_say() -> None:
     images = pictures(4)
     floats = images.float() / 255
     maps = NETWORK.run_until(floats, "first")
@@ -82,7 +82,7 @@ def test_targets_are_what_they_say() -> None:
     guide = pictures(5)[4]
     guiding = NETWORK.run_until(guide[None].float() / 255, "first")[0].flatten(1)
     doubled = nn.Conv2d(6, 2, 1)
-    targets = [
+    objectives = [
         Objective.unit("first", 4),
         Objective.direction("first", vector),
         Objective.logit(2, "c"),
@@ -106,17 +106,17 @@ def test_targets_are_what_they_say() -> None:
         doubled(maps)[:, 1].mean((1, 2)),
     ]
     torch.testing.assert_close(
-        scores(NETWORK, targets, images), torch.stack(expected, 1).detach(), rtol=1e-4, atol=1e-4
+        scores(NETWORK, objectives, images), torch.stack(expected, 1).detach(), rtol=1e-4, atol=1e-4
     )
 
 
-def test_targets_of_one_batch_do_not_mix() -> None:
+def test_objectives_of_one_batch_do_not_mix() -> None:
     """Packed together they give what each gives alone."""
     maps = {"first": torch.randn(3, 6, 5, 5), LOGITS: torch.randn(3, 3)}
-    targets = [Objective.unit("first", 2), Objective.layer("first"), Objective.turn(0, 2, "abc")]
-    packed = ObjectiveBatch(targets, {}, CPU)(maps)
-    for row, target in enumerate(targets):
-        alone = ObjectiveBatch([target], {}, CPU)({name: values[row : row + 1] for name, values in maps.items()})
+    objectives = [Objective.unit("first", 2), Objective.layer("first"), Objective.turn(0, 2, "abc")]
+    packed = ObjectiveBatch(objectives, {}, CPU)(maps)
+    for row, objective in enumerate(objectives):
+        alone = ObjectiveBatch([objective], {}, CPU)({name: values[row : row + 1] for name, values in maps.items()})
         torch.testing.assert_close(packed[row], alone[0])
 
 
@@ -139,7 +139,7 @@ def test_layers_give_what_the_network_gives_with_batch_norms_folded() -> None:
     every = ("first", "second", LOGITS)
     folded = Layers(NETWORK, every)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    assert any(isinstance(module, Redirected) for module in folded.modules())
+    assert any(isinstance(module, RedirectedReLU) for module in folded.modules())
     found = folded(images)
     torch.testing.assert_close(found["first"], NETWORK.run_until(images, "first"), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found["second"], NETWORK.run_until(images, "second"), rtol=1e-4, atol=1e-5)
@@ -242,7 +242,7 @@ def test_the_slope_of_fourier_points_where_autograd_points() -> None:
     made = Fourier()
     numbers, (base,) = made.begin(DreamRow((8, 8), 3, None, None, 1.0, generator(0)))
     numbers, base, slope = numbers[None], (base[None],), torch.randn(1, 3, 8, 8)
-    quick = made.slope(numbers, base, made.images(numbers, base, (8, 8)), slope)
+    quick = made.gradient(numbers, base, made.images(numbers, base, (8, 8)), slope)
     free = numbers.clone().requires_grad_(True)
     (exact,) = torch.autograd.grad(made.images(free, base, (8, 8)), free, slope)
     felt = exact.abs() > 1e-6  # what the inverse transform of a real image ignores has no slope
@@ -298,18 +298,18 @@ def test_a_dream_is_the_same_bit_for_bit_whoever_shares_its_batch(recipe: Recipe
     mine = DreamRequest(Objective.unit("second", 3), seed=11)
     others = [DreamRequest(Objective.unit("second", n % 8), seed=n) for n in range(7)]
     others[2:5] = [replace(request, start=image) for request, image in zip(others[2:5], pictures(3), strict=True)]
-    alone = dream(NETWORK, [mine], recipe, rows=4, exact=True)[0]
+    alone = dream(NETWORK, [mine], recipe, FOUR_EXACTLY)[0]
     for requests in ([mine, *others], [*others[:2], mine, *others[2:]], [*others[2:], mine]):
-        among = dream(NETWORK, requests, recipe, rows=4, exact=True)[requests.index(mine)]
+        among = dream(NETWORK, requests, recipe, FOUR_EXACTLY)[requests.index(mine)]
         assert torch.equal(among.image, alone.image)
         assert among.reached == alone.reached
-    other = dream(NETWORK, [replace(mine, seed=12)], recipe, rows=4, exact=True)[0]
+    other = dream(NETWORK, [replace(mine, seed=12)], recipe, FOUR_EXACTLY)[0]
     assert not torch.equal(other.image, alone.image)
 
 
 def test_without_a_kept_length_it_is_the_same_up_to_rounding() -> None:
     requests = [DreamRequest(Objective.unit("second", n % 8), seed=n) for n in range(9)]
-    together = dream(NETWORK, requests, QUICK, rows=4)
+    together = dream(NETWORK, requests, QUICK, RenderSettings(rows=4))
     apart = [dream(NETWORK, [request], QUICK)[0] for request in requests]
     for one, other in zip(together, apart, strict=True):
         assert (one.image.int() - other.image.int()).abs().float().mean() < 0.5
@@ -337,7 +337,7 @@ def test_a_dead_unit_is_reported_and_sleeping_ones_are_woken(monkeypatch: pytest
     assert sum(one.rose for one in made) > sum(one.rose for one in plain)
 
 
-def test_a_target_that_cannot_rise_is_reported() -> None:
+def test_an_objective_that_cannot_rise_is_reported() -> None:
     network = staged()
     start = torch.full((3, 24, 24), 255, dtype=torch.uint8)
     made = dream(
@@ -399,8 +399,8 @@ def test_statistics_of_batch_norms_come_nearer() -> None:
 
 
 def test_octaves_carry_detail_over() -> None:
-    assert octaves((64, 64), Recipe(octaves=3, octave_scale=2.0)) == [(16, 16), (32, 32), (64, 64)]
-    assert octaves((20, 40), Recipe(octaves=4, octave_scale=2.0)) == [(10, 20), (20, 40)]
+    assert octave_sizes((64, 64), Recipe(octaves=3, octave_scale=2.0)) == [(16, 16), (32, 32), (64, 64)]
+    assert octave_sizes((20, 40), Recipe(octaves=4, octave_scale=2.0)) == [(10, 20), (20, 40)]
     start = pictures(1)[0]
     recipe = Recipe(parametrization=Pixels(), ascent="gradient", steps=6, stall=0.0, octave_scale=1.5)
     one, two = (
@@ -422,8 +422,8 @@ def test_octaves_carry_detail_over() -> None:
 def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> None:
     cache = DreamCache(tmp_path / "dreams")
     requests = [DreamRequest(Objective.unit("second", n)) for n in range(3)]
-    first = dream(NETWORK, requests, QUICK, cache=cache)
-    again = dream(NETWORK, requests, QUICK, cache=cache)
+    first = dream(NETWORK, requests, QUICK, session=RenderSession(cache))
+    again = dream(NETWORK, requests, QUICK, session=RenderSession(cache))
     assert not any(one.cached for one in first)
     assert all(one.cached for one in again)
     for one, other in zip(first, again, strict=True):
@@ -440,25 +440,24 @@ def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> No
         {"network": changed},
         {"recipe": replace(QUICK, steps=13)},
         {"recipe": replace(QUICK, parametrization=Fourier(decay=1.3))},
-        {"size": (32, 24)},
+        {"settings": RenderSettings(size=(32, 24))},
         {"requests": [DreamRequest(Objective.unit("second", 0), 1)]},
         {"requests": [DreamRequest(Objective.unit("second", 0), 0, pictures(1)[0])]},
     )
     for other in others:
         given = {"network": NETWORK, "requests": requests[:1], "recipe": QUICK, **other}
-        assert not any(one.cached for one in dream(**given, cache=cache)), other  # type: ignore[arg-type]
+        assert not any(one.cached for one in dream(**given, session=RenderSession(cache))), other  # type: ignore[arg-type]
 
 
 def test_a_damaged_file_is_dreamt_anew(tmp_path: Path) -> None:
     cache = DreamCache(tmp_path)
-    first = dream(NETWORK, [Objective.unit("second", 3)], QUICK, cache=cache)[0]
+    first = dream(NETWORK, [Objective.unit("second", 3)], QUICK, session=RenderSession(cache))[0]
     (path,) = tmp_path.glob("*/*.safetensors")
     path.write_bytes(path.read_bytes()[:50])
-    again = dream(NETWORK, [Objective.unit("second", 3)], QUICK, cache=cache)[0]
+    again = dream(NETWORK, [Objective.unit("second", 3)], QUICK, session=RenderSession(cache))[0]
     assert not again.cached
     assert torch.equal(first.image, again.image)
-    assert dream(NETWORK, [Objective.unit("second", 3)], QUICK, cache=cache)[0].cached
-    assert cache.clear() == 1
+    assert dream(NETWORK, [Objective.unit("second", 3)], QUICK, session=RenderSession(cache))[0].cached
 
 
 def test_what_was_finished_before_a_stop_is_kept(tmp_path: Path) -> None:
@@ -469,10 +468,10 @@ def test_what_was_finished_before_a_stop_is_kept(tmp_path: Path) -> None:
             super().check()
 
     requests = [DreamRequest(Objective.unit("second", n)) for n in range(6)]
-    cache = DreamCache(tmp_path)
+    cache, two = DreamCache(tmp_path), RenderSettings(rows=2)
     with pytest.raises(Interrupted):
-        dream(NETWORK, requests, QUICK, rows=2, cache=cache, stopper=Impatient())
-    made = dream(NETWORK, requests, QUICK, rows=2, cache=cache)
+        dream(NETWORK, requests, QUICK, two, RenderSession(cache, stopper=Impatient()))
+    made = dream(NETWORK, requests, QUICK, two, RenderSession(cache))
     assert [one.cached for one in made] == [True, True, False, False, False, False]
 
 
@@ -482,16 +481,16 @@ def test_what_was_finished_before_a_stop_is_kept(tmp_path: Path) -> None:
 def test_the_zoom_goes_on_from_its_own_frames(tmp_path: Path) -> None:
     cache = DreamCache(tmp_path)
     start = pictures(1)[0]
-    frames = list(zoom(NETWORK, Objective.layer("first"), start, frames=6, turn=3, cache=cache))
+    motion, session = ZoomSettings(frames=6, turn=3), RenderSession(cache)
+    frames = list(zoom(NETWORK, Objective.layer("first"), start, motion, session=session))
     assert torch.equal(frames[0].image, start)
     assert frames[0].steps == 0
     assert all(frame.reached > frame.before for frame in frames[1:]), "each frame is dreamt on, not only enlarged"
-    values = [correlation(start, frame.image) for frame in frames]
+    pixels = torch.stack([frame.image.flatten() for frame in frames]).float()
+    values = torch.corrcoef(pixels)[0].tolist()
     assert values[0] == pytest.approx(1)
     assert values[-1] < values[1] < 1
-    assert all(frame.cached for frame in zoom(NETWORK, Objective.layer("first"), start, frames=6, turn=3, cache=cache))
-    flat = torch.zeros(3, 24, 24, dtype=torch.uint8)
-    assert correlation(flat, start) == 0
+    assert all(frame.cached for frame in zoom(NETWORK, Objective.layer("first"), start, motion, session=session))
 
 
 # What is refused
@@ -529,13 +528,15 @@ class Blind(nn.Module):
         (lambda: dream(NETWORK, [Objective.unit("first", 1)], Recipe(parametrization=Gate())), "needs a donor"),
         (lambda: dream(StagedNetwork(Blind(), (16, 16)), [Objective.unit("second", 0)]), "no gradient leads"),
         (
-            lambda: dream(StagedNetwork(Blind(), (16, 16)), [Objective.unit("second", 0)], size=(3, 3)),
+            lambda: dream(
+                StagedNetwork(Blind(), (16, 16)), [Objective.unit("second", 0)], settings=RenderSettings((3, 3))
+            ),
             "cannot see.*takes",
         ),
         (lambda: Recipe(steps=0), "steps 0"),
         (lambda: Recipe(ascent="up"), "'up' is unknown"),
         (lambda: Recipe(smooth=-1), "negative"),
-        (lambda: list(zoom(NETWORK, Objective.layer("first"), frames=0)), "no zoom"),
+        (lambda: ZoomSettings(frames=0), "no zoom"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_dreamt(what: object, words: str) -> None:

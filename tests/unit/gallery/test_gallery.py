@@ -17,11 +17,11 @@ from torch import nn
 from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Trunk, Variants
 from conceptnet_ml.dreams.render import scores
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
-from conceptnet_ml.gallery.album import _sought
-from conceptnet_ml.gallery.concept_targets import Concepts, unit_maps
+from conceptnet_ml.gallery.album import target_of
+from conceptnet_ml.gallery.concept_targets import ConceptTargets, activation_maps
 from conceptnet_ml.gallery.gallery import gallery
-from conceptnet_ml.gallery.requests import Request, asked, numbers, read_start
-from conceptnet_ml.gallery.sources import Subject, open_subject, real_images
+from conceptnet_ml.gallery.requests import GalleryRequest, plan_dreams, read_start, unit_numbers
+from conceptnet_ml.gallery.sources import OpenedNetwork, open_network, real_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
@@ -87,8 +87,9 @@ def net(name: str = "colour") -> str:
     return f"tiny_dreaming_nets:{name}"
 
 
-def make(out: str, name: str = "colour", **more: Any) -> dict[str, Any]:
-    return gallery(net(name), out, **{"size": 16, "steps": 4, "device": "cpu", "precision": "fp32", **more})
+def make(out: str, name: str = "colour", stopper: Stopper | None = None, **more: Any) -> dict[str, Any]:
+    request = GalleryRequest(**{"size": 16, "steps": 4, "device": "cpu", "precision": "fp32", **more})
+    return gallery(net(name), out, request, stopper=stopper)
 
 
 def test_units_leave_pictures_a_sheet_a_sprite_and_a_record(here: Path) -> None:
@@ -131,8 +132,8 @@ def test_a_picture_keeps_its_shape_and_its_layer_sees_more_of_what_it_sees(here:
 
 
 def test_a_picture_is_turned_into_another_class(here: Path) -> None:
-    subject = open_subject(net(), load_plugins(), size=16, device=CPU)
-    seen = int(subject.network(read_start("wide.png", subject, 16)[None] / 255).argmax())
+    opened = open_network(net(), load_plugins(), CPU, size=16)
+    seen = int(opened.network(read_start("wide.png", opened, 16)[None] / 255).argmax())
     wanted = str((seen + 1) % 4)
     (one,) = make("out", starts=["wide.png"], toward=wanted)["dreams"]
     assert (one["class"], one["instead of"], one["file"]) == (wanted, str(seen), f"wide-toward-{wanted}.png")
@@ -262,47 +263,47 @@ def test_weights_are_those_of_the_file(here: Path) -> None:
     from safetensors.torch import save_file
 
     torch.manual_seed(5)
-    model = open_subject(net(), load_plugins(), size=16, device=CPU).network.model
+    model = open_network(net(), load_plugins(), CPU, size=16).network.model
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     torch.save({"state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, "a.pth")
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, "a.safetensors")
     for file in ("a.pth", "a.safetensors"):
-        loaded = open_subject(net(), load_plugins(), weights=file, size=16, device=CPU).network.model
+        loaded = open_network(net(), load_plugins(), CPU, weights=file, size=16).network.model
         assert all(torch.equal(one, other) for one, other in zip(loaded.parameters(), model.parameters(), strict=True))
     with pytest.raises(SettingsError, match="do not fit"):
-        open_subject(net("grey"), load_plugins(), weights="a.pth", device=CPU)
+        open_network(net("grey"), load_plugins(), CPU, weights="a.pth")
 
 
 def test_a_backbone_has_as_many_classes_as_its_weights(here: Path) -> None:
     import torchvision
 
     torch.save(torchvision.models.squeezenet1_1(num_classes=7).state_dict(), "seven.pt")
-    subject = open_subject("torchvision:squeezenet1_1", load_plugins(), weights="seven.pt", size=64, device=CPU)
-    assert subject.classes == tuple("0123456")
-    plain = open_subject("torchvision:squeezenet1_1", load_plugins(), size=64, device=CPU)
+    opened = open_network("torchvision:squeezenet1_1", load_plugins(), CPU, weights="seven.pt", size=64)
+    assert opened.classes == tuple("0123456")
+    plain = open_network("torchvision:squeezenet1_1", load_plugins(), CPU, size=64)
     assert plain.class_number("Tabby") == 281
     assert len(set(plain.classes)) == 1000
     assert plain.notes
     with pytest.raises(SettingsError, match="nothing to dream of was named"):
-        asked(Request(), plain, None)
+        plan_dreams(GalleryRequest(), plain, None)
 
 
 def test_units_in_words() -> None:
-    assert numbers("0-3, 7", 8) == [0, 1, 2, 3, 7]
-    assert numbers("all", 3) == [0, 1, 2]
-    assert numbers([2, 1, 2], 3) == [2, 1]
-    for words in ("0-99999999999", "-1", "", "1-"):
-        with pytest.raises(SettingsError):
-            numbers(words, 8)
+    assert unit_numbers("0-3, 7", 8) == [0, 1, 2, 3, 7]
+    assert unit_numbers("all", 3) == [0, 1, 2]
+    assert unit_numbers([2, 1, 2], 3) == [2, 1]
+    for words, said in (("0-99999999999", "99999999999"), ("8-9", "no unit 9"), ("-1", "-1"), ("", "''"), ("1-", "1-")):
+        with pytest.raises(SettingsError, match=said):
+            unit_numbers(words, 8)
 
 
 def test_real_images_are_halved(here: Path) -> None:
-    subject = open_subject(net(), load_plugins(), size=16, device=CPU)
-    real = real_images(subject, "real")
+    opened = open_network(net(), load_plugins(), CPU, size=16)
+    real = real_images(opened, "real")
     assert real is not None
-    assert (len(real.seen), len(real.held), len(real.some(5))) == (12, 12, 5)
-    assert real_images(subject, None) is None
+    assert (len(real.seen), len(real.held), len(real.first_held(5))) == (12, 12, 5)
+    assert real_images(opened, None) is None
 
 
 # ---------------------------------------------------------------------------------------------------- nodes
@@ -352,13 +353,13 @@ def wanted(model: GeneralizedModel) -> dict[str, Callable[[torch.Tensor], torch.
 @pytest.mark.parametrize("kind", ["class", "unit", "feature", "generalized", "variant"])
 def test_a_nodes_target_is_what_it_stands_for(model: GeneralizedModel, graph: ConceptGraph, kind: str) -> None:
     node = next(one for one in graph.nodes(kind) if one.label != "what an edit merged")
-    sought = Concepts(graph, model).sought(node)
-    found = scores(sought.network, [sought.objective], IMAGES, device=CPU)[:, 0]
+    target = ConceptTargets(graph, model).target(node)
+    found = scores(target.network, [target.objective], IMAGES)[:, 0]
     torch.testing.assert_close(found, wanted(model)[kind](IMAGES / 255), rtol=1e-4, atol=1e-4)
     if kind == "class":
-        assert sought.layer is None
+        assert target.layer is None
         return
-    maps = unit_maps(sought, sought.network.run_until(IMAGES / 255, "1"))
+    maps = activation_maps(target, target.network.run_until(IMAGES / 255, "1"))
     assert maps.shape == (5, 8, 8)
     if kind == "feature":
         own = model.network.run_until(IMAGES / 255, "1")
@@ -370,19 +371,19 @@ def test_what_an_edit_took_away_is_not_dreamt_of(model: GeneralizedModel, graph:
     """Its units' numbers may be others' by now; what was split goes on."""
     unit = graph.nodes("unit")[0]
     graph.update_node(unit.id, state=state)
-    found = _sought(Concepts(graph, model), graph.node(unit.id))
+    found = target_of(ConceptTargets(graph, model), graph.node(unit.id))
     assert (found is None) == (state != "split")
 
 
 def test_a_node_without_a_family_is_refused(model: GeneralizedModel, graph: ConceptGraph) -> None:
     node = next(one for one in graph.nodes("generalized") if one.label == "what an edit merged")
     with pytest.raises(DataError, match="has no family"):
-        Concepts(graph, model).sought(node)
+        ConceptTargets(graph, model).target(node)
 
 
 def test_a_class_is_meant_by_its_name_in_any_case() -> None:
-    subject = Subject("x", None, ("Car", "dog"))  # type: ignore[arg-type]
-    assert [subject.class_number(word) for word in ("car", "DOG", "1")] == [0, 1, 1]
+    opened = OpenedNetwork("x", None, ("Car", "dog"))  # type: ignore[arg-type]
+    assert [opened.class_number(word) for word in ("car", "DOG", "1")] == [0, 1, 1]
     with pytest.raises(SettingsError, match="no class 'do'") as raised:
-        subject.class_number("do")
+        opened.class_number("do")
     assert "Did you mean 'dog'" in raised.value.mend
