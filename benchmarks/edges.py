@@ -126,7 +126,7 @@ def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
             top = parents.stage if parents.family is not None else None
             for stage in names if top is None else names[: names.index(top)]:
                 result["transitions"][f"{key} → {stage}"] = transition(ctx, parents, stage)
-        drawn = [edge for story in learned.stories for edge in story.edges]
+        drawn = [edge for story in learned.rounds for edge in story.edges]
         result["drawn"] = [sum(edge.is_supported for edge in drawn), len(drawn)]
         result["blank"] = nothing(ctx, everyone["classes"], names[-1], seed)
     finally:

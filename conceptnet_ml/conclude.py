@@ -26,7 +26,7 @@ def conclude(ctx: Context, learned: Learned) -> None:
     if learned.refused is not None:
         baselines["refused round"] = learned.refused
     families = kept_families(ctx, learned)
-    round_pictures = draw_rounds(ctx, learned.stories)
+    round_pictures = draw_rounds(ctx, learned.rounds)
     test_sets = evaluate_run(ctx, _networks(learned, baselines, families))
     graph = graph_of_run(ctx, learned, round_pictures)
     node_pictures = album(ctx, graph, GeneralizedModel(learned.network, families))
@@ -47,7 +47,7 @@ def _networks(
     """All that is evaluated, by name; a family that a kept round refitted also as it was before."""
     networks: dict[str, nn.Module] = {"ordinary": learned.ordinary, "learned": learned.network, **baselines}
     networks |= {f"family {key}": family for key, family in families.items()}
-    for round in learned.stories:
-        if round.taught is not None and round.decision == "kept" and round.readout.family is not None:
+    for round in learned.rounds:
+        if round.refit is not None and round.decision == "kept" and round.readout.family is not None:
             networks[f"family {round.readout.key} before {round.name}"] = round.readout.family
     return networks

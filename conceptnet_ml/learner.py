@@ -120,7 +120,7 @@ def _end_round(
         swap=None if last is None else last.swap,
         closures=tuple(check for one in trained for check in one.closures),
         trained=None if last is None else last.trained,
-        taught=next((one.taught for one in reversed(trained) if one.taught is not None), None),
+        refit=next((one.refit for one in reversed(trained) if one.refit is not None), None),
         merged=outcomes[-1].merged if kept else None,
         split=None if family is None else family.split,
         family=None if family is None else family.readout,

@@ -19,9 +19,9 @@ from conceptnet_ml.storage.hashing import fingerprint, sha256
 def graph_of_run(ctx: Context, learned: Learned, pictures: Mapping[str, list[str]]) -> ConceptGraph:
     """The concept graph of a run, with the user's edits made again; pictures as in :func:`build_graph`."""
     with ctx.progress.task("draw graph"):
-        r_after = [round.trained.r_after for round in learned.stories if round.trained and round.decision == "kept"]
+        r_after = [round.trained.r_after for round in learned.rounds if round.trained and round.decision == "kept"]
         graph = build_graph(
-            learned.stories,
+            learned.rounds,
             learned.network,
             ctx.settings,
             ctx.data.classes,

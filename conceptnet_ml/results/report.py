@@ -29,13 +29,13 @@ def summarize(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph: 
         "depth": ctx.settings.depth,
         "seed": ctx.settings.seed,
         "images": {"fit": len(ctx.fit), "held_out": len(ctx.held), "skipped": ctx.data.skipped},
-        "rounds": [round_record(round, ctx.override_rule.overruled.get(round.name, ())) for round in learned.stories],
+        "rounds": [round_record(round, ctx.override_rule.overruled.get(round.name, ())) for round in learned.rounds],
         "test_sets": test_sets,
         "families": _families(ctx, learned),
         "cost": _cost(ctx, learned),
         "graph": {"nodes": len(graph), "edges": len(graph.edges())},
         "peak_memory_gib": devices.peak_memory(ctx.device),
-        "notes": [*ctx.data.notes, *ctx.override_rule.unused_words(learned.stories)],
+        "notes": [*ctx.data.notes, *ctx.override_rule.unused_words(learned.rounds)],
     }
     if edits := ctx.history.told():
         summary["edits"] = edits
@@ -62,7 +62,7 @@ def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
         "stage": round.stage,
         "decision": round.decision,
         "reason": round.reason,
-        "representations": [probed.record() for probed in round.judged],
+        "representations": [probed.record() for probed in round.probed],
         "chosen": None if round.chosen is None else round.chosen.measured.representation,
         "features": [{"class": found.parent, "units": found.units, "auc": found.auc} for found in round.findings],
     }
@@ -93,15 +93,15 @@ def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
         record |= {name: getattr(round.trained, name) for name in ("r_before", "r_after", "r_without")}
     if round.closures:
         record["closures"] = [{"score": check.score, "closed": check.closed} for check in round.closures]
-    if round.taught is not None:
-        record["family"] = {name: getattr(round.taught, name) for name in ("before", "blind", "after")}
+    if round.refit is not None:
+        record["family"] = {name: getattr(round.refit, name) for name in ("before", "blind", "after")}
     return record
 
 
 def _families(ctx: Context, learned: Learned) -> list[dict[str, Any]]:
     """Every family: how well it tells the classes apart, and, where the true masks are known, whether it finds them."""
     entries = []
-    for round in learned.stories:
+    for round in learned.rounds:
         if round.family is not None and round.family.family is not None and round.split is not None:
             entry = {"name": round.family.key, "stage": round.stage, "accuracy": round.split.accuracy}
             masks = compare_with_masks(ctx, round.family.family)
@@ -113,7 +113,7 @@ def _cost(ctx: Context, learned: Learned) -> dict[str, float]:
     """Seconds, and multiples of ordinary training in the same run."""
     seconds = {name: ctx.seconds(name) for name in ("ordinary", "probing", "rounds", "controls")}
     spent = (seconds["probing"] + seconds["rounds"]) / max(seconds["ordinary"], 1e-9)
-    trained = max(1, sum(round.trained is not None for round in learned.stories))
+    trained = max(1, sum(round.trained is not None for round in learned.rounds))
     return {
         **{f"{name}_seconds": value for name, value in seconds.items()},
         "times_ordinary": spent,

@@ -35,10 +35,10 @@ def draw_rounds(ctx: Context, rounds: Sequence[Round]) -> dict[str, list[str]]:
 
 
 def _draw(ctx: Context, round: Round) -> list[str]:
-    if not round.judged:
+    if not round.probed:
         return []
     probed = round.chosen or max(
-        round.judged, key=lambda probed: (probed.measured.gate == "place", probed.measured.phi)
+        round.probed, key=lambda probed: (probed.measured.gate == "place", probed.measured.phi)
     )
     codec = ctx.codec(probed.measured.representation, round.readout)
     title = f"{round.name}: {codec.name}, {round.decision}"

@@ -51,23 +51,21 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         return ended
     under = [*site.readout.swaps, swap]
     if site.readout.family is None:  # at the top: the network itself, as it was trained
-        taught, keep = None, True
+        fitted, keep = None, True
         readout = describe(ctx, learned, site.stage, replace(site.readout, network=trained.network, swaps=under))
     else:
-        taught = ctx.override_rule.after_training(site.name, swap.codec.name, refit(ctx, site, swap))
-        keep, readout = taught.decision.keep, replace(taught.readout, swaps=under)
-        reason += f"; {taught.decision.reason}"
+        fitted = ctx.override_rule.after_training(site.name, swap.codec.name, refit(ctx, site, swap))
+        keep, readout = fitted.decision.keep, replace(fitted.readout, swaps=under)
+        reason += f"; {fitted.decision.reason}"
     merged = merge(ctx, site, swap, findings) if keep else None
-    return replace(
-        ended, keep=keep, reason=reason, taught=taught, merged=merged, next_readout=readout if keep else None
-    )
+    return replace(ended, keep=keep, reason=reason, refit=fitted, merged=merged, next_readout=readout if keep else None)
 
 
 def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork | None:
     """Train the first refused round all the same, for its figures only, where the settings ask for it."""
     if not ctx.settings.round.show_refused or ended.decision != "leaf":
         return None
-    best = max(ended.judged, key=lambda one: (one.measured.gate == "place", one.measured.phi))
+    best = max(ended.probed, key=lambda one: (one.measured.gate == "place", one.measured.phi))
     swap = swap_of(ctx, ended.site, best)
     return train_views(ctx, f"{ended.name}/refused", learned, swap, timed_as="controls").network
 

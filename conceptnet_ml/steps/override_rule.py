@@ -114,9 +114,9 @@ class OverrideRule:
         )
         return replace(trial, decision=decision)
 
-    def unused_words(self, stories: Sequence[Round]) -> list[str]:
+    def unused_words(self, rounds: Sequence[Round]) -> list[str]:
         """Sentences for the summary: words that had nothing to do."""
-        tried = {story.name: [one.measured.representation for one in story.judged] for story in stories}
+        tried = {one.name: [probe.measured.representation for probe in one.probed] for one in rounds}
         found = []
         for word in self._words:
             if word.round not in tried:

@@ -109,13 +109,13 @@ class Closure:
     """What a fresh network, briefly trained on the views of a round, rests on.
 
     Args:
-        judged: Its probe, in the round's representation.
+        probed: Its probe, in the round's representation.
         readout: The fresh network.
         score: ι less errors: high if something in the views can still be exchanged.
         closed: Whether it is so low that what the network found is taken for the object.
     """
 
-    judged: ProbeResult
+    probed: ProbeResult
     readout: Readout
     score: float
     closed: bool
@@ -175,7 +175,7 @@ class Outcome:
         swap: The swap, widened by what fresh networks found.
         closures: What fresh networks found in the views.
         trained: The network after training on the views.
-        taught: Below the top stage, the readout's family after the round.
+        refit: Below the top stage, the readout's family after the round.
         merged: The generalized feature of a kept round.
         next_readout: Whose answer the next round at this stage is about, after a kept round.
     """
@@ -186,7 +186,7 @@ class Outcome:
     swap: Swap | None = None
     closures: tuple[Closure, ...] = ()
     trained: Trained | None = None
-    taught: RefitVariants | None = None
+    refit: RefitVariants | None = None
     merged: Merged | None = None
     next_readout: Readout | None = None
 
@@ -235,12 +235,12 @@ class Round:
         name, stage, number, readout: As in :class:`Site`.
         findings: Step 1: features the answers rest on, at most one per class or variant.
         channels: Below the top stage, the probe of that stage's channels.
-        judged: Step 2: the probe and decision of every representation tried, cheapest first, up to the one kept.
+        probed: Step 2: the probe and decision of every representation tried, cheapest first, up to the one kept.
         decision: ``kept``, ``undone`` (after training), or ``leaf`` (nothing to exchange: this is the object).
         reason: Why, in words with numbers.
         chosen, swap, trained: Step 3: the representation trained last, its swap, and the network after it.
         closures: What fresh networks found in the views, one check after each training.
-        taught: Below the top stage, the readout's family after the round.
+        refit: Below the top stage, the readout's family after the round.
         merged: The generalized feature.
         split, family: Step 4: its variants, and the readout that they are for the stage below.
         edges, below: Step 5, and the stage it went down to.
@@ -251,7 +251,7 @@ class Round:
     number: int
     readout: Readout
     findings: list[Finding]
-    judged: list[ProbeResult] = field(default_factory=list)
+    probed: list[ProbeResult] = field(default_factory=list)
     decision: str = "leaf"
     reason: str = ""
     channels: ChannelProbe | None = None
@@ -259,7 +259,7 @@ class Round:
     swap: Swap | None = None
     closures: tuple[Closure, ...] = ()
     trained: Trained | None = None
-    taught: RefitVariants | None = None
+    refit: RefitVariants | None = None
     merged: Merged | None = None
     split: Split | None = None
     family: Readout | None = None
@@ -280,7 +280,7 @@ class Learned:
         ordinary: The network after ordinary training.
         network: The network after the last kept round.
         swaps: The swaps of all kept rounds.
-        stories: Every round, in order, kept or not.
+        rounds: Every round, in order, kept or not.
         families: Every family by its name, as it answers after all rounds; a round's own is as it was found.
         refused: The network of the first refused round, where the settings ask for it.
         epochs: Passes over the views of all kept rounds together.
@@ -290,7 +290,7 @@ class Learned:
     ordinary: StagedNetwork
     network: StagedNetwork
     swaps: list[Swap] = field(default_factory=list)
-    stories: list[Round] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
     families: dict[str, Readout] = field(default_factory=dict)
     refused: StagedNetwork | None = None
     epochs: int = 0
@@ -302,7 +302,7 @@ class Learned:
         Args:
             epochs: Passes over the views that a kept round took.
         """
-        self.stories.append(ended)
+        self.rounds.append(ended)
         if ended.decision != "kept":
             return
         assert ended.trained is not None
@@ -311,7 +311,7 @@ class Learned:
         self.network = ended.trained.network
         self.swaps = [*self.swaps, ended.swap]
         self.epochs += epochs
-        if ended.taught is not None:
-            parent = ended.taught.readout
+        if ended.refit is not None:
+            parent = ended.refit.readout
             self.families[parent.key] = replace(parent, swaps=[*ended.readout.swaps, ended.swap])
         self.families[ended.family.key] = ended.family

@@ -52,18 +52,18 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
     )
     ctx = workbench(tmp_path, cued_data(cast, 320, 0, 0.06), chosen)
     found = run_learner(ctx)
-    (story,) = found.stories
-    assert [one.measured.representation for one in story.judged] == ["colour", "fourier"]
-    assert [one.decision.keep for one in story.judged] == [True, False]
+    (story,) = found.rounds
+    assert [one.measured.representation for one in story.probed] == ["colour", "fourier"]
+    assert [one.decision.keep for one in story.probed] == [True, False]
     assert story.decision == "undone"
-    assert story.chosen is story.judged[0]
+    assert story.chosen is story.probed[0]
     assert story.reason.startswith("colour: ")
     assert "the least that must remain; fourier: " in story.reason
     # The network, the swaps and the budget are as they were.
     assert found.network is found.ordinary
     assert found.swaps == []
     assert found.epochs == 0
-    graph = build_graph(found.stories, found.network, chosen, ctx.data.classes, None)
+    graph = build_graph(found.rounds, found.network, chosen, ctx.data.classes, None)
     assert {node.decision for node in graph.nodes("feature")} == {"undone"}
     assert not graph.nodes("generalized")
     ctx.run.close()
@@ -71,21 +71,21 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
 
 def shared(found: Learned, ctx: Context) -> tuple[str, ...]:
     """The classes the graph says share what was generalized."""
-    (node,) = build_graph(found.stories, found.network, ctx.settings, ctx.data.classes, None).nodes("generalized")
+    (node,) = build_graph(found.rounds, found.network, ctx.settings, ctx.data.classes, None).nodes("generalized")
     return node.shared_by
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path) -> None:
     ctx, found = learned(tmp_path, cast, seed, contrast=0.14)
-    (story,) = found.stories
+    (story,) = found.rounds
     assert story.decision == "kept"
-    assert [one.measured.representation for one in story.judged] == ["colour"]  # dearer ones are not looked into
+    assert [one.measured.representation for one in story.probed] == ["colour"]  # dearer ones are not looked into
     again = probe_representation(ctx, Site("", Readout("classes", found.network), "again"), ctx.codec("colour"))
-    assert again.measured.contrast < 0.2 < 0.9 < story.judged[0].measured.contrast
+    assert again.measured.contrast < 0.2 < 0.9 < story.probed[0].measured.contrast
     assert shared(found, ctx) == ctx.data.classes
     some = replace(story.chosen, decision=replace(story.chosen.decision, classes=(1,)))
-    found.stories = [replace(story, chosen=some)]
+    found.rounds = [replace(story, chosen=some)]
     assert shared(found, ctx) == ctx.data.classes[1:]
     figures = accuracy(found.network, ctx.data)
     assert figures["conflict"] > 0.8
@@ -114,10 +114,10 @@ def test_a_difference_in_sharpness_makes_the_learner_choose_fourier(tmp_path: Pa
     kept = 0
     for seed in range(4):
         ctx, found = learned(tmp_path / str(seed), sharpened, seed, contrast=0.06)
-        (story,) = found.stories
-        assert [one.measured.representation for one in story.judged][:2] == ["colour", "fourier"]
-        assert story.judged[0].measured.contrast < 0.4
-        if story.chosen is story.judged[1] and story.decision == "kept":
+        (story,) = found.rounds
+        assert [one.measured.representation for one in story.probed][:2] == ["colour", "fourier"]
+        assert story.probed[0].measured.contrast < 0.4
+        if story.chosen is story.probed[1] and story.decision == "kept":
             kept += 1
             assert accuracy(found.network, ctx.data)["conflict"] > 0.15  # from below 0.1
         ctx.run.close()
@@ -201,7 +201,7 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 8, "closures": closures})
     ctx = workbench(tmp_path, planted_data("own"), chosen)
     found = run_learner(ctx)
-    (story,) = found.stories
+    (story,) = found.rounds
     assert story.decision == "kept"
     assert [check.closed for check in story.closures] == [False] * closures
     conflict = accuracy(found.network, ctx.data)["conflict"]
@@ -224,7 +224,7 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
     ctx = workbench(tmp_path, planted_data("own", contrast=0.06), settings(training={"batch": 32}, round=rounds))
     found = run_learner(ctx)
-    (story,) = found.stories
+    (story,) = found.rounds
     assert "still finds it, so it is widened" in story.reason
     assert "but that leaves too little" in story.reason
     assert "it is dropped" in story.reason

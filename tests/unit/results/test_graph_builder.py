@@ -1,4 +1,4 @@
-"""From stories to the graph."""
+"""From rounds to the graph."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def test_two_rounds_in_which_no_unit_answers_draw_their_edges_from_the_class_onc
     settings = Settings()
     network = build_network(settings, ("car", "poodle"), (32, 32), load_plugins(use_entry_points=False))
     upper, lower = network.stage_names[-1], network.stage_names[-2]
-    stories = []
+    rounds = []
     for number, weights in ((1, {0: 0.5, 3: 0.25}), (2, {0: 0.125, 5: 0.75})):
         edges = tuple(Attribution(0, unit, weight, 0.05, 1.0, 0.1, 0.0) for unit, weight in weights.items())
         name = f"{upper}/classes/{number}"
-        stories.append(Round(name, upper, number, Readout("classes", network), [], edges=edges, below=lower))
-    graph = build_graph(stories, network, settings, ("car", "poodle"), None)
+        rounds.append(Round(name, upper, number, Readout("classes", network), [], edges=edges, below=lower))
+    graph = build_graph(rounds, network, settings, ("car", "poodle"), None)
     found = graph.edges("built_from", source=graph.class_node("car").id)
     assert sorted(edge.plain()["weight"] for edge in found) == [0.25, 0.5, 0.75]
