@@ -167,7 +167,7 @@ def test_keep_of_a_representation_that_is_not_tried_changes_nothing() -> None:
     assert ruler.before_training(NAME, judged("colour", True), ("colour",)).decision == Decision(
         True, "the rule's reason"
     )
-    story = SimpleNamespace(name=NAME, judged=[judged("colour", True)])
+    story = SimpleNamespace(name=NAME, probed=[judged("colour", True)])
     assert ruler.unused_words([story]) == [f"--keep {NAME}/pixels: pixels was not tried in this round"]  # type: ignore[list-item]
     assert ruler.unused_words([]) == [f"--keep {NAME}/pixels: there was no such round"]
 
