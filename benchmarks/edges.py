@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.concepts import null_models as nulls
 from conceptnet_ml.concepts.attribution import ablate, margin_over_mean, rank_correlation, unit_weights
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import mean_map, stage_maps
+from conceptnet_ml.concepts.scores import gather_evidence
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime.progress import Progress
@@ -66,24 +67,26 @@ def transition(ctx: Context, readout: Readout, stage: str) -> dict[str, Any]:
     images = nulls.first_images(ctx.probe_views("edges", readout.swaps), IMAGES)
     classes, concepts = ctx.classes, ctx.settings.concepts
     with frozen(*readout.modules()):
-        batches, respond = stage_maps(readout.network, images, stage), margin_over_mean(readout.head(stage))
-        units = torch.arange(batches[0][0].shape[1])
-        mean = mean_map(batches)
-        falls = torch.stack([ablate(batches, respond, mean, parent, units) for parent in range(classes)])
+        evidence = gather_evidence(
+            readout.network, stage, margin_over_mean(readout.head(stage)), images, classes, concepts
+        )
+        mean, units = evidence.mean, torch.arange(len(evidence.mean))
+        falls = torch.stack([ablate(evidence, mean, parent, units) for parent in range(classes)])
         ways = {"grouped": (concepts.edge_groups, concepts.edge_points), "classic": (1, 8)}
         result: dict[str, Any] = {}
         for name, (groups, points) in ways.items():
             way = concepts.model_copy(update={"edge_groups": groups, "edge_points": points})
-            weights, gaps = unit_weights(batches, respond, classes, way, seed=0)
+            weights, gaps = unit_weights(replace(evidence, settings=way), seed=0)
             result[name] = {"agreement": agreements(weights, falls), "gap": gaps.tolist()}
             result[name]["error"] = float((weights - falls).abs().mean() / falls.abs().mean())
             result[name]["largest"] = float(weights.abs().max())
     result["shuffled"] = []
     for number in range(nulls.COPIES):
         copied = nulls.shuffle_weights(readout, images, number)
+        head = margin_over_mean(copied.head(stage))
         with frozen(*copied.modules()):
-            batches, respond = stage_maps(copied.network, images, stage), margin_over_mean(copied.head(stage))
-            weights, _ = unit_weights(batches, respond, classes, concepts, seed=0)
+            evidence = gather_evidence(copied.network, stage, head, images, classes, concepts)
+            weights, _ = unit_weights(evidence, seed=0)
         result["shuffled"].append({"agreement": agreements(weights, falls), "largest": float(weights.abs().max())})
     return result
 

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from conceptnet_ml.concepts.evidence import FeatureAnalogy, Translation
-from conceptnet_ml.concepts.scores import Head
+from conceptnet_ml.concepts.scores import FindEvidence
 
 DRAWS = 5
 """Random exchanges for each pair of classes."""
@@ -116,18 +116,17 @@ def _correlation(left: Tensor, came: Tensor) -> Tensor:
 
 
 def measure_translation(
-    maps: Tensor, right: Tensor, head: Head, tied: Sequence[FeatureAnalogy], generator: torch.Generator, units: int
+    evidence: FindEvidence, tied: Sequence[FeatureAnalogy], generator: torch.Generator
 ) -> Translation:
     """How often an exchange of units turns one class's images into another's, for each tied pair of classes.
 
     Args:
-        maps: (N, C, h, w), a stage's.
-        right: (N,), their classes.
-        head: Maps to answers (N, K).
+        evidence: A stage's maps and the answers to them; random pairs are drawn from the units within its width.
         tied: The pairs of classes, with their matched units.
         generator: Deals partners and draws random pairs.
-        units: Random pairs are drawn from so many channels, the first.
     """
+    maps, right = (torch.cat(parts) for parts in zip(*evidence.batches, strict=True))
+    head, units = evidence.head, evidence.width or maps.shape[1]
     exchange = UnitExchange(maps)
     counts, rates = [], []
     for feature in tied:

@@ -1,6 +1,6 @@
 """What a variant is built from: integrated gradients to the units one stage down, checked by ablation.
 
-:func:`attribute`, for the maps of a lower stage and the variants' responses to them:
+:func:`attribute`, from the maps of a lower stage and the variants' responses to them:
 
 1. The units are dealt into groups, in each image another way. Group by group, gradients are integrated along the path
    from the group's mean maps to the image's own, while all other units stay as they are (:func:`path_gradients`). The
@@ -14,14 +14,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from conceptnet_ml.concepts.scores import Batches, Head, mean_map
-from conceptnet_ml.config.settings import ConceptSettings
+from conceptnet_ml.concepts.scores import FindEvidence, Head
 from conceptnet_ml.runtime import seeding
 
 RANKED = 64
@@ -64,15 +63,7 @@ class Attribution:
         return abs(self.weight) > (self.null or 0.0) and self.low * self.high > 0
 
 
-def attribute(
-    batches: Batches,
-    respond: Head,
-    parents: int,
-    settings: ConceptSettings,
-    seed: int,
-    null: float | None = None,
-    width: int | None = None,
-) -> list[Attribution]:
+def attribute(evidence: FindEvidence, seed: int, null: float | None = None) -> list[Attribution]:
     """Edges of every variant to its strongest units; the algorithm is at the head of this module.
 
     One group of all units is the classic path (Sundararajan et al., arXiv 1703.01365), whose weights add up to the
@@ -81,47 +72,41 @@ def attribute(
     is attributed on its own parent's images.
 
     Args:
-        batches: The lower stage's maps, fp32, and the right parent of each image.
-        respond: From these maps to the variants' responses.
-        parents: Number of variants.
-        settings: ``edge_groups`` (at most one per unit), ``edge_points`` on each group's path, ``edges`` kept per
-            variant, and ``bootstrap`` resamples.
+        evidence: The lower stage's maps, and the variants' responses to them. Its settings say how many
+            ``edge_groups`` (at most one per unit), ``edge_points`` on each group's path, ``edges`` kept per variant and
+            ``bootstrap`` resamples. Channels beyond its width are attributed, so that the gap is that of the whole, but
+            no edges lead there.
         seed: Seed of groups and resamples.
         null: What :func:`~conceptnet_ml.concepts.null_models.largest_weight` found in networks with shuffled weights,
             for the edges to carry.
-        width: Edges lead to the first ``width`` channels only, None for all; the others are attributed all the same, so
-            that the gap is that of the whole.
 
     Cost: ``groups · points`` forward and backward passes, ``groups + edges`` forward passes between the stages, and
     :data:`RANKED` forward passes of :data:`RANK_IMAGES` images.
     """
-    mean = mean_map(batches)
-    weights_of, gaps, right = _integrate(batches, respond, mean, settings, seed)  # step 1
+    settings, mean = evidence.settings, evidence.mean
+    weights_of, gaps, right = _integrate(evidence, mean, seed)  # step 1
     edges = []
-    for parent in range(parents):
+    for parent in range(evidence.parents):
         own = right == parent
         if not own.any():
             continue
-        weights = weights_of[own].mean(0)[:width]  # step 2
+        weights = weights_of[own].mean(0)[: evidence.width]  # step 2
         units = weights.abs().topk(min(settings.edges, len(weights))).indices
         interval_seed = seeding.seed_for(seed, "edges", parent)
         low, high = _interval(weights_of[own][:, units], settings.bootstrap, interval_seed)
-        falls = ablate(batches, respond, mean, parent, units)  # step 3
-        gap = float(_relative_gap(gaps, own))
-        images = max(8, RANK_IMAGES // parents)  # step 4
-        agreement = _agreement(batches, respond, mean, parent, weights_of[own][:images, :width], seed)
+        falls = ablate(evidence, mean, parent, units)  # step 3
+        agreement = _agreement(evidence, mean, parent, weights_of[own], seed)  # step 4
         columns = (units.tolist(), weights[units].tolist(), low.tolist(), high.tolist(), falls.tolist())
+        gap = float(_relative_gap(gaps, own))
         edges += [Attribution(parent, *row, gap, agreement, null) for row in zip(*columns, strict=True)]
     return edges
 
 
-def unit_weights(
-    batches: Batches, respond: Head, parents: int, settings: ConceptSettings, seed: int
-) -> tuple[Tensor, Tensor]:
+def unit_weights(evidence: FindEvidence, seed: int) -> tuple[Tensor, Tensor]:
     """Weights of all units for all variants, as :func:`attribute` computes them: (parents, C), and (parents,) gaps."""
-    weights_of, gaps, right = _integrate(batches, respond, mean_map(batches), settings, seed)
-    weights = torch.zeros(parents, weights_of.shape[1])
-    relative = torch.zeros(parents)
+    weights_of, gaps, right = _integrate(evidence, evidence.mean, seed)
+    weights = torch.zeros(evidence.parents, weights_of.shape[1])
+    relative = torch.zeros(evidence.parents)
     for parent in right.unique().tolist():
         own = right == parent
         weights[parent] = weights_of[own].mean(0)
@@ -147,20 +132,17 @@ def path_gradients(score: Callable[[Tensor], Tensor], start: Tensor, step: Tenso
         yield gradient
 
 
-def _integrate(
-    batches: Batches, respond: Head, mean: Tensor, settings: ConceptSettings, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _integrate(evidence: FindEvidence, mean: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Per image: weights (N, C), (completeness gap, response explained) (N, 2), right parent (N,)."""
-    count = sum(len(maps) for maps, _ in batches)
-    draw = torch.rand(count, mean.shape[0], generator=seeding.generator(seeding.seed_for(seed, "groups")))
-    group_of = draw.argsort(1).argsort(1) % max(1, min(settings.edge_groups, mean.shape[0]))
+    sizes, points = [len(maps) for maps, _ in evidence.batches], evidence.settings.edge_points
+    draw = torch.rand(sum(sizes), len(mean), generator=seeding.generator(seeding.seed_for(seed, "groups")))
+    group_of = draw.argsort(1).argsort(1) % max(1, min(evidence.settings.edge_groups, len(mean)))
     weights, gaps = [], []
-    groups_of_batches = group_of.split([len(maps) for maps, _ in batches])
-    for (maps, parents), own_groups in zip(batches, groups_of_batches, strict=True):
-        rows, groups = torch.arange(len(maps), device=maps.device), own_groups.to(maps.device)
+    for (maps, parents), groups in zip(evidence.batches, group_of.split(sizes), strict=True):
+        rows, groups = torch.arange(len(maps), device=maps.device), groups.to(maps.device)
 
         def own(at: Tensor, rows: Tensor = rows, parents: Tensor = parents) -> Tensor:
-            return respond(at)[rows, parents]
+            return evidence.head(at)[rows, parents]
 
         weight = torch.zeros(len(maps), len(mean), device=maps.device)
         fallen = torch.zeros(len(maps), device=maps.device)
@@ -168,33 +150,32 @@ def _integrate(
             whole = own(maps)
         for group in range(int(group_of.max()) + 1):
             step = (groups == group).to(maps.dtype)[:, :, None, None] * (maps - mean)
-            for gradient in path_gradients(own, maps, -step, settings.edge_points):
-                weight += (gradient * step).flatten(2).sum(2) / settings.edge_points
+            for gradient in path_gradients(own, maps, -step, points):
+                weight += (gradient * step).flatten(2).sum(2) / points
             with torch.no_grad():
                 fallen += whole - own(maps - step)
         weights.append(weight.cpu())
         gaps.append(torch.stack([fallen - weight.sum(1), fallen], 1).cpu())
-    return torch.cat(weights), torch.cat(gaps), torch.cat([parents.cpu() for _, parents in batches])
+    return torch.cat(weights), torch.cat(gaps), torch.cat([parents.cpu() for _, parents in evidence.batches])
 
 
 def _relative_gap(gaps: Tensor, own: Tensor) -> Tensor:
     return gaps[own, 0].mean().abs() / gaps[own, 1].abs().mean().clamp_min(1e-9)
 
 
-def _agreement(
-    batches: Batches, respond: Head, mean: Tensor, parent: int, weights_of: Tensor, seed: int
-) -> float | None:
-    """Rank correlation of weights and real falls on the first of the parent's images, whose weights (images, units)
-    come in the same order."""
+def _agreement(evidence: FindEvidence, mean: Tensor, parent: int, weights_of: Tensor, seed: int) -> float | None:
+    """Rank correlation of weights and real falls on the first of the parent's images; ``weights_of`` all of them,
+    (images, C), in the same order."""
+    weights_of = weights_of[: max(8, RANK_IMAGES // evidence.parents), : evidence.width]
     weights = weights_of.mean(0)
     order = weights.abs().argsort(descending=True)
     units, others = order, order[RANKED // 2 :]
     if len(order) > RANKED:
         drawn = torch.randperm(len(others), generator=seeding.generator(seeding.seed_for(seed, "ranked", parent)))
         units = torch.cat([order[: RANKED // 2], others[drawn[: RANKED // 2]]])
-    maps = torch.cat([maps[parents == parent] for maps, parents in batches])[: len(weights_of)]
-    falls = ablate([(maps, torch.full((len(maps),), parent))], respond, mean, parent, units)
-    return rank_correlation(weights[units], falls)
+    maps = torch.cat([maps[parents == parent] for maps, parents in evidence.batches])[: len(weights_of)]
+    first = replace(evidence, batches=[(maps, torch.full((len(maps),), parent))])
+    return rank_correlation(weights[units], ablate(first, mean, parent, units))
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float | None:
@@ -212,19 +193,19 @@ def _interval(values: Tensor, resamples: int, seed: int) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def ablate(batches: Batches, respond: Head, mean: Tensor, parent: int, units: Tensor) -> Tensor:
-    """(len(units),): real mean fall of a variant's response on its own images without each of these units."""
+def ablate(evidence: FindEvidence, mean: Tensor, parent: int, units: Tensor) -> Tensor:
+    """(len(units),): real mean fall of a variant's response on its own images, each unit replaced by its mean map."""
     falls, count = torch.zeros(len(units)), 0
-    for maps, parents in batches:
+    for maps, parents in evidence.batches:
         own = maps[parents == parent]
         if not len(own):
             continue
         count += len(own)
-        before = respond(own)[:, parent]
+        before = evidence.head(own)[:, parent]
         for place, unit in enumerate(units.tolist()):
             without = own.clone()
             without[:, unit] = mean[unit]
-            falls[place] += (before - respond(without)[:, parent]).sum().cpu()
+            falls[place] += (before - evidence.head(without)[:, parent]).sum().cpu()
     return falls / max(1, count)
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from conceptnet_ml.concepts.attribution import margin_over_mean, unit_weights
 from conceptnet_ml.concepts.model import Detector, Variants
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import Batches, gather_evidence, stage_maps
+from conceptnet_ml.concepts.scores import Batches, gather_evidence
 from conceptnet_ml.config.settings import ConceptSettings
-from conceptnet_ml.network.basis import units_of, without_basis
+from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.surgery.batchnorm import estimate_batch_norms
@@ -108,10 +108,11 @@ def largest_weight(
     """
     images, largest = first_images(images), 0.0
     for copied in _shuffled_copies(readout, images, seed):
+        head = margin_over_mean(copied.head(stage))
+        evidence = gather_evidence(copied.network, stage, head, images, count, settings)
         with frozen(*copied.modules()):
-            batches = stage_maps(copied.network, images, stage)
-            weights, _ = unit_weights(batches, margin_over_mean(copied.head(stage)), count, settings, seed)
-        largest = max(largest, float(units_of(copied.network, stage, weights).abs().max()))
+            weights, _ = unit_weights(evidence, seed)
+        largest = max(largest, float(weights[:, : evidence.width].abs().max()))
     return largest
 
 

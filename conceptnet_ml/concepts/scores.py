@@ -52,7 +52,7 @@ class Finding:
 
 @dataclass
 class FindEvidence:
-    """A probe set at one stage, with what a discoverer may compute from it.
+    """A probe set at one stage and the responses to its maps, with what a discoverer may compute from them.
 
     Args:
         batches: The stage's maps, fp32, and the right parent of the probe images.
@@ -72,7 +72,8 @@ class FindEvidence:
     @property
     def mean(self) -> Tensor:
         """(C, h, w): the maps' mean over the probe set."""
-        return mean_map(self.batches)
+        total = sum(maps.double().sum(0) for maps, _ in self.batches)
+        return (total / sum(len(maps) for maps, _ in self.batches)).float()  # type: ignore[union-attr, operator]
 
     def scores(self) -> tuple[Tensor, Tensor]:
         """Scores (N, width) of what may be found and the right parents (N,), on the CPU."""
@@ -80,6 +81,11 @@ class FindEvidence:
             torch.cat([unit_scores(maps[:, : self.width]).cpu() for maps, _ in self.batches]),
             torch.cat([parents.cpu() for _, parents in self.batches]),
         )
+
+    @torch.no_grad()
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """The responses (N, K) and the right parents (N,), where the maps are."""
+        return torch.cat([self.head(maps) for maps, _ in self.batches]), torch.cat([right for _, right in self.batches])
 
     def estimated_effects(self) -> Tensor:
         """(K, width): gradient × (activation − mean), summed over places, averaged over each parent's own images.
@@ -132,21 +138,9 @@ def gather_evidence(
         network: Read only; in evaluation mode.
         images: Float images and right parents.
     """
-    with frozen(network):
-        batches = stage_maps(network, images, stage)
+    with torch.no_grad(), frozen(network):
+        batches = [(network.run_until(part, stage).float(), right) for part, right in images]
     return FindEvidence(batches, head, parents, settings, direction_count(network, stage))
-
-
-@torch.no_grad()
-def stage_maps(network: Network, images: Batches, stage: str) -> Batches:
-    """The stage's maps of these images, fp32, and the right answers."""
-    return [(network.run_until(batch, stage).float(), right) for batch, right in images]
-
-
-def mean_map(batches: Batches) -> Tensor:
-    """(C, h, w): the maps' mean over all images."""
-    total = sum(maps.double().sum(0) for maps, _ in batches)
-    return (total / sum(len(maps) for maps, _ in batches)).float()  # type: ignore[union-attr, operator]
 
 
 def unit_scores(maps: Tensor) -> Tensor:

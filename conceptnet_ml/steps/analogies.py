@@ -13,8 +13,7 @@ from conceptnet_ml.concepts.analogies import UnitChanges, match_units, measure_t
 from conceptnet_ml.concepts.attribution import path_gradients
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import stage_maps
-from conceptnet_ml.network.basis import BasisNetwork, direction_count, units_of
+from conceptnet_ml.network.basis import BasisNetwork, units_of
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
@@ -34,12 +33,9 @@ def translate(ctx: Context, site: Site, tied: Sequence[FeatureAnalogy]) -> Trans
     """
     if not tied:
         return None
-    readout, stage = site.readout, site.stage
-    with frozen(*readout.modules()), torch.no_grad():
-        batches = stage_maps(readout.network, ctx.probe_views(site.name, readout.swaps), stage)
-        maps, right = torch.cat([part for part, _ in batches]), torch.cat([part for _, part in batches])
-        units = direction_count(readout.network, stage) or maps.shape[1]
-        return measure_translation(maps, right, readout.head(stage), tied, ctx.generator(site.name, "translate"), units)
+    with frozen(*site.readout.modules()), torch.no_grad():
+        evidence = ctx.evidence(site.stage, site.name, site.readout)
+        return measure_translation(evidence, tied, ctx.generator(site.name, "translate"))
 
 
 PAIRS = 128

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-import torch
-
 from conceptnet_ml.concepts import null_models
 from conceptnet_ml.concepts.attribution import Attribution, attribute, margin_over_mean
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import stage_maps
-from conceptnet_ml.network.basis import direction_count
+from conceptnet_ml.concepts.scores import gather_evidence
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Descent, Learned, Outcome, Site
@@ -60,24 +57,15 @@ def edges_to(ctx: Context, site: Site) -> list[Attribution]:
     def work() -> list[dict[str, object]]:
         images = ctx.probe_views(site.name, readout.swaps)
         with frozen(*readout.modules()):
-            batches = stage_maps(readout.network, images, stage)
-            respond = margin_over_mean(readout.head(stage))
-            with torch.no_grad():
-                answers = torch.cat([respond(maps) for maps, _ in batches])
-        if not null_models.better_than_chance(answers, torch.cat([right for _, right in batches]), settings):
+            head = margin_over_mean(readout.head(stage))
+            evidence = gather_evidence(readout.network, stage, head, images, ctx.classes, settings)
+            answers, right = evidence.answers()
+        if not null_models.better_than_chance(answers, right, settings):
             return []
         seed = ctx.seed(site.name, "null")
         null = null_models.largest_weight(readout, images, stage, ctx.classes, settings, seed)
         with frozen(*readout.modules()):
-            edges = attribute(
-                batches,
-                respond,
-                ctx.classes,
-                settings,
-                ctx.seed(site.name, "descend"),
-                null,
-                direction_count(readout.network, stage),
-            )
+            edges = attribute(evidence, ctx.seed(site.name, "descend"), null)
         return [asdict(edge) for edge in edges]
 
     with ctx.progress.task(f"{site.name} descend to {stage}"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-import torch
-
 from conceptnet_ml.concepts import null_models
 from conceptnet_ml.concepts.scores import Finding, spectrum
 from conceptnet_ml.errors import PluginError
@@ -32,9 +30,7 @@ def find(ctx: Context, site: Site) -> list[Finding]:
         evidence = ctx.evidence(site.stage, name, readout)
         discoverer = ctx.plugins.get("discoverer", ctx.settings.plugins.discoverer)
         with frozen(*readout.modules()):
-            with torch.no_grad():
-                answers = torch.cat([evidence.head(maps) for maps, _ in evidence.batches])
-            right = torch.cat([right for _, right in evidence.batches])
+            answers, right = evidence.answers()
             if not null_models.better_than_chance(answers, right, evidence.settings):
                 return []
             found = discoverer.function("find")(evidence)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts.attribution import attribute
+from conceptnet_ml.concepts.scores import FindEvidence
 from conceptnet_ml.config.settings import ConceptSettings, ProbeSettings
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.plugins import load_plugins
@@ -82,7 +83,7 @@ def edges() -> list[Any]:
     maps, right = 3 * waves(12, 6, 8, 8, step=0.83), torch.arange(12) % 3
     with frozen(made):
         settings = ConceptSettings(edge_points=8, edge_groups=1, edges=2, bootstrap=20)
-        found = attribute([(maps, right)], made[2:], 3, settings, seed=0)
+        found = attribute(FindEvidence([(maps, right)], made[2:], 3, settings), seed=0)
     # The bootstrap's bounds depend on a generator and are left out.
     return [[edge.parent, edge.unit, edge.weight, edge.ablation, edge.gap] for edge in found]
 

@@ -16,6 +16,7 @@ from conceptnet_ml.concepts.analogies import (
     measure_translation,
 )
 from conceptnet_ml.concepts.evidence import FeatureAnalogy
+from conceptnet_ml.concepts.scores import FindEvidence
 
 PAIRS, HALF = 200, 20
 
@@ -126,14 +127,9 @@ def world(seed: int) -> tuple[Tensor, Tensor, Tensor, list[FeatureAnalogy]]:
 def test_exchanging_matched_units_translates_and_random_ones_do_not() -> None:
     for seed in range(3):
         maps, right, weight, tied = world(seed)
-        found = measure_translation(
-            maps,
-            right,
-            lambda these, w=weight: these.mean((2, 3)) @ w.T,
-            tied,
-            torch.Generator().manual_seed(seed),
-            maps.shape[1],
-        )
+        head = lambda these, w=weight: these.mean((2, 3)) @ w.T  # noqa: E731
+        evidence = FindEvidence([(maps[:100], right[:100]), (maps[100:], right[100:])], head, CLASSES)
+        found = measure_translation(evidence, tied, torch.Generator().manual_seed(seed))
         assert found.classes == CLASSES * (CLASSES - 1)
         assert found.units == EACH
         assert found.translated >= 0.8

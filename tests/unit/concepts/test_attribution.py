@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts.attribution import Attribution, attribute
-from conceptnet_ml.concepts.scores import Batches, Head
+from conceptnet_ml.concepts.scores import Batches, FindEvidence, Head
 from conceptnet_ml.config.settings import ConceptSettings
 
 UNITS, PARENTS = 6, 3
@@ -32,7 +32,7 @@ def relu_net() -> nn.Module:
 
 def edges(batches: Batches, respond: Head, points: int = 64, keep: int = UNITS, seed: int = 0) -> list[Attribution]:
     settings = ConceptSettings(edge_points=points, edge_groups=1, edges=keep, bootstrap=100)
-    return attribute(batches, respond, PARENTS, settings, seed)
+    return attribute(FindEvidence(batches, respond, PARENTS, settings), seed)
 
 
 def joined(batches: Batches) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def test_the_interval_covers_about_95_percent(relu_net: nn.Module) -> None:
         batches = [(values, torch.zeros(40, dtype=torch.int64)), anchor]
         respond = lambda maps: (maps.mean((2, 3)) @ weight.T).repeat(1, 2)  # noqa: E731
         settings = ConceptSettings(edge_points=2, edge_groups=1, edges=1, bootstrap=200)
-        edge = attribute(batches, respond, 1, settings, sample)[0]
+        edge = attribute(FindEvidence(batches, respond, 1, settings), sample)[0]
         # The weight is mean − mean/2; what varies between images is the value itself, about a true mean of zero.
         low, high = (bound + float(values.mean()) / 2 for bound in (edge.low, edge.high))
         hits += low <= 0 <= high

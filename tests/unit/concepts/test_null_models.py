@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from conceptnet_ml.concepts import null_models as nulls
 from conceptnet_ml.concepts.attribution import Attribution, ablate, margin_over_mean, rank_correlation, unit_weights
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import Batches, mean_map
+from conceptnet_ml.concepts.scores import Batches, FindEvidence
 from conceptnet_ml.config.settings import ConceptSettings, Settings
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -87,18 +89,17 @@ def test_groups_of_one_unit_predict_an_ablation_that_the_classic_path_does_not()
     maps = torch.rand(60, 3, 2, 2, generator=draw) + 0.5
     right = torch.arange(60) % 2
     maps[right == 1] *= 0.1
-    batches = [(maps, right)]
 
     def respond(maps: Tensor) -> Tensor:
         score = torch.maximum(maps[:, 0], maps[:, 1] + 0.4).amax((1, 2)) + 0.5 * maps[:, 2].mean((1, 2))
         return torch.stack([score, -score], 1)
 
-    margin, mean = margin_over_mean(respond), mean_map(batches)
-    falls = torch.stack([ablate(batches, margin, mean, parent, torch.arange(3)) for parent in range(2)])
-    ways = {
-        groups: unit_weights(batches, margin, 2, ConceptSettings(edge_points=16, edge_groups=groups), seed=0)[0]
-        for groups in (1, 3)
-    }
+    evidence = FindEvidence([(maps, right)], margin_over_mean(respond), 2, ConceptSettings(edge_points=16))
+    falls = torch.stack([ablate(evidence, evidence.mean, parent, torch.arange(3)) for parent in range(2)])
+    ways = {}
+    for groups in (1, 3):
+        settings = ConceptSettings(edge_points=16, edge_groups=groups)
+        ways[groups], _ = unit_weights(replace(evidence, settings=settings), seed=0)
     errors = {groups: float((weights - falls).abs().mean()) for groups, weights in ways.items()}
     assert errors[3] < 0.2 * errors[1]
     assert rank_correlation(ways[3][0], falls[0]) == pytest.approx(1.0)

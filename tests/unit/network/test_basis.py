@@ -15,7 +15,7 @@ from conceptnet_ml.checks import check_settings
 from conceptnet_ml.concepts.attribution import Attribution, attribute
 from conceptnet_ml.concepts.model import Family, Trunk
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import Finding, gather_evidence
+from conceptnet_ml.concepts.scores import FindEvidence, Finding, gather_evidence
 from conceptnet_ml.config.settings import ConceptSettings, Settings
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import (
@@ -219,7 +219,7 @@ def test_edges_lead_to_directions_and_the_gap_is_that_of_the_whole() -> None:
 
     def edges(width: int | None) -> list[Attribution]:
         respond = lambda these: these.mean((2, 3)) @ weight.T  # noqa: E731
-        return attribute([(maps, parents)], respond, 2, settings, 0, width=width)
+        return attribute(FindEvidence([(maps, parents)], respond, 2, settings, width), 0)
 
     whole, some = edges(None), edges(4)
     assert {edge.unit for edge in whole} & {4, 5}
