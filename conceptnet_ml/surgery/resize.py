@@ -1,4 +1,4 @@
-"""Layers of another width: a network of the right kind takes the shapes of stored weights."""
+"""Layers of another width, and layers with frozen channels: a network takes the shapes of stored weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.staged_network import StagedNetwork
 
 
-class HeldConv2d(nn.Conv2d):
-    """A convolution some of whose filters are held at zero for good: no gradient reaches them.
+class FrozenConv2d(nn.Conv2d):
+    """A convolution some of whose filters stay zero for good: no gradient reaches them.
 
-    ``live``, a buffer of its own, is 0 for each output channel that is held and 1 for the others; what a held channel
-    gives is its bias everywhere.
+    ``live``, a buffer of its own, is 0 for each frozen output channel and 1 for the others. A frozen channel's output
+    is its bias everywhere.
     """
 
     live: Tensor
@@ -27,7 +27,7 @@ class HeldConv2d(nn.Conv2d):
         return self._conv_forward(input, self.weight * self.live[:, None, None, None], self.bias)
 
 
-class HeldLinear(nn.Linear):
+class FrozenLinear(nn.Linear):
     """The same for a linear layer."""
 
     live: Tensor
@@ -37,61 +37,59 @@ class HeldLinear(nn.Linear):
         return nn.functional.linear(input, self.weight * self.live[:, None], self.bias)
 
 
-HELD: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: HeldConv2d, nn.Linear: HeldLinear}
+FROZEN: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: FrozenConv2d, nn.Linear: FrozenLinear}
 
 
-def hold(layer: nn.Module, rows: Tensor) -> None:
-    """Hold output channels of a convolution or linear layer at their bias from now on."""
-    if type(layer) in HELD:
-        layer.__class__ = HELD[type(layer)]
-        layer.register_buffer("live", torch.ones_like(_tensor(layer, "weight")[:, 0].flatten(1)[:, 0]))
-    live = _tensor(layer, "live")
+def freeze_channels(layer: nn.Module, rows: Tensor) -> None:
+    """From now on the output of these channels of a convolution or linear layer is their bias."""
+    weight = layer.get_parameter("weight")
+    if type(layer) in FROZEN:
+        layer.__class__ = FROZEN[type(layer)]
+        layer.register_buffer("live", torch.ones_like(weight[:, 0].flatten(1)[:, 0]))
+    live = layer.get_buffer("live")
     live[rows.to(live.device)] = 0.0
     with torch.no_grad():
-        _tensor(layer, "weight")[rows] = 0.0
+        weight[rows] = 0.0
 
 
-def give_bias(layer: nn.Module) -> None:
+def add_bias(layer: nn.Module) -> None:
     """A bias of zeros for a layer that has none."""
     if getattr(layer, "bias", None) is None:
-        weight = _tensor(layer, "weight")
+        weight = layer.get_parameter("weight")
         layer.register_parameter("bias", nn.Parameter(weight.new_zeros(len(weight)), weight.requires_grad))
 
 
-def put(module: nn.Module, name: str, value: Tensor) -> None:
-    """Give a module a parameter or buffer of another shape, and let it know its new width."""
+def replace_tensor(module: nn.Module, name: str, value: Tensor) -> None:
+    """Give a module a parameter or buffer of another shape, and set its widths accordingly."""
     old = getattr(module, name)
     if isinstance(old, nn.Parameter):
         setattr(module, name, nn.Parameter(value.detach().clone(), old.requires_grad))
     else:
         module._buffers[name] = value.detach().clone()
-    if name == "weight" or isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        _widen(module, value)
-
-
-def _widen(module: nn.Module, value: Tensor) -> None:
-    if isinstance(module, nn.Conv2d):
-        times = module.out_channels // module.in_channels if module.groups == module.in_channels > 1 else 0
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        module.num_features = len(value)
+    elif name != "weight":
+        return
+    elif isinstance(module, nn.Conv2d):
+        depthwise = module.groups == module.in_channels > 1
+        times = module.out_channels // module.in_channels
         module.out_channels = value.shape[0]
-        if times:
+        if depthwise:
             module.in_channels = module.groups = value.shape[0] // times
         else:
             module.in_channels = value.shape[1] * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = value.shape
-    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        module.num_features = len(value)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(value)
 
 
-def rebuilt(network: StagedNetwork, model: nn.Module) -> StagedNetwork:
+def rebuild(network: StagedNetwork, model: nn.Module) -> StagedNetwork:
     """A staged network of the same stages around another model, tried on images.
 
     Raises:
-        SettingsError: The model cannot run: its code counts on widths it no longer has.
+        SettingsError: The model cannot run: its code depends on widths it no longer has.
     """
-    mode = network.training
     fresh = StagedNetwork(
         model,
         network.image_size,
@@ -100,18 +98,26 @@ def rebuilt(network: StagedNetwork, model: nn.Module) -> StagedNetwork:
         network.std.flatten().tolist(),
         network.classes,
     )
-    fresh.training = mode
+    fresh.training = network.training
     if type(fresh._route) is not type(network._route):
         raise SettingsError("the changed network can no longer be traced", "Choose another stage or network.")
     return fresh
 
 
+def load_state(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
+    """The network with this state: the same object where its widths are the state's, else one from :func:`resized`."""
+    own = network.state_dict()
+    if own.keys() == state.keys() and all(own[name].shape == value.shape for name, value in state.items()):
+        network.load_state_dict(state)
+        return network
+    return resized(network, state)
+
+
 def resized(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
     """A network with this state, its layers as wide as the state's tensors.
 
-    Convolutions (dense or depthwise), linear layers, batch norms, PReLUs and bare parameters take the width; a state
-    that holds channels (``live``) or has a bias the layer has not makes the layer such a one. Cost: two passes of two
-    images.
+    Convolutions (dense or depthwise), linear layers, batch norms, PReLUs and bare parameters take the width; where the
+    state has ``live`` or a bias that the layer lacks, the layer gets it. Cost: two passes of two images.
 
     Args:
         network: Of the same backbone, freshly built; read only.
@@ -127,16 +133,19 @@ def resized(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwor
     left = {name: value for name, value in state.items() if name not in ("mean", "std")}
     for path, module in model.named_modules():
         prefix = f"{PREFIX}{path}." if path else PREFIX
-        _add(module, prefix, left)
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            if f"{prefix}live" in left and type(module) in FROZEN:
+                freeze_channels(module, torch.empty(0, dtype=torch.int64))
+            if f"{prefix}bias" in left:
+                add_bias(module)
         names = [*module._parameters, *(set(module._buffers) - module._non_persistent_buffers_set)]
         for name in names:
             if getattr(module, name) is not None:
-                _fit(module, name, prefix + name, left)
-    unknown = sorted(left)
-    if unknown:
-        raise _misfit(unknown[0], "the network has no such tensor")
+                _resize(module, name, prefix + name, left.pop(prefix + name, None))
+    if left:
+        raise _misfit(min(left), "the network has no such tensor")
     try:
-        fresh = rebuilt(network, model)
+        fresh = rebuild(network, model)
         full = fresh.state_dict()  # with torch's notes on versions, which some modules ask for
         full.update(state)
         fresh.load_state_dict(full)
@@ -145,29 +154,23 @@ def resized(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwor
     return fresh
 
 
-def _add(module: nn.Module, prefix: str, state: Mapping[str, Tensor]) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        if f"{prefix}live" in state and type(module) in HELD:
-            hold(module, torch.empty(0, dtype=torch.int64))
-        if f"{prefix}bias" in state:
-            give_bias(module)
-
-
-def _fit(module: nn.Module, name: str, key: str, left: dict[str, Tensor]) -> None:
-    own, wanted = _tensor(module, name), left.pop(key, None)
+def _resize(module: nn.Module, name: str, key: str, wanted: Tensor | None) -> None:
+    """Give a module's tensor the shape of the stored one, if the module's kind allows it."""
+    own = getattr(module, name)
     if wanted is None:
         raise _misfit(key, "it is missing")
     if own.shape == wanted.shape:
         return
     different = [dim for dim, (a, b) in enumerate(zip(own.shape, wanted.shape, strict=False)) if a != b]
-    most = 2 if isinstance(module, nn.Conv2d | nn.Linear) else 1
+    widths = 2 if isinstance(module, nn.Conv2d | nn.Linear) else 1  # how many dimensions, the first ones, are widths
     resizable = isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d | nn.PReLU)
     bare = not type(module).__module__.startswith("torch.nn")
     grouped = isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups != module.in_channels
-    width = max(different, default=most) < most if resizable else len(different) == 1 and bare
-    if own.ndim != wanted.ndim or not width or grouped:
-        raise _misfit(key, f"it is {_shape(wanted)}, and {type(module).__name__} {_shape(own)} cannot become that")
-    put(module, name, torch.zeros(wanted.shape, dtype=own.dtype, device=own.device))
+    fits = max(different, default=widths) < widths if resizable else len(different) == 1 and bare
+    if own.ndim != wanted.ndim or not fits or grouped:
+        shapes = ["×".join(str(size) for size in tensor.shape) or "a number" for tensor in (wanted, own)]
+        raise _misfit(key, f"it is {shapes[0]}, and {type(module).__name__} {shapes[1]} cannot become that")
+    replace_tensor(module, name, torch.zeros(wanted.shape, dtype=own.dtype, device=own.device))
 
 
 def _misfit(name: str, why: str) -> DataError:
@@ -175,22 +178,3 @@ def _misfit(name: str, why: str) -> DataError:
         f"weights that do not fit the network: {name}: {why}",
         "Use weights of the same backbone, image size and classes.",
     )
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(str(size) for size in tensor.shape) or "a number"
-
-
-def _tensor(module: nn.Module, name: str) -> Tensor:
-    found = getattr(module, name)
-    assert isinstance(found, Tensor)
-    return found
-
-
-def load_state(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwork:
-    """The network with this state: itself where its widths are the state's, else another, made for them."""
-    own = network.state_dict()
-    if own.keys() == state.keys() and all(own[name].shape == value.shape for name, value in state.items()):
-        network.load_state_dict(state)
-        return network
-    return resized(network, state)

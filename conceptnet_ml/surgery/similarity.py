@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,6 +12,48 @@ from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.dependency_graph import dependency_group
+
+
+def _zero() -> Tensor:
+    return torch.zeros((), dtype=torch.float64)
+
+
+@dataclass
+class Moments:
+    """Sums over rows (n, C) of activations, in double on the CPU; batches are added one by one.
+
+    Args:
+        count: n.
+        total: (C,) sums.
+        squares: (C, C) sums of products, or (C,) of squares.
+    """
+
+    count: int = 0
+    total: Tensor = field(default_factory=_zero)
+    squares: Tensor = field(default_factory=_zero)
+
+    def add(self, rows: Tensor, products: bool = True) -> None:
+        """Add rows, with all products of their columns or with squares alone."""
+        rows = rows.double()
+        self.count += len(rows)
+        self.total = self.total + rows.sum(0).cpu()
+        self.squares = self.squares + (rows.T @ rows if products else rows.square().sum(0)).cpu()
+
+    @property
+    def mean(self) -> Tensor:
+        """(C,)."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """(C, C), or the variances (C,) where squares alone were added."""
+        mean = self.mean
+        return self.squares / self.count - (mean[:, None] * mean if self.squares.ndim == 2 else mean.square())
+
+
+def channel_rows(maps: Tensor) -> Tensor:
+    """Maps (B, C, h, w) as rows (B·h·w, C)."""
+    return maps.detach().movedim(1, -1).flatten(0, -2)
 
 
 def similar_units(
@@ -23,7 +66,7 @@ def similar_units(
 
     Greedy agglomeration: the cost of merging two (groups of) units is ``e₁e₂/(e₁+e₂)·(1 − ρ²)``, ρ the correlation of
     their activations over places and images (negative counts as none) and e what the readers get from each of them.
-    Merged activations' moments follow from the members'. Cost: one matrix of moments, ``count`` · C².
+    The moments of merged activations follow from the members'. Cost: one matrix of moments, ``count`` · C².
 
     Args:
         maps: A stage's maps (B, C, h, w), or several batches of them.
@@ -37,24 +80,30 @@ def similar_units(
     Raises:
         SettingsError: There are not that many units to close.
     """
-    covariance = _covariance([maps] if isinstance(maps, Tensor) else maps)
+    moments = Moments()
+    for batch in [maps] if isinstance(maps, Tensor) else maps:
+        moments.add(channel_rows(batch))
+    covariance = moments.covariance
     energy = covariance.diagonal().clone() if importance is None else importance.double().cpu().clone()
-    alive = [unit for unit in range(len(covariance)) if unit not in closed]
-    if not 0 < count < len(alive):
-        raise SettingsError(f"{count} of {len(alive)} units cannot be merged away", "Leave at least one.")
-    members = {unit: [unit] for unit in alive}
-    dead = torch.ones(len(covariance), dtype=torch.bool)
-    dead[alive] = False
+    open_units = [unit for unit in range(len(covariance)) if unit not in closed]
+    if not 0 < count < len(open_units):
+        raise SettingsError(f"{count} of {len(open_units)} units cannot be merged away", "Leave at least one.")
+    members = {unit: [unit] for unit in open_units}
+    gone = torch.ones(len(covariance), dtype=torch.bool)
+    gone[open_units] = False
     for _ in range(count):
-        costs = _costs(covariance, energy)
-        costs[dead] = torch.inf
-        costs[:, dead] = torch.inf
+        deviation = covariance.diagonal().clamp_min(0).sqrt()
+        correlation = (covariance / (deviation[:, None] * deviation).clamp_min(1e-30)).clamp(0, 1)
+        reduced = energy[:, None] * energy / (energy[:, None] + energy).clamp_min(1e-300)
+        costs = (reduced * (1 - correlation.square())).fill_diagonal_(torch.inf)
+        costs[gone] = torch.inf
+        costs[:, gone] = torch.inf
         low, high = sorted(divmod(int(costs.argmin()), len(costs)))
         total = float(energy[low] + energy[high])
         mix = float(energy[low]) / total if total > 0 else 0.5
         for matrix in (covariance, covariance.T):
             matrix[low] = mix * matrix[low] + (1 - mix) * matrix[high]
-        energy[low], dead[high] = total, True
+        energy[low], gone[high] = total, True
         members[low] += members.pop(high)
     return [sorted(group) for group in members.values() if len(group) > 1]
 
@@ -64,30 +113,15 @@ def importances(network: StagedNetwork, stage: str, batches: Sequence[Tensor]) -
 
     Cost: one pass of the images as far as the stage.
     """
-    group = dependency_group(network, stage)
+    group, moments = dependency_group(network, stage), Moments()
     with eval_mode(network):
-        spread = _covariance(network.run_until(images, stage) for images in batches).diagonal()
+        for images in batches:
+            moments.add(channel_rows(network.run_until(images, stage)))
     norms = torch.zeros(group.units, dtype=torch.float64)
-    for tie in group.of("reads"):
-        weight = tie.tensor(network)
+    for reader in group.of("reads"):
+        weight = reader.tensor(network)
         assert weight is not None
         columns = weight.detach().double().cpu().movedim(1, 0).flatten(1).square().sum(1)
-        norms.index_add_(0, tie.units[tie.units >= 0], columns[tie.units >= 0])
-    return spread * norms
-
-
-def _costs(covariance: Tensor, energy: Tensor) -> Tensor:
-    deviation = covariance.diagonal().clamp_min(0).sqrt()
-    correlation = (covariance / (deviation[:, None] * deviation).clamp_min(1e-30)).clamp(0, 1)
-    both = energy[:, None] * energy / (energy[:, None] + energy).clamp_min(1e-300)
-    return (both * (1 - correlation.square())).fill_diagonal_(torch.inf)
-
-
-def _covariance(batches: Iterable[Tensor]) -> Tensor:
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for maps in batches:
-        rows = maps.detach().movedim(1, -1).flatten(0, -2).double()
-        count += len(rows)
-        total, squares = total + rows.sum(0).cpu(), squares + (rows.T @ rows).cpu()
-    mean = total / count
-    return squares / count - mean[:, None] * mean
+        own = reader.units >= 0
+        norms.index_add_(0, reader.units[own], columns[own])
+    return moments.covariance.diagonal() * norms

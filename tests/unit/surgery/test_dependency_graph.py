@@ -32,7 +32,9 @@ def test_an_identity_shortcut_a_gate_and_bare_parameters() -> None:
     network = fresh("chained")
     (low, *_) = network.stage_names
     group = dependency_group(network, low)
-    places = {(tie.path.removeprefix("model."), tie.name, tie.role) for tie in group.ties if "running" not in tie.name}
+    places = {
+        (tie.path.removeprefix("model."), tie.name, tie.role) for tie in group.dependencies if "running" not in tie.name
+    }
     # y = norm(depth(relu(inner(x)))) and x + gate·y: all of them are the same six channels.
     writers = {(layer, name, "writes") for layer in ("inner", "excite") for name in ("weight", "bias")}
     readers = {(layer, "weight", "reads") for layer in ("inner", "squeeze", "top")}
