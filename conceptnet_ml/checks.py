@@ -1,4 +1,8 @@
-"""All checks before a run, in one place: what can be refused is refused before anything is trained."""
+"""What is checked before a run, new or resumed: what can be refused is refused before anything is trained.
+
+Settings check their own types (:mod:`conceptnet_ml.config.sources`); what a run folder rules out is checked by the two
+paths of :mod:`conceptnet_ml.api`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ from conceptnet_ml.runtime.signals import Stopper
 
 @dataclass(frozen=True)
 class Session:
-    """What a call brings along.
+    """Plugins, progress display and stop signal of one call.
 
     Args:
         plugins: Loaded plugins; default: the built-ins and what is installed.

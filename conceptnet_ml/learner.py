@@ -31,7 +31,7 @@ def run_learner(ctx: Context) -> Learned:
     return learned
 
 
-def learn_stages(ctx: Context, learned: Learned, readout: Readout) -> None:
+def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
     """Find · probe · generalize · specialize · descend, for ``depth`` stages from the top.
 
     A readout is whose answer the rounds of a stage are about: the classes at the top, below it the variants of what was
@@ -39,14 +39,14 @@ def learn_stages(ctx: Context, learned: Learned, readout: Readout) -> None:
 
     Args:
         learned: Where the network, the kept swaps and the rounds are gathered.
-        readout: The readout of the top stage.
+        top: The readout of the top stage.
     """
     stages = [*reversed(learned.ordinary.stage_names)]
-    readouts = [readout]
+    readouts = [top]
     for stage, below in zip(stages[: ctx.settings.depth], [*stages[1:], None], strict=False):
         readouts_below: list[Readout] = []
-        for readout in readouts:
-            readout = describe(ctx, learned, stage, readout)
+        for above in readouts:
+            readout = describe(ctx, learned, stage, above)
             for number in range(1, ctx.settings.round.limit + 1):
                 site = Site.of_round(stage, readout, number)
                 findings = find(ctx, site)  # 1

@@ -58,7 +58,7 @@ def find_analogies(ctx: Context, site: Site, swap: Swap) -> tuple[list[Analogy],
     what comes through the other. Matches are found by the Hungarian method and must score above those found in shuffles
     of the pairs within their classes, and above those found in networks that know nothing, on the same pairs; else a
     unit stays unmatched. Two classes' units are tied as a whole where the sum of their matches' scores does so, which
-    tells more than any match alone. Answers that are hardly right more often than chance have no analogies.
+    tells more than any match alone. Near chance accuracy there are none.
 
     Returns:
         The units that are tied one by one, and the classes whose units are tied as a whole.

@@ -1,7 +1,7 @@
 """Part of step 2, below the top stage: which channels carry the difference between a readout's answers.
 
-Channels find and explain. Training swaps happen in the image: a network whose maps are swapped inside only moves the
-cue into its remaining channels.
+Swaps of channels are for analysis only. Training swaps happen in the image: a network whose maps are swapped inside
+only moves the cue into its remaining channels.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[in
 
 
 def _widened(ctx: Context, site: Site, swap: Swap) -> Swap:
-    """The swap with the gates of the site's fresh network joined to its own: later gates of a feature belong to it."""
+    """The swap with the gates of the site's fresh network joined to its own."""
     more = gates(ctx, site, swap.codec)
     assert more is not None
     assert swap.gates is not None

@@ -46,8 +46,8 @@ def edges_to(ctx: Context, site: Site) -> list[Attribution]:
     """Edges from a readout's answers to units of a lower stage, the strongest confirmed by ablation.
 
     What is attributed is each answer's margin over the mean of the others: what two answers share does not tell them
-    apart. Supported edges (:attr:`Attribution.is_supported`) lead to the next stage's candidates. Answers that are
-    hardly right more often than chance are built from nothing: they have no edges.
+    apart. Supported edges (:attr:`Attribution.is_supported`) lead to the next stage's candidates. Near chance accuracy
+    there are no edges.
 
     Cost: ``concepts.edge_points`` forward and backward passes from the stage on over the probe set, and one forward
     pass for each ablation.

@@ -16,7 +16,7 @@ def find(ctx: Context, site: Site) -> list[Finding]:
     """What the discoverer of the settings finds at a stage, on views of the probe set under the readout's swaps.
 
     A unit belongs to a feature only if :data:`null_models.MARGIN` times as much hangs on it as on any unit of networks
-    with shuffled weights. Answers that are hardly right more often than chance rest on nothing.
+    with shuffled weights. Near chance accuracy there are no findings.
 
     Returns:
         At most one feature per class or variant.

@@ -95,10 +95,15 @@ def train_views(
 
     r, the residual accuracy, is the share of held-out views answered rightly: before, by the network as it was on the
     views of the swaps kept so far; after, by the new one on the new views. A round is undone if hardly anything is left
-    to learn, and if the new network answers the views *better* than the same images without the swap. Whoever looks at
-    what was left alone finds it in both; only one who learned to answer against what is exchanged, since it was the
-    object itself, is lost where nothing was exchanged. Where some classes only share the feature, theirs are the images
-    that count.
+    to learn, and if the new network answers the views *better* than the same images without the swap. A network that
+    uses the evidence that is left scores alike on both. One that learned the opposite of the swapped cue, since that was
+    the object itself, scores worse without the swap. Where only some classes share the feature, only their images count.
+
+    Args:
+        name: Of the step.
+        learned: The network to start from and the kept swaps.
+        classes: Those that share the feature, None for all.
+        timed_as: What its time counts as.
     """
     settings = ctx.settings.round
     seed = ctx.seed(name, "r")

@@ -1,4 +1,4 @@
-"""The user's word on a round, asked wherever the rule decides."""
+"""The user's overrides of decisions: asked wherever the stop rule decides."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Trial = TypeVar("Trial", Trained, RefitVariants)
 
 @dataclass
 class OverrideRule:
-    """The user's words at work: asked by the learner wherever the rule decides.
+    """The overrides of a run, and what they changed.
 
     Args:
-        settings: With the words, and the weight of errors by which representations are compared.
+        settings: With the overrides, and the weight of errors by which representations are compared.
 
     Attributes:
         overruled: By round, every decision that was overruled: who decided what, and what the rule would have said.
@@ -115,7 +115,7 @@ class OverrideRule:
         return replace(trial, decision=decision)
 
     def unused_words(self, rounds: Sequence[Round]) -> list[str]:
-        """Sentences for the summary: words that had nothing to do."""
+        """Sentences for the summary: overrides that matched no round."""
         tried = {one.name: [probe.measured.representation for probe in one.probed] for one in rounds}
         found = []
         for word in self._words:

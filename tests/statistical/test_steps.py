@@ -28,11 +28,12 @@ from conceptnet_ml.network.training import to_float
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import edges_to
-from conceptnet_ml.steps.family import refit, split
+from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.find import find
 from conceptnet_ml.steps.gates import codecs, probe_representation, swap_of
 from conceptnet_ml.steps.generalize import merge, train_views
-from conceptnet_ml.steps.records import Learned, ProbeResult, Site, Trained
+from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Site, Trained
+from conceptnet_ml.steps.specialize import specialize
 from conceptnet_ml.swap.views import Swap
 from conceptnet_plugins.datasets.cars_and_poodles import CAR, POODLE, Wish, render
 from conceptnet_plugins.generalizers import detector as generalizer
@@ -240,8 +241,10 @@ def test_a_detector_that_did_not_learn_misses_the_bound(shortcut: World, monkeyp
 
 
 def family(made: World, name: str = "split") -> tuple[Family, float]:
-    found = split(made.ctx, Site(MIDDLE, made.parents, name), merged(made, MIDDLE))
-    return found.family, found.accuracy
+    outcome = Outcome(judged(made, "pixels"), True, "", pixel_swap(made), merged=merged(made, MIDDLE))
+    found = specialize(made.ctx, Site(MIDDLE, made.parents, name), outcome)
+    assert found.readout.family is found.split.family
+    return found.split.family, found.split.accuracy
 
 
 def test_specialize_tells_the_classes_where_the_detector_looks(shortcut: World) -> None:
