@@ -69,8 +69,8 @@ def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], No
 def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
     """The swap that a round would add to the views.
 
-    Where only some classes share the feature, the gates of all other images are closed: they receive what a donor's gate
-    opens, and as donors give only what they have at the places where the host's own feature is taken out.
+    Where only some classes share the feature, the gates of all other images are closed: they receive what a donor's
+    gate opens, and as donors give only what they have at the places where the host's own feature is taken out.
     """
     codec = ctx.codec(probed.measured.representation, site.readout)
     found = gates(ctx, site, codec)

@@ -96,8 +96,9 @@ def train_views(
     r, the residual accuracy, is the share of held-out views answered rightly: before, by the network as it was on the
     views of the swaps kept so far; after, by the new one on the new views. A round is undone if hardly anything is left
     to learn, and if the new network answers the views *better* than the same images without the swap. A network that
-    uses the evidence that is left scores alike on both. One that learned the opposite of the swapped cue, since that was
-    the object itself, scores worse without the swap. Where only some classes share the feature, only their images count.
+    uses the evidence that is left scores alike on both. One that learned the opposite of the swapped cue, since that
+    was the object itself, scores worse without the swap. Where only some classes share the feature, only their images
+    count.
 
     Args:
         name: Of the step.
