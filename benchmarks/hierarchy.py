@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from graph_recovery import judge_hierarchy
+
 from conceptnet_ml import LearnedRun, Settings, learn, open_run
-from conceptnet_ml.bench.graph_recovery import judge_hierarchy
 from conceptnet_ml.bench.intervals import summarize
 from conceptnet_ml.runtime.progress import Progress
 

@@ -2,7 +2,7 @@
 
     python benchmarks/planted_graph.py --seeds 3
 
-See :mod:`conceptnet_ml.bench.handcrafted`. Nodes, merges and splits come from a run whose round is kept, edges from one
+See ``handcrafted.py``. Nodes, merges and splits come from a run whose round is kept, edges from one
 whose round is undone, so that they start at the classes' own features. A seed takes half a minute on one core.
 """
 
@@ -12,12 +12,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import handcrafted as handmade
 import torch
+from handcrafted import Rates
 from safetensors.torch import save_file
 
 from conceptnet_ml import Settings, learn
-from conceptnet_ml.bench import handcrafted as handmade
-from conceptnet_ml.bench.handcrafted import Rates
 
 KEPT = ("nodes", "merges", "splits")
 

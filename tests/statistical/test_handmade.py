@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import handcrafted as handmade
 import pytest
 import torch
 from planted import PLUGINS
 from safetensors.torch import save_file
 
 from conceptnet_ml import Settings, learn
-from conceptnet_ml.bench import handcrafted as handmade
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.training import to_float
 

@@ -7,11 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional
-
-from conceptnet_ml import learn
-from conceptnet_ml.bench.graph_recovery import (
+from graph_recovery import (
     Concept,
     Evidence,
     assign,
@@ -21,7 +17,11 @@ from conceptnet_ml.bench.graph_recovery import (
     planted_concepts,
     similarity,
 )
-from conceptnet_ml.bench.graph_recovery import score as judge
+from graph_recovery import score as judge
+from torch import Tensor
+from torch.nn import functional
+
+from conceptnet_ml import learn
 from conceptnet_ml.config.settings import DataSettings, Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.ground_truth import PLACE, PlantedFeature, Truth

@@ -156,7 +156,7 @@ def settings(seed: int = 0, keep: bool = True, weights: str | None = None) -> di
         "seed": seed,
         "depth": 1,
         "device": "cpu",
-        "network": {"backbone": "conceptnet_ml.bench.handcrafted:Handmade", "weights": weights},
+        "network": {"backbone": "handcrafted:Handmade", "weights": weights},
         "training": {**still, "shift": 0.0, "batch": 64},
         "round": {"limit": 1, "epochs": 1, "closures": 0, ("keep" if keep else "undo"): (round_,)},
         # Dear gates are tight. Were all exchanged in every pair, nothing could tell which part came for which.
