@@ -2,30 +2,27 @@
 
 The same from Python::
 
-    from conceptnet_ml.bench import read_suite, run_bench
+    from conceptnet_ml.bench.cases import read_suite
+    from conceptnet_ml.bench.report import write_report
+    from conceptnet_ml.bench.runner import run_bench
 
     results = run_bench(read_suite(None, {"pictures": "photos"}), "runs/bench")
+    write_report(results, Path("runs/bench"))
 
 A *case* is a set of settings (data and a trap), a *method* is ``ordinary``, ``learned``, ``forced-round`` or a baseline
 by name, a *cell* is one method on one case with one seed. All methods of a case and seed share one run folder: they
 start from the same ordinary network, and nothing is computed twice.
+
+    cases      read_suite, Suite, Case, BenchTarget: what is measured, from a TOML file
+    cells      CellStore: where finished cells are kept
+    runner     run_bench, check_suite: which cells are measured, by which processes
+    pool       Worker, default_jobs, threads_for: processes side by side
+    worker     the process that measures the cells of one case and seed
+    measure    measure_cell: the network of a method and its figures
+    intervals  summarize, overlap: means over seeds with bootstrap intervals
+    results    collect_results: all cells, targets and comparisons in one record
+    report     write_report: the record as Markdown, JSON and a plot
+    plots      draw_results
+    plan       plan_bench: what is left to measure, and how long it takes
+    origin     commit, sources: what a figure was measured with
 """
-
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
-_HOMES = {"Case": "cases", "Suite": "cases", "read_suite": "cases", "run_bench": "runner"}
-
-__all__ = ["Case", "Suite", "read_suite", "run_bench"]
-
-if TYPE_CHECKING:
-    from conceptnet_ml.bench.cases import Case, Suite, read_suite
-    from conceptnet_ml.bench.runner import run_bench
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'conceptnet_ml.bench' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"conceptnet_ml.bench.{_HOMES[name]}"), name)

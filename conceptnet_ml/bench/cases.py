@@ -26,19 +26,13 @@ SHIPPED = Path(__file__).with_name("cases.toml")
 ORDINARY, LEARNED, FORCED = "ordinary", "learned", "forced-round"
 FOLDERS = ("pictures", "cifar", "mnist")
 """Variables of the shipped cases; each has a flag of its own."""
-
 _VARIABLE = re.compile(r"\{(\w+)\}")
-_FREE = ("data.",)
 
 
-class Strict(BaseModel):
-    """A table of the file: unknown names are refused."""
+class BenchTarget(BaseModel):
+    """What a figure should reach, in points of per cent (``cost``: multiples of ordinary training)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BenchTarget(Strict):
-    """What a figure should reach, in points of per cent (``cost``: multiples of ordinary training)."""
 
     measure: Literal["accuracy", "adapted", "turned", "cost"] = "accuracy"
     method: str = LEARNED
@@ -51,7 +45,7 @@ class BenchTarget(Strict):
     of: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> BenchTarget:
+    def _check(self) -> BenchTarget:
         needs = {"accuracy": ("test_set",), "adapted": ("test_set", "k"), "turned": ("k",), "cost": ()}
         missing = [name for name in needs[self.measure] if getattr(self, name) is None]
         if missing:
@@ -80,8 +74,11 @@ class BenchTarget(Strict):
         return f"{'' if self.method == LEARNED else self.method + ', '}{what} {bound}"
 
 
-class _CaseTable(BaseModel):
-    """What a case says about itself; everything else in its table is a setting."""
+class CaseTable(BaseModel):
+    """What a case of the file says about itself; everything else in its table is a setting.
+
+    ``headline`` is the test set it is about and ``show`` those of the plot, ``also`` are methods for this case only.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -92,8 +89,10 @@ class _CaseTable(BaseModel):
     targets: tuple[BenchTarget, ...] = ()
 
 
-class _File(Strict):
+class _File(BaseModel):
     """The whole file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     seeds: int | tuple[int, ...] = 3
     methods: tuple[str, ...] | None = None
@@ -101,7 +100,7 @@ class _File(Strict):
     draws: int = Field(10, ge=1)
     settings: dict[str, Any] = {}
     targets: tuple[BenchTarget, ...] = ()
-    cases: dict[str, _CaseTable] = Field(min_length=1)
+    cases: dict[str, CaseTable] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -110,32 +109,39 @@ class Case:
 
     Args:
         name: As the file names it.
-        settings: Checked settings, folders filled in where they are known.
-        written: What differs from the defaults, by dotted name; ``{pictures}`` and the like as they stand in the file.
+        settings: Checked settings, with the folders that are known.
+        changes: What differs from the defaults, by dotted name; ``{pictures}`` and the like as they are in the file.
+        about: Its table in the file.
+        targets: Its own and those for all cases that apply.
         marks: Settings of this case alone that say more than what its data is: a miss in the comparison.
-        missing: Variables nobody gave a folder for; such a case is left out.
-        note, headline, show, also, targets: As in the file; ``headline`` and ``show`` are test sets.
+        missing: Variables without a folder; such a case is left out.
     """
 
     name: str
     settings: Settings
-    written: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    about: CaseTable
+    targets: tuple[BenchTarget, ...] = ()
     marks: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    note: str = ""
-    headline: str | None = None
-    show: tuple[str, ...] | None = None
-    also: tuple[str, ...] = ()
-    targets: tuple[BenchTarget, ...] = ()
+
+    @property
+    def needs(self) -> str:
+        """The flags that would have to be given; empty if none."""
+        return "needs " + ", ".join(map(flag_of, self.missing)) if self.missing else ""
 
     def identity(self) -> dict[str, Any]:
-        """Every setting by dotted name as it stands in the file: the same wherever the folders lie."""
-        return {**flatten(self.settings), **self.written}
+        """Every setting by dotted name as it is in the file: the same wherever the folders lie."""
+        return {**flatten(self.settings), **self.changes}
 
     def with_seed(self, seed: int) -> Settings:
         """The settings of one seed's run. The controls are cells of their own, so the run trains none."""
         plugins = self.settings.plugins.model_copy(update={"controls": ()})
         return self.settings.model_copy(update={"seed": seed, "plugins": plugins})
+
+    def methods(self, common: Iterable[str]) -> tuple[str, ...]:
+        """The methods of the case: the common ones and its own."""
+        return tuple(dict.fromkeys((*common, *self.about.also)))
 
 
 @dataclass(frozen=True)
@@ -149,9 +155,10 @@ class Suite:
         seeds: Seeds of the runs.
         ks: Labelled examples per class to adapt on.
         draws: How often those examples are drawn.
-        common: Settings that differ from the defaults in all cases alike, as written.
-        folders: Variables and what they stand for.
-        targets: Those that the file has for all cases; a case's own list holds them too, where they apply.
+        common: Settings that differ from the defaults in all cases alike, as the file has them.
+        folders: Variables and their folders.
+        targets: Those that the file has for all cases.
+        command: What the tables say they were made with.
     """
 
     source: str
@@ -163,6 +170,7 @@ class Suite:
     common: Mapping[str, Any] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[BenchTarget, ...] = ()
+    command: str = ""
 
     def only(
         self,
@@ -173,22 +181,29 @@ class Suite:
         """The part of it with these cases, methods and seeds; None leaves one as it is.
 
         Raises:
-            SettingsError: A case that is not in the file, or seeds that are no seeds.
+            SettingsError: A case that is not in the file, or seeds that are none.
         """
-        chosen = self
+        part = self
         if cases is not None:
-            wanted = list(dict.fromkeys(cases))
-            known = {case.name: case for case in self.cases}
+            wanted, known = list(cases), [case.name for case in self.cases]
             for name in wanted:
                 if name not in known:
                     raise SettingsError(f"--case: {self.source} has no case '{name}'.", nearest(name, known))
-            chosen = replace(chosen, cases=tuple(case for case in self.cases if case.name in wanted))
+            part = replace(part, cases=tuple(case for case in self.cases if case.name in wanted))
         if methods is not None:
-            own = tuple(replace(case, also=()) for case in chosen.cases)
-            chosen = replace(chosen, methods=tuple(dict.fromkeys(methods)), cases=own)
-        if seeds is not None:
-            chosen = replace(chosen, seeds=seeds_of(seeds) if isinstance(seeds, str) else _checked_seeds(seeds))
-        return chosen
+            bare = tuple(replace(case, about=case.about.model_copy(update={"also": ()})) for case in part.cases)
+            part = replace(part, methods=tuple(dict.fromkeys(methods)), cases=bare)
+        return part if seeds is None else replace(part, seeds=parse_seeds(seeds))
+
+    def hide_folders(self, value: Any) -> Any:
+        """A value whose texts have ``{name}`` for every folder's path, longest first: the same on every machine."""
+        if isinstance(value, str):
+            for name, path in sorted(self.folders.items(), key=lambda item: -len(item[1])):
+                value = value.replace(path, f"{{{name}}}")
+            return value
+        if isinstance(value, list):
+            return [self.hide_folders(item) for item in value]
+        return {key: self.hide_folders(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def read_suite(
@@ -198,53 +213,56 @@ def read_suite(
 
     Args:
         path: A TOML file; default: the cases that come with the package.
-        folders: What ``{name}`` in the settings stands for; a case that needs one that is None or absent is left out.
+        folders: The folder of ``{name}`` in the settings; a case that needs one that is None or absent is left out.
         assignments: ``"a.b=c"``, settings for all cases, over those of the file.
 
     Raises:
-        SettingsError: The file cannot be read, or says something that is not allowed.
+        SettingsError: The file cannot be read, or has something that is not allowed.
         DataError: A folder that is not there.
     """
     path = SHIPPED if path is None else Path(path)
-    known = {
-        name: str(Path(value).expanduser().resolve()) for name, value in (folders or {}).items() if value is not None
-    }
+    given = {name: value for name, value in (folders or {}).items() if value is not None}
+    known = {name: str(Path(value).expanduser().resolve()) for name, value in given.items()}
     for name, value in known.items():
         if not Path(value).is_dir():
             raise DataError(f"--{name}: there is no folder {value}.", "Check the path.")
-    file = _parsed(path)
-    asked = resolve_settings(None, assignments)
-    over = {name: value for name, value in flatten(asked.settings).items() if asked.origins[name] != DEFAULT}
+    file = _parse(path)
+    command = resolve_settings(None, assignments)
+    over = {name: value for name, value in flatten(command.settings).items() if command.origins[name] != DEFAULT}
     base = _flat(file.settings)
-    cases = tuple(_case(path.name, name, table, base, over, known, file.targets) for name, table in file.cases.items())
-    common = {**base, **over}
     defaults = flatten(Settings())
-    return Suite(
-        path.name,
-        cases,
-        file.methods,
-        seeds_of(str(file.seeds)) if isinstance(file.seeds, int) else _checked_seeds(file.seeds),
-        tuple(sorted(set(file.ks))),
-        file.draws,
-        {name: value for name, value in common.items() if value != defaults.get(name)},
-        known,
-        file.targets,
+    suite = Suite(
+        source=path.name,
+        cases=(),
+        methods=file.methods,
+        seeds=parse_seeds(str(file.seeds) if isinstance(file.seeds, int) else file.seeds),
+        ks=tuple(sorted(set(file.ks))),
+        draws=file.draws,
+        common={name: value for name, value in {**base, **over}.items() if value != defaults.get(name)},
+        folders=known,
+        targets=file.targets,
     )
+    return replace(suite, cases=tuple(_case(suite, name, table, base, over) for name, table in file.cases.items()))
 
 
-def seeds_of(text: str) -> tuple[int, ...]:
-    """``"3"`` → (0, 1, 2); ``"0,4"`` → (0, 4); ``"4,"`` → (4,).
+def parse_seeds(seeds: str | Iterable[int]) -> tuple[int, ...]:
+    """``"3"`` → (0, 1, 2); ``"0,4"`` → (0, 4); ``"4,"`` → (4,); numbers as they are.
 
     Raises:
-        SettingsError: Anything else.
+        SettingsError: Anything else, no seed, or one below 0.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) == 1 and parts[0].isdecimal() and int(parts[0]) > 0:
-        return tuple(range(int(parts[0])))
-    given = [part for part in parts if part]
-    if len(parts) == 1 or not given or not all(part.isdecimal() for part in given):
-        raise SettingsError(f"--seeds '{text}': no seeds.", "Give how many, as in 3, or which, as in 0,1,2.")
-    return _checked_seeds(map(int, given))
+    if isinstance(seeds, str):
+        parts = [part.strip() for part in seeds.split(",")]
+        if len(parts) == 1 and parts[0].isdecimal() and int(parts[0]) > 0:
+            return tuple(range(int(parts[0])))
+        given = [part for part in parts if part]
+        if len(parts) == 1 or not given or not all(part.isdecimal() for part in given):
+            raise SettingsError(f"--seeds '{seeds}': no seeds.", "Give how many, as in 3, or which, as in 0,1,2.")
+        seeds = map(int, given)
+    found = tuple(dict.fromkeys(seeds))
+    if not found or any(seed < 0 for seed in found):
+        raise SettingsError("seeds: at least one, none below 0.", "Give how many, as in 3, or which, as in 0,1,2.")
+    return found
 
 
 def flag_of(name: str) -> str:
@@ -252,60 +270,37 @@ def flag_of(name: str) -> str:
     return f"--{name} FOLDER" if name in FOLDERS else f"--folder {name}=FOLDER"
 
 
-def hide(text: str, folders: Mapping[str, str]) -> str:
-    """A text with every folder's path replaced by its ``{name}``, longest first: the same on every machine."""
-    for name, path in sorted(folders.items(), key=lambda item: -len(item[1])):
-        text = text.replace(path, f"{{{name}}}")
-    return text
-
-
-def _case(
-    source: str,
-    name: str,
-    table: _CaseTable,
-    base: Mapping[str, Any],
-    over: Mapping[str, Any],
-    folders: Mapping[str, str],
-    targets: tuple[BenchTarget, ...],
-) -> Case:
+def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], over: Mapping[str, Any]) -> Case:
+    """A case of the file; ``base`` are the file's settings for all, ``over`` those of the command line."""
     own = _flat(table.model_extra or {})
-    written = {**base, **own, **over}
-    where = f"{source}: case '{name}'"
+    where = f"{suite.source}: case '{name}'"
     if "seed" in own:
         raise SettingsError(f"{where} sets a seed.", "Seeds are the same for all cases: seeds = 3.")
     missing: list[str] = []
-    values = {key: _filled(value, folders, missing) for key, value in written.items()}
+
+    def folder(match: re.Match[str]) -> str:
+        if match[1] not in suite.folders:
+            missing.append(match[1])
+        return suite.folders.get(match[1], match[0])
+
+    written = {**base, **own, **over}
+    values = {key: _VARIABLE.sub(folder, value) if isinstance(value, str) else value for key, value in written.items()}
     try:
         settings = resolve_settings(None, (), values).settings
     except SettingsError as error:
         raise SettingsError(f"{where}: {error.message}", error.mend) from error
     defaults = flatten(Settings())
-    differing = {key: value for key, value in written.items() if values[key] != defaults[key]}
-    marks = tuple(
-        f"{key}={show_value(value)}" for key, value in differing.items() if key in own and not key.startswith(_FREE)
-    )
+    changes = {key: value for key, value in written.items() if values[key] != defaults[key]}
+    trapped = settings.data.trap != "none"
     return Case(
         name,
         settings,
-        differing,
-        marks,
+        changes,
+        table,
+        (*table.targets, *(one for one in suite.targets if trapped or one.measure in ("accuracy", "cost"))),
+        tuple(f"{key}={show_value(changes[key])}" for key in changes if key in own and not key.startswith("data.")),
         tuple(dict.fromkeys(missing)),
-        table.note,
-        table.headline,
-        table.show,
-        table.also,
-        (*table.targets, *(t for t in targets if settings.data.trap != "none" or t.measure in ("accuracy", "cost"))),
     )
-
-
-def _filled(value: Any, folders: Mapping[str, str], missing: list[str]) -> Any:
-    def stands_for(match: re.Match[str]) -> str:
-        if match[1] not in folders:
-            missing.append(match[1])
-            return match[0]
-        return folders[match[1]]
-
-    return _VARIABLE.sub(stands_for, value) if isinstance(value, str) else value
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -319,27 +314,17 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def _parsed(path: Path) -> _File:
+def _parse(path: Path) -> _File:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise SettingsError(f"cannot read '{path}': {error.strerror}.", "Give a TOML file of cases.") from error
+    except ValidationError as error:
+        problems = [
+            f"{path.name}: {'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
+        ]
+        mend = "A file of cases has seeds, methods, ks, draws, settings, targets and [cases.NAME]."
+        raise SettingsError("\n".join(problems), mend) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         mend = 'Write a case as in: [cases.mine], and below it data.trap = "wheels".'
         raise SettingsError(f"'{path}' is not TOML: {error}.", mend) from error
-    try:
-        return _File.model_validate(table)
-    except ValidationError as error:
-        problems = [
-            f"{path.name}: {'.'.join(map(str, found['loc'])) or 'the file'}: {found['msg']}" for found in error.errors()
-        ]
-        raise SettingsError(
-            "\n".join(problems), "A file of cases has seeds, methods, ks, draws, settings, targets and [cases.NAME]."
-        ) from error
-
-
-def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    found = tuple(dict.fromkeys(seeds))
-    if not found or any(seed < 0 for seed in found):
-        raise SettingsError("seeds: at least one, none below 0.", "Give how many, as in 3, or which, as in 0,1,2.")
-    return found

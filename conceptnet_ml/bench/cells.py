@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from conceptnet_ml.storage.files import disk_errors, finite, write_atomic
 from conceptnet_ml.storage.lock import FolderLock
 
 SCHEMA_VERSION = 1
-DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
+DONE, FAILED, LEFT_OUT, TO_DO = "done", "failed", "left out", "to do"
 
 
 @dataclass(frozen=True)
@@ -42,64 +43,62 @@ class CellGroup:
         return f"{self.case.name}, seed {self.seed}"
 
 
-class Store:
-    """The folder of a bench.
-
-    Args:
-        out: The folder; need not be there.
-    """
+class CellStore:
+    """The folder of a bench; it need not be there yet."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._lock = FolderLock(out)
 
-    def hold(self) -> None:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         """Make the folder and keep other processes from measuring into it.
 
         Raises:
             DataError: It cannot be written, or another process measures into it.
         """
+        lock = FolderLock(self.out)
         with disk_errors(self.out, "write"):
             self.out.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-
-    def release(self) -> None:
-        """Give the folder back."""
-        self._lock.release()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def folder(self, case: Case, seed: int) -> Path:
-        """Where a case and seed lie."""
+        """The folder of a case and seed."""
         return self.out / "cells" / _file_name(case.name) / str(seed)
 
     def cell(self, case: Case, seed: int, method: str) -> dict[str, Any] | None:
         """A cell as it was written; None where there is none, or none that can be read."""
-        return read_json(cell_path(self.folder(case, seed), method))
+        found: dict[str, Any] | None = read_or_none(cell_path(self.folder(case, seed), method))
+        return found
 
-    def finished(self, suite: Suite, case: Case, seed: int, method: str) -> bool:
-        """Whether a cell needs no work any more: measured, and adapted on as many examples as are asked for."""
+    def state(self, suite: Suite, case: Case, seed: int, method: str) -> str:
+        """``done``, ``failed``, ``left out`` (no answer for this case) or ``to do``: not measured, or adapted on
+        other examples than the suite's."""
         found = self.cell(case, seed, method)
-        if found is None or found.get("version") != SCHEMA_VERSION:
-            return False
+        if found is None or found["state"] == FAILED:
+            return TO_DO if found is None else FAILED
+        current = found.get("version") == SCHEMA_VERSION
         same = found.get("ks") == list(suite.ks) and found.get("draws") == suite.draws
-        return found["state"] == LEFT_OUT or (found["state"] == DONE and same)
+        return found["state"] if current and (same or found["state"] == LEFT_OUT) else TO_DO
 
     def groups(self, suite: Suite, methods: Iterable[str]) -> list[CellGroup]:
         """What is still to be measured, seed by seed, so that every case has a first figure early."""
-        methods = tuple(methods)
-        found = []
+        common, groups = tuple(methods), []
         for seed in suite.seeds:
-            for case in suite.cases:
-                if not case.missing:
-                    rest = [m for m in methods_of(case, methods) if not self.finished(suite, case, seed, m)]
-                    if rest:
-                        found.append(CellGroup(case, seed, tuple(rest)))
-        return found
+            for case in (case for case in suite.cases if not case.missing):
+                states = {method: self.state(suite, case, seed, method) for method in case.methods(common)}
+                rest = tuple(method for method, state in states.items() if state in (TO_DO, FAILED))
+                groups += [CellGroup(case, seed, rest)] if rest else []
+        return groups
 
     def check(self, suite: Suite) -> None:
         """Refuse to mix figures of different settings.
 
         Raises:
-            SettingsError: The folder holds cells of a case that were measured with other settings, or two cases want
+            SettingsError: The folder holds cells of a case that were measured with other settings, or two cases have
                 the same folder.
         """
         names: dict[str, str] = {}
@@ -108,19 +107,18 @@ class Store:
             if other != case.name:
                 raise SettingsError(f"the cases '{other}' and '{case.name}' are too alike.", "Rename one of them.")
             for seed in suite.seeds:
-                path = self.folder(case, seed) / "case.json"
-                stored = read_json(path)
+                stored = read_or_none(self.folder(case, seed) / "case.json")
                 if stored is not None:
-                    self._compare(case, path.parent, stored["settings"])
+                    self._compare(case, self.folder(case, seed), stored["settings"])
 
-    def begin(self, case: Case, seed: int) -> None:
+    def begin(self, group: CellGroup) -> None:
         """Write down what a case and seed are measured with."""
-        record = {"case": case.name, "seed": seed, "settings": case.identity()}
-        write_json(self.folder(case, seed) / "case.json", record)
+        record = {"case": group.case.name, "seed": group.seed, "settings": group.case.identity()}
+        write_json(self.folder(group.case, group.seed) / "case.json", record)
 
-    def _compare(self, case: Case, folder: Path, stored: dict[str, Any]) -> None:
-        now = json.loads(json.dumps(finite(case.identity())))
-        for name, value in now.items():
+    @staticmethod
+    def _compare(case: Case, folder: Path, stored: dict[str, Any]) -> None:
+        for name, value in json.loads(json.dumps(finite(case.identity()))).items():
             if name in stored and name not in MOVABLE and name != "seed" and stored[name] != value:
                 old, new = (show_value(tuple(v) if isinstance(v, list) else v) for v in (stored[name], value))
                 raise SettingsError(
@@ -129,18 +127,13 @@ class Store:
                 )
 
 
-def methods_of(case: Case, methods: Iterable[str]) -> tuple[str, ...]:
-    """The methods of a case: the common ones and its own."""
-    return tuple(dict.fromkeys((*methods, *case.also)))
-
-
 def cell_path(folder: Path, method: str) -> Path:
     """The file of a cell below the folder of its case and seed."""
     return folder / f"{_file_name(method)}.cell.json"
 
 
-def read_json(path: Path) -> Any:
-    """What the file holds; None where it is not there or damaged: then it is measured anew.
+def read_or_none(path: Path) -> Any:
+    """The content of a file; None where it is missing or damaged, so that it is measured again.
 
     Raises:
         DataError: It is there and must not be read.

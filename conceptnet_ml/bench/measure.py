@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from conceptnet_ml.adaptation.curves import Adapter
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY
 from conceptnet_ml.concepts.model import GeneralizedModel
+from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.evaluation.baselines import KIND, baseline_seconds, train_baselines
 from conceptnet_ml.evaluation.linear_probe import cue_set, decodability
@@ -22,25 +24,25 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
 
 ADAPTED = ("aligned", "conflict", "random", "absent")
-"""Test sets that are looked at after adapting."""
+"""Test sets that are measured after adapting."""
 TURNED = 8
 """Examples per class of the world turned round."""
 
 
-class LeftOut(Exception):
-    """A cell that has no answer for this case, and why; nothing went wrong."""
+class NoAnswer(Exception):
+    """A method has no answer for a case, and why; nothing went wrong."""
 
 
 @dataclass
-class Ground:
-    """A finished run, and what its cells share.
+class FinishedRun:
+    """The run that the cells of a case and seed share.
 
     Args:
-        opened: The run.
-        bench, learned: Its workbench and what its loop ended with.
+        opened: As it lies in its folder.
+        ctx, learned: Its context and what its rounds ended with.
         ks: Labelled examples per class to adapt on.
         draws: How often those are drawn.
-        partial: Names of trainings that were cut off and gone on with, whose seconds are those of their last part.
+        partial: Names of trainings that were cut off and resumed, whose seconds are those of their last part.
         seconds: How long the whole run took, where it was made in one go.
     """
 
@@ -52,22 +54,32 @@ class Ground:
     partial: list[str] = field(default_factory=list)
     seconds: float | None = None
 
+    def cost(self, seconds: Mapping[str, float], trainings: Iterable[str]) -> dict[str, Any]:
+        """Seconds, and as a multiple of ordinary training in the same run."""
+        total = sum(seconds.values())
+        return {
+            "seconds": total,
+            **{f"{part}_seconds": value for part, value in seconds.items()},
+            "times_ordinary": total / max(self.ctx.seconds("ordinary"), 1e-9),
+            "partial": bool({"ordinary", *trainings} & set(self.partial)),
+        }
 
-def measure_cell(ground: Ground, method: str) -> dict[str, Any]:
-    """Everything a table says of a method on one case and seed.
+
+def measure_cell(run: FinishedRun, method: str) -> dict[str, Any]:
+    """Every figure that the tables have of a method on one case and seed.
 
     Cost: training the method, unless the run remembers it, one pass over the test sets, and the adaptation.
 
     Raises:
-        LeftOut: The method has no answer here.
+        NoAnswer: The method cannot be used on this case.
     """
-    ctx = ground.ctx
+    ctx, summary = run.ctx, run.opened.summary()
     devices.reset_peak_memory(ctx.device)
-    network, cost = _trained(ground, method)
+    network, cost = _trained(run, method)
     peak = devices.peak_memory(ctx.device)
     if method in (ORDINARY, LEARNED):
         # trained with the run itself, in one process: the peak is the learner's
-        peak = ground.opened.summary()["peak_memory_gib"] if method == LEARNED else math.nan
+        peak = summary["peak_memory_gib"] if method == LEARNED else math.nan
     table = accuracies({method: network}, ctx.data.tests, ctx.device, ctx.dtype)
     result: dict[str, Any] = {
         "test_sets": {
@@ -77,56 +89,48 @@ def measure_cell(ground: Ground, method: str) -> dict[str, Any]:
         "peak_memory_gib": peak,
         "notes": [],
     }
-    _adapt(ground, network, result)
-    _decode(ground, network, result)
-    if method not in (ORDINARY, LEARNED, FORCED) and not ground.learned.epochs:
+    result |= _after_adapting(run, network, result["notes"])
+    if (cues := cue_set(ctx.data)) is not None:
+        staged = network.network if isinstance(network, GeneralizedModel) else network
+        assert isinstance(staged, StagedNetwork)
+        targets = {"class": cues[1], "cue": cues[2]}
+        seed = ctx.seed("decodability")
+        result["decodability"] = decodability(staged, cues[0], targets, ctx.device, ctx.dtype, seed)
+    if method not in (ORDINARY, LEARNED, FORCED) and not run.learned.epochs:
         result["notes"].append("no round was kept; trained for as long as one round would have taken")
     if method == LEARNED:
-        summary = ground.opened.summary()
         result["rounds"] = summary["rounds"]
         result["families"] = _families(summary["test_sets"])
         cost["times_ordinary_per_round"] = summary["cost"]["times_ordinary_per_round"]
-        result["run_seconds"] = ground.seconds
+        result["run_seconds"] = run.seconds
         result["data_notes"] = summary["notes"]
     return result
 
 
-def _adapt(ground: Ground, network: nn.Module, result: dict[str, Any]) -> None:
+def _after_adapting(run: FinishedRun, network: nn.Module, notes: list[str]) -> dict[str, Any]:
     """Accuracy after adapting to a few examples of the new world, and of the world turned round.
 
     The examples are held-out training images with random cues, the same for all methods; no test image is among them.
     """
-    ctx = ground.ctx
-    worlds, tests, seed = ctx.data.worlds, ctx.data.tests, ctx.seed("adaptation")
+    ctx, worlds, result = run.ctx, run.ctx.data.worlds, {}
+
+    def rows(world: str, tests: Mapping[str, ImageSet], ks: tuple[int, ...]) -> list[dict[str, Any]]:
+        pool = worlds[world]().subset(ctx.held)
+        fewest = int(torch.bincount(pool.labels, minlength=ctx.classes).min())
+        too_many = ", ".join(str(k) for k in ks if k > fewest)
+        if world == "unbiased" and too_many:
+            notes.append(f"k = {too_many}: the pool has {fewest} held-out images of a class")
+        enough = [k for k in ks if k <= fewest]
+        adapter = Adapter.of(network, pool, tests, ctx.device, ctx.dtype)
+        return adapter.curve(enough, run.draws, ctx.seed("adaptation"))
+
     if "unbiased" in worlds:
-        pool = worlds["unbiased"]().subset(ctx.held)
-        fewest = int(torch.bincount(pool.labels, minlength=ctx.classes).min())
-        ks = [k for k in ground.ks if k <= fewest]
-        if len(ks) < len(ground.ks):
-            asked = ", ".join(str(k) for k in ground.ks if k > fewest)
-            result["notes"].append(f"k = {asked}: the pool has {fewest} held-out images of a class")
-        shown = {name: tests[name] for name in ADAPTED if name in tests}
-        result["adaptation"] = Adapter.of(network, pool, shown, ctx.device, ctx.dtype).curve(ks, ground.draws, seed)
+        tests = {name: ctx.data.tests[name] for name in ADAPTED if name in ctx.data.tests}
+        result["adaptation"] = rows("unbiased", tests, run.ks)
     if "turned train" in worlds and "turned test" in worlds:
-        pool = worlds["turned train"]().subset(ctx.held)
-        fewest = int(torch.bincount(pool.labels, minlength=ctx.classes).min())
-        ks = [k for k in (0, TURNED) if k <= fewest]
-        shown = {"turned": worlds["turned test"]()}
-        rows = Adapter.of(network, pool, shown, ctx.device, ctx.dtype).curve(ks, ground.draws, seed)
-        result["turned"] = [{"k": row["k"], **row["test_sets"]["turned"]} for row in rows]
-
-
-def _decode(ground: Ground, network: nn.Module, result: dict[str, Any]) -> None:
-    """What a line reads off each stage: the class, and the cue."""
-    ctx = ground.ctx
-    found = cue_set(ctx.data)
-    if found is None:
-        return
-    staged = network.network if isinstance(network, GeneralizedModel) else network
-    assert isinstance(staged, StagedNetwork)
-    images, classes, cues = found
-    targets = {"class": classes, "cue": cues}
-    result["decodability"] = decodability(staged, images, targets, ctx.device, ctx.dtype, ctx.seed("decodability"))
+        found = rows("turned train", {"turned": worlds["turned test"]()}, (0, TURNED))
+        result["turned"] = [{"k": row["k"], **row["test_sets"]["turned"]} for row in found]
+    return result
 
 
 def _families(test_sets: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -139,38 +143,26 @@ def _families(test_sets: dict[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _trained(ground: Ground, method: str) -> tuple[nn.Module, dict[str, Any]]:
+def _trained(run: FinishedRun, method: str) -> tuple[nn.Module, dict[str, Any]]:
     """The method's network and what its training cost."""
-    ctx, learned = ground.ctx, ground.learned
-    ordinary = ctx.seconds("ordinary")
+    ctx, learned = run.ctx, run.learned
     if method == ORDINARY:
-        return learned.ordinary, _cost(ground, {"ordinary": ordinary}, ["ordinary"])
+        return learned.ordinary, run.cost({"ordinary": ctx.seconds("ordinary")}, ["ordinary"])
     if method == LEARNED:
-        families = {key: parents.family for key, parents in learned.families.items() if parents.family is not None}
+        families = {key: readout.family for key, readout in learned.families.items() if readout.family is not None}
         parts = {part: ctx.seconds(part) for part in ("probing", "rounds")}
         names = [name for name, (kind, _) in ctx.timings.items() if kind in parts]
-        return GeneralizedModel(learned.network, families).eval(), _cost(ground, parts, names)
+        return GeneralizedModel(learned.network, families).eval(), run.cost(parts, names)
     if method == FORCED:
-        again, forced = ground.opened.reopen(ctx.progress, ctx.stopper, show_refused=True)
+        again, forced = run.opened.reopen(ctx.progress, ctx.stopper, show_refused=True)
         if forced.refused is None:
-            raise LeftOut("no round was refused")
+            raise NoAnswer("no round was refused")
         names = [name for name, (kind, _) in again.timings.items() if kind == KIND]
-        return forced.refused, _cost(ground, {"training": again.seconds(KIND)}, names)
+        return forced.refused, run.cost({"training": again.seconds(KIND)}, names)
     for need in getattr(ctx.plugins.get("baseline", method), "needs", ()):
         if need not in ctx.data.worlds:
-            raise LeftOut(f"needs {need} images, which these data do not have")
+            raise NoAnswer(f"needs {need} images, which these data do not have")
     network = train_baselines(ctx, learned, names=[method])[method]
-    mine = f"control/{method}"
-    names = [name for name in ctx.timings if name == mine or name.startswith(f"{mine}/")]
-    return network, _cost(ground, {"training": baseline_seconds(ctx, method)}, names)
-
-
-def _cost(ground: Ground, seconds: dict[str, float], names: list[str]) -> dict[str, Any]:
-    """Seconds, and as a multiple of ordinary training in the same run."""
-    total = sum(seconds.values())
-    return {
-        "seconds": total,
-        **{f"{part}_seconds": value for part, value in seconds.items()},
-        "times_ordinary": total / max(ground.ctx.seconds("ordinary"), 1e-9),
-        "partial": bool({"ordinary", *names} & set(ground.partial)),
-    }
+    own = f"control/{method}"
+    names = [name for name in ctx.timings if name == own or name.startswith(f"{own}/")]
+    return network, run.cost({"training": baseline_seconds(ctx, method)}, names)

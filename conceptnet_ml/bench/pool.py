@@ -21,30 +21,25 @@ from conceptnet_ml.runtime import devices
 NEED = 2.5
 """GiB that a worker is expected to take, before any has shown what it takes."""
 
-_TAIL = 30
-
 
 class Worker:
     """A process at work on a group of cells.
 
-    What it tells comes out of ``events`` as (worker, event); the last one is ``{"event": "exit", "code": …}``.
-
     Args:
         group: Its cells.
-        order: What it is told; see :mod:`conceptnet_ml.bench.worker`.
+        order: What it is to do; see :mod:`conceptnet_ml.bench.worker`.
         threads: Threads it may compute with.
-        events: Where what it tells goes.
+        events: Gets what it reports as (worker, event); the last one is ``{"event": "exit", "code": …}``.
     """
 
     def __init__(self, group: CellGroup, order: dict[str, Any], threads: int, events: queue.Queue[Any]) -> None:
-        self.group = group
-        self.order = order
-        self.rest = list(order["methods"])
+        self.group, self.order, self.events = group, order, events
+        self.rest = list(group.methods)
         self.current = ""
-        self.words: deque[str] = deque(maxlen=_TAIL)
+        self.words: deque[str] = deque(maxlen=30)
         root = str(Path(conceptnet_ml.__file__).parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "conceptnet_ml.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,24 +47,22 @@ class Worker:
             encoding="utf-8",
             errors="replace",
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path, "NO_COLOR": "1"},
-            # Ctrl-C in a terminal reaches the parent alone, which then tells the workers.
+            # Ctrl-C in a terminal reaches the parent alone, which then stops the workers.
             start_new_session=True,
         )
-        assert self.process.stdin is not None
+        assert process.stdin is not None
+        self.process, self._stdin = process, process.stdin
         with contextlib.suppress(OSError):  # it died at once; its exit says why
-            self.process.stdin.write(json.dumps(order) + "\n")
-            self.process.stdin.flush()
-        listener = threading.Thread(target=self._listen, args=(events,), daemon=True)
-        reader = threading.Thread(target=self._read, daemon=True)
-        reader.start()
-        listener.start()
-        self._reader = reader
+            self._stdin.write(json.dumps(order) + "\n")
+            self._stdin.flush()
+        self._reader = threading.Thread(target=self._read_words, args=(process.stderr,), daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._read_events, args=(process.stdout,), daemon=True).start()
 
     def stop(self) -> None:
         """Ask it to stop where it can be resumed; also happens by itself when this process dies."""
         with contextlib.suppress(OSError):
-            assert self.process.stdin is not None
-            self.process.stdin.close()
+            self._stdin.close()
 
     def kill(self) -> None:
         """Stop it at once."""
@@ -81,11 +74,11 @@ class Worker:
         doing = self.words[-1].strip() if self.words else "measuring" if self.current else "starting"
         return f"{self.group.name}, {self.current or 'starting'}: {doing}"
 
-    def why(self, code: int) -> str:
-        """Why it is gone, from its exit code and its last words."""
+    def death(self, code: int) -> str:
+        """Why it died, from its exit code and its last words."""
         if code >= 0:
-            said = next((line for line in reversed(self.words) if line.strip()), "")
-            return f"the process ended with code {code}" + (f": {said.strip()}" if said else "")
+            last = f": {self.words[-1].strip()}" if self.words else ""
+            return f"the process ended with code {code}{last}"
         try:
             name = signal.Signals(-code).name
         except ValueError:
@@ -93,17 +86,15 @@ class Worker:
         memory = "; the system kills so when memory runs out: try fewer --jobs" if name == "SIGKILL" else ""
         return f"the process was ended by {name}{memory}"
 
-    def _listen(self, events: queue.Queue[Any]) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+    def _read_events(self, stdout: Any) -> None:
+        for line in stdout:
             with contextlib.suppress(ValueError):
-                events.put((self, json.loads(line)))
+                self.events.put((self, json.loads(line)))
         self._reader.join()
-        events.put((self, {"event": "exit", "code": self.process.wait()}))
+        self.events.put((self, {"event": "exit", "code": self.process.wait()}))
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+    def _read_words(self, stderr: Any) -> None:
+        for line in stderr:
             if line.strip():
                 self.words.append(line.rstrip())
 

@@ -1,15 +1,19 @@
-"""The files a bench leaves: results.json, results.md, and the plot as PNG and SVG."""
+"""The files of a bench: results.json, results.md (what was measured and how, then each case), and the plot."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml.bench.tables import to_markdown
+from conceptnet_ml.bench.cases import LEARNED
+from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT
+from conceptnet_ml.bench.intervals import summarize
+from conceptnet_ml.bench.results import adapted, counts, kept_rounds, values_of
 from conceptnet_ml.storage.files import write_atomic
 
-NAME = "results"
+MARK, CEILING = "‡", "†"
 
 
 def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[str, Path]:
@@ -30,11 +34,243 @@ def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[
 
         pictures = draw_results(results)
     contents: dict[str, str | bytes] = {
-        "md": to_markdown(results, f"{NAME}.svg" if pictures else None),
+        "md": to_markdown(results, "results.svg" if pictures else None),
         "json": json.dumps(results, indent=1, ensure_ascii=False) + "\n",
         **pictures,
     }
-    files = {ending: out / f"{NAME}.{ending}" for ending in contents}
+    files = {ending: out / f"results.{ending}" for ending in contents}
     for ending, content in contents.items():
         write_atomic(files[ending], content)
     return files
+
+
+def to_markdown(results: dict[str, Any], picture: str | None = None) -> str:
+    """The whole report as text.
+
+    Args:
+        results: As for :func:`write_report`.
+        picture: File name of the plot, relative to the report; None for none.
+    """
+    measured = [case for case in results["cases"] if case["cells"]]
+    lines = ["# Bench", "", *_what(results), ""]
+    if picture is not None and measured:
+        lines += [f"![Accuracy of every method on every case]({picture})", ""]
+    lines += _targets(measured)
+    for case in measured:
+        lines += _case(case, results["told"])
+    lines += _failures(results["cases"])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def figure(found: dict[str, Any] | None, times: float = 1) -> str:
+    """``95.3 [94.1, 96.2]``; without an interval where there is one seed; ``–`` for nothing."""
+    if found is None:
+        return "–"
+    text = f"{times * found['mean']:.1f}"
+    return text if found["low"] is None else f"{text} [{times * found['low']:.1f}, {times * found['high']:.1f}]"
+
+
+def _what(results: dict[str, Any]) -> list[str]:
+    what, found = results["what"], counts(results)
+    commits = ", ".join(f"`{commit[:12]}`" for commit in what["commits"]) or "nothing yet"
+    sources = ", ".join(f"`{text}`" for text in what["sources"]) or "–"
+    dates = " to ".join(dict.fromkeys(date[:10] for date in what["measured"])) or "no date"
+    lists = ("package", "torch", "python", "devices", "hardware", "precision", "threads", "seeds")
+    all_of = {name: ", ".join(map(str, what[name])) or "–" for name in lists}
+    lines = [
+        f"Measured on commit {commits} (sources {sources}), conceptnet_ml {all_of['package']}, "
+        f"torch {all_of['torch']}, Python {all_of['python']}, on {all_of['devices']} ({all_of['hardware']}; "
+        f"{all_of['precision']}, threads a process: {all_of['threads']}), {dates}.",
+        "",
+        f"Command: `{what['command'] or 'run_bench(…)'}`. Cases: `{what['cases_file']}`. Seeds: "
+        f"{all_of['seeds']}. Cells: {found[DONE]} measured, {found[FAILED]} failed, "
+        f"{found[LEFT_OUT]} that have no answer, {found['to do']} still to do.",
+        "",
+        "Figures are means over seeds with 95 % bootstrap intervals over seeds. "
+        f"Settings that differ from the defaults in all cases: {_settings(what['settings'])}.",
+    ]
+    if len(what["commits"]) > 1 or len(what["sources"]) > 1:
+        lines += ["", "**The cells were measured by more than one version of the program.**"]
+    if len(what["devices"]) > 1 or len(what["hardware"]) > 1:
+        lines += ["", "**The cells were measured on more than one machine: do not compare their seconds.**"]
+    left = [f"{case['name']} ({case['left_out']})" for case in results["cases"] if case["left_out"]]
+    if left:
+        lines += ["", f"Cases left out: {'; '.join(left)}."]
+    return lines
+
+
+def _targets(cases: list[dict[str, Any]]) -> list[str]:
+    rows = []
+    for case in cases:
+        for verdict in case["targets"]:
+            got = figure(verdict["got"])
+            if verdict["measure"] == "cost" and verdict["got"] is not None:
+                got = f"{got} ×"
+            if verdict.get("other"):
+                got += f" against {figure(verdict['other'])}"
+            met = {True: "met", False: "**missed**", None: "not measured"}[verdict["met"]]
+            rows.append((_name(case), verdict["target"], got, met))
+    lines = _section("## Targets", ("case", "target", "got", "verdict"), rows)
+    if rows and any(case["marks"] for case in cases):
+        lines += [f"{MARK} a setting of this case alone, beside its data: by the rules of the comparison a miss.", ""]
+    return lines
+
+
+def _case(case: dict[str, Any], ceilings: list[str]) -> list[str]:
+    names = {method: f"{method} {CEILING}" if method in ceilings else method for method in case["methods"]}
+    names[LEARNED] = f"**{LEARNED}**"
+    note = case["note"]
+    start = f"{note[:1].upper()}{note[1:]}{'. ' if note else ''}Settings: {_settings(case['settings'])}."
+    lines = [f"## {_name(case)}", "", start, ""]
+    if case["marks"]:
+        lines += [f"{MARK} Differs from the other cases in {', '.join(f'`{mark}`' for mark in case['marks'])}.", ""]
+    table = {method: row for method, row in case["table"].items() if row}
+    if table:
+        heads = (f"**{name}**" if name == case["headline"] else name for name in case["test_sets"])
+        rows = [(names[m], *(figure(row.get(name)) for name in case["test_sets"])) for m, row in table.items()]
+        lines += [*_table(("method", *heads), rows), ""]
+    if any(method in ceilings for method in table):
+        lines += [f"{CEILING} sees images whose cue was drawn at random: a ceiling or a refit, no rival.", ""]
+    lines += [line for sentence in case["matches"] for line in (f"**{sentence}**", "")]
+    lines += _families(case)
+    for part in (_adaptation, _turned, _decodability, _costs):
+        lines += part(case, names)
+    return [*lines, *_rounds(case), *_notes(case)]
+
+
+def _families(case: dict[str, Any]) -> list[str]:
+    """The variants of each family by themselves: what the learner generalized and keeps."""
+    cells = [cell for cell in case["cells"] if cell.get("families")]
+    rows = []
+    for family in dict.fromkeys(name for cell in cells for name in cell["families"]):
+        own = [cell["families"][family] for cell in cells if family in cell["families"]]
+        rows.append((family, str(len(own)), *(_shares(one.get(name) for one in own) for name in case["test_sets"])))
+    title = "What the learner let go of, and keeps: its families' variants alone:"
+    return _section(title, ("family", "seeds", *case["test_sets"]), rows)
+
+
+def _adaptation(case: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """After k examples: the headline or random set, and aligned beside it for what is forgotten."""
+    cells = [cell for cell in case["cells"] if cell.get("adaptation")]
+    ks = sorted({row["k"] for cell in cells for row in cell["adaptation"]})
+    known = {name for cell in cells for row in cell["adaptation"] for name in row["test_sets"]}
+    lines: list[str] = []
+    for test_set in dict.fromkeys(("random", case["headline"], "aligned")):
+        if test_set in known:
+            rows = []
+            for method, own in _by_method(case, cells):
+                rows.append((names[method], *(_shares(adapted(cell, test_set, k) for cell in own) for k in ks)))
+            title = f"Accuracy on {test_set} after adapting to k labelled examples per class from the new world"
+            title += " (what is forgotten):" if test_set == "aligned" else ":"
+            lines += _section(title, ("method", *(f"k = {k}" for k in ks)), rows)
+    return lines
+
+
+def _turned(case: dict[str, Any], names: dict[str, str]) -> list[str]:
+    rows = []
+    for method, cells in _by_method(case, [cell for cell in case["cells"] if cell.get("turned")]):
+        for k in sorted({row["k"] for cell in cells for row in cell["turned"]}):
+            values = values_of(case, method, "turned", None, k).values()
+            rows += [(names[method], str(k), figure(summarize(values)))] if values else []
+    return _section("The world turned round, where the cue is the truth:", ("method", "k", "accuracy"), rows)
+
+
+def _decodability(case: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """How well each stage tells the class and the cue."""
+    measured = [cell for cell in case["cells"] if cell.get("decodability")]
+    stages = list(dict.fromkeys(row["stage"] for cell in measured for row in cell["decodability"]))
+    rows = []
+    for method, cells in _by_method(case, measured):
+        found = [row for cell in cells for row in cell["decodability"]]
+        for what in dict.fromkeys(key for row in found for key in row if key != "stage"):
+            figures = (_shares(row.get(what) for row in found if row["stage"] == stage) for stage in stages)
+            rows.append((names[method], what, *figures))
+    return _section("What a linear reader finds in each stage:", ("method", "read", *stages), rows)
+
+
+def _costs(case: dict[str, Any], names: dict[str, str]) -> list[str]:
+    rows, some_partial = [], False
+    for method, cells in _by_method(case, [cell for cell in case["cells"] if cell["state"] == DONE]):
+        partial = any(cell["cost"]["partial"] for cell in cells)
+        some_partial |= partial
+        seconds = figure(_summary(cell["cost"]["seconds"] for cell in cells))
+        times = figure(_summary(cell["cost"]["times_ordinary"] for cell in cells)) + ("\\*" if partial else "")
+        rows.append((names[method], seconds, times, figure(_summary(cell["peak_memory_gib"] for cell in cells))))
+    title = "Cost; the learner's is its probing and its rounds, a rival's its training after the ordinary one:"
+    lines = _section(title, ("method", "seconds", "× ordinary training", "peak memory, GiB"), rows)
+    if some_partial:
+        lines += ["\\* a training was cut off and gone on with: the seconds of its first part are missing.", ""]
+    return lines
+
+
+def _rounds(case: dict[str, Any]) -> list[str]:
+    rows = []
+    for cell in case["cells"]:
+        for entry in cell.get("rounds", ()):
+            tried = entry["representations"]
+            chosen = [one for one in tried if one["representation"] == entry["chosen"]]
+            for one in chosen[:1] or sorted(tried, key=lambda one: -one["phi"])[:1]:
+                iota = "–" if one["iota"] is None else f"{one['iota']:.2f}"
+                residual = f"{entry['r_before']:.2f} → {entry['r_after']:.2f}" if "r_after" in entry else "–"
+                figures = (one["representation"], f"{one['phi']:.2f}", iota, residual, entry["decision"])
+                rows.append((str(cell["seed"]), entry["name"], *figures))
+    kept = [kept_rounds(cell) for cell in case["cells"] if cell["method"] == LEARNED and cell["state"] == DONE]
+    title = f"Rounds of the learner ({', '.join(map(str, kept))} kept):"
+    return _section(title, ("seed", "round", "representation", "φ", "ι", "r", "decision"), rows)
+
+
+def _notes(case: dict[str, Any]) -> list[str]:
+    methods: dict[str, list[str]] = {}
+    for cell in case["cells"]:
+        for text in (*cell.get("notes", ()), *([f"left out: {cell['error']}"] if cell["state"] == LEFT_OUT else [])):
+            methods.setdefault(text, []).append(cell["method"])
+    return [line for text, who in methods.items() for line in (f"{', '.join(dict.fromkeys(who))}: {text}.", "")]
+
+
+def _failures(cases: Iterable[dict[str, Any]]) -> list[str]:
+    methods: dict[tuple[str, str, str], list[str]] = {}
+    for case in cases:
+        for cell in case["cells"]:
+            if cell["state"] == FAILED:
+                error = " ".join(f"{cell['error']} {cell['mend']}".split())
+                methods.setdefault((case["name"], str(cell["seed"]), error), []).append(cell["method"])
+    rows = [(name, seed, ", ".join(who), error) for (name, seed, error), who in methods.items()]
+    return _section("## Failed cells", ("case", "seed", "methods", "error"), rows)
+
+
+def _by_method(case: dict[str, Any], cells: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """These cells of each method, in the order of the table; methods without any are left out."""
+    for method in case["methods"]:
+        own = [cell for cell in cells if cell["method"] == method]
+        if own:
+            yield method, own
+
+
+def _summary(values: Iterable[float | None]) -> dict[str, Any] | None:
+    """Over the seeds that have a value; None where none has."""
+    known = [value for value in values if value is not None]
+    return summarize(known) if known else None
+
+
+def _shares(values: Iterable[float | None]) -> str:
+    """Shares over seeds, in per cent."""
+    return figure(_summary(values), 100)
+
+
+def _name(case: dict[str, Any]) -> str:
+    return f"{case['name']} {MARK}" if case["marks"] else str(case["name"])
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"`{name}={value}`" for name, value in settings.items()) or "none"
+
+
+def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A title and its table; nothing where there are no rows."""
+    return [title, "", *_table(heads, rows), ""] if rows else []
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table; a bar in a cell is escaped."""
+    body = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}", *(f"| {row} |" for row in body)]

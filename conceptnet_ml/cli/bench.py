@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +17,9 @@ from conceptnet_ml.config.sources import show_value
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
+if TYPE_CHECKING:
+    from conceptnet_ml.plugins import Plugins
+
 WHAT, WHERE, HOW = "What is measured", "Where the pictures lie", "How"
 EXAMPLES = options.examples(
     ("bench --list", "cases and methods"),
@@ -23,68 +28,48 @@ EXAMPLES = options.examples(
     ("bench --case wheels --method learned", "a part of it"),
     ("bench mine.toml --folder mine=photos", "cases of your own"),
 )
+METHOD_HELP = "ordinary, learned, forced-round or a baseline; repeatable; default: the file's, else all"
 
 
 class CellsFailed(ConceptNetError):
     """Some cells could not be measured; the others are in the tables."""
 
 
-CasesFile = Annotated[Path | None, argument("CASES.toml", "file of cases; default: those that come with the package")]
-OnlyCases = Annotated[list[str] | None, option("--case", "NAME", WHAT, "only this case; repeatable")]
-OnlyMethods = Annotated[
-    list[str] | None,
-    option(
-        "--method",
-        "NAME",
-        WHAT,
-        "ordinary, learned, forced-round or a baseline; repeatable; default: the file's, else all",
-    ),
-]
-Seeds = Annotated[str | None, option("--seeds", "SEEDS", WHAT, "how many, as in 3, or which, as in 0,1,2")]
-Pictures = Annotated[
-    str | None,
-    option("--pictures", "FOLDER", WHERE, "ImageFolder of two classes, train/ and test/", envvar="CONCEPTNET_PICTURES"),
-]
-Cifar = Annotated[
-    str | None,
-    option(
-        "--cifar", "FOLDER", WHERE, "CIFAR-10 as an ImageFolder, train/ and test/ by class", envvar="CONCEPTNET_CIFAR"
-    ),
-]
-Mnist = Annotated[
-    str | None, option("--mnist", "FOLDER", WHERE, "where torchvision keeps MNIST", envvar="CONCEPTNET_MNIST")
-]
-Folders = Annotated[list[str] | None, option("--folder", "NAME=FOLDER", WHERE, "what {NAME} stands for; repeatable")]
-Out = Annotated[Path, option("--out", "FOLDER", OUTPUT, "where finished cells are kept")]
-Plot = Annotated[bool, option("--plot/--no-plot", None, OUTPUT, "draw the results")]
-Jobs = Annotated[
-    int | None, option("--jobs", "COUNT", HOW, "processes side by side; default: by cores and memory", min=1)
-]
-Device = Annotated[str | None, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")]
-List = Annotated[bool, option("--list", None, HOW, "list cases and methods, and stop")]
-DryRun = Annotated[bool, option("--dry-run", None, HOW, "say what is left to measure and how long, and stop")]
-OnlyReport = Annotated[bool, option("--report", None, HOW, "measure nothing; write what is finished into the tables")]
-Common = Annotated[list[str] | None, option("--set", "NAME=VALUE", SETTINGS, "a setting of all cases; repeatable")]
+def pictures_of(name: str, what: str) -> Any:
+    """The flag of a folder of pictures, which an environment variable can give, too."""
+    return option(f"--{name}", "FOLDER", WHERE, what, envvar=f"CONCEPTNET_{name.upper()}")
 
 
 def bench(
-    cases: CasesFile = None,
-    case: OnlyCases = None,
-    method: OnlyMethods = None,
-    seeds: Seeds = None,
-    pictures: Pictures = None,
-    cifar: Cifar = None,
-    mnist: Mnist = None,
-    folder: Folders = None,
-    out: Out = Path("runs/bench"),
-    plot: Plot = True,
+    cases: Annotated[
+        Path | None, argument("CASES.toml", "file of cases; default: those that come with the package")
+    ] = None,
+    case: Annotated[list[str] | None, option("--case", "NAME", WHAT, "only this case; repeatable")] = None,
+    method: Annotated[list[str] | None, option("--method", "NAME", WHAT, METHOD_HELP)] = None,
+    seeds: Annotated[str | None, option("--seeds", "SEEDS", WHAT, "how many, as in 3, or which, as in 0,1,2")] = None,
+    pictures: Annotated[str | None, pictures_of("pictures", "ImageFolder of two classes, train/ and test/")] = None,
+    cifar: Annotated[str | None, pictures_of("cifar", "CIFAR-10 as an ImageFolder, train/ and test/ by class")] = None,
+    mnist: Annotated[str | None, pictures_of("mnist", "where torchvision keeps MNIST")] = None,
+    folder: Annotated[
+        list[str] | None, option("--folder", "NAME=FOLDER", WHERE, "what {NAME} stands for; repeatable")
+    ] = None,
+    out: Annotated[Path, option("--out", "FOLDER", OUTPUT, "where finished cells are kept")] = Path("runs/bench"),
+    plot: Annotated[bool, option("--plot/--no-plot", None, OUTPUT, "draw the results")] = True,
     json: options.Json = False,
-    jobs: Jobs = None,
-    device: Device = None,
-    list_: List = False,
-    dry_run: DryRun = False,
-    only_report: OnlyReport = False,
-    assignments: Common = None,
+    jobs: Annotated[
+        int | None, option("--jobs", "COUNT", HOW, "processes side by side; default: by cores and memory", min=1)
+    ] = None,
+    device: Annotated[str | None, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = None,
+    list_: Annotated[bool, option("--list", None, HOW, "list cases and methods, and stop")] = False,
+    dry_run: Annotated[
+        bool, option("--dry-run", None, HOW, "say what is left to measure and how long, and stop")
+    ] = False,
+    only_report: Annotated[
+        bool, option("--report", None, HOW, "measure nothing; write what is finished into the tables")
+    ] = False,
+    assignments: Annotated[
+        list[str] | None, option("--set", "NAME=VALUE", SETTINGS, "a setting of all cases; repeatable")
+    ] = None,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
@@ -94,71 +79,55 @@ def bench(
     Ctrl-C and tries failed cells again. A case whose pictures are not given
     is left out.
     """
-    folders = {"pictures": pictures, "cifar": cifar, "mnist": mnist, **_pairs(folder or [])}
+    folders = {"pictures": pictures, "cifar": cifar, "mnist": mnist, **_folders(folder or [])}
     given = [*(assignments or []), *([f"device={device}"] if device else [])]
     suite = read_suite(cases, folders, given).only(case or None, method or None, seeds)
-    if list_:
-        _list(suite, plugins_dir, no_plugins, json)
-        return
-    if dry_run:
-        _show_plan(suite, out, jobs, plugins_dir, no_plugins, json)
-        return
-    if plot:
+    flags = {"--case": case, "--method": method, "--seeds": [seeds] if seeds else None, "--set": given}
+    suite = replace(suite, command=_command(cases, flags, suite.folders))
+    if not (list_ or dry_run) and plot:
         from conceptnet_ml.bench import plots
 
         plots.require()
-    command = _command(cases, case, method, seeds, suite, given)
-    results = _measure(suite, out, jobs, plugins_dir, no_plugins, command, not only_report)
-    _show(results, out, plot, json)
+    plugins = options.load(plugins_dir, no_plugins)
+    if list_:
+        _list(suite, plugins, json)
+    elif dry_run:
+        _show_plan(suite, out, jobs, plugins, json)
+    else:
+        results = _measure(suite, out, 0 if only_report else jobs, plugins_dir, no_plugins)
+        _show(results, out, plot, json)
 
 
-def _measure(
-    suite: Suite, out: Path, jobs: int | None, plugins_dir: Path | None, no_plugins: bool, command: str, work: bool
-) -> dict[str, Any]:
+def _measure(suite: Suite, out: Path, jobs: int | None, plugins_dir: Path | None, no_plugins: bool) -> dict[str, Any]:
     from conceptnet_ml.bench.runner import run_bench
     from conceptnet_ml.runtime.progress import Progress
 
-    options.load(plugins_dir, no_plugins)  # says which plugins cannot be used
+    where: dict[str, Any] = {"jobs": jobs, "plugins_dir": plugins_dir, "no_plugins": no_plugins}
     try:
         with Stopper() as stopper, Progress() as progress:
-            return run_bench(
-                suite,
-                out,
-                jobs=jobs,
-                plugins_dir=plugins_dir,
-                no_plugins=no_plugins,
-                progress=progress,
-                stopper=stopper,
-                command=command,
-                work=work,
-            )
+            return run_bench(suite, out, **where, progress=progress, stopper=stopper)
     except (Interrupted, KeyboardInterrupt) as stop:
         mend = "Go on with the same command; --report writes what is finished into the tables."
         raise Interrupted("stopped; finished cells are kept", mend) from stop
 
 
 def _show(results: dict[str, Any], out: Path, plot: bool, json: bool) -> None:
-    from conceptnet_ml.bench import report
+    from conceptnet_ml.bench.report import write_report
     from conceptnet_ml.bench.results import counts
 
-    files = report.write_report(results, out, plot)
+    files = write_report(results, out, plot)
     if json:
         options.print_json(results)
     else:
         typer.echo(files["md"].read_text(encoding="utf-8"))
         listing = ", ".join(str(path) for path in files.values())
         options.console(stderr=True).print(f"written: {listing}", markup=False, soft_wrap=True)
-    failed = counts(results)["failed"]
-    if failed:
-        one = failed == 1
-        raise CellsFailed(
-            f"{failed} cell{'' if one else 's'} failed; the tables say why.",
-            f"Running the same command again tries {'it' if one else 'them'} again.",
-        )
+    if failed := counts(results)["failed"]:
+        cells, them = ("1 cell", "it") if failed == 1 else (f"{failed} cells", "them")
+        raise CellsFailed(f"{cells} failed; the tables say why.", f"Running the same command again tries {them} again.")
 
 
-def _list(suite: Suite, plugins_dir: Path | None, no_plugins: bool, json: bool) -> None:
-    plugins = options.load(plugins_dir, no_plugins)
+def _list(suite: Suite, plugins: Plugins, json: bool) -> None:
     methods = {
         ORDINARY: "ordinary training",
         LEARNED: "the learner",
@@ -166,103 +135,61 @@ def _list(suite: Suite, plugins_dir: Path | None, no_plugins: bool, json: bool) 
         **{record.name: record.summary for record in plugins.all("baseline")},
     }
     if json:
-        rows = [
+        found = [
             {
                 "case": case.name,
-                "note": case.note,
-                "settings": {name: show_value(value) for name, value in case.written.items()},
+                "note": case.about.note,
+                "settings": {name: show_value(value) for name, value in case.changes.items()},
                 "marks": list(case.marks),
                 "needs": list(case.missing),
                 "targets": [target.words() for target in case.targets],
             }
             for case in suite.cases
         ]
-        options.print_json({"cases": rows, "methods": methods, "seeds": list(suite.seeds)})
+        options.print_json({"cases": found, "methods": methods, "seeds": list(suite.seeds)})
         return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    console = options.console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, style in (("case", "bold cyan"), ("settings", ""), ("targets", ""), ("", "yellow")):
-        table.add_column(name, style=style, overflow="fold")
+    rows = []
     for case in suite.cases:
-        settings = ", ".join(f"{name}={show_value(value)}" for name, value in case.written.items())
-        needs = "needs " + ", ".join(map(flag_of, case.missing)) if case.missing else ""
-        own = "; ".join(target.words() for target in case.targets if target not in suite.targets)
-        table.add_row(Text(case.name), Text(settings), Text(own), Text(needs))
-    console.print(table)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, style in (("method", "bold cyan"), ("what it is", "")):
-        table.add_column(name, style=style, overflow="fold")
-    for name, what in methods.items():
-        table.add_row(Text(name), Text(what))
-    console.print(table)
+        settings = ", ".join(f"{name}={show_value(value)}" for name, value in case.changes.items())
+        targets = "; ".join(target.words() for target in case.targets if target not in suite.targets)
+        rows.append((case.name, settings, targets, case.needs))
+    styles = {"case": "bold cyan", "method": "bold cyan", "": "yellow"}
+    console = options.console()
+    console.print(options.table(("case", "settings", "targets", ""), rows, styles=styles, pad_edge=False))
+    console.print(options.table(("method", "what it is"), methods.items(), styles=styles, pad_edge=False))
 
 
-def _show_plan(
-    suite: Suite, out: Path, jobs: int | None, plugins_dir: Path | None, no_plugins: bool, json: bool
-) -> None:
-    from conceptnet_ml.bench.cells import Store
-    from conceptnet_ml.bench.estimate import seconds_left
-    from conceptnet_ml.bench.pool import default_jobs, threads_for
-    from conceptnet_ml.bench.runner import check_suite, planned
+def _show_plan(suite: Suite, out: Path, jobs: int | None, plugins: Plugins, json: bool) -> None:
+    from conceptnet_ml.bench.plan import plan_bench
 
-    store = Store(out)
-    methods = check_suite(suite, options.load(plugins_dir, no_plugins))
-    store.check(suite)
-    rows = planned(suite, store, methods)
-    groups = store.groups(suite, methods)
-    jobs = min(jobs or default_jobs(max(1, len(groups))), max(1, len(groups)))
-    seconds = seconds_left(suite, store, groups, methods, jobs) if groups else 0.0
+    plan = plan_bench(suite, out, plugins, jobs)
     if json:
-        options.print_json({"cells": rows, "jobs": jobs, "threads": threads_for(jobs), "seconds_left": seconds})
+        options.print_json({name: value for name, value in plan.items() if name != "methods"})
         return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     states = ("to do", "finished", "failed", "left out")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("case", *states):
-        table.add_column(name, justify="left" if name == "case" else "right")
+    rows = []
     for case in suite.cases:
-        mine = [row["state"] for row in rows if row["case"] == case.name]
-        table.add_row(Text(case.name), *(str(mine.count(state) or "") for state in states))
+        found = [cell["state"] for cell in plan["cells"] if cell["case"] == case.name]
+        rows.append((case.name, *(str(found.count(state) or "") for state in states)))
     console = options.console()
-    console.print(table)
-    todo = sum(len(group.methods) for group in groups)
+    console.print(options.table(("case", *states), rows, right=states, pad_edge=False))
+    left = sum(cell["state"] in ("to do", "failed") for cell in plan["cells"])
     console.print(
-        f"{todo} of {len(rows)} cells to measure, {jobs} at a time with {threads_for(jobs)} threads each: "
-        f"roughly {_span(seconds)}. Methods: {', '.join(methods)}.",
+        f"{left} of {len(plan['cells'])} cells to measure, {plan['jobs']} at a time with {plan['threads']} threads "
+        f"each: roughly {_duration(plan['seconds_left'])}. Methods: {', '.join(plan['methods'])}.",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _command(
-    cases: Path | None,
-    case: list[str] | None,
-    method: list[str] | None,
-    seeds: str | None,
-    suite: Suite,
-    given: list[str],
-) -> str:
+def _command(cases: Path | None, flags: Mapping[str, Sequence[str] | None], folders: Mapping[str, str]) -> str:
     """The command as the tables show it: what was measured, without where this machine keeps things."""
-    words = ["bench", *([cases.name] if cases else [])]
-    for flag, values in (
-        ("--case", case),
-        ("--method", method),
-        ("--seeds", [seeds] if seeds else []),
-        ("--set", given),
-    ):
-        for value in values or []:
-            words += [flag, shlex.quote(value)]
-    return " ".join(["conceptnet-ml", *words, *map(flag_of, suite.folders)])
+    words = ["conceptnet-ml bench", *([cases.name] if cases else [])]
+    words += [f"{flag} {shlex.quote(value)}" for flag, values in flags.items() for value in values or ()]
+    return " ".join([*words, *map(flag_of, folders)])
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
+def _folders(texts: list[str]) -> dict[str, str]:
     found = {}
     for text in texts:
         name, equals, path = text.partition("=")
@@ -272,7 +199,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     return found
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -68,8 +68,6 @@ PLUGIN_IMPORTS = (
 
 # TODO: remove each of the three, with what it lists, as its wing is finished.
 TODO_WINGS = {
-    "bench",
-    "cli",
     "data",
     "drawing",
     "editing",
@@ -84,7 +82,6 @@ TODO_TWICE = {
     "summarize",
 }
 TODO_WIDE = {
-    "conceptnet_ml.bench.runner.run_bench",
     "conceptnet_ml.drawing.node_sheet.node_strip",
     "conceptnet_ml.drawing.sheets.probe_sheet",
     "conceptnet_ml.surgery.split.split_unit",

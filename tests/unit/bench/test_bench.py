@@ -14,13 +14,14 @@ from PIL import Image
 
 from conceptnet_ml import load_plugins
 from conceptnet_ml.bench import origin, plots, report
-from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, read_suite, seeds_of
-from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, Store, cell_path, write_json
+from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, parse_seeds, read_suite
+from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, CellStore, cell_path, write_json
 from conceptnet_ml.bench.intervals import interval, overlap, summarize
+from conceptnet_ml.bench.plan import cell_states
 from conceptnet_ml.bench.pool import threads_for
+from conceptnet_ml.bench.report import to_markdown
 from conceptnet_ml.bench.results import collect_results, counts
-from conceptnet_ml.bench.runner import check_suite, planned
-from conceptnet_ml.bench.tables import to_markdown
+from conceptnet_ml.bench.runner import check_suite
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 
 METHODS = (ORDINARY, LEARNED, "cutmix", "unbiased")
@@ -51,7 +52,7 @@ def cell(suite: Suite, seed: int, method: str, times: float = 1.0, **sets: float
 
 
 @pytest.fixture
-def measured(tmp_path: Path) -> tuple[Suite, Store]:
+def measured(tmp_path: Path) -> tuple[Suite, CellStore]:
     """Three seeds: cutmix's interval overlaps the learner's, unbiased is above, ordinary below."""
     suite = suite_of(
         tmp_path,
@@ -63,7 +64,7 @@ def measured(tmp_path: Path) -> tuple[Suite, Store]:
                    { measure = "cost", kept = 1, at_most = 2.5 }, { measure = "turned", k = 8, at_least = 95 }]
         """,
     )
-    store = Store(tmp_path / "out")
+    store = CellStore(tmp_path / "out")
     figures = {
         ORDINARY: ((0.10, 0.99), (0.12, 0.99), (0.11, 0.99)),
         LEARNED: ((0.90, 0.96), (0.94, 0.97), (0.92, 0.95)),
@@ -95,7 +96,7 @@ def test_the_shipped_cases_are_sound_and_differ_in_their_data_alone(tmp_path: Pa
         assert case.with_seed(7).seed == 7
     wheels = next(case for case in suite.cases if case.name == "wheels")
     assert wheels.settings.data.source == f"folder:{tmp_path.resolve()}"
-    assert wheels.written == {"data.source": "folder:{pictures}", "data.trap": "wheels"}
+    assert wheels.changes == {"data.source": "folder:{pictures}", "data.trap": "wheels"}
     assert "conflict ≥ 94" in [target.words() for target in wheels.targets]
 
 
@@ -104,8 +105,7 @@ def test_a_case_whose_pictures_are_not_given_is_left_out(tmp_path: Path) -> None
     missing = {case.name: case.missing for case in suite.cases}
     assert missing["wheels"] == ()
     assert missing["dominoes"] == ("cifar", "mnist")
-    methods = check_suite(suite, load_plugins())
-    rows = planned(suite, Store(tmp_path / "out"), methods)
+    rows = cell_states(suite, CellStore(tmp_path / "out"), check_suite(suite, load_plugins()))
     assert {row["state"] for row in rows if row["case"] == "dominoes"} == {"left out"}
     assert {row["state"] for row in rows if row["case"] == "wheels"} == {"to do"}
     with pytest.raises(DataError, match="no case can be measured"):
@@ -167,10 +167,10 @@ def test_wrong_names_are_refused_before_anything_runs(tmp_path: Path) -> None:
 
 
 def test_seeds() -> None:
-    assert [seeds_of(text) for text in ("3", "0,4", "4,")] == [(0, 1, 2), (0, 4), (4,)]
+    assert [parse_seeds(text) for text in ("3", "0,4", "4,")] == [(0, 1, 2), (0, 4), (4,)]
     for text in ("0", "-1", "a", "", ",", "1,x"):
         with pytest.raises(SettingsError):
-            seeds_of(text)
+            parse_seeds(text)
 
 
 # ------------------------------------------------------------------------------------------------ intervals, commits
@@ -224,9 +224,9 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------------ results
 
 
-def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[Suite, Store]) -> None:
+def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[Suite, CellStore]) -> None:
     suite, store = measured
-    results = collect_results(suite, store, METHODS, load_plugins(), "conceptnet-ml bench", {})
+    results = collect_results(suite, store, METHODS, load_plugins(), {})
     (case,) = results["cases"]
     assert case["headline"] == "conflict"
     ours = case["table"][LEARNED]["conflict"]
@@ -250,14 +250,14 @@ def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[S
     assert level in text
 
 
-def test_one_seed_gives_no_interval(measured: tuple[Suite, Store]) -> None:
+def test_one_seed_gives_no_interval(measured: tuple[Suite, CellStore]) -> None:
     suite, store = measured
-    (case,) = collect_results(suite.only(seeds="1"), store, METHODS, load_plugins(), "", {})["cases"]
+    (case,) = collect_results(suite.only(seeds="1"), store, METHODS, load_plugins(), {})["cases"]
     assert case["table"]["cutmix"]["conflict"]["low"] is None
     assert case["matches"] == ["On conflict, unbiased (told) is at or above learned; one seed gives no interval."]
 
 
-def test_failed_and_missing_cells_are_told(measured: tuple[Suite, Store]) -> None:
+def test_failed_and_missing_cells_are_told(measured: tuple[Suite, CellStore]) -> None:
     suite, store = measured
     record = {
         "version": 1,
@@ -270,7 +270,7 @@ def test_failed_and_missing_cells_are_told(measured: tuple[Suite, Store]) -> Non
     }
     write_json(cell_path(store.folder(suite.cases[0], 0), "cutmix"), record)
     cell_path(store.folder(suite.cases[0], 1), "cutmix").write_text("half a fi")
-    results = collect_results(suite, store, METHODS, load_plugins(), "", {})
+    results = collect_results(suite, store, METHODS, load_plugins(), {})
     assert counts(results) == {DONE: 10, FAILED: 1, LEFT_OUT: 0, "to do": 1}
     assert "| wheels | 0 | cutmix | it broke Mend |" in to_markdown(results)
     (first, second) = store.groups(suite, METHODS)
@@ -278,7 +278,7 @@ def test_failed_and_missing_cells_are_told(measured: tuple[Suite, Store]) -> Non
 
 
 def test_a_cell_is_measured_again_where_more_examples_are_asked_for(
-    measured: tuple[Suite, Store], tmp_path: Path
+    measured: tuple[Suite, CellStore], tmp_path: Path
 ) -> None:
     suite, store = measured
     assert store.groups(suite, METHODS) == []
@@ -287,9 +287,9 @@ def test_a_cell_is_measured_again_where_more_examples_are_asked_for(
     assert len(store.groups(more, METHODS)) == 3
 
 
-def test_figures_of_other_settings_are_not_mixed(measured: tuple[Suite, Store], tmp_path: Path) -> None:
+def test_figures_of_other_settings_are_not_mixed(measured: tuple[Suite, CellStore], tmp_path: Path) -> None:
     suite, store = measured
-    store.begin(suite.cases[0], 0)
+    store.begin(CellGroup(suite.cases[0], 0, METHODS))
     store.check(suite)
     other = suite_of(tmp_path, '[cases.wheels]\ndata = { trap = "wheels", train_limit = 9 }\n')
     with pytest.raises(SettingsError, match=r"data.train_limit was none, is now 9"):
@@ -298,19 +298,18 @@ def test_figures_of_other_settings_are_not_mixed(measured: tuple[Suite, Store], 
     store.check(moved)
 
 
-def test_two_processes_do_not_measure_into_one_folder(measured: tuple[Suite, Store]) -> None:
+def test_two_processes_do_not_measure_into_one_folder(measured: tuple[Suite, CellStore]) -> None:
     _, store = measured
-    store.hold()
-    try:
-        with pytest.raises(ConceptNetError, match="in use"):
-            Store(store.out).hold()
-    finally:
-        store.release()
+    again = CellStore(store.out)
+    with store.locked(), pytest.raises(ConceptNetError, match="in use"), again.locked():
+        pass
+    with again.locked():
+        pass
 
 
-def test_the_report_has_tables_json_and_pictures(measured: tuple[Suite, Store], tmp_path: Path) -> None:
+def test_the_report_has_tables_json_and_pictures(measured: tuple[Suite, CellStore], tmp_path: Path) -> None:
     suite, store = measured
-    results = collect_results(suite, store, METHODS, load_plugins(), "", {})
+    results = collect_results(suite, store, METHODS, load_plugins(), {})
     files = report.write_report(results, tmp_path / "report")
     assert sorted(file.name for file in files.values()) == ["results.json", "results.md", "results.png", "results.svg"]
     assert json.loads(files["json"].read_text()) == results

@@ -1,0 +1,114 @@
+"""What a bench would do: the state of every cell, and how long the rest will take, roughly."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from conceptnet_ml.bench.cases import Suite
+from conceptnet_ml.bench.cells import DONE, LEFT_OUT, CellGroup, CellStore
+from conceptnet_ml.bench.pool import default_jobs, threads_for
+from conceptnet_ml.bench.runner import check_suite
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.plugins import Plugins
+
+IMAGES = 2100
+"""Training images assumed where no case was measured yet: two classes of 1,200, less the held-out."""
+
+LOOP, RIVAL, START = 4.0, 2.0, 20.0
+"""Probing and rounds, and a rival with its adaptation, in ordinary trainings; seconds to start and load the images."""
+
+
+def plan_bench(suite: Suite, out: str | Path, plugins: Plugins, jobs: int | None = None) -> dict[str, Any]:
+    """What :func:`run_bench` would do in this folder; cost: about a second where nothing is measured yet.
+
+    Args:
+        suite, out, jobs: As for ``run_bench``.
+        plugins: Where methods are looked up.
+
+    Returns:
+        ``methods``; ``cells``: ``{case, seed, method, state}`` each, the state ``to do``, ``finished``, ``failed`` or
+        ``left out``; ``jobs`` and ``threads`` of each; ``seconds_left``.
+
+    Raises:
+        SettingsError, DataError, PluginError: As ``run_bench`` would.
+    """
+    store = CellStore(Path(out))
+    methods = check_suite(suite, plugins)
+    store.check(suite)
+    groups = store.groups(suite, methods)
+    jobs = max(1, min(jobs or default_jobs(max(1, len(groups))), len(groups)))
+    return {
+        "methods": list(methods),
+        "cells": cell_states(suite, store, methods),
+        "jobs": jobs,
+        "threads": threads_for(jobs),
+        "seconds_left": _seconds_left(suite, store, groups, methods, jobs) if groups else 0.0,
+    }
+
+
+def cell_states(suite: Suite, store: CellStore, methods: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Every cell as :func:`plan_bench` returns them."""
+    rows = []
+    for case in suite.cases:
+        for seed in suite.seeds:
+            for method in case.methods(methods):
+                state = LEFT_OUT
+                if not case.missing:
+                    state = store.state(suite, case, seed, method)
+                    state = "finished" if state in (DONE, LEFT_OUT) else state
+                rows.append({"case": case.name, "seed": seed, "method": method, "state": state})
+    return rows
+
+
+def _seconds_left(
+    suite: Suite, store: CellStore, groups: list[CellGroup], methods: tuple[str, ...], jobs: int
+) -> float:
+    """Seconds that the workers need for these groups: by finished cells, else by a few training steps."""
+    cells = [
+        store.cell(case, seed, method) or {}
+        for case in suite.cases
+        for seed in suite.seeds
+        for method in case.methods(methods)
+    ]
+    runs = [cell["run_seconds"] for cell in cells if cell.get("run_seconds")]
+    rivals = [cell["seconds"] for cell in cells if "seconds" in cell]
+    if runs and rivals:
+        run, rival = statistics.mean(runs), statistics.mean(rivals)
+    else:
+        ordinary = _ordinary_seconds(groups[0].case.settings)
+        run, rival = START + (1 + LOOP) * ordinary, RIVAL * ordinary
+    lengths = []
+    for group in groups:
+        begun = (store.folder(group.case, group.seed) / "run" / "DONE").exists()
+        lengths.append((START if begun else run) + rival * len(group.methods))
+    return max([sum(lengths) / jobs, *lengths])
+
+
+def _ordinary_seconds(settings: Settings) -> float:
+    """Seconds of ordinary training on pictures of 64 px, from a few steps of the default network."""
+    import torch
+
+    from conceptnet_ml.network.build import build_network
+    from conceptnet_ml.network.training import TrainingJob, train
+    from conceptnet_ml.plugins import load_plugins
+    from conceptnet_ml.runtime import devices
+
+    device = devices.choose_device(settings.device)
+    dtype = devices.choose_precision(settings.training.precision, device)
+    batch = settings.training.batch
+    network = build_network(Settings(), ("a", "b"), (64, 64), load_plugins()).to(device)
+    images = torch.rand(batch, 3, 64, 64, device=device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
+
+    def seconds(steps: int) -> float:
+        start = time.monotonic()
+        job = TrainingJob(batch, steps, 0.01, 0, device, dtype, settings=settings.training)
+        train(network, lambda numbers, generator: (images[: len(numbers)], labels[: len(numbers)]), job)
+        return time.monotonic() - start
+
+    seconds(1)  # the first is slower than the rest
+    return seconds(4) / 4 * settings.training.epochs * math.ceil(IMAGES / batch)
