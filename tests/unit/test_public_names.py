@@ -1,0 +1,45 @@
+"""The public names of the package: the table, ``__all__`` and what type checkers read agree, and stay lazy."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import conceptnet_ml
+
+
+def test_type_checkers_read_what_the_table_holds() -> None:
+    (block,) = (node for node in ast.parse(Path(conceptnet_ml.__file__).read_text()).body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    read = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name, "without 'as' a type checker takes it for private"
+            read[alias.name] = str(node.module).removeprefix("conceptnet_ml.")
+    assert read == conceptnet_ml._HOMES
+
+
+def test_every_public_name_is_defined_where_the_table_says() -> None:
+    assert conceptnet_ml.__all__ == dir(conceptnet_ml) == sorted(conceptnet_ml._HOMES)
+    for name, home in conceptnet_ml._HOMES.items():
+        module = importlib.import_module(f"conceptnet_ml.{home}")
+        thing = getattr(conceptnet_ml, name)
+        assert thing is getattr(module, name)
+        assert getattr(thing, "__module__", module.__name__) in (module.__name__, "pluggy._decorators", "pluggy._hooks")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'learned'"):
+        _ = conceptnet_ml.learned
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, conceptnet_ml; print(sorted({'torch', 'networkx', 'pydantic', 'typer'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
