@@ -9,7 +9,7 @@ from torch import nn
 from conceptnet_ml.concepts.model import Family, GeneralizedModel
 from conceptnet_ml.evaluation.accuracy import evaluate_run
 from conceptnet_ml.evaluation.baselines import train_baselines
-from conceptnet_ml.gallery.album import album
+from conceptnet_ml.galleries.album import album
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.graph_builder import graph_of_run
 from conceptnet_ml.results.model_files import kept_families, save_model

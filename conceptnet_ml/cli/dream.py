@@ -118,8 +118,8 @@ def dream(
     strip, frames and film of a zoom, and [bold]dreams.json[/] with every figure.
     Ctrl-C keeps what is done; what was dreamt before is taken from the cache.
     """
-    from conceptnet_ml.gallery.gallery import gallery
-    from conceptnet_ml.gallery.requests import GalleryRequest
+    from conceptnet_ml.galleries.gallery import gallery
+    from conceptnet_ml.galleries.requests import GalleryRequest
     from conceptnet_ml.runtime.progress import Progress
     from conceptnet_ml.runtime.signals import Stopper
 

@@ -32,7 +32,7 @@ FLOORS = (
     ("learner",),
     ("evaluation",),
     ("results",),
-    ("gallery",),
+    ("galleries",),
     ("conclude", "checks"),
     ("api",),
     ("__init__",),

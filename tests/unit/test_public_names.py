@@ -34,6 +34,13 @@ def test_every_public_name_is_defined_where_the_table_says() -> None:
         assert getattr(thing, "__module__", module.__name__) in (module.__name__, "pluggy._decorators", "pluggy._hooks")
 
 
+def test_no_public_name_is_that_of_a_module() -> None:
+    """Importing a module sets its name on the package, and would hide the public thing."""
+    folder = Path(conceptnet_ml.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert not modules & set(conceptnet_ml.__all__)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'learned'"):
         _ = conceptnet_ml.learned

@@ -19,12 +19,12 @@ from conceptnet_ml.dreams.render import RenderSession, RenderSettings
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.witness import witness_of
-from conceptnet_ml.gallery.concept_targets import ConceptTarget, ConceptTargets
-from conceptnet_ml.gallery.node_pictures import result_card
-from conceptnet_ml.gallery.pipeline import Plans, compare_dreams, draw_nodes, rank_record, render_all
-from conceptnet_ml.gallery.reference_images import draw_reference_images
-from conceptnet_ml.gallery.requests import LENT_CLASSES, DreamResult, PlannedDream
-from conceptnet_ml.gallery.sources import RealImages
+from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets
+from conceptnet_ml.galleries.node_pictures import result_card
+from conceptnet_ml.galleries.pipeline import Plans, compare_dreams, draw_nodes, rank_record, render_all
+from conceptnet_ml.galleries.reference_images import draw_reference_images
+from conceptnet_ml.galleries.requests import LENT_CLASSES, DreamResult, PlannedDream
+from conceptnet_ml.galleries.sources import RealImages
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.steps.context import Context

@@ -14,9 +14,9 @@ from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, a
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores
 from conceptnet_ml.dreams.request import Dream
-from conceptnet_ml.gallery.node_pictures import best_examples, draw_node
-from conceptnet_ml.gallery.requests import DreamResult, PlannedDream
-from conceptnet_ml.gallery.sources import RealImages
+from conceptnet_ml.galleries.node_pictures import best_examples, draw_node
+from conceptnet_ml.galleries.requests import DreamResult, PlannedDream
+from conceptnet_ml.galleries.sources import RealImages
 from conceptnet_ml.network.basis import Network
 
 Plans = Mapping[int, PlannedDream]

@@ -24,10 +24,10 @@ from conceptnet_ml.dreams.render import RenderSession, RenderSettings
 from conceptnet_ml.dreams.request import Dream
 from conceptnet_ml.dreams.zoom import FRAME_RECIPE, ZoomSettings, zoom
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
-from conceptnet_ml.gallery.node_pictures import result_card
-from conceptnet_ml.gallery.pipeline import Plans, compare_dreams, draw_nodes, rank_record, render_all
-from conceptnet_ml.gallery.requests import DreamResult, GalleryRequest, plan_dreams
-from conceptnet_ml.gallery.sources import OpenedNetwork, RealImages, open_network, real_images
+from conceptnet_ml.galleries.node_pictures import result_card
+from conceptnet_ml.galleries.pipeline import Plans, compare_dreams, draw_nodes, rank_record, render_all
+from conceptnet_ml.galleries.requests import DreamResult, GalleryRequest, plan_dreams
+from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices

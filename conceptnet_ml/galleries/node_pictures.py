@@ -16,9 +16,9 @@ from conceptnet_ml.drawing.cards import Card, dream_card, honesty_lines, three_d
 from conceptnet_ml.drawing.masks import SHARE, threshold
 from conceptnet_ml.drawing.node_sheet import Example, FromReal, node_strip
 from conceptnet_ml.drawing.sheets import Caption
-from conceptnet_ml.gallery.concept_targets import ConceptTarget, activation_maps
-from conceptnet_ml.gallery.requests import DreamResult
-from conceptnet_ml.gallery.sources import RealImages
+from conceptnet_ml.galleries.concept_targets import ConceptTarget, activation_maps
+from conceptnet_ml.galleries.requests import DreamResult
+from conceptnet_ml.galleries.sources import RealImages
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.training import predict_logits, to_float
 

@@ -17,11 +17,11 @@ from torch import nn
 from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Trunk, Variants
 from conceptnet_ml.dreams.render import scores
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
-from conceptnet_ml.gallery.album import target_of
-from conceptnet_ml.gallery.concept_targets import ConceptTargets, activation_maps
-from conceptnet_ml.gallery.gallery import gallery
-from conceptnet_ml.gallery.requests import GalleryRequest, plan_dreams, read_start, unit_numbers
-from conceptnet_ml.gallery.sources import OpenedNetwork, open_network, real_images
+from conceptnet_ml.galleries.album import target_of
+from conceptnet_ml.galleries.concept_targets import ConceptTargets, activation_maps
+from conceptnet_ml.galleries.gallery import gallery
+from conceptnet_ml.galleries.requests import GalleryRequest, plan_dreams, read_start, unit_numbers
+from conceptnet_ml.galleries.sources import OpenedNetwork, open_network, real_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
