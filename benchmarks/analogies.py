@@ -22,9 +22,8 @@ from edges import run_cases
 
 from conceptnet_ml import LearnedRun
 from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.concepts import analogies
-from conceptnet_ml.concepts import analogies as translating
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.steps.analogies import find_analogies, translate
 from conceptnet_ml.steps.gates import probe_representation, swap_of
 from conceptnet_ml.steps.records import Site
 
@@ -33,11 +32,10 @@ def measure(run: LearnedRun, seed: int) -> dict[str, Any]:
     """Analogies of the classes at the top stage, and their causal test."""
     ctx, learned = run.reopen()
     try:
-        stage, parents = ctx.network().stage_names[-1], Readout("classes", learned.ordinary)
-        judged = probe_representation(ctx, Site("", parents, "analogies"), ctx.codec("pixels"))
-        swap = swap_of(ctx, Site("", parents, "analogies"), judged)
-        tied, features = analogies.find(ctx, stage, "analogies", parents, [], swap)
-        found = translating.translate(ctx, stage, "analogies", parents, [], features)
+        site = Site(ctx.network().stage_names[-1], Readout("classes", learned.ordinary), "analogies")
+        swap = swap_of(ctx, site, probe_representation(ctx, site, ctx.codec("pixels")))
+        tied, features = find_analogies(ctx, site, swap)
+        found = translate(ctx, site, features)
         pairs = ctx.classes * (ctx.classes - 1)
         return {"matches": len(tied), "class pairs": pairs, **({} if found is None else asdict(found))}
     finally:
