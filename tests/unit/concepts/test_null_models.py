@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from conceptnet_ml.concepts import null_models as nulls
 from conceptnet_ml.concepts.attribution import Attribution, ablate, margin_over_mean, rank_correlation, unit_weights
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.concepts.scores import Batches, FindEvidence
+from conceptnet_ml.concepts.scores import Batches, FindEvidence, gather_evidence
 from conceptnet_ml.config.settings import ConceptSettings, Settings
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.runtime import seeding
 
 CLASSES = ("car", "poodle")
 
@@ -70,6 +71,22 @@ def test_the_first_images_are_taken(images: Batches) -> None:
     taken = nulls.first_images(images, 30)
     assert [len(batch) for batch, _ in taken] == [24, 6]
     assert torch.equal(taken[1][0], images[1][0][:6])
+
+
+def test_the_largest_figures_are_those_of_the_shuffled_copies(network: StagedNetwork, images: Batches) -> None:
+    readout, settings = Readout("classes", network), ConceptSettings(edge_points=1, edge_groups=2)
+    stage = network.stage_names[-2]
+    weights, effects = [], []
+    for number in range(nulls.COPIES):
+        copied = nulls.shuffle_weights(readout, images, seeding.seed_for(5, "shuffled", number))
+        evidence = gather_evidence(copied.network, stage, copied.head(stage), images, 2, settings)
+        effects.append(float(evidence.ablation_effects(torch.arange(len(evidence.mean))).max()))
+        margins = replace(evidence, head=margin_over_mean(evidence.head))
+        weights.append(float(unit_weights(margins, 5)[0].abs().max()))
+    assert nulls.largest_weight(readout, images, stage, 2, settings, 5) == pytest.approx(max(weights), rel=1e-4)
+    found = nulls.largest_effect(readout, images, stage, 2, settings, 5)
+    assert 0 < found <= max(effects) * 1.0001  # only the units with the largest estimates are confirmed
+    assert nulls.largest_weight(readout, images, stage, 2, settings, 6) != pytest.approx(max(weights), rel=1e-4)
 
 
 def test_an_edge_stands_only_above_the_null_and_off_zero() -> None:

@@ -65,6 +65,13 @@ def test_the_mean_is_over_images_not_over_batches() -> None:
     assert torch.equal(parents, torch.arange(20) % 2)
 
 
+def test_answers_are_the_heads_of_all_maps() -> None:
+    maps, weight = torch.rand(20, 4, 3, 3), torch.rand(2, 4)
+    answers, right = evidence(weight, maps, torch.arange(20) % 2).answers()
+    torch.testing.assert_close(answers, maps.mean((2, 3)) @ weight.T)
+    assert torch.equal(right, torch.arange(20) % 2)
+
+
 def test_on_a_linear_head_estimated_effects_are_real_ones() -> None:
     draw = torch.Generator().manual_seed(0)
     maps, weight = torch.rand(20, 6, 3, 3, generator=draw), torch.randn(2, 6, generator=draw)
