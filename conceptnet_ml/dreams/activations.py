@@ -56,19 +56,10 @@ class Layers(nn.Module):
         for name, module in [*self.network.named_modules()]:
             if is_stem(module):
                 _replace(self.network, name, Stem(module))
+        self.channels, self.image_size = inner.channels, inner.image_size  # of the images the network was made for
         order = [*inner.stage_names, LOGITS]
         self.names = tuple(sorted(names, key=lambda name: order.index(name) if name in order else -1))
         self._staged = all(name in order for name in self.names)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the images."""
-        return without_basis(self.network).channels
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width the network was made for."""
-        return without_basis(self.network).image_size
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps (B, C, h, w), or logits (B, K), of images (B, C, H, W) in [0, 1]."""

@@ -121,6 +121,10 @@ class Witness:
         statistics: Of real images inside it.
         calibration: Its scores of held-out ones.
         device, dtype: Where and in which autocast type it runs.
+
+    Attributes:
+        accuracy: Share of the held-out images it classifies correctly; None where their labels are not known.
+        held: How many held-out images the p-values rest on.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class Witness:
         dtype: torch.dtype | None = None,
     ) -> None:
         self.network, self.statistics, self.calibration = network, statistics, calibration
+        self.accuracy, self.held = calibration.accuracy, len(calibration.energies)
         self._reader = ActivationReader(network, device, dtype)
 
     @classmethod
@@ -189,16 +194,6 @@ class Witness:
         first, second = (images.subset(half) if isinstance(images, ImageSet) else images[half] for half in halves)
         known = [None if labels is None else labels.cpu()[half] for half in halves]
         return cls.fit(network, first, second, device, dtype, labels=known[0], held_labels=known[1])
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of the held-out real images it classifies correctly; None where their labels are not known."""
-        return self.calibration.accuracy
-
-    @property
-    def held(self) -> int:
-        """How many held-out real images the p-values rest on."""
-        return len(self.calibration.energies)
 
     def judge(self, images: Tensor, expected: Sequence[int | None] | int | None = None) -> list[Judgement]:
         """Judge pictures, each independently of the others. Cost: one forward pass.

@@ -161,10 +161,6 @@ class Objective:
         terms = tuple(replace(term, place=place) for term in self.terms)
         return replace(self, name=f"{self.name} @ {where}", terms=terms)
 
-    def named(self, name: str) -> Objective:
-        """The same under another name."""
-        return replace(self, name=name)
-
 
 class ObjectiveBatch:
     """Objectives of a batch, an image each, evaluated together: ``batch(maps) -> (B,)``.

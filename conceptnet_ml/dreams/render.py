@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -68,15 +68,15 @@ class RenderSession:
 
     Args:
         cache: Where dreams are looked for and stored.
-        progress: Where it is shown.
+        progress: Where it is shown; default: nowhere.
         stopper: Asked between steps; dreams that ended before a stop are stored.
         label: Of the progress.
         on_done: Called with a dream's position among the requests and the dream, as soon as it is found or made.
     """
 
     cache: DreamCache | None = None
-    progress: Progress | None = None
-    stopper: Stopper | None = None
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    stopper: Stopper = field(default_factory=Stopper)
     label: str = "dream"
     on_done: Callable[[int, Dream], None] = lambda number, dream: None
 
@@ -128,13 +128,12 @@ def dream(
     for number, key in enumerate(keys):
         if session.cache is not None and (stored := session.cache.load(key, wanted[number])) is not None:
             finish(number, stored)
-    progress, stopper = session.progress or Progress(quiet=True), session.stopper or Stopper()
     if left := len(wanted) - len(found):
-        with progress.task(session.label, total=left * recipe.steps * recipe.octaves) as task:
+        with session.progress.task(session.label, total=left * recipe.steps * recipe.octaves) as task:
             for names, members in groups.items():
                 missing = {number: wanted[number] for number in members if number not in found}
                 if missing:
-                    renderers[names].run(missing, task.advance, stopper.check, finish)
+                    renderers[names].run(missing, task.advance, session.stopper.check, finish)
     return [found[number] for number in range(len(wanted))]
 
 

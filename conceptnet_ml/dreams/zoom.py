@@ -18,8 +18,6 @@ from conceptnet_ml.dreams.transforms import moved
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import Network, without_basis
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.runtime.progress import Progress
-from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.storage.hashing import digest
 
 FRAME_RECIPE = Recipe(
@@ -89,10 +87,9 @@ def zoom(
     move = torch.tensor([[math.cos(angle) / motion.rate, math.sin(angle) / motion.rate, 0.0, 0.0]])
     what = (weights_digest(network), recipe.key, objective.key)
     key = digest("zoom", *what, size, motion.rate, motion.turn, motion.hold, device.type, str(settings.dtype))
-    stopper = session.stopper or Stopper()
-    with (session.progress or Progress(quiet=True)).task("zoom", total=motion.frames) as task:
+    with session.progress.task("zoom", total=motion.frames) as task:
         for number in range(motion.frames):
-            stopper.check()
+            session.stopper.check()
             if number:
                 near = _held(moved(image[None].float() / 255, move)[0], first, motion.hold).clamp(0, 1)
                 image = (near * 255).round().to(torch.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,6 @@ from conceptnet_ml.storage.files import finite, pretty, read_json, write_atomic
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
 
-COMPARED = 512
-"""Real images that each dream is compared with, at most."""
-
 REFERENCE = 2048
 """Real images a witness's statistics are taken of, at most; half as many are held out to calibrate it."""
 
@@ -69,7 +66,7 @@ def gallery(
         Interrupted: The stopper said so; what was done is in the folder.
     """
     started = time.monotonic()
-    request = GalleryRequest() if request is None else request
+    request, progress, stopper = request or GalleryRequest(), progress or Progress(quiet=True), stopper or Stopper()
     if not _was_stopped(Path(out)):
         Run.check_free(out)
     plugins = load_plugins() if plugins is None else plugins
@@ -79,46 +76,25 @@ def gallery(
     dtype = devices.choose_precision(request.precision, device)
     opened = open_network(str(source), plugins, device, weights=request.weights, size=request.size)
     plan_dreams(request, opened, None)  # what cannot be is refused before real images are loaded
-    with (progress or Progress(quiet=True)).task("real images"):
+    with progress.task("real images"):
         real = real_images(opened, request.real, seen=request.witness is not None)
     plans = dict(enumerate(plan_dreams(request, opened, real)))
     own = opened.network.image_size
     if real is not None and request.size not in (None, *own):
         opened.notes.append(f"real images are compared at the network's own {own[1]}×{own[0]} px")
-    named, witness = request.witness, None
-    if named is not None:
-        witness = _open_witness(request, opened, real, plugins, dtype)
-    elif opened.run is not None and opened.run.has_witness:
-        named, witness = source, opened.run.witness()
-    pixels = None if real is None else real.held_pixels(COMPARED)
+    witness = _open_witness(request, opened, real, plugins, dtype)
     names = sorted({plan.dreamer for plan in plans.values()})
-    recipes = {name: _recipe(request, recipe_of(plugins.get("dreamer", name), pixels)) for name in names}
-    folder = _Folder(Path(out), opened, plans, device, dtype)
+    statistics = None if real is None else real.compared
+    recipes = {name: _recipe(request, recipe_of(plugins.get("dreamer", name), statistics)) for name in names}
+    folder = _Folder(Path(out), opened, plans, recipes, real, witness, RenderSettings(device=device, dtype=dtype))
     cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder())
     stop: Interrupted | None = None
     try:
-        folder.dream(request, recipes, RenderSession(cache, progress, stopper))
+        folder.dream(request, RenderSession(cache, progress, stopper))
     except Interrupted as error:
         stop = error
     seconds = time.monotonic() - started
-    folder.compare(real, pixels, witness)
-    head = {
-        "source": str(source),
-        "package": __version__,
-        "dreamers": {
-            name: {"steps": recipe.steps, "octaves": recipe.octaves, "digest": recipe.key[:16]}
-            for name, recipe in recipes.items()
-        },
-        "device": str(device),
-        "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
-        "real images": 0 if pixels is None else len(pixels),
-        "witness": None
-        if witness is None
-        else {"source": str(named), "accuracy": witness.accuracy, "held": witness.held},
-        "stopped": stop is not None,
-        "seconds": round(seconds, 3),
-    }
-    record = folder.record(head)
+    record = folder.record(request, seconds, stop is not None)
     if stop is not None:
         raise Interrupted(
             f"stopped; {len(folder.found)} of {len(plans)} dreams are in {out}", "The same command goes on from there."
@@ -130,20 +106,26 @@ class _Folder:
     """The dreams made so far, and the folder they are written to."""
 
     def __init__(
-        self, out: Path, opened: OpenedNetwork, plans: Plans, device: torch.device, dtype: torch.dtype | None
+        self,
+        out: Path,
+        opened: OpenedNetwork,
+        plans: Plans,
+        recipes: Mapping[str, Recipe],
+        real: RealImages | None,
+        witness: Witness | None,
+        settings: RenderSettings,
     ) -> None:
-        self.out, self.opened, self.plans, self.device = out, opened, plans, device
-        self.settings = RenderSettings(device=device, dtype=dtype)
+        self.out, self.opened, self.plans, self.recipes = out, opened, plans, recipes
+        self.real, self.witness, self.settings = real, witness, settings
+        self.compared = None if real is None else real.compared
+        self.device = opened.network.mean.device
         self.found: dict[int, Dream] = {}
         self.films: dict[int, str] = {}
-        self.results: dict[int, DreamResult] = {}
-        self.own_answers: dict[int, dict[str, Any]] = {}
-        self.files: dict[str, Any] = {}
 
-    def dream(self, request: GalleryRequest, recipes: Mapping[str, Recipe], session: RenderSession) -> None:
+    def dream(self, request: GalleryRequest, session: RenderSession) -> None:
         """Make all dreams and films; each picture is written as it comes."""
         size = self.opened.network.image_size if request.size is None else (request.size, request.size)
-        render_all(self.plans, recipes, replace(self.settings, size=size), replace(session, on_done=self._keep))
+        render_all(self.plans, self.recipes, replace(self.settings, size=size), replace(session, on_done=self._keep))
         if request.zoom:
             for number, plan in self.plans.items():
                 if not plan.lent:
@@ -167,72 +149,95 @@ class _Folder:
         self.films[number] = f"{plan.file}-zoom{request.film}"
         write_atomic(self.out / self.films[number], animation(frames, request.film, request.fps, scale))
 
-    def compare(self, real: RealImages | None, pixels: Tensor | None, witness: Witness | None) -> None:
-        """Compare the dreams with real images, ask the witness and the network itself, and draw the sheets."""
-        self.results = compare_dreams(self.plans, self.found, pixels, witness, self.settings, batch=1)
-        for number, result in self.results.items():
-            if (expected := result.dream.objective.expects) is not None:
-                floats = to_float(result.dream.image[None], self.device)
-                chances = predict_logits(result.plan.target.network, floats, None)[0].softmax(0)
-                seen = int(chances.argmax())
-                self.own_answers[number] = {
-                    "seen": self.opened.classes[seen],
-                    "probability": float(chances[seen]),
-                    "expected": seen == expected,
-                }
-        if not self.results:
-            return
-        title = f"What {Path(self.opened.name).name or self.opened.name} dreams of"
-        note = sheet_note(0 if pixels is None else len(pixels), witness)
-        self._write("sheet.png", card_sheet([self._card(number) for number in self.results], title, note=note))
-        self.files["sheet"] = "sheet.png"
-        self._write_sprites()
-        made = {number: self.plans[number] for number in self.results}
-        for identifier, picture in draw_nodes(made, self.results, real, self.opened.classes, self.device):
-            name = self.files.setdefault("portraits", {})[identifier] = f"{identifier}.png"
-            self._write(name, picture)
-
-    def record(self, head: Mapping[str, Any]) -> dict[str, Any]:
-        """Write ``dreams.json``; returns what it holds."""
-        dreams = [
-            {**self._record(number, result), "network": self.own_answers.get(number)}
-            for number, result in self.results.items()
-        ]
-        record = finite({**head, "notes": self.opened.notes, "files": self.files, "dreams": dreams})
+    def record(self, request: GalleryRequest, seconds: float, stopped: bool) -> dict[str, Any]:
+        """Compare the dreams, draw the sheets, and write ``dreams.json``; returns what it holds."""
+        results = compare_dreams(self.plans, self.found, self.compared, self.witness, self.settings, batch=1)
+        answers = {number: self._own_answer(result) for number, result in results.items()}
+        files = self._draw(results, answers)
+        dtype, witness = self.settings.dtype, self.witness
+        record = {
+            "source": self.opened.name,
+            "package": __version__,
+            "dreamers": {
+                name: {"steps": recipe.steps, "octaves": recipe.octaves, "digest": recipe.key[:16]}
+                for name, recipe in self.recipes.items()
+            },
+            "device": str(self.settings.device),
+            "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
+            "real images": 0 if self.compared is None else len(self.compared),
+            "witness": witness
+            and {
+                "source": str(request.witness or self.opened.name),
+                "accuracy": witness.accuracy,
+                "held": witness.held,
+            },
+            "stopped": stopped,
+            "seconds": round(seconds, 3),
+            "notes": self.opened.notes,
+            "files": files,
+            "dreams": [
+                {**self._dream_record(number, result), "network": answers[number]} for number, result in results.items()
+            ],
+        }
+        record = finite(record)
         write_atomic(self.out / "dreams.json", pretty(record))
         return {"out": str(self.out), **record}
 
-    def _card(self, number: int) -> Card:
-        result, lines = self.results[number], []
-        if (answer := self.own_answers.get(number)) is not None:
-            chance = f"{answer['probability']:.0%}".replace("%", " %")
-            lines.append(Caption(f"network: {answer['seen']} {chance}", "plain" if answer["expected"] else "wrong"))
-        card, plan = result_card(result, *lines), result.plan
-        if plan.start is None:
-            return card
-        origin = f"on a real {plan.start}" if plan.lent else f"from {plan.start}"
-        return replace(card, name=f"{card.name} {origin}", start=plan.request.start)
+    def _own_answer(self, result: DreamResult) -> dict[str, Any] | None:
+        """What the dreaming network itself sees in a dream of a class, and whether it is that class."""
+        expected = result.dream.objective.expects
+        if expected is None:
+            return None
+        floats = to_float(result.dream.image[None], self.device)
+        chances = predict_logits(result.plan.target.network, floats, None)[0].softmax(0)
+        seen = int(chances.argmax())
+        return {
+            "seen": self.opened.classes[seen],
+            "probability": float(chances[seen]),
+            "expected": seen == expected,
+        }
 
-    def _write_sprites(self) -> None:
+    def _draw(self, results: Mapping[int, DreamResult], answers: Mapping[int, dict[str, Any] | None]) -> dict[str, Any]:
+        """Write sheet, sprites and nodes' pictures; returns the files' names."""
+        if not results:
+            return {}
+        cards = [_card(result, answers[number]) for number, result in results.items()]
+        title = f"What {Path(self.opened.name).name or self.opened.name} dreams of"
+        note = sheet_note(0 if self.compared is None else len(self.compared), self.witness)
+        self._write("sheet.png", card_sheet(cards, title, note=note))
+        portraits = {}
+        made = {number: self.plans[number] for number in results}
+        for identifier, picture in draw_nodes(made, results, self.real, self.opened.classes, self.device):
+            portraits[identifier] = f"{identifier}.png"
+            self._write(portraits[identifier], picture)
+        return {
+            "sheet": "sheet.png",
+            **self._write_sprites(list(results.values())),
+            **({"portraits": portraits} if portraits else {}),
+        }
+
+    def _write_sprites(self, results: Sequence[DreamResult]) -> dict[str, list[str]]:
         """A sprite with its index for every layer whose units were asked for."""
         layers: dict[tuple[str, str | None], list[DreamResult]] = {}
-        for result in self.results.values():
+        for result in results:
             about = result.plan.about
             if "unit" in about and "layer" in about:
                 layers.setdefault((about["layer"], result.plan.start), []).append(result)
-        for (layer, start), results in layers.items():
-            dreams = [result.dream for result in results]
+        files = {}
+        for (layer, start), units in layers.items():
+            dreams = [result.dream for result in units]
             if len({dream.image.shape for dream in dreams}) > 1:
                 continue
-            units = [result.plan.about["unit"] for result in results]
+            numbers = [result.plan.about["unit"] for result in units]
             records = [sprite_record(dream) for dream in dreams]
-            image, index = sprite([dream.image for dream in dreams], units=units, records=records)
+            image, index = sprite([dream.image for dream in dreams], units=numbers, records=records)
             stem = f"sprite-{layer}" + ("" if start is None else f"-from-{Path(start).stem}")
             self._write(f"{stem}.png", image)
             write_atomic(self.out / f"{stem}.json", pretty({"image": f"{stem}.png", **index}))
-            self.files[stem] = [f"{stem}.png", f"{stem}.json"]
+            files[stem] = [f"{stem}.png", f"{stem}.json"]
+        return files
 
-    def _record(self, number: int, result: DreamResult) -> dict[str, Any]:
+    def _dream_record(self, number: int, result: DreamResult) -> dict[str, Any]:
         plan, dream, judgement = result.plan, result.dream, result.judgement
         judged = None
         if judgement is not None:
@@ -254,6 +259,19 @@ class _Folder:
 
     def _write(self, name: str, image: Picture) -> None:
         write_atomic(self.out / name, to_png(to_image(image)))
+
+
+def _card(result: DreamResult, answer: Mapping[str, Any] | None) -> Card:
+    """A dream's card, with what the dreaming network itself sees in it, and what it began with."""
+    lines, plan = [], result.plan
+    if answer is not None:
+        chance = f"{answer['probability']:.0%}".replace("%", " %")
+        lines.append(Caption(f"network: {answer['seen']} {chance}", "plain" if answer["expected"] else "wrong"))
+    card = result_card(result, *lines)
+    if plan.start is None:
+        return card
+    origin = f"on a real {plan.start}" if plan.lent else f"from {plan.start}"
+    return replace(card, name=f"{card.name} {origin}", start=plan.request.start)
 
 
 def user_cache_folder() -> Path:
@@ -288,8 +306,10 @@ def _open_witness(
     real: RealImages | None,
     plugins: Plugins,
     dtype: torch.dtype | None,
-) -> Witness:
-    """Another network, with statistics of real images it was not trained on."""
+) -> Witness | None:
+    """Another network, with statistics of real images it was not trained on; else the run's own witness, if any."""
+    if request.witness is None:
+        return opened.run.witness() if opened.run is not None and opened.run.has_witness else None
     if real is None:
         raise SettingsError(
             "a witness needs real images to compare dreams with", "Give a folder of them: --real FOLDER."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from conceptnet_ml.storage.run_folder import Run
 
 SIDES = (224, 64, 32, 28, 299, 96, 128, 48)
 """Sizes in px that are tried where a network outside a run is given none."""
+
+COMPARED = 512
+"""Real images that each dream is compared with, at most."""
 
 IMAGENET = 1000
 
@@ -85,9 +89,10 @@ class RealImages:
         """At most ``count`` held-out images."""
         return self.held.subset(torch.arange(min(count, len(self.held))))
 
-    def held_pixels(self, count: int) -> Tensor:
-        """The same as one tensor on the CPU, uint8 (n, C, H, W)."""
-        images = self.first_held(count)
+    @functools.cached_property
+    def compared(self) -> Tensor:
+        """At most :data:`COMPARED` held-out images, uint8 (n, C, H, W), on the CPU."""
+        images = self.first_held(COMPARED)
         return images.take(torch.arange(len(images))).cpu()
 
 

@@ -8,5 +8,5 @@ from conceptnet_ml import Pixels, Recipe
 
 
 def recipe(real: Tensor | None = None) -> Recipe:
-    """The image itself climbs, with a price on total variation against the checkerboards that strides reward."""
+    """The image itself is optimized, with a price on total variation against the checkerboards that strides reward."""
     return Recipe(parametrization=Pixels(), smooth=0.3)

@@ -122,7 +122,7 @@ def test_objectives_of_one_batch_do_not_mix() -> None:
 
 def test_keys_tell_what_is_sought_not_what_it_is_called() -> None:
     unit = Objective.unit("first", 2)
-    assert unit.key == unit.named("wheels").key
+    assert unit.key == replace(unit, name="wheels").key
     assert (
         len({one.key for one in (unit, Objective.unit("first", 3), Objective.unit("second", 2), unit.at("centre"))})
         == 4
@@ -447,6 +447,25 @@ def test_the_cache_serves_what_was_dreamt_and_nothing_else(tmp_path: Path) -> No
     for other in others:
         given = {"network": NETWORK, "requests": requests[:1], "recipe": QUICK, **other}
         assert not any(one.cached for one in dream(**given, session=RenderSession(cache))), other  # type: ignore[arg-type]
+
+
+def test_stored_dreams_keep_their_addresses() -> None:
+    """Digests of the first version, whose modules and classes had other names."""
+    assert Recipe().key.startswith("592536789b59f02d")
+    assert Recipe(start="image", parametrization=Gate(), transforms=Transforms()).key.startswith("3d50d0353760fa6f")
+    assert Objective.turn(0, 1, "ab").key.startswith("86cff67da4a5e2cd")
+
+
+def test_every_dream_is_reported_once_with_its_place(tmp_path: Path) -> None:
+    """Those found in the cache first, whatever their places."""
+    reported: list[tuple[int, bool]] = []
+    session = RenderSession(DreamCache(tmp_path), on_done=lambda place, one: reported.append((place, one.cached)))
+    requests = [Objective.unit("second", 1), Objective.logit(0, "a"), Objective.unit("second", 2)]
+    dream(NETWORK, requests[2:], QUICK, session=RenderSession(session.cache))
+    made = dream(NETWORK, requests, QUICK, session=session)
+    assert sorted(reported) == [(0, False), (1, False), (2, True)]
+    assert reported[0] == (2, True)
+    assert [one.objective for one in made] == requests
 
 
 def test_a_damaged_file_is_dreamt_anew(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Do a dream's numbers tell dreams and noise from photographs?
+"""Do the judgements of a witness tell dreams and noise from photographs?
 
-    python benchmarks/honesty.py folder:PICTURES --seeds 5 --out runs/honesty
+    python benchmarks/dream_judgement.py folder:PICTURES --seeds 5 --out runs/dream_judgement
 
 Trains an ordinary network and its witness for each seed, makes dreams of every class's logit with each dreamer, and has
 the witness judge them beside test photographs, noise, and photographs that were contrasted or shuffled. Prints
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--limit", type=int, default=None, help="training images per class")
-    parser.add_argument("--out", type=Path, default=Path("runs/honesty"))
+    parser.add_argument("--out", type=Path, default=Path("runs/dream_judgement"))
     given = parser.parse_args()
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in range(given.seeds):
