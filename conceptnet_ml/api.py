@@ -239,7 +239,7 @@ def _changes(run: Run, chosen: Settings) -> dict[str, Any]:
 def _has_new_edits(run: Run, changes: Mapping[str, Any]) -> bool:
     """Whether the user edited the run's network since it was learned; edits rest on its rounds as they were decided."""
     history = EditHistory(run)
-    history.mend()
+    history.repair()
     if history.log() and any(name in OVERRULING for name in changes):
         raise SettingsError(
             f"{run.path} has edits, which rest on its rounds as they were decided",

@@ -73,7 +73,7 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
 
 def _train_edited(ctx: Context, learned: Learned, number: int) -> Readout:
     """From the network as the user edited it: trained on the views of all kept swaps, and read out once more."""
-    ctx.edited = ctx.history.basis(number)
+    ctx.edited = ctx.history.digest(number)
     settings = ctx.settings
     views = ctx.views(ctx.fit, learned.swaps, settings.round.mix)
     network, name = ctx.network(ctx.history.network(number)), f"edit{number}"

@@ -1,4 +1,4 @@
-"""The difference an edit makes to a concept graph: applied, stored as JSON, applied again to a graph drawn anew."""
+"""The difference an edit makes to a concept graph: applied, kept as JSON, applied again to a rebuilt graph."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Delta:
 
     Args:
         nodes: New nodes, as :meth:`GraphRecord.plain` gives them.
-        update: Fields that change, by node; a value of None takes the field away.
-        drop: Edges that go, as (source, kind, target).
+        update: Fields that change, by node; a value of None removes the field.
+        drop: Edges that are removed, as (source, kind, target).
         edges: New edges, or new values of old ones.
         units: New number of units, by stage.
         network: Fingerprint of the network after the edit, None where it is the same.
@@ -37,8 +37,8 @@ class Delta:
     def apply(self, graph: ConceptGraph) -> ConceptGraph:
         """A new graph with the difference made; the old one stays as it is.
 
-        What is there already, or gone already, is left so: a graph that is drawn anew after an edit is brought to the
-        same state by applying it again.
+        Nodes that are there already and edges that are gone already are no error: applied to a graph that was rebuilt
+        after the edit, it gives the same graph.
 
         Raises:
             GraphError: The result breaks an invariant.
@@ -52,12 +52,12 @@ class Delta:
             if identifier in nodes:
                 merged = {**nodes[identifier], **fields}
                 nodes[identifier] = {key: value for key, value in merged.items() if value is not None}
-        gone = {tuple(edge) for edge in self.drop}
-        stays = [edge for edge in content["edges"] if _which(edge)[:3] not in gone and _speaks(edge, nodes)]
-        edges = {_which(edge): edge for edge in stays}
+        dropped = {tuple(edge) for edge in self.drop}
+        left = [edge for edge in content["edges"] if _key(edge)[:3] not in dropped and _is_valid(edge, nodes)]
+        edges = {_key(edge): edge for edge in left}
         for edge in self.edges:
             if edge["source"] in nodes and edge["target"] in nodes:
-                edges[_which(edge)] = edge
+                edges[_key(edge)] = edge
         header = content["header"]
         for stage in header["stages"]:
             stage["units"] = max(stage["units"], self.units.get(stage["name"], 0))
@@ -68,14 +68,14 @@ class Delta:
         return changed
 
 
-def _which(edge: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Which edge it is; analogies between two nodes are told apart by their classes."""
+def _key(edge: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Identifies an edge; analogies between the same two nodes differ in their classes."""
     classes = (edge["class_name"], edge["other"]) if edge["kind"] == "analogous" else ()
     return edge["source"], edge["kind"], edge["target"], *classes
 
 
-def _speaks(edge: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether both ends of an analogy speak for its classes: the variant of one class plays no part in another's."""
+def _is_valid(edge: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether both ends of an analogy belong to its classes, which a split may have changed."""
     if edge["kind"] != "analogous":
         return True
     ends = ((nodes[edge["source"]], edge["class_name"]), (nodes[edge["target"]], edge["other"]))

@@ -1,16 +1,16 @@
-"""The edits of a run: what was done to its graph and network since it was learned, and the way back.
+"""The edits of a run: the changes of its graph and network since it was learned, and the way back.
 
 ::
 
     RUN/edits/
-      log.json        every edit in order, with what it changed in the graph
-      adopted.json    after which edits learning went on
-      0001/           the run's results as they were before edit 1, and its adapted models
+      log.json        every edit in order, with its difference to the graph
+      adopted.json    the edits from which learning went on
+      0001/           the run's results before edit 1, and its adapted models
       0001-network…   the network after edit 1, where it changed the network
 
-An edit counts once it is in the log. One that a crash cut short has its folder and no entry: it is taken back when the
-run is next written to, so that graph, model and summary are always of one edit. Old results are linked, not copied,
-where the disk can: every file of a run is replaced as a whole and never written into.
+An edit counts once it is in the log. An edit that a crash cut short has a folder and no entry; it is taken back before
+the run is next written to, so that graph, model and summary always belong to the same edit. Old results are linked, not
+copied, where the disk can: every file of a run is replaced as a whole and never written into.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from conceptnet_ml.editing.delta import Delta
 from conceptnet_ml.errors import DataError
@@ -31,8 +29,11 @@ from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import RESULTS, Run
 from conceptnet_ml.storage.tensors import Checkpoint
 
-KEPT = (*RESULTS, "DONE", "edits/adopted.json")
-"""What an edit may change, besides the folder of adapted models."""
+if TYPE_CHECKING:
+    import torch
+
+CHANGED = (*RESULTS, "DONE", "edits/adopted.json")
+"""Files that an edit may change, besides the folder of adapted models."""
 
 
 class EditHistory:
@@ -61,44 +62,43 @@ class EditHistory:
         return entries
 
     def adopted(self) -> list[int]:
-        """After which edits learning went on, ascending."""
+        """The edits from which learning went on, ascending."""
         path = self.path / "adopted.json"
         return list(read_json(path)) if path.exists() else []
 
     def pending(self) -> int | None:
-        """The last edit that changed the network and that learning has not gone on from; None where there is none."""
-        done = max(self.adopted(), default=0)
-        new = [entry["number"] for entry in self.log() if entry["network"] and entry["number"] > done]
+        """The last edit that changed the network and from which learning has not gone on; None where there is none."""
+        learned = max(self.adopted(), default=0)
+        new = [entry["number"] for entry in self.log() if entry["network"] and entry["number"] > learned]
         return new[-1] if new else None
 
     def adopt(self) -> None:
-        """From here on the run's learning includes the edits made so far."""
+        """Learning goes on from the edits made so far."""
         if self.pending() is not None:
             self.run.lock()
             write_atomic(self.path / "adopted.json", pretty([*self.adopted(), len(self.log())]))
 
-    def basis(self, number: int) -> str:
-        """Fingerprint of the edits up to this one: what is learned from them rests on nothing else."""
+    def digest(self, number: int) -> str:
+        """Fingerprint of the edits up to this one, on which all that is learned from them depends."""
         changing = [entry for entry in self.log()[:number] if entry["network"]]
-        told = [[entry["verb"], entry["arguments"], entry["network"]] for entry in changing]
-        return sha256(pretty(told), 16)
+        return sha256(pretty([[entry["verb"], entry["arguments"], entry["network"]] for entry in changing]), 16)
 
-    def told(self) -> list[str]:
+    def descriptions(self) -> list[str]:
         """The edits in words, numbered."""
         return [f"{entry['number']}. {entry['said']}" for entry in self.log()]
 
-    def forgotten(self) -> list[str]:
+    def forgotten_families(self) -> list[str]:
         """Names of the families that were forgotten."""
         return [entry["family"] for entry in self.log() if entry.get("family")]
 
-    def replay(self, graph: ConceptGraph) -> ConceptGraph:
-        """A graph drawn anew, with the edits made again."""
+    def apply(self, graph: ConceptGraph) -> ConceptGraph:
+        """A graph that was rebuilt from the run's rounds, with all edits applied to it."""
         for entry in self.log():
             graph = Delta(**{**entry["delta"], "network": None}).apply(graph)
         return graph
 
     def network(self, number: int) -> dict[str, torch.Tensor]:
-        """The state of the network after an edit, and after those before it.
+        """The state of the network after an edit and all before it.
 
         Raises:
             DataError: It is missing or damaged.
@@ -112,15 +112,15 @@ class EditHistory:
     # ------------------------------------------------------------------------------------------------ writing
 
     def begin(self) -> int:
-        """Take the lock, put away what is there, and return the number of the edit that is about to be made."""
+        """Take the lock, keep the results so far, and return the number of the edit that is about to be made."""
         self.run.lock()
-        self.mend()
+        self.repair()
         number = len(self.log()) + 1
         before, unfinished = self._before(number), self.path / f".{number:04}.tmp"
         with disk_errors(before, "write"):
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            for name in KEPT:
+            for name in CHANGED:
                 if (self.run.path / name).exists():
                     link(self.run.path / name, unfinished / name)
             if (self.run.path / "adapted").is_dir():
@@ -129,24 +129,24 @@ class EditHistory:
         return number
 
     def commit(self, entry: Mapping[str, Any], network: Mapping[str, torch.Tensor] | None = None) -> None:
-        """The edit is made: log it. ``network`` is the state of the network after it, where it changed."""
+        """Log an edit that is made. ``network`` is the state of the network after it, where it changed."""
         if network is not None:
             self._network(entry["number"]).save(dict(network))
         self._write_log([*self.log(), dict(entry)])
         self.run.log(event="edit", **{key: entry[key] for key in ("number", "verb", "said")})
 
-    def mend(self) -> None:
-        """Take back an edit that was cut short, and go on taking back those whose undoing was."""
-        made = len(self.log())
+    def repair(self) -> None:
+        """Take back an edit that was cut short, and finish an undo that was."""
+        logged = len(self.log())
         for number in sorted((int(path.name) for path in self.path.glob("[0-9]" * 4)), reverse=True):
-            if number > made:
+            if number > logged:
                 self.run.lock()
                 self._restore(number)
 
     def undo(self, count: int = 1) -> list[dict[str, Any]]:
         """Take the last edits back; the run's results are bit for bit what they were before the first of them.
 
-        What was learned from them goes too, though its finished steps stay and serve if the same edits are made again.
+        Results that were learned from them go, too; their finished steps stay, for the same edits made again.
 
         Returns:
             The entries that are gone, last first.
@@ -155,16 +155,16 @@ class EditHistory:
             DataError: There are not so many.
         """
         self.run.lock()
-        self.mend()
+        self.repair()
         entries = self.log()
         if not 1 <= count <= len(entries):
             have = f"{len(entries)} edit{'' if len(entries) == 1 else 's'}" if entries else "no edits"
             raise DataError(f"{self.run.path} has {have}: {count} cannot be undone", "See: graph log RUN.")
         gone = entries[-count:][::-1]
-        self._write_log(entries[:-count])  # from here on the rest is what a crash would leave
+        self._write_log(entries[:-count])  # after this, repair() finishes an undo that a crash cut short
         learned = max(self.adopted(), default=0)
         for entry in gone:
-            # What was adapted to a network that stays as it is goes on being good.
+            # models that were adapted to a network that stays as it is stay, too
             self._restore(entry["number"], adapted=entry["structural"] or entry["number"] <= learned)
             self.run.log(event="undone", number=entry["number"], said=entry["said"])
         return gone
@@ -172,7 +172,7 @@ class EditHistory:
     def _restore(self, number: int, adapted: bool = True) -> None:
         before = self._before(number)
         with disk_errors(self.run.path, "write"):
-            for name in KEPT:
+            for name in CHANGED:
                 if (before / name).exists():
                     (self.run.path / name).parent.mkdir(exist_ok=True)
                     replace_by_link(before / name, self.run.path / name)

@@ -1,7 +1,6 @@
-"""What an edit is to change in a concept graph and its network: planned and checked on the graph alone.
+"""Edits of a concept graph and its network, planned and checked on the graph alone.
 
-An edit is planned here and checked before the network is touched; what it does to the network is in
-:mod:`conceptnet_ml.results.editor`. Needs no torch.
+The network is changed afterwards, in :mod:`conceptnet_ml.results.editor`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ from conceptnet_ml.graph.queries import unit_place
 from conceptnet_ml.graph.schema import NODES, Node, node_id
 
 CLOSED = ("merged", "forgotten")
-"""States of a unit whose channel is silent or constant: nothing is left of it to be edited."""
+"""States of a unit whose channel is silent or constant, so that it cannot be edited."""
 
 EXCHANGED = "what is exchanged in "
-"""How the label of a generalized feature that a round found begins; the round's name follows."""
+"""The label of a generalized feature that a round found: this, and the round's name."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an edit is to do, checked against the graph.
+class EditPlan:
+    """An edit, checked against the graph.
 
     Args:
         verb: merge, split, forget, rename or annotate.
-        said: In words, for the log.
-        delta: The difference in the graph, without what is yet to be measured.
+        description: In words, for the log.
+        delta: The difference in the graph, without the edges that are yet to be measured.
         stage: Where units change; None for an edit that leaves the network's units alone.
         units: The units it works on.
         result: The units whose effects are to be measured afterwards.
         classes: For a split, the class numbers each variant serves; empty where they serve all.
-        family: Name of the family that goes, None for none.
+        family: Name of the family that is removed, None for none.
         sources: Nodes that are built from the units: (node, its classes' names).
     """
 
     verb: str
-    said: str
+    description: str
     delta: Delta
     stage: str | None = None
     units: tuple[int, ...] = ()
@@ -51,13 +50,13 @@ class Plan:
 
     @property
     def structural(self) -> bool:
-        """Whether the network or the model changes, not only what is written beside it."""
+        """Whether the network or the model changes, and not only a name or a note."""
         return self.stage is not None or self.family is not None
 
 
 def find_node(graph: ConceptGraph, text: str) -> Node:
-    """The node that a user's words mean, as :meth:`ConceptGraph.resolve`; a unit that is in no feature, and so has no
-    node yet, by ``STAGE:UNIT``.
+    """The node that a user's words mean, as :meth:`ConceptGraph.resolve`; or by ``STAGE:UNIT`` a new node for a unit
+    that is in no feature, and so has none.
 
     Raises:
         SettingsError: No node or several are meant.
@@ -65,12 +64,12 @@ def find_node(graph: ConceptGraph, text: str) -> Node:
     place = unit_place(graph, text.strip())
     if place is not None:
         stage, unit = place
-        known = {node.units[0] for node in graph.nodes("unit", stage=stage)}
         width = next(one.width for one in graph.header.stages if one.name == stage)
         if unit >= width:
             raise SettingsError(f"stage {stage} has no unit {unit}", f"It has units 0 to {width - 1}.")
-        if unit not in known:
-            return NODES["unit"].model_validate(_new_node("unit", f"{stage} unit {unit}", stage, [unit]))
+        _, added = _unit_nodes(graph, stage, [unit])
+        if added:
+            return NODES["unit"].model_validate(added[0])
     return graph.resolve(text)
 
 
@@ -80,8 +79,8 @@ def closed_units(graph: ConceptGraph, stage: str) -> tuple[int, ...]:
     return tuple(sorted(node.units[0] for node in found))
 
 
-def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> Plan:
-    """Several units or features of one stage become one unit, that with the lowest number; the others are silent.
+def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> EditPlan:
+    """Several units or features of one stage become the unit with the lowest number; the others are silent.
 
     Features that are merged become members of a new generalized feature.
 
@@ -96,42 +95,46 @@ def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> Plan:
         raise GraphError("a node was named twice", "Name each once.")
     if len(units) < 2:
         raise GraphError(
-            f"{' and '.join(str(node) for node in nodes)}: that is unit {units[0]} alone, there is nothing to merge",
+            f"{' and '.join(map(str, nodes))}: that is unit {units[0]} alone, there is nothing to merge",
             "Name units or features with other units.",
         )
-    kept, gone = units[0], units[1:]
     unit_nodes, added = _unit_nodes(graph, stage, units)
-    update: dict[str, dict[str, Any]] = {unit_nodes[unit]: {"state": "merged"} for unit in gone}
-    edges = [_became(unit_nodes[unit], unit_nodes[kept], number) for unit in gone]
+    kept, *others = (unit_nodes[unit] for unit in units)
+    update: dict[str, dict[str, Any]] = {other: {"state": "merged"} for other in others}
+    edges = [_became(other, kept, number) for other in others]
+    sources = _sources(graph, unit_nodes.values())
     features = [node for node in nodes if node.kind == "feature"]
-    speaking = _classes_of(graph, nodes)
-    sources = _sources(graph, [unit_nodes[unit] for unit in units])
     if features:
-        whole = _new_node("generalized", _merged_label(features, number), stage, classes=speaking, units=[kept])
+        named = {name for node in nodes for name in node.classes}
+        classes = [name for name in graph.classes if name in named]
+        label = f"{' + '.join(node.title for node in features)} (edit {number})"
+        whole = _new_node("generalized", label, stage, classes=classes, units=units[:1])
         added.append(whole)
-        sources.append((whole["id"], tuple(speaking)))
-        update |= {node.id: {"state": "merged"} for node in features}
+        sources.append((whole["id"], tuple(classes)))
         for node in features:
-            edges += [{"kind": "generalizes", "source": whole["id"], "target": node.id}]
-            edges += [_became(node.id, whole["id"], number)]
-    delta = Delta(added, update, _into(graph, [unit_nodes[unit] for unit in gone]), edges)
-    said = f"merged {_names(nodes)} into unit {kept} of {stage}"
-    said += f" ({len(units)} units: {_listed(units)})" if features else ""
-    return Plan("merge", said, delta, stage, tuple(units), (kept,), sources=tuple(sources))
+            update[node.id] = {"state": "merged"}
+            edges.append({"kind": "generalizes", "source": whole["id"], "target": node.id})
+            edges.append(_became(node.id, whole["id"], number))
+    delta = Delta(added, update, _edges_into(graph, others), edges)
+    description = f"merged {', '.join(map(str, nodes))} into unit {units[0]} of {stage}"
+    description += f" ({len(units)} units: {_listed(units)})" if features else ""
+    return EditPlan("merge", description, delta, stage, tuple(units), tuple(units[:1]), sources=tuple(sources))
 
 
-def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[str] = (), serves: bool = True) -> Plan:
-    """A unit becomes one variant per class: it goes on for the first, copies with new numbers for the others.
+def plan_split(
+    graph: ConceptGraph, node: Node, number: int, classes: Sequence[str] = (), serves: bool = True
+) -> EditPlan:
+    """A unit becomes one variant per class: the unit itself for the first, copies with new numbers for the others.
 
     Args:
-        classes: Names of the classes that get a variant of their own; the unit itself goes on for all others. By
-            default all classes, and the unit goes on for the first.
-        serves: Whether the classifier alone reads the stage, so that a variant can be a class's. Elsewhere there are as
-            many variants as classes, and none is anybody's.
+        classes: Names of the classes that get a variant of their own; the unit itself serves all others. By default
+            all classes, and the unit serves the first.
+        serves: Whether the classifier alone reads the stage, so that a variant can belong to a class. Elsewhere there
+            are as many variants as classes, and none belongs to one.
 
     Raises:
         GraphError: Not a unit, one that is merged, forgotten or split already, an unknown class, fewer than two
-            variants, or classes where variants cannot be theirs.
+            variants, or classes where variants cannot belong to them.
     """
     if node.kind != "unit":
         raise GraphError(f"{node} is not a unit: only units are split", "Name a unit, as in block3:12.")
@@ -154,28 +157,33 @@ def plan_split(graph: ConceptGraph, node: Node, number: int, classes: Sequence[s
     if not named:
         raise GraphError(f"a split of {node} needs two variants", "Name another class, or none for all.")
     width = graph.header.stages[graph.rank(node)].units
-    added = []
-    for place, name in enumerate(named):
-        whose = [name] if serves else list(node.classes)
-        added.append(_new_node("unit", f"{stage} unit {width + place}", stage, classes=whose, units=[width + place]))
+    copies = range(width, width + len(named))
+    added = [
+        _new_node("unit", f"{stage} unit {copy}", stage, classes=[name] if serves else list(node.classes), units=[copy])
+        for copy, name in zip(copies, named, strict=True)
+    ]
     update: dict[str, dict[str, Any]] = {node.id: {"state": "split"} | ({"classes": others} if serves else {})}
     edges = [_became(node.id, copy["id"], number) for copy in added]
-    copies = tuple(width + place for place in range(len(named)))
-    _, unit_added = _unit_nodes(graph, stage, [unit])
-    delta = Delta([*unit_added, *added], update, [], edges, {stage: width + len(named)})
+    delta = Delta([*_missing(graph, node), *added], update, [], edges, {stage: width + len(named)})
     into = f"variants for {', '.join([' and '.join(others), *named])}" if serves else f"{len(named) + 1} variants"
-    said = f"split unit {unit} of {stage} into {into}"
-    groups = [others, *([name] for name in named)]
-    numbers = tuple(tuple(graph.classes.index(name) for name in group) for group in groups) if serves else ()
-    sources = tuple(_sources(graph, [node.id]))
-    return Plan("split", said, delta, stage, (unit,), (unit, *copies), numbers, sources=sources)
+    groups = [others, *([name] for name in named)] if serves else []
+    return EditPlan(
+        "split",
+        f"split unit {unit} of {stage} into {into}",
+        delta,
+        stage,
+        (unit,),
+        (unit, *copies),
+        tuple(tuple(graph.classes.index(name) for name in group) for group in groups),
+        sources=tuple(_sources(graph, [node.id])),
+    )
 
 
-def plan_forget(graph: ConceptGraph, node: Node) -> Plan:
-    """A unit or a feature is held at its mean for ever; a generalized feature's family leaves the model.
+def plan_forget(graph: ConceptGraph, node: Node) -> EditPlan:
+    """A unit or a feature is held at its mean from now on; a generalized feature's family leaves the model.
 
     Raises:
-        GraphError: A class or a variant, or what is merged or forgotten already.
+        GraphError: A class or a variant, or a node that is merged or forgotten already.
     """
     if node.kind == "generalized":
         if node.state is not None:
@@ -185,21 +193,21 @@ def plan_forget(graph: ConceptGraph, node: Node) -> Plan:
         if family is None or not variants:
             raise GraphError(f"{node} was made by an edit and has no family", "Undo that edit, or forget its unit.")
         delta = Delta(update={one: {"state": "forgotten"} for one in (node.id, *variants)})
-        return Plan("forget", f"forgot the family of {node}", delta, family=family)
+        return EditPlan("forget", f"forgot the family of {node}", delta, family=family)
     stage = _one_stage(graph, [node], "forgotten")
     units = _open_units(graph, node, "forgotten")
     unit_nodes, added = _unit_nodes(graph, stage, units)
     states = {identifier: {"state": "forgotten"} for identifier in (node.id, *unit_nodes.values())}
-    delta = Delta(added, states, _into(graph, list(unit_nodes.values())))
-    said = f"forgot {node}" if node.kind == "unit" else f"forgot {node}, units {_listed(units)}"
-    return Plan("forget", said, delta, stage, tuple(units))
+    delta = Delta(added, states, _edges_into(graph, unit_nodes.values()))
+    description = f"forgot {node}" if node.kind == "unit" else f"forgot {node}, units {_listed(units)}"
+    return EditPlan("forget", description, delta, stage, tuple(units))
 
 
-def plan_rename(graph: ConceptGraph, node: Node, name: str) -> Plan:
+def plan_rename(graph: ConceptGraph, node: Node, name: str) -> EditPlan:
     """The user's name for a node; an empty one gives it its label back.
 
     Raises:
-        GraphError: Another node is called so.
+        GraphError: It is called so already, another node is, or the name is not one line of text or means a unit.
     """
     name = _one_line(name, "name")
     if name == (node.name or ""):
@@ -210,24 +218,43 @@ def plan_rename(graph: ConceptGraph, node: Node, name: str) -> Plan:
         if name and other.id != node.id and name in (other.id, other.name, other.label):
             raise GraphError(f"{other} is called '{name}' already", "Choose another name.")
     delta = Delta(_missing(graph, node), {node.id: {"name": name or None}})
-    return Plan("rename", f"called {node} '{name}'" if name else f"took the name of {node} away", delta)
+    return EditPlan("rename", f"called {node} '{name}'" if name else f"took the name of {node} away", delta)
 
 
-def plan_annotate(graph: ConceptGraph, node: Node, note: str) -> Plan:
-    """The user's note on a node; an empty one takes it away."""
+def plan_annotate(graph: ConceptGraph, node: Node, note: str) -> EditPlan:
+    """The user's note on a node; an empty one removes it. Raises GraphError where it is there, or not one line."""
     note = _one_line(note, "note")
     if note == (node.note or ""):
         raise GraphError(f"{node} {'has this note' if note else 'has no note'} already")
     delta = Delta(_missing(graph, node), {node.id: {"note": note or None}})
-    return Plan("annotate", f"noted of {node}: {note}" if note else f"took the note of {node} away", delta)
+    return EditPlan("annotate", f"noted of {node}: {note}" if note else f"took the note of {node} away", delta)
+
+
+def measured_edges(
+    sources: Sequence[tuple[str, tuple[str, ...]]], effects: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """Edges from the sources to units, by the units' real effects.
+
+    Args:
+        sources: Nodes and the classes they belong to.
+        effects: By unit node and class name, the mean fall of the class's margin when the unit is held at its mean.
+    """
+    edges = []
+    for source, classes in sources:
+        for unit, falls in effects.items():
+            own = [falls[name] for name in classes]
+            if source != unit and own:
+                value = sum(own) / len(own)
+                edges.append({"kind": "built_from", "source": source, "target": unit, "weight": value, "effect": value})
+    return edges
 
 
 def family_of(node: Node) -> str | None:
     """Name of a generalized feature's family in the model, by the round that found it; None if an edit made it."""
     if not node.label.startswith(EXCHANGED):
         return None
-    stage, parents, number = node.label.removeprefix(EXCHANGED).split("/")
-    return f"{stage}.{number}" if parents == "classes" else f"{parents}.{stage}.{number}"
+    stage, readout, number = node.label.removeprefix(EXCHANGED).split("/")
+    return f"{stage}.{number}" if readout == "classes" else f"{readout}.{stage}.{number}"
 
 
 def _one_stage(graph: ConceptGraph, nodes: Sequence[Node], done: str) -> str:
@@ -248,11 +275,11 @@ def _one_stage(graph: ConceptGraph, nodes: Sequence[Node], done: str) -> str:
 
 
 def _open_units(graph: ConceptGraph, node: Node, done: str) -> list[int]:
-    """The units of a unit or feature that are still there, of which there must be one."""
+    """The units of a unit or feature that no edit has closed; there must be one."""
     if node.state in CLOSED:
-        into = [str(graph.node(edge.target)) for edge in graph.edges("became", source=node.id)]
+        into = [f" into {graph.node(edge.target)}" for edge in graph.edges("became", source=node.id)][:1]
         raise GraphError(
-            f"{node} is already {node.state}{' into ' + into[0] if into else ''}: it cannot be {done}",
+            f"{node} is already {node.state}{''.join(into)}: it cannot be {done}",
             "Name what it became, or undo that edit." if into else "Undo that edit.",
         )
     closed = closed_units(graph, str(node.stage))
@@ -274,14 +301,13 @@ def _missing(graph: ConceptGraph, node: Node) -> list[dict[str, Any]]:
 
 
 def _unit_nodes(graph: ConceptGraph, stage: str, units: Iterable[int]) -> tuple[dict[int, str], list[dict[str, Any]]]:
-    """The ids of units' nodes, and the nodes that are not there yet."""
+    """The ids of units' nodes, and new nodes for those that have none."""
     known = {node.units[0]: node.id for node in graph.nodes("unit", stage=stage)}
     found, added = {}, []
     for unit in units:
         if unit not in known:
             added.append(_new_node("unit", f"{stage} unit {unit}", stage, units=[unit]))
-            known[unit] = added[-1]["id"]
-        found[unit] = known[unit]
+        found[unit] = known.get(unit) or added[-1]["id"]
     return found, added
 
 
@@ -290,60 +316,26 @@ def _new_node(kind: str, label: str, stage: str, units: Sequence[int], **fields:
     return NODES[kind](id=identifier, label=label, stage=stage, units=tuple(units), **fields).plain()
 
 
-def _merged_label(features: Sequence[Node], number: int) -> str:
-    return f"{' + '.join(node.title for node in features)} (edit {number})"
-
-
 def _became(source: str, target: str, number: int) -> dict[str, Any]:
     return {"kind": "became", "source": source, "target": target, "edit": number}
 
 
-def _into(graph: ConceptGraph, targets: Iterable[str]) -> list[tuple[str, str, str]]:
-    """The edges by which something of the network itself is built from these nodes."""
+def _edges_into(graph: ConceptGraph, targets: Iterable[str]) -> list[tuple[str, str, str]]:
+    """The built_from edges to these nodes from nodes about the network's own answers.
+
+    Below a feature, nodes are about a family's answers; the family keeps its own trunk, which is not edited.
+    """
     found = [edge for target in targets for edge in graph.edges("built_from", target=target)]
-    return [(edge.source, edge.kind, edge.target) for edge in found if _own(graph, edge.source)]
+    sources = {edge.source: graph.node(edge.source) for edge in found}
+    own = {one.id for one in sources.values() if one.kind != "variant" and one.parent is None}
+    return [(edge.source, edge.kind, edge.target) for edge in found if edge.source in own]
 
 
 def _sources(graph: ConceptGraph, targets: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """What is built from these nodes and answers by the network itself, with the classes it speaks for."""
-    ids = sorted({source for source, _, _ in _into(graph, targets)})
+    """Nodes that are built from these, are about the network's own answers and no units, with their classes."""
+    ids = sorted({source for source, _, _ in _edges_into(graph, targets)})
     return [(source, graph.node(source).classes) for source in ids if graph.node(source).kind != "unit"]
 
 
-def _own(graph: ConceptGraph, identifier: str) -> bool:
-    """Whether a node speaks for the network's own answers; below a feature it speaks for a family's, which keeps its
-    own trunk and is not edited."""
-    node = graph.node(identifier)
-    return node.kind in ("class", "feature", "generalized", "unit") and node.parent is None
-
-
-def _classes_of(graph: ConceptGraph, nodes: Sequence[Node]) -> list[str]:
-    spoken = {name for node in nodes for name in node.classes}
-    return [name for name in graph.classes if name in spoken]
-
-
-def _names(nodes: Sequence[Node]) -> str:
-    return ", ".join(str(node) for node in nodes)
-
-
 def _listed(units: Sequence[int]) -> str:
-    return ", ".join(str(unit) for unit in units)
-
-
-def measured(
-    sources: Sequence[tuple[str, tuple[str, ...]]], effects: Mapping[str, Mapping[str, float]]
-) -> list[dict[str, Any]]:
-    """Edges from the sources to units, by the units' real effects.
-
-    Args:
-        sources: Nodes and the classes they speak for.
-        effects: By unit node and class name, the mean fall of the class's margin when the unit is held at its mean.
-    """
-    edges = []
-    for source, classes in sources:
-        for unit, falls in effects.items():
-            own = [falls[name] for name in classes]
-            if source != unit and own:
-                value = sum(own) / len(own)
-                edges.append({"kind": "built_from", "source": source, "target": unit, "weight": value, "effect": value})
-    return edges
+    return ", ".join(map(str, units))

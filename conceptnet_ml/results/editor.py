@@ -21,7 +21,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.editing import plan as plans
 from conceptnet_ml.editing.by_hand import decisions_by_hand
 from conceptnet_ml.editing.history import EditHistory
-from conceptnet_ml.editing.plan import Plan
+from conceptnet_ml.editing.plan import EditPlan
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.graph.concept_graph import ConceptGraph
@@ -112,7 +112,7 @@ class Editor:
         Returns, raises and costs as :meth:`merge`, less the fit.
         """
 
-        def plan(graph: ConceptGraph, nodes: list[Node], number: int) -> Plan:
+        def plan(graph: ConceptGraph, nodes: list[Node], number: int) -> EditPlan:
             return plans.plan_split(graph, nodes[0], number, classes, self._serves_classes(nodes[0]))
 
         return self._edit("split", (node,), plan, list(classes))
@@ -149,15 +149,15 @@ class Editor:
         self,
         verb: str,
         named: Sequence[str | Node],
-        make_plan: Callable[[ConceptGraph, list[Node], int], Plan],
+        make_plan: Callable[[ConceptGraph, list[Node], int], EditPlan],
         given: str | Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Plan an edit, make it, and write it; returns the log's entry."""
+        """EditPlan an edit, make it, and write it; returns the log's entry."""
         if not self._run.complete:
             raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {self.path}.")
         with self._run:
             self._run.lock()
-            self.history.mend()
+            self.history.repair()
             self._opened.refresh()
             graph = self.graph
             if edited := [*chain(*decisions_by_hand(self._run))]:
@@ -167,7 +167,12 @@ class Editor:
                 )
             nodes = [plans.find_node(graph, name if isinstance(name, str) else name.id) for name in named]
             plan = make_plan(graph, nodes, len(self.history.log()) + 1)
-            entry: dict[str, Any] = {"verb": verb, "said": plan.said, "structural": plan.structural, "network": None}
+            entry: dict[str, Any] = {
+                "verb": verb,
+                "said": plan.description,
+                "structural": plan.structural,
+                "network": None,
+            }
             entry["arguments"] = {
                 "nodes": [node.id for node in nodes],
                 "given": given if isinstance(given, str) else list(given),
@@ -183,7 +188,7 @@ class Editor:
         group = dependency_group(self._opened.model.network, node.stage)
         return all(tie.node is group.trace.result for tie in group.of("reads"))
 
-    def _operate(self, entry: dict[str, Any], plan: Plan, graph: ConceptGraph) -> dict[str, Any]:
+    def _operate(self, entry: dict[str, Any], plan: EditPlan, graph: ConceptGraph) -> dict[str, Any]:
         """Change the network as planned, measure it, and write all of it."""
         network = self._opened.model.network
         if fingerprint(network.state_dict()) != graph.header.network:
@@ -192,14 +197,14 @@ class Editor:
                 f"Delete both; learn --resume {self.path} writes them anew.",
             )
         ctx, learned = self._opened.reopen(self.progress)
-        with ctx.progress.task(plan.said):
+        with ctx.progress.task(plan.description):
             effects, units = {}, {}
             if plan.stage is not None:
                 network = _change_units(ctx, network, plan, graph, learned.swaps)
                 effects = _effects(ctx, network, plan, graph, learned.swaps)
                 # Where a residual stream ties several stages together, a copy is a new unit of each.
                 units = {stage.name: stage.units for stage in network.stages}
-            edges = [*plan.delta.edges, *plans.measured(plan.sources, effects)]
+            edges = [*plan.delta.edges, *plans.measured_edges(plan.sources, effects)]
             delta = replace(plan.delta, edges=edges, units=units, network=fingerprint(network.state_dict()))
             changed = delta.apply(graph)
             test_sets = accuracies({"learned": network}, ctx.data.tests, ctx.device, ctx.dtype)
@@ -215,7 +220,7 @@ class Editor:
     def _write(
         self,
         entry: dict[str, Any],
-        plan: Plan,
+        plan: EditPlan,
         graph: ConceptGraph,
         network: StagedNetwork | None = None,
         test_sets: Mapping[str, Any] = MappingProxyType({}),
@@ -234,7 +239,7 @@ class Editor:
             self._opened.resave(network, without=plan.family)
         for name, row in test_sets.items():
             summary["test_sets"][name]["learned"] = row["learned"]
-        summary["edits"] = [*self.history.told(), f"{number}. {entry['said']}"]
+        summary["edits"] = [*self.history.descriptions(), f"{number}. {entry['said']}"]
         summary["graph"] = {"nodes": len(graph), "edges": len(graph.edges())}
         self._run.save_graph(graph.to_json())
         self.history.commit(entry, None if network is None or plan.stage is None else network.state_dict())
@@ -244,7 +249,7 @@ class Editor:
 
 
 def _change_units(
-    ctx: Context, network: StagedNetwork, plan: Plan, graph: ConceptGraph, swaps: list[Swap]
+    ctx: Context, network: StagedNetwork, plan: EditPlan, graph: ConceptGraph, swaps: list[Swap]
 ) -> StagedNetwork:
     """A copy of the network with the plan's units merged, split or forgotten."""
     assert plan.stage is not None
@@ -260,7 +265,7 @@ def _change_units(
 
 
 def _effects(
-    ctx: Context, network: StagedNetwork, plan: Plan, graph: ConceptGraph, swaps: list[Swap]
+    ctx: Context, network: StagedNetwork, plan: EditPlan, graph: ConceptGraph, swaps: list[Swap]
 ) -> dict[str, dict[str, float]]:
     """By unit node and class, the real mean fall of the class's margin when the unit is held at its mean map."""
     if not plan.result or plan.stage is None:

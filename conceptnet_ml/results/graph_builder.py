@@ -29,7 +29,7 @@ def graph_of_run(ctx: Context, learned: Learned, pictures: Mapping[str, list[str
             {stage: basis.count for stage, basis in learned.directions.items()},
             pictures,
         )
-        return ctx.history.replay(graph)
+        return ctx.history.apply(graph)
 
 
 def build_graph(

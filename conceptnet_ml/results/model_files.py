@@ -27,7 +27,7 @@ SavedModel = tuple[dict[str, Tensor], dict[str, Any]]
 
 def kept_families(ctx: Context, learned: Learned) -> dict[str, Family]:
     """All families of a run by name, but those that the user forgot."""
-    forgotten = ctx.history.forgotten()
+    forgotten = ctx.history.forgotten_families()
     return {
         key: readout.family
         for key, readout in learned.families.items()

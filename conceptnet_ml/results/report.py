@@ -37,7 +37,7 @@ def summarize(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph: 
         "peak_memory_gib": devices.peak_memory(ctx.device),
         "notes": [*ctx.data.notes, *ctx.override_rule.unused_words(learned.rounds)],
     }
-    if edits := ctx.history.told():
+    if edits := ctx.history.descriptions():
         summary["edits"] = edits
     if learned.directions:
         discoverer = ctx.settings.plugins.discoverer

@@ -172,7 +172,7 @@ def test_learning_goes_on_from_the_edited_network(opened: LearnedRun, data: Data
     assert graph.resolve(f"{top}:64").classes == ("standing",)
     rounds = [entry["name"] for entry in again.summary()["rounds"]]
     assert any(name.startswith(f"{top}/edit3/") for name in rounds)
-    assert again.summary()["edits"] == EditHistory(again.folder).told()
+    assert again.summary()["edits"] == EditHistory(again.folder).descriptions()
     # Another look changes nothing; undo goes back behind what was learned from the edit.
     assert learn(data, resume=opened.path, plugins=PLUGINS).graph == graph
     assert Editor(again, PLUGINS).history.adopted() == [3]

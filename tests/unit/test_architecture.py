@@ -70,7 +70,6 @@ PLUGIN_IMPORTS = (
 TODO_WINGS = {
     "data",
     "drawing",
-    "editing",
     "evaluation",
     "network",
     "results",

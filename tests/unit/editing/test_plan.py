@@ -8,7 +8,7 @@ from conceptnet_ml.editing.delta import Delta
 from conceptnet_ml.editing.plan import (
     closed_units,
     family_of,
-    measured,
+    measured_edges,
     plan_annotate,
     plan_forget,
     plan_merge,
@@ -84,7 +84,7 @@ def test_merged_features_become_a_generalized_one(drawn):
     assert after.node(drawn.car_1).state == after.node(drawn.dog_1).state == "merged"
     assert closed_units(after, "top") == (5, 8)
     assert {edge.edit for edge in after.edges("became")} == {4}
-    edges = measured(plan.sources, {drawn.unit[3]: {"car": 1.0, "dog": 3.0}})
+    edges = measured_edges(plan.sources, {drawn.unit[3]: {"car": 1.0, "dog": 3.0}})
     weights = {edge["source"]: edge["weight"] for edge in edges}
     assert weights == {drawn.car_1: 1.0, drawn.dog_1: 3.0, new.id: 2.0}
     assert Delta(edges=edges).apply(after).edges("built_from", source=new.id)[0].effect == 2.0
@@ -115,7 +115,7 @@ def test_what_is_split_goes_on_for_the_first_class(drawn):
 def test_where_a_variant_can_serve_no_class_it_is_nobodys(drawn):
     plan = plan_split(drawn.graph, drawn.graph.node(drawn.low), 1, serves=False)
     assert plan.classes == ()
-    assert plan.said.endswith("into 2 variants")
+    assert plan.description.endswith("into 2 variants")
     after = plan.delta.apply(drawn.graph)
     (edge,) = after.edges("became", source=drawn.low)
     assert after.node(edge.target).classes == after.node(drawn.low).classes == ()
