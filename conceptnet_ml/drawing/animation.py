@@ -1,4 +1,4 @@
-"""Frames to one moving picture: animated WebP, or GIF with one palette for all frames."""
+"""Frames as one animation: WebP, or GIF with one palette for all frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, features
 
-from conceptnet_ml.drawing.pictures import Picture, to_image
+from conceptnet_ml.drawing.pictures import ImageLike, to_image
 from conceptnet_ml.errors import SettingsError, nearest
 
 SUFFIXES = (".webp", ".gif")
@@ -26,11 +26,11 @@ _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]
 _DITHER = 14.0  # levels between neighbouring colours that the pattern bridges
 
 
-def animation(frames: Sequence[Picture], suffix: str = ".webp", fps: float = 12.0, scale: int = 1) -> bytes:
-    """Frames of one size as an animation that repeats for ever.
+def animation(frames: Sequence[ImageLike], suffix: str = ".webp", fps: float = 12.0, scale: int = 1) -> bytes:
+    """Frames of one size as an animation that repeats endlessly.
 
-    A GIF has 256 colours: they are chosen once, from all frames, and mixed by a fixed pattern, so that what stands
-    still in the frames stands still on the screen. The same frames give the same bytes.
+    A GIF has 256 colours: they are chosen once, from all frames, and mixed by a fixed pattern, so that what does not
+    change in the frames does not flicker. The same frames give the same bytes.
 
     Args:
         frames: uint8 (C, H, W) each, or PIL images.

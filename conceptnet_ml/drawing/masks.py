@@ -1,4 +1,4 @@
-"""Where a unit answers in a real image: all else dimmed, the border drawn.
+"""What is laid over an image: where a unit answers, all else dimmed and the border drawn; where a gate is open.
 
 The threshold is Network Dissection's (Bau et al., CVPR 2017): the value that a unit's maps exceed at a given share of
 all positions of all images. It belongs to the unit, not to the picture, so a mask that covers half an image and one
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from conceptnet_ml.drawing.pictures import TILE, Picture, as_array, enlarge, to_image
+from conceptnet_ml.drawing.pictures import ImageLike, as_array, enlarge, to_image
 
 SHARE = 0.02
 """Of all positions of all images, the share at which a unit counts as active. Network Dissection takes 0.5 % of maps of
@@ -20,8 +20,10 @@ _LINE, _EDGE = (255, 214, 10), (20, 20, 22)
 
 _DIMMED = 0.28
 
+_HALF, _HEAT = (190, 30, 40), ((0.0, (60, 20, 110)), (0.5, (225, 70, 60)), (1.0, (255, 225, 80)))
 
-def threshold(maps: Picture, share: float = SHARE) -> float:
+
+def threshold(maps: ImageLike, share: float = SHARE) -> float:
     """The value that ``share`` of a unit's activations exceed, rounded down to a number of them, but one at least.
 
     Args:
@@ -36,11 +38,11 @@ def threshold(maps: Picture, share: float = SHARE) -> float:
     values = np.sort(np.nan_to_num(as_array(maps).astype(np.float32)), axis=None)
     if not values.size:
         raise ValueError("a threshold needs at least one activation")
-    # A hair is taken off, so that 0.005 of 1,000 is 5 although the product in floats is a little less or more.
+    # 1e-9 is added so that 0.005 of 1,000 is 5 although the product in floats is a little less.
     return float(values[max(0, len(values) - 1 - max(1, int(len(values) * share + 1e-9)))])
 
 
-def active(unit_map: Picture, cutoff: float, size: tuple[int, int]) -> np.ndarray:
+def active(unit_map: ImageLike, cutoff: float, size: tuple[int, int]) -> np.ndarray:
     """Where a map, enlarged bilinearly from the stage's cells, exceeds the cutoff.
 
     Args:
@@ -61,26 +63,57 @@ def active(unit_map: Picture, cutoff: float, size: tuple[int, int]) -> np.ndarra
     return np.asarray(grown) > cutoff
 
 
-def masked(
-    image: Picture, unit_map: Picture, cutoff: float, *, scale: float | None = None, tile: int = TILE
-) -> Image.Image:
+def masked(image: Image.Image, unit_map: ImageLike, cutoff: float) -> Image.Image:
     """A real image with its unit's activation: what lies outside is dimmed, the border of what lies inside drawn.
 
     Args:
-        image: uint8 (C, H, W), or a PIL image.
+        image: As large as it is to be shown.
         unit_map: (h, w) activations of the unit on it.
         cutoff: Of :func:`threshold`.
-        scale, tile: Enlargement, as in :func:`conceptnet_ml.drawing.pictures.enlarge`; the border is drawn at the
-        final size.
     """
-    base = enlarge(to_image(image), scale, tile)
-    inside = Image.fromarray(active(unit_map, cutoff, base.size[::-1]).astype(np.uint8) * 255)
-    shown = Image.composite(base, base.point(lambda value: round(value * _DIMMED)), inside)
-    reach = max(1, min(base.size) // 96)
+    inside = Image.fromarray(active(unit_map, cutoff, image.size[::-1]).astype(np.uint8) * 255)
+    shown = Image.composite(image, image.point(lambda value: round(value * _DIMMED)), inside)
+    reach = max(1, min(image.size) // 96)
     # A bright line within a dark one is seen on every ground.
     shown.paste(_EDGE, mask=_border(inside, reach + 1))
     shown.paste(_LINE, mask=_border(inside, reach))
     return shown
+
+
+def gate_overlay(image: ImageLike, gate: ImageLike) -> Image.Image:
+    """An image, enlarged, with a gate laid over it: closed parts faded, open parts glowing, the 0.5 line drawn.
+
+    Args:
+        image: uint8 image.
+        gate: As :func:`to_gate` takes it; enlarged bilinearly to the image's size.
+    """
+    base = enlarge(to_image(image))
+    soft = Image.fromarray((to_gate(gate) * 255).round().astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
+    values = np.asarray(soft, dtype=np.float32) / 255
+    stops, colours = [stop for stop, _ in _HEAT], np.array([colour for _, colour in _HEAT], dtype=np.float32)
+    heat = np.stack([np.interp(values, stops, colours[:, c]) for c in range(3)], axis=-1)
+    grey = np.asarray(base.convert("L"), dtype=np.float32)[..., None]
+    faded = 0.55 * grey + 0.45 * 235
+    lit = 0.62 * np.asarray(base, dtype=np.float32) + 0.38 * heat
+    weight = values[..., None]
+    blend = Image.fromarray(((1 - weight) * faded + weight * lit).round().astype(np.uint8))
+    blend.paste(_HALF, mask=_border(soft.point(lambda value: 255 if value >= 128 else 0), 1))
+    return blend
+
+
+def to_gate(gate: ImageLike) -> np.ndarray:
+    """A gate, (H, W) or (1, H, W) in [0, 1] or uint8 in 0..255, of any size, as float32 (H, W) in [0, 1].
+
+    Raises:
+        ValueError: Of another shape.
+    """
+    array = as_array(gate)
+    array = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"not a gate: shape {array.shape}; (H, W) or (1, H, W) is")
+    return np.clip(np.nan_to_num(array), 0, 1)
 
 
 def _border(inside: Image.Image, reach: int) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-Picture = Any
+ImageLike = Any
 """PIL.Image.Image | numpy array | torch.Tensor"""
 
 PAPER = (250, 250, 248)
@@ -18,8 +18,10 @@ PAPER = (250, 250, 248)
 TILE = 112
 """Least side of a picture on a sheet, in px."""
 
+_INSET = 0.3  # of a picture's shorter side
 
-def to_image(picture: Picture) -> Image.Image:
+
+def to_image(picture: ImageLike) -> Image.Image:
     """A picture as an RGB image.
 
     Args:
@@ -62,34 +64,41 @@ def square(count: int) -> int:
     return math.isqrt(count - 1) + 1 if count > 3 else count
 
 
-def enlarge(image: Image.Image, scale: float | None, tile: int, crisp: bool = False) -> Image.Image:
-    """Bigger by a whole number where the image is small, smaller where it would fill the sheet alone.
+def enlarge(image: Image.Image, least: int = TILE) -> Image.Image:
+    """Bigger by the least whole number that makes the shorter side ``least`` px or more; one of over twice that is made
+    smaller, to twice that."""
+    side = min(image.size)
+    return scaled(image, -(-least // side) if side < least else min(1.0, 2 * least / side))
 
-    Args:
-        scale: The enlargement; None: the least whole one that makes the shorter side ``tile`` px or more. A shorter
-            side of more than twice that is made twice that.
-        crisp: Every pixel a square, to see what is in them; else bicubic, which reads better as a picture.
-    """
-    if scale is None:
-        side = min(image.size)
-        scale = -(-tile // side) if side < tile else min(1.0, 2 * tile / side)
+
+def scaled(image: Image.Image, scale: float) -> Image.Image:
+    """The image so many times as large, bicubic."""
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    if size == image.size:
-        return image
-    return image.resize(size, Image.Resampling.NEAREST if crisp and scale > 1 else Image.Resampling.BICUBIC)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def to_jpeg(picture: Picture) -> bytes:
+def inset(image: Image.Image, start: Image.Image) -> Image.Image:
+    """A picture with another one small in its lower left corner."""
+    side = round(min(image.size) * _INSET)
+    small = start.resize((max(1, round(side * start.width / start.height)), side), Image.Resampling.BICUBIC)
+    whole = image.copy()
+    x, y = 6, image.height - side - 10
+    whole.paste(PAPER, (x, y, x + small.width + 4, y + side + 4))
+    whole.paste(small, (x + 2, y + 2))
+    return whole
+
+
+def to_jpeg(picture: ImageLike) -> bytes:
     """The picture as a JPEG file, a fifth of its PNG: for pictures by the hundred."""
     return _encoded(picture, "JPEG", quality=92, subsampling=0)
 
 
-def to_png(picture: Picture) -> bytes:
+def to_png(picture: ImageLike) -> bytes:
     """The picture as a PNG file, the same bytes for the same picture."""
     return _encoded(picture, "PNG")
 
 
-def as_array(picture: Picture) -> np.ndarray:
+def as_array(picture: ImageLike) -> np.ndarray:
     """A tensor's or an array's numbers.
 
     Raises:
@@ -103,7 +112,7 @@ def as_array(picture: Picture) -> np.ndarray:
     return picture
 
 
-def _encoded(picture: Picture, kind: str, **options: Any) -> bytes:
+def _encoded(picture: ImageLike, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     to_image(picture).save(buffer, kind, **options)
     return buffer.getvalue()

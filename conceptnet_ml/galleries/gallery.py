@@ -15,8 +15,8 @@ from torch import Tensor
 
 from conceptnet_ml.drawing.animation import animation
 from conceptnet_ml.drawing.cards import Card, card_sheet, sheet_note, sprite, sprite_record, three_digits
-from conceptnet_ml.drawing.pictures import Picture, to_image, to_png
-from conceptnet_ml.drawing.sheets import Caption
+from conceptnet_ml.drawing.layout import Caption
+from conceptnet_ml.drawing.pictures import ImageLike, to_image, to_png
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
@@ -228,9 +228,8 @@ class _Folder:
             dreams = [result.dream for result in units]
             if len({dream.image.shape for dream in dreams}) > 1:
                 continue
-            numbers = [result.plan.about["unit"] for result in units]
-            records = [sprite_record(dream) for dream in dreams]
-            image, index = sprite([dream.image for dream in dreams], units=numbers, records=records)
+            records = {result.plan.about["unit"]: sprite_record(result.dream) for result in units}
+            image, index = sprite([dream.image for dream in dreams], records)
             stem = f"sprite-{layer}" + ("" if start is None else f"-from-{Path(start).stem}")
             self._write(f"{stem}.png", image)
             write_atomic(self.out / f"{stem}.json", pretty({"image": f"{stem}.png", **index}))
@@ -257,7 +256,7 @@ class _Folder:
             "words": f"{three_digits(dream.before)} → {three_digits(dream.reached)}, {dream.outcome}",
         }
 
-    def _write(self, name: str, image: Picture) -> None:
+    def _write(self, name: str, image: ImageLike) -> None:
         write_atomic(self.out / name, to_png(to_image(image)))
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.cards import Card, dream_card, honesty_lines, three_digits
+from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.masks import SHARE, threshold
-from conceptnet_ml.drawing.node_sheet import Example, FromReal, node_strip
-from conceptnet_ml.drawing.sheets import Caption
+from conceptnet_ml.drawing.node_sheet import Example, node_strip
 from conceptnet_ml.galleries.concept_targets import ConceptTarget, activation_maps
 from conceptnet_ml.galleries.requests import DreamResult
 from conceptnet_ml.galleries.sources import RealImages
@@ -48,7 +48,7 @@ def draw_node(node: Node, results: Sequence[DreamResult], best: BestExamples) ->
     """
     free = next((one for one in results if one.plan.start is None), None)
     lent = [
-        FromReal(one.plan.start or "", one.plan.request.start, one.dream.image)
+        Card(one.dream.image, one.plan.start or "", start=one.plan.request.start)
         for one in results
         if one.plan.request.start is not None
     ]

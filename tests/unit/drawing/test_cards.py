@@ -13,10 +13,10 @@ from PIL import Image, features
 
 from conceptnet_ml.drawing.animation import animation
 from conceptnet_ml.drawing.cards import Card, card_sheet, dream_card, sprite, sprite_record, three_digits
+from conceptnet_ml.drawing.layout import RIGHT, WRONG, Caption
 from conceptnet_ml.drawing.masks import active, masked, threshold
-from conceptnet_ml.drawing.node_sheet import Example, FromReal, node_strip
+from conceptnet_ml.drawing.node_sheet import Example, node_strip
 from conceptnet_ml.drawing.pictures import PAPER, to_image, to_png
-from conceptnet_ml.drawing.sheets import RIGHT, WRONG, Caption
 from conceptnet_ml.errors import SettingsError
 
 
@@ -68,13 +68,12 @@ def test_a_sheet_shows_every_dream_and_keeps_its_margins(count, side, channels):
         assert (edge == PAPER).all()
 
 
-def test_small_pictures_are_enlarged_by_whole_numbers_crisp_where_asked():
+def test_small_pictures_are_enlarged_by_whole_numbers():
     board = torch.zeros(1, 2, 2, dtype=torch.uint8)
     board[0, 0, 0] = board[0, 1, 1] = 255
-    sheet = np.asarray(card_sheet([Card(board)], tile=5, crisp=True))[28:34, 28:34, 0]
-    assert sheet.tolist() == [[255] * 3 + [0] * 3] * 3 + [[0] * 3 + [255] * 3] * 3
-    smooth = np.asarray(card_sheet([Card(board)], tile=5))[28:34, 28:34, 0]
-    assert len(np.unique(smooth)) > 2
+    sheet = np.asarray(card_sheet([Card(board)], tile=5))
+    assert sheet.shape == (6 + 2 * 28, 6 + 2 * 28, 3)
+    assert len(np.unique(sheet[28:34, 28:34, 0])) > 2, "smoothly"
 
 
 def test_lines_have_their_tones_and_a_dream_that_never_rose_says_so():
@@ -113,8 +112,7 @@ def test_a_sheet_and_a_strip_are_the_same_every_time():
 
 def test_a_sprite_has_no_gaps_and_its_index_finds_every_unit():
     images = noise(7, 6)
-    records = [sprite_record(a_dream(seed=seed)) for seed in range(7)]
-    whole, index = sprite(images, 3, units=range(10, 17), records=records)
+    whole, index = sprite(images, {10 + seed: sprite_record(a_dream(seed=seed)) for seed in range(7)})
     assert whole.size == (18, 18)
     assert {key: index[key] for key in ("size", "tile", "columns")} == {"size": [18, 18], "tile": [6, 6], "columns": 3}
     assert json.loads(json.dumps(index)) == index
@@ -132,26 +130,22 @@ def test_a_sprite_has_no_gaps_and_its_index_finds_every_unit():
         assert np.array_equal(cut, image.permute(1, 2, 0).numpy())
 
 
-def test_a_sprite_is_about_square_and_can_be_made_smaller():
-    assert sprite(noise(10, 4))[1]["columns"] == 4
-    whole, index = sprite(noise(4, 32), side=8)
-    assert whole.size == (16, 16)
-    assert index["units"]["3"]["box"] == [8, 8, 8, 8]
+def test_a_sprite_is_about_square():
+    assert [sprite(noise(count, 4), {unit: {} for unit in range(count)})[1]["columns"] for count in (2, 4, 10)] == [
+        2,
+        2,
+        4,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("images", "more"),
-    [
-        ([], {}),
-        ([plain(1), plain(1, side=8)], {}),
-        ([plain(1)], {"units": [1, 2]}),
-        ([plain(1)] * 2, {"units": [1, 1]}),
-    ],
-    ids=["none", "sizes", "too many units", "a unit twice"],
+    ("images", "units"),
+    [([], 0), ([plain(1), plain(1, side=8)], 2), ([plain(1)], 2), ([plain(1)] * 2, 1)],
+    ids=["none", "sizes", "too many units", "too few units"],
 )
-def test_a_sprite_that_cannot_be_is_refused(images, more):
+def test_a_sprite_that_cannot_be_is_refused(images, units):
     with pytest.raises(ValueError, match="pictures"):
-        sprite(images, **more)
+        sprite(images, {unit: {} for unit in range(units)})
 
 
 def durations(data: bytes) -> list[int]:
@@ -243,17 +237,17 @@ def test_a_map_is_enlarged_bilinearly_from_the_centres_of_its_cells():
 def test_what_lies_outside_a_mask_is_dimmed_and_its_border_drawn():
     unit_map = torch.zeros(4, 4)
     unit_map[1:3, 1:3] = 1
-    shown = np.asarray(masked(plain(100, 150, 200, side=64), unit_map, 0.5, scale=1))
+    shown = np.asarray(masked(to_image(plain(100, 150, 200, side=64)), unit_map, 0.5))
     assert tuple(shown[32, 32]) == (100, 150, 200)
     assert tuple(shown[2, 2]) == (28, 42, 56)
     rows, columns = np.nonzero((shown == (255, 214, 10)).all(-1))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 47, 16, 47)
-    silent = np.asarray(masked(plain(100, 150, 200, side=64), torch.zeros(4, 4), 0.0, scale=1))
+    silent = np.asarray(masked(to_image(plain(100, 150, 200, side=64)), torch.zeros(4, 4), 0.0))
     assert (silent == (28, 42, 56)).all()
 
 
 def strip(classes: int, **more: object) -> Image.Image:
-    dreams = [FromReal(f"class {n}", plain(10 + n, 0, 0), plain(0, 10 + n, 0)) for n in range(classes)]
+    dreams = [Card(plain(0, 10 + n, 0), f"class {n}", start=plain(10 + n, 0, 0)) for n in range(classes)]
     return node_strip("block3 unit 7", "unit · block3", from_real=dreams, **more)
 
 
@@ -284,7 +278,7 @@ def test_a_strip_stays_of_a_slides_size(side):
         "A label that is long " * 6,
         "unit",
         free=Card(image),
-        from_real=[FromReal("car", image, image)] * 2,
+        from_real=[Card(image, "car", start=image)] * 2,
         examples=[Example("car", image)] * 4,
     )
     assert 900 < made.width < 2000
