@@ -19,17 +19,14 @@ from conceptnet_ml.steps.context import Context
 
 
 def accuracies(
-    methods: Mapping[str, nn.Module],
-    tests: Mapping[str, ImageSet],
-    device: torch.device,
-    dtype: torch.dtype | None,
+    methods: Mapping[str, nn.Module], tests: Mapping[str, ImageSet], device: torch.device, dtype: torch.dtype | None
 ) -> dict[str, Any]:
     """``{test set: {"images": n, method: {"accuracy": share}}}``.
 
     Args:
         methods: By name; each takes float images in [0, 1] to logits.
         tests: Labelled images by name.
-        device, dtype: Where and how to run them.
+        device, dtype: Where and in which autocast type to run them.
     """
     table: dict[str, Any] = {}
     for name, images in tests.items():
@@ -53,19 +50,16 @@ def evaluate_run(ctx: Context, networks: Mapping[str, nn.Module]) -> dict[str, A
 
 
 def disagreement(
-    ordinary: nn.Module,
-    learned: nn.Module,
-    images: ImageSet,
-    device: torch.device,
-    dtype: torch.dtype | None,
+    ordinary: nn.Module, learned: nn.Module, images: ImageSet, device: torch.device, dtype: torch.dtype | None
 ) -> dict[str, Any]:
     """How often two networks give different answers to unlabelled pictures, and how sure each of them is.
 
-    Nobody needs to know the right answers: where the two disagree, the ordinary one rests on what the other let go of.
+    The right answers need not be known: where the two disagree, the ordinary network rests on what the learned one no
+    longer uses.
 
     Args:
         ordinary, learned: Each takes float images in [0, 1] to logits.
-        images: The pictures; their labels are not looked at.
+        images: The pictures; their labels are ignored.
         device, dtype: Where and how to run the networks.
 
     Returns:
@@ -89,11 +83,11 @@ def disagreement(
 
 
 def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
-    """The pictures of a folder, at any depth, read when they are wanted; their labels say nothing.
+    """The pictures of a folder, at any depth, each read when it is needed; their labels say nothing.
 
     Args:
-        folder: Hidden files and files that are no images are left alone.
-        size: (H, W) of the images to make of them.
+        folder: Hidden files and files that are no images are ignored.
+        size: (H, W) to read them at.
 
     Raises:
         DataError: No such folder, no picture in it, or images that are not square.

@@ -1,4 +1,4 @@
-"""What the learner's figures stand beside: rivals trained from the same data, at the same cost."""
+"""Baselines, trained from the same data as the learner and at the same cost, to compare its figures with."""
 
 from __future__ import annotations
 
@@ -21,27 +21,25 @@ from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.swap.views import Swap, Views
 
 KIND = "controls"
-"""What the time of all baselines is booked under."""
+"""What the time of all baselines is counted as."""
 
 
 class BaselineContext:
-    """What a baseline may use. Whatever takes long is remembered by the run, so a stopped baseline goes on.
+    """What a baseline may use. The run remembers what takes long, so a stopped baseline goes on.
 
     Args:
         ctx: The context of the run.
         record: The baseline, for its name and needs.
-        ordinary: The network after ordinary training.
-        epochs: How many epochs count as equal compute.
-        share: See below.
+        ordinary, epochs, share: See below.
 
     Attributes:
-        plain: The training images without swaps, numbered as views are; draws donors. ``plain.pool`` has their numbers
-            among all training images, ``plain.images.labels`` the labels of all of these.
+        plain: The training images without swaps, numbered as views are. ``plain.pool`` has their numbers among all
+            training images, ``plain.images.labels`` the labels of all of these, ``plain.donors`` draws donors.
         classes: How many classes there are.
         share: Mean area of an image that the learner's place swaps exchange; 0.25 where it kept none.
         ordinary: The network after ordinary training, in evaluation mode. Train copies of it only.
         epochs: Passes over the training images that all kept rounds took together: equal compute.
-        ordinary_epochs: Epochs of ordinary training. Who starts from fresh weights may train for
+        ordinary_epochs: Epochs of ordinary training. A baseline that starts from fresh weights may train for
             ``ordinary_epochs + epochs``, as many as the learner's network had in all.
         rate, warm_rate: Peak learning rates from fresh weights and from a trained network.
         unbiased: Where the record needs it, the training images with each trap's cue drawn at random, numbered as
@@ -53,7 +51,7 @@ class BaselineContext:
     def __init__(
         self, ctx: Context, record: Baseline, ordinary: StagedNetwork, epochs: int, share: float = 0.25
     ) -> None:
-        self._bench, self._name = ctx, f"control/{record.name}"
+        self._ctx, self._name = ctx, f"control/{record.name}"
         self.plain = ctx.views(ctx.fit, [])
         self.classes = ctx.classes
         self.share = share
@@ -70,11 +68,11 @@ class BaselineContext:
 
     def fresh(self) -> StagedNetwork:
         """A network with new weights, those the ordinary one began with."""
-        return self._bench.network()
+        return self._ctx.network()
 
     def seed(self, *ids: object) -> int:
         """The seed of one item of this baseline."""
-        return self._bench.seed(self._name, *ids)
+        return self._ctx.seed(self._name, *ids)
 
     def train(
         self,
@@ -85,7 +83,7 @@ class BaselineContext:
         rate: float | None = None,
         objective: LossFn | None = None,
     ) -> Net:
-        """A trained copy of a network, in evaluation mode. A stopped training goes on, a finished one is read back.
+        """A trained copy of a network, in evaluation mode; a finished training is read back, a stopped one goes on.
 
         Args:
             name: Unique within the baseline.
@@ -97,13 +95,13 @@ class BaselineContext:
 
         Raises:
             TrainingDiverged: The loss became NaN or infinite.
-            Interrupted: The user wants to stop; everything needed to go on is saved.
+            Interrupted: The user wants to stop; the next run of the baseline goes on from there.
         """
         peak = self.rate if rate is None else rate
-        return self._bench.train(f"{self._name}/{name}", network, views, epochs, peak, KIND, objective)
+        return self._ctx.train(f"{self._name}/{name}", network, views, epochs, peak, KIND, objective)
 
     def batched(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """Something about every training image, computed batch by batch; each batch is remembered.
+        """Values for every training image, computed batch by batch; each batch is remembered.
 
         Args:
             name: Unique within the baseline.
@@ -112,11 +110,11 @@ class BaselineContext:
         Returns:
             (N, …) on the CPU, in the order of ``plain``.
         """
-        parts = torch.arange(len(self.plain)).split(self._bench.settings.probe.batch)
+        parts = torch.arange(len(self.plain)).split(self._ctx.settings.probe.batch)
         found = []
-        with self._bench.progress.task(f"{self._name}/{name}", total=len(parts)) as task:
+        with self._ctx.progress.task(f"{self._name}/{name}", total=len(parts)) as task:
             for place, part in enumerate(parts):
-                found.append(self._bench.once(f"{self._name}/{name}/{place}", partial(compute, part), KIND))
+                found.append(self._ctx.once(f"{self._name}/{name}/{place}", partial(compute, part), KIND))
                 task.advance()
         return torch.cat(found)
 
@@ -137,13 +135,13 @@ class BaselineContext:
 
 
 def train_baselines(ctx: Context, learned: Learned, names: Iterable[str] | None = None) -> dict[str, StagedNetwork]:
-    """Train baselines beside the learner.
+    """Train baselines beside the learner; by name, each network.
 
     Args:
         ctx: The context of the learner's run; what was trained before is read back.
         learned: What the learner ended with.
-        names: Which baselines; default: the settings' controls, and none of them where no round was kept, since there
-            is nothing to compare. Named ones are then trained for as many epochs as one round would have taken.
+        names: Which baselines; default: the settings' controls, but none where no round was kept, since there is
+            nothing to compare. Baselines named here then train for as many epochs as one round would have taken.
 
     Raises:
         SettingsError, PluginError: No such baseline, one that needs what the data do not have, or one that returned
@@ -154,8 +152,8 @@ def train_baselines(ctx: Context, learned: Learned, names: Iterable[str] | None 
     chosen = list(ctx.settings.plugins.controls if names is None else names)
     check_baselines(chosen, ctx.plugins, ctx.data)
     epochs = learned.epochs or ctx.settings.round.epochs
-    share = _share(ctx, learned.swaps)
-    return {name: _trained(ctx, name, learned.ordinary, epochs, share) for name in chosen}
+    share = _mean_area(ctx, learned.swaps)
+    return {name: _train_baseline(ctx, name, learned.ordinary, epochs, share) for name in chosen}
 
 
 def check_baselines(names: Iterable[str], plugins: Plugins, data: Data) -> None:
@@ -181,7 +179,7 @@ def baseline_seconds(ctx: Context, name: str) -> float:
     return sum(seconds for step, (_, seconds) in ctx.timings.items() if step == mine or step.startswith(f"{mine}/"))
 
 
-def _trained(ctx: Context, name: str, ordinary: StagedNetwork, epochs: int, share: float) -> StagedNetwork:
+def _train_baseline(ctx: Context, name: str, ordinary: StagedNetwork, epochs: int, share: float) -> StagedNetwork:
     record = ctx.plugins.get("baseline", name)
     assert isinstance(record, Baseline)
     context = BaselineContext(ctx, record, ordinary, epochs, share)
@@ -189,22 +187,20 @@ def _trained(ctx: Context, name: str, ordinary: StagedNetwork, epochs: int, shar
         views = record.function("views")(context)
         return ctx.train(f"control/{name}", ordinary, views, epochs, context.warm_rate, KIND)
     network = record.function("fit")(context)
-    if not isinstance(network, StagedNetwork) or _shapes(network) != _shapes(ordinary):
-        raise PluginError(f"baseline '{name}': fit() must return a network built as the ordinary one")
-    return network.eval()
+    if isinstance(network, StagedNetwork):
+        built, wanted = ({key: value.shape for key, value in one.state_dict().items()} for one in (network, ordinary))
+        if built == wanted:
+            return network.eval()
+    raise PluginError(f"baseline '{name}': fit() must return a network built as the ordinary one")
 
 
-def _shapes(network: StagedNetwork) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in network.state_dict().items()}
-
-
-def _share(ctx: Context, swaps: list[Swap]) -> float:
+def _mean_area(ctx: Context, swaps: list[Swap]) -> float:
+    """Of the place swap that exchanges most, the mean area; 0.25 where no swap has a place gate."""
     areas = []
     generator = ctx.generator("share")
     for swap in swaps:
-        numbers = ctx.fit[:512]
-        mine = swap.open_gate(numbers, ctx.size, torch.device("cpu"))
-        if mine is not None and mine.ndim == 4:
-            theirs = mine[torch.randperm(len(mine), generator=generator)]
-            areas.append(float((mine | theirs).float().mean()))
-    return max(areas) if areas else 0.25
+        hosts = swap.open_gate(ctx.fit[:512], ctx.size, torch.device("cpu"))
+        if hosts is not None and hosts.ndim == 4:
+            donors = hosts[torch.randperm(len(hosts), generator=generator)]
+            areas.append(float((hosts | donors).float().mean()))
+    return max(areas, default=0.25)

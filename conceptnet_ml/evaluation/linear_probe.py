@@ -1,8 +1,8 @@
-"""What can be read off each stage by a line: the class, and the cue.
+"""What a linear probe can read off each stage: the class, and the cue.
 
-A network that lets go of a cue need not stop computing it. A linear probe on a stage's units says how much of either is
-there (Alain and Bengio, arXiv 1610.01644), on images whose cue says nothing of their class, so that one cannot be read
-off the other.
+A network that no longer rests on a cue need not stop computing it. A linear probe on a stage's units measures how much
+of class and cue is there (Alain and Bengio, arXiv 1610.01644), on images whose cue says nothing of their class, so that
+one cannot be read off the other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BATCH = 512
 def cue_set(data: Data) -> tuple[ImageSet, Tensor, Tensor] | None:
     """Images with a random cue, their classes (N,) and their cues (N,); None where the data has no such world.
 
-    In the world turned round every image shows one random cue and that is its label; its number is that of the test
+    In the world turned round every image shows one random cue, and its label is the cue. Its number is that of the test
     image it was made from, whose label is its class.
     """
     if WORLD not in data.worlds:
@@ -55,7 +55,7 @@ def decodability(
         images: N images.
         targets: Named labels, each (N,) of numbers from 0, as in ``{"class": …, "cue": …}``.
         device, dtype: Where and in which autocast type the network runs.
-        seed: Of the split: a probe is fitted on one half of the images and judged on the other.
+        seed: Of the split: a probe is fitted on one half of the images and tested on the other.
 
     Returns:
         ``[{"stage": name, target: share of right answers, …}]``, from input to output.
@@ -64,15 +64,11 @@ def decodability(
     """
     pooled = _pooled(network, images, device, dtype)
     order = torch.randperm(len(images), generator=seeding.generator(seeding.seed_for(seed, "decodability")))
-    fit, judge = order[: len(order) // 2], order[len(order) // 2 :]
-    rows = []
-    for stage in network.stage_names:
-        features = pooled[stage]
-        row: dict[str, Any] = {"stage": stage}
-        for name, labels in targets.items():
-            row[name] = _probe(features[fit], labels[fit], features[judge], labels[judge])
-        rows.append(row)
-    return rows
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    return [
+        {"stage": stage, **{name: _probe_accuracy(pooled[stage], labels, *halves) for name, labels in targets.items()}}
+        for stage in network.stage_names
+    ]
 
 
 @torch.no_grad()
@@ -90,14 +86,14 @@ def _pooled(
     return {name: torch.cat(found) for name, found in parts.items()}
 
 
-def _probe(features: Tensor, labels: Tensor, others: Tensor, truth: Tensor) -> float:
-    """Accuracy, on other images, of a multinomial logistic regression with a ridge."""
-    mean, spread = features.mean(0), features.std(0, unbiased=False).clamp_min(1e-9)
-    classes = int(max(labels.max(), truth.max())) + 1
+def _probe_accuracy(features: Tensor, labels: Tensor, fit: Tensor, test: Tensor) -> float:
+    """Accuracy on the test images of a multinomial logistic regression with a ridge, fitted to others."""
+    mean, spread = features[fit].mean(0), features[fit].std(0, unbiased=False).clamp_min(1e-9)
     design = torch.cat([(features - mean) / spread, torch.ones(len(features), 1)], 1).numpy()
+    classes = int(labels.max()) + 1
+    truth = np.eye(classes)[labels[fit].numpy()]
     penalised = np.ones((design.shape[1], 1))
     penalised[-1] = 0  # the intercept
-    problem = LogisticProblem(design, np.eye(classes)[labels.numpy()], RIDGE, penalised, divisor=len(design))
-    found = fit_logistic(problem, 300)[0].reshape(-1, classes)
-    tested = torch.cat([(others - mean) / spread, torch.ones(len(others), 1)], 1).numpy()
-    return float(((tested @ found).argmax(1) == truth.numpy()).mean())
+    problem = LogisticProblem(design[fit.numpy()], truth, RIDGE, penalised, divisor=len(fit))
+    layer = fit_logistic(problem, 300)[0].reshape(-1, classes)
+    return float(((design[test.numpy()] @ layer).argmax(1) == labels[test].numpy()).mean())

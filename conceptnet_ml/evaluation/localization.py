@@ -1,4 +1,4 @@
-"""Where the true masks of parts are known: does a detector find them, and how does it compare with single units?"""
+"""Where the true masks of parts are known: how well a detector finds them, beside the best single unit."""
 
 from __future__ import annotations
 
@@ -32,21 +32,23 @@ def compare_with_masks(ctx: Context, family: Family) -> dict[str, Any] | None:
         None where the data knows no masks of parts for every class.
     """
     test = ctx.data.tests["test"]
-    known = _parts(test.masks, test.labels, ctx.classes)
-    if known is None:
+    parts = _telling_parts(test.masks, test.labels, ctx.classes)
+    if parts is None:
         return None
-    parts = [known[c] for c in range(ctx.classes)]
     numbers = torch.arange(len(test))[:: max(1, len(test) // IMAGES)]
     labels = test.labels[numbers]
     with torch.no_grad(), frozen(family):
         maps = torch.cat([family.trunk(to_float(test.take(part), ctx.device)).float() for part in numbers.split(256)])
-        found = family.detector(maps)
-    targets = part_cells(test.masks, parts, numbers, labels, (maps.shape[2], maps.shape[3])).to(ctx.device)
+        scores = family.detector(maps)
+    cells = part_cells(test.masks, parts, numbers, labels, (maps.shape[2], maps.shape[3])).to(ctx.device)
     labels = labels.to(ctx.device)
-    detector = fit_to_masks(found, targets, labels, ctx.classes)
-    units = [fit_to_masks(maps[:, unit : unit + 1], targets, labels, ctx.classes) for unit in range(maps.shape[1])]
+    units = [fit_to_masks(maps[:, unit : unit + 1], cells, labels, ctx.classes) for unit in range(maps.shape[1])]
     best = max(range(len(units)), key=lambda unit: units[unit]["overlap"])
-    return {"parts": parts, "detector": detector, "best_unit": {"unit": best, **units[best]}}
+    return {
+        "parts": parts,
+        "detector": fit_to_masks(scores, cells, labels, ctx.classes),
+        "best_unit": {"unit": best, **units[best]},
+    }
 
 
 def part_cells(
@@ -67,33 +69,31 @@ def part_cells(
     return (open_shares(chosen[:, None], size) >= CELL).float()
 
 
-def fit_to_masks(scores: Tensor, targets: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
+def fit_to_masks(scores: Tensor, cells: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
     """Overlap and coverage of the true cells by a score map that is opened at its highest places, as many as are true.
 
     Args:
         scores: (N, 1, h, w).
-        targets: (N, 1, h, w), 0 or 1.
+        cells: (N, 1, h, w), 0 or 1.
         labels: (N,).
         classes: How many there are.
     """
-    opened = open_as_much(scores, targets)
-    both, either = torch.minimum(opened, targets), torch.maximum(opened, targets)
-    coverage = [float(both[labels == c].sum() / targets[labels == c].sum().clamp_min(1e-9)) for c in range(classes)]
-    overlaps = [float(both[labels == c].sum() / either[labels == c].sum().clamp_min(1e-9)) for c in range(classes)]
+    opened = open_as_much(scores, cells)
+    both, either = torch.minimum(opened, cells), torch.maximum(opened, cells)
+    groups = [labels == c for c in range(classes)]
+    coverage = [float(both[group].sum() / cells[group].sum().clamp_min(1e-9)) for group in groups]
+    overlaps = [float(both[group].sum() / either[group].sum().clamp_min(1e-9)) for group in groups]
     return {"overlap": sum(overlaps) / classes, "overlaps": overlaps, "coverage": coverage}
 
 
-def _parts(masks: dict[str, Tensor], labels: Tensor, classes: int) -> dict[int, str] | None:
-    """The part that tells each class: most of its images have it and few others do."""
-    parts: dict[int, str] = {}
+def _telling_parts(masks: Mapping[str, Tensor], labels: Tensor, classes: int) -> list[str] | None:
+    """Per class, the part that most of its images have and few others do; None where a class has none."""
+    has = {name: mask.flatten(1).any(1).float() for name, mask in masks.items()}
+    parts = []
     for c in range(classes):
-        best, margin = "", 0.5
-        for name, mask in masks.items():
-            has = mask.flatten(1).any(1).float()
-            gap = float(has[labels == c].mean() - has[labels != c].mean())
-            if gap > margin:
-                best, margin = name, gap
-        if not best:
+        gaps = {name: float(one[labels == c].mean() - one[labels != c].mean()) for name, one in has.items()}
+        best = max(gaps, key=lambda name: gaps[name], default=None)
+        if best is None or not gaps[best] > 0.5:
             return None
-        parts[c] = best
+        parts.append(best)
     return parts

@@ -1,6 +1,6 @@
 """The witness of a run: a network trained like the ordinary one, from other weights and in another order.
 
-It has the same images, so it can share the ordinary network's prejudices: where a trap is laid, both fall for it. What
+It has the same images, so it can share the ordinary network's shortcuts: where a trap is laid, both fall for it. What
 the two do not share is what one set of weights happens to respond to, and that is what dreams exploit.
 """
 
@@ -27,7 +27,7 @@ MOST = 4096
 
 
 def witness_of(ctx: Context) -> Witness:
-    """The run's witness: trained and compared with real images once in the run's life, read back ever after.
+    """The run's witness: trained and compared with real images once in the run's life, then read back.
 
     It is trained on the images that are not held out and calibrated on those that are. Its accuracy on them is logged.
     Cost: that of ordinary training, and one forward pass over the images.
@@ -42,8 +42,8 @@ def witness_of(ctx: Context) -> Witness:
     plain = ctx.views(ctx.fit, [])
     network = ctx.train(WITNESS_NETWORK, fresh, plain, settings.epochs, settings.rate, "witness")
 
-    def look() -> dict[str, Any]:
-        reference, held = _drawn(ctx, "reference", ctx.fit), _drawn(ctx, "held", ctx.held)
+    def compare() -> dict[str, Any]:
+        reference, held = _draw(ctx, "reference", ctx.fit), _draw(ctx, "held", ctx.held)
         with ctx.progress.task("compare the witness with real images"):
             witness = Witness.fit(
                 network,
@@ -57,7 +57,7 @@ def witness_of(ctx: Context) -> Witness:
         ctx.run.log(event="witness", accuracy=witness.accuracy, held_out=witness.held)
         return witness.state()
 
-    return Witness.restore(network, ctx.once(WITNESS_STATISTICS, look, "witness"), ctx.device, ctx.dtype)
+    return Witness.restore(network, ctx.once(WITNESS_STATISTICS, compare, "witness"), ctx.device, ctx.dtype)
 
 
 def fresh_network(
@@ -65,26 +65,23 @@ def fresh_network(
 ) -> StagedNetwork:
     """A network as ordinary training starts from, with other fresh weights.
 
-    Weights that the settings name, or that a user's module brings, would make it a relative of the network it is to
-    judge; they are left out, or drawn anew by each layer's own ``reset_parameters``.
+    Pretrained weights would make it a relative of the network it is to judge: those that the settings name are left
+    out, those that a user's module brings are drawn again by each layer's own ``reset_parameters``.
     """
     bare = settings.model_copy(update={"network": settings.network.model_copy(update={"weights": None})})
     seed = seeding.seed_for(settings.seed, "witness", "weights")
     network = build_network(bare, classes, size, plugins, seed)
-    if _same(network, build_network(bare, classes, size, plugins, seed + 1)):
+    other = build_network(bare, classes, size, plugins, seed + 1)
+    if all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network.apply(_reset)
     return network
 
 
-def _drawn(ctx: Context, what: str, numbers: Tensor) -> Tensor:
+def _draw(ctx: Context, what: str, numbers: Tensor) -> Tensor:
     order = torch.randperm(len(numbers), generator=ctx.generator("witness", what))
     return numbers[order[:MOST]]
-
-
-def _same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def _reset(module: nn.Module) -> None:
