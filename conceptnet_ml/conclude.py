@@ -11,9 +11,9 @@ from conceptnet_ml.evaluation.accuracy import evaluate_run
 from conceptnet_ml.evaluation.baselines import train_baselines
 from conceptnet_ml.galleries.album import album
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.results.graph_builder import graph_of_run
+from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.results.model_files import kept_families, save_model
-from conceptnet_ml.results.report import summarize
+from conceptnet_ml.results.report import run_summary
 from conceptnet_ml.results.round_pictures import draw_rounds
 from conceptnet_ml.results.summary import to_text
 from conceptnet_ml.steps.context import Context
@@ -28,7 +28,8 @@ def conclude(ctx: Context, learned: Learned) -> None:
     families = kept_families(ctx, learned)
     round_pictures = draw_rounds(ctx, learned.rounds)
     test_sets = evaluate_run(ctx, _networks(learned, baselines, families))
-    graph = graph_of_run(ctx, learned, round_pictures)
+    with ctx.progress.task("draw graph"):
+        graph = ctx.history.apply(build_graph(learned, ctx.settings, ctx.data.classes, round_pictures))
     node_pictures = album(ctx, graph, GeneralizedModel(learned.network, families))
     ctx.run.keep_pictures([*node_pictures, *chain(*round_pictures.values())])
     with ctx.progress.task("write graph and model"):
@@ -37,7 +38,7 @@ def conclude(ctx: Context, learned: Learned) -> None:
             raise RuntimeError("the concept graph is not sound: " + "; ".join(problems))
         ctx.run.save_graph(graph.to_json())
         save_model(ctx, learned, baselines, families)
-    summary = summarize(ctx, learned, test_sets, graph)
+    summary = run_summary(ctx, learned, test_sets, graph)
     ctx.run.finish(summary, to_text(summary))
 
 

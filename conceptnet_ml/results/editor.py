@@ -42,12 +42,11 @@ from conceptnet_ml.swap.views import Swap
 
 
 class Editor:
-    """Edits of a finished run. Every one is checked before anything is written, logged, and can be undone.
-
-    ``learn(resume=...)`` goes on from the network as it was edited.
+    """Edits of a finished run. Every one is checked before anything is written, logged, and can be undone;
+    ``learn(resume=...)`` goes on from the edited network.
 
     Nodes are given as the graph returns them, or named as :meth:`ConceptGraph.resolve` takes them: by id,
-    ``block3:12``, label, or the user's name. A unit in no feature, which has no node yet, is named so, too.
+    ``block3:12``, label, or the user's name. A unit in no feature, which has no node yet, is named ``block3:12``, too.
 
     Args:
         opened: The run, or its folder.
@@ -59,8 +58,7 @@ class Editor:
 
     Example::
 
-        run = open_run("runs/cars")
-        edits = Editor(run)
+        edits = Editor("runs/cars")
         edits.merge("block3:3", "block3:17")
         edits.split("block3:12")
         edits.undo()
@@ -152,7 +150,7 @@ class Editor:
         make_plan: Callable[[ConceptGraph, list[Node], int], EditPlan],
         given: str | Sequence[str] = (),
     ) -> dict[str, Any]:
-        """EditPlan an edit, make it, and write it; returns the log's entry."""
+        """Plan an edit, make it, and write it; returns the log's entry."""
         if not self._run.complete:
             raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {self.path}.")
         with self._run:
@@ -173,10 +171,8 @@ class Editor:
                 "structural": plan.structural,
                 "network": None,
             }
-            entry["arguments"] = {
-                "nodes": [node.id for node in nodes],
-                "given": given if isinstance(given, str) else list(given),
-            }
+            given = given if isinstance(given, str) else list(given)
+            entry["arguments"] = {"nodes": [node.id for node in nodes], "given": given}
             if plan.structural:
                 return self._operate(entry, plan, graph)
             return self._write(entry | {"delta": plan.delta.plain()}, plan, plan.delta.apply(graph))

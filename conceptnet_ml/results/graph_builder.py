@@ -9,58 +9,36 @@ from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import node_id
-from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.results.report import round_record
-from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned, Round
 from conceptnet_ml.storage.hashing import fingerprint, sha256
 
 
-def graph_of_run(ctx: Context, learned: Learned, pictures: Mapping[str, list[str]]) -> ConceptGraph:
-    """The concept graph of a run, with the user's edits made again; pictures as in :func:`build_graph`."""
-    with ctx.progress.task("draw graph"):
-        r_after = [round.trained.r_after for round in learned.rounds if round.trained and round.decision == "kept"]
-        graph = build_graph(
-            learned.rounds,
-            learned.network,
-            ctx.settings,
-            ctx.data.classes,
-            r_after[-1] if r_after else None,
-            {stage: basis.count for stage, basis in learned.directions.items()},
-            pictures,
-        )
-        return ctx.history.apply(graph)
-
-
 def build_graph(
-    rounds: Sequence[Round],
-    network: StagedNetwork,
-    settings: Settings,
-    classes: tuple[str, ...],
-    accuracy: float | None,
-    directions: Mapping[str, int] | None = None,
-    pictures: Mapping[str, list[str]] | None = None,
+    learned: Learned, settings: Settings, classes: tuple[str, ...], pictures: Mapping[str, list[str]] | None = None
 ) -> ConceptGraph:
-    """The concept graph of these rounds.
+    """The concept graph of a run.
 
     Args:
-        rounds: In order; a parent's round comes before those about its variants.
-        network: The learned network.
-        accuracy: Of the learned network on held-out views, for the class nodes.
-        directions: How many directions take the units' place, by stage.
+        learned: Its rounds in order; a parent's round comes before those about its variants.
+        settings: The run's.
+        classes: Names of the classes.
         pictures: Of each round, by its name.
     """
+    counts = {stage: basis.count for stage, basis in learned.directions.items()}
     graph = ConceptGraph(
         classes,
-        [(stage.name, stage.units, (directions or {}).get(stage.name)) for stage in network.stages],
-        network=fingerprint(network.state_dict()),
+        [(stage.name, stage.units, counts.get(stage.name)) for stage in learned.network.stages],
+        network=fingerprint(learned.network.state_dict()),
         settings=sha256(settings.model_dump_json(), 16),
         seed=settings.seed,
     )
+    r_after = [round.trained.r_after for round in learned.rounds if round.trained and round.decision == "kept"]
+    accuracy = {"accuracy": r_after[-1]} if r_after else {}
     for name in classes:
-        graph.add_node("class", name, classes=[name], **({} if accuracy is None else {"accuracy": accuracy}))
+        graph.add_node("class", name, classes=[name], **accuracy)
     builder = _GraphBuilder(graph, settings, classes, pictures or {})
-    for round in rounds:
+    for round in learned.rounds:
         builder.add(round)
     return graph
 
@@ -82,7 +60,6 @@ class _GraphBuilder:
         sources = features = self._add_features(round, above)
         if round.merged is not None and features:  # without a feature there is no member of what is generalized
             sources = self._add_generalized(round, round.merged, features, above)
-            self._add_analogies(round.stage, round.merged, features)
         else:
             self.variants[f"{round.stage}.leaf"] = features
         if round.family is not None:
@@ -118,13 +95,8 @@ class _GraphBuilder:
             for unit in units:
                 effects.setdefault(unit, brought_in.get((parent, unit)))
             for unit, effect in effects.items():
-                self.graph.add_edge(
-                    "built_from",
-                    node,
-                    self._unit(round.stage, unit),
-                    weight=0.0 if effect is None else effect,
-                    effect=effect,
-                )
+                target, weight = self._unit(round.stage, unit), 0.0 if effect is None else effect
+                self.graph.add_edge("built_from", node, target, weight=weight, effect=effect)
         return nodes
 
     def _add_generalized(
@@ -147,6 +119,7 @@ class _GraphBuilder:
         for parent, feature in features.items():
             scores = [analogy.score for analogy in merged.analogies if parent in (analogy.parent, analogy.other)]
             self.graph.add_edge("generalizes", node, feature, **({"score": max(scores)} if scores else {}))
+        self._add_analogies(round.stage, merged, features)
         if round.split is None:
             return features
         variants = {}
@@ -174,16 +147,9 @@ class _GraphBuilder:
                 self._add_analogy(source, target, analogy)
 
     def _add_analogy(self, source: str, target: str, analogy: Analogy | FeatureAnalogy) -> None:
-        self.graph.add_edge(
-            "analogous",
-            source,
-            target,
-            class_name=self.classes[analogy.parent],
-            other=self.classes[analogy.other],
-            score=analogy.score,
-            null=analogy.null,
-            untrained=analogy.untrained,
-        )
+        fields = {name: getattr(analogy, name) for name in ("score", "null", "untrained")}
+        classes = {"class_name": self.classes[analogy.parent], "other": self.classes[analogy.other]}
+        self.graph.add_edge("analogous", source, target, **classes, **fields)
 
     def _add_edges_below(self, round: Round, below: str, sources: dict[int, str]) -> None:
         """Edges from what a round found to the units of the stage below that it is built from."""
@@ -200,7 +166,7 @@ class _GraphBuilder:
             self.graph.add_edge("built_from", source, unit, effect=edge.ablation, **fields)
 
     def _round_fields(self, round: Round, plugin: str, parent: int | None = None) -> dict[str, Any]:
-        """What every node of a round says of it; φ and ι are round parent's, or of all together."""
+        """What every node of a round says of it; φ and ι are one parent's, or of all together."""
         record = round_record(round)
         fields: dict[str, Any] = {
             "stage": round.stage,
@@ -214,9 +180,8 @@ class _GraphBuilder:
         if probes:
             best = max(probes, key=lambda probe: (probe["representation"] == record["chosen"], probe["phi"]))
             fields |= {"representation": best["representation"], "swap_cost": best["price"]}
-            phi, iota = ("phi", "iota") if parent is None else ("flips", "iotas")
-            values = {"phi": best[phi], "iota": best[iota]}
-            fields |= values if parent is None else {name: value[parent] for name, value in values.items()}
+            fields["phi"] = best["phi"] if parent is None else best["flips"][parent]
+            fields["iota"] = best["iota"] if parent is None else best["iotas"][parent]
         return fields | {name: record[name] for name in ("r_before", "r_after") if name in record}
 
     def _unit(self, stage: str, unit: int) -> str:

@@ -29,13 +29,16 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.model_files import TRUNK, SavedModel, load_model, replace_network
-from conceptnet_ml.results.new_world import adapted_name, new_world, won_and_lost
+from conceptnet_ml.results.new_world import other_world, own_world, won_and_lost
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.run_folder import Run
+
+Source = str | Path | Data | None
+"""Data, or a folder or the name of a data set to read; None for the run's own."""
 
 
 class LearnedRun:
@@ -86,11 +89,11 @@ class LearnedRun:
         """The run's summary, as it was printed."""
         return self.folder.summary()
 
-    def images(self, data: str | Path | Data | None = None, trap: str | None = None, minimum: int = 1) -> Data:
+    def images(self, data: Source = None, trap: str | None = None, minimum: int = 1) -> Data:
         """The images it learned from and was tested on, read again where they are not at hand; or other ones.
 
         Args:
-            data: Other data, read as the run's settings say.
+            data: Other data with the same classes, read as the run's settings say.
             trap: A trap to lay; default: the run's own for its own data, none for other data.
             minimum: The least number of training images of a class that other data must have.
 
@@ -122,17 +125,12 @@ class LearnedRun:
         return load_data(Settings.model_validate(values), self.plugins)
 
     def evaluate(
-        self,
-        data: str | Path | Data | None = None,
-        trap: str | None = None,
-        families: bool = True,
-        adapted: str | None = None,
+        self, data: Source = None, trap: str | None = None, families: bool = True, adapted: str | None = None
     ) -> dict[str, Any]:
         """Accuracy of every method on every test set.
 
         Args:
-            data: Other data with the same classes; default: the run's own.
-            trap: A trap to lay over it; default: the run's own for its own data, none for other data.
+            data, trap: As in :meth:`images`.
             families: Also how well each family's variants alone tell the classes apart.
             adapted: Name of an adapted model to measure beside them.
 
@@ -151,28 +149,17 @@ class LearnedRun:
         return {"run": str(self.path), "test_sets": accuracies(methods, images.tests, self.device, self.dtype)}
 
     def disagreement(self, folder: str | Path) -> dict[str, Any]:
-        """How often the ordinary and the learned network disagree on unlabelled pictures.
+        """How often the ordinary and the learned network disagree on the pictures of a folder, at any depth.
 
-        Args:
-            folder: Of image files, at any depth.
-
-        Returns:
-            As :func:`conceptnet_ml.evaluation.accuracy.disagreement`, and the ``folder``.
-
-        Raises:
-            DataError: No such folder, no picture in it, or one that cannot be read.
+        Returns and raises as :func:`conceptnet_ml.evaluation.accuracy.disagreement` and
+        :func:`~conceptnet_ml.evaluation.accuracy.unlabelled`, and the ``folder``.
         """
         images = unlabelled(folder, self.model.network.image_size)
         found = disagreement(self.ordinary, self.model.to(self.device), images, self.device, self.dtype)
         return {"folder": str(folder), **found}
 
     def adapt(
-        self,
-        data: str | Path | Data | None = None,
-        shots: int = 8,
-        turned: bool = False,
-        draws: int = 10,
-        name: str | None = None,
+        self, data: Source = None, shots: int = 8, turned: bool = False, draws: int = 10, name: str | None = None
     ) -> dict[str, Any]:
         """Adapt to a new world by a few labelled examples per class, save the model, report what was won and lost.
 
@@ -200,9 +187,13 @@ class LearnedRun:
             raise SettingsError("shots and draws must be at least 1", "Give a positive number.")
         if turned and data is not None:
             raise SettingsError("--turned and --data contradict each other", "Turn the run's own world round.")
-        name = adapted_name(name, data, turned, shots)
-        other = None if data is None else self.images(data)
-        world = new_world(self.images, self.settings, other, turned, shots)
+        name = _adapted_name(data, turned, shots) if name is None else name
+        if not name.strip(". ") or "/" in name or "\\" in name:
+            raise SettingsError(f"'{name}' cannot name an adapted model", "Choose a plain name, as in sunny-8.")
+        if data is None:
+            world = own_world(self.images(), self.settings, turned, shots)
+        else:
+            world = other_world(self.images, self.images(data), shots)
         adapters = {
             method: Adapter.of(model.to(self.device), world.pool, world.tests, self.device, self.dtype)
             for method, model in (("learned", self.model), ("ordinary", self.ordinary))
@@ -338,3 +329,10 @@ class LearnedRun:
     @cached_property
     def _networks(self) -> tuple[GeneralizedModel, dict[str, StagedNetwork]]:
         return load_model(self._saved, self.settings, self.plugins, self.device)
+
+
+def _adapted_name(data: Source, turned: bool, shots: int) -> str:
+    """Made of the world and the number of examples; a folder's own name is the world's."""
+    text = data.name if isinstance(data, Data) else str(data)
+    folder = Path(text.rpartition(":")[2]).resolve().name or "new"
+    return f"{folder if data is not None else 'turned' if turned else 'random'}-{shots}"

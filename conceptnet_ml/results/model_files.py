@@ -58,22 +58,14 @@ def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork
         networks.setdefault(f"{TRUNK}{key}", key)
         add(f"families.{name}.detector", family.detector)
         add(f"families.{name}.variants", family.variants)
-        description = {"name": name, "stage": stage, "network": key}
-        description |= {"generalizer": chosen.generalizer, "specializer": chosen.specializer}
+        described.append({"name": name, "stage": stage, "network": key})
+        described[-1] |= {"generalizer": chosen.generalizer, "specializer": chosen.specializer}
         if isinstance(within, BasisNetwork) and stage in within.bases:
             state = within.bases[stage].state_dict()
             weights |= {f"families.{name}.basis.{field}": value.clone() for field, value in state.items()}
-            description["discoverer"] = chosen.discoverer
-        described.append(description)
-    ctx.run.save_model(
-        weights,
-        {
-            "classes": list(ctx.data.classes),
-            "image_size": list(ctx.size),
-            "networks": networks,
-            "families": described,
-        },
-    )
+            described[-1]["discoverer"] = chosen.discoverer
+    description = {"classes": list(ctx.data.classes), "image_size": list(ctx.size)}
+    ctx.run.save_model(weights, {**description, "networks": networks, "families": described})
 
 
 def load_model(

@@ -14,7 +14,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned, Round
 
 
-def summarize(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph: ConceptGraph) -> dict[str, Any]:
+def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph: ConceptGraph) -> dict[str, Any]:
     """The content of summary.json.
 
     Args:

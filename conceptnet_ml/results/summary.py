@@ -1,4 +1,4 @@
-"""The summary a run prints: what was decided, and every figure beside its control."""
+"""The summary as it is printed: what was decided, and every figure beside its controls."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         lines.insert(0, _new_world(summary["target"]))
     if edits := summary.get("edits"):
         lines.append(f"Edited: {'; '.join(edits)}.")
-    lines[:0] = [f"{entry['name']}: {said}." for entry in summary["rounds"] for said in entry.get("overruled", ())]
+    lines[:0] = [f"{entry['name']}: {words}." for entry in summary["rounds"] for words in entry.get("overruled", ())]
     if not kept:
-        told = any(entry.get("overruled") for entry in summary["rounds"])
-        why = "No round is kept" if told else "Nothing interchangeable was found"
+        overruled = any(entry.get("overruled") for entry in summary["rounds"])
+        why = "No round is kept" if overruled else "Nothing interchangeable was found"
         lines.insert(0, f"{why}: 'learned' is the ordinary network.")
     return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
 
@@ -59,20 +59,22 @@ def _rounds(summary: dict[str, Any]) -> Table:
     for name in ("round", "representation", "φ", "ι", "r", "decision", "why"):
         table.add_column(name, overflow="fold", justify="right" if name in "φιr" else "left")
     for entry in summary["rounds"]:
-        rows = entry["representations"] or [None]
-        for place, one in enumerate(rows):
-            used = one is not None and one["representation"] == entry["chosen"]
+        probes = entry["representations"]
+        if not probes:
+            table.add_row(entry["name"], "", "", "", "", entry["decision"], entry["reason"], end_section=True)
+        for place, probe in enumerate(probes, 1):
+            used = probe["representation"] == entry["chosen"]
             residual = f"{entry['r_before']:.2f} → {entry['r_after']:.2f}" if used and "r_after" in entry else ""
             verdict = entry["decision"] if used or entry["chosen"] is None else "refused"
             table.add_row(
-                entry["name"] if place == 0 else "",
-                "" if one is None else one["representation"],
-                "" if one is None else f"{one['phi']:.2f}",
-                "" if one is None or one["iota"] is None else f"{one['iota']:.2f}",
+                entry["name"] if place == 1 else "",
+                probe["representation"],
+                f"{probe['phi']:.2f}",
+                f"{probe['iota']:.2f}",
                 residual,
-                "not chosen" if one is not None and one["keep"] and not used else verdict,
-                entry["reason"] if one is None else one["reason"],
-                end_section=place + 1 == len(rows),
+                "not chosen" if probe["keep"] and not used else verdict,
+                probe["reason"],
+                end_section=place == len(probes),
             )
     return table
 

@@ -63,7 +63,7 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
     assert found.network is found.ordinary
     assert found.swaps == []
     assert found.epochs == 0
-    graph = build_graph(found.rounds, found.network, chosen, ctx.data.classes, None)
+    graph = build_graph(found, chosen, ctx.data.classes)
     assert {node.decision for node in graph.nodes("feature")} == {"undone"}
     assert not graph.nodes("generalized")
     ctx.run.close()
@@ -71,7 +71,7 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
 
 def shared(found: Learned, ctx: Context) -> tuple[str, ...]:
     """The classes the graph says share what was generalized."""
-    (node,) = build_graph(found.rounds, found.network, ctx.settings, ctx.data.classes, None).nodes("generalized")
+    (node,) = build_graph(found, ctx.settings, ctx.data.classes).nodes("generalized")
     return node.shared_by
 
 

@@ -69,10 +69,7 @@ PLUGIN_IMPORTS = (
 # TODO: remove each of the three, with what it lists, as its wing is finished.
 TODO_WINGS = {
     "data",
-    "drawing",
-    "evaluation",
     "network",
-    "results",
     "runtime",
     "surgery",
 }
@@ -81,8 +78,6 @@ TODO_TWICE = {
     "summarize",
 }
 TODO_WIDE = {
-    "conceptnet_ml.drawing.node_sheet.node_strip",
-    "conceptnet_ml.drawing.sheets.probe_sheet",
     "conceptnet_ml.surgery.split.split_unit",
 }
 

@@ -34,7 +34,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.steps.channel_probe import _let_in
-from conceptnet_ml.steps.records import Round
+from conceptnet_ml.steps.records import Learned, Round, StageBasis
 from conceptnet_ml.swap.probe import margin_over_runner_up
 from conceptnet_plugins.discoverers.sae import SparseAutoencoder
 
@@ -265,15 +265,17 @@ def test_the_graph_names_directions_and_who_made_them(network: StagedNetwork) ->
     described = with_basis(network, "block3", BASES["directions"](64))
     finding = Finding(1, (5, 2), (0.9, 0.8), (2.0, 1.0), 0.9)
     story = Round("block3/classes/1", "block3", 1, Readout("classes", described), [finding])
-    graph = build_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
+    directions = {"block3": StageBasis("block3", described.bases["block3"], 7, 0.9)}
+    learned = Learned(network, network, rounds=[story], directions=directions)
+    graph = build_graph(learned, settings, ("a", "b", "c"))
     assert graph.check() == []
     assert [stage.directions for stage in graph.header.stages] == [None, None, None, 7]
     labels = {node.label: node.provenance for node in graph.nodes("unit")}
     assert set(labels) == {"block3 direction 5", "block3 direction 2"}
     assert {by.plugin for by in labels.values() if by} == {"kmeans"}
-    story = replace(story, findings=[replace(finding, units=(7,), auc=(0.9,), effect=(2.0,))])
+    learned.rounds = [replace(story, findings=[replace(finding, units=(7,), auc=(0.9,), effect=(2.0,))])]
     with pytest.raises(Exception, match="unit 7 does not exist"):
-        build_graph([story], network, settings, ("a", "b", "c"), None, {"block3": 7})
+        build_graph(learned, settings, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize("name", ["nmf", "kmeans"])
