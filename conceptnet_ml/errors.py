@@ -1,4 +1,4 @@
-"""Errors a user can mend. Each carries the exit code of the command line and, where there is one, the mend."""
+"""Errors that a user can mend. Each has the exit code of the command line and, where there is one, the mend."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class ConceptNetError(Exception):
-    """Something the user can mend: says what is wrong, where, and what to do about it.
+    """An error that the user can mend.
 
     Args:
-        message: What is wrong; names the file or the setting.
-        mend: What to do about it, one sentence; printed on a line of its own.
+        message: The error; names the file or the setting.
+        mend: The way to mend it, one sentence; printed on a line of its own.
     """
 
     exit_code = 1
@@ -32,7 +32,7 @@ class SettingsError(ConceptNetError):
 
 
 class DataError(ConceptNetError):
-    """Pictures or run folders that cannot be used as they are."""
+    """Images or run folders that cannot be used as they are."""
 
     exit_code = 3
 
@@ -50,7 +50,7 @@ class PluginError(ConceptNetError):
 
 
 class Interrupted(ConceptNetError):
-    """The user stopped the work; everything finished so far is saved."""
+    """The user stopped the work; all finished steps are saved."""
 
     exit_code = 130
 
@@ -62,7 +62,7 @@ class TrainingDiverged(ConceptNetError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A mend naming what exists, the closest name first: ``Did you mean 'wheels'? Known: …``."""
+    """A mend with the names that exist, the closest first: ``Did you mean 'wheels'? Known: …``."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"Did you mean '{close[0]}'? " if close else ""

@@ -28,7 +28,7 @@ def conceptnet_backbones() -> list[records.Backbone]:
 
 @hookspec
 def conceptnet_representations() -> list[records.Representation]:
-    """Views of an image in which a feature can be exchanged."""
+    """Invertible views of an image in which a feature can be exchanged."""
 
 
 @hookspec
@@ -58,7 +58,7 @@ def conceptnet_exporters() -> list[records.Exporter]:
 
 @hookspec
 def conceptnet_baselines() -> list[records.Baseline]:
-    """Controls, chosen by ``learn --control NAME``."""
+    """Baselines, chosen by ``learn --control NAME``."""
 
 
 @hookspec

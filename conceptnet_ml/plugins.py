@@ -1,8 +1,8 @@
-"""Finds the plugins, checks what they register and answers by name. One bad plugin never takes the program down.
+"""Finds the plugins, checks their records and returns them by name. One bad plugin never stops the program.
 
 A plugin is a module whose ``@hookimpl`` functions (see ``hookspecs``) return lists of records. Modules come from the
-entry-point group ``conceptnet_ml`` and from files the user names. A module that cannot be imported or that breaks a
-rule is skipped, warned about and kept in ``Plugins.broken``; it becomes an error when a setting asks for its record.
+entry-point group ``conceptnet_ml`` and from files that the user names. A module that cannot be imported or that breaks
+a rule is skipped with a warning and kept in ``Plugins.broken``; it is an error only where a setting names its record.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _PACKAGE = "conceptnet_plugins"
 _KIND_OF_HOOK = {f"conceptnet_{kind}s": kind for kind in KINDS}
 _LOG = logging.getLogger(hookspecs.PROJECT)
 _Key = tuple[str, str]
+_Source = tuple[str, Callable[[], object]]
 
 
 @dataclass
 class Plugins:
-    """What was loaded: records by kind and name, and every source that could not be used, with its error."""
+    """The loaded records by kind and name, and every source that cannot be used, with its error."""
 
     broken: list[tuple[str, str]] = field(default_factory=list)
     _found: dict[_Key, list[tuple[Record, str]]] = field(default_factory=dict)
@@ -64,7 +65,7 @@ class Plugins:
         raise SettingsError(f"There is no {kind} named '{name}'.", mend)
 
     def all(self, kind: str) -> list[Record]:
-        """Every usable record of this kind, by name; names that two plugins claim are left out."""
+        """Every usable record of this kind, by name, without names that two plugins have."""
         if kind not in KINDS:
             raise ValueError(f"no kind '{kind}'. {nearest(kind, KINDS)}")
         return [found[0][0] for key, found in sorted(self._found.items()) if key[0] == kind and len(found) == 1]
@@ -77,13 +78,16 @@ class Plugins:
         raise ValueError(f"{record.kind} '{record.name}' was not loaded by these plugins")
 
     def _add(self, source: str, load: Callable[[], object]) -> str | None:
-        """Load one plugin; returns its error, None when all is well."""
+        """Load one plugin; returns its error, None where there is none."""
         offered: list[Record] = []
         try:
             for record in _records(load()):
                 offered.append(record)
-            _check_own_names(offered)
-        except (Exception, SystemExit) as error:  # whatever a stranger's module raises, the program goes on
+            keys = [_key(record) for record in offered]
+            for kind, name in keys:
+                if keys.count((kind, name)) > 1:
+                    raise PluginError(f"it has two records for {kind} '{name}'")
+        except (Exception, SystemExit) as error:  # foreign code may raise anything; the program goes on
             message = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
             message = " ".join(message.split())
             self.broken.append((source, message))
@@ -105,7 +109,7 @@ def load_plugins(
         plugins_dir: A folder, of which every ``.py`` file not beginning with ``_`` is loaded in order of name, or one
             file. ``sys.path`` is left alone.
         use_entry_points: False leaves other packages' plugins out; the built-ins always come.
-        warn: Told of every plugin that cannot be used.
+        warn: Called with a message for every plugin that cannot be used.
 
     Raises:
         SettingsError: ``plugins_dir`` is not there or has no plugin in it.
@@ -122,7 +126,7 @@ def load_plugins(
     return plugins
 
 
-def _entry_points(others: bool) -> Iterator[tuple[str, Callable[[], object]]]:
+def _entry_points(others: bool) -> Iterator[_Source]:
     found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda point: (point.value, point.name))
     built_in = [point for point in found if _is_built_in(point)]
     if not built_in:
@@ -140,7 +144,7 @@ def _is_built_in(point: EntryPoint) -> bool:
     return ours and point.value.split(".")[0] == _PACKAGE
 
 
-def _files(path: Path | None) -> Iterator[tuple[str, Callable[[], object]]]:
+def _files(path: Path | None) -> Iterator[_Source]:
     if path is None:
         return
     if not path.exists():
@@ -153,7 +157,7 @@ def _files(path: Path | None) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a file under a name no other module has, so that two files of one name can be loaded."""
+    """Import a file under a name that no other module has, so that two files of the same name can be loaded."""
     name = f"conceptnet_plugin_{path.stem}_{sha256(str(path.resolve()), 8)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -169,7 +173,8 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _records(plugin: object) -> Iterator[Record]:
-    """Check one plugin against the hooks and yield its records. A manager of its own, so that blame is exact."""
+    """Check one plugin against the hooks and yield its records. Each has a manager of its own, so that an error is
+    that of this plugin."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin)
@@ -199,27 +204,13 @@ def _checked(hook: str, result: object) -> Iterator[Record]:
         yield record
         if not isinstance(record.name, str) or not record.name or set(record.name) & set(":+, \n\t"):
             raise PluginError(f"{record.kind}: {record.name!r} is no name: letters, digits, '-', '_' and '.' only")
+        what = f"{record.kind} '{record.name}'"
         if str(record.api).split(".")[0] != API:
-            raise PluginError(
-                f"{record.kind} '{record.name}' is written for plugin interface {record.api}, this program offers {API}"
-            )
-        _check_functions(record)
-
-
-def _check_functions(record: Record) -> None:
-    for name in record.functions():
-        value = getattr(record, name)
-        if not callable(value) and not (isinstance(value, str) and ":" in value):
-            raise PluginError(
-                f"{record.kind} '{record.name}': {name} must be a function or 'module:function', not {value!r}"
-            )
-
-
-def _check_own_names(records: list[Record]) -> None:
-    keys = [_key(record) for record in records]
-    for kind, name in keys:
-        if keys.count((kind, name)) > 1:
-            raise PluginError(f"it has two records for {kind} '{name}'")
+            raise PluginError(f"{what} is written for plugin interface {record.api}, this program offers {API}")
+        for name in record.functions():
+            value = getattr(record, name)
+            if not callable(value) and not (isinstance(value, str) and ":" in value):
+                raise PluginError(f"{what}: {name} must be a function or 'module:function', not {value!r}")
 
 
 def _key(record: Record) -> _Key:

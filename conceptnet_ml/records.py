@@ -1,7 +1,7 @@
-"""What a plugin registers: small, typed, frozen records. The core picks one by name and calls its function.
+"""The records that a plugin registers: small, typed, frozen. The core picks one by name and calls its functions.
 
-This module imports neither torch nor networkx, so that listing plugins is quick. A function may be given as the
-callable itself or as ``"package.module:function"``, which is imported on first use.
+A function is given as the callable itself or as ``"package.module:function"``, which is imported on first use. This
+module imports neither torch nor networkx, so that listing plugins is quick.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ API = "1"
 Function = Callable[..., Any] | str
 
 NEEDS = ("unbiased",)
-"""What a baseline may ask for beyond the training images and their labels."""
+"""Data that a baseline may need besides the training images and their labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What all records share.
+    """Fields of all records.
 
     Args:
-        name: Unique within its kind; what the settings say.
+        name: Unique within its kind; the settings name it.
         api: Major version of this interface the plugin was written for, ``"1"``.
         summary: One line for ``plugins list``.
     """
@@ -37,10 +37,10 @@ class Record:
     summary: str = ""
 
     def functions(self) -> list[str]:
-        """The fields that hold its functions; an optional one that was left out is not among them."""
-        optional = {"Function": False, "Function | None": True}
-        named = [(field.name, optional[str(field.type)]) for field in fields(self) if str(field.type) in optional]
-        return [name for name, may_lack in named if not may_lack or getattr(self, name) is not None]
+        """The fields that hold its functions, without optional ones that were left out."""
+        named = [(field.name, str(field.type)) for field in fields(self)]
+        given = {name for name, kind in named if kind == "Function | None" and getattr(self, name) is not None}
+        return [name for name, kind in named if kind == "Function" or name in given]
 
     def function(self, field: str) -> Callable[..., Any]:
         """The callable in ``field``, imported if it was given by name.
@@ -73,11 +73,11 @@ class Trap(Record):
     """Plants a cue: ``plant(images, cues, seeds) -> images``.
 
     ``images`` uint8 (B, 3, H, W); ``cues`` int64 (B,), the class whose cue is to be shown, -1 for none; ``seeds`` int64
-    (B,), one per image: the same image gets the same cue whatever batch it comes in.
+    (B,), one per image: the same image gets the same cue in every batch.
 
     ``prepare(ground: TrapGround) -> Any``, where there is one, is called once for the training and once for the test
-    images, before anything is planted: it raises DataError where the trap does not suit the data, and what it returns,
-    unless None, is handed to ``plant`` as a fourth argument.
+    images, before anything is planted. It raises DataError where the trap does not suit the data; its result, unless
+    None, is handed to ``plant`` as a fourth argument.
 
     Args:
         classes: How many classes the cue can tell apart (None: any number).
@@ -110,12 +110,12 @@ class Representation(Record):
     """An invertible view T of an image: ``swap_T(x, d; g) = T⁻¹(T(x) + g ⊙ (T(d) − T(x)))``.
 
     ``encode(images)`` takes floats in [0, 1] (B, 3, H, W) and returns a tensor, or a pair (swapped, kept) of which
-    only the first takes part in the swap; ``decode(encoding)`` takes the same structure back to images. Both must be
+    only the first takes part in the swap; ``decode(encoding)`` makes images of the same structure. Both must be
     differentiable and work per image.
 
     Args:
-        gate: ``"place"``: encoding is (B, C, H, W), the gate a coarse grid of places; ``"channel"``: one gate per
-            channel of the encoding; ``"whole"``: no gate, everything encoded is swapped.
+        gate: ``"place"``: the encoding is (B, C, H, W), the gate a coarse grid of places; ``"channel"``: one gate per
+            channel of the encoding; ``"whole"``: no gate, the whole encoding is swapped.
         cost: Order in which the learner tries representations, cheapest and most global first.
         regional: ``encode`` also takes ``where=`` (B, 1, H, W) in [0, 1], the places it should look at.
     """
@@ -133,8 +133,8 @@ class Discoverer(Record):
     """``find(evidence: FindEvidence) -> list[Finding]``: the features a decision rests on, among a stage's units.
 
     ``basis(evidence: BasisEvidence) -> nn.Module``, where there is one, is called once per stage: features are then
-    sought among directions of its maps. The module has ``encode``, maps (B, C, h, w) to coefficients (B, D, h, w), and
-    ``decode`` back, both place by place and differentiable.
+    found among directions of its maps. The module has ``encode``, from maps (B, C, h, w) to coefficients (B, D, h, w),
+    and ``decode`` back, both place by place and differentiable.
 
     ``restore(state_dict) -> nn.Module`` builds it again from a run folder; the default is for the core's Directions.
     """
@@ -173,7 +173,7 @@ class Specializer(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Dreamer(Record):
-    """``recipe(real: Tensor | None) -> Recipe``: a way to dream, for the one engine to carry out.
+    """``recipe(real: Tensor | None) -> Recipe``: a way to dream.
 
     ``real`` are real images, uint8 (N, C, H, W), where there are any; a recipe may take their statistics.
     """
@@ -193,15 +193,15 @@ class Exporter(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Record):
-    """A rival, trained beside the learner; exactly one of two functions.
+    """A baseline, trained beside the learner; it has exactly one of two functions.
 
-    ``views(context: BaselineContext) -> ViewMaker``: what the ordinary network goes on training on, for as many epochs
-    as the learner's rounds took. ``fit(context: BaselineContext) -> StagedNetwork``: it trains by itself, through the
-    context, and returns a network built as the ordinary one.
+    ``views(context: BaselineContext) -> ViewMaker``: the views on which the ordinary network is trained further, for as
+    many epochs as the learner's rounds took. ``fit(context: BaselineContext) -> StagedNetwork``: it trains by itself,
+    through the context, and returns a network built as the ordinary one.
 
     Args:
-        needs: What it uses that no learner without labels of the cue could: ``"unbiased"``, training images whose
-            cue is drawn at random. Tables mark it as a ceiling or a refit.
+        needs: Data that a learner without labels of the cue cannot have: ``"unbiased"``, training images whose cue is
+            drawn at random. Tables mark it as a ceiling or a refit.
 
     Raises:
         PluginError: Neither or both functions, or an unknown need.
@@ -228,19 +228,4 @@ class Command(Record):
     register: Function
 
 
-KINDS: dict[str, type[Record]] = {
-    record.kind: record
-    for record in (
-        Dataset,
-        Trap,
-        Backbone,
-        Representation,
-        Discoverer,
-        Generalizer,
-        Specializer,
-        Dreamer,
-        Exporter,
-        Baseline,
-        Command,
-    )
-}
+KINDS: dict[str, type[Record]] = {record.kind: record for record in Record.__subclasses__()}
