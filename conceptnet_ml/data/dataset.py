@@ -1,4 +1,4 @@
-"""A data set: training images, test sets, and what its maker says of them."""
+"""A data set: training images, test sets, and what its maker planted in it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from conceptnet_ml.data.images import ImageSet
 
 @dataclass(frozen=True)
 class Data:
-    """What is learned from and judged by.
+    """The images that a run learns from and is judged by.
 
     Args:
         name: As the settings name it.
         classes: Names, in the order of the labels.
-        train: The training images; a trap is already laid in them.
-        tests: ``test`` is the plain test set; telling sets and a trap's sets stand beside it.
+        train: The training images, with the cues of a trap if there is one.
+        tests: ``test`` is the plain test set; others may be beside it, such as a trap's.
         notes: Sentences for the summary: what was converted, split or left out.
-        skipped: Unreadable images that were left out.
-        worlds: Where there is a trap, other worlds with the same images, each made when it is first asked for and then
+        skipped: How many unreadable images were left out.
+        worlds: Where there is a trap, other worlds with the same images, each made when it is first used and then
             kept: ``unbiased``, the training images with a random cue for each trap; ``turned train`` and
             ``turned test``, numbered as ``train`` and ``test``, with one random cue for all traps that is the label.
-        truth: Where the maker planted features and says so: what they are. Only for judging, no step looks at it.
+        truth: The features that the maker planted, where known. Only for judging, no step looks at it.
     """
 
     name: str
@@ -36,10 +36,11 @@ class Data:
     skipped: int = 0
     worlds: Mapping[str, Callable[[], ImageSet]] = field(default_factory=dict)
     truth: Truth | None = None
-    shape: tuple[int, int, int] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", self.train.shape)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(3, H, W) of the images."""
+        return self.train.shape
 
     def to(self, device: torch.device) -> Data:
         """The training images on a device, and the test sets too unless the training images are streamed."""

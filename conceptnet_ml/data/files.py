@@ -1,4 +1,4 @@
-"""Picture files to uint8 RGB tensors: one rule for every mode, depth, orientation and size."""
+"""Picture files as uint8 RGB tensors: one rule for every mode, depth, orientation and size."""
 
 from __future__ import annotations
 
@@ -22,31 +22,29 @@ DEFAULT_SIZE = 64
 
 THREADS = 8
 
-_LARGEST, _SMALLEST = 1024, 8
-
 Item = TypeVar("Item")
 
 Result = TypeVar("Result")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An upright 8-bit RGB image, whatever the file held.
+    """An upright 8-bit RGB image from one of any mode and depth.
 
-    EXIF orientation is applied. Transparency (RGBA, palette or a transparent colour) is laid on white. 16-bit
-    grayscale is divided by 257, so that 65,535 becomes 255; floats are taken as [0, 1], or as [0, 255] where they
-    exceed 1. Of an animation the first frame counts.
+    EXIF orientation is applied. Transparency (RGBA, palette or a transparent colour) becomes white. 16-bit grayscale is
+    divided by 257, so that 65,535 becomes 255; floats are taken as [0, 1], or as [0, 255] where they exceed 1. Of an
+    animation the first frame is used.
     """
-    # A malformed EXIF block does not make the picture unreadable.
+    # A picture with a malformed EXIF block can still be read.
     with contextlib.suppress(ValueError, KeyError, TypeError, SyntaxError, ZeroDivisionError):
         image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.float64) / 257.0
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        values = values * 255.0 if np.max(values, initial=0.0) <= 1.0 else values
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
+        if image.mode != "F":
+            values = values / 257.0
+        elif np.max(values, initial=0.0) <= 1.0:
+            values = values * 255.0
         return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
@@ -56,7 +54,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def fit_to_size(image: Image.Image, size: int) -> Tensor:
-    """A square uint8 (3, size, size): the shorter side brought to ``size`` (antialiased bicubic), the centre kept."""
+    """A square uint8 (3, size, size): the shorter side scaled to ``size`` (antialiased bicubic), the centre cut out."""
     image = to_rgb(image)
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
@@ -80,7 +78,7 @@ def read_image(path: Path | str, size: int) -> Tensor:
         raise DataError(f"{path}: no such file.", "Check the path.") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder.", "Name image files, as in FOLDER/*.jpg.") from None
-    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+    except Exception as error:  # Pillow's decoders may raise anything on broken files
         raise DataError(f"{path}: {error_line(error)}.", "Replace the file or take it out.") from error
 
 
@@ -91,17 +89,15 @@ def error_line(error: Exception) -> str:
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """``[function(item) for item in items]`` with ``THREADS`` threads; decoding releases the interpreter's lock."""
+    """``[function(item) for item in items]`` by ``THREADS`` threads; decoding releases the interpreter's lock."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(function, items))
 
 
 def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], dict[int, str]]:
-    """Decode every file once, completely, and keep only its size.
+    """The (width, height) of each file, None where it cannot be read; and the reasons, by position.
 
-    Returns:
-        The (width, height) of each file, None where it cannot be read; and the reasons, by position.
-        Cost: one decoding per file, ``THREADS`` at a time.
+    Cost: every file is decoded once, completely, ``THREADS`` at a time.
     """
 
     def check(path: Path) -> tuple[int, int] | str:
@@ -113,7 +109,7 @@ def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], di
                     image.draft(None, (DEFAULT_SIZE, DEFAULT_SIZE))
                     image.load()
                     return size
-        except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        except Exception as error:  # Pillow's decoders may raise anything on broken files
             return error_line(error)
 
     results = in_threads(check, paths)
@@ -126,6 +122,6 @@ def common_size(sizes: Iterable[tuple[int, int] | None]) -> int:
     found = {size for size in sizes if size is not None}
     if len(found) == 1:
         width, height = found.pop()
-        if width == height and _SMALLEST <= width <= _LARGEST:
+        if width == height and 8 <= width <= 1024:
             return width
     return DEFAULT_SIZE

@@ -13,18 +13,18 @@ from torch import Tensor
 from conceptnet_ml.data.images import ImageSet
 
 PLACE = "place"
-"""Kind of a feature that is a thing at a place, as against one that is how a thing looks."""
+"""Kind of a feature that is a thing at a place; other kinds are how a thing looks."""
 
 
 @dataclass(frozen=True)
 class PlantedFeature:
-    """One thing that fits the classes, with a variant per class.
+    """One feature that fits the classes, with a variant per class.
 
     Args:
         name: Its name, unique in a truth.
-        kind: ``"place"`` for a thing at a place, which goes with everything in it; else the name of the representation
-            that holds it, such as ``"colour"``.
-        parts: Per class, the mask (of ``ImageSet.masks``) of the part it is to be seen in.
+        kind: ``"place"`` for a thing at a place, which is exchanged with everything in it; else the name of the
+            representation that holds it, such as ``"colour"``.
+        parts: Per class, the mask (of ``ImageSet.masks``) of the part that shows it.
         variants: Per class, what it looks like there.
         parent: Name of the feature it is a feature of; None for one of the image itself.
     """
@@ -44,7 +44,7 @@ class Truth:
         features: Parents before what is nested in them.
         draw: ``draw(shown) -> images``: the images of ``tests["test"]`` as they would be in training, except that the
             feature ``name`` shows the variants of the classes ``shown[name]``, int64 (N,). A feature that is not named
-            shows the image's own class's. Nothing else differs; masks and labels are those of the images drawn.
+            shows the image's own class's. Everything else is the same; masks and labels are those of the images drawn.
 
     Raises:
         ValueError: Names that repeat, a parent that does not come before, or not one part and variant per class.
@@ -75,7 +75,7 @@ class Truth:
         return 1 if parent is None else 1 + self.level(parent)
 
     def nested(self, name: str) -> list[str]:
-        """The feature and everything nested in it: what goes along when the thing itself is exchanged."""
+        """The feature and everything nested in it: what is exchanged together with the thing itself."""
         names = [name]
         for feature in self.features:
             if feature.parent in names:

@@ -1,4 +1,4 @@
-"""From the settings to a data set: the source, its classes, limits and traps."""
+"""From the settings to a data set: its source, classes, limits and traps."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import re
 from dataclasses import replace
 
 from conceptnet_ml.config.settings import DataSettings, Settings
+from conceptnet_ml.data.class_subset import select_classes
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import check_counts, limit_per_class
+from conceptnet_ml.data.traps import check_traps, lay_traps
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins
 
 
 def load_data(settings: Settings, plugins: Plugins) -> Data:
-    """Load what ``settings.data`` names, limit it and lay its trap.
+    """The data set that ``settings.data`` names, limited and with its trap.
 
-    The source is ``NAME`` or ``NAME:ARGUMENT``; everything random derives from ``settings.seed``.
+    The source is ``NAME`` or ``NAME:ARGUMENT``; all random draws derive from ``settings.seed``.
 
     Raises:
-        DataError: The images cannot be used, or do not suit the trap; names the file and the mend.
+        DataError: The images cannot be used, or do not suit the trap.
         SettingsError: An unknown data set, class or trap, or an argument it does not take.
-        PluginError: The data set's plugin returned something else than data.
+        PluginError: The data set's plugin did not return data.
     """
-    from conceptnet_ml.data.traps import check_traps, lay_traps
-
-    parts = trap_parts(settings.data.trap)
-    traps = [plugins.get("trap", name) for name, _ in parts]
-    check_traps(traps, dict(parts), settings.data)
+    arguments = dict(trap_parts(settings.data.trap))
+    traps = [plugins.get("trap", name) for name in arguments]
+    check_traps(traps, arguments, settings.data)
 
     @functools.cache
-    def others(source: str, classes: tuple[str, ...] | None = None) -> Data:
+    def load_other(source: str, classes: tuple[str, ...] | None = None) -> Data:
         changes = {"source": source, "classes": classes, "trap": "none", "train_limit": None, "image_size": None}
         return load_source(settings.data.model_copy(update=changes), settings.seed, plugins)
 
@@ -39,17 +39,15 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
     # A data set's own worlds are numbered as all of its training images.
     data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
     check_counts(data.name, data.classes, data.train.labels, settings.data.minimum)
-    return lay_traps(data, traps, settings.seed, dict(parts), settings.data.exceptions, others)
+    return lay_traps(data, traps, settings.seed, arguments, settings.data.exceptions, load_other)
 
 
 def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
-    """The data set ``settings.source`` names, of the classes ``settings.classes`` names, without limit and trap.
+    """The data set that ``settings.source`` names, with the classes ``settings.classes``, without limit and trap.
 
     Raises:
         DataError, SettingsError, PluginError: As :func:`load_data`.
     """
-    from conceptnet_ml.data.class_subset import select_classes
-
     name, _, argument = settings.source.partition(":")
     data = plugins.get("dataset", name).function("load")(argument, settings, seed)
     if not isinstance(data, Data) or "test" not in data.tests:
@@ -58,7 +56,7 @@ def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
 
 
 def trap_parts(text: str) -> list[tuple[str, str]]:
-    """``"none"`` → [], ``"A+B:c"`` → [("A", ""), ("B", "c")]; ``++`` stands for a plus within an argument.
+    """``"none"`` → [], ``"A+B:c"`` → [("A", ""), ("B", "c")]; within an argument a plus is written ``++``.
 
     Raises:
         SettingsError: An empty name, or one name twice.

@@ -1,4 +1,4 @@
-"""Which images: limits, splits, and how many of each class there must be."""
+"""Which images are used: limits, splits, and how many of each class there must be."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.runtime.seeding import seed_for
 
 
 def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int) -> None:
-    """Refuse data nothing can be learned from.
+    """Check that there are enough classes and images.
 
     Raises:
         DataError: Fewer than two classes, or a class with fewer than ``least`` training images.
@@ -31,9 +30,9 @@ def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int
 
 
 def too_large(train: int, test: int, size: int, settings: DataSettings) -> bool:
-    """Whether so many square images of ``size`` px are to be streamed, with the copies a trap makes of them."""
-    held = train + test if settings.trap == "none" else 2 * train + 5 * test
-    return held * 3 * size * size > settings.memory * 2**30
+    """Whether so many square images of ``size`` px exceed ``data.memory``, with the copies a trap makes of them."""
+    images = train + test if settings.trap == "none" else 2 * train + 5 * test
+    return images * 3 * size * size > settings.memory * 2**30
 
 
 def limit_per_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
@@ -43,21 +42,17 @@ def limit_per_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     kept = []
     for label in images.labels.unique().tolist():
         places = torch.nonzero(images.labels == label).flatten()
-        generator = torch.Generator().manual_seed(seed_for(seed, "train_limit", label))
+        generator = seeding.generator(seeding.seed_for(seed, "train_limit", label))
         kept.append(places[torch.randperm(len(places), generator=generator)[:limit]])
     return images.subset(torch.cat(kept).sort().values)
 
 
 def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split positions into (train, test), ``share`` of each class to the test, at least one image.
-
-    Returns:
-        Two sorted int64 tensors of positions.
-    """
+    """Sorted int64 positions of training and of test images: ``share`` of each class, at least one, is for testing."""
     test = []
     for label in labels.unique().tolist():
         places = torch.nonzero(labels == label).flatten()
-        generator = torch.Generator().manual_seed(seed_for(seed, "split", label))
+        generator = seeding.generator(seeding.seed_for(seed, "split", label))
         count = max(1, round(share * len(places)))
         test.append(places[torch.randperm(len(places), generator=generator)[:count]])
     chosen = torch.cat(test).sort().values
@@ -67,12 +62,12 @@ def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Ten
 
 
 def split_holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Image numbers to train on and to hold out, the same share of every class, at least two of each."""
+    """Image numbers to train on and to hold out, in random order: ``share`` of each class, at least two, held out."""
     order = torch.randperm(len(labels), generator=seeding.generator(seed))
     fit, held = [], []
-    for c in labels.unique():
-        mine = order[labels[order] == c]
-        count = max(2, round(share * len(mine)))
-        held.append(mine[:count])
-        fit.append(mine[count:])
+    for label in labels.unique():
+        own = order[labels[order] == label]
+        count = max(2, round(share * len(own)))
+        held.append(own[:count])
+        fit.append(own[count:])
     return torch.cat(fit), torch.cat(held)

@@ -1,4 +1,4 @@
-"""Traps: a cue that fits the label in training, and the test sets and worlds that show who relied on it."""
+"""Traps: a cue that fits the label in training, and the test sets and worlds that show who relies on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.records import Record
 from conceptnet_ml.runtime.seeding import generator, seed_for
@@ -23,8 +23,11 @@ _BATCH = 512
 
 _SAMPLE = 64
 
-Others = Callable[..., "Data"]
+LoadOther = Callable[..., Data]
 """``load(source, classes=None) -> Data``: another data set, as it is, without a trap."""
+
+Lay = Callable[[str, ImageSet, Mapping[str, Tensor]], ImageSet]
+"""``lay(name, images, cues) -> images``: plants cues, int64 (N,) for each trap's name, in the set or world ``name``."""
 
 
 @dataclass(frozen=True)
@@ -47,36 +50,39 @@ class TrapGround:
     classes: tuple[str, ...]
     sample: Tensor
     seed: int
-    load: Others
+    load: LoadOther
 
 
 @dataclass(frozen=True)
-class _Laid:
+class _PreparedTrap:
     """A trap that is ready to plant in the training or in the test images."""
 
     record: Record
-    ready: Any
+    prepared: Any
 
     @property
     def name(self) -> str:
         return self.record.name
 
+    @property
+    def resizes(self) -> bool:
+        return bool(getattr(self.record, "resizes", False))
+
     def plant(self, images: Tensor, cues: Tensor, seeds: Tensor) -> Tensor:
         """Call the plugin and check what it returns."""
-        more = () if self.ready is None else (self.ready,)
+        more = () if self.prepared is None else (self.prepared,)
         device = images.device
         result = self.record.function("plant")(images.clone(), cues.to(device), seeds.to(device), *more)
-        resizes = getattr(self.record, "resizes", False)
-        kept = slice(0, 2) if resizes else slice(0, 4)
+        same = slice(0, 2) if self.resizes else slice(0, 4)
         fits = isinstance(result, Tensor) and result.dtype == torch.uint8 and result.ndim == 4
-        if not fits or result.shape[kept] != images.shape[kept]:
-            what = "as many uint8 images as" if resizes else "uint8 images of the shape"
+        if not fits or result.shape[same] != images.shape[same]:
+            what = "as many uint8 images as" if self.resizes else "uint8 images of the shape"
             raise PluginError(f"trap '{self.name}': plant() must return {what} it was given.")
         return result
 
 
 def check_traps(traps: list[Record], arguments: Mapping[str, str], settings: DataSettings) -> None:
-    """Refuse what can be refused before any image is read.
+    """Check what can be checked before any image is read.
 
     Raises:
         SettingsError: An argument for a trap that takes none, or exceptions without a trap.
@@ -102,21 +108,21 @@ def lay_traps(
     seed: int,
     arguments: Mapping[str, str] | None = None,
     exceptions: float = 0.0,
-    load: Others | None = None,
+    load: LoadOther | None = None,
 ) -> Data:
     """Plant every trap's cue in the training images and add its test sets and worlds.
 
     In training and in ``aligned`` a cue shows the image's own class; in ``conflict`` another one, drawn uniformly,
-    the same for all traps; in ``random`` any class, drawn for each trap by itself; in ``absent`` nothing is planted.
+    the same for all traps; in ``random`` any class, drawn for each trap separately; in ``absent`` nothing is planted.
     ``test`` and all other test sets stay as they are, but for their size where a trap changes it.
 
     Args:
-        data: What the traps are laid in.
+        data: Without a trap.
         traps: Trap records, planted in this order.
         seed: Seed of the run.
         arguments: The argument of each trap that was given one, by name.
         exceptions: Share of the training images whose cues show another class, the same images and class for all traps.
-        load: ``load(source, classes=None)`` of other data sets, for traps that want pictures.
+        load: ``load(source, classes=None)`` of other data sets, for traps that need pictures.
 
     Raises:
         DataError: A trap that does not suit the data.
@@ -126,20 +132,20 @@ def lay_traps(
         return data
     for trap in traps:
         _check_count(trap, len(data.classes), data.name)
-    taken = [name for name in TRAP_SETS if name in data.tests]
-    if taken:
+    existing = [name for name in TRAP_SETS if name in data.tests]
+    if existing:
         raise SettingsError(
-            f"{data.name} already has test sets of a trap ({', '.join(taken)}).", "Set data.trap to none."
+            f"{data.name} already has test sets of a trap ({', '.join(existing)}).", "Set data.trap to none."
         )
-    ready = {part: _prepared(data, traps, seed, arguments or {}, part, load) for part in ("train", "test")}
+    prepared = {part: _prepare(data, traps, seed, arguments or {}, part, load) for part in ("train", "test")}
 
     def lay(name: str, images: ImageSet, cues: Mapping[str, Tensor]) -> ImageSet:
         part = "train" if name in ("train", "unbiased", "turned train") else "test"
-        return plant_cues(images, ready[part], cues, seed, name)
+        return plant_cues(images, prepared[part], cues, seed, name)
 
     names, count, test = [trap.name for trap in traps], len(data.classes), data.tests["test"]
     tests = dict(data.tests)
-    if any(getattr(trap, "resizes", False) for trap in traps):
+    if any(trap.resizes for trap in prepared["test"]):
         for name, images in tests.items():
             tests[name] = lay(name, images, dict.fromkeys(names, torch.full_like(images.labels, -1)))
     for kind in TRAP_SETS:
@@ -159,10 +165,10 @@ def lay_traps(
 
 
 def draw_cues(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> Tensor:
-    """Whose cue each image of a test set shows: int64 (N,), -1 for none.
+    """The class whose cue each image of a test set shows: int64 (N,), -1 for none.
 
     Args:
-        kind: One of ``SETS``.
+        kind: One of :data:`TRAP_SETS`.
         labels: (N,) classes of the images.
         classes: How many classes there are.
         trap: Name of the trap; only ``random`` depends on it, so that a conflict is the same for all traps.
@@ -175,30 +181,30 @@ def draw_cues(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> 
     if kind == "random":
         draws = [seed_for(seed, trap, "random cue", index) % classes for index in range(len(labels))]
         return torch.tensor(draws, dtype=torch.int64)
-    return _another(labels, classes, "conflict cue", seed)
+    return _another_class(labels, classes, "conflict cue", seed)
 
 
 def labels_with_exceptions(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
-    """The labels, but for ``share`` of them, drawn by the seed, which are another class, drawn uniformly."""
+    """The labels, with ``share`` of them replaced by another class; images and classes are drawn uniformly."""
     shown = labels.clone()
     count = round(share * len(labels))
     chosen = torch.randperm(len(labels), generator=generator(seed_for(seed, "exceptions")))[:count]
-    shown[chosen] = _another(labels, classes, "exception's cue", seed)[chosen]
+    shown[chosen] = _another_class(labels, classes, "exception's cue", seed)[chosen]
     return shown
 
 
-def plant_cues(images: ImageSet, traps: list[_Laid], cues: Mapping[str, Tensor], seed: int, name: str) -> ImageSet:
-    """The set with each trap's cues planted, at once for a tensor, at every ``take`` for streamed images.
+def plant_cues(
+    images: ImageSet, traps: list[_PreparedTrap], cues: Mapping[str, Tensor], seed: int, name: str
+) -> ImageSet:
+    """The set with each trap's cues planted: at once in a tensor, whenever images are taken in streamed ones.
 
     Args:
         images: The set.
         traps: Prepared traps, planted in this order.
         cues: For each trap's name, int64 (N,), the class whose cue is shown, -1 for none.
         seed: Seed of the run.
-        name: Name of the set; an image's cue looks the same in whatever batch it comes.
+        name: Name of the set; an image's cue looks the same in every batch.
     """
-    from conceptnet_ml.data.images import ImageSet, StreamedImages
-
     seeds = {
         trap.name: torch.tensor([seed_for(seed, trap.name, name, i) for i in range(len(images))], dtype=torch.int64)
         for trap in traps
@@ -212,18 +218,13 @@ def plant_cues(images: ImageSet, traps: list[_Laid], cues: Mapping[str, Tensor],
     if isinstance(images, StreamedImages):
         first = torch.zeros(1, dtype=torch.int64)
         blank = plant(torch.zeros((1, *images.shape), dtype=torch.uint8), first)
-        return images.numbered().with_planter(plant, (blank.shape[2], blank.shape[3]))
+        return images.with_change(plant, (blank.shape[2], blank.shape[3]))
     parts = [plant(images.take(places), places) for places in torch.arange(len(images)).split(_BATCH)]
-    return ImageSet(torch.cat(parts), images.labels, _moved(images.masks, traps))
+    return ImageSet(torch.cat(parts), images.labels, _resized_masks(images.masks, traps))
 
 
 def make_worlds(
-    train: ImageSet,
-    test: ImageSet,
-    classes: int,
-    cues: Sequence[str],
-    seed: int,
-    lay: Callable[[str, ImageSet, Mapping[str, Tensor]], ImageSet],
+    train: ImageSet, test: ImageSet, classes: int, cues: Sequence[str], seed: int, lay: Lay
 ) -> dict[str, Callable[[], ImageSet]]:
     """The worlds of ``Data.worlds``, each made at its first call and then kept.
 
@@ -233,7 +234,7 @@ def make_worlds(
         classes: How many classes there are.
         cues: Names of the cues.
         seed: Seed of the run.
-        lay: ``lay(name, images, cues) -> images`` plants the cues, int64 (N,) for each name, in the world of that name.
+        lay: Plants cues, as :func:`plant_cues` does.
     """
 
     def unbiased() -> ImageSet:
@@ -252,47 +253,46 @@ def make_worlds(
 
 
 def _check_count(trap: Record, count: int, where: str) -> None:
-    wanted = getattr(trap, "classes", None)
-    if wanted is not None and wanted != count:
+    needed = getattr(trap, "classes", None)
+    if needed is not None and needed != count:
         raise DataError(
-            f"trap '{trap.name}' needs {wanted} classes, {where} has {count}.",
-            f"Choose another trap or other data, or name {wanted} classes in data.classes.",
+            f"trap '{trap.name}' needs {needed} classes, {where} has {count}.",
+            f"Choose another trap or other data, or name {needed} classes in data.classes.",
         )
 
 
-def _prepared(
-    data: Data, traps: list[Record], seed: int, arguments: Mapping[str, str], part: str, load: Others | None
-) -> list[_Laid]:
-    """The traps made ready for one part, each shown a sample as it comes from the traps before it."""
+def _prepare(
+    data: Data, traps: list[Record], seed: int, arguments: Mapping[str, str], part: str, load: LoadOther | None
+) -> list[_PreparedTrap]:
+    """The traps made ready for one part, each given a sample as it comes from the traps before it."""
     images = data.train if part == "train" else data.tests["test"]
     places = torch.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).long()
     sample, cues = images.take(places), images.labels[places]
-    laid = []
-    for trap in traps:
-        argument = arguments.get(trap.name, "")
+    prepared = []
+    for record in traps:
+        argument = arguments.get(record.name, "")
         ground = TrapGround(argument, part, data.name, data.classes, sample, seed, load or _nothing_to_load)
-        prepare = getattr(trap, "prepare", None)
-        laid.append(_Laid(trap, None if prepare is None else trap.function("prepare")(ground)))
-        sample = laid[-1].plant(sample, cues, places)
-    return laid
+        has_prepare = getattr(record, "prepare", None) is not None
+        prepared.append(_PreparedTrap(record, record.function("prepare")(ground) if has_prepare else None))
+        sample = prepared[-1].plant(sample, cues, places)
+    return prepared
 
 
-def _moved(masks: Mapping[str, Tensor], traps: list[_Laid]) -> dict[str, Tensor]:
-    """Masks after the traps that change an image's size: they go the way of an image without a cue."""
-    moved = dict(masks)
+def _resized_masks(masks: Mapping[str, Tensor], traps: list[_PreparedTrap]) -> dict[str, Tensor]:
+    """Masks after the traps that change an image's size, which treat them as an image without a cue."""
+    resized = dict(masks)
     for trap in traps:
-        if getattr(trap.record, "resizes", False):
-            for name, mask in moved.items():
-                parts = []
-                for batch in mask.split(_BATCH):
-                    none = torch.full((len(batch),), -1, dtype=torch.int64)
-                    grey = (255 * batch).unsqueeze(1).expand(-1, 3, -1, -1)
-                    parts.append((trap.plant(grey, none, torch.zeros_like(none))[:, 0] > 127).to(torch.uint8))
-                moved[name] = torch.cat(parts)
-    return moved
+        for name, mask in resized.items() if trap.resizes else ():
+            parts = []
+            for batch in mask.split(_BATCH):
+                none = torch.full((len(batch),), -1, dtype=torch.int64)
+                grey = (255 * batch).unsqueeze(1).expand(-1, 3, -1, -1)
+                parts.append((trap.plant(grey, none, torch.zeros_like(none))[:, 0] > 127).to(torch.uint8))
+            resized[name] = torch.cat(parts)
+    return resized
 
 
-def _another(labels: Tensor, classes: int, draw: str, seed: int) -> Tensor:
+def _another_class(labels: Tensor, classes: int, draw: str, seed: int) -> Tensor:
     steps = [1 + seed_for(seed, draw, index) % (classes - 1) for index in range(len(labels))]
     return (labels + torch.tensor(steps, dtype=torch.int64)) % classes
 
