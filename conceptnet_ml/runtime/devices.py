@@ -1,4 +1,4 @@
-"""Where the work runs: devices, number formats, threads and seeds. The only module that asks."""
+"""Where the work runs: devices, precision, threads and memory. No other module asks the machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """Number format for autocast; None computes in fp32 throughout.
+    """Type for autocast; None computes in fp32 throughout.
 
     ``auto`` is bf16 where the device computes it natively; else fp16 on CUDA (with `grad_scaler`), fp32 on the CPU.
 
@@ -69,13 +69,13 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
 def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bf16 natively (AVX512-BF16, AMX, or the bf16 extension of ARM).
 
-    Emulated bf16 is slower than fp32, so anything doubtful counts as no.
+    Emulated bf16 is slower than fp32, so the answer is no where it is not known.
     """
     for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         try:
             if getattr(torch.cpu, probe)():
                 return True
-        except Exception:  # a private probe that another torch version lacks or changed
+        except Exception:  # another torch version may lack or change this private function
             continue
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
@@ -86,7 +86,7 @@ def cpu_has_bf16() -> bool:
 
 
 def prepare(device: str, precision: str) -> tuple[torch.device, torch.dtype | None]:
-    """Set up the threads; the device and the autocast type that these settings mean.
+    """Set the number of threads; returns the device and the autocast type of these settings.
 
     Raises:
         SettingsError: As :func:`choose_device` and :func:`choose_precision`.
@@ -105,14 +105,14 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 
 
 def grad_scaler(device: torch.device, dtype: torch.dtype | None) -> torch.amp.GradScaler:
-    """A gradient scaler: at work for fp16, whose gradients underflow, and passing everything through otherwise."""
+    """A gradient scaler: enabled for fp16, whose gradients underflow; otherwise it changes nothing."""
     return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
 
 
 def setup_threads(count: int | None = None) -> int:
-    """Sets how many threads torch computes with, and returns it.
+    """Set how many threads torch computes with; returns the number.
 
-    By default one thread per physical core that this process may use; OMP_NUM_THREADS, where set, decides instead.
+    By default OMP_NUM_THREADS, or one thread per physical core that this process may use.
     """
     if count is None:
         given = os.environ.get("OMP_NUM_THREADS", "")
@@ -154,7 +154,7 @@ def _quota() -> int:
 
 
 def peak_memory(device: torch.device | None = None) -> float:
-    """Most memory in GiB: of this process so far, or of a CUDA card's tensors; NaN where the system does not tell."""
+    """Peak memory in GiB: of this process so far, or of a CUDA card's tensors; NaN where it is not known."""
     if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     if sys.platform == "win32":
@@ -166,7 +166,7 @@ def peak_memory(device: torch.device | None = None) -> float:
 
 
 def reset_peak_memory(device: torch.device | None = None) -> None:
-    """Let :func:`peak_memory` start again from what is in use now; does nothing where the system cannot."""
+    """Let :func:`peak_memory` start again from what is in use now, where the system can do that."""
     if device is not None and device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -175,7 +175,7 @@ def reset_peak_memory(device: torch.device | None = None) -> None:
 
 
 def free_memory(device: torch.device | None = None) -> float:
-    """GiB that can still be had: of the machine or its container, or of a CUDA card; infinite where nobody tells."""
+    """GiB that are free: of the machine or its container, or of a CUDA card; infinite where it is not known."""
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
     free = [math.inf]
@@ -183,15 +183,15 @@ def free_memory(device: torch.device | None = None) -> float:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20)
     group = Path("/sys/fs/cgroup")
-    old = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
-    for most, used in (("memory.max", "memory.current"), old):
+    version_1 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    for limit, used in (("memory.max", "memory.current"), version_1):
         with suppress(OSError, ValueError):  # "max": no limit
-            free.append((int((group / most).read_text()) - int((group / used).read_text())) / 2**30)
+            free.append((int((group / limit).read_text()) - int((group / used).read_text())) / 2**30)
     return max(0.0, min(free))
 
 
 def environment(device: torch.device | None = None, dtype: torch.dtype | None = None) -> dict[str, Any]:
-    """What a run should remember of the machine: versions, platform, device, threads and number format."""
+    """What a run records of the machine: versions, platform, device, threads and precision."""
     device = device or choose_device()
     found: dict[str, Any] = {
         "python": platform.python_version(),

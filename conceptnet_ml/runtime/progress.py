@@ -1,6 +1,6 @@
 """The one progress display: nested bars with an estimate on a terminal, a plain line every few seconds elsewhere.
 
-Everything goes to stderr, so that stdout carries results alone.
+All of it goes to stderr; stdout is for results.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn
@@ -22,7 +22,7 @@ _REDRAW = 0.1  # seconds; below it an update costs more than it shows
 
 
 class Task:
-    """A piece of work under way; made by :meth:`Progress.task`."""
+    """A piece of work; made by :meth:`Progress.task`."""
 
     def __init__(self, display: _Display, name: str, total: float | None, depth: int) -> None:
         self.name = name
@@ -38,8 +38,8 @@ class Task:
     def advance(self, steps: float = 1, **figures: Any) -> None:
         """Count ``steps`` as done and show the figures beside the bar, ``advance(1, loss=0.3)``.
 
-        A figure may be a tensor with one element: it is read only when it is drawn, a few times a second, so that the
-        device is not waited for at every step.
+        A figure may be a tensor with one element: it is read only when it is drawn, a few times a second, so that not
+        every step waits for the device.
         """
         self.done += steps
         self.figures.update(figures)
@@ -55,13 +55,13 @@ class Task:
 
     @property
     def left(self) -> float | None:
-        """Seconds left at the mean pace so far; None where that is unknown."""
+        """Seconds left at the mean speed so far; None where that is unknown."""
         if not self.total or not self.done:
             return None
         return max(0.0, self.seconds * (self.total / self.done - 1))
 
     def counts(self) -> str:
-        """``120/300``, or ``120`` where the end is not known."""
+        """``120/300``, or ``120`` where the total is not known."""
         return f"{self.done:g}" if self.total is None else f"{self.done:g}/{self.total:g}"
 
     def figures_text(self) -> str:
@@ -70,23 +70,21 @@ class Task:
 
 
 class Progress:
-    """Shows what is being done, and for how long yet.
+    """Shows what is being done and how long it will still take.
 
         with Progress() as progress, progress.task("train ordinary", total=300) as task:
             task.advance(1, loss=loss)
 
     Args:
-        quiet: Show nothing at all.
+        quiet: Show nothing.
         stream: Where to write; stderr by default.
         interval: Seconds between two lines where there is no terminal.
     """
 
     def __init__(self, quiet: bool = False, stream: IO[str] | None = None, interval: float = 5.0) -> None:
         stream = sys.stderr if stream is None else stream
-        self._display: _Display
-        if quiet:
-            self._display = _Silent()
-        else:
+        self._display = _Display()
+        if not quiet:
             console = Console(file=stream, highlight=False)
             self._display = _Terminal(console) if console.is_terminal else _Lines(stream, interval)
         self._interval = interval
@@ -98,16 +96,18 @@ class Progress:
 
         Args:
             name: What is being done, ``"train ordinary"``.
-            total: Steps there are; None where that is not known.
+            total: Number of steps; None where that is not known.
         """
         task = Task(self._display, name, total, depth=len(self._open))
         self._open.append(task)
         self._display.begin(task)
         try:
             yield task
-            # Short inner tasks come by the hundred; a line for each would bury the rest.
+            # There may be hundreds of short inner tasks: no line for each.
             if task.depth == 0 or task.seconds >= self._interval:
-                self._display.say("  " * task.depth + _finished(task))
+                counts = task.counts() if task.done else ""
+                finished = _joined(f"{task.name}: done in {_clock(task.seconds)}", counts, task.figures_text())
+                self._display.say("  " * task.depth + finished)
         finally:
             self._display.end(task)
             self._open.remove(task)
@@ -126,7 +126,9 @@ class Progress:
         self._display.close()
 
 
-class _Display(Protocol):
+class _Display:
+    """Shows nothing; the base of those that do."""
+
     def open(self) -> None: ...
     def close(self) -> None: ...
     def begin(self, task: Task) -> None: ...
@@ -135,16 +137,7 @@ class _Display(Protocol):
     def say(self, text: str) -> None: ...
 
 
-class _Silent:
-    def open(self) -> None: ...
-    def close(self) -> None: ...
-    def begin(self, task: Task) -> None: ...
-    def update(self, task: Task) -> None: ...
-    def end(self, task: Task) -> None: ...
-    def say(self, text: str) -> None: ...
-
-
-class _Lines(_Silent):
+class _Lines(_Display):
     """One line for the innermost running task, at most every ``interval`` seconds."""
 
     def __init__(self, stream: IO[str], interval: float) -> None:
@@ -153,9 +146,9 @@ class _Lines(_Silent):
         self._last = time.monotonic()
 
     def begin(self, task: Task) -> None:
-        # Work that cannot be counted would otherwise leave the reader without a word until it is done.
+        # Work that cannot be counted would otherwise not be mentioned until it is done.
         if task.depth == 0 and task.total is None:
-            self._write(f"{task.name}…")
+            self.say(f"{task.name}…")
 
     def update(self, task: Task) -> None:
         now = time.monotonic()
@@ -163,16 +156,13 @@ class _Lines(_Silent):
             return
         self._last = now
         left = "" if task.left is None else f"{_clock(task.left)} left"
-        self._write("  " * task.depth + _joined(task.name, task.counts(), task.figures_text(), left))
+        self.say("  " * task.depth + _joined(task.name, task.counts(), task.figures_text(), left))
 
     def say(self, text: str) -> None:
-        self._write(text)
-
-    def _write(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
 
-class _Terminal:
+class _Terminal(_Display):
     """Nested bars by rich."""
 
     def __init__(self, console: Console) -> None:
@@ -211,7 +201,7 @@ class _Terminal:
 
 
 class _Column(ProgressColumn):
-    """A column that reads our task, for its own clock and estimate."""
+    """A column with the counts, times or figures of a :class:`Task`."""
 
     def __init__(self, what: str, style: str) -> None:
         super().__init__(Column(no_wrap=True, overflow="ellipsis"))
@@ -219,19 +209,14 @@ class _Column(ProgressColumn):
         self._style = style
 
     def render(self, task: Any) -> Text:
-        ours: Task = task.fields["source"]
+        work: Task = task.fields["source"]
         if self._what == "counts":
-            text = ours.counts() if ours.done else ""
+            text = work.counts() if work.done else ""
         elif self._what == "time":
-            text = _clock(ours.seconds) + ("" if ours.left is None else f", {_clock(ours.left)} left")
+            text = _clock(work.seconds) + ("" if work.left is None else f", {_clock(work.left)} left")
         else:
             text = task.fields.get("figures", "")
         return Text(text, style=self._style)
-
-
-def _finished(task: Task) -> str:
-    counts = task.counts() if task.done else ""
-    return _joined(f"{task.name}: done in {_clock(task.seconds)}", counts, task.figures_text())
 
 
 def _joined(*parts: str) -> str:

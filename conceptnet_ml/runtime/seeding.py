@@ -1,4 +1,4 @@
-"""Seeds and generators of single items of a run."""
+"""The random numbers of one item of a run."""
 
 from __future__ import annotations
 

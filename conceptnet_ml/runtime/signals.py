@@ -17,8 +17,8 @@ _STDERR = 2
 class Stopper:
     """While entered, turns SIGINT and SIGTERM into a request to stop; a second signal raises KeyboardInterrupt.
 
-    Signals can only be handled in the main thread. Entered in any other, it installs nothing, and the work stops when
-    :meth:`request` is called. The handlers that were there before come back on exit.
+    Signals can only be handled in the main thread; in any other thread nothing is installed, and the work stops when
+    :meth:`request` is called. On exit the former handlers are installed again.
 
         with Stopper() as stopper:
             for step in steps:
@@ -32,15 +32,15 @@ class Stopper:
 
     @property
     def requested(self) -> bool:
-        """Whether the work was asked to stop."""
+        """Whether a stop was requested."""
         return self._requested.is_set()
 
     def request(self) -> None:
-        """Ask the work to stop at its next :meth:`check`; may be called from any thread."""
+        """Request a stop at the next :meth:`check`; may be called from any thread."""
         self._requested.set()
 
     def check(self) -> None:
-        """Raise ``Interrupted`` if the work was asked to stop. Call it where everything needed to go on is saved."""
+        """Raise ``Interrupted`` if a stop was requested. Call it where everything needed to resume is saved."""
         if self.requested:
             raise Interrupted("Stopped; everything finished so far is saved.")
 
