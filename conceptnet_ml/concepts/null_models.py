@@ -65,12 +65,11 @@ def shuffle_weights(readout: Readout, images: Batches, seed: int) -> Readout:
 
 def first_images(images: Batches, most: int = IMAGES) -> Batches:
     """The first batches, up to ``most`` images; probe sets are balanced and shuffled."""
-    chosen: Batches = []
+    chosen, room = [], most
     for batch, right in images:
-        room = most - sum(len(part) for part, _ in chosen)
-        if room <= 0:
-            break
-        chosen.append((batch[:room], right[:room]))
+        if room > 0:
+            chosen.append((batch[:room], right[:room]))
+            room -= len(batch)
     return chosen
 
 
