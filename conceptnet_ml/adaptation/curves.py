@@ -24,13 +24,11 @@ RULES = {"evidence": average_models, "crossfit": crossfit}
 
 @dataclass(frozen=True)
 class Adapter:
-    """One model and its outputs, computed once, to be adapted to many draws of examples.
+    """A model and its outputs, computed once, to be adapted to many draws of examples.
 
     Args:
-        model: The model.
-        layer: Its last linear layer.
-        pool: Its outputs for the images examples are drawn from.
-        labels: (N,) their classes.
+        model, layer: The model and its last linear layer.
+        pool, labels: Its outputs for the images examples are drawn from, and their classes (N,).
         tests: Its outputs for each test set, and that set's labels.
         rule: ``evidence`` for :func:`~conceptnet_ml.adaptation.model_averaging.average_models`, ``crossfit`` for the
             usual refit.

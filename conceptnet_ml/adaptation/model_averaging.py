@@ -98,12 +98,8 @@ class FittedWeights:
 def average_models(outputs: ModelOutputs, labels: Tensor) -> FittedWeights:
     """Fit the families' weights and the last layer to a few labelled examples.
 
-    Args:
-        outputs: The model's, for the examples.
-        labels: (N,) their classes.
-
-    Returns:
-        The average over all hypotheses, each weighted by its probability given the examples.
+    The average over all hypotheses, each weighted by its probability given the model's outputs for the examples and
+    their classes (N,).
 
     Cost: about (F + 3) · 7 convex problems of (r + 1) · K unknowns, r ≤ min(N, D), by L-BFGS, and the curvature at each
     solution, K determinants of r × r; 10 ms for 2 classes, 64 features and up to 128 examples.
@@ -132,13 +128,8 @@ def crossfit(outputs: ModelOutputs, labels: Tensor) -> FittedWeights:
     For networks compared with the learner's (deep feature reweighting: Kirichenko et al., arXiv 2204.02937). Tried are
     the network as it is, and a new layer, pulled towards the present one or towards zero, under each of ``RIDGES``;
     ties go to the smaller loss. Up to ``FOLDS`` folds, each with as many examples of every class as possible. Families
-    get no weight.
-
-    Args:
-        outputs, labels: As in :func:`average_models`, which decides, without families, where a class has one example
-            and there is nothing to choose by.
-
-    Cost: some hundred convex problems as in :func:`average_models`.
+    get no weight. Arguments as in :func:`average_models`, which decides, without families, where a class has one
+    example and there is nothing to choose by. Cost: some hundred of its convex problems.
     """
     no_weight = torch.zeros(outputs.families.shape[1], dtype=torch.float64)
     outputs = replace(outputs, families=outputs.families[:, :0])
