@@ -43,11 +43,7 @@ class Record:
         return [name for name, kind in named if kind == "Function" or name in given]
 
     def function(self, field: str) -> Callable[..., Any]:
-        """The callable in ``field``, imported if it was given by name.
-
-        Raises:
-            PluginError: There is none, or the module or the function does not exist.
-        """
+        """The callable in ``field``, imported if it was given by name. Raises PluginError where there is none."""
         value = getattr(self, field)
         if value is None:
             raise PluginError(f"{self.kind} '{self.name}' has no function {field}")

@@ -57,11 +57,7 @@ class Override:
 
 
 def parse_override(text: str, keep: bool) -> Override:
-    """The override that a text such as ``block3/classes/2/pixels`` means.
-
-    Raises:
-        SettingsError: It is not the name of a round.
-    """
+    """The override that ``block3/classes/2/pixels`` means. Raises SettingsError where a text names no round."""
     parts = text.strip().split("/")
     representation = None if parts[-1].isdecimal() else parts.pop()
     if len(parts) < 3 or not all(parts) or not parts[-1].isdecimal() or int(parts[-1]) < 1 or representation == "":
@@ -70,11 +66,7 @@ def parse_override(text: str, keep: bool) -> Override:
 
 
 def parse_overrides(keep: Sequence[str], undo: Sequence[str]) -> list[Override]:
-    """All overrides, checked against each other.
-
-    Raises:
-        SettingsError: One is not the name of a round, or two contradict each other.
-    """
+    """All overrides. Raises SettingsError where one is not the name of a round, or two contradict each other."""
     found = [parse_override(text, True) for text in keep] + [parse_override(text, False) for text in undo]
     for place, one in enumerate(found):
         for other in found[:place]:
@@ -86,13 +78,8 @@ def parse_overrides(keep: Sequence[str], undo: Sequence[str]) -> list[Override]:
 def add_overrides(
     stored: RoundSettings, keep: Sequence[str], undo: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A run's overrides and new ones; a new one replaces those it contradicts and those that keep the same round.
-
-    Returns:
-        (keep, undo) as the settings have them.
-
-    Raises:
-        SettingsError: As :func:`parse_overrides`, for the new ones.
+    """A run's overrides and new ones, as (keep, undo); a new one replaces those it contradicts and those that keep the
+    same round. Raises SettingsError as :func:`parse_overrides`, for the new ones.
     """
     new = parse_overrides(keep, undo)
     old = [
@@ -106,15 +93,8 @@ def add_overrides(
 
 
 def check_overrides(settings: Settings, stages: Sequence[str]) -> None:
-    """Refuse overrides of rounds that this run cannot have.
-
-    Args:
-        settings: Depth, round limit and representations decide which rounds there can be.
-        stages: Names of the network's stages, from the image upwards.
-
-    Raises:
-        SettingsError: No such stage or representation, a stage or round beyond the depth or the limit, or a
-            contradiction.
+    """Raise SettingsError at an override of a round that this run cannot have: at another stage or in another
+    representation, beyond the depth or the limit, or contradicting another. ``stages``: from the image upwards.
     """
     order = [*reversed(stages)]
     for one in parse_overrides(settings.round.keep, settings.round.undo):

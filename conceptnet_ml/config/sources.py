@@ -98,15 +98,11 @@ def resume_settings(
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved:
     """The settings of a resumed run: its own. Given values must agree with them, except those in ``MOVABLE`` and
-    ``OVERRULING``.
+    ``OVERRULING``. Raises SettingsError where one contradicts the run's, or is wrong in itself.
 
     Args:
-        stored: The run's settings.
-        origins: The run's origins by dotted name.
+        stored, origins: The run's settings, and where each came from, by dotted name.
         config, assignments, flags: As in :func:`resolve_settings`.
-
-    Raises:
-        SettingsError: A given value contradicts the run's, or is wrong in itself.
     """
     given = resolve_settings(config, assignments, flags)
     values = flatten(stored)

@@ -18,8 +18,7 @@ def decisions_by_hand(run: Run) -> tuple[list[str], list[str]]:
     round. The decisions before are those of the run's summary.
 
     Raises:
-        DataError: The graph cannot be read.
-        GraphError: It breaks an invariant.
+        DataError, GraphError: The graph cannot be read, or breaks an invariant.
         SettingsError: Two nodes of a round were changed to different representations.
     """
     path = run.path / "graph.json"

@@ -35,13 +35,10 @@ class Delta:
         return {key: value for key, value in vars(self).items() if value}
 
     def apply(self, graph: ConceptGraph) -> ConceptGraph:
-        """A new graph with the difference made; the old one stays as it is.
+        """A new graph with the difference made. Raises GraphError where it breaks an invariant.
 
         Nodes that are there already and edges that are gone already are no error: applied to a graph that was rebuilt
         after the edit, it gives the same graph.
-
-        Raises:
-            GraphError: The result breaks an invariant.
         """
         content = graph.to_plain()
         nodes = {node["id"]: node for node in content["nodes"]}

@@ -48,10 +48,8 @@ class EditHistory:
         self.path = run.path / "edits"
 
     def log(self) -> list[dict[str, Any]]:
-        """Every edit: ``number``, ``time``, ``verb``, ``said``, ``arguments``, ``structural``, ``delta``.
-
-        Raises:
-            DataError: The log is damaged.
+        """Every edit: ``number``, ``time``, ``verb``, ``said``, ``arguments``, ``structural``, ``delta``. Raises
+        DataError where the log is damaged.
         """
         path = self.path / "log.json"
         if not path.exists():
@@ -98,11 +96,7 @@ class EditHistory:
         return graph
 
     def network(self, number: int) -> dict[str, torch.Tensor]:
-        """The state of the network after an edit and all before it.
-
-        Raises:
-            DataError: It is missing or damaged.
-        """
+        """The state of the network after an edit and all before it. Raises DataError where it is missing or damaged."""
         last = max(entry["number"] for entry in self.log()[:number] if entry["network"])
         state = self._network(last).load()
         if state is None:
@@ -146,13 +140,8 @@ class EditHistory:
     def undo(self, count: int = 1) -> list[dict[str, Any]]:
         """Take the last edits back; the run's results are bit for bit what they were before the first of them.
 
-        Results that were learned from them go, too; their finished steps stay, for the same edits made again.
-
-        Returns:
-            The entries that are gone, last first.
-
-        Raises:
-            DataError: There are not so many.
+        Results that were learned from them go, too; their finished steps stay, for the same edits made again. Returns
+        the entries that are gone, last first. Raises DataError where there are not so many.
         """
         self.run.lock()
         self.repair()

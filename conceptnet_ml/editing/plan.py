@@ -56,10 +56,7 @@ class EditPlan:
 
 def find_node(graph: ConceptGraph, text: str) -> Node:
     """The node that a user's words mean, as :meth:`ConceptGraph.resolve`; or by ``STAGE:UNIT`` a new node for a unit
-    that is in no feature, and so has none.
-
-    Raises:
-        SettingsError: No node or several are meant.
+    that is in no feature, and so has none. Raises SettingsError where no node or several are meant.
     """
     place = unit_place(graph, text.strip())
     if place is not None:
@@ -180,10 +177,8 @@ def plan_split(
 
 
 def plan_forget(graph: ConceptGraph, node: Node) -> EditPlan:
-    """A unit or a feature is held at its mean from now on; a generalized feature's family leaves the model.
-
-    Raises:
-        GraphError: A class or a variant, or a node that is merged or forgotten already.
+    """A unit or a feature is held at its mean from now on; a generalized feature's family leaves the model. Raises
+    GraphError at a class or a variant, or a node that is merged or forgotten already.
     """
     if node.kind == "generalized":
         if node.state is not None:
@@ -204,10 +199,8 @@ def plan_forget(graph: ConceptGraph, node: Node) -> EditPlan:
 
 
 def plan_rename(graph: ConceptGraph, node: Node, name: str) -> EditPlan:
-    """The user's name for a node; an empty one gives it its label back.
-
-    Raises:
-        GraphError: It is called so already, another node is, or the name is not one line of text or means a unit.
+    """The user's name for a node; an empty one gives it its label back. Raises GraphError where the node or another is
+    called so already, or the name is not one line of text or means a unit.
     """
     name = _one_line(name, "name")
     if name == (node.name or ""):

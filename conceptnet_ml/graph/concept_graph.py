@@ -66,13 +66,12 @@ class ConceptGraph(GraphStore):
     def add_node(self, kind: str, label: str, **fields: Any) -> str:
         """Add a node and return its id.
 
+        Raises GraphError where an invariant breaks; nothing was added then.
+
         Args:
             kind: class, variant, generalized, feature or unit.
             label: Its name in words.
             **fields: The fields of the kind's record in :mod:`conceptnet_ml.graph.schema`.
-
-        Raises:
-            GraphError: The node breaks an invariant; nothing was added.
         """
         if kind not in NODES:
             raise GraphError(f"there is no kind of node '{kind}'", nearest(kind, NODES))
@@ -90,8 +89,7 @@ class ConceptGraph(GraphStore):
     def update_node(self, identifier: str, **fields: Any) -> Node:
         """Set measurements of a node that were not known when it was added.
 
-        Raises:
-            GraphError: No such node, or the change breaks an invariant; nothing was changed.
+        Raises GraphError where there is no such node or an invariant breaks; nothing was changed then.
         """
         node = self.node(identifier)
         if fixed := sorted(IDENTITY & set(fields)):
@@ -111,16 +109,13 @@ class ConceptGraph(GraphStore):
     def add_edge(self, kind: str, source: str, target: str, **fields: Any) -> Edge:
         """Add an edge.
 
+        Raises GraphError where an invariant breaks; nothing was added then. Cost: the edges of its two nodes; for edges
+        that could close a circle (built_from between nodes of one kind and stage, became) also :meth:`reaches`.
+
         Args:
-            kind: built_from, generalizes or specializes.
+            kind: built_from, generalizes, specializes, analogous or became.
             source, target: Node ids.
             **fields: The fields of the kind's record in :mod:`conceptnet_ml.graph.schema`.
-
-        Raises:
-            GraphError: The edge breaks an invariant; nothing was added.
-
-        Cost: the edges of its two nodes; for edges that could close a circle (built_from between nodes of one kind and
-        stage, became) also the search of :meth:`reaches`.
         """
         if kind not in EDGES:
             raise GraphError(f"there is no kind of edge '{kind}'", nearest(kind, EDGES))
@@ -181,11 +176,8 @@ class ConceptGraph(GraphStore):
 
     @classmethod
     def from_plain(cls, content: Any) -> ConceptGraph:
-        """The graph that :meth:`to_plain` describes.
-
-        Raises:
-            DataError: Not a concept graph, or of another version.
-            GraphError: A record or an invariant is broken.
+        """The graph that :meth:`to_plain` describes. Raises DataError where it is no concept graph or of another
+        version, GraphError where a record or an invariant is broken.
         """
         header, nodes, edges = parse_graph(content)
         graph = cls.__new__(cls)
@@ -219,11 +211,8 @@ class ConceptGraph(GraphStore):
 
     @classmethod
     def read(cls, path: Path) -> ConceptGraph:
-        """Read a run folder's graph, or a .json or .graphml file.
-
-        Raises:
-            DataError: It cannot be read, is something else, or of another version; the message names it.
-            GraphError: The graph in it breaks an invariant.
+        """Read a run folder's graph, or a .json or .graphml file. Raises as :meth:`from_plain`, and DataError where it
+        cannot be read; the message names the file.
         """
         if path.is_dir():
             run, path = path, path / "graph.json"

@@ -73,11 +73,7 @@ class GraphDiff:
 def diff_graphs(old: GraphStore, new: GraphStore, tolerance: float = 0.0) -> GraphDiff:
     """The differences in the second graph. Cost: linear in both.
 
-    Args:
-        tolerance: Numbers that differ by no more than this are the same.
-
-    Raises:
-        SettingsError: The tolerance is negative or no number.
+    Numbers that differ by no more than ``tolerance`` are the same; SettingsError where it is negative or no number.
     """
     if not tolerance >= 0:
         raise SettingsError(f"the tolerance is {tolerance}.", "Give a number of at least 0, such as 1e-6.")

@@ -25,11 +25,8 @@ def loads(text: str) -> Any:
 
 
 def parse_graph(content: Any) -> tuple[Header, list[Node], list[Edge]]:
-    """The records of a graph's plain form, each checked by itself.
-
-    Raises:
-        DataError: Not a concept graph, or of another version.
-        GraphError: A record is broken.
+    """The records of a graph's plain form, each checked by itself. Raises DataError where it is no concept graph or of
+    another version, GraphError where a record is broken.
     """
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise DataError("this is not a concept graph", "Name a run folder or the graph.json of one.")

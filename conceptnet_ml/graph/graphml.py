@@ -72,10 +72,8 @@ def _data(keys: _Keys, owner: str, record: Mapping[str, Any], indent: str) -> It
 
 
 def read_graphml(text: str) -> dict[str, Any]:
-    """The plain form of a graph that :func:`write_graphml` or networkx wrote.
-
-    Raises:
-        DataError: Not GraphML, or a list or a number in it is damaged.
+    """The plain form of a graph that :func:`write_graphml` or networkx wrote. Raises DataError where it is not GraphML,
+    or a list or a number in it is damaged.
     """
     reader = _Reader()
     parser = expat.ParserCreate("utf-8", " ")  # the text is decoded already; its first line may name another encoding

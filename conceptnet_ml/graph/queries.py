@@ -118,10 +118,8 @@ def resolve_node(graph: GraphStore, text: str) -> Node:
     """The one node that a user's words mean.
 
     Its id; else its label or name, or ``STAGE:UNIT`` or ``STAGE/UNIT`` for a unit's node; else the beginning of its id.
-    Nodes that an edit put aside are found by such words only where no current one is, by their id always.
-
-    Raises:
-        SettingsError: No node or several are meant; the mend names the nearest.
+    Nodes that an edit put aside are found by such words only where no current one is, by their id always. Raises
+    SettingsError where no node or several are meant; the mend names the nearest.
     """
     text = text.strip()
     if text in graph:
@@ -213,19 +211,15 @@ class _Tail(NamedTuple):
 
 
 def strongest_chains(graph: GraphStore, class_name: str, count: int = 1) -> list[Chain]:
-    """The strongest chains down from a class, strongest first, among those that end at the lowest stage reached.
+    """The ``count`` strongest chains down from a class among those that end lowest, strongest first.
 
     A chain follows ``built_from`` edges between current nodes. From a feature it also goes to the feature's own
     variant, which is the same concept with its parts one stage down. A node without ``built_from`` edges is left by
     ``specializes`` and ``generalizes`` edges. A merged node is replaced by the one it became, forgotten nodes are left
     out. Cost: linear in the edges below the class, times ``count``.
 
-    Args:
-        count: How many at most.
-
     Raises:
-        GraphError: There is no such class.
-        SettingsError: ``count`` is below 1.
+        GraphError, SettingsError: There is no such class; ``count`` is below 1.
     """
     if count < 1:
         raise SettingsError(f"the number of chains is {count}.", "Ask for at least one.")

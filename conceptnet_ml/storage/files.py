@@ -17,14 +17,8 @@ from conceptnet_ml.errors import DataError
 
 @contextlib.contextmanager
 def disk_errors(path: Path, doing: str) -> Iterator[None]:
-    """Say in words what the operating system refuses: a full or read-only disk, no permission.
-
-    Args:
-        path: What is named in the message.
-        doing: ``read`` or ``write``.
-
-    Raises:
-        DataError: Instead of any ``OSError``.
+    """Say in words what the operating system refuses: a full or read-only disk, no permission. Raises DataError, which
+    names the path, in place of any ``OSError``; ``doing`` is ``read`` or ``write``.
     """
     try:
         yield
@@ -37,10 +31,8 @@ def disk_errors(path: Path, doing: str) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file at once: temporary file beside it, fsync, rename. Parent folders are made.
-
-    Raises:
-        DataError: The disk is full or read-only, or the path cannot be written; the old content is still there.
+    """Write a whole file at once: temporary file beside it, fsync, rename. Parent folders are made. Raises DataError
+    where the disk is full or read-only, or the path cannot be written; the old content is still there then.
     """
     # a file name that is not UTF-8 becomes a JSON escape instead of an error
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
@@ -79,11 +71,7 @@ def replace_by_link(source: Path, target: Path) -> None:
 
 
 def append_line(file: IO[bytes], line: str) -> None:
-    """Write a line at the end of an unbuffered file, all of it or nothing.
-
-    Raises:
-        OSError: It could not be written; the file is as it was.
-    """
+    """Write a line at the end of an unbuffered file, or raise OSError and leave the file as it was."""
     start = file.seek(0, os.SEEK_END)
     rest = memoryview(line.encode() + b"\n")
     try:
@@ -102,10 +90,8 @@ def drop_torn_line(path: Path) -> None:
 
 
 def file_name(name: str) -> str:
-    """A name as a path below a folder of the run; characters that file systems may refuse are written as %XX.
-
-    Raises:
-        ValueError: The name, or a part of it between slashes, is empty or made of dots.
+    """A name as a path below a folder of the run; characters that file systems may refuse are written as %XX. Raises
+    ValueError where the name, or a part of it between slashes, is empty or made of dots.
     """
     segments = name.split("/")
     if not all(segment.strip(".") for segment in segments):

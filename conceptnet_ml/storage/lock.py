@@ -33,9 +33,8 @@ class FolderLock:
     def acquire(self) -> None:
         """Take the lock unless it is held already. A network disk without locks is used without one.
 
-        Raises:
-            DataError: Another process, or another object of this one, holds it.
-            OSError: The file cannot be written.
+        Raises DataError where another process, or another object of this one, holds it; OSError where it cannot be
+        written.
         """
         if self.held:
             return

@@ -66,7 +66,6 @@ class Run:
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
         self.path = path
-        self.version: str = header["package"]
         self.settings: dict[str, Any] = header["settings"]
         self.origins: dict[str, Any] = header["origins"]
         self._lock = FolderLock(path)
@@ -121,10 +120,8 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path, write: bool = False) -> Run:
-        """Open an existing run; with ``write`` its lock is taken at once, as a resumption should.
-
-        Raises:
-            DataError: No such folder, not a run, a run of another schema version, or in use by another process.
+        """Open an existing run; with ``write`` its lock is taken at once, as a resumption should. Raises DataError
+        where there is no such folder, it is no run or one of another version, or another process uses it.
         """
         path = Path(path)
         if not path.is_dir():
@@ -145,10 +142,8 @@ class Run:
         return run
 
     def lock(self) -> None:
-        """Take the lock unless it is held already, and remove files that a killed process left half-written.
-
-        Raises:
-            DataError: Another process writes into this run.
+        """Take the lock unless it is held already, and remove files that a killed process left half-written. Raises
+        DataError where another process writes into this run.
         """
         if self._lock.held:
             return
@@ -229,10 +224,8 @@ class Run:
             append_line(self._metrics, json.dumps(finite({"time": round(time.time(), 3), **metrics})))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every line of metrics.jsonl; a last line that a crash left unfinished is skipped.
-
-        Raises:
-            DataError: A line before the last one cannot be read.
+        """Every line of metrics.jsonl; a last line that a crash left unfinished is skipped. Raises DataError where
+        another line cannot be read.
         """
         path = self.path / "metrics.jsonl"
         if not path.exists():
@@ -286,11 +279,7 @@ class Run:
         self._write("model.json", pretty({"sha256": sha256(data), **description}))
 
     def load_model(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """The weights, on the CPU, and the description.
-
-        Raises:
-            DataError: There is no model yet, or it is damaged.
-        """
+        """The weights, on the CPU, and the description. Raises DataError where there is none, or it is damaged."""
         path = self.path / "model.safetensors"
         if not (self.path / "model.json").exists() or not path.exists():
             raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {self.path}.")
@@ -310,10 +299,10 @@ class Run:
         """summary.json. Raises DataError where there is none yet."""
         return read_json(self.path / "summary.json")
 
-    def finish(self, summary: Mapping[str, Any], text: str | None = None) -> None:
+    def finish(self, summary: Mapping[str, Any], text: str) -> None:
         """Write summary.json, summary.txt and, last, DONE; remove the checkpoints; give the lock back."""
         self._write("summary.json", pretty(summary))
-        self._write("summary.txt", text if text is not None else pretty(summary))
+        self._write("summary.txt", text)
         with disk_errors(self.path, "write"):
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self._write("DONE", "")

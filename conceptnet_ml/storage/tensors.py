@@ -88,10 +88,8 @@ def save_tree(path: Path, tree: Tree) -> Tree:
 
 
 def load_tree(path: Path) -> Tree:
-    """Read what :func:`save_tree` wrote, bit for bit.
-
-    Raises:
-        DataError: A file is missing, damaged or of another version; names it and says how to go on.
+    """Read what :func:`save_tree` wrote, bit for bit. Raises DataError where a file is missing, damaged or of another
+    version; it names the file and says how to go on.
     """
     culprit = path
     with disk_errors(path, "read"):

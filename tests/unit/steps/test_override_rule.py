@@ -238,7 +238,7 @@ def run(tmp_path: Path) -> Run:
             graph.add_edge("generalizes", whole, node.id)
     made.save_graph(graph.to_json())
     rounds = [{"name": f"block3/classes/{n}", "decision": d} for n, d in ((1, "kept"), (2, "leaf"))]
-    made.finish({"rounds": rounds})
+    made.finish({"rounds": rounds}, "")
     return made
 
 

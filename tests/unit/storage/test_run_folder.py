@@ -394,7 +394,7 @@ def test_a_run_opens_with_what_it_was_created_with(run):
     assert opened.settings == {"depth": 2, "data": {"trap": "wheels"}}
     assert opened.origins == {"depth": "flag"}
     assert read_json(run.path / "environment.json") == {"torch": "2"}
-    assert opened.version == "0.1.0"
+    assert read_json(run.path / "settings.json")["package"] == "0.1.0"
     assert not (run.path / "DONE").exists()
 
 
