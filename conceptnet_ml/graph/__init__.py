@@ -5,7 +5,7 @@ fields          GraphRecord, Text, Number, Share, ...: types of their values
 store           GraphStore: a graph to be read, kept in networkx
 invariants      problems, node_problems, edge_problems, clashes, all_clashes: the rules a graph keeps
 queries         Conditions, select_nodes, select_edges, resolve_node, strongest_chains, Chain, unit_place: questions
-diff            diff_graphs, GraphDiff, Changes, Change, Fields: the differences between two graphs
+diff            diff_graphs, GraphDiff, Changes, ChangedRecord, Fields: the differences between two graphs
 files           loads, parse_graph, build: records from JSON, errors in words
 graphml         write_graphml, read_graphml: GraphML and back
 concept_graph   ConceptGraph: all of it, with checked writes

@@ -19,7 +19,7 @@ Fields = Mapping[str, tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
-class Change(Generic[R]):
+class ChangedRecord(Generic[R]):
     """A record that is in both graphs with other values."""
 
     old: R
@@ -38,7 +38,7 @@ class Changes(Generic[R]):
 
     added: tuple[R, ...]
     removed: tuple[R, ...]
-    changed: tuple[Change[R], ...]
+    changed: tuple[ChangedRecord[R], ...]
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
@@ -88,7 +88,7 @@ def diff_graphs(old: GraphStore, new: GraphStore, tolerance: float = 0.0) -> Gra
 
 def _compare(old: Mapping[Any, R], new: Mapping[Any, R], tolerance: float) -> Changes[R]:
     changed = (
-        Change(old[key], record, fields)
+        ChangedRecord(old[key], record, fields)
         for key, record in new.items()
         if key in old and record != old[key] and (fields := _changed(old[key], record, tolerance))
     )

@@ -256,6 +256,32 @@ def test_no_function_takes_more_than_seven_parameters() -> None:
     assert not wide, "\n".join(wide)
 
 
+# ------------------------------------------------------------------------------------------------ owners
+
+OWNERS = {"hashlib": "storage.hashing", "filelock": "storage.lock", "networkx": "graph.store"}
+"""Libraries that one module uses for all others."""
+
+WRITES = {"write_text", "write_bytes"}
+WRITERS = ("conceptnet_ml.storage.", "conceptnet_ml.runtime.devices")
+"""Only storage writes files; devices writes to /proc, to read the peak of memory anew."""
+
+
+def test_one_module_hashes_and_one_holds_the_graph() -> None:
+    for module, path in modules().items():
+        nodes = [*ast.walk(tree(path))]
+        named = {str(node.module).split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+        named |= {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        for library, owner in OWNERS.items():
+            assert library not in named or module == f"conceptnet_ml.{owner}", f"{module} imports {library}"
+
+
+def test_only_storage_writes_files() -> None:
+    for module, path in modules().items():
+        calls = (node.func for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+        written = {call.attr for call in calls if isinstance(call, ast.Attribute)} & WRITES
+        assert not written or module.startswith(WRITERS), f"{module}: {written}"
+
+
 # ------------------------------------------------------------------------------------------------ plugins
 
 
