@@ -23,6 +23,9 @@ from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.groups import Dependency, DependencyGroup, example_images
 from conceptnet_ml.surgery.resize import rebuild, replace_tensor
 
+APART = 3.0
+"""How far the default shares below the top lie apart."""
+
 TWO_CLASSES = ((3.0, 0.0), (-2.0, 1.0))
 """Shares (variants, classes) of two variants for two classes."""
 
@@ -32,18 +35,17 @@ def split_unit(
     stage: str,
     unit: int,
     variants: int,
-    shares: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
+    shares: float | Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
     seed: int = 0,
     closed: Collection[int] = (),
-    apart: float = 3.0,
 ) -> StagedNetwork:
     """A network in which copies of a unit share its work: it computes the same, in training mode, too.
 
     The copies are exact, batch norm's statistics included; only the layers that read them tell them apart. At the
     classifier class c by default reads copy c (modulo ``variants``) alone; for two classes see :func:`class_shares`.
-    Elsewhere every reading channel favours one copy, drawn at random, by shares that lie ``apart``: with 1 it reads
-    that copy alone, with 3 two copies are read by 2 and −1. So the copies get different gradients and grow apart, the
-    faster the further apart the shares; with equal shares they would stay equal. After Net2Net (Chen et al., arXiv
+    Elsewhere every reading channel favours one copy, drawn at random. The default shares lie a number apart: with 1 it
+    reads that copy alone, with 3 it reads two copies by 2 and −1. So the copies get different gradients and grow apart,
+    the faster the further apart the shares; with equal shares they would stay equal. After Net2Net (Chen et al., arXiv
     1511.05641), with unequal shares in place of its noise. With dropout between the unit and its readers, training
     mode agrees in the mean only.
 
@@ -54,10 +56,10 @@ def split_unit(
         stage, unit: Which; the first copy keeps this number, the others get the numbers after the last unit's.
         variants: How many copies, this one included; at least two.
         shares: The share of each copy, (variants,), the same for all readers, or (variants, outputs) where one layer
-            alone reads the unit, such as the classifier: (variants, classes). Each column sums to one.
+            alone reads the unit, such as the classifier: (variants, classes). Each column sums to one. A number: the
+            default shares, this far apart; None for :data:`APART`.
         seed: Of the default shares.
         closed: Units that have been merged, forgotten or pruned.
-        apart: How far the default shares below the top lie apart, at least 1.
 
     Cost: a few passes of two images.
 
@@ -67,14 +69,15 @@ def split_unit(
     group = check_units(network, stage, [unit], closed)
     if variants < 2:
         raise SettingsError(f"a unit cannot be split into {variants} variants", "Ask for two or more.")
-    if not 1 <= apart <= 100:
+    apart = APART if shares is None else shares if isinstance(shares, int | float) else None
+    if apart is not None and not 1 <= apart <= 100:
         raise SettingsError(f"shares cannot lie {apart} apart", "Give a number from 1 to 100.")
     changed = copy.deepcopy(network)
     for writer in group.of("writes", "carries"):
         _append(changed, group, writer, unit, variants)
     readers = [reader for reader in group.of("reads") if unit in reader.units]
     for reader in readers:
-        if shares is None:
+        if apart is not None:
             own_shares = _default_shares(changed, group, reader, variants, seed, apart)
         else:
             own_shares = _given_shares(changed, group, reader, variants, shares, len(readers))

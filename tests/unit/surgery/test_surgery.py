@@ -87,7 +87,7 @@ def test_below_every_reader_favours_one_copy_and_the_seed_decides_which() -> Non
     def columns(**options: float) -> torch.Tensor:
         return split_unit(network, "block1", 3, 2, **options).model.block2.conv1.weight[:, [3, 16]]
 
-    alone = columns(seed=4, apart=1)
+    alone = columns(seed=4, shares=1)
     torch.testing.assert_close(alone.sum(1), old)
     assert ((alone != 0).flatten(2).any(2).sum(1) == 1).all()
     assert (alone[:, 0].flatten(1) != 0).any(1).sum() == 16  # of 32 readers
@@ -246,7 +246,7 @@ def test_the_result_is_an_ordinary_network(tmp_path: Path) -> None:
         (lambda n, b: split_unit(n, "stem", 16, 2), "no unit 16"),
         (lambda n, b: split_unit(n, "stem", -1, 2), "no unit -1"),
         (lambda n, b: split_unit(n, "stem", 0, 1), "1 variants"),
-        (lambda n, b: split_unit(n, "stem", 0, 2, apart=0.5), "0.5 apart"),
+        (lambda n, b: split_unit(n, "stem", 0, 2, 0.5), "0.5 apart"),
         (lambda n, b: split_unit(n, "stem", 0, 2, (0.5, 0.6)), "sum to one"),
         (lambda n, b: split_unit(n, "stem", 0, 2, (0.5, 0.3, 0.2)), "do not fit"),
         (lambda n, b: split_unit(n, "stem", 3, 2, closed={3}), "unit 3 of stage 'stem' is closed"),
