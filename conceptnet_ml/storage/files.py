@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from conceptnet_ml.errors import DataError
@@ -70,16 +70,17 @@ def replace_by_link(source: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)  # renaming a link onto another of the same file does nothing
 
 
-def append_line(file: IO[bytes], line: str) -> None:
-    """Write a line at the end of an unbuffered file, or raise OSError and leave the file as it was."""
-    start = file.seek(0, os.SEEK_END)
-    rest = memoryview(line.encode() + b"\n")
-    try:
-        while rest:  # a disk that fills up takes a part and reports no error
-            rest = rest[file.write(rest) :]
-    except OSError:
-        file.truncate(start)
-        raise
+def append_line(path: Path, line: str) -> None:
+    """Write a line at the end of a file, or raise DataError and leave the file as it was."""
+    with disk_errors(path, "write"), path.open("ab", buffering=0) as file:
+        start = file.seek(0, os.SEEK_END)
+        rest = memoryview(line.encode() + b"\n")
+        try:
+            while rest:  # a disk that fills up takes a part and reports no error
+                rest = rest[file.write(rest) :]
+        except OSError:
+            file.truncate(start)
+            raise
 
 
 def drop_torn_line(path: Path) -> None:

@@ -28,7 +28,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.storage.files import (
@@ -69,7 +69,6 @@ class Run:
         self.settings: dict[str, Any] = header["settings"]
         self.origins: dict[str, Any] = header["origins"]
         self._lock = FolderLock(path)
-        self._metrics: IO[bytes] | None = None
 
     @classmethod
     def create(
@@ -142,7 +141,7 @@ class Run:
         return run
 
     def lock(self) -> None:
-        """Take the lock unless it is held already, and remove files that a killed process left half-written. Raises
+        """Take the lock unless it is held already, and remove what a killed process left half-written. Raises
         DataError where another process writes into this run.
         """
         if self._lock.held:
@@ -151,12 +150,10 @@ class Run:
             self._lock.acquire()
             for leftover in self.path.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
+            drop_torn_line(self.path / "metrics.jsonl")
 
     def close(self) -> None:
         """Give the lock back. A later write takes it again."""
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
         self._lock.release()
 
     def __enter__(self) -> Run:
@@ -215,13 +212,9 @@ class Run:
 
     def log(self, **metrics: Any) -> None:
         """Append one line to metrics.jsonl; ``time`` (seconds since 1970) is added, non-finite numbers become null."""
-        path = self.path / "metrics.jsonl"
         self.lock()
-        with disk_errors(path, "write"):
-            if self._metrics is None:
-                drop_torn_line(path)
-                self._metrics = path.open("ab", buffering=0)
-            append_line(self._metrics, json.dumps(finite({"time": round(time.time(), 3), **metrics})))
+        line = json.dumps(finite({"time": round(time.time(), 3), **metrics}))
+        append_line(self.path / "metrics.jsonl", line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every line of metrics.jsonl; a last line that a crash left unfinished is skipped. Raises DataError where
