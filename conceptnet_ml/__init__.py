@@ -1,10 +1,8 @@
-"""An image classifier that keeps generalizing: finds the feature a class hangs on, generalizes it, specializes it.
+"""An image classifier that keeps generalizing: finds the feature a class rests on, generalizes it, specializes it.
 
 Everything public is here and imported when first used, so that ``import conceptnet_ml`` is quick::
 
-    from conceptnet_ml import learn, open_run
-
-    run = learn("folder:photos", depth=2)
+    run = conceptnet_ml.learn("folder:photos", depth=2)
     run.evaluate()
     run.model  # an ordinary nn.Module
 """
