@@ -85,7 +85,7 @@ def learned(data: Data, folder: Path, round: dict[str, Any], **plugins: Any) -> 
 def patched(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
     """A run on patches with both concept examples; the round is kept whatever the decision would be."""
     data = Data("patches", ("lying", "standing"), pictures(320, 1, patch=True), {"test": pictures(120, 2, patch=True)})
-    kept = {"epochs": 4, "interchangeable": -9.0, "remains": 0.0}
+    kept = {"epochs": 4, "interchangeable": -9.0, "remains": 0.0, "inverted": 1.0}
     names = {"representations": ("pixels",), "generalizer": "contrast", "specializer": "prototype"}
     return learned(data, tmp_path_factory.mktemp("patched") / "run", kept, **names)
 
@@ -188,7 +188,7 @@ def test_principal_axes_keep_what_they_can_and_both_ends() -> None:
 @pytest.mark.slow
 def test_principal_was_used_and_its_family_answers_from_the_folder(tmp_path: Path) -> None:
     data = Data("patches", ("lying", "standing"), pictures(320, 1, patch=True), {"test": pictures(120, 2, patch=True)})
-    kept = {"epochs": 4, "interchangeable": -9.0, "remains": 0.0}
+    kept = {"epochs": 4, "interchangeable": -9.0, "remains": 0.0, "inverted": 1.0}
     run = learned(data, tmp_path / "run", kept, representations=("pixels",), discoverer="principal")
     assert {node.provenance.plugin for node in run.graph.nodes("feature") if node.provenance} == {"principal"}
     assert run.summary()["directions"]["block3"]["count"] == 32
