@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, features
@@ -56,19 +57,14 @@ def animation(frames: Sequence[ImageLike], suffix: str = ".webp", fps: float = 1
         images = [image.resize(size, Image.Resampling.BICUBIC) for image in images]
     if suffix == ".webp" and max(images[0].size) > _WEBP_LIMIT:
         raise SettingsError(f"a WebP can be {_WEBP_LIMIT:,} px wide and high at most", "Make the frames smaller.")
-    buffer = io.BytesIO()
+    options: dict[str, Any] = {"save_all": True, "loop": 0}
     if suffix == ".webp":
-        durations = _durations(len(images), fps, 1)
-        first, *rest = images
-        first.save(
-            buffer, "WEBP", save_all=True, append_images=rest, duration=durations, loop=0, quality=_QUALITY, method=4
-        )
+        options |= {"format": "WEBP", "duration": _durations(len(images), fps, 1), "quality": _QUALITY, "method": 4}
     else:
-        durations = _durations(len(images), fps, 10)
-        first, *rest = _in_one_palette(images)
-        first.save(
-            buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False, disposal=1
-        )
+        images = _in_one_palette(images)
+        options |= {"format": "GIF", "duration": _durations(len(images), fps, 10), "optimize": False, "disposal": 1}
+    buffer = io.BytesIO()
+    images[0].save(buffer, append_images=images[1:], **options)
     return buffer.getvalue()
 
 
@@ -99,9 +95,5 @@ def _in_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
     palette = Image.fromarray(sample).quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
     height, width = images[0].height, images[0].width
     pattern = np.tile(_BAYER, (-(-height // 4), -(-width // 4)))[:height, :width, None] * _DITHER
-    return [
-        Image.fromarray((np.asarray(image) + pattern).clip(0, 255).round().astype(np.uint8)).quantize(
-            palette=palette, dither=Image.Dither.NONE
-        )
-        for image in images
-    ]
+    mixed = [(np.asarray(image) + pattern).clip(0, 255).round().astype(np.uint8) for image in images]
+    return [Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE) for image in mixed]

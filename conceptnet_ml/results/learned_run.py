@@ -231,11 +231,8 @@ class LearnedRun:
         return AdaptedModel(self.model, record["layer"], record["state"]).to(self.device).eval()
 
     def predict(self, paths: Sequence[str | Path], adapted: str | None = None) -> list[dict[str, Any]]:
-        """What the learned network sees in image files: class, probability, and the ordinary network's class.
-
-        Args:
-            paths: The files.
-            adapted: Name of an adapted model to ask instead of the learned one.
+        """What the learned network, or the ``adapted`` model of this name, sees in image files: class, probability, and
+        the ordinary network's class.
 
         Raises:
             DataError: A file is not there or not an image, or there is no such adapted model.
@@ -258,10 +255,7 @@ class LearnedRun:
 
     def witness(self, progress: Progress | None = None, stopper: Stopper | None = None) -> Witness:
         """The independently trained network that judges dreams. A run without one trains it now, at the cost of
-        ordinary training, and keeps it.
-
-        Args:
-            progress, stopper: As in :func:`conceptnet_ml.learn`.
+        ordinary training, and keeps it. Progress and stopper are as in :func:`conceptnet_ml.learn`.
 
         Raises:
             DataError, SettingsError: There is none, and its data are not at hand or someone else writes into the run.
