@@ -55,11 +55,8 @@ def _record(models: Mapping[str, type[R]], what: str, fields: Any) -> R:
     kind = fields.get("kind") if isinstance(fields, dict) else None
     if not isinstance(kind, str) or kind not in models:
         raise GraphError(f"there is no kind of {what} '{kind}'", nearest(str(kind), models))
-    try:
-        return models[kind].model_validate(fields)
-    except ValidationError:
-        ends = f" from {fields.get('source')} to {fields.get('target')}" if what == "edge" else f" {fields.get('id')}"
-        return build(models[kind], kind + ends, fields, RESTORE)
+    which = f" from {fields.get('source')} to {fields.get('target')}" if what == "edge" else f" {fields.get('id')}"
+    return build(models[kind], kind + which, fields, RESTORE)
 
 
 def _items(content: Mapping[str, Any], key: str) -> list[Any]:
