@@ -66,21 +66,6 @@ PLUGIN_IMPORTS = (
 )
 """What the built-in plugins may import: the public names of the package, and modules with tools for plugins."""
 
-# TODO: remove each of the three, with what it lists, as its wing is finished.
-TODO_WINGS = {
-    "data",
-    "network",
-    "runtime",
-    "surgery",
-}
-TODO_TWICE = {
-    "read_json",
-    "summarize",
-}
-TODO_WIDE = {
-    "conceptnet_ml.surgery.split.split_unit",
-}
-
 
 @lru_cache
 def tree(path: Path) -> ast.Module:
@@ -182,8 +167,6 @@ def test_the_learner_reads_as_one_page() -> None:
 @pytest.mark.parametrize("name", wings())
 def test_a_wing_says_what_is_in_it(name: str) -> None:
     """The docstring lists every module, ``    module   Name, name: what it is for``; every name it lists is there."""
-    if name in TODO_WINGS:
-        return
     docstring = ast.get_docstring(tree(ROOT / name / "__init__.py")) or ""
     entries = [(one[2], one[3]) for one in re.finditer(r"^( *)(\w+) {2,}(.+(?:\n\1 +.+)*)$", docstring, re.MULTILINE)]
     inside = sorted(path.stem for path in (ROOT / name).glob("*.py") if path.stem != "__init__")
@@ -216,7 +199,7 @@ def test_no_two_public_things_share_a_name() -> None:
             aliased = not isinstance(node, ast.expr) or is_alias(node)
             if thing and aliased and not name.startswith("_"):
                 homes.setdefault(name, []).append(module)
-    twice = {name: where for name, where in homes.items() if len(where) > 1 and name not in TODO_TWICE}
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
     assert not twice
 
 
@@ -249,9 +232,7 @@ def test_no_function_takes_more_than_seven_parameters() -> None:
         f"{name}: {parameters(function, method)}"
         for module, path in files.items()
         for name, function, method in functions(tree(path), module)
-        if parameters(function, method) > PARAMETERS
-        and not is_command(function)
-        and name not in TODO_WIDE | TYPED_BY_PEOPLE
+        if parameters(function, method) > PARAMETERS and not is_command(function) and name not in TYPED_BY_PEOPLE
     ]
     assert not wide, "\n".join(wide)
 
