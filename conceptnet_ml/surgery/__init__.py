@@ -1,6 +1,6 @@
 """Operations on the units of a trained network: split, merge, forget and prune them.
 
-groups            DependencyGroup, UnitAxis, UnitTensor: which tensors have a row or column for each unit
+groups            DependencyGroup, UnitAxis, Dependency: which tensors have a row or column for each unit
 dependency_graph  dependency_group, tied_stages: finds them by following the units through the network
 resize            load_state, resized, FrozenConv2d: layers of another width, and layers with frozen channels
 split             split_unit, prune_units, class_shares: copies of a unit; silent units
