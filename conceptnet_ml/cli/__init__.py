@@ -1,16 +1,16 @@
 """The command line: one file a command; each turns words into one call of the public API and prints.
 
-    main         app, Commands: mounts the commands and turns errors into exit codes
-    options      option, argument, setting, table, console: what several commands share
-    learn        learn
-    evaluate     evaluate
-    predict      predict
-    adapt        adapt
-    bench        bench
-    dream        dream
-    graph        show, export, check, query, path, diff: questions to a concept graph
-    graph_views  node_table, edge_table, trees, diff_tables: how a concept graph is printed
-    graph_edit   merge, split, forget, rename, annotate, undo, log: edits of a run
-    config       show_settings, validate
-    plugins      list_plugins
+main         app, Commands: mounts the commands and turns errors into exit codes
+options      option, argument, setting, table, console: what several commands share
+learn        learn
+evaluate     evaluate
+predict      predict
+adapt        adapt
+bench        bench
+dream        dream
+graph        show, export, check, query, path, diff: questions to a concept graph
+graph_views  node_table, edge_table, trees, diff_tables: how a concept graph is printed
+graph_edit   merge, split, forget, rename, annotate, undo, log: edits of a run
+config       show_settings, validate
+plugins      list_plugins
 """
