@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call, noise_pictures, run
+from commands import call, noise_pictures
 
 SMALL = """
 [data]
@@ -72,7 +72,7 @@ def test_adapt_to_random_cues_and_to_the_world_turned_round(learned: Path) -> No
 
 def test_adapt_to_other_pictures_and_ask_the_adapted_model(folder: Path, learned: Path) -> None:
     words = ("adapt", learned, "--data", f"folder:{folder / 'new'}", "--shots", "2", "--draws", "2", "--out", "my new")
-    done = run(*words)
+    done = call(*words)
     assert done.returncode == 0, done.stderr
     assert "new test" in done.stdout
     assert "Saved as 'my new'" in done.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, call, command, noise_pictures, run, surroundings
+from commands import ROOT, call, command, noise_pictures, surroundings
 
 CASES = """
 methods = ["ordinary", "learned", "longer"]
@@ -70,7 +70,7 @@ def measured(folder: Path, words: list[str | Path]) -> tuple[Path, subprocess.Co
     out = folder / "out"
     methods = ["ordinary", "raises", "dies", "learned", "longer"]
     chosen = [word for method in methods for word in ("--method", method)]
-    done = run("bench", *words, "--out", out, "--seeds", "1", "--plugins-dir", folder / "rivals.py", *chosen)
+    done = call("bench", *words, "--out", out, "--seeds", "1", "--plugins-dir", folder / "rivals.py", *chosen)
     return out, done
 
 
@@ -180,7 +180,7 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, 
     kept = cells(out)
     assert "cells/tinted/0/ordinary.cell.json" in kept
     assert len(kept) < 3
-    done = run("bench", *line)
+    done = call("bench", *line)
     assert done.returncode == 0, done.stderr
     after = cells(out)
     assert len(after) == 3

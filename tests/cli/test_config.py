@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from conceptnet_ml.config.sources import known_settings
+from commands import ROOT, call
 
-ROOT = Path(__file__).parents[2]
+from conceptnet_ml.config.sources import known_settings
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"NO_COLOR": "1"}
-    command = [sys.executable, "cli.py", "config", *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return call("config", *words)
 
 
 def test_show_prints_every_setting_with_its_origin(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, noise_pictures, surroundings
+from commands import ROOT, call, noise_pictures, surroundings
 from PIL import Image
 
 from conceptnet_ml import open_run
@@ -62,7 +62,7 @@ def around(folder: Path) -> dict[str, str]:
 
 
 def run(folder: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words(*more), cwd=folder, env=around(folder), capture_output=True, text=True, timeout=300)
+    return call(*more, at=folder, **around(folder))
 
 
 def test_a_layer_of_ones_own_network(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call, noise_pictures, run
+from commands import call, noise_pictures
 
 SMALL = """
 [data]
@@ -69,7 +69,7 @@ def test_a_unit_is_split_named_learned_from_and_undone(folder: Path) -> None:
     assert "Edited: 1. split unit 7" in learned.stdout
     listed = told("log", folder)
     assert [line.split(".")[0] for line in listed.splitlines()] == ["1", "2", "   learning went on from here"]
-    undone = run("graph", "undo", folder, "--count", "2")
+    undone = call("graph", "undo", folder, "--count", "2")
     assert undone.returncode == 0, undone.stderr
     assert "undone: 1. split" in undone.stdout
     assert "What was learned after edit 2 is undone, too." in undone.stdout

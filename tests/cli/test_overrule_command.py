@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call, noise_pictures, run
+from commands import call, noise_pictures
 
 SMALL = """
 [training]
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_said_before_anything_is_begun(
 def test_a_finished_run_is_opened_again_and_taken_back(folder: Path, learned: Path) -> None:
     before = json.loads((learned / "graph.json").read_text())
     words = ["--keep", "block3/classes/1", "--keep", "block3/classes/1/pixels", "--target", folder / "photos"]
-    done = run("learn", "--resume", learned, *words)
+    done = call("learn", "--resume", learned, *words)
     assert done.returncode == 0, done.stderr
     assert "block3/classes/1: pixels: the user decided to keep it; the rule would refuse it" in done.stderr
     assert "disagree in" in done.stdout

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from commands import ROOT, call
+
 MINE = """
 from conceptnet_ml import Trap, hookimpl
 
@@ -19,9 +19,7 @@ def conceptnet_traps():
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"NO_COLOR": "1"}
-    command = [sys.executable, "cli.py", "plugins", "list", *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return call("plugins", "list", *words)
 
 
 def test_lists_the_built_ins() -> None:

@@ -41,9 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def learned(folder: Path) -> Path:
     out = folder / "run"
-    done = run(
-        "learn", "--config", folder / "small.toml", "--data", f"folder:{folder / 'photos'}", "--out", out, "--json"
-    )
+    words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{folder / 'photos'}", "--out", out]
+    done = call(*words, "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["run"] == str(out)
@@ -72,7 +71,7 @@ def test_evaluate_with_a_trap_on_other_data(folder: Path, learned: Path) -> None
 
 def test_predict(folder: Path, learned: Path) -> None:
     pictures = [folder / "photos" / "red" / "0.png", folder / "photos" / "blue" / "0.png"]
-    found = json.loads(run("predict", learned, *pictures, "--json").stdout)
+    found = json.loads(call("predict", learned, *pictures, "--json").stdout)
     assert [row["file"] for row in found["images"]] == [str(path) for path in pictures]
     for row in found["images"]:
         assert row["class"] in ("blue", "red")
@@ -115,7 +114,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder: Path) -> None:
     assert f"Go on with: python cli.py learn --resume {out}" in told
     assert "Traceback" not in told
     assert not (out / "DONE").exists()
-    done = run("learn", "--resume", out)
+    done = call("learn", "--resume", out)
     assert done.returncode == 0, done.stderr
     assert "Accuracy" in done.stdout
     assert (out / "DONE").exists()

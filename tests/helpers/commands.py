@@ -35,19 +35,24 @@ def run(*words: str | Path) -> Done:
     return subprocess.run(command(*words), cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=300)
 
 
-def call(*words: str | Path) -> Done:
-    """The same program without a new process: for what is no matter of the process itself."""
+def call(*words: str | Path, at: Path = ROOT, **variables: str) -> Done:
+    """The same program without a new process: for what is no matter of the process itself.
+
+    Args:
+        at: The folder it is started in.
+        variables: More variables of the environment.
+    """
     from conceptnet_ml.cli.main import app
 
     arguments, here = ["cli.py", *map(str, words)], Path.cwd()
     # Like a process's: bytes below, no terminal.
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code = 0
-    os.chdir(ROOT)
+    os.chdir(at)
     try:
         with (
             patch.object(sys, "argv", arguments),
-            patch.dict(os.environ, surroundings(), clear=True),
+            patch.dict(os.environ, surroundings() | variables, clear=True),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
@@ -59,8 +64,8 @@ def call(*words: str | Path) -> Done:
         gc.collect()  # the end of a process lets go of a run's lock; so does the end of what held it
     if code == 130:
         raise KeyboardInterrupt  # it was pytest that the user wanted to stop
-    said, told = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
-    return subprocess.CompletedProcess(arguments, code, said, told)
+    texts = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(arguments, code, *texts)
 
 
 def noise_pictures(folder: Path, classes: Mapping[str, Level], count: int, noise: np.random.Generator) -> None:
