@@ -33,6 +33,7 @@ _PUBLIC = {  # the public names of each module
     "errors": "ConceptNetError DataError PluginError SettingsError",
     "evaluation.baselines": "BaselineContext",
     "galleries.gallery": "gallery",
+    "galleries.requests": "GalleryRequest",
     "graph.concept_graph": "ConceptGraph",
     "hookspecs": "hookimpl",
     "network.basis": "BasisEvidence Directions",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:  # the same for type checkers, which cannot read a table
     from conceptnet_ml.errors import SettingsError as SettingsError
     from conceptnet_ml.evaluation.baselines import BaselineContext as BaselineContext
     from conceptnet_ml.galleries.gallery import gallery as gallery
+    from conceptnet_ml.galleries.requests import GalleryRequest as GalleryRequest
     from conceptnet_ml.graph.concept_graph import ConceptGraph as ConceptGraph
     from conceptnet_ml.hookspecs import hookimpl as hookimpl
     from conceptnet_ml.network.basis import BasisEvidence as BasisEvidence

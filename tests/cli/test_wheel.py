@@ -175,7 +175,7 @@ def test_the_wheel_holds_every_file_of_the_packages(checkout: Path, archives: tu
     assert names - about == wanted
     assert "conceptnet_ml/py.typed" in wanted
     assert any(name.endswith("/licenses/LICENSE") for name in about)
-    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0 AND Bitstream-Vera\n" in metadata
 
 
 def test_the_source_archive_holds_every_file_of_the_checkout(checkout: Path, archives: tuple[Path, Path]) -> None:
