@@ -84,10 +84,13 @@ def append_line(path: Path, line: str) -> None:
 
 
 def drop_torn_line(path: Path) -> None:
-    """Cut off a last line that a crash left unfinished. Raises OSError."""
-    if path.exists():
+    """Cut off a last line that a crash left unfinished; a whole file is not touched. Raises OSError."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
         with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+            file.truncate(data.rfind(b"\n") + 1)
 
 
 def file_name(name: str) -> str:
