@@ -165,8 +165,8 @@ def test_a_direction_is_found_that_no_single_unit_carries(kind: str, seed: int) 
     _, smeared = found_in(network, images, labels)
     with torch.no_grad():
         maps = network.run_until(images, "turn").float()
-    # Rounding alone (1e-6 on the maps) moves the autoencoder from cosines of .996 to .93 and back, so one draw would say
-    # which processor it ran on: it may begin anew, as its users would let it.
+    # Rounding alone (1e-6 on the maps) moves the autoencoder from cosines of .996 to .93 and back, so one draw would
+    # say which processor it ran on: it may begin again.
     for attempt in range(5 if kind == "sae" else 1):
         basis = basis_of(kind, [maps], seed + 1000 * attempt, directions=HUES, active=1)
         described = with_basis(network, "turn", basis)
