@@ -1,7 +1,7 @@
 """Pictures to look at, drawn with Pillow alone.
 
 pictures    to_image, enlarge, to_png, to_jpeg: from arrays and tensors to images and files
-text        font, text_width, wrap: words in the bundled font, measured
+text        font, pieces, text_width, wrap: words in the bundled font, measured
 layout      Box, text, framed, beside, below, grid, draw: boxes of words and pictures, the one layout engine
 masks       threshold, masked, gate_overlay: what is laid over an image
 sheets      probe_sheet, SwapExample: what the dream probe swapped

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from PIL import Image, ImageDraw
 
 from conceptnet_ml.drawing.pictures import PAPER
-from conceptnet_ml.drawing.text import font, line_height, text_width, wrap
+from conceptnet_ml.drawing.text import font, line_height, pieces, text_width, wrap
 
 Colour = tuple[int, int, int]
 
@@ -125,8 +125,10 @@ def draw(box: Box, margin: int = MARGIN) -> Image.Image:
     for x, y, mark in box.marks:
         left, top = x + margin, y + margin
         if isinstance(mark, Line):
-            letters = font(mark.size)
-            pen.text((left, top + letters.getmetrics()[0]), mark.words, mark.colour, letters, anchor="ls")
+            along, base = float(left), top + font(mark.size).getmetrics()[0]
+            for words, letters in pieces(mark.words, mark.size):
+                pen.text((along, base), words, mark.colour, letters, anchor="ls")
+                along += letters.getlength(words)
         else:
             sheet.paste(mark, (left, top))
             pen.rectangle((left - 1, top - 1, left + mark.width, top + mark.height), outline=FRAME)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conceptnet_ml.drawing import text as text_module
 from conceptnet_ml.drawing.layout import (
     FRAME,
     INK,
@@ -26,7 +27,7 @@ from conceptnet_ml.drawing.layout import (
     text,
 )
 from conceptnet_ml.drawing.pictures import PAPER
-from conceptnet_ml.drawing.text import font, line_height, text_width, wrap
+from conceptnet_ml.drawing.text import font, line_height, pieces, text_width, wrap
 
 RED, BLUE = ((255, 0, 0), (0, 0, 255))
 
@@ -123,3 +124,26 @@ def test_the_bundled_font_is_used_and_its_licence_lies_beside_it():
 
 def test_a_sheet_is_light_paper():
     assert draw(Box(4, 3), 5).getcolors() == [(14 * 13, PAPER)]
+
+
+def test_letters_that_no_font_has_are_spelt(monkeypatch):
+    monkeypatch.setattr(text_module, "_system_fonts", lambda size: ())
+    pieces.cache_clear()
+    try:
+        assert pieces("φ Dvořák 犬", 13) == (("φ Dvořák ?", font(13)),)
+        assert text_width("犬", 13) == text_width("?", 13)
+    finally:
+        pieces.cache_clear()
+
+
+def test_letters_the_bundled_font_lacks_come_from_one_of_the_system(monkeypatch):
+    other = font(20)  # stands for a font of the system
+    monkeypatch.setattr(text_module, "_system_fonts", lambda size: (other,))
+    monkeypatch.setattr(text_module, "_has", lambda one, letter: letter.isascii() or one is other)
+    pieces.cache_clear()
+    try:
+        assert pieces("dog 犬", 13) == (("dog ", font(13)), ("犬", other))
+        width = font(13).getlength("dog ") + other.getlength("犬")
+        assert width <= text_width("dog 犬", 13) < width + 1
+    finally:
+        pieces.cache_clear()
