@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pruning import prune_units, similar_units
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,8 +36,8 @@ from conceptnet_ml.surgery.batchnorm import recalibrate
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
-from conceptnet_ml.surgery.similarity import importances, similar_units
-from conceptnet_ml.surgery.split import prune_units, split_unit
+from conceptnet_ml.surgery.moments import importances
+from conceptnet_ml.surgery.split import split_unit
 
 DEVICE = torch.device("cpu")
 SHARE = 0.2

@@ -80,15 +80,6 @@ def dependency_group(network: StagedNetwork, stage: str) -> DependencyGroup:
     return group
 
 
-def tied_stages(network: StagedNetwork, stage: str) -> tuple[str, ...]:
-    """Names of the network's stages that share the units of this one by identity shortcuts or pooling, it included.
-
-    What is done to a unit of one of them is done to the unit of that number in all of them.
-    """
-    tied = set(dependency_group(network, stage).tied_stages())
-    return tuple(name for name in network.stage_names if name in tied)
-
-
 class _Search:
     """Follows the units from value to value in both directions, until nothing new depends on them."""
 

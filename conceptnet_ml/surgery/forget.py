@@ -26,8 +26,8 @@ from conceptnet_ml.network.fx_route import module_of
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.groups import DependencyGroup, evaluate_node, example_images
+from conceptnet_ml.surgery.moments import Moments
 from conceptnet_ml.surgery.resize import add_bias, freeze_channels
-from conceptnet_ml.surgery.similarity import Moments
 from conceptnet_ml.surgery.split import check_units, rebuild_checked
 
 
@@ -118,9 +118,7 @@ class _ConstantSolver:
 
     def refuse(self, why: str) -> NoReturn:
         """Raises SettingsError."""
-        raise SettingsError(
-            f"units of stage '{self.group.stage}' cannot be forgotten: {why}", "Prune them, or choose another stage."
-        )
+        raise SettingsError(f"units of stage '{self.group.stage}' cannot be forgotten: {why}", "Choose another stage.")
 
     def measure(self, batches: Sequence[Tensor]) -> None:
         """Mean activation of the units at every node before the stage, in evaluation mode."""

@@ -109,13 +109,6 @@ class DependencyGroup:
         """The dependencies of these roles."""
         return [one for one in self.dependencies if one.role in roles]
 
-    def tied_stages(self) -> tuple[str, ...]:
-        """Names of the stages that have these very units, under the same numbers, this one among them."""
-        own = UnitAxis(1, torch.arange(self.units))
-        return tuple(
-            name for name, node in self.trace.places.items() if node in self.axes and self.axes[node].same(own)
-        )
-
 
 def evaluate_node(root: nn.Module, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     """The value of a node of the graph, from those of its inputs; what depends on weights alone is computed."""

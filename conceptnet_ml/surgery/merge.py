@@ -29,7 +29,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.surgery.batchnorm import BATCH_NORMS, recalibrate
 from conceptnet_ml.surgery.groups import FOREIGN, Dependency, DependencyGroup, evaluate_node
-from conceptnet_ml.surgery.similarity import Moments, channel_rows, importances
+from conceptnet_ml.surgery.moments import Moments, channel_rows, importances
 from conceptnet_ml.surgery.split import check_units, rebuild_checked, zero_units
 
 RIDGE = 1e-3

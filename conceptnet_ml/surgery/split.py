@@ -1,10 +1,10 @@
-"""Splitting a unit into variants, pruning units, and what all operations on units share.
+"""Splitting a unit into variants, and what all operations on units share.
 
 Every operation returns a new network and leaves the given one as it is. A unit never changes its number: copies come
-behind the last unit, and what is merged, forgotten or pruned leaves an empty, *closed* slot. The caller keeps the list
+behind the last unit, and what is merged or forgotten leaves an empty, *closed* slot. The caller keeps the list
 of closed units and passes it as ``closed``. An operation acts on all stages that share the unit
-(:func:`~conceptnet_ml.surgery.dependency_graph.tied_stages`). The new network is an ordinary one;
-:func:`~conceptnet_ml.surgery.resize.load_state` makes a freshly built network take its state dict.
+by identity shortcuts or pooling. The new network is an ordinary one; :func:`~conceptnet_ml.surgery.resize.load_state`
+makes a freshly built network take its state dict.
 """
 
 from __future__ import annotations
@@ -90,23 +90,6 @@ def split_unit(
                 column = own_shares[number].to(weight.device).view(-1, *(1,) * (weight.ndim - 1))
                 weight[:, here] = weight[:, here] * column
     return rebuild_checked(network, changed, stage, same=True)
-
-
-def prune_units(
-    network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()
-) -> StagedNetwork:
-    """A network in which units are silent: all that writes, carries or reads them is zero, without compensation.
-
-    They stay silent in further training with momentum and weight decay: where both what makes a unit and what reads it
-    are zero, no weight has a gradient.
-
-    Raises:
-        SettingsError: No such units, or they cannot be followed.
-    """
-    group = check_units(network, stage, units, closed)
-    changed = copy.deepcopy(network)
-    zero_units(changed, group, units)
-    return rebuild_checked(network, changed, stage)
 
 
 def class_shares(groups: Sequence[Sequence[int]], classes: int) -> Tensor:

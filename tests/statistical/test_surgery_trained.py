@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from pruning import prune_units, similar_units
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,8 +16,8 @@ from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set,
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
-from conceptnet_ml.surgery.similarity import importances, similar_units
-from conceptnet_ml.surgery.split import prune_units, split_unit
+from conceptnet_ml.surgery.moments import importances
+from conceptnet_ml.surgery.split import split_unit
 from conceptnet_plugins.backbones.small import SmallNet
 
 DEVICE, SIZE = torch.device("cpu"), (32, 32)

@@ -7,7 +7,7 @@ import torch
 from surgical import fresh
 
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.surgery.dependency_graph import dependency_group, tied_stages
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 
 
 def found(name: str, stage: str, *roles: str) -> set[tuple[str, str, int]]:
@@ -70,8 +70,12 @@ def test_channels_last_and_a_concatenation() -> None:
 
 def test_stages_that_share_their_units() -> None:
     network = fresh("resnet18")
-    assert tied_stages(network, "layer1") == ("relu", "layer1")
-    assert tied_stages(network, "layer2") == ("layer2",)
+    for stage, shared in (("layer1", ["relu", "layer1"]), ("layer2", ["layer2"])):
+        group = dependency_group(network, stage)
+        own = group.axes[group.start]
+        places = group.trace.places
+        same = [name for name, node in places.items() if node in group.axes and group.axes[node].same(own)]
+        assert [name for name in network.stage_names if name in same] == shared
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pruning import prune_units, similar_units
 from surgical import fresh, images, used
 from torch import nn
 
@@ -16,9 +17,9 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.batchnorm import recalibrate
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import merge_units
+from conceptnet_ml.surgery.moments import importances
 from conceptnet_ml.surgery.resize import resized
-from conceptnet_ml.surgery.similarity import importances, similar_units
-from conceptnet_ml.surgery.split import class_shares, prune_units, split_unit
+from conceptnet_ml.surgery.split import class_shares, split_unit
 
 QUICK = ["small", "chained", "lastfirst", "resnet18"]
 SLOW = [

@@ -1,59 +1,34 @@
-"""Which units of a stage are alike, and what the network would lose with each of them."""
+"""What operations on units are compared with, and how units are chosen for it: alike ones to merge, others to prune."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.surgery.dependency_graph import dependency_group
+from conceptnet_ml.surgery.moments import Moments, channel_rows
+from conceptnet_ml.surgery.split import check_units, rebuild_checked, zero_units
 
 
-def _zero() -> Tensor:
-    return torch.zeros((), dtype=torch.float64)
+def prune_units(
+    network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()
+) -> StagedNetwork:
+    """A network in which units are silent: all that writes, carries or reads them is zero, without compensation.
 
+    They stay silent in further training with momentum and weight decay: where both what makes a unit and what reads it
+    are zero, no weight has a gradient.
 
-@dataclass
-class Moments:
-    """Sums over rows (n, C) of activations, in double on the CPU; batches are added one by one.
-
-    Args:
-        count: n.
-        total: (C,) sums.
-        squares: (C, C) sums of products, or (C,) of squares.
+    Raises:
+        SettingsError: No such units, or they cannot be followed.
     """
-
-    count: int = 0
-    total: Tensor = field(default_factory=_zero)
-    squares: Tensor = field(default_factory=_zero)
-
-    def add(self, rows: Tensor, products: bool = True) -> None:
-        """Add rows, with all products of their columns or with squares alone."""
-        rows = rows.double()
-        self.count += len(rows)
-        self.total = self.total + rows.sum(0).cpu()
-        self.squares = self.squares + (rows.T @ rows if products else rows.square().sum(0)).cpu()
-
-    @property
-    def mean(self) -> Tensor:
-        """(C,)."""
-        return self.total / self.count
-
-    @property
-    def covariance(self) -> Tensor:
-        """(C, C), or the variances (C,) where squares alone were added."""
-        mean = self.mean
-        return self.squares / self.count - (mean[:, None] * mean if self.squares.ndim == 2 else mean.square())
-
-
-def channel_rows(maps: Tensor) -> Tensor:
-    """Maps (B, C, h, w) as rows (B·h·w, C)."""
-    return maps.detach().movedim(1, -1).flatten(0, -2)
+    group = check_units(network, stage, units, closed)
+    changed = copy.deepcopy(network)
+    zero_units(changed, group, units)
+    return rebuild_checked(network, changed, stage)
 
 
 def similar_units(
@@ -106,22 +81,3 @@ def similar_units(
         energy[low], gone[high] = total, True
         members[low] += members.pop(high)
     return [sorted(group) for group in members.values() if len(group) > 1]
-
-
-def importances(network: StagedNetwork, stage: str, batches: Sequence[Tensor]) -> Tensor:
-    """(C,) what its readers get from each unit: its variance times the squared norm of all weights that read it.
-
-    Cost: one pass of the images as far as the stage.
-    """
-    group, moments = dependency_group(network, stage), Moments()
-    with eval_mode(network):
-        for images in batches:
-            moments.add(channel_rows(network.run_until(images, stage)))
-    norms = torch.zeros(group.units, dtype=torch.float64)
-    for reader in group.of("reads"):
-        weight = reader.tensor(network)
-        assert weight is not None
-        columns = weight.detach().double().cpu().movedim(1, 0).flatten(1).square().sum(1)
-        own = reader.units >= 0
-        norms.index_add_(0, reader.units[own], columns[own])
-    return moments.covariance.diagonal() * norms
