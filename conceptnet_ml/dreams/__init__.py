@@ -7,7 +7,7 @@ recipe             Recipe, recipe_of: everything about how a dream is made; what
 request            DreamRequest, Dream: what is asked of the engine, and what it returns
 first_convolution  Stem, is_stem: a faster gradient of the network's first convolution
 activations        Layers, probe_maps: the network run only as far as an objective needs
-ascent             BatchAscent, Ascent: the steps of a batch of dreams at one size
+ascent             BatchAscent: the steps of a batch of dreams at one size
 cache              DreamCache: dreams that were made before
 render             dream, scores, Renderer, RenderSettings, RenderSession: octaves, batches, measuring, cache
 zoom               zoom, ZoomSettings: an endless dream, frame by frame

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from conceptnet_ml.dreams.activations import NORMS, Layers
-from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch
+from conceptnet_ml.dreams.objectives import ObjectiveBatch
 from conceptnet_ml.dreams.parametrizations import DreamRow
 from conceptnet_ml.dreams.recipe import Recipe
-from conceptnet_ml.dreams.request import ALL_STEPS, NO_GRADIENT, STALLED
+from conceptnet_ml.dreams.request import ALL_STEPS, NO_GRADIENT, STALLED, DreamRequest
 from conceptnet_ml.runtime import devices, seeding
 
 BETAS = (0.9, 0.999)
@@ -31,23 +31,8 @@ FP16_SCALE = 1024.0
 """Lifts fp16 gradients out of underflow; every gradient is scaled to length one afterwards."""
 
 
-@dataclass(frozen=True, eq=False)
-class Ascent:
-    """One dream at one size: its objective, its seed, and images (C, H, W) in [0, 1] to start from and to take from."""
-
-    objective: Objective
-    seed: int
-    start: Tensor | None = None
-    donor: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class AscentResult:
-    """The image reached, (C, H, W) in [0, 1], after how many steps, and how it ended."""
-
-    image: Tensor
-    steps: int
-    outcome: str
+Ended = tuple[Tensor, int, str]
+"""The image reached, (C, H, W) in [0, 1], after how many steps, and how it ended."""
 
 
 @dataclass(eq=False)
@@ -55,7 +40,7 @@ class _Slot:
     """What belongs to a row of the batch and is no tensor."""
 
     number: int
-    ascent: Ascent
+    ascent: DreamRequest
     age: int = 0
     attempt: int = 0
     generator: torch.Generator = field(default_factory=torch.Generator)
@@ -116,12 +101,12 @@ class BatchAscent:
         self.interval = max(k for k in range(1, most + 1) if recipe.steps % k == 0)  # steps between two looks at ends
 
     def run(
-        self, ascents: Sequence[Ascent], rows: int, advance: Callable[[int], None], check: Callable[[], None]
-    ) -> Iterator[tuple[int, AscentResult]]:
+        self, ascents: Sequence[DreamRequest], rows: int, advance: Callable[[int], None], check: Callable[[], None]
+    ) -> Iterator[tuple[int, Ended]]:
         """Run all ascents; yields (number, result) as they end.
 
         Args:
-            ascents: What to dream.
+            ascents: What to dream; their images are floats in [0, 1] of the size.
             rows: How many at a time.
             advance: Called with the number of steps that were made or saved.
             check: Called between steps; may raise to stop.
@@ -148,7 +133,7 @@ class BatchAscent:
                 number, slot.number = slot.number, IDLE
                 yield number, result
 
-    def first_image(self, ascent: Ascent) -> Tensor:
+    def first_image(self, ascent: DreamRequest) -> Tensor:
         """The image an ascent begins with, (C, H, W) in [0, 1]."""
         state: dict[str, Tensor] = {}
         self._enter(state, 0, _Slot(0, ascent), 1)
@@ -156,7 +141,7 @@ class BatchAscent:
             return self.parametrization.images(state["numbers"], _constants(state), self.size)[0].clamp(0, 1)
 
     def _fill(
-        self, slots: list[_Slot], state: dict[str, Tensor], waiting: list[tuple[int, Ascent]]
+        self, slots: list[_Slot], state: dict[str, Tensor], waiting: list[tuple[int, DreamRequest]]
     ) -> dict[str, Tensor]:
         """Put waiting ascents into idle rows. What stays idle is dropped, or with ``exact`` goes on unused."""
         entering = [row for row, slot in enumerate(slots) if not state or (slot.idle and waiting)]
@@ -300,7 +285,7 @@ class BatchAscent:
 
     def _ended(
         self, slots: list[_Slot], state: dict[str, Tensor], advance: Callable[[int], None]
-    ) -> list[tuple[_Slot, AscentResult]]:
+    ) -> list[tuple[_Slot, Ended]]:
         """Rows that have made all steps, stalled, or found no gradient; those without one start again first."""
         scores, moved = state["scores"].cpu(), state["moved"].cpu()
         ended: list[tuple[int, str]] = []
@@ -327,7 +312,7 @@ class BatchAscent:
             numbers = state["numbers"].detach()[rows]
             images = self.parametrization.images(numbers, constants, self.size).clamp(0, 1).cpu()
         return [
-            (slots[row], AscentResult(image.clone(), slots[row].age, outcome))
+            (slots[row], (image.clone(), slots[row].age, outcome))
             for (row, outcome), image in zip(ended, images, strict=True)
         ]
 

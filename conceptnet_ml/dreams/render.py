@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.dreams.activations import Layers, probe_maps
-from conceptnet_ml.dreams.ascent import Ascent, AscentResult, BatchAscent
+from conceptnet_ml.dreams.ascent import BatchAscent, Ended
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch, check_objective
 from conceptnet_ml.dreams.recipe import Recipe
@@ -213,15 +213,15 @@ class Renderer:
             ascents = [self._ascent(request, size, octave, gains.get(number)) for number, request in requests.items()]
             rows = self.rows or rows_for(self.layers, size, self.device, self.dtype)
             batch = BatchAscent(self.layers, self.recipe, size, self.device, self.dtype, guides, self.exact)
-            ended: list[tuple[int, AscentResult]] = []
-            for place, result in batch.run(ascents, rows, advance, check):
+            ended: list[tuple[int, Ended]] = []
+            for place, (image, made, outcome) in batch.run(ascents, rows, advance, check):
                 number = numbers[place]
-                steps[number] += result.steps
+                steps[number] += made
                 if octave < len(self.sizes) - 1:
                     start = _at_size(requests[number].start, size)
-                    gains[number] = result.image - (0.5 if start is None else start)
+                    gains[number] = image - (0.5 if start is None else start)
                     continue
-                ended.append((number, replace(result, steps=steps[number])))
+                ended.append((number, (image, steps[number], outcome)))
                 if len(ended) >= rows:
                     self._finish(ended, requests, guides, rows, on_done)
                     ended = []
@@ -242,36 +242,35 @@ class Renderer:
         (value,) = self._measure([request.objective], image[None], guides)
         return Dream(request.objective, request.seed, image, value, value, 0, ALL_STEPS)
 
-    def _ascent(self, request: DreamRequest, size: tuple[int, int], octave: int, gain: Tensor | None) -> Ascent:
+    def _ascent(self, request: DreamRequest, size: tuple[int, int], octave: int, gain: Tensor | None) -> DreamRequest:
         seed = request.seed if octave == 0 else seeding.seed_for(request.seed, "octave", octave)
         start, donor = _at_size(request.start, size), _at_size(request.donor, size)
         if gain is not None:
             grey = torch.full((self.layers.channels, *size), 0.5)
             start = ((grey if start is None else start) + resize_images(gain[None], size)[0]).clamp(0, 1)
-        return Ascent(request.objective, seed, start, donor)
+        return DreamRequest(request.objective, seed, start, donor)
 
     def _finish(
         self,
-        ended: Sequence[tuple[int, AscentResult]],
+        ended: Sequence[tuple[int, Ended]],
         requests: Mapping[int, DreamRequest],
         guides: Mapping[str, Tensor],
         rows: int,
         on_done: Callable[[int, Dream], None],
     ) -> None:
         """Round to bytes, measure, and report."""
-        images = torch.stack([_bytes(result.image) for _, result in ended])
+        images = torch.stack([_bytes(image) for _, (image, _, _) in ended])
         objectives = [requests[number].objective for number, _ in ended]
         first = torch.stack([self.first_image(requests[number]) for number, _ in ended])
         fill = rows if self.exact else 0
         before, reached = (self._measure(objectives, part, guides, fill) for part in (first, images))
-        for n, (number, result) in enumerate(ended):
-            outcome = result.outcome
+        for n, (number, (_, steps, outcome)) in enumerate(ended):
             if not math.isfinite(reached[n]):
                 outcome = NOT_FINITE
             elif outcome != NO_GRADIENT and not reached[n] > before[n]:
                 outcome = NEVER_ROSE
             seed = requests[number].seed
-            on_done(number, Dream(objectives[n], seed, images[n], before[n], reached[n], result.steps, outcome))
+            on_done(number, Dream(objectives[n], seed, images[n], before[n], reached[n], steps, outcome))
 
     def _measure(
         self, objectives: Sequence[Objective], images: Tensor, guides: Mapping[str, Tensor], fill: int = 0
