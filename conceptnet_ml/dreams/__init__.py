@@ -11,6 +11,6 @@ ascent             BatchAscent: the steps of a batch of dreams at one size
 cache              DreamCache: dreams that were made before
 render             dream, scores, Renderer, RenderSettings, RenderSession: octaves, batches, measuring, cache
 zoom               zoom, ZoomSettings: an endless dream, frame by frame
-ood                ActivationStatistics, ActivationReader: how far a picture is from real images inside a network
+ood                StageStatistics, ActivationReader, furthest: how far a picture is from real images inside a network
 judgement          Witness, Judgement, activation_rank: how a dream compares with real images
 """

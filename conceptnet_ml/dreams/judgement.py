@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.dreams.ood import ActivationReader, ActivationStatistics, Pictures
+from conceptnet_ml.dreams.ood import ActivationReader, ActivationStatistics, Pictures, StageStatistics, furthest
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
@@ -173,7 +173,7 @@ class Witness:
         descriptions, logits = reader.describe(held, statistics)
         right = None if held_labels is None else (logits.argmax(1) == held_labels.cpu()).double()
         accuracy = None if right is None else float(right.mean())
-        distances, _ = statistics.distance(descriptions)
+        distances, _ = furthest(statistics, descriptions)
         calibration = Calibration(distances.sort().values, energy(logits).sort().values, accuracy)
         return cls(network, statistics, calibration, device, dtype)
 
@@ -212,7 +212,7 @@ class Witness:
         if not wanted:
             return []
         descriptions, logits = self._reader.describe(images, self.statistics)
-        distances, stages = self.statistics.distance(descriptions)
+        distances, stages = furthest(self.statistics, descriptions)
         energies, scaled = energy(logits), self.calibration.scaled(distances)
         distance_p = tail_p(distances, self.calibration.distances)
         energy_p, low = two_sided_p(energies, self.calibration.energies)
@@ -243,14 +243,15 @@ class Witness:
 
     def state(self) -> dict[str, Any]:
         """What was fitted, as plain values and tensors, without the network's weights."""
-        return {"look": self.statistics.state(), "calibration": vars(self.calibration).copy()}
+        look = {name: vars(stage).copy() for name, stage in self.statistics.items()}
+        return {"look": look, "calibration": vars(self.calibration).copy()}
 
     @classmethod
     def restore(
         cls, network: StagedNetwork, state: Mapping[str, Any], device: torch.device, dtype: torch.dtype | None = None
     ) -> Witness:
         """The witness whose :meth:`state` was kept, with its network."""
-        statistics = ActivationStatistics.restore(state["look"])
+        statistics = {name: StageStatistics(**stage) for name, stage in state["look"].items()}
         return cls(network, statistics, Calibration(**state["calibration"]), device, dtype)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,27 +74,15 @@ class StageStatistics:
         return (self.mahalanobis(descriptions) - self.median) / self.spread
 
 
-@dataclass(frozen=True)
-class ActivationStatistics:
-    """Statistics of real images at every stage of a network."""
+ActivationStatistics = Mapping[str, StageStatistics]
+"""Statistics of real images at every stage of a network."""
 
-    stages: Mapping[str, StageStatistics]
 
-    def distance(self, descriptions: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
-        """Distance (B,) at the stage where a picture is furthest from real images, float64; and which stage that is."""
-        each = torch.stack([stage.distance(descriptions[name]) for name, stage in self.stages.items()])
-        furthest = each.max(0)
-        names = list(self.stages)
-        return furthest.values, [names[place] for place in furthest.indices.tolist()]
-
-    def state(self) -> dict[str, Any]:
-        """As plain values and tensors."""
-        return {name: vars(stage).copy() for name, stage in self.stages.items()}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> ActivationStatistics:
-        """The statistics whose :meth:`state` was kept."""
-        return cls({name: StageStatistics(**stage) for name, stage in state.items()})
+def furthest(statistics: ActivationStatistics, descriptions: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
+    """Distance (B,) at the stage where a picture is furthest from real images, float64; and which stage that is."""
+    found = torch.stack([stage.distance(descriptions[name]) for name, stage in statistics.items()]).max(0)
+    names = list(statistics)
+    return found.values, [names[place] for place in found.indices.tolist()]
 
 
 class ActivationReader:
@@ -123,16 +110,16 @@ class ActivationReader:
         """
         empty = torch.empty(0, 0, dtype=torch.float64)
         stages = {name: StageStatistics(*axes, empty, empty) for name, axes in self._principal_axes(images).items()}
-        descriptions, _ = self.describe(images, ActivationStatistics(stages))
+        descriptions, _ = self.describe(images, stages)
         groups = _groups(len(images), labels)
-        return ActivationStatistics({name: _fitted(one, descriptions[name], groups) for name, one in stages.items()})
+        return {name: _fitted(one, descriptions[name], groups) for name, one in stages.items()}
 
     def describe(self, images: Pictures, statistics: ActivationStatistics) -> tuple[dict[str, Tensor], Tensor]:
         """Descriptions (N, 2A) at each stage, float64, and logits (N, K), fp32, on the CPU. Cost: one forward pass."""
-        found: dict[str, list[Tensor]] = {name: [] for name in statistics.stages}
+        found: dict[str, list[Tensor]] = {name: [] for name in statistics}
         logits = []
         for maps, outputs in self._maps(images):
-            for name, stage in statistics.stages.items():
+            for name, stage in statistics.items():
                 found[name].append(stage.describe(maps[name]))
             logits.append(outputs)
         return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(logits)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from conceptnet_ml import DreamRequest, Objective, Pixels, Recipe, dream, learn, open_run
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.dreams.judgement import Calibration, Witness, energy
-from conceptnet_ml.dreams.ood import ActivationReader, ActivationStatistics
+from conceptnet_ml.dreams.ood import ActivationReader, furthest
 from conceptnet_ml.errors import ConceptNetError, Interrupted
 from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -77,13 +77,11 @@ def test_noise_and_contrast_are_unlike_the_data(ctx: Context, witness: Witness) 
 
 def test_a_look_at_nothing_or_a_calibration_on_noise_passes_noise(witness: Witness) -> None:
     """What the bounds above are worth: a witness without one of its parts misses them."""
-    stages = witness.statistics.stages.items()
-    nothing = ActivationStatistics(
-        {name: dataclasses.replace(stage, whitening=stage.whitening * 0) for name, stage in stages}
-    )
+    stages = witness.statistics.items()
+    nothing = {name: dataclasses.replace(stage, whitening=stage.whitening * 0) for name, stage in stages}
     blind = Witness(witness.network, nothing, witness.calibration, CPU)
     described, logits = ActivationReader(witness.network, CPU, None).describe(white_noise(192), witness.statistics)
-    distances, _ = witness.statistics.distance(described)
+    distances, _ = furthest(witness.statistics, described)
     noise = Calibration(distances.sort().values, energy(logits).sort().values, None)
     misled = Witness(witness.network, witness.statistics, noise, CPU)
     for broken in (blind, misled):

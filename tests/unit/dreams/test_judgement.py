@@ -150,14 +150,14 @@ def test_real_images_are_scaled_to_their_median_and_95_percent() -> None:
     reader = ActivationReader(network(), CPU, None)
     statistics = reader.fit(images)
     described, _ = reader.describe(images, statistics)
-    for name, stage in statistics.stages.items():
+    for name, stage in statistics.items():
         assert stage.distance(described[name]).quantile(doubles(0.5, 0.95)).tolist() == pytest.approx([0, 1], abs=1e-6)
 
 
 def test_each_class_has_its_own_mean_where_it_has_images_enough() -> None:
     reader, images = ActivationReader(network(), CPU, None), pictures(40, 0)
     means = [
-        len(next(iter(reader.fit(images, labels).stages.values())).means)
+        len(next(iter(reader.fit(images, labels).values())).means)
         for labels in (None, torch.arange(40) % 4, torch.arange(40) % 10)
     ]
     assert means == [1, 4, 1]
