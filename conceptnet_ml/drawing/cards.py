@@ -39,39 +39,28 @@ class Card:
     start: ImageLike | None = None
 
 
-def dream_card(dream: Any, *lines: str | Caption) -> Card:
-    """A dream with its seed, the activation reached, and further lines, as on how honest it is.
+def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: Any = None) -> Card:
+    """A dream with its seed, the activation reached, further lines, and how honest it is.
 
     Args:
         dream: A dream of :mod:`conceptnet_ml.dreams.render`.
         lines: Further ones.
+        rank, judgement: Of :mod:`conceptnet_ml.dreams.judgement`; None where it was not asked.
     """
-    first: list[str | Caption] = [f"seed {dream.seed} · {three_digits(dream.before)} → {three_digits(dream.reached)}"]
+    words: list[str | Caption] = [f"seed {dream.seed} · {three_digits(dream.before)} → {three_digits(dream.reached)}"]
     if dream.outcome in NEVER_ROSE:
-        first.append(Caption(dream.outcome, "wrong"))
-    return Card(dream.image, dream.objective.name, (*first, *lines))
-
-
-def honesty_lines(standing: Any = None, judgement: Any = None) -> list[str | Caption]:
-    """How honest a dream is, in lines for its card.
-
-    Args:
-        standing, judgement: Of :mod:`conceptnet_ml.dreams.judgement`; None where it was not asked.
-    """
-    lines: list[str | Caption] = [] if standing is None else [standing.phrase]
+        words.append(Caption(dream.outcome, "wrong"))
+    words += lines
+    if rank is not None:
+        words.append(rank.phrase)
     if judgement is not None:
         tone = {True: "right", False: "wrong", None: "plain"}[judgement.recognised]
-        lines += [Caption(judgement.sees, tone), Caption(judgement.likeness, "wrong" if judgement.unlike else "plain")]
-    return lines
+        words += [Caption(judgement.sees, tone), Caption(judgement.likeness, "wrong" if judgement.unlike else "plain")]
+    return Card(dream.image, dream.objective.name, words)
 
 
 def sheet_note(real: int, judge: Any = None) -> str:
-    """A sheet's line on what stands below its pictures.
-
-    Args:
-        real: How many real images there are to compare with.
-        judge: The witness, if there is one.
-    """
+    """A sheet's line on what stands below its pictures: beside so many real images, and by this witness."""
     words = ["Below each: its seed, the target at the start and at the end"]
     if real:
         words.append(f"how that stands against {real:,} real images")

@@ -23,23 +23,15 @@ _DIMMED = 0.28
 _HALF, _HEAT = (190, 30, 40), ((0.0, (60, 20, 110)), (0.5, (225, 70, 60)), (1.0, (255, 225, 80)))
 
 
-def threshold(maps: ImageLike, share: float = SHARE) -> float:
-    """The value that ``share`` of a unit's activations exceed, rounded down to a number of them, but one at least.
+def threshold(maps: ImageLike) -> float:
+    """The value that :data:`SHARE` of a unit's activations on many images exceed, but one of them at least.
 
     Args:
-        maps: The unit's maps over many images, (N, h, w), before any enlargement.
-        share: Of the N·h·w activations.
-
-    Raises:
-        ValueError: No activations, or a share outside (0, 1).
+        maps: (N, h, w), before any enlargement.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share}; more than 0 and less than 1 is wanted")
     values = np.sort(np.nan_to_num(as_array(maps).astype(np.float32)), axis=None)
-    if not values.size:
-        raise ValueError("a threshold needs at least one activation")
-    # 1e-9 is added so that 0.005 of 1,000 is 5 although the product in floats is a little less.
-    return float(values[max(0, len(values) - 1 - max(1, int(len(values) * share + 1e-9)))])
+    # 1e-9 is added so that a share of 1,000 that is whole is so although the product in floats is a little less.
+    return float(values[max(0, len(values) - 1 - max(1, int(len(values) * SHARE + 1e-9)))])
 
 
 def active(unit_map: ImageLike, cutoff: float, size: tuple[int, int]) -> np.ndarray:
@@ -52,13 +44,8 @@ def active(unit_map: ImageLike, cutoff: float, size: tuple[int, int]) -> np.ndar
 
     Returns:
         Booleans of that size.
-
-    Raises:
-        ValueError: Not a map.
     """
     values = np.nan_to_num(as_array(unit_map).astype(np.float32))
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"not a unit's map: shape {values.shape}; (h, w) is")
     grown = Image.fromarray(np.ascontiguousarray(values)).resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(grown) > cutoff
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from conceptnet_ml.concepts.model import GeneralizedModel
@@ -21,7 +21,7 @@ from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.witness import witness_of
 from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets
 from conceptnet_ml.galleries.node_pictures import result_card
-from conceptnet_ml.galleries.pipeline import Plans, compare_dreams, draw_nodes, rank_record, render_all
+from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, verdict_record
 from conceptnet_ml.galleries.reference_images import draw_reference_images
 from conceptnet_ml.galleries.requests import LENT_CLASSES, DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import RealImages
@@ -67,18 +67,18 @@ def _draw(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> dict[st
     dreamer = ctx.settings.plugins.dreamer
     recipe = recipe_of(ctx.plugins.get("dreamer", dreamer), held.images)
     recipe = replace(recipe, steps=ctx.settings.dreams.steps or recipe.steps)
-    plans = dict(enumerate(_plan(ctx, ConceptTargets(graph, model), held, recipe)))
+    plans = _plan(ctx, ConceptTargets(graph, model), held, recipe)
     settings = RenderSettings(ctx.size, device=ctx.device, dtype=ctx.dtype)
     dreams = _render(ctx, plans, {dreamer: recipe}, settings)
     results = compare_dreams(plans, dreams, held.images, witness, settings)
     nodes: dict[str, str] = {}
-    total = len({plan.node.id for plan in plans.values() if plan.node is not None})
+    total = len({plan.node.id for plan in plans if plan.node is not None})
     with ctx.progress.task("draw the album", total=total) as task:
         for identifier, picture in draw_nodes(plans, results, real, ctx.data.classes, ctx.device):
             nodes[identifier] = ctx.run.save_picture(f"nodes/{identifier}.jpg", to_jpeg(picture))
             task.advance()
     sheets = _sheets(ctx, results, witness)
-    records = [_record(result, nodes) for result in results.values()]
+    records = [_record(result, nodes) for result in results]
     ctx.run.save_dreams(records, None if witness is None else {"accuracy": witness.accuracy, "held_out": witness.held})
     return {"nodes": nodes, "sheets": sheets}
 
@@ -98,14 +98,12 @@ def _plan(ctx: Context, targets: ConceptTargets, held: ImageSet, recipe: Recipe)
         target = target_of(targets, node)
         if target is None:
             continue
-        about = {"concept": node.id, "kind": node.kind, "stage": node.stage}
         starts: list[tuple[str | None, int | None]] = [(None, None)] if recipe.start == "noise" else []
         for name, place in [*starts, *lent[:LENT_CLASSES]]:
             start = None if place is None else pixels[place]
             donor = pixels[donors[place]] if swaps and place is not None else None
             request = DreamRequest(target.objective, seed, start, donor)
-            dreamer = ctx.settings.plugins.dreamer
-            found.append(PlannedDream(request, target, dreamer, node.id, about, node, name, name is not None))
+            found.append(PlannedDream(request, target, ctx.settings.plugins.dreamer, node.id, node=node, start=name))
     return found
 
 
@@ -119,17 +117,21 @@ def target_of(targets: ConceptTargets, node: Node) -> ConceptTarget | None:
         return None
 
 
-def _render(ctx: Context, plans: Plans, recipes: Mapping[str, Recipe], settings: RenderSettings) -> dict[int, Dream]:
+def _render(
+    ctx: Context, plans: Sequence[PlannedDream], recipes: Mapping[str, Recipe], settings: RenderSettings
+) -> dict[PlannedDream, Dream]:
     """As many dreams as the budget of pixels allows, free dreams first, units last."""
     affordable = int(ctx.settings.dreams.megapixels * 1e6 / (ctx.size[0] * ctx.size[1]))
-    chosen = sorted(sorted(plans, key=lambda number: _rank(plans[number]))[:affordable])
+    chosen = set(sorted(plans, key=_rank)[:affordable])
     if len(chosen) < len(plans):
         ctx.progress.say(
             f"{len(plans) - len(chosen)} of {len(plans)} dreams are left out; dreams.megapixels asks for more"
         )
     ctx.run.lock()
     session = RenderSession(DreamCache(ctx.run.path / "dreams"), ctx.progress, ctx.stopper, "dream of every node")
-    return render_all({number: plans[number] for number in chosen}, recipes, settings, session)
+    found: dict[PlannedDream, Dream] = {}
+    render_all([plan for plan in plans if plan in chosen], recipes, settings, session, found.__setitem__)
+    return found
 
 
 def _rank(plan: PlannedDream) -> int:
@@ -137,10 +139,10 @@ def _rank(plan: PlannedDream) -> int:
     return 2 * (plan.node.kind == "unit") + (plan.start is not None)
 
 
-def _sheets(ctx: Context, results: Mapping[int, DreamResult], witness: Witness | None) -> list[str]:
+def _sheets(ctx: Context, results: Sequence[DreamResult], witness: Witness | None) -> list[str]:
     """All free dreams side by side: the concepts on one sheet, each stage's units on one of their own."""
     groups: dict[str, list[Card]] = {}
-    for result in results.values():
+    for result in results:
         node = result.plan.node
         if node is None or result.plan.start is not None:
             continue
@@ -158,18 +160,15 @@ def _sheets(ctx: Context, results: Mapping[int, DreamResult], witness: Witness |
 
 
 def _record(result: DreamResult, nodes: Mapping[str, str]) -> dict[str, Any]:
-    node, judgement = result.plan.node, result.judgement
+    node = result.plan.node
     assert node is not None
-    judged = None
-    if judgement is not None:
-        judged = {**asdict(judgement), "unlike": judgement.unlike, "words": judgement.phrase}
     return {
         "node": node.id,
         "picture": nodes.get(node.id),
         "start": result.plan.start,
         **{name: getattr(result.dream, name) for name in ("seed", "before", "reached", "steps", "outcome")},
-        "standing": rank_record(result.rank),
-        "judgement": judged,
+        "standing": verdict_record(result.rank),
+        "judgement": verdict_record(result.judgement, "unlike"),
     }
 
 

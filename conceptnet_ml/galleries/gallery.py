@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from conceptnet_ml.drawing.animation import animation
 from conceptnet_ml.drawing.cards import Card, card_sheet, sheet_note, sprite, sprite_record, three_digits
 from conceptnet_ml.drawing.layout import Caption
-from conceptnet_ml.drawing.pictures import ImageLike, to_image, to_png
+from conceptnet_ml.drawing.pictures import ImageLike, to_png
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
@@ -25,8 +25,8 @@ from conceptnet_ml.dreams.request import Dream
 from conceptnet_ml.dreams.zoom import FRAME_RECIPE, ZoomSettings, zoom
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.galleries.node_pictures import result_card
-from conceptnet_ml.galleries.pipeline import Plans, compare_dreams, draw_nodes, rank_record, render_all
-from conceptnet_ml.galleries.requests import DreamResult, GalleryRequest, plan_dreams
+from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, verdict_record
+from conceptnet_ml.galleries.requests import DreamResult, GalleryRequest, PlannedDream, plan_dreams
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins, load_plugins
@@ -78,23 +78,23 @@ def gallery(
     plan_dreams(request, opened, None)  # what cannot be is refused before real images are loaded
     with progress.task("real images"):
         real = real_images(opened, request.real, seen=request.witness is not None)
-    plans = dict(enumerate(plan_dreams(request, opened, real)))
+    plans = plan_dreams(request, opened, real)
     own = opened.network.image_size
     if real is not None and request.size not in (None, *own):
         opened.notes.append(f"real images are compared at the network's own {own[1]}×{own[0]} px")
     witness = _open_witness(request, opened, real, plugins, dtype)
-    names = sorted({plan.dreamer for plan in plans.values()})
-    statistics = None if real is None else real.compared
-    recipes = {name: _recipe(request, recipe_of(plugins.get("dreamer", name), statistics)) for name in names}
-    folder = _Folder(Path(out), opened, plans, recipes, real, witness, RenderSettings(device=device, dtype=dtype))
+    names = sorted({plan.dreamer for plan in plans})
+    compared = None if real is None else real.compared
+    recipes = {name: _recipe(request, recipe_of(plugins.get("dreamer", name), compared)) for name in names}
+    settings = RenderSettings(device=device, dtype=dtype)
+    folder = _Folder(Path(out), request, opened, plans, recipes, real, witness, settings)
     cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder())
     stop: Interrupted | None = None
     try:
-        folder.dream(request, RenderSession(cache, progress, stopper))
+        folder.dream(RenderSession(cache, progress, stopper))
     except Interrupted as error:
         stop = error
-    seconds = time.monotonic() - started
-    record = folder.record(request, seconds, stop is not None)
+    record = folder.record(time.monotonic() - started, stop is not None)
     if stop is not None:
         raise Interrupted(
             f"stopped; {len(folder.found)} of {len(plans)} dreams are in {out}", "The same command goes on from there."
@@ -102,58 +102,54 @@ def gallery(
     return record
 
 
+@dataclass(eq=False)
 class _Folder:
     """The dreams made so far, and the folder they are written to."""
 
-    def __init__(
-        self,
-        out: Path,
-        opened: OpenedNetwork,
-        plans: Plans,
-        recipes: Mapping[str, Recipe],
-        real: RealImages | None,
-        witness: Witness | None,
-        settings: RenderSettings,
-    ) -> None:
-        self.out, self.opened, self.plans, self.recipes = out, opened, plans, recipes
-        self.real, self.witness, self.settings = real, witness, settings
-        self.compared = None if real is None else real.compared
-        self.device = opened.network.mean.device
-        self.found: dict[int, Dream] = {}
-        self.films: dict[int, str] = {}
+    out: Path
+    request: GalleryRequest
+    opened: OpenedNetwork
+    plans: Sequence[PlannedDream]
+    recipes: Mapping[str, Recipe]
+    real: RealImages | None
+    witness: Witness | None
+    settings: RenderSettings
+    found: dict[PlannedDream, Dream] = field(default_factory=dict)
+    films: dict[PlannedDream, str] = field(default_factory=dict)
 
-    def dream(self, request: GalleryRequest, session: RenderSession) -> None:
+    def dream(self, session: RenderSession) -> None:
         """Make all dreams and films; each picture is written as it comes."""
-        size = self.opened.network.image_size if request.size is None else (request.size, request.size)
-        render_all(self.plans, self.recipes, replace(self.settings, size=size), replace(session, on_done=self._keep))
-        if request.zoom:
-            for number, plan in self.plans.items():
+        side = self.request.size
+        size = self.opened.network.image_size if side is None else (side, side)
+        render_all(self.plans, self.recipes, replace(self.settings, size=size), session, self._keep)
+        if self.request.zoom:
+            for plan in self.plans:
                 if not plan.lent:
-                    self._zoom(number, request, session)
+                    self._zoom(plan, session)
 
-    def _keep(self, number: int, done: Dream) -> None:
-        self.found[number] = done
-        self._write(f"{self.plans[number].file}.png", done.image)
+    def _keep(self, plan: PlannedDream, done: Dream) -> None:
+        self.found[plan] = done
+        self._write(f"{plan.file}.png", done.image)
 
-    def _zoom(self, number: int, request: GalleryRequest, session: RenderSession) -> None:
+    def _zoom(self, plan: PlannedDream, session: RenderSession) -> None:
         """A film into a dream, each frame written as it comes."""
-        plan, first = self.plans[number], self.found[number]
+        first, request = self.found[plan], self.request
         motion, settings = ZoomSettings(frames=request.zoom), replace(self.settings, seed=first.seed)
-        frames: list[Tensor] = []
-        for frame in zoom(
-            plan.target.network, first.objective, first.image, motion, _recipe(request, FRAME_RECIPE), settings, session
-        ):
+        recipe, frames = _recipe(request, FRAME_RECIPE), list[Tensor]()
+        for frame in zoom(plan.target.network, first.objective, first.image, motion, recipe, settings, session):
             self._write(f"{plan.file}-zoom/{len(frames):04}.png", frame.image)
             frames.append(frame.image)
         scale = max(1, 256 // min(first.image.shape[1:]))
-        self.films[number] = f"{plan.file}-zoom{request.film}"
-        write_atomic(self.out / self.films[number], animation(frames, request.film, request.fps, scale))
+        self.films[plan] = f"{plan.file}-zoom{request.film}"
+        write_atomic(self.out / self.films[plan], animation(frames, request.film, request.fps, scale))
 
-    def record(self, request: GalleryRequest, seconds: float, stopped: bool) -> dict[str, Any]:
+    def record(self, seconds: float, stopped: bool) -> dict[str, Any]:
         """Compare the dreams, draw the sheets, and write ``dreams.json``; returns what it holds."""
-        results = compare_dreams(self.plans, self.found, self.compared, self.witness, self.settings, batch=1)
-        answers = {number: self._own_answer(result) for number, result in results.items()}
-        files = self._draw(results, answers)
+        compared = None if self.real is None else self.real.compared
+        results = compare_dreams(self.plans, self.found, compared, self.witness, self.settings, batch=1)
+        answers = [self._own_answer(result) for result in results]
+        count = 0 if compared is None else len(compared)
+        files = self._draw(results, answers, count)
         dtype, witness = self.settings.dtype, self.witness
         record = {
             "source": self.opened.name,
@@ -164,10 +160,10 @@ class _Folder:
             },
             "device": str(self.settings.device),
             "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
-            "real images": 0 if self.compared is None else len(self.compared),
+            "real images": count,
             "witness": witness
             and {
-                "source": str(request.witness or self.opened.name),
+                "source": str(self.request.witness or self.opened.name),
                 "accuracy": witness.accuracy,
                 "held": witness.held,
             },
@@ -176,7 +172,8 @@ class _Folder:
             "notes": self.opened.notes,
             "files": files,
             "dreams": [
-                {**self._dream_record(number, result), "network": answers[number]} for number, result in results.items()
+                {**self._dream_record(result), "network": answer}
+                for result, answer in zip(results, answers, strict=True)
             ],
         }
         record = finite(record)
@@ -188,33 +185,27 @@ class _Folder:
         expected = result.dream.objective.expects
         if expected is None:
             return None
-        floats = to_float(result.dream.image[None], self.device)
+        floats = to_float(result.dream.image[None], self.opened.network.mean.device)
         chances = predict_logits(result.plan.target.network, floats, None)[0].softmax(0)
         seen = int(chances.argmax())
-        return {
-            "seen": self.opened.classes[seen],
-            "probability": float(chances[seen]),
-            "expected": seen == expected,
-        }
+        return {"seen": self.opened.classes[seen], "probability": float(chances[seen]), "expected": seen == expected}
 
-    def _draw(self, results: Mapping[int, DreamResult], answers: Mapping[int, dict[str, Any] | None]) -> dict[str, Any]:
+    def _draw(
+        self, results: Sequence[DreamResult], answers: Sequence[dict[str, Any] | None], count: int
+    ) -> dict[str, Any]:
         """Write sheet, sprites and nodes' pictures; returns the files' names."""
         if not results:
             return {}
-        cards = [_card(result, answers[number]) for number, result in results.items()]
+        cards = [_card(result, answer) for result, answer in zip(results, answers, strict=True)]
         title = f"What {Path(self.opened.name).name or self.opened.name} dreams of"
-        note = sheet_note(0 if self.compared is None else len(self.compared), self.witness)
-        self._write("sheet.png", card_sheet(cards, title, note=note))
+        self._write("sheet.png", card_sheet(cards, title, note=sheet_note(count, self.witness)))
         portraits = {}
-        made = {number: self.plans[number] for number in results}
-        for identifier, picture in draw_nodes(made, results, self.real, self.opened.classes, self.device):
+        made, device = [result.plan for result in results], self.opened.network.mean.device
+        for identifier, picture in draw_nodes(made, results, self.real, self.opened.classes, device):
             portraits[identifier] = f"{identifier}.png"
             self._write(portraits[identifier], picture)
-        return {
-            "sheet": "sheet.png",
-            **self._write_sprites(list(results.values())),
-            **({"portraits": portraits} if portraits else {}),
-        }
+        more = {"portraits": portraits} if portraits else {}
+        return {"sheet": "sheet.png", **self._write_sprites(results), **more}
 
     def _write_sprites(self, results: Sequence[DreamResult]) -> dict[str, list[str]]:
         """A sprite with its index for every layer whose units were asked for."""
@@ -236,12 +227,8 @@ class _Folder:
             files[stem] = [f"{stem}.png", f"{stem}.json"]
         return files
 
-    def _dream_record(self, number: int, result: DreamResult) -> dict[str, Any]:
-        plan, dream, judgement = result.plan, result.dream, result.judgement
-        judged = None
-        if judgement is not None:
-            judged = {name: getattr(judgement, name) for name in ("recognised", "p", "unlike")}
-            judged = {**asdict(judgement), **judged, "words": judgement.phrase}
+    def _dream_record(self, result: DreamResult) -> dict[str, Any]:
+        plan, dream = result.plan, result.dream
         return {
             "file": f"{plan.file}.png",
             "name": dream.objective.name,
@@ -250,14 +237,14 @@ class _Folder:
             "seed": dream.seed,
             "size": list(dream.image.shape[1:]),
             **{name: getattr(dream, name) for name in ("before", "reached", "steps", "outcome", "cached")},
-            "standing": rank_record(result.rank),
-            "judgement": judged,
-            **({"film": self.films[number]} if number in self.films else {}),
+            "standing": verdict_record(result.rank),
+            "judgement": verdict_record(result.judgement, "recognised", "p", "unlike"),
+            **({"film": self.films[plan]} if plan in self.films else {}),
             "words": f"{three_digits(dream.before)} → {three_digits(dream.reached)}, {dream.outcome}",
         }
 
     def _write(self, name: str, image: ImageLike) -> None:
-        write_atomic(self.out / name, to_png(to_image(image)))
+        write_atomic(self.out / name, to_png(image))
 
 
 def _card(result: DreamResult, answer: Mapping[str, Any] | None) -> Card:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.drawing.cards import Card, dream_card, honesty_lines, three_digits
+from conceptnet_ml.drawing.cards import Card, dream_card, three_digits
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.masks import SHARE, threshold
 from conceptnet_ml.drawing.node_sheet import Example, node_strip
@@ -67,7 +67,7 @@ def draw_node(node: Node, results: Sequence[DreamResult], best: BestExamples) ->
 
 def result_card(result: DreamResult, *lines: Caption) -> Card:
     """A dream's card: these lines, then its rank and judgement."""
-    return dream_card(result.dream, *lines, *honesty_lines(result.rank, result.judgement))
+    return dream_card(result.dream, *lines, rank=result.rank, judgement=result.judgement)
 
 
 def best_examples(

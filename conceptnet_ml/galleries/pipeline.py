@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,50 +17,48 @@ from conceptnet_ml.dreams.request import Dream
 from conceptnet_ml.galleries.node_pictures import best_examples, draw_node
 from conceptnet_ml.galleries.requests import DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import RealImages
-from conceptnet_ml.network.basis import Network
-
-Plans = Mapping[int, PlannedDream]
-"""Planned dreams by number; everything about one of them is kept under the same number."""
 
 
 def render_all(
-    plans: Plans, recipes: Mapping[str, Recipe], settings: RenderSettings, session: RenderSession
-) -> dict[int, Dream]:
+    plans: Sequence[PlannedDream],
+    recipes: Mapping[str, Recipe],
+    settings: RenderSettings,
+    session: RenderSession,
+    on_done: Callable[[PlannedDream, Dream], None],
+) -> None:
     """Dream all plans; those of one network, recipe and size together.
 
     Args:
         plans: What to dream.
         recipes: By the dreamers' names.
         settings: ``size`` is that of dreams from noise.
-        session: ``on_done`` is called with a plan's number.
+        session: Cache, progress, stopper.
+        on_done: Called with every plan and its dream, as soon as it is found or made.
     """
-    groups: dict[Any, list[int]] = {}
-    for number, plan in plans.items():
+    groups: dict[Any, list[PlannedDream]] = {}
+    for plan in plans:
         start = plan.request.start
         size = settings.size if start is None else (int(start.shape[1]), int(start.shape[2]))
-        groups.setdefault((size, id(plan.target.network), plan.dreamer), []).append(number)
-    found: dict[int, Dream] = {}
-    for (size, _, dreamer), numbers in groups.items():
+        groups.setdefault((size, id(plan.target.network), plan.dreamer), []).append(plan)
+    for (size, _, dreamer), members in groups.items():
 
-        def on_done(place: int, done: Dream, numbers: list[int] = numbers) -> None:
-            found[numbers[place]] = done
-            session.on_done(numbers[place], done)
+        def report(place: int, done: Dream, members: list[PlannedDream] = members) -> None:
+            on_done(members[place], done)
 
-        network = plans[numbers[0]].target.network
-        requests = [plans[number].request for number in numbers]
-        dream(network, requests, recipes[dreamer], replace(settings, size=size), replace(session, on_done=on_done))
-    return found
+        requests = [plan.request for plan in members]
+        own = replace(session, on_done=report)
+        dream(members[0].target.network, requests, recipes[dreamer], replace(settings, size=size), own)
 
 
 def compare_dreams(
-    plans: Plans,
-    dreams: Mapping[int, Dream],
+    plans: Sequence[PlannedDream],
+    dreams: Mapping[PlannedDream, Dream],
     real: Tensor | None,
     witness: Witness | None,
     settings: RenderSettings,
     batch: int | None = None,
-) -> dict[int, DreamResult]:
-    """Dreams with their ranks among real images and the witness's judgements, in the order of their numbers.
+) -> list[DreamResult]:
+    """The plans that were dreamed, in their order, with ranks among real images and the witness's judgements.
 
     Args:
         plans, dreams: What was dreamed.
@@ -69,21 +67,21 @@ def compare_dreams(
         settings: Device and type.
         batch: Dreams that the witness sees at a time; must be 1 where their sizes differ. None: all.
     """
-    numbers = sorted(dreams)
-    ranks = {} if real is None else _ranks(plans, dreams, real, settings)
-    judgements: dict[int, Judgement] = {}
-    step = batch or max(1, len(numbers))
-    for part in (numbers[at : at + step] for at in range(0, len(numbers), step)):
+    made = [plan for plan in plans if plan in dreams]
+    ranks = {} if real is None else _ranks(dreams, real, settings)
+    judgements: dict[PlannedDream, Judgement] = {}
+    step = batch or max(1, len(made))
+    for part in (made[at : at + step] for at in range(0, len(made), step)):
         if witness is not None:
-            images = torch.stack([dreams[number].image for number in part])
-            judged = witness.judge(images, [dreams[number].objective.expects for number in part])
+            images = torch.stack([dreams[plan].image for plan in part])
+            judged = witness.judge(images, [plan.request.objective.expects for plan in part])
             judgements |= zip(part, judged, strict=True)
-    return {n: DreamResult(plans[n], dreams[n], ranks.get(n), judgements.get(n)) for n in numbers}
+    return [DreamResult(plan, dreams[plan], ranks.get(plan), judgements.get(plan)) for plan in made]
 
 
 def draw_nodes(
-    plans: Plans,
-    results: Mapping[int, DreamResult],
+    plans: Sequence[PlannedDream],
+    results: Sequence[DreamResult],
     real: RealImages | None,
     classes: Sequence[str],
     device: torch.device,
@@ -96,37 +94,38 @@ def draw_nodes(
         classes: Names, for the captions.
         device: Of the networks.
     """
-    nodes: dict[str, list[int]] = {}
-    for number, plan in plans.items():
+    nodes: dict[str, PlannedDream] = {}
+    for plan in plans:
         if plan.node is not None:
-            nodes.setdefault(plan.node.id, []).append(number)
-    firsts = [plans[numbers[0]] for numbers in nodes.values()]
-    best = best_examples([plan.target for plan in firsts], real, classes, device)
-    for numbers, plan, examples in zip(nodes.values(), firsts, best, strict=True):
+            nodes.setdefault(plan.node.id, plan)
+    best = best_examples([plan.target for plan in nodes.values()], real, classes, device)
+    for (identifier, plan), examples in zip(nodes.items(), best, strict=True):
+        own = [one for one in results if one.plan.node is not None and one.plan.node.id == identifier]
         assert plan.node is not None
-        yield plan.node.id, draw_node(plan.node, [results[n] for n in numbers if n in results], examples)
+        yield identifier, draw_node(plan.node, own, examples)
 
 
-def rank_record(rank: ActivationRank | None) -> dict[str, Any] | None:
-    """A rank as plain values."""
-    return None if rank is None else {**asdict(rank), "words": rank.phrase}
+def verdict_record(verdict: ActivationRank | Judgement | None, *more: str) -> dict[str, Any] | None:
+    """A rank or a judgement as plain values, with these properties of it, and in words."""
+    if verdict is None:
+        return None
+    return {**asdict(verdict), **{name: getattr(verdict, name) for name in more}, "words": verdict.phrase}
 
 
 def _ranks(
-    plans: Plans, dreams: Mapping[int, Dream], real: Tensor, settings: RenderSettings
-) -> dict[int, ActivationRank]:
+    dreams: Mapping[PlannedDream, Dream], real: Tensor, settings: RenderSettings
+) -> dict[PlannedDream, ActivationRank]:
     """Without dreams whose objective is finite on no real image; those of one network share its passes."""
-    networks: dict[int, tuple[Network, list[int]]] = {}
-    for number in dreams:
-        network = plans[number].target.network
-        networks.setdefault(id(network), (network, []))[1].append(number)
-    found: dict[int, ActivationRank] = {}
-    for network, numbers in networks.values():
-        objectives = {dreams[number].objective.key: dreams[number].objective for number in numbers}
-        table = scores(network, list(objectives.values()), real, settings)
+    networks: dict[int, list[PlannedDream]] = {}
+    for plan in dreams:
+        networks.setdefault(id(plan.target.network), []).append(plan)
+    found: dict[PlannedDream, ActivationRank] = {}
+    for plans in networks.values():
+        objectives = {plan.request.objective.key: plan.request.objective for plan in plans}
+        table = scores(plans[0].target.network, list(objectives.values()), real, settings)
         columns = dict(zip(objectives, table.T, strict=True))
-        for number in numbers:
-            values = columns[dreams[number].objective.key]
+        for plan in plans:
+            values = columns[plan.request.objective.key]
             if bool(values.isfinite().any()):
-                found[number] = activation_rank(dreams[number].reached, values)
+                found[plan] = activation_rank(dreams[plan].reached, values)
     return found

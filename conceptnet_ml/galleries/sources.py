@@ -138,7 +138,9 @@ def open_network(
     network = _staged(model, size).to(device).eval()
     with torch.no_grad():
         outputs = network(torch.zeros(1, network.channels, *network.image_size, device=device)).shape[1]
-    return OpenedNetwork(source, network, _class_names(name, argument, outputs), notes=notes)
+    names = getattr(model, "class_names", ()) if name in backbones else ()
+    names = number_duplicates(names, "{} ({})") if len(names) == outputs else map(str, range(outputs))
+    return OpenedNetwork(source, network, tuple(names), notes=notes)
 
 
 def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = True) -> RealImages | None:
@@ -197,18 +199,6 @@ def _staged(model: nn.Module, size: int | None) -> StagedNetwork:
             refused = refused or error
     assert refused is not None
     raise SettingsError(refused.message, "Say with --size what size of images it takes.")
-
-
-def _class_names(name: str, argument: str, outputs: int) -> tuple[str, ...]:
-    """The names of ImageNet's classes for torchvision's own networks; numbers otherwise."""
-    if name == "torchvision" and outputs == IMAGENET:
-        import torchvision
-
-        for weights in torchvision.models.get_model_weights(argument):
-            names = weights.meta.get("categories", ())
-            if len(set(names)) <= outputs == len(names):
-                return tuple(number_duplicates(names, "{} ({})"))
-    return tuple(str(number) for number in range(outputs))
 
 
 def number_duplicates(names: Sequence[str], pattern: str, key: Callable[[str], str] = str) -> list[str]:

@@ -29,7 +29,9 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
     by_name = settings.weights and not settings.weights.endswith(".safetensors")
     options = _options(argument, image_size)
     if not by_name:
-        return torchvision.models.get_model(argument, weights=None, num_classes=classes, **options)
+        fresh = torchvision.models.get_model(argument, weights=None, num_classes=classes, **options)
+        fresh.class_names = _class_names(argument, classes)
+        return fresh
     weights = _weights(argument, str(settings.weights))
     try:
         model = torchvision.models.get_model(argument, weights=weights)
@@ -43,6 +45,12 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
     preset = weights.transforms()
     model.input_mean, model.input_std = tuple(preset.mean), tuple(preset.std)
     return model
+
+
+def _class_names(name: str, classes: int) -> tuple[str, ...]:
+    """The names of ImageNet's classes, for weights of torchvision's own that the network may be given."""
+    each = (weights.meta.get("categories", ()) for weights in torchvision.models.get_model_weights(name))
+    return next((tuple(names) for names in each if len(names) == classes), ())
 
 
 def _options(name: str, image_size: tuple[int, int]) -> dict[str, Any]:
