@@ -173,7 +173,7 @@ def split(ctx: Bench, stage: str) -> dict[str, Any]:
         "cosine": cosine(taught, stage, (unit, units)),
         "cosine, shares 0.3 : 0.7": cosine(ctx.trained(uneven, 1, rate, ctx.later), stage, (unit, units)),
         "cosine, equal shares": cosine(ctx.trained(even, 1, rate, ctx.later), stage, (unit, units)),
-        "duplicate": changed(network, merge_units(uneven, stage, [unit, units], ctx.batches), batch, False),
+        "duplicate": changed(network, merge_units(uneven, stage, [[unit, units]], ctx.batches), batch, False),
     }
 
 

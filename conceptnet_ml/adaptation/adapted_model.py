@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -171,14 +170,8 @@ def last_linear(model: nn.Module, images: ImageSet, device: torch.device) -> str
     network.to(device).eval()
     outputs: dict[str, Tensor] = {}
 
-    def remember(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            outputs[name] = output
-
-        return hook
-
     hooks = [
-        module.register_forward_hook(remember(name))
+        module.register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear) and "weight" in module._parameters and name
     ]

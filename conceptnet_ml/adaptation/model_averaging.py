@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from conceptnet_ml.adaptation.logistic_regression import Array, LogisticProblem, SharedColumns, fit_logistic
+from conceptnet_ml.adaptation.logistic_regression import Array, LogisticProblem, fit_logistic
 
 MARGIN, SPREAD = 3.0, 2.0
 """Prior mean and deviation of an expert's weight, in logits per mean margin: a margin of 3 is right 95 times in 100."""
@@ -254,16 +254,18 @@ class _Problem:
             precision = np.concatenate([precision, np.full(classes, BIAS**-2)])
         ridge = hypothesis.ridge or 0.0
         features = self.features if ridge else self.features[:, :0]
-        shared = SharedColumns(self._design(hypothesis), mean, precision, positive=count)
-        start = self.starts.get(count) if ridge else None
-        point, loss = fit_logistic(LogisticProblem(features, self.truth, ridge, shared=shared), ITERATIONS, start)
+        design = self._design(hypothesis)
+        problem = LogisticProblem(
+            features, self.truth, ridge, design=design, mean=mean, precision=precision, positive=count
+        )
+        point, loss = fit_logistic(problem, ITERATIONS, self.starts.get(count) if ridge else None)
         if ridge:
             self.starts[count] = point
         weights, layer = point[: len(mean)], point[len(mean) :].reshape(-1, classes)
         if not evidence:
             return _Solution(weights, layer, math.nan)
-        chances = _softmax(shared.design @ weights + features @ layer)
-        curvature = _weights_curvature(shared.design, chances, precision) + _layer_curvature(features, chances, ridge)
+        chances = _softmax(design @ weights + features @ layer)
+        curvature = _weights_curvature(design, chances, precision) + _layer_curvature(features, chances, ridge)
         width = 0.5 * float(np.log(precision).sum()) + 0.5 * layer.size * (math.log(ridge) if ridge else 0.0)
         return _Solution(weights, layer, width - loss - 0.5 * curvature)
 

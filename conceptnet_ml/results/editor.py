@@ -252,7 +252,7 @@ def _change_units(
     images = [images for images, _ in ctx.probe_views(f"edit {plan.stage}", swaps)]
     closed = plans.closed_units(graph, plan.stage)
     if plan.verb == "merge":
-        return merge_units(network, plan.stage, plan.units, images, closed)
+        return merge_units(network, plan.stage, [plan.units], images, closed)
     if plan.verb == "split":
         seed = ctx.seed("split", plan.stage, plan.units)
         shares = class_shares(plan.classes, ctx.classes) if plan.classes else None

@@ -76,18 +76,11 @@ def forget_units(
 
 
 class _ConstantSolver:
-    """Finds the constants that the layers before a stage must write, and writes them.
+    """Finds the constants that the layers before a stage must write for the ``n`` units, and writes them.
 
-    Args:
-        network: To be changed.
-        group: What depends on the units.
-        units: (n,) which.
-
-    Attributes:
-        before: The stage's node and those before it that have the units, up to the layers that write them.
-        layers: The convolution or linear layer by the node that ends it: the batch norm right behind it, or itself.
-        means: (n,) of the units, at each node of ``before``.
-        levels: (n,) the constant that each of ``layers`` is to write.
+    ``before`` are the stage's node and those before it that have the units, up to the layers that write them, ``means``
+    the units' (n,) there; ``layers`` are these layers by the node that ends each, the batch norm right behind it or
+    itself, and ``levels`` the constants (n,) that they are to write.
     """
 
     def __init__(self, network: StagedNetwork, group: DependencyGroup, units: Tensor) -> None:
@@ -204,11 +197,7 @@ class _ConstantSolver:
         return None
 
     def _fit(self, end: fx.Node, place: fx.Node, chosen: Tensor) -> Tensor:
-        """Set a layer's constants for the chosen units so that a place shows their means.
-
-        Returns:
-            (n,) for which units that could be done.
-        """
+        """Set a layer's constants for the chosen units so that a place shows their means; for which it could, (n,)."""
         target = self.means[place]
 
         def shown(level: Tensor) -> Tensor:
@@ -241,8 +230,7 @@ class _ConstantSolver:
                 assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
                 if norm.weight is None:
                     self.refuse("its batch norm has no weights")
-                zeroed = [layer.weight, layer.bias, norm.weight, norm.running_mean]
-                for tensor in zeroed:
+                for tensor in (layer.weight, layer.bias, norm.weight, norm.running_mean):
                     if tensor is not None:
                         tensor.data[rows] = 0.0
                 norm.bias.data[rows] = level

@@ -45,7 +45,7 @@ ROWS = 20000
 def merge_units(
     network: StagedNetwork,
     stage: str,
-    units: Sequence[int] | Sequence[Sequence[int]],
+    groups: Sequence[Sequence[int]],
     batches: Sequence[Tensor],
     closed: Collection[int] = (),
     ridge: float = RIDGE,
@@ -55,7 +55,7 @@ def merge_units(
     Args:
         network: Read only.
         stage: Which.
-        units: The members of one group, or several groups; each has at least two.
+        groups: The members of each; at least two.
         batches: Float images (B, 3, H, W) the readers are fitted on; two or three hundred do.
         closed: Units that have been merged, forgotten or pruned.
         ridge: See :data:`RIDGE`.
@@ -67,7 +67,7 @@ def merge_units(
         SettingsError: No such units, one of them closed, in two groups or alone in its group; they cannot be followed,
             or are written by different layers.
     """
-    groups = _sorted_groups(units)
+    groups = [sorted(members) for members in groups]
     group = check_units(network, stage, [unit for members in groups for unit in members], closed)
     if any(len(members) < 2 for members in groups):
         raise SettingsError(f"stage '{stage}': one unit alone cannot be merged", "Give two units or more.")
@@ -92,13 +92,6 @@ def merge_units(
     after = rebuild_checked(network, changed, stage)
     recalibrate(after, batches, network, since=stage)
     return after
-
-
-def _sorted_groups(units: Sequence[int] | Sequence[Sequence[int]]) -> list[list[int]]:
-    """One group, or several, each from its lowest member up."""
-    several = [[unit] if isinstance(unit, int) else list(unit) for unit in units]
-    alone = all(isinstance(unit, int) for unit in units)
-    return [sorted(unit for group in several for unit in group)] if alone else [sorted(group) for group in several]
 
 
 def _check_writers(group: DependencyGroup, groups: Sequence[Sequence[int]]) -> None:
@@ -173,13 +166,8 @@ def _mean_with_norm(layer: Any, norm: Any, rows: Sequence[Tensor], mix: Tensor) 
 
 @dataclass
 class _ReaderMoments:
-    """Moments of the features that a reader reads, before (old) and with the merged writers (new).
-
-    Args:
-        new: Moments of the new rows.
-        old_total: (F,) sums of the old rows.
-        crossed: (F, F) sums of products of old with new rows.
-    """
+    """Of the features that a reader reads with the merged writers (new) and as they were: moments of the new rows, (F,)
+    sums of the old ones, and (F, F) sums of products of old with new ones."""
 
     new: Moments = field(default_factory=Moments)
     old_total: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
@@ -226,8 +214,7 @@ def _drawn_rows(count: int) -> Tensor:
 class _Reader:
     """A layer that reads the units, as a matrix on features: (units present) × (taps of a patch).
 
-    A convolution's patches are taken as it reads them, if they are no wider than :data:`PATCH`; else each place is a
-    row of units, and so is each of the positions that a flatten gives a unit.
+    Where a convolution's patches are wider than :data:`PATCH`, and behind a flatten, each place is a row of units.
     """
 
     def __init__(self, network: nn.Module, dependency: Dependency) -> None:
@@ -280,22 +267,15 @@ class _Reader:
 
 
 def _restate(
-    original: nn.Module | None,
-    norm: nn.Module | None,
-    units: Tensor,
-    old: Moments,
-    new: Moments,
-    groups: Sequence[Sequence[int]],
+    original: Any, norm: Any, units: Tensor, old: Moments, new: Moments, groups: Sequence[Sequence[int]]
 ) -> None:
     """Give merged units' batch norm the variance they really have; in evaluation mode their output stays the same.
 
     Running and real variance differ a little; a merged unit keeps the members' mean ratio of the two, so that training
     mode, too, gives what they gave.
     """
-    if not isinstance(norm, BATCH_NORMS) or norm.weight is None or norm.running_var is None:
+    if norm.weight is None:
         return
-    assert isinstance(original, BATCH_NORMS)
-    assert original.running_var is not None
     running, before, after = original.running_var.double().cpu(), old.covariance, new.covariance
     for members in groups:
         for first, *others in zip(*((units == unit).nonzero().flatten().tolist() for unit in members), strict=True):
@@ -307,11 +287,7 @@ def _restate(
 
 
 def _compensate(
-    network: nn.Module,
-    dependency: Dependency,
-    groups: Sequence[Sequence[int]],
-    moments: _ReaderMoments,
-    ridge: float,
+    network: nn.Module, dependency: Dependency, groups: Sequence[Sequence[int]], moments: _ReaderMoments, ridge: float
 ) -> None:
     """Fold the estimate of the lost activations into the weights by which a layer reads the units that are left."""
     reader = _Reader(network, dependency)
@@ -328,11 +304,7 @@ def _regression(
 ) -> tuple[Tensor, Tensor]:
     """``old ≈ constant + table · new``: (F, F) and (F,), the identity for units that are in no group.
 
-    Args:
-        groups: Numbers of the members among the units present.
-        taps: Features of each unit.
-        moments: Of the features.
-        with_constant: Whether a constant can be compensated, by a bias or a batch norm.
+    ``groups`` are places among the units present, each with ``taps`` features; a constant needs a bias or a batch norm.
     """
     new = moments.new
     mean, old_mean = new.mean, moments.old_total / new.count

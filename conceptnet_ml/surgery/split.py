@@ -129,8 +129,7 @@ def check_units(
         raise SettingsError(f"stage '{stage}': no units are given", "Name at least one.")
     for unit in units:
         if not 0 <= unit < group.units:
-            last = f"The last one is {group.units - 1}."
-            raise SettingsError(f"stage '{stage}' has no unit {unit}", last)
+            raise SettingsError(f"stage '{stage}' has no unit {unit}", f"The last one is {group.units - 1}.")
         if unit in closed:
             raise SettingsError(f"unit {unit} of stage '{stage}' is closed", "It was merged, forgotten or pruned.")
     if len(set(units)) < len(units):
@@ -188,17 +187,13 @@ def _append(network: nn.Module, group: DependencyGroup, one: Dependency, unit: i
             "its copies would change the numbers of the units after them",
             "Units of the last part of a concatenation can be split, those of the others only merged or forgotten.",
         )
+    behind = {last_run[-1]: run for run, last_run in zip(own, last, strict=True)}
     index: list[int] = []
     numbers: list[int] = []
-    start = 0
-    for run, last_run in zip(own, last, strict=True):
-        end = last_run[-1] + 1
-        index += [*range(start, end), *(run * (variants - 1))]
-        numbers += [0 if int(one.units[place]) == unit else -1 for place in range(start, end)]
-        numbers += [number for number in range(1, variants) for _ in run]
-        start = end
-    index += range(start, len(one.units))
-    numbers += [-1] * (len(one.units) - start)
+    for place, here in enumerate(one.units.tolist()):
+        copied = behind.get(place, [])
+        index += [place, *copied * (variants - 1)]
+        numbers += [0 if here == unit else -1, *(number for number in range(1, variants) for _ in copied)]
     value = tensor.index_select(one.dim, torch.tensor(index).to(tensor.device))
     replace_tensor(network.get_submodule(one.path), one.name, value)
     return torch.tensor(numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conceptnet_ml.adaptation.logistic_regression import LogisticProblem, SharedColumns, fit_logistic
+from conceptnet_ml.adaptation.logistic_regression import LogisticProblem, fit_logistic
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -38,8 +38,8 @@ def test_shared_weights_stay_positive_and_near_their_priors() -> None:
     design = np.stack([1 - truth, truth + draw.normal(size=truth.shape) * 0.1], 2)  # a wrong expert and a right one
 
     def weights(precision: float) -> np.ndarray:
-        shared = SharedColumns(design, np.ones(2), np.full(2, precision), positive=2)
-        return fit_logistic(LogisticProblem(np.zeros((50, 0)), truth, 0.0, shared=shared), 200)[0]
+        priors = {"design": design, "mean": np.ones(2), "precision": np.full(2, precision), "positive": 2}
+        return fit_logistic(LogisticProblem(np.zeros((50, 0)), truth, 0.0, **priors), 200)[0]
 
     wrong, right = weights(0.1)
     assert wrong == 0

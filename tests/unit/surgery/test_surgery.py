@@ -107,7 +107,7 @@ def test_merging_exact_copies_undoes_the_split(name: str) -> None:
         twice = split_unit(network, stage, units - 2 if name != "densenet121" else units - 1, 2, shares=(0.3, 0.7))
         unit = units - 2 if name != "densenet121" else units - 1
         pruned = prune_units(twice, stage, [units])
-        merged = merge_units(twice, stage, [unit, units], batches)
+        merged = merge_units(twice, stage, [[unit, units]], batches)
         assert change(network, merged) < 1e-4
         if change(network, pruned) > 1e-5:  # with fresh weights some networks say the same of every image
             assert change(network, merged) < change(network, pruned) / 10
@@ -119,7 +119,7 @@ def test_a_merged_unit_is_the_weighted_mean_before_the_activation() -> None:
     batch = images(16, 5)
     importance = importances(network, "stem", [batch])
     stem = network.model.stem
-    merged = merge_units(network, "stem", [2, 9, 4], [batch])
+    merged = merge_units(network, "stem", [[2, 9, 4]], [batch])
     weights = importance[[2, 4, 9]] / importance[[2, 4, 9]].sum()
     normal = (batch - network.mean) / network.std
     wanted = (stem[1](stem[0](normal))[:, [2, 4, 9]] * weights[:, None, None]).sum(1)
@@ -137,7 +137,7 @@ def test_readers_are_fitted_to_what_the_lost_unit_told_them() -> None:
         network.model.block3.conv2.weight[6] = network.model.block3.conv2.weight[5]
         for values in (network.model.block3.norm2.running_mean, network.model.block3.norm2.running_var):
             values[6] = values[5]
-    merged = merge_units(network, "block3", [5, 6], [images(32, 2)])
+    merged = merge_units(network, "block3", [[5, 6]], [images(32, 2)])
     assert change(network, merged) < 1e-4
     assert change(network, prune_units(network, "block3", [6])) > 1e-3
 
@@ -252,11 +252,11 @@ def test_the_result_is_an_ordinary_network(tmp_path: Path) -> None:
         (lambda n, b: split_unit(n, "stem", 0, 2, (0.5, 0.3, 0.2)), "do not fit"),
         (lambda n, b: split_unit(n, "stem", 3, 2, closed={3}), "unit 3 of stage 'stem' is closed"),
         (lambda n, b: split_unit(n, "block3", 0, 2, class_shares([[0], [1]], 3)), "exactly one variant"),
-        (lambda n, b: merge_units(n, "stem", [4], b), "one unit alone"),
-        (lambda n, b: merge_units(n, "stem", [4, 4], b), "named twice"),
+        (lambda n, b: merge_units(n, "stem", [[4]], b), "one unit alone"),
+        (lambda n, b: merge_units(n, "stem", [[4, 4]], b), "named twice"),
         (lambda n, b: merge_units(n, "stem", [[4, 5], [5, 6]], b), "named twice"),
-        (lambda n, b: merge_units(n, "stem", [4, 5], b, closed=[5]), "closed"),
-        (lambda n, b: merge_units(n, "stem", [4, 5], []), "no images"),
+        (lambda n, b: merge_units(n, "stem", [[4, 5]], b, closed=[5]), "closed"),
+        (lambda n, b: merge_units(n, "stem", [[4, 5]], []), "no images"),
         (lambda n, b: forget_units(n, "stem", [], b), "no units"),
         (lambda n, b: forget_units(n, "stem", [1], []), "no images"),
         (lambda n, b: forget_units(n, "stem", [1], b, means=[-1.0]), "no constant"),
@@ -293,8 +293,8 @@ def test_a_copy_in_the_middle_of_a_concatenation_is_refused_a_merge_there_is_not
     with pytest.raises(SettingsError, match="change the numbers"):
         split_unit(network, stage, 1, 2)
     with pytest.raises(SettingsError, match="different layers"):
-        merge_units(network, stage, [1, 6], [images()])
-    merged = merge_units(network, stage, [1, 2], [images(32, 2)])
+        merge_units(network, stage, [[1, 6]], [images()])
+    merged = merge_units(network, stage, [[1, 2]], [images(32, 2)])
     assert merged.stage(stage).units == network.stage(stage).units
 
 
