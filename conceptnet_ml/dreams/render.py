@@ -36,6 +36,9 @@ from conceptnet_ml.storage.hashing import digest
 VERSION = 1
 """Of what the engine computes; dreams of another version are not taken from the cache."""
 
+SCORED = 128
+"""Images at a time whose objectives are evaluated."""
+
 CPU_BYTES, CPU_ROWS, CARD_ROWS = 2**21, (8, 32), 256
 """On a CPU larger batches pay until their images outgrow the caches; on a GPU until it is busy."""
 
@@ -112,10 +115,11 @@ def dream(
     wanted = [one if isinstance(one, DreamRequest) else DreamRequest(one, settings.seed) for one in requests]
     settings = replace(settings, size=_size(network, wanted, settings.size), device=_device(network, settings))
     check_images(wanted, recipe, without_basis(network).channels)
-    groups = _by_layers([request.objective for request in wanted])
-    renderers = {names: Renderer(network, names, recipe, settings) for names in groups}
-    for names, members in groups.items():
-        renderers[names].check([wanted[number].objective for number in members])
+    objectives = [request.objective for request in wanted]
+    groups = [
+        (members, Renderer(network, [objectives[number] for number in members], recipe, settings))
+        for members in _by_layers(objectives).values()
+    ]
     found: dict[int, Dream] = {}
     keys = [] if session.cache is None else _keys(network, wanted, recipe, settings)
 
@@ -130,10 +134,10 @@ def dream(
             finish(number, stored)
     if left := len(wanted) - len(found):
         with session.progress.task(session.label, total=left * recipe.steps * recipe.octaves) as task:
-            for names, members in groups.items():
+            for members, renderer in groups:
                 missing = {number: wanted[number] for number in members if number not in found}
                 if missing:
-                    renderers[names].run(missing, task.advance, session.stopper.check, finish)
+                    renderer.run(missing, task.advance, session.stopper.check, finish)
     return [found[number] for number in range(len(wanted))]
 
 
@@ -142,24 +146,15 @@ def scores(
     objectives: Sequence[Objective],
     images: Tensor,
     settings: RenderSettings | None = None,
-    batch: int = 128,
 ) -> Tensor:
-    """Values of objectives on images, (images, objectives).
-
-    Args:
-        network: As in :func:`dream`.
-        objectives: What is evaluated.
-        images: uint8 (N, C, H, W).
-        settings: Device and type.
-        batch: Images at a time.
-    """
+    """Values (N, objectives) of objectives on images, uint8 (N, C, H, W); the settings' device and type are used."""
     settings = settings or RenderSettings()
     device = _device(network, settings)
     table = torch.empty(len(images), len(objectives))
     for names, columns in _by_layers(objectives).items():
         layers = Layers(network, names).to(device)
         guides = guide_maps(layers, [objectives[column] for column in columns], device)
-        for places in torch.arange(len(images)).split(batch):
+        for places in torch.arange(len(images)).split(SCORED):
             with torch.no_grad():
                 with devices.autocast(device, settings.dtype):
                     maps = layers(_floats(images[places], device))
@@ -170,18 +165,21 @@ def scores(
 
 
 class Renderer:
-    """Makes dreams whose objectives need the same layers, ``names``; the settings must have a size and a device."""
+    """Makes dreams of objectives that need the same layers; the settings must have a size and a device.
 
-    def __init__(self, network: Network, names: frozenset[str], recipe: Recipe, settings: RenderSettings) -> None:
+    Raises:
+        SettingsError: The network cannot take such images, or has no such units, cells or gradients.
+    """
+
+    def __init__(
+        self, network: Network, objectives: Sequence[Objective], recipe: Recipe, settings: RenderSettings
+    ) -> None:
         assert settings.size is not None
         assert settings.device is not None
         self.size, self.device, self.dtype = settings.size, settings.device, settings.dtype
         self.recipe, self.rows, self.exact = recipe, settings.rows, settings.exact
-        self.layers = Layers(network, names, fold=not recipe.natural).to(self.device)
+        self.layers = Layers(network, objectives[0].layers, fold=not recipe.natural).to(self.device)
         self.sizes = octave_sizes(self.size, recipe)
-
-    def check(self, objectives: Sequence[Objective]) -> None:
-        """Raises SettingsError where the network cannot take such images, or has no such units, cells or gradients."""
         for size in dict.fromkeys((self.sizes[0], self.sizes[-1])):
             maps = probe_maps(self.layers, size, self.device)
         for objective in objectives:
@@ -192,6 +190,7 @@ class Renderer:
                 f"no gradient leads from layer '{self.layers.names[-1]}' back to the image",
                 "Something on the way detaches, rounds or looks up; choose a layer before it.",
             )
+        self.guides = guide_maps(self.layers, objectives, self.device)
 
     def run(
         self,
@@ -205,14 +204,13 @@ class Renderer:
         ``advance`` and ``check`` are called as by :meth:`BatchAscent.run`.
         """
         numbers = list(requests)
-        guides = guide_maps(self.layers, [request.objective for request in requests.values()], self.device)
         # The first octave begins with the whole image made small; later ones add to it what was gained so far.
         gains: dict[int, Tensor] = {}
         steps = dict.fromkeys(numbers, 0)
         for octave, size in enumerate(self.sizes):
             ascents = [self._ascent(request, size, octave, gains.get(number)) for number, request in requests.items()]
             rows = self.rows or rows_for(self.layers, size, self.device, self.dtype)
-            batch = BatchAscent(self.layers, self.recipe, size, self.device, self.dtype, guides, self.exact)
+            batch = BatchAscent(self.layers, self.recipe, size, self.device, self.dtype, self.guides, self.exact)
             ended: list[tuple[int, Ended]] = []
             for place, (image, made, outcome) in batch.run(ascents, rows, advance, check):
                 number = numbers[place]
@@ -223,10 +221,10 @@ class Renderer:
                     continue
                 ended.append((number, (image, steps[number], outcome)))
                 if len(ended) >= rows:
-                    self._finish(ended, requests, guides, rows, on_done)
+                    self._finish(ended, requests, rows, on_done)
                     ended = []
             if ended:
-                self._finish(ended, requests, guides, rows, on_done)
+                self._finish(ended, requests, rows, on_done)
 
     def first_image(self, request: DreamRequest) -> Tensor:
         """What a dream begins with, at its full size, uint8 (C, H, W)."""
@@ -238,8 +236,7 @@ class Renderer:
     def without_steps(self, request: DreamRequest) -> Dream:
         """The first image as a dream of no steps, with the objective's value on it."""
         image = self.first_image(request)
-        guides = guide_maps(self.layers, [request.objective], self.device)
-        (value,) = self._measure([request.objective], image[None], guides)
+        (value,) = self._measure([request.objective], image[None])
         return Dream(request.objective, request.seed, image, value, value, 0, ALL_STEPS)
 
     def _ascent(self, request: DreamRequest, size: tuple[int, int], octave: int, gain: Tensor | None) -> DreamRequest:
@@ -254,7 +251,6 @@ class Renderer:
         self,
         ended: Sequence[tuple[int, Ended]],
         requests: Mapping[int, DreamRequest],
-        guides: Mapping[str, Tensor],
         rows: int,
         on_done: Callable[[int, Dream], None],
     ) -> None:
@@ -263,7 +259,7 @@ class Renderer:
         objectives = [requests[number].objective for number, _ in ended]
         first = torch.stack([self.first_image(requests[number]) for number, _ in ended])
         fill = rows if self.exact else 0
-        before, reached = (self._measure(objectives, part, guides, fill) for part in (first, images))
+        before, reached = (self._measure(objectives, part, fill) for part in (first, images))
         for n, (number, (_, steps, outcome)) in enumerate(ended):
             if not math.isfinite(reached[n]):
                 outcome = NOT_FINITE
@@ -272,13 +268,11 @@ class Renderer:
             seed = requests[number].seed
             on_done(number, Dream(objectives[n], seed, images[n], before[n], reached[n], steps, outcome))
 
-    def _measure(
-        self, objectives: Sequence[Objective], images: Tensor, guides: Mapping[str, Tensor], fill: int = 0
-    ) -> list[float]:
+    def _measure(self, objectives: Sequence[Objective], images: Tensor, fill: int = 0) -> list[float]:
         """The objectives on images, an image each; the batch is filled up to ``fill``, which rounds the same always."""
         more = max(0, fill - len(images))
         images = torch.cat([images, images[-1:].expand(more, -1, -1, -1)])
-        objective = ObjectiveBatch([*objectives, *[objectives[-1]] * more], guides, self.device)
+        objective = ObjectiveBatch([*objectives, *[objectives[-1]] * more], self.guides, self.device)
         with torch.no_grad():
             with devices.autocast(self.device, self.dtype):
                 maps = self.layers(_floats(images, self.device))

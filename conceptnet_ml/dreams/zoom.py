@@ -80,8 +80,7 @@ def zoom(
     recipe = FRAME_RECIPE if recipe is None else replace(recipe, start="image")
     device = settings.device or without_basis(network).mean.device
     size = settings.size or (without_basis(network).image_size if start is None else (start.shape[1], start.shape[2]))
-    renderer = Renderer(network, objective.layers, recipe, RenderSettings(size, 0, 1, False, device, settings.dtype))
-    renderer.check([objective])
+    renderer = Renderer(network, [objective], recipe, RenderSettings(size, 0, 1, False, device, settings.dtype))
     image = renderer.first_image(DreamRequest(objective, settings.seed)) if start is None else start
     first, angle = image.float() / 255, math.radians(motion.turn)
     move = torch.tensor([[math.cos(angle) / motion.rate, math.sin(angle) / motion.rate, 0.0, 0.0]])
