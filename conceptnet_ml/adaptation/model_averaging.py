@@ -207,13 +207,9 @@ def _hypotheses(experts: int, layer: bool) -> Iterator[_Hypothesis]:
 class _Problem:
     """Multinomial logistic regression on experts, bias and features, with Gaussian priors.
 
-    Args:
-        experts: Each (N, K), centred, divided by its margin.
-        margins: Their mean margins.
-        features: (N, r), reduced by :func:`_reduced`.
-        back, mean: What that returned beside them.
-        truth: (N, K), one-hot.
-        starts: By number of experts, the solution under the ridge before.
+    The experts (N, K) are centred and divided by their mean margins; features (N, r), ``back`` and ``mean`` are as
+    :func:`_reduced` returns them; ``truth`` (N, K) is one-hot; ``starts`` has the solution under the ridge before, by
+    number of experts.
     """
 
     experts: list[Array]

@@ -122,16 +122,12 @@ def sprite(images: Sequence[ImageLike], records: Mapping[int, Mapping[str, Any]]
     """All units of a layer as one picture without gaps, for viewers that cut it up, and where each is.
 
     Args:
-        images: Pictures of one size, uint8 (C, H, W).
+        images: Pictures of one size, uint8 (C, H, W); otherwise a ValueError is raised.
         records: By the unit of each picture, in the same order, what the index is to say of it.
 
     Returns:
-        The picture, about as wide as high, its last row filled up with paper, and the index, which JSON can hold:
-        ``{"size": [W, H], "tile": [w, h], "columns": n, "units": {"0": {"box": [x, y, w, h], **record}}}``, in px from
-        the upper left corner.
-
-    Raises:
-        ValueError: No pictures, several sizes, or other numbers of units than of pictures.
+        The picture, about as wide as high, and the index, in px from the upper left corner:
+        ``{"size": [W, H], "tile": [w, h], "columns": n, "units": {"0": {"box": [x, y, w, h], **record}}}``.
     """
     if len(images) == 0 or len(images) != len(records):
         raise ValueError(f"{len(images)} pictures of {len(records)} units: as many are wanted")

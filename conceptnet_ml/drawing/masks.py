@@ -35,15 +35,9 @@ def threshold(maps: ImageLike) -> float:
 
 
 def active(unit_map: ImageLike, cutoff: float, size: tuple[int, int]) -> np.ndarray:
-    """Where a map, enlarged bilinearly from the stage's cells, exceeds the cutoff.
+    """Where a unit's map (h, w), enlarged bilinearly to (height, width) px, exceeds the cutoff: booleans of that size.
 
-    Args:
-        unit_map: (h, w) activations of one unit on one image.
-        cutoff: Of :func:`threshold`.
-        size: (height, width) in px to enlarge to; a cell's value lies at its centre, the outermost go on to the edge.
-
-    Returns:
-        Booleans of that size.
+    A cell's value lies at its centre, the outermost go on to the edge.
     """
     values = np.nan_to_num(as_array(unit_map).astype(np.float32))
     grown = Image.fromarray(np.ascontiguousarray(values)).resize(size[::-1], Image.Resampling.BILINEAR)
@@ -51,13 +45,8 @@ def active(unit_map: ImageLike, cutoff: float, size: tuple[int, int]) -> np.ndar
 
 
 def masked(image: Image.Image, unit_map: ImageLike, cutoff: float) -> Image.Image:
-    """A real image with its unit's activation: what lies outside is dimmed, the border of what lies inside drawn.
-
-    Args:
-        image: As large as it is to be shown.
-        unit_map: (h, w) activations of the unit on it.
-        cutoff: Of :func:`threshold`.
-    """
+    """A real image, as large as it is shown, under its unit's activations (h, w): what lies below the cutoff is dimmed,
+    the border of what lies above it drawn."""
     inside = Image.fromarray(active(unit_map, cutoff, image.size[::-1]).astype(np.uint8) * 255)
     shown = Image.composite(image, image.point(lambda value: round(value * _DIMMED)), inside)
     reach = max(1, min(image.size) // 96)
@@ -68,12 +57,8 @@ def masked(image: Image.Image, unit_map: ImageLike, cutoff: float) -> Image.Imag
 
 
 def gate_overlay(image: ImageLike, gate: ImageLike) -> Image.Image:
-    """An image, enlarged, with a gate laid over it: closed parts faded, open parts glowing, the 0.5 line drawn.
-
-    Args:
-        image: uint8 image.
-        gate: As :func:`to_gate` takes it; enlarged bilinearly to the image's size.
-    """
+    """An image, enlarged, with a gate (:func:`to_gate`) laid over it: closed parts faded, open parts glowing, the 0.5
+    line drawn."""
     base = enlarge(to_image(image))
     soft = Image.fromarray((to_gate(gate) * 255).round().astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
     values = np.asarray(soft, dtype=np.float32) / 255

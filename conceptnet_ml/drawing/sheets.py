@@ -36,13 +36,10 @@ class SwapExample:
 
 
 def probe_sheet(examples: Sequence[SwapExample], title: str = "") -> Image.Image:
-    """Image, donor, swapped view and gate, a row for each image.
+    """Image, donor, swapped view and gate, a row for each image. Raises ValueError where there is none.
 
     Under the image and the swapped view stands what the network sees in them, red where that is not the image's class,
     under the donor its class, under the gate how much of it is open.
-
-    Raises:
-        ValueError: No examples, or something that is no image or no gate.
     """
     if not examples:
         raise ValueError("a sheet needs at least one example")

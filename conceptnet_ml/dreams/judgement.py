@@ -93,12 +93,8 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A witness's scores of held-out real images.
-
-    Args:
-        distances, energies: (n,) float64, sorted.
-        accuracy: Share it classifies correctly, None where the labels are not known.
-    """
+    """A witness's scores of held-out real images, (n,) float64, sorted; and the share it classifies correctly, None
+    where the labels are not known."""
 
     distances: Tensor
     energies: Tensor

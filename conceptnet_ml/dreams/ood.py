@@ -86,12 +86,7 @@ def furthest(statistics: ActivationStatistics, descriptions: Mapping[str, Tensor
 
 
 class ActivationReader:
-    """Runs a network on pictures and describes its activations.
-
-    Args:
-        network: In evaluation mode, on the device.
-        device, dtype: Where and in which autocast type it runs.
-    """
+    """Runs a network on pictures, on a device and in an autocast type, and describes its activations."""
 
     def __init__(self, network: StagedNetwork, device: torch.device, dtype: torch.dtype | None) -> None:
         self.network = network.to(device).eval()

@@ -96,11 +96,7 @@ class Recipe:
 
 
 def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:
-    """The recipe of a dreamer plugin.
-
-    Args:
-        dreamer: Its record.
-        real: Real images, uint8 (N, C, H, W), whose statistics it may take.
+    """The recipe of a dreamer plugin, which may take statistics of real images, uint8 (N, C, H, W).
 
     Raises:
         PluginError: It fails, or returns something else.

@@ -226,12 +226,8 @@ def plan_annotate(graph: ConceptGraph, node: Node, note: str) -> EditPlan:
 def measured_edges(
     sources: Sequence[tuple[str, tuple[str, ...]]], effects: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, Any]]:
-    """Edges from the sources to units, by the units' real effects.
-
-    Args:
-        sources: Nodes and the classes they belong to.
-        effects: By unit node and class name, the mean fall of the class's margin when the unit is held at its mean.
-    """
+    """Edges from nodes, which belong to classes, to units, by the units' real effects: by unit node and class name, the
+    mean fall of the class's margin when the unit is held at its mean."""
     edges = []
     for source, classes in sources:
         for unit, falls in effects.items():

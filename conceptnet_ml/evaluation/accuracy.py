@@ -21,13 +21,7 @@ from conceptnet_ml.steps.context import Context
 def accuracies(
     methods: Mapping[str, nn.Module], tests: Mapping[str, ImageSet], device: torch.device, dtype: torch.dtype | None
 ) -> dict[str, Any]:
-    """``{test set: {"images": n, method: {"accuracy": share}}}``.
-
-    Args:
-        methods: By name; each takes float images in [0, 1] to logits.
-        tests: Labelled images by name.
-        device, dtype: Where and in which autocast type to run them.
-    """
+    """``{test set: {"images": n, method: {"accuracy": share}}}``; a method takes float images in [0, 1] to logits."""
     table: dict[str, Any] = {}
     for name, images in tests.items():
         row: dict[str, Any] = {"images": len(images)}

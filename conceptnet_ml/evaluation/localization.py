@@ -54,30 +54,20 @@ def compare_with_masks(ctx: Context, family: Family) -> dict[str, Any] | None:
 def part_cells(
     masks: Mapping[str, Tensor], parts: Sequence[str], numbers: Tensor, labels: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """The cells of a stage that belong to each image's part: at least a fifth of the cell does.
+    """The cells (B, 1, h, w) of a stage that belong to each image's part, 0 or 1: at least a fifth of the cell does.
 
     Args:
-        masks: By part, uint8 (N, H, W) of 0 and 1.
-        parts: Per class, the part meant.
+        masks, parts: By part, uint8 (N, H, W) of 0 and 1; and per class, the part meant.
         numbers, labels: (B,) which of the N images, and their classes.
         size: Height and width of the stage's maps.
-
-    Returns:
-        (B, 1, h, w) floats, 0 or 1.
     """
     chosen = torch.stack([masks[parts[int(c)]][n] for n, c in zip(numbers, labels, strict=True)])
     return (open_shares(chosen[:, None], size) >= CELL).float()
 
 
 def fit_to_masks(scores: Tensor, cells: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:
-    """Overlap and coverage of the true cells by a score map that is opened at its highest places, as many as are true.
-
-    Args:
-        scores: (N, 1, h, w).
-        cells: (N, 1, h, w), 0 or 1.
-        labels: (N,).
-        classes: How many there are.
-    """
+    """Overlap and coverage of the true cells, (N, 1, h, w) of 0 and 1, by score maps of that shape that are opened at
+    their highest places, as many as are true; labels (N,) are class numbers."""
     opened = open_as_much(scores, cells)
     both, either = torch.minimum(opened, cells), torch.maximum(opened, cells)
     groups = [labels == c for c in range(classes)]

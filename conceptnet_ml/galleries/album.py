@@ -40,11 +40,6 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> list[st
     masks. Where the run's budget of pixels does not reach for all dreams, units lose theirs first, and dreams on real
     images before free ones; every node keeps its real images.
 
-    Args:
-        ctx: The run's.
-        graph: Whose nodes are drawn; their ``pictures`` are set.
-        model: The learned network and the families.
-
     Returns:
         All pictures drawn, as :meth:`Run.save_picture` names them.
 

@@ -39,10 +39,6 @@ class ConceptTargets:
     A class is its logit, a unit the mean of its map, a feature the mean of its units' maps; these are sought in the
     learned network. A generalized feature is its detector's score, a variant its response; these are sought in the
     network as it was when the family was found.
-
-    Args:
-        graph: The run's.
-        model: The run's.
     """
 
     def __init__(self, graph: ConceptGraph, model: GeneralizedModel) -> None:

@@ -36,16 +36,8 @@ class BestExamples:
 
 
 def draw_node(node: Node, results: Sequence[DreamResult], best: BestExamples) -> Image.Image:
-    """The strip of a node: its dreams, and the best real images, with masks where it has maps.
-
-    Args:
-        node: Of the concept graph.
-        results: Its dreams; those from real images are shown beside these.
-        best: Real images.
-
-    Raises:
-        ValueError: There is nothing to show at all.
-    """
+    """The strip of a node: its dreams, those from real images beside these, and the best real images, with masks where
+    it has maps."""
     free = next((one for one in results if one.plan.start is None), None)
     lent = [
         Card(one.dream.image, one.plan.start or "", start=one.plan.request.start)
@@ -73,14 +65,8 @@ def result_card(result: DreamResult, *lines: Caption) -> Card:
 def best_examples(
     targets: Sequence[ConceptTarget], real: RealImages | None, classes: Sequence[str], device: torch.device
 ) -> list[BestExamples]:
-    """For each target the real images whose mean over its strongest tenth of places is highest.
-
-    Args:
-        targets: Those of one network and layer share its passes.
-        real: :data:`SEARCHED` of the held-out ones are searched; None for none.
-        classes: Names, for the captions.
-        device: Of the network.
-    """
+    """For each target the images, of the first :data:`SEARCHED` held-out ones, whose mean over its strongest tenth of
+    places is highest. Targets of one network and layer share its passes; the classes' names are for the captions."""
     if real is None or not len(real.held):
         return [BestExamples([], None, 0)] * len(targets)
     images = real.first_held(SEARCHED)

@@ -26,14 +26,9 @@ def render_all(
     session: RenderSession,
     on_done: Callable[[PlannedDream, Dream], None],
 ) -> None:
-    """Dream all plans; those of one network, recipe and size together.
+    """Dream all plans, those of one network, recipe and size together; each is reported as soon as it is found or made.
 
-    Args:
-        plans: What to dream.
-        recipes: By the dreamers' names.
-        settings: ``size`` is that of dreams from noise.
-        session: Cache, progress, stopper.
-        on_done: Called with every plan and its dream, as soon as it is found or made.
+    The recipes are by the dreamers' names; the settings' size is that of dreams from noise.
     """
     groups: dict[Any, list[PlannedDream]] = {}
     for plan in plans:
@@ -58,15 +53,8 @@ def compare_dreams(
     settings: RenderSettings,
     batch: int | None = None,
 ) -> list[DreamResult]:
-    """The plans that were dreamed, in their order, with ranks among real images and the witness's judgements.
-
-    Args:
-        plans, dreams: What was dreamed.
-        real: uint8 (N, C, H, W), None for no ranks.
-        witness: None for no judgements.
-        settings: Device and type.
-        batch: Dreams that the witness sees at a time; must be 1 where their sizes differ. None: all.
-    """
+    """The plans that were dreamed, in their order, with ranks among real images, uint8 (N, C, H, W), and the witness's
+    judgements, ``batch`` dreams at a time: 1 where their sizes differ, None for all."""
     made = [plan for plan in plans if plan in dreams]
     ranks = {} if real is None else _ranks(dreams, real, settings)
     judgements: dict[PlannedDream, Judgement] = {}
@@ -86,14 +74,8 @@ def draw_nodes(
     classes: Sequence[str],
     device: torch.device,
 ) -> Iterator[tuple[str, Image.Image]]:
-    """Id and picture of every node that was planned, also where none of its dreams was made.
-
-    Args:
-        plans, results: Its dreams.
-        real: Where its best real images are sought.
-        classes: Names, for the captions.
-        device: Of the networks.
-    """
+    """Id and picture of every node that was planned, also where none of its dreams was made: its dreams, and the best
+    of the real images, with the names of their classes."""
     nodes: dict[str, PlannedDream] = {}
     for plan in plans:
         if plan.node is not None:

@@ -19,12 +19,8 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def estimate_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, _BatchNorm]:
     """Estimate all running statistics from these images alone, in place: the mean over the batches of their moments.
 
-    Args:
-        network: Called with each batch; left in evaluation mode.
-        batches: Float images (B, 3, H, W), of one size if their parts are to count alike.
-
-    Returns:
-        The batch norms, by path.
+    Batches, float images (B, 3, H, W), count alike whatever their sizes. The network is left in evaluation mode.
+    Returns the batch norms, by path.
     """
     found = {path: part for path, part in network.named_modules() if isinstance(part, _BatchNorm)}
     norms = {path: norm for path, norm in found.items() if norm.track_running_stats}

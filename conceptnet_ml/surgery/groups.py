@@ -86,10 +86,8 @@ class DependencyGroup:
     """All that depends on the units of a stage.
 
     Args:
-        stage: Its name.
-        units: How many there are.
-        trace: The graph.
-        start: The stage's own node.
+        stage, units: Its name, and how many there are.
+        trace, start: The graph, and the stage's own node in it.
         shapes: Of every tensor that depends on the images, for two images.
         others: Sizes and the like that depend on them, for two images.
         axes: For each value of the graph that has the units, where.
