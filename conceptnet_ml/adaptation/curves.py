@@ -138,8 +138,8 @@ def curve(
 
 
 def draw_shots(labels: Tensor, count: int, seed: int, draw: int = 0, classes: Sequence[str] = ()) -> Tensor:
-    """Positions of ``count`` images of each class among labels (N,): the same of one seed and draw; a larger count adds to
-    a smaller one. Raises DataError, with the class's name if there are names, where one has fewer.
+    """Positions of ``count`` images of each class among labels (N,): the same of one seed and draw; a larger count adds
+    to a smaller one. Raises DataError, with the class's name if there are names, where one has fewer.
     """
     chosen = []
     for label in labels.unique().tolist():

@@ -20,11 +20,9 @@ from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.witness import witness_of
 from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets
-from conceptnet_ml.galleries.node_pictures import result_card
-from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, verdict_record
-from conceptnet_ml.galleries.reference_images import draw_reference_images
+from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, result_card, verdict_record
 from conceptnet_ml.galleries.requests import LENT_CLASSES, DreamResult, PlannedDream
-from conceptnet_ml.galleries.sources import RealImages
+from conceptnet_ml.galleries.sources import draw_reference_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.steps.context import Context
@@ -57,8 +55,8 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> list[st
 
 def _draw(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> dict[str, Any]:
     witness = witness_of(ctx) if ctx.settings.dreams.witness else None
-    held = draw_reference_images(ctx)
-    real = RealImages(held, held, held.labels, held.labels)
+    real = draw_reference_images(ctx)
+    held = real.held
     dreamer = ctx.settings.plugins.dreamer
     recipe = recipe_of(ctx.plugins.get("dreamer", dreamer), held.images)
     recipe = replace(recipe, steps=ctx.settings.dreams.steps or recipe.steps)

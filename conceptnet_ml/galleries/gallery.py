@@ -24,8 +24,7 @@ from conceptnet_ml.dreams.render import RenderSession, RenderSettings
 from conceptnet_ml.dreams.request import Dream
 from conceptnet_ml.dreams.zoom import FRAME_RECIPE, ZoomSettings, zoom
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
-from conceptnet_ml.galleries.node_pictures import result_card
-from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, verdict_record
+from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, result_card, verdict_record
 from conceptnet_ml.galleries.requests import DreamResult, GalleryRequest, PlannedDream, plan_dreams
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
 from conceptnet_ml.network.training import predict_logits, to_float

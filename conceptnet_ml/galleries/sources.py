@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,21 +17,27 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation.accuracy import unlabelled
-from conceptnet_ml.galleries.reference_images import kept_reference_images
 from conceptnet_ml.network.build import load_users_module, load_weights, read_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import seeding
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.run_folder import Run
 
 SIDES = (224, 64, 32, 28, 299, 96, 128, 48)
 """Sizes in px that are tried where a network outside a run is given none."""
 
 COMPARED = 512
-"""Real images that each dream is compared with, at most."""
+"""Real images that each dream is compared with, and that a run keeps for it, at most."""
 
 IMAGENET = 1000
+
+REFERENCE_STEP = "album/real"
+"""Where a run keeps held-out images to compare its dreams with, without loading the data again."""
+
+BYTES = 16 * 2**20
+"""Of the images that a run keeps, at most."""
 
 
 @dataclass(eq=False)
@@ -163,13 +169,31 @@ def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = T
         return RealImages(images.subset(order[::2]), images.subset(order[1::2]))
     if opened.run is None:
         return None
-    if not seen and (kept := kept_reference_images(opened.run)) is not None:
-        return RealImages(kept, kept, kept.labels, kept.labels)
+    if not seen and opened.run.folder.has_step(REFERENCE_STEP):
+        return _kept(opened.run.folder.step_value(REFERENCE_STEP))
     settings = opened.run.settings
     train = opened.run.images().train
     fit, held = split_holdout(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
     fit, held = (part[torch.randperm(len(part), generator=generator)] for part in (fit, held))
     return RealImages(train.subset(fit), train.subset(held), train.labels[held], train.labels[fit])
+
+
+def draw_reference_images(ctx: Context) -> RealImages:
+    """Held-out images of a run, drawn at random once and kept in its folder."""
+
+    def draw() -> dict[str, Tensor]:
+        order = torch.randperm(len(ctx.held), generator=ctx.generator("album"))
+        each = ctx.size[0] * ctx.size[1] * 3
+        chosen = ctx.held[order[: max(1, min(COMPARED, BYTES // each))]]
+        return {"images": ctx.data.train.take(chosen).cpu(), "labels": ctx.labels[chosen]}
+
+    ctx.independent(REFERENCE_STEP)
+    return _kept(ctx.once(REFERENCE_STEP, draw))
+
+
+def _kept(found: Mapping[str, Tensor]) -> RealImages:
+    held = ImageSet(found["images"], found["labels"])
+    return RealImages(held, held, held.labels, held.labels)
 
 
 def _backbone(name: str, argument: str, plugins: Plugins, side: int, state: dict[str, Tensor] | None) -> nn.Module:
