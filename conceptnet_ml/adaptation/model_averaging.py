@@ -315,11 +315,8 @@ def _layer_curvature(features: Array, chances: Array, ridge: float) -> float:
 
 
 def _reduced(features: Array) -> tuple[Array, Array, Array]:
-    """Features (N, D) centred, scaled to a mean square of one and turned into the r directions they span.
-
-    Returns:
-        (N, r); (D, r), what leads a layer on them back to the features; (D,) their mean.
-    """
+    """Features (N, D) centred, scaled to a mean square of one and turned into the r directions they span, (N, r); what
+    leads a layer on these back to the features, (D, r); and the features' mean."""
     mean = features.mean(0)
     centred = features - mean
     size = math.sqrt(float((centred**2).sum(1).mean()))

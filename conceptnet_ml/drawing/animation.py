@@ -39,11 +39,8 @@ def animation(frames: Sequence[ImageLike], suffix: str = ".webp", fps: float = 1
         fps: Frames a second; GIF counts in hundredths of a second, and viewers slow down what is faster than 50.
         scale: Whole-number enlargement.
 
-    Returns:
-        The file's bytes. Frames that equal their predecessor are stored as its longer duration.
-
     Raises:
-        SettingsError: Unknown suffix, a speed it cannot have, or this Pillow cannot write WebP.
+        SettingsError: As :func:`check_animation`.
         ValueError: No frames, or frames of several sizes.
     """
     check_animation(suffix, fps)

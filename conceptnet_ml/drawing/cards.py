@@ -77,23 +77,19 @@ def three_digits(value: float) -> str:
     return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
 
 
-def card_sheet(cards: Sequence[Card], title: str = "", *, note: str = "", tile: int | None = None) -> Image.Image:
+def card_sheet(cards: Sequence[Card], title: str = "", *, note: str = "") -> Image.Image:
     """Dreams with their labels on light paper, about 1.6 times as wide as high.
+
+    Pictures are enlarged by whole numbers, to 384 px for one, 64 for hundreds. Raises ValueError where there is none.
 
     Args:
         cards: From left to right, row by row.
-        title: Headline.
-        note: Smaller words below it, as on how to read the figures.
-        tile: Least side of a picture in px, reached by whole-number enlargement; default: by the number of pictures,
-            384 for one, 64 for hundreds. Pictures of more than twice that are made smaller.
-
-    Raises:
-        ValueError: No cards.
+        title, note: Headline, and smaller words below it, as on how to read the figures.
     """
     if not cards:
         raise ValueError("a sheet needs at least one dream")
     worded = any(one.lines for one in cards)
-    tile = _tile(len(cards), worded) if tile is None else tile
+    tile = _tile(len(cards), worded)
     images = [enlarge(to_image(one.image), tile) for one in cards]
     images = [
         image if one.start is None else inset(image, to_image(one.start))

@@ -65,14 +65,8 @@ def framed(image: Image.Image) -> Box:
 
 
 def text(words: str | Caption, size: int, colour: Colour = INK, room: int | None = None, centred: bool = False) -> Box:
-    """Lines of text; nothing where there are no words.
-
-    Args:
-        words: A caption's tone wins over the colour.
-        size: Height of the letters in px.
-        room: Width in px to wrap the words to; None for one line of any width.
-        centred: In the middle of the room.
-    """
+    """Lines of text, letters ``size`` px high, wrapped to ``room`` px or in one line of any width; nothing where there
+    are no words. A caption's tone wins over the colour."""
     words, tone = (words, "plain") if isinstance(words, str) else (words.text, words.tone)
     colour = {"right": RIGHT, "wrong": WRONG}.get(tone, colour)
     boxes = []

@@ -20,13 +20,7 @@ _GAP, _BLOCK, _TILE, _ACROSS = 14, 26, 160, 6
 
 @dataclass(frozen=True)
 class Example:
-    """A real image that answers strongly.
-
-    Args:
-        caption: Its class, as a rule.
-        image: uint8 (C, H, W).
-        unit_map: (h, w) activations on it; None shows it as it is.
-    """
+    """A real image that answers strongly, uint8 (C, H, W), with its class, as a rule, and activations (h, w) on it."""
 
     caption: str | Caption
     image: ImageLike

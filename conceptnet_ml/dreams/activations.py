@@ -148,11 +148,8 @@ class _AllSeen(BaseException):  # not an Exception, so that a network's own `exc
 
 
 def probe_maps(layers: Layers, size: tuple[int, int], device: torch.device) -> dict[str, Tensor]:
-    """Maps of one grey image of this size, to learn shapes from.
-
-    Raises:
-        SettingsError: The network cannot take such images; says from which size on it can.
-    """
+    """Maps of one grey image of this size, to learn shapes from. Raises SettingsError where the network cannot take
+    such images, and says from which size on it can."""
 
     def run(side: tuple[int, int]) -> dict[str, Tensor]:
         with eval_mode(layers):

@@ -163,14 +163,9 @@ class Objective:
 
 
 class ObjectiveBatch:
-    """Objectives of a batch, an image each, evaluated together: ``batch(maps) -> (B,)``.
+    """Objectives of a batch, an image each, evaluated together: ``batch(maps) -> (B,)``; guides' maps are by their key.
 
     All linear terms of a layer are one product, whatever units they need. Images do not influence each other.
-
-    Args:
-        objectives: One for each image.
-        guides: Maps of each guide's picture, (C, h, w), by the term's key.
-        device: Of the maps.
     """
 
     def __init__(self, objectives: Sequence[Objective], guides: Mapping[str, Tensor], device: torch.device) -> None:

@@ -235,11 +235,8 @@ class Gate(Parametrization):
 
 
 def coloured(images: Tensor, unit: bool = False) -> Tensor:
-    """Uncorrelated colours (B, C, H, W) as RGB; images of other than three channels keep their own.
-
-    Args:
-        unit: Scaled as the colours of photographs vary; else so that the most varying direction has length one.
-    """
+    """Uncorrelated colours (B, C, H, W) as RGB, with ``unit`` scaled as the colours of photographs vary, else so that
+    the most varying direction has length one; images of other than three channels keep their own."""
     if images.shape[1] != 3:
         return images * 0.25 if unit else images
     mixing = _mixing(images.device, unit)
@@ -254,14 +251,8 @@ def uncoloured(images: Tensor) -> Tensor:
 
 
 def magnitudes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean Fourier magnitudes of real images in uncorrelated colours, and their mean colour, for :class:`Phases`.
-
-    Args:
-        images: uint8 (N, C, H, W).
-
-    Returns:
-        (C, H, W // 2 + 1) and (C,).
-    """
+    """Mean Fourier magnitudes (C, H, W // 2 + 1) of real images, uint8 (N, C, H, W), in uncorrelated colours, and their
+    mean colour (C,), for :class:`Phases`."""
     mean = images.float().mean((0, 2, 3)) / 255
     total = torch.zeros(images.shape[1], images.shape[2], images.shape[3] // 2 + 1, device=images.device)
     for part in images.split(256):

@@ -53,13 +53,8 @@ class Transforms:
         return torch.cat([torch.stack([*there, *back, 1 / area], 1), 1 + self.colour * drawn[:, 4:]], 1)
 
     def view(self, images: Tensor, drawn: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
-        """The images (B, C, H, W) as the network sees them in one step.
-
-        Args:
-            images: The images.
-            drawn: A row of :meth:`draw` for each, (B, 9 + C).
-            generators: One for each, on the CPU; needed for noise only.
-        """
+        """The images (B, C, H, W) as the network sees them in one step, by a row of :meth:`draw` for each, (B, 9 + C),
+        and, for noise only, a generator for each."""
         if self.shift or self.rotate or self.scale != (1.0, 1.0):
             middle = 0.5 if self.edges == "grey" else 0.0
             images = images - middle if middle else images
@@ -131,10 +126,10 @@ def _axes(height: int, width: int, device: torch.device, dtype: torch.dtype) -> 
     return across, along
 
 
-def moved(images: Tensor, turn: Tensor, edges: str = "reflect") -> Tensor:
+def moved(images: Tensor, turn: Tensor) -> Tensor:
     """Images (B, C, H, W) under the maps of :func:`grid_of`, without gradients."""
     with torch.no_grad():
-        return _sample(images, grid_of(turn, *images.shape[-2:]), edges)
+        return _sample(images, grid_of(turn, *images.shape[-2:]), "reflect")
 
 
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:

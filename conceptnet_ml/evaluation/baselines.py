@@ -27,11 +27,6 @@ KIND = "controls"
 class BaselineContext:
     """What a baseline may use. The run remembers what takes long, so a stopped baseline goes on.
 
-    Args:
-        ctx: The context of the run.
-        record: The baseline, for its name and needs.
-        ordinary, epochs, share: See below.
-
     Attributes:
         plain: The training images without swaps, numbered as views are. ``plain.pool`` has their numbers among all
             training images, ``plain.images.labels`` the labels of all of these, ``plain.donors`` draws donors.
@@ -101,14 +96,11 @@ class BaselineContext:
         return self._ctx.train(f"{self._name}/{name}", network, views, epochs, peak, KIND, objective)
 
     def batched(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """Values for every training image, computed batch by batch; each batch is remembered.
+        """Values (N, …) for every training image, on the CPU, in the order of ``plain``; each batch is remembered.
 
         Args:
             name: Unique within the baseline.
             compute: Positions (B,) within ``plain`` to a tensor (B, …). It must not depend on the batch.
-
-        Returns:
-            (N, …) on the CPU, in the order of ``plain``.
         """
         parts = torch.arange(len(self.plain)).split(self._ctx.settings.probe.batch)
         found = []
@@ -119,11 +111,7 @@ class BaselineContext:
         return torch.cat(found)
 
     def views(self, images: Tensor) -> Views:
-        """Views of other pictures of the training images, with the same labels.
-
-        Args:
-            images: uint8 (N, 3, H, W) in the order of ``plain``; held in memory.
-        """
+        """Views of other pictures, uint8 (N, 3, H, W), in place of those of ``plain``, in its order and with its labels."""
         labels = self.plain.images.labels[self.plain.pool]
         whole = ImageSet(images.to(self.plain.images.device), labels)
         return Views(whole, torch.arange(len(whole)), [], self.classes, self.device)

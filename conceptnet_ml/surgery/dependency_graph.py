@@ -1,14 +1,11 @@
 """Following the units of a stage through a network: which tensors write them, carry them and read them.
 
-A unit is one channel of a stage. To copy, merge or close it, every tensor with a row or column for it must be known:
-the layers that *write* it, *carry* it and *read* it (:mod:`conceptnet_ml.surgery.groups`). Additions and identity
-shortcuts tie the units of several places together: in a residual stage a channel is the same one in every block. The
-idea is that of dependency graphs in structured pruning (Fang et al., arXiv 2301.12900); here the graph is the torch.fx
-graph that runs the stages.
-
-How an operation rearranges channels is not looked up in a table but tried: it is applied to labels, a tensor of the
-input's shape that holds at every position the number of its unit. A flatten of the labels of three units with 2 cells
-each is ``[0, 0, 1, 1, 2, 2]``; if the labels afterwards do not lie along one dimension, the operation mixes channels.
+A unit is one channel of a stage; to copy, merge or close it, every tensor with a row or column for it must be known
+(:mod:`conceptnet_ml.surgery.groups`). Additions and identity shortcuts tie the units of several places together. The
+idea is that of dependency graphs in structured pruning (Fang et al., arXiv 2301.12900), on the torch.fx graph that runs
+the stages. How an operation rearranges channels is tried: it is applied to labels, a tensor of the input's shape that
+holds at every position the number of its unit. A flatten of the labels of three units with 2 cells each is
+``[0, 0, 1, 1, 2, 2]``; if the labels afterwards do not lie along one dimension, the operation mixes channels.
 """
 
 from __future__ import annotations

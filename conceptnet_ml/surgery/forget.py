@@ -1,11 +1,10 @@
 """Forgetting units for good: what writes them becomes a constant, and no training can revive it.
 
-This is the graph's ablation, a unit replaced by its mean, made permanent. The layers before the stage write the
-constant: their weights for the unit are zero, and batch norm's shift (or the layer's bias) is chosen so that the stage
-shows the unit's mean. Behind a batch norm it stays so in training, because neither the scale of a normalised constant
-nor the filter behind a zero scale has a gradient; where no batch norm follows, the layer becomes one with frozen
-filters (:class:`~conceptnet_ml.surgery.resize.FrozenConv2d`). The unit then no longer depends on the image. Its level
-is still a bias of the layers that read it, and changes as any bias does.
+The layers before the stage write the unit's mean: their weights for it are zero, and batch norm's shift (or the layer's
+bias) is chosen so that the stage shows the mean. Behind a batch norm it stays so in training, because neither the scale
+of a normalised constant nor the filter behind a zero scale has a gradient; where none follows, the layer becomes one
+with frozen filters (:class:`~conceptnet_ml.surgery.resize.FrozenConv2d`). The unit's level is still a bias of the
+layers that read it, and changes as any bias does.
 
 Example: in conv → norm → relu with a mean of 0.7 the filter and the norm's scale become 0 and its shift 0.7. In a
 residual stage ``relu(x + branch(x))`` the branch writes 0.7 less what x shows, so that their sum does.

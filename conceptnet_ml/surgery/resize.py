@@ -119,12 +119,7 @@ def resized(network: StagedNetwork, state: Mapping[str, Tensor]) -> StagedNetwor
     Convolutions (dense or depthwise), linear layers, batch norms, PReLUs and bare parameters take the width; where the
     state has ``live`` or a bias that the layer lacks, the layer gets it. Cost: two passes of two images.
 
-    Args:
-        network: Of the same backbone, freshly built; read only.
-        state: The state dict of a changed network of this backbone.
-
-    Returns:
-        A network of its own, in the mode and on the device of the given one.
+    The network, freshly built, is read only; the new one is in its mode and on its device.
 
     Raises:
         DataError: A tensor is missing, unknown, of another kind, or the widths do not fit together.

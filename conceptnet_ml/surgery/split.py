@@ -43,13 +43,10 @@ def split_unit(
 
     The copies are exact, batch norm's statistics included; only the layers that read them tell them apart. At the
     classifier class c by default reads copy c (modulo ``variants``) alone; for two classes see :func:`class_shares`.
-    Elsewhere every reading channel favours one copy, drawn at random. The default shares lie a number apart: with 1 it
-    reads that copy alone, with 3 it reads two copies by 2 and −1. So the copies get different gradients and grow apart,
-    the faster the further apart the shares; with equal shares they would stay equal. After Net2Net (Chen et al., arXiv
-    1511.05641), with unequal shares in place of its noise. With dropout between the unit and its readers, training
-    mode agrees in the mean only.
-
-    Example: ``logit = 4·u`` becomes ``2·4·u − 1·4·u'`` for a reader that favours the first of two copies.
+    Elsewhere every reading channel favours one copy, drawn at random: with shares 3 apart ``4·u`` becomes
+    ``2·4·u − 1·4·u'``. So the copies get different gradients and grow apart; with equal shares they would stay equal.
+    After Net2Net (Chen et al., arXiv 1511.05641), with unequal shares in place of its noise. With dropout between the
+    unit and its readers, training mode agrees in the mean only.
 
     Args:
         network: Read only.
