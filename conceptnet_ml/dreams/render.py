@@ -324,10 +324,8 @@ def guide_maps(layers: Layers, objectives: Sequence[Objective], device: torch.de
 def weights_digest(network: nn.Module) -> str:
     """A digest of a network: its structure, names and every number."""
     structure, state = repr(network), network.state_dict()
-    if isinstance(network, BasisNetwork):
-        structure = structure.replace(
-            "BasisNetwork", "Rebased", 1
-        )  # the class's first name: dreams are stored under it
+    if isinstance(network, BasisNetwork):  # dreams are stored under the class's first name
+        structure = structure.replace("BasisNetwork", "Rebased", 1)
     return digest(structure, *(part for name in sorted(state) for part in (name, state[name])))
 
 

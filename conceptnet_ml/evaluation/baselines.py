@@ -111,7 +111,7 @@ class BaselineContext:
         return torch.cat(found)
 
     def views(self, images: Tensor) -> Views:
-        """Views of other pictures, uint8 (N, 3, H, W), in place of those of ``plain``, in its order and with its labels."""
+        """Views of other pictures, uint8 (N, 3, H, W), in place of ``plain``'s, in its order, with its labels."""
         labels = self.plain.images.labels[self.plain.pool]
         whole = ImageSet(images.to(self.plain.images.device), labels)
         return Views(whole, torch.arange(len(whole)), [], self.classes, self.device)

@@ -67,7 +67,7 @@ def _draw(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> dict[st
     nodes: dict[str, str] = {}
     total = len({plan.node.id for plan in plans if plan.node is not None})
     with ctx.progress.task("draw the album", total=total) as task:
-        for identifier, picture in draw_nodes(plans, results, real, ctx.data.classes, ctx.device):
+        for identifier, picture in draw_nodes(plans, results, real, ctx.data.classes):
             nodes[identifier] = ctx.run.save_picture(f"nodes/{identifier}.jpg", to_jpeg(picture))
             task.advance()
     sheets = _sheets(ctx, results, witness)

@@ -61,10 +61,8 @@ class ConceptTargets:
                 objective = Objective.unit(node.stage, node.units[0], node.title)
             else:
                 channels = without_basis(network).stage(node.stage).units
-                if isinstance(network, BasisNetwork):
-                    channels += network.widths[
-                        node.stage
-                    ]  # directions come first, then what they leave out of the units
+                if isinstance(network, BasisNetwork):  # directions come first, then what they leave out of the units
+                    channels += network.widths[node.stage]
                 objective = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
             return ConceptTarget(objective, network, node.stage)
         family = self._family(node)

@@ -199,8 +199,8 @@ class _Folder:
         title = f"What {Path(self.opened.name).name or self.opened.name} dreams of"
         self._write("sheet.png", card_sheet(cards, title, note=sheet_note(count, self.witness)))
         portraits = {}
-        made, device = [result.plan for result in results], self.opened.network.mean.device
-        for identifier, picture in draw_nodes(made, results, self.real, self.opened.classes, device):
+        made = [result.plan for result in results]
+        for identifier, picture in draw_nodes(made, results, self.real, self.opened.classes):
             portraits[identifier] = f"{identifier}.png"
             self._write(portraits[identifier], picture)
         more = {"portraits": portraits} if portraits else {}

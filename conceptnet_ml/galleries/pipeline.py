@@ -25,6 +25,7 @@ from conceptnet_ml.galleries.concept_targets import ConceptTarget, activation_ma
 from conceptnet_ml.galleries.requests import DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import RealImages
 from conceptnet_ml.graph.schema import Node
+from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.network.training import predict_logits, to_float
 
 SEARCHED, SHOWN = 1024, 5
@@ -80,23 +81,15 @@ def compare_dreams(
 
 
 def draw_nodes(
-    plans: Sequence[PlannedDream],
-    results: Sequence[DreamResult],
-    real: RealImages | None,
-    classes: Sequence[str],
-    device: torch.device,
+    plans: Sequence[PlannedDream], results: Sequence[DreamResult], real: RealImages | None, classes: Sequence[str]
 ) -> Iterator[tuple[str, Image.Image]]:
     """Id and picture of every node that was planned, also where none of its dreams was made: its dreams, and the best
     of the real images, with the names of their classes."""
-    nodes: dict[str, PlannedDream] = {}
-    for plan in plans:
-        if plan.node is not None:
-            nodes.setdefault(plan.node.id, plan)
-    best = _best_examples([plan.target for plan in nodes.values()], real, classes, device)
-    for (identifier, plan), examples in zip(nodes.items(), best, strict=True):
+    nodes = {plan.node.id: (plan.node, plan.target) for plan in plans if plan.node is not None}
+    best = _best_examples([target for _, target in nodes.values()], real, classes)
+    for identifier, (node, target) in nodes.items():
         own = [one for one in results if one.plan.node is not None and one.plan.node.id == identifier]
-        assert plan.node is not None
-        yield identifier, _draw_node(plan.node, own, examples)
+        yield identifier, _draw_node(node, own, best[target])
 
 
 def verdict_record(verdict: ActivationRank | Judgement | None, *more: str) -> dict[str, Any] | None:
@@ -162,31 +155,31 @@ def result_card(result: DreamResult, *lines: Caption) -> Card:
 
 
 def _best_examples(
-    targets: Sequence[ConceptTarget], real: RealImages | None, classes: Sequence[str], device: torch.device
-) -> list[_BestExamples]:
+    targets: Sequence[ConceptTarget], real: RealImages | None, classes: Sequence[str]
+) -> dict[ConceptTarget, _BestExamples]:
     """For each target the images, of the first :data:`SEARCHED` held-out ones, whose mean over its strongest tenth of
     places is highest. Targets of one network and layer share its passes; the classes' names are for the captions."""
     if real is None or not len(real.held):
-        return [_BestExamples([], None, 0)] * len(targets)
+        return dict.fromkeys(targets, _BestExamples([], None, 0))
     images = real.first_held(SEARCHED)
-    found: dict[int, _BestExamples] = {}
-    groups: dict[tuple[int, str | None], list[int]] = {}
-    for number, target in enumerate(targets):
-        groups.setdefault((id(target.network), target.layer), []).append(number)
+    found: dict[ConceptTarget, _BestExamples] = {}
+    groups: dict[tuple[int, str | None], list[ConceptTarget]] = {}
+    for target in targets:
+        groups.setdefault((id(target.network), target.layer), []).append(target)
     for (_, layer), members in groups.items():
-        values: dict[int, list[Tensor]] = {number: [] for number in members}
-        network = targets[members[0]].network
+        values: dict[ConceptTarget, list[Tensor]] = {target: [] for target in members}
+        network = members[0].network
         for part in torch.arange(len(images)).split(128):
-            floats = to_float(images.take(part), device)
+            floats = to_float(images.take(part), without_basis(network).mean.device)
             with torch.no_grad():
-                maps = (
-                    predict_logits(network, floats, None) if layer is None else network.run_until(floats, layer).float()
-                )
-            for number in members:
-                values[number].append(activation_maps(targets[number], maps).cpu())
-        for number in members:
-            found[number] = _best(torch.cat(values[number]), images, real.labels, classes)
-    return [found[number] for number in range(len(targets))]
+                if layer is None:
+                    maps = predict_logits(network, floats, None)
+                else:
+                    maps = network.run_until(floats, layer).float()
+            for target in members:
+                values[target].append(activation_maps(target, maps).cpu())
+        found |= {target: _best(torch.cat(parts), images, real.labels, classes) for target, parts in values.items()}
+    return found
 
 
 def _best(activations: Tensor, images: ImageSet, labels: Tensor | None, classes: Sequence[str]) -> _BestExamples:
