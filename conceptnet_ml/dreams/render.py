@@ -15,16 +15,7 @@ from conceptnet_ml.dreams.ascent import BatchAscent, Ended
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.objectives import Objective, ObjectiveBatch, check_objective
 from conceptnet_ml.dreams.recipe import Recipe
-from conceptnet_ml.dreams.request import (
-    ALL_STEPS,
-    NEVER_ROSE,
-    NO_GRADIENT,
-    NOT_FINITE,
-    Dream,
-    DreamRequest,
-    check_images,
-    check_types,
-)
+from conceptnet_ml.dreams.request import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT_FINITE, Dream, DreamRequest, checked
 from conceptnet_ml.dreams.transforms import resize_images
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import BasisNetwork, Network, without_basis
@@ -111,10 +102,8 @@ def dream(
     """
     recipe = Recipe() if recipe is None else recipe
     settings, session = settings or RenderSettings(), session or RenderSession()
-    check_types(network, requests, recipe)
-    wanted = [one if isinstance(one, DreamRequest) else DreamRequest(one, settings.seed) for one in requests]
+    wanted = checked(network, requests, recipe, settings.seed)
     settings = replace(settings, size=_size(network, wanted, settings.size), device=_device(network, settings))
-    check_images(wanted, recipe, without_basis(network).channels)
     objectives = [request.objective for request in wanted]
     groups = [
         (members, Renderer(network, [objectives[number] for number in members], recipe, settings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from conceptnet_ml.dreams.objectives import Objective
 from conceptnet_ml.dreams.parametrizations import Gate
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.basis import Network
+from conceptnet_ml.network.basis import Network, without_basis
 
 ALL_STEPS, STALLED, NEVER_ROSE = "all steps", "stalled", "never rose"
 
@@ -66,24 +65,22 @@ class Dream:
         return self.reached > self.before
 
 
-def check_types(network: Any, requests: Any, recipe: Any) -> None:
-    """Raises SettingsError where :func:`~conceptnet_ml.dream` was given another type than it takes."""
+def checked(network: Any, requests: Any, recipe: Any, seed: int) -> list[DreamRequest]:
+    """The requests, of bare objectives those from noise by this seed.
+
+    Raises SettingsError where :func:`~conceptnet_ml.dream` was given another type than it takes, or the recipe needs a
+    start or donor that is missing or no such image.
+    """
     if not isinstance(network, Network):
         raise SettingsError(f"a {type(network).__name__} has no stages", "Wrap it: StagedNetwork(model, (224, 224)).")
-    for request in requests if isinstance(requests, list | tuple) else ():
-        image = getattr(request, "start", None)
-        if image is not None and not isinstance(image, Tensor):
-            raise SettingsError(f"an image is a {type(image).__name__}", "Give a tensor, uint8 (C, H, W).")
     if isinstance(requests, DreamRequest | Objective):
         raise SettingsError("one target was given where a list is wanted", "Put it into a list: dream(network, [it]).")
     if not isinstance(recipe, Recipe):
         mend = "Give a Recipe; a dreamer's: load_plugins().get('dreamer', NAME).function('recipe')(None)."
         raise SettingsError(f"a {type(recipe).__name__} is no recipe", mend)
-
-
-def check_images(requests: Sequence[DreamRequest], recipe: Recipe, channels: int) -> None:
-    """Raises SettingsError where the recipe needs a start or donor that is missing, or one is no such image."""
-    for request in requests:
+    wanted = [one if isinstance(one, DreamRequest) else DreamRequest(one, seed) for one in requests]
+    channels = without_basis(network).channels
+    for request in wanted:
         name = request.objective.name
         if request.start is None and recipe.start == "image":
             raise SettingsError(f"the dream of {name} needs an image to start from", "Give one: --from IMAGE.")
@@ -93,8 +90,11 @@ def check_images(requests: Sequence[DreamRequest], recipe: Recipe, channels: int
                 "In a run, turn a picture into a class (--toward): the class's real images are the donors.",
             )
         for image in (request.start, request.donor):
+            if image is not None and not isinstance(image, Tensor):
+                raise SettingsError(f"an image is a {type(image).__name__}", "Give a tensor, uint8 (C, H, W).")
             if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels):
                 raise SettingsError(
                     f"an image of {name} is {image.dtype} {tuple(image.shape)}",
                     f"It must be uint8 ({channels}, H, W).",
                 )
+    return wanted
