@@ -10,7 +10,7 @@ from torch import Tensor
 
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.surgery.moments import Moments, channel_rows
+from conceptnet_ml.surgery.batchnorm import Moments, channel_rows
 from conceptnet_ml.surgery.split import check_units, rebuild_checked, zero_units
 
 

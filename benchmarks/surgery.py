@@ -35,8 +35,7 @@ from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.surgery.batchnorm import recalibrate
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
-from conceptnet_ml.surgery.merge import merge_units
-from conceptnet_ml.surgery.moments import importances
+from conceptnet_ml.surgery.merge import importances, merge_units
 from conceptnet_ml.surgery.split import split_unit
 
 DEVICE = torch.device("cpu")

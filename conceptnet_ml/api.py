@@ -15,8 +15,7 @@ from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.editing.by_hand import decisions_by_hand
-from conceptnet_ml.editing.history import EditHistory
+from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.plugins import Plugins, load_plugins

@@ -4,8 +4,7 @@ pictures    to_image, enlarge, to_png, to_jpeg: from arrays and tensors to image
 text        font, pieces, text_width, wrap: words in the bundled font, measured
 layout      Box, text, framed, beside, below, grid, draw: boxes of words and pictures, the one layout engine
 masks       threshold, masked, gate_overlay: what is laid over an image
-sheets      probe_sheet, SwapExample: what the dream probe swapped
-cards       card_sheet, Card, dream_card, sprite: dreams with what is known of them
+sheets      card_sheet, dream_card, sprite, probe_sheet: dreams with what is known of them; what the dream probe swapped
 node_sheet  node_strip, Example: all pictures of one node of the graph
 animation   animation, check_animation: frames as one WebP or GIF
 """

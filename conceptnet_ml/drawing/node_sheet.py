@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from conceptnet_ml.drawing.cards import Card, caption_lines
 from conceptnet_ml.drawing.layout import FAINT, Box, Caption, below, beside, draw, framed, grid, placed, text
 from conceptnet_ml.drawing.masks import masked
 from conceptnet_ml.drawing.pictures import ImageLike, enlarge, inset, scaled, to_image
+from conceptnet_ml.drawing.sheets import Card, caption_lines
 from conceptnet_ml.drawing.text import font, text_width, wrap
 
 _TITLE, _KIND, _HEAD, _TEXT = 28, 16, 15, 14

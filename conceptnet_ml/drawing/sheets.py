@@ -1,17 +1,150 @@
-"""A sheet of what the dream probe swapped."""
+"""Sheets: dreams with what is known of each, what the dream probe swapped; and a layer's units as one sprite."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
-from conceptnet_ml.drawing.layout import FAINT, Box, Caption, below, draw, framed, grid, heading, text
+from conceptnet_ml.drawing.layout import FAINT, Box, Caption, below, draw, framed, grid, heading, placed, text
 from conceptnet_ml.drawing.masks import gate_overlay, to_gate
-from conceptnet_ml.drawing.pictures import ImageLike, enlarge, to_image
+from conceptnet_ml.drawing.pictures import ImageLike, enlarge, inset, square, tiled, to_image
 
-_GAP, _TEXT, _TITLE = 12, 13, 18
+NEVER_ROSE = ("never rose", "no gradient", "not finite")
+"""Outcomes of a dream that show nothing of its target."""
+
+_GAP, _TITLE = 16, 22
+
+_SWAP_GAP, _SWAP_TEXT, _SWAP_TITLE = 12, 13, 18
+
+_SHAPE = 1.6  # width to height that a sheet should have
+
+_LEAST_ROOM = 190  # px for words
+
+
+@dataclass(frozen=True)
+class Card:
+    """A dream and what is known of it.
+
+    Args:
+        image: uint8 (C, H, W), or a PIL image.
+        name: Its target.
+        lines: What stands below, wrapped to the picture's width.
+        start: What it began with, shown small in its corner; None for noise.
+    """
+
+    image: ImageLike
+    name: str = ""
+    lines: Sequence[str | Caption] = ()
+    start: ImageLike | None = None
+
+
+def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: Any = None) -> Card:
+    """A dream with its seed, the activation reached, further lines, and how honest it is.
+
+    Args:
+        dream: A dream of :mod:`conceptnet_ml.dreams.render`.
+        lines: Further ones.
+        rank, judgement: Of :mod:`conceptnet_ml.dreams.judgement`; None where it was not asked.
+    """
+    words: list[str | Caption] = [f"seed {dream.seed} · {three_digits(dream.before)} → {three_digits(dream.reached)}"]
+    if dream.outcome in NEVER_ROSE:
+        words.append(Caption(dream.outcome, "wrong"))
+    words += lines
+    if rank is not None:
+        words.append(rank.phrase)
+    if judgement is not None:
+        tone = {True: "right", False: "wrong", None: "plain"}[judgement.recognised]
+        words += [Caption(judgement.sees, tone), Caption(judgement.likeness, "wrong" if judgement.unlike else "plain")]
+    return Card(dream.image, dream.objective.name, words)
+
+
+def sheet_note(real: int, judge: Any = None) -> str:
+    """A sheet's line on what stands below its pictures: beside so many real images, and by this witness."""
+    words = ["Below each: its seed, the target at the start and at the end"]
+    if real:
+        words.append(f"how that stands against {real:,} real images")
+    if judge is not None:
+        good = "" if judge.accuracy is None else f" (right on {judge.accuracy:.0%} of real images)".replace("%", " %")
+        words.append(f"what an independently trained network sees{good}, and whether it could be a real image to it")
+    return ", ".join(words) + "."
+
+
+def three_digits(value: float) -> str:
+    """Three digits that count: ``0.0123``, ``−4.5``, ``1,230``."""
+    if not math.isfinite(value):
+        return str(value)
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
+
+
+def card_sheet(cards: Sequence[Card], title: str = "", *, note: str = "") -> Image.Image:
+    """Dreams with their labels on light paper, about 1.6 times as wide as high.
+
+    Pictures are enlarged by whole numbers, to 384 px for one, 64 for hundreds. Raises ValueError where there is none.
+
+    Args:
+        cards: From left to right, row by row.
+        title, note: Headline, and smaller words below it, as on how to read the figures.
+    """
+    if not cards:
+        raise ValueError("a sheet needs at least one dream")
+    worded = any(one.lines for one in cards)
+    tile = _tile(len(cards), worded)
+    images = [enlarge(to_image(one.image), tile) for one in cards]
+    images = [
+        image if one.start is None else inset(image, to_image(one.start))
+        for image, one in zip(images, cards, strict=True)
+    ]
+    height = max(image.height for image in images)
+    width = max(*(image.width for image in images), _LEAST_ROOM if worded else 0)
+    dense = tile < 96
+    boxes = []
+    for one, image in zip(cards, images, strict=True):
+        name = text(one.name, 11 if dense else 14, room=width)
+        words = below([name, caption_lines(one.lines, 11 if dense else 12, width)], gap=1)
+        boxes.append(below([placed(framed(image), width, height, down=1), words], gap=6))
+    gap = 8 if dense else _GAP
+    columns = _columns(len(cards), width + gap, max(box.height for box in boxes) + gap)
+    body = grid([boxes[at : at + columns] for at in range(0, len(boxes), columns)], gap)
+    return draw(below([heading(title, _TITLE, body.width, note), body], gap=_GAP))
+
+
+def caption_lines(lines: Sequence[str | Caption], size: int, room: int) -> Box:
+    """Small lines below one another, wrapped to ``room`` px."""
+    return below([text(line, size, FAINT, room) for line in lines])
+
+
+def sprite(images: Sequence[ImageLike], records: Mapping[int, Mapping[str, Any]]) -> tuple[Image.Image, dict[str, Any]]:
+    """All units of a layer as one picture without gaps, for viewers that cut it up, and where each is.
+
+    Args:
+        images: Pictures of one size, uint8 (C, H, W); otherwise a ValueError is raised.
+        records: By the unit of each picture, in the same order, what the index is to say of it.
+
+    Returns:
+        The picture, about as wide as high, and the index, in px from the upper left corner:
+        ``{"size": [W, H], "tile": [w, h], "columns": n, "units": {"0": {"box": [x, y, w, h], **record}}}``.
+    """
+    if len(images) == 0 or len(images) != len(records):
+        raise ValueError(f"{len(images)} pictures of {len(records)} units: as many are wanted")
+    tiles = [to_image(image) for image in images]
+    if len({tile.size for tile in tiles}) > 1:
+        raise ValueError(f"pictures of several sizes: {sorted({tile.size for tile in tiles})}")
+    columns = square(len(tiles))
+    whole, (width, height) = tiled(tiles, columns), tiles[0].size
+    units = {
+        str(unit): {"box": [n % columns * width, n // columns * height, width, height], **record}
+        for n, (unit, record) in enumerate(records.items())
+    }
+    return whole, {"size": list(whole.size), "tile": [width, height], "columns": columns, "units": units}
+
+
+def sprite_record(dream: Any) -> dict[str, Any]:
+    """What a sprite's index says of a dream."""
+    return {"name": dream.objective.name, "reached": dream.reached, "outcome": dream.outcome, "seed": dream.seed}
 
 
 @dataclass(frozen=True)
@@ -50,15 +183,32 @@ def probe_sheet(examples: Sequence[SwapExample], title: str = "") -> Image.Image
         if one.gate is not None:
             gate = to_gate(one.gate)
             pairs.append((gate_overlay(one.image, gate), Caption(f"{gate.mean():.0%} open")))
-        rows.append([_tile(enlarge(to_image(picture)), caption) for picture, caption in pairs])
+        rows.append([_picture(enlarge(to_image(picture)), caption) for picture, caption in pairs])
     widest = max(rows, key=len)
     names = zip(("image", "donor", "swapped view", "gate"), widest, strict=False)
-    body = grid([[text(name, _TEXT, FAINT, tile.width, centred=True) for name, tile in names], *rows], _GAP)
-    return draw(below([heading(title, _TITLE, body.width), body], _GAP))
+    body = grid([[text(name, _SWAP_TEXT, FAINT, tile.width, centred=True) for name, tile in names], *rows], _SWAP_GAP)
+    return draw(below([heading(title, _SWAP_TITLE, body.width), body], _SWAP_GAP))
 
 
-def _tile(image: Image.Image, caption: Caption) -> Box:
-    return below([framed(image), text(caption, _TEXT, room=image.width, centred=True)], gap=4)
+def _tile(count: int, worded: bool) -> int:
+    """Least side of a picture: the fewer, the larger; words need room."""
+    steps = ((1, 384), (4, 288), (12, 192), (99, 160 if worded else 128))
+    return next((tile for most, tile in steps if count <= most), 128 if worded else 64)
+
+
+def _columns(count: int, width: int, height: int) -> int:
+    """The number of columns that makes the sheet's shape pleasing and leaves few places empty."""
+
+    def ugliness(columns: int) -> float:
+        rows = -(-count // columns)
+        empty = (rows * columns - count) / (rows * columns)
+        return abs(math.log(columns * width / (rows * height) / _SHAPE)) + 3 * empty
+
+    return min(range(1, count + 1), key=ugliness)
+
+
+def _picture(image: Image.Image, caption: Caption) -> Box:
+    return below([framed(image), text(caption, _SWAP_TEXT, room=image.width, centred=True)], gap=4)
 
 
 def _verdict(seen: str, label: str) -> Caption:

@@ -2,6 +2,5 @@
 
 plan       EditPlan, plan_merge, plan_split, plan_forget, ...: an edit, checked before anything changes
 delta      Delta: the difference an edit makes to a graph
-history    EditHistory: the log of a run's edits, and the results before each
-by_hand    decisions_by_hand: decisions that were changed in graph.json with a text editor
+history    EditHistory, decisions_by_hand: the log of a run's edits, the results before each; changes by hand
 """

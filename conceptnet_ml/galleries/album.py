@@ -9,8 +9,8 @@ from typing import Any
 
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.drawing.cards import Card, card_sheet, sheet_note
 from conceptnet_ml.drawing.pictures import to_jpeg, to_png
+from conceptnet_ml.drawing.sheets import Card, card_sheet, sheet_note
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.dreams.parametrizations import Gate

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.drawing.animation import animation
-from conceptnet_ml.drawing.cards import Card, card_sheet, sheet_note, sprite, sprite_record, three_digits
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.pictures import ImageLike, to_png
+from conceptnet_ml.drawing.sheets import Card, card_sheet, sheet_note, sprite, sprite_record, three_digits
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.drawing.cards import Card, dream_card, three_digits
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.masks import SHARE, threshold
 from conceptnet_ml.drawing.node_sheet import Example, node_strip
+from conceptnet_ml.drawing.sheets import Card, dream_card, three_digits
 from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, activation_rank
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores

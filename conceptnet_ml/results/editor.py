@@ -19,8 +19,7 @@ import torch
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.editing import plan as plans
-from conceptnet_ml.editing.by_hand import decisions_by_hand
-from conceptnet_ml.editing.history import EditHistory
+from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.editing.plan import EditPlan
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.accuracy import accuracies

@@ -4,8 +4,7 @@ groups            DependencyGroup, UnitAxis, Dependency: which tensors have a ro
 dependency_graph  dependency_group: finds them by following the units through the network
 resize            load_state, resized, FrozenConv2d: layers of another width, and layers with frozen channels
 split             split_unit, class_shares: copies of a unit, and what all operations share
-merge             merge_units: one unit in place of several
-moments           Moments, importances: of activations; what the network would lose with each unit
+merge             merge_units, importances: one unit in place of several; what the network would lose with each
 forget            forget_units: units that are constant for good
-batchnorm         estimate_batch_norms, recalibrate: running statistics after an operation
+batchnorm         Moments, estimate_batch_norms, recalibrate: of activations; running statistics after an operation
 """

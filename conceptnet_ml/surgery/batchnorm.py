@@ -1,9 +1,10 @@
-"""Re-estimating the running statistics of batch norms, after an operation on the network or from nothing."""
+"""Statistics of activations: their moments; batch norms' running ones, after an operation or from nothing."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,48 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def _zero() -> Tensor:
+    return torch.zeros((), dtype=torch.float64)
+
+
+@dataclass
+class Moments:
+    """Sums over rows (n, C) of activations, in double on the CPU; batches are added one by one.
+
+    Args:
+        count: n.
+        total: (C,) sums.
+        squares: (C, C) sums of products, or (C,) of squares.
+    """
+
+    count: int = 0
+    total: Tensor = field(default_factory=_zero)
+    squares: Tensor = field(default_factory=_zero)
+
+    def add(self, rows: Tensor, products: bool = True) -> None:
+        """Add rows, with all products of their columns or with squares alone."""
+        rows = rows.double()
+        self.count += len(rows)
+        self.total = self.total + rows.sum(0).cpu()
+        self.squares = self.squares + (rows.T @ rows if products else rows.square().sum(0)).cpu()
+
+    @property
+    def mean(self) -> Tensor:
+        """(C,)."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """(C, C), or the variances (C,) where squares alone were added."""
+        mean = self.mean
+        return self.squares / self.count - (mean[:, None] * mean if self.squares.ndim == 2 else mean.square())
+
+
+def channel_rows(maps: Tensor) -> Tensor:
+    """Maps (B, C, h, w) as rows (B·h·w, C)."""
+    return maps.detach().movedim(1, -1).flatten(0, -2)
 
 
 @torch.no_grad()

@@ -24,8 +24,8 @@ from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.fx_route import module_of
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.surgery.batchnorm import Moments
 from conceptnet_ml.surgery.groups import DependencyGroup, evaluate_node, example_images
-from conceptnet_ml.surgery.moments import Moments
 from conceptnet_ml.surgery.resize import add_bias, freeze_channels
 from conceptnet_ml.surgery.split import check_units, rebuild_checked
 

@@ -27,9 +27,9 @@ from conceptnet_ml.network.fx_route import module_of
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.surgery.batchnorm import BATCH_NORMS, recalibrate
+from conceptnet_ml.surgery.batchnorm import BATCH_NORMS, Moments, channel_rows, recalibrate
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.groups import FOREIGN, Dependency, DependencyGroup, evaluate_node
-from conceptnet_ml.surgery.moments import Moments, channel_rows, importances
 from conceptnet_ml.surgery.split import check_units, rebuild_checked, zero_units
 
 RIDGE = 1e-3
@@ -92,6 +92,25 @@ def merge_units(
     after = rebuild_checked(network, changed, stage)
     recalibrate(after, batches, network, since=stage)
     return after
+
+
+def importances(network: StagedNetwork, stage: str, batches: Sequence[Tensor]) -> Tensor:
+    """(C,) what its readers get from each unit: its variance times the squared norm of all weights that read it.
+
+    Cost: one pass of the images as far as the stage.
+    """
+    group, moments = dependency_group(network, stage), Moments()
+    with eval_mode(network):
+        for images in batches:
+            moments.add(channel_rows(network.run_until(images, stage)))
+    norms = torch.zeros(group.units, dtype=torch.float64)
+    for reader in group.of("reads"):
+        weight = reader.tensor(network)
+        assert weight is not None
+        columns = weight.detach().double().cpu().movedim(1, 0).flatten(1).square().sum(1)
+        own = reader.units >= 0
+        norms.index_add_(0, reader.units[own], columns[own])
+    return moments.covariance.diagonal() * norms
 
 
 def _check_writers(group: DependencyGroup, groups: Sequence[Sequence[int]]) -> None:

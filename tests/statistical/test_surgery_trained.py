@@ -15,8 +15,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, to_float, train
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
-from conceptnet_ml.surgery.merge import merge_units
-from conceptnet_ml.surgery.moments import importances
+from conceptnet_ml.surgery.merge import importances, merge_units
 from conceptnet_ml.surgery.split import split_unit
 from conceptnet_plugins.backbones.small import SmallNet
 

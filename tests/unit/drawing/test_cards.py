@@ -12,11 +12,11 @@ import torch
 from PIL import Image, features
 
 from conceptnet_ml.drawing.animation import animation
-from conceptnet_ml.drawing.cards import Card, card_sheet, dream_card, sprite, sprite_record, three_digits
 from conceptnet_ml.drawing.layout import RIGHT, WRONG, Caption
 from conceptnet_ml.drawing.masks import active, masked, threshold
 from conceptnet_ml.drawing.node_sheet import Example, node_strip
 from conceptnet_ml.drawing.pictures import PAPER, to_image, to_png
+from conceptnet_ml.drawing.sheets import Card, card_sheet, dream_card, sprite, sprite_record, three_digits
 from conceptnet_ml.errors import SettingsError
 
 

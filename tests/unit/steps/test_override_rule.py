@@ -10,7 +10,7 @@ import pytest
 
 from conceptnet_ml.config.overrides import Override, add_overrides, check_overrides, parse_override, parse_overrides
 from conceptnet_ml.config.settings import RoundSettings, Settings
-from conceptnet_ml.editing.by_hand import decisions_by_hand
+from conceptnet_ml.editing.history import decisions_by_hand
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, SettingsError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.steps.override_rule import OverrideRule

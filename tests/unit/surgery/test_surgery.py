@@ -16,8 +16,7 @@ from conceptnet_ml.network.build import export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.batchnorm import recalibrate
 from conceptnet_ml.surgery.forget import forget_units
-from conceptnet_ml.surgery.merge import merge_units
-from conceptnet_ml.surgery.moments import importances
+from conceptnet_ml.surgery.merge import importances, merge_units
 from conceptnet_ml.surgery.resize import resized
 from conceptnet_ml.surgery.split import class_shares, split_unit
 
