@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -148,15 +149,9 @@ def model_outputs(
     """
     network, families = _parts(model)
     inputs: list[Tensor] = []
-    hook = None
-    if layer is not None:
-        last = network.get_submodule(layer)
-        hook = last.register_forward_pre_hook(lambda module, given: inputs.append(given[0].detach().double().cpu()))
-    try:
+    last = nn.Identity() if layer is None else network.get_submodule(layer)
+    with last.register_forward_pre_hook(lambda module, given: inputs.append(given[0].detach().double().cpu())):
         logits = predict_set(model.to(device), images, device, dtype).double()
-    finally:
-        if hook is not None:
-            hook.remove()
     answers = [predict_set(family.to(device), images, device, dtype).double() for family in families.values()]
     answers = [answer if answer.shape == logits.shape else torch.zeros_like(logits) for answer in answers]
     features = torch.cat(inputs) if inputs else logits[:, :0]
@@ -170,16 +165,12 @@ def last_linear(model: nn.Module, images: ImageSet, device: torch.device) -> str
     network.to(device).eval()
     outputs: dict[str, Tensor] = {}
 
-    hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and "weight" in module._parameters and name
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Linear) and "weight" in module._parameters and name:
+                hook = module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+                hooks.enter_context(hook)
         logits = network(to_float(images.take(torch.arange(min(2, len(images)))), device))
-    finally:
-        for handle in hooks:
-            handle.remove()
     same = [name for name, output in outputs.items() if output.shape == logits.shape and torch.equal(output, logits)]
     return same[-1] if same else None
 

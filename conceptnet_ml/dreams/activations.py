@@ -88,7 +88,6 @@ class Layers(nn.Module):
         """With hooks for this one call, which end it as soon as all layers have been seen."""
         found: dict[str, Tensor] = {}
         wanted = set(self.names)
-        handles = []
 
         def hook(name: str, output: Any) -> None:
             if not isinstance(output, Tensor) or output.ndim not in (2, 4):
@@ -100,15 +99,14 @@ class Layers(nn.Module):
 
         inner = without_basis(self.network)
         try:
-            for name in wanted - {LOGITS}:
-                module = inner.get_submodule(PREFIX + name)
-                handles.append(module.register_forward_hook(lambda _, __, output, name=name: hook(name, output)))
-            logits = inner(images)
+            with contextlib.ExitStack() as hooks:
+                for name in wanted - {LOGITS}:
+                    module = inner.get_submodule(PREFIX + name)
+                    seen = module.register_forward_hook(lambda _, __, output, name=name: hook(name, output))
+                    hooks.enter_context(seen)
+                logits = inner(images)
         except _AllSeen:
             return found
-        finally:
-            for handle in handles:
-                handle.remove()
         missing = wanted - {*found, LOGITS}
         if missing:
             raise SettingsError(f"layer '{min(missing)}' is never run", "Choose one that the images pass through.")

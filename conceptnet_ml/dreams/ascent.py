@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -349,10 +349,8 @@ def _norm_statistics(layers: nn.Module | None) -> Iterator[list[Tensor]]:
         apart = (values.mean(2) - mean).square() / (variance + 1e-5) + (spread / (variance + 1e-5) - 1).square()
         distances.append(apart.mean(1).log1p())
 
-    norms = [] if layers is None else [norm for norm in layers.modules() if isinstance(norm, NORMS)]
-    handles = [norm.register_forward_pre_hook(hook) for norm in norms if norm.running_mean is not None]
-    try:
+    with ExitStack() as hooks:
+        for norm in () if layers is None else layers.modules():
+            if isinstance(norm, NORMS) and norm.running_mean is not None:
+                hooks.enter_context(norm.register_forward_pre_hook(hook))
         yield distances
-    finally:
-        for handle in handles:
-            handle.remove()
