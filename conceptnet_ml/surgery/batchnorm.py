@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,6 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-
-
-def _zero() -> Tensor:
-    return torch.zeros((), dtype=torch.float64)
 
 
 @dataclass
@@ -31,8 +28,8 @@ class Moments:
     """
 
     count: int = 0
-    total: Tensor = field(default_factory=_zero)
-    squares: Tensor = field(default_factory=_zero)
+    total: Any = 0.0
+    squares: Any = 0.0
 
     def add(self, rows: Tensor, products: bool = True) -> None:
         """Add rows, with all products of their columns or with squares alone."""

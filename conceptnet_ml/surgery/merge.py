@@ -189,8 +189,8 @@ class _ReaderMoments:
     sums of the old ones, and (F, F) sums of products of old with new ones."""
 
     new: Moments = field(default_factory=Moments)
-    old_total: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-    crossed: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    old_total: Any = 0.0
+    crossed: Any = 0.0
 
     def add(self, new: Tensor, old: Tensor) -> None:
         """Add the same rows as they are and as they were."""
