@@ -117,34 +117,25 @@ def caption_lines(lines: Sequence[str | Caption], size: int, room: int) -> Box:
     return below([text(line, size, FAINT, room) for line in lines])
 
 
-def sprite(images: Sequence[ImageLike], records: Mapping[int, Mapping[str, Any]]) -> tuple[Image.Image, dict[str, Any]]:
-    """All units of a layer as one picture without gaps, for viewers that cut it up, and where each is.
-
-    Args:
-        images: Pictures of one size, uint8 (C, H, W); otherwise a ValueError is raised.
-        records: By the unit of each picture, in the same order, what the index is to say of it.
+def sprite(dreams: Mapping[int, Any]) -> tuple[Image.Image, dict[str, Any]]:
+    """The dreams of a layer's units, of one size, as one picture without gaps, for viewers that cut it up.
 
     Returns:
-        The picture, about as wide as high, and the index, in px from the upper left corner:
-        ``{"size": [W, H], "tile": [w, h], "columns": n, "units": {"0": {"box": [x, y, w, h], **record}}}``.
+        The picture, about as wide as high, and where each unit is, in px from the upper left corner: ``{"size": [W, H],
+        "tile": [w, h], "columns": n, "units": {"0": {"box": [x, y, w, h], "name", "reached", "outcome", "seed"}}}``.
     """
-    if len(images) == 0 or len(images) != len(records):
-        raise ValueError(f"{len(images)} pictures of {len(records)} units: as many are wanted")
-    tiles = [to_image(image) for image in images]
-    if len({tile.size for tile in tiles}) > 1:
-        raise ValueError(f"pictures of several sizes: {sorted({tile.size for tile in tiles})}")
-    columns = square(len(tiles))
+    columns = square(len(dreams))
+    tiles = [to_image(dream.image) for dream in dreams.values()]
     whole, (width, height) = tiled(tiles, columns), tiles[0].size
     units = {
-        str(unit): {"box": [n % columns * width, n // columns * height, width, height], **record}
-        for n, (unit, record) in enumerate(records.items())
+        str(unit): {
+            "box": [n % columns * width, n // columns * height, width, height],
+            "name": dream.objective.name,
+            **{name: getattr(dream, name) for name in ("reached", "outcome", "seed")},
+        }
+        for n, (unit, dream) in enumerate(dreams.items())
     }
     return whole, {"size": list(whole.size), "tile": [width, height], "columns": columns, "units": units}
-
-
-def sprite_record(dream: Any) -> dict[str, Any]:
-    """What a sprite's index says of a dream."""
-    return {"name": dream.objective.name, "reached": dream.reached, "outcome": dream.outcome, "seed": dream.seed}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from conceptnet_ml.drawing.animation import animation
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.pictures import ImageLike, to_png
-from conceptnet_ml.drawing.sheets import Card, card_sheet, sheet_note, sprite, sprite_record, three_digits
+from conceptnet_ml.drawing.sheets import Card, card_sheet, sheet_note, sprite, three_digits
 from conceptnet_ml.dreams.cache import DreamCache
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
@@ -208,18 +208,16 @@ class _Folder:
 
     def _write_sprites(self, results: Sequence[DreamResult]) -> dict[str, list[str]]:
         """A sprite with its index for every layer whose units were asked for."""
-        layers: dict[tuple[str, str | None], list[DreamResult]] = {}
+        layers: dict[tuple[str, str | None], dict[int, Dream]] = {}
         for result in results:
             about = result.plan.about
             if "unit" in about and "layer" in about:
-                layers.setdefault((about["layer"], result.plan.start), []).append(result)
+                layers.setdefault((about["layer"], result.plan.start), {})[about["unit"]] = result.dream
         files = {}
-        for (layer, start), units in layers.items():
-            dreams = [result.dream for result in units]
-            if len({dream.image.shape for dream in dreams}) > 1:
+        for (layer, start), dreams in layers.items():
+            if len({dream.image.shape for dream in dreams.values()}) > 1:
                 continue
-            records = {result.plan.about["unit"]: sprite_record(result.dream) for result in units}
-            image, index = sprite([dream.image for dream in dreams], records)
+            image, index = sprite(dreams)
             stem = f"sprite-{layer}" + ("" if start is None else f"-from-{Path(start).stem}")
             self._write(f"{stem}.png", image)
             write_atomic(self.out / f"{stem}.json", pretty({"image": f"{stem}.png", **index}))
