@@ -180,11 +180,16 @@ class Dreamer(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Exporter(Record):
-    """``write(graph: ConceptGraph, path: Path) -> None``: ``graph export --format NAME``."""
+    """``write(graph: ConceptGraph, path: Path) -> None``: ``graph export --format NAME``.
+
+    ``parse(text: str) -> Any``, where there is one, makes of a file's text what ``ConceptGraph.from_plain`` takes:
+    commands read files by their ``suffix``.
+    """
 
     kind: ClassVar[str] = "exporter"
     write: Function
     suffix: str
+    parse: Function | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

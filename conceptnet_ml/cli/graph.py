@@ -10,6 +10,7 @@ import typer
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import option
 from conceptnet_ml.errors import GraphError, SettingsError, nearest
+from conceptnet_ml.records import Exporter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +72,7 @@ def export(
     """Write the graph in another format."""
     plugins = options.load(plugins_dir, no_plugins)
     if format is None:
-        suffixes = {getattr(record, "suffix", ""): record.name for record in plugins.all("exporter")}
+        suffixes = {record.suffix: record.name for record in plugins.all("exporter") if isinstance(record, Exporter)}
         if out.suffix not in suffixes:
             known = f"Known: {', '.join(sorted(suffixes))}."
             raise SettingsError(f"--out: no exporter writes '{out.suffix}' files.", known)
@@ -170,12 +171,16 @@ def diff(
 
 
 def _read(source: Path) -> ConceptGraph:
-    """The graph of a run folder or of a file. Raises DataError or GraphError."""
+    """The graph of a run folder or of a file, in whose format an exporter writes. Raises DataError or GraphError."""
     from conceptnet_ml.graph.concept_graph import ConceptGraph
     from conceptnet_ml.storage.run_folder import Run
 
     if source.is_dir():
         Run.open(source)
+    elif source.suffix != ".json":
+        for record in options.load(None, False, quiet=True).all("exporter"):
+            if isinstance(record, Exporter) and record.parse is not None and record.suffix == source.suffix:
+                return ConceptGraph.read(source, record.function("parse"))
     return ConceptGraph.read(source)
 
 

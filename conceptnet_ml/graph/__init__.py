@@ -7,6 +7,5 @@ invariants      problems, node_problems, edge_problems, clashes, all_clashes: th
 queries         Conditions, select_nodes, select_edges, resolve_node, strongest_chains, Chain, unit_place: questions
 diff            diff_graphs, GraphDiff, Changes, ChangedRecord, Fields: the differences between two graphs
 files           loads, parse_graph, build: records from JSON, errors in words
-graphml         write_graphml, read_graphml: GraphML and back
 concept_graph   ConceptGraph: all of it, with checked writes
 """

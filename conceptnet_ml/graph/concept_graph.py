@@ -6,7 +6,7 @@ features of several classes; a variant is built from units and features of the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest
 from conceptnet_ml.graph import invariants
 from conceptnet_ml.graph.diff import GraphDiff, diff_graphs
 from conceptnet_ml.graph.files import RESTORE, build, loads, parse_graph
-from conceptnet_ml.graph.graphml import read_graphml, write_graphml
 from conceptnet_ml.graph.queries import Chain, Conditions, resolve_node, select_edges, select_nodes, strongest_chains
 from conceptnet_ml.graph.schema import EDGES, NODES, Edge, Header, Node, node_id
 from conceptnet_ml.graph.store import GraphStore
@@ -198,29 +197,17 @@ class ConceptGraph(GraphStore):
         """Read :meth:`to_json`. Raises as :meth:`from_plain`."""
         return cls.from_plain(loads(text))
 
-    def to_graphml(self) -> str:
-        """GraphML for Gephi, yEd and networkx; lists and objects are JSON strings, what is not set is left out."""
-        return write_graphml(self.to_plain())
-
     @classmethod
-    def from_graphml(cls, text: str) -> ConceptGraph:
-        """Read :meth:`to_graphml`. Raises as :meth:`from_plain`."""
-        content = read_graphml(text)
-        header = {name: value for name, value in content["header"].items() if name in Header.model_fields}
-        return cls.from_plain({**content, "header": header})
-
-    @classmethod
-    def read(cls, path: Path) -> ConceptGraph:
-        """Read a run folder's graph, or a .json or .graphml file. Raises as :meth:`from_plain`, and DataError where it
-        cannot be read; the message names the file.
+    def read(cls, path: Path, parse: Callable[[str], Any] = loads) -> ConceptGraph:
+        """Read a run folder's graph, or a file: of JSON, or of another format by the ``parse`` of its exporter. Raises as
+        :meth:`from_plain`, and DataError where it cannot be read; the message names the file.
         """
         if path.is_dir():
             run, path = path, path / "graph.json"
             if not path.exists():
                 raise DataError(f"{run} has no concept graph yet", f"Finish the run: learn --resume {run}.")
         try:
-            text = path.read_text(encoding="utf-8")
-            return cls.from_graphml(text) if path.suffix == ".graphml" else cls.from_json(text)
+            return cls.from_plain(parse(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror or "" if isinstance(error, OSError) else "not a text file"
             raise DataError(f"cannot read {path}: {reason.lower()}", "Name a run folder or a graph file.") from error

@@ -21,6 +21,7 @@ def conceptnet_exporters() -> list[Exporter]:
             name="graphml",
             api="1",
             write="conceptnet_plugins.exporters.graphml:write",
+            parse="conceptnet_plugins.exporters.graphml:parse",
             suffix=".graphml",
             summary="GraphML for Gephi, yEd and networkx, reads back to an equal graph",
         ),
