@@ -199,7 +199,7 @@ class ConceptGraph(GraphStore):
 
     @classmethod
     def read(cls, path: Path, parse: Callable[[str], Any] = loads) -> ConceptGraph:
-        """Read a run folder's graph, or a file: of JSON, or of another format by the ``parse`` of its exporter. Raises as
+        """Read a run folder's graph, or a file: JSON, or another format by the ``parse`` of its exporter. Raises as
         :meth:`from_plain`, and DataError where it cannot be read; the message names the file.
         """
         if path.is_dir():
