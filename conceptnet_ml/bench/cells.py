@@ -5,6 +5,7 @@
     OUT/
       cells/CASE/SEED/case.json      the settings this was measured with
       cells/CASE/SEED/run/           the run that all methods of this case and seed share
+      cells/CASE/SEED/worker.log     what the process said that measured here last
       cells/CASE/SEED/METHOD.cell.json   one cell
       results.json .md .png .svg     the tables
 """
@@ -16,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +113,12 @@ class CellStore:
                 if stored is not None:
                     self._compare(case, self.folder(case, seed), stored["settings"])
 
-    def begin(self, group: CellGroup) -> None:
-        """Write down what a case and seed are measured with."""
+    def begin(self, group: CellGroup) -> Path:
+        """Write down what a case and seed are measured with; returns their folder."""
+        folder = self.folder(group.case, group.seed)
         record = {"case": group.case.name, "seed": group.seed, "settings": group.case.identity()}
-        write_json(self.folder(group.case, group.seed) / "case.json", record)
+        write_json(folder / "case.json", record)
+        return folder
 
     @staticmethod
     def _compare(case: Case, folder: Path, stored: dict[str, Any]) -> None:
@@ -130,6 +134,16 @@ class CellStore:
 def cell_path(folder: Path, method: str) -> Path:
     """The file of a cell below the folder of its case and seed."""
     return folder / f"{_file_name(method)}.cell.json"
+
+
+def save_cell(order: dict[str, Any], method: str, state: str, **figures: Any) -> None:
+    """Write a cell of an order (:func:`conceptnet_ml.bench.worker.order`); a failed one has ``error``, ``mend`` and
+    ``trace``.
+    """
+    asked = {name: order[name] for name in ("ks", "draws")}
+    date = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    cell = {"version": SCHEMA_VERSION, "case": order["case"], "seed": order["seed"], "method": method, "state": state}
+    write_json(cell_path(Path(order["folder"]), method), {**cell, **asked, **date, **figures})
 
 
 def read_or_none(path: Path) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import queue
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.bench import worker
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of
-from conceptnet_ml.bench.cells import FAILED, CellGroup, CellStore, cell_path, read_or_none, write_json
+from conceptnet_ml.bench.cells import FAILED, CellGroup, CellStore, read_or_none, save_cell
 from conceptnet_ml.bench.pool import NEED, Worker, default_jobs, threads_for
 from conceptnet_ml.bench.results import collect_results, headline_of
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
@@ -18,7 +18,7 @@ from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress, Task
 from conceptnet_ml.runtime.signals import Stopper
 
-_POLL = 0.5  # seconds
+_POLL = 0.05  # seconds
 
 
 def run_bench(
@@ -94,11 +94,10 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
 
 
 class _Scheduler:
-    """Starts workers while there are cells to measure and memory to do it in, and handles what they report."""
+    """Starts workers while there are cells to measure and memory to do it in, and handles what they finish."""
 
     def __init__(self, suite: Suite, store: CellStore, progress: Progress, stopper: Stopper) -> None:
         self.suite, self.store, self.progress, self.stopper = suite, store, progress, stopper
-        self.events: queue.Queue[Any] = queue.Queue()
         self.running: list[Worker] = []
         self.waiting: list[CellGroup] = []
         self.need = NEED
@@ -119,10 +118,15 @@ class _Scheduler:
                             one.stop()
                     while self.waiting and len(self.running) < jobs and self._may_start(device):
                         group = self.waiting.pop(0)
-                        folder = self.store.folder(group.case, group.seed)
+                        folder = self.store.begin(group)
+                        # The same number of threads as its run had: its costs are multiples of what that took.
+                        before = read_or_none(folder / "run" / "environment.json") or {}
                         order = worker.order(self.suite, group, folder, plugins_dir, no_plugins)
-                        self._start(group, order, threads)
-                    self._wait(task)
+                        self.running.append(Worker(group, order, before.get("threads", threads)))
+                    for one in list(self.running):
+                        self._attend(one, task)
+                    task.advance(0, running="; ".join(one.status() for one in self.running))
+                    time.sleep(_POLL)
         except BaseException:
             for one in self.running:
                 one.kill()
@@ -142,38 +146,21 @@ class _Scheduler:
         free = min(devices.free_memory(), devices.free_memory(device))
         return not self.stopper.requested and (not self.running or free >= self.need)
 
-    def _start(self, group: CellGroup, order: dict[str, Any], threads: int) -> None:
-        self.store.begin(group)
-        # The same number of threads as its run had: its costs are multiples of what that took.
-        before = read_or_none(Path(order["folder"]) / "run" / "environment.json") or {}
-        self.running.append(Worker(group, order, before.get("threads", threads), self.events))
-
-    def _wait(self, task: Task) -> None:
-        """Handle one event, or show what is going on."""
-        try:
-            one, event = self.events.get(timeout=_POLL)
-        except queue.Empty:
-            task.advance(0, running="; ".join(one.status() for one in self.running))
-            return
-        if event["event"] == "begin":
-            one.current = event["method"]
-            one.words.clear()
-        elif event["event"] == "end" and event["method"] in one.rest:
-            self._finish(one, event["method"], task)
-        elif event["event"] == "exit":
-            self.running.remove(one)
-            if one.rest and not self.stopper.requested:
-                self._bury(one, event["code"], task)
-
-    def _bury(self, one: Worker, code: int, task: Task) -> None:
-        """A worker died: its cell has failed, the others of its group go on in another process."""
-        for method in [one.current] if one.current in one.rest else list(one.rest):
-            details = {"error": one.death(code), "mend": "", "trace": "\n".join(one.words)}
-            failed = worker.record(one.order, method, FAILED, **details)
-            write_json(cell_path(Path(one.order["folder"]), method), failed)
+    def _attend(self, one: Worker, task: Task) -> None:
+        """Count what a worker has finished. Where it died its cell has failed, the others go on in another process."""
+        code = one.process.poll()  # asked before its cells: none is written afterwards
+        for method in one.finished():
             self._finish(one, method, task)
-        if one.rest:
-            self.waiting.append(CellGroup(one.group.case, one.group.seed, tuple(one.rest)))
+        if code is None:
+            return
+        self.running.remove(one)
+        if one.rest and not self.stopper.requested:
+            for method in one.at_work_on():
+                trace = "\n".join(one.words())
+                save_cell(one.order, method, FAILED, error=one.death(code), mend="", trace=trace)
+                self._finish(one, method, task)
+            if one.rest:
+                self.waiting.append(CellGroup(one.group.case, one.group.seed, tuple(one.rest)))
 
     def _finish(self, one: Worker, method: str, task: Task) -> None:
         """Count a finished cell and print a line for it."""

@@ -1,26 +1,23 @@
 """The process that measures the cells of one case and seed: ``python -m conceptnet_ml.bench.worker``.
 
 The first line on stdin is the order, a JSON object (:func:`order`). While stdin stays open the work goes on; when it is
-closed, by the parent or because the parent died, the worker stops where it can be resumed. It reports what happens as
-JSON lines on stdout, and its progress on stderr.
+closed, by the parent or because the parent died, the worker stops where it can be resumed. Each cell is written as soon
+as it is measured.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from conceptnet_ml.bench.cases import Suite
-from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, SCHEMA_VERSION, CellGroup, cell_path, write_json
+from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, save_cell
 from conceptnet_ml.errors import ConceptNetError, Interrupted
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     from conceptnet_ml.runtime.signals import Stopper
     from conceptnet_ml.storage.run_folder import Run
 
-THE_RUN = "(the run itself)"
-"""Stands for a method in the events while the run that all methods share is computed."""
 _TRACE_LINES = 30
 
 
@@ -49,41 +44,8 @@ def order(suite: Suite, group: CellGroup, folder: Path, plugins_dir: Path | None
     }
 
 
-def record(order: dict[str, Any], method: str, state: str, **figures: Any) -> dict[str, Any]:
-    """The record of a cell; a failed one has ``error``, ``mend`` and ``trace``."""
-    return {
-        "version": SCHEMA_VERSION,
-        "case": order["case"],
-        "seed": order["seed"],
-        "method": method,
-        "state": state,
-        "ks": order["ks"],
-        "draws": order["draws"],
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **figures,
-    }
-
-
 def main() -> int:
     """Carry out the order on stdin; exit code 130 where it was stopped."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what others print does not get between the lines
-
-    def report(**event: Any) -> None:
-        channel.write(json.dumps(event) + "\n")
-        channel.flush()
-
-    return work(json.loads(sys.stdin.readline()), report, _watch_stdin)
-
-
-def work(order: dict[str, Any], report: Callable[..., None], watch: Callable[[Stopper], None]) -> int:
-    """Measure the cells of an order.
-
-    Args:
-        order: See :func:`order`.
-        report: Called with ``event="begin" | "end"``, ``method`` and, at an end, ``state``.
-        watch: Given the Stopper that it may request to stop.
-    """
     from conceptnet_ml.bench import origin
     from conceptnet_ml.runtime.progress import Progress
     from conceptnet_ml.runtime.signals import Stopper
@@ -91,25 +53,20 @@ def work(order: dict[str, Any], report: Callable[..., None], watch: Callable[[St
 
     # read now: the files may change while this process goes on with what it has loaded
     program = {"commit": origin.commit(), "sources": origin.sources(), "package": __version__}
-    stopper, progress = Stopper(), Progress(stream=sys.stderr, interval=2)
-    watch(stopper)
+    order = json.loads(sys.stdin.readline())
+    stopper = Stopper()
+    threading.Thread(target=_stop_when_stdin_closes, args=(stopper,), daemon=True).start()
     try:
-        report(event="begin", method=THE_RUN)
         try:
-            run = _finished_run(order, stopper, progress)
-        except Interrupted:
-            raise
+            run = _finished_run(order, stopper, Progress(stream=sys.stderr, interval=2))
         except Exception as error:
             for method in order["methods"]:
-                _keep(order, _failure(order, method, error), report)
+                _save_failure(order, method, error)
             return 0
-        report(event="end", method=THE_RUN, state=DONE)
-        try:
+        with run.ctx.run:
             for method in order["methods"]:
-                report(event="begin", method=method)
-                _keep(order, _measured(order, method, run, program), report)
-        finally:
-            run.ctx.run.close()
+                stopper.check()
+                _measure(order, method, run, program)
     except (Interrupted, KeyboardInterrupt):
         return Interrupted.exit_code
     return 0
@@ -158,7 +115,7 @@ def _cut_off(run: Run) -> list[str]:
     return [entry["training"] for entry in run.metrics() if entry.get("event") == "cut off"]
 
 
-def _measured(order: dict[str, Any], method: str, run: FinishedRun, program: dict[str, str]) -> dict[str, Any]:
+def _measure(order: dict[str, Any], method: str, run: FinishedRun, program: dict[str, str]) -> None:
     from conceptnet_ml.bench.measure import NoAnswer, measure_cell
     from conceptnet_ml.runtime.devices import environment
 
@@ -166,38 +123,30 @@ def _measured(order: dict[str, Any], method: str, run: FinishedRun, program: dic
     try:
         figures = measure_cell(run, method)
     except NoAnswer as reason:
-        return record(order, method, LEFT_OUT, error=str(reason))
-    except Interrupted:
-        raise
+        save_cell(order, method, LEFT_OUT, error=str(reason))
     except Exception as error:
-        return _failure(order, method, error)
-    where = {**program, **environment(run.ctx.device, run.ctx.dtype)}
-    return record(order, method, DONE, origin=where, seconds=time.monotonic() - start, **figures)
+        _save_failure(order, method, error)
+    else:
+        where = {**program, **environment(run.ctx.device, run.ctx.dtype)}
+        save_cell(order, method, DONE, origin=where, seconds=time.monotonic() - start, **figures)
 
 
-def _failure(order: dict[str, Any], method: str, error: Exception) -> dict[str, Any]:
+def _save_failure(order: dict[str, Any], method: str, error: Exception) -> None:
+    """Raises the error where it is no failure: the user's interruption."""
+    if isinstance(error, Interrupted):
+        raise error
     if isinstance(error, ConceptNetError):
-        return record(order, method, FAILED, error=error.message, mend=error.mend, trace="")
+        save_cell(order, method, FAILED, error=error.message, mend=error.mend, trace="")
+        return
     lines = "".join(traceback.format_exception(error)).splitlines()
     words = f"{type(error).__name__}: {error}"
-    return record(order, method, FAILED, error=words, mend="", trace="\n".join(lines[-_TRACE_LINES:]))
+    save_cell(order, method, FAILED, error=words, mend="", trace="\n".join(lines[-_TRACE_LINES:]))
 
 
-def _keep(order: dict[str, Any], cell: dict[str, Any], report: Callable[..., None]) -> None:
-    """Write a finished cell and report it."""
-    write_json(cell_path(Path(order["folder"]), cell["method"]), cell)
-    report(event="end", method=cell["method"], state=cell["state"])
-
-
-def _watch_stdin(stopper: Stopper) -> None:
-    """Request a stop when stdin is closed."""
-
-    def watch() -> None:
-        while sys.stdin.readline():
-            pass
-        stopper.request()
-
-    threading.Thread(target=watch, daemon=True).start()
+def _stop_when_stdin_closes(stopper: Stopper) -> None:
+    while sys.stdin.readline():
+        pass
+    stopper.request()
 
 
 if __name__ == "__main__":
