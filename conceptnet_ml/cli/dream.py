@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import OUTPUT, argument, option
@@ -26,23 +29,24 @@ if TYPE_CHECKING:
 
 
 def dream(
+    ctx: typer.Context,
     source: Annotated[
         str, argument("RUN", "folder that 'learn' wrote; or a network, as in torchvision:resnet18 or module:callable")
     ],
     *,
-    concept: Annotated[
+    concepts: Annotated[
         list[str] | None,
         option("--concept", "ID", WHAT, "a node of the run's concept graph: id, label, name or STAGE:UNIT; repeatable"),
     ] = None,
-    layer: Annotated[
+    layers: Annotated[
         list[str] | None,
         option("--layer", "NAME", WHAT, "a stage or any module's path: whatever it sees, more of it; repeatable"),
     ] = None,
     units: Annotated[list[str] | None, option("--units", "0-63", WHAT, "these units of every --layer, or all")] = None,
-    class_: Annotated[
+    classes: Annotated[
         list[str] | None, option("--class", "NAME", WHAT, "a class, by name or number; repeatable")
     ] = None,
-    start: Annotated[
+    starts: Annotated[
         list[Path] | None,
         option(
             "--from",
@@ -126,30 +130,11 @@ def dream(
     if cache is not None and no_cache:
         raise SettingsError("--cache and --no-cache contradict each other", "Give one of them.")
     with Stopper() as stopper, Progress() as progress:
-        request = GalleryRequest(
-            concepts=concept or (),
-            layers=layer or (),
-            units=_once(units),
-            classes=class_ or (),
-            starts=start or (),
-            guide=guide,
-            toward=toward,
-            octaves=octaves,
-            zoom=zoom,
-            film=".gif" if gif else ".webp",
-            fps=fps,
-            dreamer=dreamer,
-            steps=steps,
-            seed=seed,
-            size=size,
-            weights=weights,
-            real=real,
-            witness=witness,
-            witness_weights=witness_weights,
-            device=device,
-            precision=precision,
-            cache=None if no_cache else cache or "",
-        )
+        # Most flags are fields of the request by the same name.
+        asked = {field.name: ctx.params.get(field.name) for field in fields(GalleryRequest)}
+        asked |= {"units": _once(units), "film": ".gif" if gif else ".webp"}
+        given = {name: value for name, value in asked.items() if value is not None}
+        request = GalleryRequest(**given | ({"cache": None} if no_cache else {}))
         plugins = options.load(plugins_dir, no_plugins)
         found = gallery(source, out, request, plugins=plugins, progress=progress, stopper=stopper)
     if json:

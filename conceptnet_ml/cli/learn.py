@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN, option, setting
 from conceptnet_ml.config.sources import (
     DEFAULT,
+    FLAGS,
     Resolved,
     default_folder,
     flatten,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 
 def learn(
+    ctx: typer.Context,
     depth: Annotated[str | None, setting("depth", NETWORK, "STAGES")] = None,
     backbone: Annotated[str | None, setting("network.backbone", NETWORK, "NAME[:ARGUMENT]")] = None,
     seed: Annotated[str | None, setting("seed", NETWORK, "NUMBER")] = None,
@@ -64,22 +68,8 @@ def learn(
     [bold]--depth[/] is the one dial: how many stages to work through, from the top.
     Ctrl-C stops where the run can be resumed.
     """
-    flags: dict[str, Any] = {
-        "data.source": data,
-        "data.trap": trap,
-        "data.root": root,
-        "data.download": download,
-        "data.skip_bad": skip_bad,
-        "data.memory": memory,
-        "data.target": target,
-        "depth": depth,
-        "network.backbone": backbone,
-        "seed": seed,
-        "device": device,
-        "plugins.controls": control or None,
-        "round.keep": keep or None,
-        "round.undo": undo or None,
-    }
+    given = {name: ctx.params[flag.removeprefix("--").replace("-", "_")] for name, flag in FLAGS.items()}
+    flags = {name: list(value) or None if isinstance(value, list | tuple) else value for name, value in given.items()}
     if resumed is None:
         resolved = resolve_settings(config, assignments or (), flags)
     else:
