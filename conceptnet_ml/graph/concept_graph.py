@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest
-from conceptnet_ml.graph import invariants
-from conceptnet_ml.graph.diff import GraphDiff, diff_graphs
+from conceptnet_ml.graph import invariants, queries
+from conceptnet_ml.graph.diff import diff_graphs
 from conceptnet_ml.graph.files import RESTORE, build, loads, parse_graph
-from conceptnet_ml.graph.queries import Chain, Conditions, resolve_node, select_edges, select_nodes, strongest_chains
 from conceptnet_ml.graph.schema import EDGES, NODES, Edge, Header, Node, node_id
 from conceptnet_ml.graph.store import GraphStore
 
@@ -140,36 +139,14 @@ class ConceptGraph(GraphStore):
             self._graph.add_edge(edge.source, edge.target, key=edge.key, record=edge)
         _refuse(invariants.all_clashes(self))
 
-    def check(self) -> list[str]:
-        """Every problem of the whole graph, empty when it is sound and complete.
+    # ------------------------------------------------------------------------------------------------ questions
 
-        Besides the rules of :meth:`add_node` and :meth:`add_edge` those of a finished graph: every class is there,
-        every generalized feature has members, every variant specializes exactly one generalized feature, every merged
-        or split node became another. Cost: linear in nodes and edges.
-        """
-        return invariants.problems(self)
-
-    # ------------------------------------------------------------------------------------------------ queries
-
-    def select(self, **conditions: Any) -> list[Node]:
-        """Nodes that meet every condition, named as in :class:`conceptnet_ml.graph.queries.Conditions`."""
-        return select_nodes(self, Conditions(**conditions))
-
-    def select_edges(self, **conditions: Any) -> list[Edge]:
-        """Edges that meet every condition, named as in :class:`conceptnet_ml.graph.queries.Conditions`."""
-        return select_edges(self, Conditions(**conditions))
-
-    def resolve(self, text: str) -> Node:
-        """The one node that a user's words mean: see :func:`conceptnet_ml.graph.queries.resolve_node`."""
-        return resolve_node(self, text)
-
-    def paths(self, class_name: str, count: int = 1) -> list[Chain]:
-        """The strongest chains down from a class: :func:`conceptnet_ml.graph.queries.strongest_chains`."""
-        return strongest_chains(self, class_name, count)
-
-    def diff(self, other: ConceptGraph, tolerance: float = 0.0) -> GraphDiff:
-        """The differences in another graph: see :func:`conceptnet_ml.graph.diff.diff_graphs`."""
-        return diff_graphs(self, other, tolerance)
+    check = invariants.problems
+    select = queries.select_nodes
+    select_edges = queries.select_edges
+    resolve = queries.resolve_node
+    paths = queries.strongest_chains
+    diff = diff_graphs
 
     # ------------------------------------------------------------------------------------------------ files
 

@@ -26,11 +26,6 @@ class ChangedRecord(Generic[R]):
     new: R
     fields: Fields
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON values: what identifies the record (of an edge: its ends and key), and the fields' values."""
-        names = ("id", "kind", "title") if isinstance(self.new, Node) else ("source", "target", "key")
-        return {**{name: getattr(self.new, name) for name in names}, "fields": _pairs(self.fields)}
-
 
 @dataclass(frozen=True)
 class Changes(Generic[R]):
@@ -43,9 +38,13 @@ class Changes(Generic[R]):
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {name: [record.plain() for record in records] for name, records in vars(self).items()}
+    def plain(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """As JSON values; of a changed record the names that identify it, and the fields' values."""
+        changed = [
+            {**{name: getattr(one.new, name) for name in names}, "fields": _pairs(one.fields)} for one in self.changed
+        ]
+        whole = {name: [one.plain() for one in getattr(self, name)] for name in ("added", "removed")}
+        return {**whole, "changed": changed}
 
 
 @dataclass(frozen=True)
@@ -67,20 +66,22 @@ class GraphDiff:
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"header": _pairs(self.header), "nodes": self.nodes.plain(), "edges": self.edges.plain()}
+        nodes, edges = self.nodes.plain(("id", "kind", "title")), self.edges.plain(("source", "target", "key"))
+        return {"header": _pairs(self.header), "nodes": nodes, "edges": edges}
 
 
-def diff_graphs(old: GraphStore, new: GraphStore, tolerance: float = 0.0) -> GraphDiff:
-    """The differences in the second graph. Cost: linear in both.
+def diff_graphs(graph: GraphStore, other: GraphStore, tolerance: float = 0.0) -> GraphDiff:
+    """The differences in another graph. Cost: linear in both.
 
     Numbers that differ by no more than ``tolerance`` are the same; SettingsError where it is negative or no number.
     """
     if not tolerance >= 0:
         raise SettingsError(f"the tolerance is {tolerance}.", "Give a number of at least 0, such as 1e-6.")
-    nodes = [{node.id: node for node in graph.nodes()} for graph in (old, new)]
-    edges = [{(edge.source, edge.target, edge.key): edge for edge in graph.edges()} for graph in (old, new)]
+    both = (graph, other)
+    nodes = [{node.id: node for node in one.nodes()} for one in both]
+    edges = [{(edge.source, edge.target, edge.key): edge for edge in one.edges()} for one in both]
     return GraphDiff(
-        _changed(old.header, new.header, tolerance),
+        _changed(graph.header, other.header, tolerance),
         _compare(nodes[0], nodes[1], tolerance),
         _compare(edges[0], edges[1], tolerance),
     )

@@ -15,7 +15,12 @@ from conceptnet_ml.graph.store import GraphStore
 
 
 def problems(graph: GraphStore) -> list[str]:
-    """Every problem of a graph that should be complete. Cost: linear in nodes and edges."""
+    """Every problem of the whole graph, empty when it is sound and complete.
+
+    Besides the rules for a node and an edge those of a finished graph: every class is there, every generalized feature
+    has members, every variant specializes exactly one generalized feature, every merged or split node became another.
+    Cost: linear in nodes and edges.
+    """
     found = [problem for node in graph.nodes() for problem in node_problems(graph, node)]
     found += [problem for edge in graph.edges() for problem in edge_problems(graph, edge)]
     found += all_clashes(graph)

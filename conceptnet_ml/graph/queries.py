@@ -10,7 +10,7 @@ import heapq
 import math
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from conceptnet_ml.errors import SettingsError, nearest
@@ -59,8 +59,9 @@ class Conditions:
             raise SettingsError("the least weight is not a number.", "Give a number such as 0.5.")
 
 
-def select_nodes(graph: GraphStore, where: Conditions) -> list[Node]:
-    """Nodes that meet every condition, in the order of their ids. Raises as :meth:`Conditions.check`."""
+def select_nodes(graph: GraphStore, **conditions: Any) -> list[Node]:
+    """Nodes that meet every condition of :class:`Conditions`, in the order of their ids. Raises as its ``check``."""
+    where = Conditions(**conditions)
     where.check(graph, "kind", NODES)
     found = graph.nodes(where.kind, stage=where.stage, class_=where.class_)
     if where.state is not None:
@@ -73,13 +74,14 @@ def select_nodes(graph: GraphStore, where: Conditions) -> list[Node]:
     return found
 
 
-def select_edges(graph: GraphStore, where: Conditions) -> list[Edge]:
-    """Edges one of whose ends meets the conditions on nodes, in the order of source, target and key.
+def select_edges(graph: GraphStore, **conditions: Any) -> list[Edge]:
+    """Edges one of whose ends meets the :class:`Conditions` on nodes, in the order of source, target and key.
 
     The class is that of the same end, or one that the edge itself names. Raises as :meth:`Conditions.check`.
     """
+    where = Conditions(**conditions)
     where.check(graph, "kind of edge", EDGES)
-    ends = {node.id: node for node in select_nodes(graph, replace(where, kind=None, class_=None, min_weight=None))}
+    ends = {node.id: node for node in select_nodes(graph, stage=where.stage, state=where.state, text=where.text)}
 
     def meets(edge: Edge) -> bool:
         near = [ends[end] for end in (edge.source, edge.target) if end in ends]
