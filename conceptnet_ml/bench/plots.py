@@ -23,10 +23,19 @@ _STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "axes.axisbelow": True,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": "#F0F0F0",
     "text.color": _INK,
     "xtick.color": "#555555",
+    "xtick.labelsize": 7.5,
+    "xtick.major.size": 2,
+    "ytick.major.size": 0,
     "svg.hashsalt": "conceptnet_ml",
 }
 
@@ -81,37 +90,25 @@ def shown_sets(case: dict[str, Any]) -> list[str]:
 
 
 def _figure(cases: list[dict[str, Any]], results: dict[str, Any]) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(2, len(cases))
     rows = math.ceil(len(cases) / columns)
     panel = 0.95 + 0.25 * max(len(_methods(case, results["told"])) for case in cases)
-    width, height = 10.6 if columns > 1 else 7.2, rows * panel + 0.85
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(
-        rows,
-        columns,
-        left=1.45 / width,
-        right=1 - 0.2 / width,
-        bottom=0.65 / height,
-        top=1 - 0.85 / height,
-        hspace=0.75 / (panel - 0.75),
-        wspace=0.42 if columns > 1 else 0,
-    )
-    for place, case in enumerate(cases):
-        axes = figure.add_subplot(grid[place // columns, place % columns])
+    figure = Figure(figsize=(10.6 if columns > 1 else 7.2, rows * panel + 0.85), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, case in zip(panels, cases, strict=False):
         _draw_figures(axes, case, results["told"])
         _label(axes, case, results["told"])
-    _draw_legend(figure, cases, height)
+    for axes in panels[len(cases) :]:
+        axes.set_axis_off()
+    _draw_legend(figure, cases)
     what = results["what"]
     seeds = len(what["seeds"])
     footer = f"commit {', '.join(commit[:10] for commit in what['commits'])} · mean of {seeds} seed"
     footer += "s, line: 95 % bootstrap interval" if seeds > 1 else ""
-    footer += "\n" if columns == 1 else " · "
-    footer += "band: the learner's interval on the set in a panel's corner"
-    figure.text(0.5, 0.12 / height, footer, ha="center", va="bottom", fontsize=7.5, color="#777777")
+    footer += "\nband: the learner's interval on the set in a panel's corner"
+    figure.supxlabel(footer, fontsize=7.5, color="#777777")
     return figure
 
 
@@ -138,10 +135,8 @@ def _draw_figures(axes: Axes, case: dict[str, Any], ceilings: Sequence[str]) -> 
                 continue
             y, colour, main = row + (place - (len(sets) - 1) / 2) * -0.2, _colour(name, sets), name == case["headline"]
             if found["low"] is not None:
-                line: Any = {"lw": 2.2 if main else 1.4, "alpha": 0.55, "solid_capstyle": "round", "zorder": 2}
-                axes.plot([found["low"], found["high"]], [y, y], color=colour, **line)
-            dot: Any = {"s": 30 if main else 14, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
-            axes.scatter([found["mean"]], [y], color=colour, **dot)
+                axes.plot([found["low"], found["high"]], [y, y], color=colour, lw=2.2 if main else 1.4, alpha=0.55)
+            axes.plot(found["mean"], y, "o", color=colour, ms=5.5 if main else 3.7, mec="white", mew=0.6, zorder=3)
     for target in case["targets"]:
         drawn = target["measure"] == "accuracy" and target["test_set"] in sets and target["method"] in methods
         if drawn and target.get("at_least") is not None:
@@ -156,12 +151,6 @@ def _label(axes: Axes, case: dict[str, Any], ceilings: Sequence[str]) -> None:
     axes.set_ylim(len(methods) - 0.45, -0.55)
     axes.set_xlim(-2, 102)
     axes.set_xticks(range(0, 101, 20))
-    axes.tick_params(axis="y", length=0, pad=4)
-    axes.tick_params(axis="x", length=2, labelsize=7.5, color=_FAINT)
-    axes.grid(axis="x", color="#F0F0F0", lw=0.8, zorder=0)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_FAINT)
     for label, method in zip(axes.get_yticklabels(), methods, strict=True):
         label.set_fontweight("bold" if method == LEARNED else "normal")
         label.set_color(_INK if method == LEARNED else "#777777" if method in ceilings else "#444444")
@@ -177,23 +166,13 @@ def _colour(name: str, sets: list[str]) -> str:
     return _SPARE[others.index(name) % len(_SPARE)] if name in others else _INK
 
 
-def _draw_legend(figure: Figure, cases: list[dict[str, Any]], height: float) -> None:
+def _draw_legend(figure: Figure, cases: list[dict[str, Any]]) -> None:
     """One key for the whole picture, common test sets first."""
     from matplotlib.lines import Line2D
 
     colours = {name: _colour(name, shown_sets(case)) for case in cases for name in shown_sets(case)}
     order = sorted(colours, key=lambda name: (name not in _TRAPS, name not in COLOURS))
-    dot: dict[str, Any] = {"marker": "o", "ms": 5, "mec": "white", "lw": 1.8}
-    handles = [Line2D([], [], color=colours[name], label=name, **dot) for name in order]
+    handles = [Line2D([], [], color=colours[name], label=name, marker="o", ms=5, mec="white") for name in order]
     if any(target.get("at_least") is not None for case in cases for target in case["targets"]):
         handles.append(Line2D([], [], color="#777777", lw=1, ls=":", label="target"))
-    figure.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1 - 0.1 / height),
-        ncols=min(len(handles), 7),
-        frameon=False,
-        fontsize=8.5,
-        handlelength=1.6,
-        columnspacing=1.6,
-    )
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7), frameon=False)
