@@ -119,11 +119,8 @@ def resume_run(
 
 
 def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
-    """Learn and conclude; what the run has finished already is read back.
-
-    Raises:
-        Interrupted: The stopper said so.
-        TrainingDiverged: The loss became NaN.
+    """Learn and conclude; what the run has finished already is read back. Raises Interrupted where the stopper said so,
+    TrainingDiverged where the loss became NaN.
     """
     with run:
         EditHistory(run).adopt()
@@ -138,10 +135,8 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
 
 
 def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, str]]:
-    """What :func:`learn` would do, checked as far as it can be without training: (what, how) pairs.
-
-    Raises:
-        SettingsError, DataError, PluginError: As :func:`learn` would.
+    """What :func:`learn` would do, checked as far as it can be without training: (what, how) pairs. Raises
+    SettingsError, DataError or PluginError as :func:`learn` would.
     """
     checked = check_plan(settings, Session() if plugins is None else Session(plugins))
     data, network = checked.data, checked.network
@@ -174,15 +169,13 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
 
 
 def open_run(path: str | Path, plugins: Plugins | None = None, device: str | None = None) -> LearnedRun:
-    """A finished run: its model, graph and figures.
+    """A finished run: its model, graph and figures. Raises DataError where there is no run, or it is not finished,
+    damaged, or of another version.
 
     Args:
         path: The run folder.
         plugins: Loaded plugins; default: the built-ins and what is installed.
         device: Where to run the model; default: the run's own device, if this machine has it.
-
-    Raises:
-        DataError: No run there, not finished, damaged, or of another version.
     """
     return LearnedRun(Run.open(path), load_plugins() if plugins is None else plugins, device=device)
 

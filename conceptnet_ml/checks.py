@@ -60,15 +60,13 @@ class Checked:
 
 
 def check_plan(settings: Settings, session: Session, data: Data | None = None, finished: bool = False) -> Checked:
-    """Check everything that a run with these settings needs, load its images and build its network.
+    """Check everything that a run with these settings needs, load its images and build its network. Raises
+    SettingsError, DataError or PluginError where something is wrong; nothing was written or trained then.
 
     Args:
         data: The images, where they are not loaded as the settings say.
         finished: Whether the run is finished and nothing of it is to be done again: its pictures of the new world may
             be gone.
-
-    Raises:
-        SettingsError, DataError, PluginError: Something is wrong; nothing was written or trained.
     """
     device, dtype = devices.prepare(settings.device, settings.training.precision)
     check_names(settings, session.plugins)
@@ -84,10 +82,8 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
 
 
 def check_settings(settings: Settings, plugins: Plugins) -> None:
-    """Refuse what can be refused before an image is read: names of plugins, the device, the precision.
-
-    Raises:
-        SettingsError, PluginError: As :func:`check_plan` would.
+    """Refuse what can be refused before an image is read: names of plugins, the device, the precision. Raises
+    SettingsError or PluginError as :func:`check_plan` would.
     """
     devices.choose_precision(settings.training.precision, devices.choose_device(settings.device))
     check_names(settings, plugins)

@@ -103,16 +103,14 @@ def load_plugins(
     use_entry_points: bool = True,
     warn: Callable[[str], None] = _LOG.warning,
 ) -> Plugins:
-    """Load the built-ins, the installed plugins, and those in a folder or file.
+    """Load the built-ins, the installed plugins, and those in a folder or file. Raises SettingsError where
+    ``plugins_dir`` is not there or has no plugin in it.
 
     Args:
         plugins_dir: A folder, of which every ``.py`` file not beginning with ``_`` is loaded in order of name, or one
             file. ``sys.path`` is left alone.
         use_entry_points: False leaves other packages' plugins out; the built-ins always come.
         warn: Called with a message for every plugin that cannot be used.
-
-    Raises:
-        SettingsError: ``plugins_dir`` is not there or has no plugin in it.
     """
     plugins = Plugins()
     sources = [*_entry_points(use_entry_points), *_files(plugins_dir)]

@@ -198,14 +198,12 @@ class Baseline(Record):
 
     ``views(context: BaselineContext) -> ViewMaker``: the views on which the ordinary network is trained further, for as
     many epochs as the learner's rounds took. ``fit(context: BaselineContext) -> StagedNetwork``: it trains by itself,
-    through the context, and returns a network built as the ordinary one.
+    through the context, and returns a network built as the ordinary one. Raises PluginError for neither or both
+    functions, or an unknown need.
 
     Args:
         needs: Data that a learner without labels of the cue cannot have: ``"unbiased"``, training images whose cue is
             drawn at random. Tables mark it as a ceiling or a refit.
-
-    Raises:
-        PluginError: Neither or both functions, or an unknown need.
     """
 
     kind: ClassVar[str] = "baseline"

@@ -178,10 +178,8 @@ class Suite:
         methods: Iterable[str] | None = None,
         seeds: str | Iterable[int] | None = None,
     ) -> Suite:
-        """The part of it with these cases, methods and seeds; None leaves one as it is.
-
-        Raises:
-            SettingsError: A case that is not in the file, or seeds that are none.
+        """The part of it with these cases, methods and seeds; None leaves one as it is. Raises SettingsError for a case
+        that is not in the file, or seeds that are none.
         """
         part = self
         if cases is not None:
@@ -209,16 +207,13 @@ class Suite:
 def read_suite(
     path: str | Path | None = None, folders: Mapping[str, str | None] | None = None, assignments: Iterable[str] = ()
 ) -> Suite:
-    """Read a file of cases.
+    """Read a file of cases. Raises SettingsError where the file cannot be read or has something that is not allowed,
+    DataError for a folder that is not there.
 
     Args:
         path: A TOML file; default: the cases that come with the package.
         folders: The folder of ``{name}`` in the settings; a case that needs one that is None or absent is left out.
         assignments: ``"a.b=c"``, settings for all cases, over those of the file.
-
-    Raises:
-        SettingsError: The file cannot be read, or has something that is not allowed.
-        DataError: A folder that is not there.
     """
     path = SHIPPED if path is None else Path(path)
     given = {name: value for name, value in (folders or {}).items() if value is not None}
@@ -246,10 +241,8 @@ def read_suite(
 
 
 def parse_seeds(seeds: str | Iterable[int]) -> tuple[int, ...]:
-    """``"3"`` → (0, 1, 2); ``"0,4"`` → (0, 4); ``"4,"`` → (4,); numbers as they are.
-
-    Raises:
-        SettingsError: Anything else, no seed, or one below 0.
+    """``"3"`` → (0, 1, 2); ``"0,4"`` → (0, 4); ``"4,"`` → (4,); numbers as they are. Raises SettingsError for anything
+    else, no seed, or one below 0.
     """
     if isinstance(seeds, str):
         parts = [part.strip() for part in seeds.split(",")]

@@ -53,10 +53,8 @@ class CellStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and keep other processes from measuring into it.
-
-        Raises:
-            DataError: It cannot be written, or another process measures into it.
+        """Make the folder and keep other processes from measuring into it. Raises DataError where it cannot be written,
+        or another process measures into it.
         """
         lock = FolderLock(self.out)
         with disk_errors(self.out, "write"):
@@ -97,11 +95,8 @@ class CellStore:
         return groups
 
     def check(self, suite: Suite) -> None:
-        """Refuse to mix figures of different settings.
-
-        Raises:
-            SettingsError: The folder holds cells of a case that were measured with other settings, or two cases have
-                the same folder.
+        """Refuse to mix figures of different settings. Raises SettingsError where the folder holds cells of a case that
+        were measured with other settings, or two cases have the same folder.
         """
         names: dict[str, str] = {}
         for case in suite.cases:
@@ -147,10 +142,8 @@ def save_cell(order: dict[str, Any], method: str, state: str, **figures: Any) ->
 
 
 def read_or_none(path: Path) -> Any:
-    """The content of a file; None where it is missing or damaged, so that it is measured again.
-
-    Raises:
-        DataError: It is there and must not be read.
+    """The content of a file; None where it is missing or damaged, so that it is measured again. Raises DataError where
+    it is there and must not be read.
     """
     try:
         return json.loads(path.read_bytes())

@@ -68,10 +68,8 @@ class FinishedRun:
 def measure_cell(run: FinishedRun, method: str) -> dict[str, Any]:
     """Every figure that the tables have of a method on one case and seed.
 
-    Cost: training the method, unless the run remembers it, one pass over the test sets, and the adaptation.
-
-    Raises:
-        NoAnswer: The method cannot be used on this case.
+    Cost: training the method, unless the run remembers it, one pass over the test sets, and the adaptation. Raises
+    NoAnswer where the method cannot be used on this case.
     """
     ctx, summary = run.ctx, run.opened.summary()
     devices.reset_peak_memory(ctx.device)

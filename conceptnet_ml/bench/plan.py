@@ -23,7 +23,8 @@ LOOP, RIVAL, START = 4.0, 2.0, 20.0
 
 
 def plan_bench(suite: Suite, out: str | Path, plugins: Plugins, jobs: int | None = None) -> dict[str, Any]:
-    """What :func:`run_bench` would do in this folder; cost: about a second where nothing is measured yet.
+    """What :func:`run_bench` would do in this folder; cost: about a second where nothing is measured yet. Raises as
+    ``run_bench`` would.
 
     Args:
         suite, out, jobs: As for ``run_bench``.
@@ -32,9 +33,6 @@ def plan_bench(suite: Suite, out: str | Path, plugins: Plugins, jobs: int | None
     Returns:
         ``methods``; ``cells``: ``{case, seed, method, state}`` each, the state ``to do``, ``finished``, ``failed`` or
         ``left out``; ``jobs`` and ``threads`` of each; ``seconds_left``.
-
-    Raises:
-        SettingsError, DataError, PluginError: As ``run_bench`` would.
     """
     store = CellStore(Path(out))
     methods = check_suite(suite, plugins)

@@ -41,11 +41,7 @@ _STYLE: Any = {
 
 
 def require() -> None:
-    """Refuse at once where the drawing package is missing.
-
-    Raises:
-        SettingsError: matplotlib cannot be imported.
-    """
+    """Refuse at once where the drawing package is missing. Raises SettingsError."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -56,13 +52,11 @@ def require() -> None:
 
 
 def draw_results(results: dict[str, Any]) -> dict[str, bytes]:
-    """The plot as ``{"png": …, "svg": …}``; empty where nothing is measured yet.
+    """The plot as ``{"png": …, "svg": …}``; empty where nothing is measured yet. Raises SettingsError where matplotlib
+    is missing.
 
     Args:
         results: As :func:`conceptnet_ml.bench.results.collect_results` returns them.
-
-    Raises:
-        SettingsError: matplotlib is missing.
     """
     require()
     cases = [case for case in results["cases"] if any(case["table"].values())]

@@ -17,16 +17,13 @@ MARK, CEILING = "‡", "†"
 
 
 def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[str, Path]:
-    """Write the report into a folder; returns the files by their ending.
+    """Write the report into a folder; returns the files by their ending. Raises SettingsError where the picture is
+    wanted and matplotlib is missing, DataError where the folder cannot be written.
 
     Args:
         results: As :func:`conceptnet_ml.bench.run_bench` returns them, or a ``results.json`` holds them.
         out: The folder; files of a former report are replaced.
         plot: Draw the picture too.
-
-    Raises:
-        SettingsError: The picture is wanted and matplotlib is missing.
-        DataError: The folder cannot be written.
     """
     pictures: dict[str, bytes] = {}
     if plot:

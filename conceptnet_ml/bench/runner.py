@@ -31,7 +31,9 @@ def run_bench(
     progress: Progress | None = None,
     stopper: Stopper | None = None,
 ) -> dict[str, Any]:
-    """Measure every cell that is not finished yet, and put all of them together.
+    """Measure every cell that is not finished yet, and put all of them together. Raises SettingsError, DataError or
+    PluginError where something is wrong with the suite or the folder, before anything is measured; Interrupted where
+    the stopper was requested: finished cells are kept.
 
     Args:
         suite: What to measure.
@@ -43,10 +45,6 @@ def run_bench(
 
     Returns:
         The results, as ``results.json`` holds them; failed cells are in it with their errors.
-
-    Raises:
-        SettingsError, DataError, PluginError: Something is wrong with the suite or the folder; nothing was measured.
-        Interrupted: The stopper was requested; finished cells are kept.
     """
     plugins = load_plugins(plugins_dir, use_entry_points=not no_plugins)
     methods = check_suite(suite, plugins)
@@ -62,11 +60,9 @@ def run_bench(
 
 
 def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
-    """The methods of the suite, after everything that can be checked without an image.
-
-    Raises:
-        SettingsError, PluginError: An unknown method, data set, trap or other plugin, or a device that is not there.
-        DataError: No case has its folders.
+    """The methods of the suite, after everything that can be checked without an image. Raises SettingsError or
+    PluginError for an unknown method, data set, trap or other plugin, or a device that is not there; DataError where no
+    case has its folders.
     """
     from conceptnet_ml.checks import check_settings
 

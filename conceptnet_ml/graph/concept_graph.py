@@ -26,6 +26,7 @@ IDENTITY = frozenset(("id", "kind", "label", "stage", "round", "parent", "units"
 
 class ConceptGraph(GraphStore):
     """A directed multigraph of concepts, at most one edge of a kind between two nodes (of an analogy: and two classes).
+    Raises GraphError where a name is empty or repeated, or a stage has no units.
 
     Args:
         classes: Class names, in the order of the network's logits.
@@ -34,9 +35,6 @@ class ConceptGraph(GraphStore):
         network: Fingerprint of the learned network.
         settings: Digest of the run's settings.
         seed: The run's seed.
-
-    Raises:
-        GraphError: A name is empty or repeated, or a stage has no units.
 
     Example::
 

@@ -218,10 +218,8 @@ def strongest_chains(graph: GraphStore, class_name: str, count: int = 1) -> list
     A chain follows ``built_from`` edges between current nodes. From a feature it also goes to the feature's own
     variant, which is the same concept with its parts one stage down. A node without ``built_from`` edges is left by
     ``specializes`` and ``generalizes`` edges. A merged node is replaced by the one it became, forgotten nodes are left
-    out. Cost: linear in the edges below the class, times ``count``.
-
-    Raises:
-        GraphError, SettingsError: There is no such class; ``count`` is below 1.
+    out. Cost: linear in the edges below the class, times ``count``. Raises GraphError where there is no such class,
+    SettingsError where ``count`` is below 1.
     """
     if count < 1:
         raise SettingsError(f"the number of chains is {count}.", "Ask for at least one.")

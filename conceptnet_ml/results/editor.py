@@ -46,14 +46,12 @@ class Editor:
 
     Nodes are given as the graph returns them, or named as :meth:`ConceptGraph.resolve` takes them: by id,
     ``block3:12``, label, or the user's name. A unit in no feature, which has no node yet, is named ``block3:12``, too.
+    Raises DataError where the run is not finished, or is in use.
 
     Args:
         opened: The run, or its folder.
         plugins: To open a folder with; default: the built-ins and what is installed.
         progress: As in :func:`conceptnet_ml.learn`.
-
-    Raises:
-        DataError: The run is not finished, or is in use.
 
     Example::
 
@@ -130,10 +128,8 @@ class Editor:
         return self._edit("annotate", (node,), lambda graph, nodes, _: plans.plan_annotate(graph, nodes[0], note), note)
 
     def undo(self, count: int = 1) -> list[dict[str, Any]]:
-        """Take the last edits back: graph, model and summary are bit for bit what they were.
-
-        Raises:
-            DataError: There are not so many edits.
+        """Take the last edits back: graph, model and summary are bit for bit what they were. Raises DataError where
+        there are not so many edits.
         """
         with self._run:
             gone = self.history.undo(count)

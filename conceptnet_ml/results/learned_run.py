@@ -90,15 +90,13 @@ class LearnedRun:
         return self.folder.summary()
 
     def images(self, data: Source = None, trap: str | None = None, minimum: int = 1) -> Data:
-        """The images it learned from and was tested on, read again where they are not at hand; or other ones.
+        """The images it learned from and was tested on, read again where they are not at hand; or other ones. Raises
+        DataError or SettingsError where they cannot be read, or have other classes.
 
         Args:
             data: Other data with the same classes, read as the run's settings say.
             trap: A trap to lay; default: the run's own for its own data, none for other data.
             minimum: The least number of training images of a class that other data must have.
-
-        Raises:
-            DataError, SettingsError: They cannot be read, or have other classes.
         """
         if data is None and trap is None and self._data is not None:
             return self._data
@@ -127,7 +125,7 @@ class LearnedRun:
     def evaluate(
         self, data: Source = None, trap: str | None = None, families: bool = True, adapted: str | None = None
     ) -> dict[str, Any]:
-        """Accuracy of every method on every test set.
+        """Accuracy of every method on every test set. Raises DataError where the data's classes are not the run's.
 
         Args:
             data, trap: As in :meth:`images`.
@@ -136,9 +134,6 @@ class LearnedRun:
 
         Returns:
             ``{"run": path, "test_sets": {name: {"images": n, method: {"accuracy": share}}}}``.
-
-        Raises:
-            DataError: The data's classes are not the run's.
         """
         extra = {} if adapted is None else {f"adapted {adapted}": self.adapted(adapted)}
         images = self.images(data, trap, minimum=0)
@@ -217,11 +212,7 @@ class LearnedRun:
         }
 
     def adapted(self, name: str) -> AdaptedModel:
-        """A model that :meth:`adapt` saved.
-
-        Raises:
-            DataError: There is none of this name, or it is damaged.
-        """
+        """A model that :meth:`adapt` saved. Raises DataError where there is none of this name, or it is damaged."""
         known = sorted(unquote(path.stem) for path in (self.path / "adapted").glob("*.json"))
         if name not in known:
             mend = nearest(name, known) if known else f"Make one: adapt {self.path} --shots 8."
@@ -232,10 +223,8 @@ class LearnedRun:
 
     def predict(self, paths: Sequence[str | Path], adapted: str | None = None) -> list[dict[str, Any]]:
         """What the learned network, or the ``adapted`` model of this name, sees in image files: class, probability, and
-        the ordinary network's class.
-
-        Raises:
-            DataError: A file is not there or not an image, or there is no such adapted model.
+        the ordinary network's class. Raises DataError where a file is not there or not an image, or there is no such
+        adapted model.
         """
         model = self.model if adapted is None else self.adapted(adapted)
         size = self.model.network.image_size[0]
@@ -255,11 +244,9 @@ class LearnedRun:
 
     def witness(self, progress: Progress | None = None, stopper: Stopper | None = None) -> Witness:
         """The independently trained network that judges dreams. A run without one trains it now, at the cost of
-        ordinary training, and keeps it. Progress and stopper are as in :func:`conceptnet_ml.learn`.
-
-        Raises:
-            DataError, SettingsError: There is none, and its data are not at hand or someone else writes into the run.
-            Interrupted: The stopper said so; the next call goes on from there.
+        ordinary training, and keeps it. Progress and stopper are as in :func:`conceptnet_ml.learn`. Raises DataError or
+        SettingsError where there is none and its data are not at hand, or someone else writes into the run; Interrupted
+        where the stopper said so: the next call goes on from there.
         """
         if self.has_witness:
             network = fresh_network(self.settings, self.classes, self.ordinary.image_size, self.plugins)
@@ -284,13 +271,11 @@ class LearnedRun:
         """The run as its own steps saw it: their context, and what the loop ended with, read back step by step.
 
         What is then computed with the context is remembered by the run like its own steps; close ``ctx.run`` when done.
+        Raises DataError where another process writes into the run, or a step of it is damaged.
 
         Args:
             progress, stopper: As in :func:`conceptnet_ml.learn`.
             rounds: Settings of the group ``round`` to change: ``show_refused=True`` trains the first refused one.
-
-        Raises:
-            DataError: Another process writes into the run, or a step of it is damaged.
         """
         settings = self.settings
         if rounds:

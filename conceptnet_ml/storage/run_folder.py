@@ -79,7 +79,8 @@ class Run:
         environment: Mapping[str, Any],
         version: str,
     ) -> Run:
-        """Start a new run and take its lock.
+        """Start a new run and take its lock. Raises DataError where the folder holds something already, or cannot be
+        written.
 
         Args:
             path: A folder that does not exist or is empty.
@@ -87,9 +88,6 @@ class Run:
             origins: Where each came from (default, file, flag).
             environment: Versions, device and machine.
             version: Version of this package.
-
-        Raises:
-            DataError: The folder holds something already, or cannot be written.
         """
         path = Path(path)
         with disk_errors(path, "write"):
@@ -165,7 +163,9 @@ class Run:
     # ------------------------------------------------------------------------------------------------ steps
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """The value of a step: computed and saved the first time, read from its file afterwards.
+        """The value of a step: computed and saved the first time, read from its file afterwards. Raises DataError where
+        the saved value is damaged or cannot be written, TypeError where the value holds something else than plain
+        values and tensors.
 
         Args:
             name: Unique within the run; ``/`` makes folders.
@@ -174,10 +174,6 @@ class Run:
         Returns:
             The saved value, the same whether computed or read: tensors are on the CPU and contiguous, an
             ``OrderedDict`` is a ``dict``.
-
-        Raises:
-            DataError: The saved value is damaged, or cannot be written.
-            TypeError: The value holds something else than plain values and tensors.
         """
         path = self._step(name)
         if path.exists():

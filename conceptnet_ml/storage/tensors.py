@@ -61,14 +61,11 @@ def save_tree(path: Path, tree: Tree) -> Tree:
     """Write a tree to ``path`` (.json) and, if it has tensors, to a .safetensors file beside it.
 
     The name of the tensor file holds its checksum. So one rename replaces an old tree by a new one: until the JSON file
-    is replaced it refers to the old tensors, which are removed afterwards.
+    is replaced it refers to the old tensors, which are removed afterwards. Raises TypeError where the tree holds
+    something else than plain values and tensors, and says where; DataError where it cannot be written.
 
     Returns:
         The tree as :func:`load_tree` would return it, tensors on the CPU: a run and its resumption see the same values.
-
-    Raises:
-        TypeError: The tree holds something else than plain values and tensors; the message says where.
-        DataError: It cannot be written.
     """
     found: dict[str, torch.Tensor] = {}
     structure = _encode(tree, "value", found)
