@@ -35,11 +35,8 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
     """Find · probe · generalize · specialize · descend, for ``depth`` stages from the top.
 
     A readout is whose answer the rounds of a stage are about: the classes at the top, below it the variants of what was
-    found above. Each round generalizes one feature. Rounds end where nothing is left that can be exchanged.
-
-    Args:
-        learned: Where the network, the kept swaps and the rounds are gathered.
-        top: The readout of the top stage.
+    found above. Each round generalizes one feature. Rounds end where nothing is left that can be exchanged. ``learned``
+    gathers the network, the kept swaps and the rounds, ``top`` is the readout of the top stage.
     """
     stages = [*reversed(learned.ordinary.stage_names)]
     readouts = [top]
@@ -90,11 +87,8 @@ def _end_round(
     family: Specialized | None,
     descent: Descent,
 ) -> Round:
-    """Put a round together from what its steps returned, and say which decisions were the user's.
-
-    Args:
-        seen: What was found before any representation was tried.
-        outcomes: Of the representations tried, in order.
+    """Put a round together from what its steps returned, and say which decisions were the user's. ``seen`` is what was
+    found before any representation was tried, ``outcomes`` are those of the representations tried, in order.
     """
     findings, channels = seen
     judged = list({one.probed.measured.representation: one.probed for one in outcomes}.values())

@@ -14,10 +14,8 @@ UNKNOWN = "unknown"
 def commit(root: Path | None = None) -> str:
     """The checked-out commit, 40 hex digits; ``unknown`` where the package does not lie in a checkout of its own.
 
-    Reads ``.git`` as files, so that git need not be installed.
-
-    Args:
-        root: The checkout; default: the folder that holds the package.
+    Reads ``.git`` as files, so that git need not be installed. ``root`` is the checkout, by default the folder that
+    holds the package.
     """
     root = Path(conceptnet_ml.__file__).parents[1] if root is None else root
     try:

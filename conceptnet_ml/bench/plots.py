@@ -53,10 +53,7 @@ def require() -> None:
 
 def draw_results(results: dict[str, Any]) -> dict[str, bytes]:
     """The plot as ``{"png": …, "svg": …}``; empty where nothing is measured yet. Raises SettingsError where matplotlib
-    is missing.
-
-    Args:
-        results: As :func:`conceptnet_ml.bench.results.collect_results` returns them.
+    is missing. ``results`` are those of :func:`~conceptnet_ml.bench.results.collect_results`.
     """
     require()
     cases = [case for case in results["cases"] if any(case["table"].values())]

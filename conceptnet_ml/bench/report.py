@@ -42,12 +42,7 @@ def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[
 
 
 def to_markdown(results: dict[str, Any], picture: str | None = None) -> str:
-    """The whole report as text.
-
-    Args:
-        results: As for :func:`write_report`.
-        picture: File name of the plot, relative to the report; None for none.
-    """
+    """The whole report as text. ``picture`` is the file name of the plot, relative to the report; None for none."""
     measured = [case for case in results["cases"] if case["cells"]]
     lines = ["# Bench", "", *_what(results), ""]
     if picture is not None and measured:

@@ -152,10 +152,8 @@ def measure_translation(
 
 
 class UnitExchange:
-    """Units that take each other's place, at the mean and spread of the unit whose place they take.
-
-    Args:
-        maps: (N, C, h, w); means and spreads are taken over all their images and places.
+    """Units that take each other's place, at the mean and spread of the unit whose place they take. Means and spreads
+    are taken over all images and places of ``maps`` (N, C, h, w).
     """
 
     def __init__(self, maps: Tensor) -> None:

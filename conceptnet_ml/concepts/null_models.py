@@ -120,10 +120,8 @@ def largest_effect(
 ) -> float:
     """The largest fall of an answer's margin by ablation of a unit, in :data:`COPIES` shuffled copies.
 
-    Args:
-        readout, images, count: As in :func:`largest_weight`.
-
     Cost: per copy, on :data:`IMAGES` images, one pass forward and back and :data:`CONFIRMED` forward passes per answer.
+    Arguments are as for :func:`largest_weight`.
     """
     images, largest = first_images(images), 0.0
     for copied in _shuffled_copies(readout, images, seed):

@@ -132,11 +132,8 @@ class FindEvidence:
 def gather_evidence(
     network: Network, stage: str, head: Head, images: Batches, parents: int, settings: ConceptSettings
 ) -> FindEvidence:
-    """Evidence at a stage: the maps of the probe images, in fp32.
-
-    Args:
-        network: Read only; in evaluation mode.
-        images: Float images and right parents.
+    """Evidence at a stage: the maps of the probe images, in fp32. The images are floats, with their right parents; the
+    network, in evaluation mode, is only read.
     """
     with torch.no_grad(), frozen(network):
         batches = [(network.run_until(part, stage).float(), right) for part, right in images]

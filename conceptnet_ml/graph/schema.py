@@ -44,10 +44,8 @@ NODE_KINDS: tuple[NodeKind, ...] = ("class", "variant", "generalized", "feature"
 
 
 class StageHeader(GraphRecord):
-    """A named stage of the network and how many units it has.
-
-    Args:
-        directions: How many directions a discoverer describes its maps by; they then take the units' place.
+    """A named stage of the network and how many units it has. Where a discoverer describes its maps by ``directions``,
+    so many of these take the units' place.
     """
 
     name: Text
@@ -209,11 +207,8 @@ class FeatureNode(DecidedNode):
 
 
 class GeneralizedNode(DecidedNode):
-    """The features of several classes merged into one, with a detector that ignores the class.
-
-    Args:
-        shared_by: Names of the classes whose images exchange it in views; the images of others keep theirs. Empty in
-            graphs of format 1.
+    """The features of several classes merged into one, with a detector that ignores the class. ``shared_by`` names the
+    classes whose images exchange it in views, the images of others keep theirs; empty in graphs of format 1.
     """
 
     kind: Literal["generalized"] = "generalized"
@@ -330,10 +325,8 @@ class Analogous(Edge):
 
 
 class Became(Edge):
-    """A node that an edit merged or split → a node that it became, both at the same stage.
-
-    Args:
-        edit: Number of the edit in the run's log, from 1.
+    """A node that an edit merged or split → a node that it became, both at the same stage. ``edit`` is the edit's
+    number in the run's log, from 1.
     """
 
     allowed: ClassVar[Joins] = {"unit": ("unit",), "feature": ("feature", "generalized")}

@@ -18,11 +18,7 @@ from conceptnet_ml.graph.schema import NODE_KINDS, SCHEMA, SCHEMA_VERSION, Edge,
 
 
 class GraphStore:
-    """Nodes and edges of a concept graph.
-
-    Args:
-        header: Classes, stages and origin.
-    """
+    """Nodes and edges of a concept graph. The header says which classes and stages it has, and where it comes from."""
 
     def __init__(self, header: Header) -> None:
         self.header = header

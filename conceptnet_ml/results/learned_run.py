@@ -271,11 +271,9 @@ class LearnedRun:
         """The run as its own steps saw it: their context, and what the loop ended with, read back step by step.
 
         What is then computed with the context is remembered by the run like its own steps; close ``ctx.run`` when done.
-        Raises DataError where another process writes into the run, or a step of it is damaged.
-
-        Args:
-            progress, stopper: As in :func:`conceptnet_ml.learn`.
-            rounds: Settings of the group ``round`` to change: ``show_refused=True`` trains the first refused one.
+        Raises DataError where another process writes into the run, or a step of it is damaged. Progress and stopper are
+        as in :func:`conceptnet_ml.learn`; ``rounds`` are settings of the group ``round`` to change:
+        ``show_refused=True`` trains the first refused one.
         """
         settings = self.settings
         if rounds:

@@ -51,11 +51,8 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
 
 
 def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
-    """A round as plain values: what the summary prints, and what the graph's nodes say of their round.
-
-    Args:
-        round: The round.
-        overruled: The decisions of this round that the user overruled, in words.
+    """A round as plain values: what the summary prints, and what the graph's nodes say of their round. ``overruled``
+    are the decisions of this round that the user overruled, in words.
     """
     record: dict[str, Any] = {
         "name": round.name,

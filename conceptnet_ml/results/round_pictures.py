@@ -21,10 +21,8 @@ PAIRS = 4
 
 
 def draw_rounds(ctx: Context, rounds: Sequence[Round]) -> dict[str, list[str]]:
-    """A contact sheet for each round: image, donor, swapped view, gate.
-
-    Returns:
-        By a round's name its pictures, as :meth:`Run.save_picture` names them; none where nothing was probed.
+    """A contact sheet for each round: image, donor, swapped view, gate. Returns by a round's name its pictures, as
+    :meth:`Run.save_picture` names them; none where nothing was probed.
     """
     pictures = {}
     with ctx.progress.task("draw pictures", total=len(rounds)) as task:

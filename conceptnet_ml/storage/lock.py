@@ -14,10 +14,8 @@ LOCK_FILES = ("lock", "lock.owner")
 
 
 class FolderLock:
-    """A lock on a folder, held by the operating system: a process that is killed leaves nothing to clean up.
-
-    Args:
-        folder: Must exist. ``lock`` is locked in it; ``lock.owner`` holds the owner's process id for the message.
+    """A lock on a folder, held by the operating system: a process that is killed leaves nothing to clean up. ``lock``
+    is locked in the folder, which must exist; ``lock.owner`` holds the owner's process id for the message.
     """
 
     def __init__(self, folder: Path) -> None:

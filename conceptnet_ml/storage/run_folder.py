@@ -233,14 +233,8 @@ class Run:
         self._write("graph.json", text)
 
     def save_picture(self, relative: str, image: bytes) -> str:
-        """Write a picture into pictures/.
-
-        Args:
-            relative: Path below pictures/, such as ``round1/car.png``.
-            image: The file's content.
-
-        Returns:
-            The path relative to the run folder, as the graph's ``pictures`` have it.
+        """Write a picture to a path below pictures/, such as ``round1/car.png``; returns the path relative to the run
+        folder, as the graph's ``pictures`` have it.
         """
         relative = f"pictures/{file_name(relative)}"
         self._write(relative, image)
@@ -306,11 +300,8 @@ class Run:
         """Go on under other settings: the results under the old ones are removed, finished steps stay.
 
         The caller sees to it that the steps that depend on the changed settings are computed again. Stopped half-way,
-        the run is an unfinished one, under its old settings or under the new.
-
-        Args:
-            settings, origins: As in :meth:`create`.
-            adapted: Whether adapted models go too, since the model they were made from will be another.
+        the run is an unfinished one, under its old settings or under the new. ``settings`` and ``origins`` are as in
+        :meth:`create`; with ``adapted`` the adapted models go too, since the model they were made from will be another.
         """
         self.lock()
         changed = _as_json({"settings": settings, "origins": origins})

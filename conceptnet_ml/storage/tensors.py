@@ -29,11 +29,8 @@ Tree = Any
 
 
 class Checkpoint:
-    """A state that every save replaces as a whole.
-
-    Args:
-        path: Its .json file.
-        lock: Called before each write; takes the lock of the folder.
+    """A state that every save replaces as a whole. ``lock`` is called before each write and takes the lock of the
+    folder.
     """
 
     def __init__(self, path: Path, lock: Callable[[], None]) -> None:
@@ -62,10 +59,8 @@ def save_tree(path: Path, tree: Tree) -> Tree:
 
     The name of the tensor file holds its checksum. So one rename replaces an old tree by a new one: until the JSON file
     is replaced it refers to the old tensors, which are removed afterwards. Raises TypeError where the tree holds
-    something else than plain values and tensors, and says where; DataError where it cannot be written.
-
-    Returns:
-        The tree as :func:`load_tree` would return it, tensors on the CPU: a run and its resumption see the same values.
+    something else than plain values and tensors, and says where; DataError where it cannot be written. Returns the tree
+    as :func:`load_tree` would, tensors on the CPU: a run and its resumption see the same values.
     """
     found: dict[str, torch.Tensor] = {}
     structure = _encode(tree, "value", found)
