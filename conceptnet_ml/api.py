@@ -1,6 +1,6 @@
 """The public API: what the command line does, in the same number of lines.
 
-``learn`` is either :func:`start_run` or :func:`resume_run`; both check everything first and end in :func:`execute`.
+``learn`` starts a run, or is :func:`resume_run`; both check everything first and end in :func:`execute`.
 """
 
 from __future__ import annotations
@@ -75,41 +75,31 @@ def learn(
         load_plugins() if plugins is None else plugins, progress or Progress(quiet=True), stopper or Stopper()
     )
     if resume is not None:
-        return resume_run(resume, session, settings, (keep, undo), given, origins)
-    return start_run(_overruled(_settings(data, depth, settings), (keep, undo)), session, given, out, origins)
-
-
-def start_run(
-    settings: Settings,
-    session: Session,
-    data: Data | None = None,
-    out: str | Path | None = None,
-    origins: Mapping[str, str] | None = None,
-) -> LearnedRun:
-    """A new run in a new folder. Raises as :func:`learn`."""
+        return resume_run(resume, session, settings, (keep, undo), given, origins or {})
+    chosen = _overruled(_settings(data, depth, settings), (keep, undo))
     if out is not None:
         Run.check_free(out)
-    checked = check_plan(settings, session, data)
-    folder = Path(out) if out is not None else default_folder(settings)
+    checked = check_plan(chosen, session, given)
+    folder = Path(out) if out is not None else default_folder(chosen)
     environment = devices.environment(checked.device, checked.dtype)
-    plain = settings.model_dump(mode="json")
-    return execute(checked, Run.create(folder, plain, dict(origins or {}), environment, __version__), session)
+    run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
+    return execute(checked, run, session)
 
 
 def resume_run(
     path: str | Path,
     session: Session,
-    settings: Settings | None = None,
-    words: RoundNames = ((), ()),
-    data: Data | None = None,
-    origins: Mapping[str, str] | None = None,
+    settings: Settings | None,
+    words: RoundNames,
+    data: Data | None,
+    origins: Mapping[str, str],
 ) -> LearnedRun:
     """Go on with a run: one that was stopped, one whose rounds the user decides otherwise, or one that was edited.
 
     Raises as :func:`learn`.
     """
     with Run.open(path, write=True) as run:
-        chosen, origins = _resumed_settings(run, settings, words, origins or {}, session.progress)
+        chosen, origins = _resumed_settings(run, settings, words, origins, session.progress)
         changes = _changes(run, chosen)
         edited = _has_new_edits(run, changes)
         checked = check_plan(chosen, session, data, finished=run.complete and not changes)
@@ -143,23 +133,17 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     held = round(settings.data.holdout * len(data.train))
     worked = [*reversed(network.stage_names)][: settings.depth]
     steps = max(1, (len(data.train) - held) // settings.training.batch)
+    size = f"{data.shape[2]}×{data.shape[1]} px"
+    stages = " → ".join(f"{stage.name} ({stage.units})" for stage in network.stages)
+    precision = "fp32" if checked.dtype is None else str(checked.dtype).removeprefix("torch.")
     rows = [
-        (
-            "data",
-            f"{data.name}: {len(data.train)} images of {len(data.classes)} classes, {data.shape[2]}×{data.shape[1]} px",
-        ),
+        ("data", f"{data.name}: {len(data.train)} images of {len(data.classes)} classes, {size}"),
         ("classes", ", ".join(data.classes)),
         ("test sets", ", ".join(f"{name} ({len(images)})" for name, images in data.tests.items())),
         ("held out", f"{held} training images, for the decisions"),
-        (
-            "network",
-            f"{settings.network.backbone}, stages " + " → ".join(f"{s.name} ({s.units})" for s in network.stages),
-        ),
+        ("network", f"{settings.network.backbone}, stages {stages}"),
         ("worked on", ", then ".join(worked)),
-        (
-            "device",
-            f"{checked.device}, {'fp32' if checked.dtype is None else str(checked.dtype).removeprefix('torch.')}",
-        ),
+        ("device", f"{checked.device}, {precision}"),
         ("ordinary training", f"{settings.training.epochs} epochs of {steps} steps"),
         ("rounds", f"at most {settings.round.limit} a stage, {settings.round.epochs} epochs of views each"),
         ("representations", ", ".join(settings.plugins.representations)),

@@ -15,8 +15,7 @@ start from the same ordinary network, and nothing is computed twice.
 
     cases      read_suite, Suite, Case, BenchTarget: what is measured, from a TOML file
     cells      CellStore: where finished cells are kept
-    runner     run_bench, check_suite: which cells are measured, by which processes
-    pool       Worker, default_jobs, threads_for: processes side by side
+    runner     run_bench, check_suite, Worker, default_jobs, threads_for: which cells are measured, by which processes
     worker     the process that measures the cells of one case and seed
     measure    measure_cell: the network of a method and its figures
     intervals  summarize, overlap: means over seeds with bootstrap intervals

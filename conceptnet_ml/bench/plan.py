@@ -10,8 +10,7 @@ from typing import Any
 
 from conceptnet_ml.bench.cases import Suite
 from conceptnet_ml.bench.cells import DONE, LEFT_OUT, CellGroup, CellStore
-from conceptnet_ml.bench.pool import default_jobs, threads_for
-from conceptnet_ml.bench.runner import check_suite
+from conceptnet_ml.bench.runner import check_suite, default_jobs, threads_for
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.plugins import Plugins
 

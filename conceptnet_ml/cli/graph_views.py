@@ -188,14 +188,9 @@ def _spectrum(node: Node) -> str:
 
 def node_table(graph: ConceptGraph, nodes: Sequence[Node]) -> Table:
     """One line per node, from the classes down; columns without a value are left out."""
-    ranks = {stage: rank for rank, stage in enumerate(reversed(graph.stages))}
-    kinds = {kind: place for place, kind in enumerate(("class", *KINDS, "unit"))}
-
-    def height(node: Node) -> tuple[int, int]:
-        return -1 if node.stage is None else ranks[node.stage], kinds[node.kind]
-
-    rows = [_node_row(node) for node in sorted(_ordered(graph, nodes), key=height)]
-    return _sparse_table(rows, right={"round", *NODE_NUMBERS})
+    kinds = ("class", *KINDS, "unit")
+    ordered = sorted(_ordered(graph, nodes), key=lambda node: (-graph.rank(node), kinds.index(node.kind)))
+    return _sparse_table([_node_row(node) for node in ordered], right={"round", *NODE_NUMBERS})
 
 
 def edge_table(graph: ConceptGraph, edges: Sequence[Edge]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged
@@ -43,17 +44,15 @@ def build_graph(
     return graph
 
 
+@dataclass
 class _GraphBuilder:
     """Adds one round after the other; knows which node stands for which family's variant."""
 
-    def __init__(
-        self, graph: ConceptGraph, settings: Settings, classes: tuple[str, ...], pictures: Mapping[str, list[str]]
-    ) -> None:
-        self.graph = graph
-        self.settings = settings
-        self.classes = classes
-        self.pictures = pictures
-        self.variants: dict[str, dict[int, str]] = {}
+    graph: ConceptGraph
+    settings: Settings
+    classes: tuple[str, ...]
+    pictures: Mapping[str, list[str]]
+    variants: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def add(self, round: Round) -> None:
         above = self.variants.get(round.readout.key, {})

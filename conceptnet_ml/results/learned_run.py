@@ -242,11 +242,10 @@ class LearnedRun:
             for path, mine, other in zip(paths, learned, ordinary, strict=True)
         ]
 
-    def witness(self, progress: Progress | None = None, stopper: Stopper | None = None) -> Witness:
+    def witness(self) -> Witness:
         """The independently trained network that judges dreams. A run without one trains it now, at the cost of
-        ordinary training, and keeps it. Progress and stopper are as in :func:`conceptnet_ml.learn`. Raises DataError or
-        SettingsError where there is none and its data are not at hand, or someone else writes into the run; Interrupted
-        where the stopper said so: the next call goes on from there.
+        ordinary training, and keeps it. Raises DataError or SettingsError where there is none and its data are not at
+        hand, or someone else writes into the run.
         """
         if self.has_witness:
             network = fresh_network(self.settings, self.classes, self.ordinary.image_size, self.plugins)
@@ -256,9 +255,8 @@ class LearnedRun:
         data = self.images().to(self.device)
         with self.folder as run:
             run.lock()
-            shown, stops = progress or Progress(quiet=True), stopper or Stopper()
-            ctx = Context(self.settings, self.plugins, data, run, shown, stops, self.device, self.dtype)
-            return witness_of(ctx)
+            quiet = Progress(quiet=True), Stopper()
+            return witness_of(Context(self.settings, self.plugins, data, run, *quiet, self.device, self.dtype))
 
     @property
     def has_witness(self) -> bool:

@@ -18,10 +18,9 @@ from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, parse_s
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, CellStore, cell_path, write_json
 from conceptnet_ml.bench.intervals import interval, overlap, summarize
 from conceptnet_ml.bench.plan import cell_states
-from conceptnet_ml.bench.pool import threads_for
 from conceptnet_ml.bench.report import to_markdown
 from conceptnet_ml.bench.results import collect_results, counts
-from conceptnet_ml.bench.runner import check_suite
+from conceptnet_ml.bench.runner import check_suite, threads_for
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 
 METHODS = (ORDINARY, LEARNED, "cutmix", "unbiased")
