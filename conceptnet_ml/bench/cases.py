@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -193,6 +193,11 @@ class Suite:
             part = replace(part, methods=tuple(dict.fromkeys(methods)), cases=bare)
         return part if seeds is None else replace(part, seeds=parse_seeds(seeds))
 
+    def cells(self, methods: Iterable[str]) -> Iterator[tuple[Case, int, str]]:
+        """Case, seed and method of every cell, where these are the common methods."""
+        own = {case.name: case.methods(methods) for case in self.cases}
+        return ((case, seed, method) for case in self.cases for seed in self.seeds for method in own[case.name])
+
     def hide_folders(self, value: Any) -> Any:
         """A value whose texts have ``{name}`` for every folder's path, longest first: the same on every machine."""
         if isinstance(value, str):
@@ -227,8 +232,8 @@ def read_suite(
     base = _flat(file.settings)
     defaults = flatten(Settings())
     suite = Suite(
-        source=path.name,
-        cases=(),
+        path.name,
+        (),
         methods=file.methods,
         seeds=parse_seeds(str(file.seeds) if isinstance(file.seeds, int) else file.seeds),
         ks=tuple(sorted(set(file.ks))),

@@ -50,14 +50,12 @@ def plan_bench(suite: Suite, out: str | Path, plugins: Plugins, jobs: int | None
 def cell_states(suite: Suite, store: CellStore, methods: tuple[str, ...]) -> list[dict[str, Any]]:
     """Every cell as :func:`plan_bench` returns them."""
     rows = []
-    for case in suite.cases:
-        for seed in suite.seeds:
-            for method in case.methods(methods):
-                state = LEFT_OUT
-                if not case.missing:
-                    state = store.state(suite, case, seed, method)
-                    state = "finished" if state in (DONE, LEFT_OUT) else state
-                rows.append({"case": case.name, "seed": seed, "method": method, "state": state})
+    for case, seed, method in suite.cells(methods):
+        state = LEFT_OUT
+        if not case.missing:
+            state = store.state(suite, case, seed, method)
+            state = "finished" if state in (DONE, LEFT_OUT) else state
+        rows.append({"case": case.name, "seed": seed, "method": method, "state": state})
     return rows
 
 
@@ -65,12 +63,7 @@ def _seconds_left(
     suite: Suite, store: CellStore, groups: list[CellGroup], methods: tuple[str, ...], jobs: int
 ) -> float:
     """Seconds that the workers need for these groups: by finished cells, else by a few training steps."""
-    cells = [
-        store.cell(case, seed, method) or {}
-        for case in suite.cases
-        for seed in suite.seeds
-        for method in case.methods(methods)
-    ]
+    cells = [store.cell(*cell) or {} for cell in suite.cells(methods)]
     runs = [cell["run_seconds"] for cell in cells if cell.get("run_seconds")]
     rivals = [cell["seconds"] for cell in cells if "seconds" in cell]
     if runs and rivals:

@@ -150,7 +150,7 @@ def _adaptation(case: dict[str, Any], names: dict[str, str]) -> list[str]:
     for test_set in dict.fromkeys(("random", case["headline"], "aligned")):
         if test_set in known:
             rows = []
-            for method, own in _by_method(case, cells):
+            for method, own in _by_method(case, "adaptation"):
                 rows.append((names[method], *(_shares(adapted(cell, test_set, k) for cell in own) for k in ks)))
             title = f"Accuracy on {test_set} after adapting to k labelled examples per class from the new world"
             title += " (what is forgotten):" if test_set == "aligned" else ":"
@@ -160,7 +160,7 @@ def _adaptation(case: dict[str, Any], names: dict[str, str]) -> list[str]:
 
 def _turned(case: dict[str, Any], names: dict[str, str]) -> list[str]:
     rows = []
-    for method, cells in _by_method(case, [cell for cell in case["cells"] if cell.get("turned")]):
+    for method, cells in _by_method(case, "turned"):
         for k in sorted({row["k"] for cell in cells for row in cell["turned"]}):
             values = values_of(case, method, "turned", None, k).values()
             rows += [(names[method], str(k), figure(summarize(values)))] if values else []
@@ -169,10 +169,12 @@ def _turned(case: dict[str, Any], names: dict[str, str]) -> list[str]:
 
 def _decodability(case: dict[str, Any], names: dict[str, str]) -> list[str]:
     """How well each stage tells the class and the cue."""
-    measured = [cell for cell in case["cells"] if cell.get("decodability")]
-    stages = list(dict.fromkeys(row["stage"] for cell in measured for row in cell["decodability"]))
+    measured = list(_by_method(case, "decodability"))
+    stages = list(
+        dict.fromkeys(row["stage"] for _, cells in measured for cell in cells for row in cell["decodability"])
+    )
     rows = []
-    for method, cells in _by_method(case, measured):
+    for method, cells in measured:
         found = [row for cell in cells for row in cell["decodability"]]
         for what in dict.fromkeys(key for row in found for key in row if key != "stage"):
             figures = (_shares(row.get(what) for row in found if row["stage"] == stage) for stage in stages)
@@ -182,7 +184,7 @@ def _decodability(case: dict[str, Any], names: dict[str, str]) -> list[str]:
 
 def _costs(case: dict[str, Any], names: dict[str, str]) -> list[str]:
     rows, some_partial = [], False
-    for method, cells in _by_method(case, [cell for cell in case["cells"] if cell["state"] == DONE]):
+    for method, cells in _by_method(case, "cost"):
         partial = any(cell["cost"]["partial"] for cell in cells)
         some_partial |= partial
         seconds = figure(_summary(cell["cost"]["seconds"] for cell in cells))
@@ -230,11 +232,10 @@ def _failures(cases: Iterable[dict[str, Any]]) -> list[str]:
     return _section("## Failed cells", ("case", "seed", "methods", "error"), rows)
 
 
-def _by_method(case: dict[str, Any], cells: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """These cells of each method, in the order of the table; methods without any are left out."""
+def _by_method(case: dict[str, Any], figure: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The cells of each method that have a figure, in the order of the table; methods without any are left out."""
     for method in case["methods"]:
-        own = [cell for cell in cells if cell["method"] == method]
-        if own:
+        if own := [cell for cell in case["cells"] if cell["method"] == method and cell.get(figure)]:
             yield method, own
 
 

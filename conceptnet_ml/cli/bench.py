@@ -29,6 +29,12 @@ EXAMPLES = options.examples(
     ("bench mine.toml --folder mine=photos", "cases of your own"),
 )
 METHOD_HELP = "ordinary, learned, forced-round or a baseline; repeatable; default: the file's, else all"
+CASES_HELP = "file of cases; default: those that come with the package"
+FOLDER_HELP = "what {NAME} stands for; repeatable"
+JOBS_HELP = "processes side by side; default: by cores and memory"
+DRY_RUN_HELP = "say what is left to measure and how long, and stop"
+REPORT_HELP = "measure nothing; write what is finished into the tables"
+SET_HELP = "a setting of all cases; repeatable"
 
 
 class CellsFailed(ConceptNetError):
@@ -41,35 +47,23 @@ def pictures_of(name: str, what: str) -> Any:
 
 
 def bench(
-    cases: Annotated[
-        Path | None, argument("CASES.toml", "file of cases; default: those that come with the package")
-    ] = None,
+    cases: Annotated[Path | None, argument("CASES.toml", CASES_HELP)] = None,
     case: Annotated[list[str] | None, option("--case", "NAME", WHAT, "only this case; repeatable")] = None,
     method: Annotated[list[str] | None, option("--method", "NAME", WHAT, METHOD_HELP)] = None,
     seeds: Annotated[str | None, option("--seeds", "SEEDS", WHAT, "how many, as in 3, or which, as in 0,1,2")] = None,
     pictures: Annotated[str | None, pictures_of("pictures", "ImageFolder of two classes, train/ and test/")] = None,
     cifar: Annotated[str | None, pictures_of("cifar", "CIFAR-10 as an ImageFolder, train/ and test/ by class")] = None,
     mnist: Annotated[str | None, pictures_of("mnist", "where torchvision keeps MNIST")] = None,
-    folder: Annotated[
-        list[str] | None, option("--folder", "NAME=FOLDER", WHERE, "what {NAME} stands for; repeatable")
-    ] = None,
+    folder: Annotated[list[str] | None, option("--folder", "NAME=FOLDER", WHERE, FOLDER_HELP)] = None,
     out: Annotated[Path, option("--out", "FOLDER", OUTPUT, "where finished cells are kept")] = Path("runs/bench"),
     plot: Annotated[bool, option("--plot/--no-plot", None, OUTPUT, "draw the results")] = True,
     json: options.Json = False,
-    jobs: Annotated[
-        int | None, option("--jobs", "COUNT", HOW, "processes side by side; default: by cores and memory", min=1)
-    ] = None,
+    jobs: Annotated[int | None, option("--jobs", "COUNT", HOW, JOBS_HELP, min=1)] = None,
     device: Annotated[str | None, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = None,
     list_: Annotated[bool, option("--list", None, HOW, "list cases and methods, and stop")] = False,
-    dry_run: Annotated[
-        bool, option("--dry-run", None, HOW, "say what is left to measure and how long, and stop")
-    ] = False,
-    only_report: Annotated[
-        bool, option("--report", None, HOW, "measure nothing; write what is finished into the tables")
-    ] = False,
-    assignments: Annotated[
-        list[str] | None, option("--set", "NAME=VALUE", SETTINGS, "a setting of all cases; repeatable")
-    ] = None,
+    dry_run: Annotated[bool, option("--dry-run", None, HOW, DRY_RUN_HELP)] = False,
+    only_report: Annotated[bool, option("--report", None, HOW, REPORT_HELP)] = False,
+    assignments: Annotated[list[str] | None, option("--set", "NAME=VALUE", SETTINGS, SET_HELP)] = None,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:

@@ -23,6 +23,19 @@ EXAMPLES = options.examples(
 )
 
 WHAT, HOW, WHOSE = "What to dream of", "How", "Whose dreams, and are they honest?"
+SOURCE_HELP = "folder that 'learn' wrote; or a network, as in torchvision:resnet18 or module:callable"
+CONCEPT_HELP = "a node of the run's concept graph: id, label, name or STAGE:UNIT; repeatable"
+LAYER_HELP = "a stage or any module's path: whatever it sees, more of it; repeatable"
+CLASS_HELP = "a class, by name or number; repeatable"
+FROM_HELP = "begin with a picture in place of noise, made square unless --size is given; repeatable"
+GUIDE_HELP = "the layer is to see what it sees in this picture"
+DREAMER_HELP = "fourier, maco, pixels, natural, deepdream, turn, swap, or a plugin's; default: what suits"
+OCTAVES_HELP = "how many sizes; default: the dreamer's"
+SIZE_HELP = "side of the dreams, of --from the longer one; default: what the network was made for"
+WEIGHTS_HELP = "state dict of a network outside a run: .safetensors, .pt or .pth"
+REAL_HELP = "real images to compare dreams with; default: the run's held-out ones"
+WITNESS_HELP = "a network trained independently on the same classes: does it see it, too? default: the run's own"
+WITNESS_WEIGHTS_HELP = "its weights, as --weights"
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,82 +43,27 @@ if TYPE_CHECKING:
 
 def dream(
     ctx: typer.Context,
-    source: Annotated[
-        str, argument("RUN", "folder that 'learn' wrote; or a network, as in torchvision:resnet18 or module:callable")
-    ],
+    source: Annotated[str, argument("RUN", SOURCE_HELP)],
     *,
-    concepts: Annotated[
-        list[str] | None,
-        option("--concept", "ID", WHAT, "a node of the run's concept graph: id, label, name or STAGE:UNIT; repeatable"),
-    ] = None,
-    layers: Annotated[
-        list[str] | None,
-        option("--layer", "NAME", WHAT, "a stage or any module's path: whatever it sees, more of it; repeatable"),
-    ] = None,
+    concepts: Annotated[list[str] | None, option("--concept", "ID", WHAT, CONCEPT_HELP)] = None,
+    layers: Annotated[list[str] | None, option("--layer", "NAME", WHAT, LAYER_HELP)] = None,
     units: Annotated[list[str] | None, option("--units", "0-63", WHAT, "these units of every --layer, or all")] = None,
-    classes: Annotated[
-        list[str] | None, option("--class", "NAME", WHAT, "a class, by name or number; repeatable")
-    ] = None,
-    starts: Annotated[
-        list[Path] | None,
-        option(
-            "--from",
-            "IMAGE",
-            WHAT,
-            "begin with a picture in place of noise, made square unless --size is given; repeatable",
-        ),
-    ] = None,
-    guide: Annotated[
-        Path | None, option("--guide", "IMAGE", WHAT, "the layer is to see what it sees in this picture")
-    ] = None,
+    classes: Annotated[list[str] | None, option("--class", "NAME", WHAT, CLASS_HELP)] = None,
+    starts: Annotated[list[Path] | None, option("--from", "IMAGE", WHAT, FROM_HELP)] = None,
+    guide: Annotated[Path | None, option("--guide", "IMAGE", WHAT, GUIDE_HELP)] = None,
     toward: Annotated[str | None, option("--toward", "CLASS", WHAT, "what to turn the pictures of --from into")] = None,
-    dreamer: Annotated[
-        str | None,
-        option(
-            "--dreamer",
-            "NAME",
-            HOW,
-            "fourier, maco, pixels, natural, deepdream, turn, swap, or a plugin's; default: what suits",
-        ),
-    ] = None,
-    octaves: Annotated[
-        int | None, option("--octaves", "N", HOW, "how many sizes; default: the dreamer's", min=1)
-    ] = None,
+    dreamer: Annotated[str | None, option("--dreamer", "NAME", HOW, DREAMER_HELP)] = None,
+    octaves: Annotated[int | None, option("--octaves", "N", HOW, OCTAVES_HELP, min=1)] = None,
     steps: Annotated[int | None, option("--steps", "N", HOW, "of each octave, and of a zoom's frame", min=1)] = None,
-    size: Annotated[
-        int | None,
-        option(
-            "--size",
-            "PX",
-            HOW,
-            "side of the dreams, of --from the longer one; default: what the network was made for",
-            min=8,
-        ),
-    ] = None,
+    size: Annotated[int | None, option("--size", "PX", HOW, SIZE_HELP, min=8)] = None,
     seed: Annotated[int, option("--seed", "N", HOW, "of all chance; units add their number", min=0)] = 0,
     zoom: Annotated[int, option("--zoom", "N", HOW, "so many frames into each dream, and a film of them", min=0)] = 0,
     fps: Annotated[float, option("--fps", "N", HOW, "frames of the film a second")] = 12.0,
     gif: Annotated[bool, option("--gif", None, HOW, "films as GIF in place of WebP")] = False,
-    weights: Annotated[
-        Path | None,
-        option("--weights", "FILE", WHOSE, "state dict of a network outside a run: .safetensors, .pt or .pth"),
-    ] = None,
-    real: Annotated[
-        Path | None,
-        option("--real", "FOLDER", WHOSE, "real images to compare dreams with; default: the run's held-out ones"),
-    ] = None,
-    witness: Annotated[
-        str | None,
-        option(
-            "--witness",
-            "RUN",
-            WHOSE,
-            "a network trained independently on the same classes: does it see it, too? default: the run's own",
-        ),
-    ] = None,
-    witness_weights: Annotated[
-        Path | None, option("--witness-weights", "FILE", WHOSE, "its weights, as --weights")
-    ] = None,
+    weights: Annotated[Path | None, option("--weights", "FILE", WHOSE, WEIGHTS_HELP)] = None,
+    real: Annotated[Path | None, option("--real", "FOLDER", WHOSE, REAL_HELP)] = None,
+    witness: Annotated[str | None, option("--witness", "RUN", WHOSE, WITNESS_HELP)] = None,
+    witness_weights: Annotated[Path | None, option("--witness-weights", "FILE", WHOSE, WITNESS_WEIGHTS_HELP)] = None,
     device: Annotated[str, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = "auto",
     precision: Annotated[str, option("--precision", "NAME", HOW, "auto, fp32, bf16 or fp16")] = "auto",
     out: Annotated[Path, option("--out", "DIR", OUTPUT, "a new or empty folder", show_default=False)],

@@ -26,6 +26,8 @@ PATH_EXAMPLES = options.examples(("graph path runs/NAME car --count 5", "the fiv
 DIFF_EXAMPLES = options.examples(
     ("graph diff runs/A runs/B", "two runs"), ("graph diff runs/A old.json --tolerance 1e-6", "a run and a file")
 )
+MIN_WEIGHT_HELP = "with an edge of at least this weight or score, of either sign"
+TEXT_HELP = "whose id, label, name, note or reason contains it"
 
 app = typer.Typer(
     name="graph", help="Look at a run's concept graph, and work on it.", no_args_is_help=True, rich_markup_mode="rich"
@@ -99,13 +101,8 @@ def query(
     kind: Annotated[str | None, option("--kind", None, None, "kind of node; with --edges, of edge")] = None,
     stage: Annotated[str | None, option("--stage", None, None, "at this stage")] = None,
     class_: Annotated[str | None, option("--class", None, None, "that speaks for this class")] = None,
-    min_weight: Annotated[
-        float | None,
-        option("--min-weight", None, None, "with an edge of at least this weight or score, of either sign"),
-    ] = None,
-    text: Annotated[
-        str | None, option("--text", None, None, "whose id, label, name, note or reason contains it")
-    ] = None,
+    min_weight: Annotated[float | None, option("--min-weight", None, None, MIN_WEIGHT_HELP)] = None,
+    text: Annotated[str | None, option("--text", None, None, TEXT_HELP)] = None,
     state: Annotated[str | None, option("--state", None, None, "current, merged, split or forgotten")] = None,
     edges: Annotated[bool, option("--edges", None, None, "edges one of whose ends meets the conditions")] = False,
     json: options.Json = False,

@@ -14,6 +14,7 @@ from conceptnet_ml.cli.options import argument, option
 
 EDIT = "Change the graph and the network"
 NODE = "unit as STAGE:NUMBER, or a node by id, label or the name you gave it"
+CLASS_HELP = "a class that gets a variant of its own; default: every class"
 NodeName = Annotated[str, argument("NODE", NODE)]
 NodeNames = Annotated[list[str], argument("NODE NODE...", NODE)]
 
@@ -41,10 +42,7 @@ def merge(
 def split(
     run: options.RunFolder,
     node: NodeName,
-    class_: Annotated[
-        list[str] | None,
-        option("--class", "NAME", None, "a class that gets a variant of its own; default: every class"),
-    ] = None,
+    class_: Annotated[list[str] | None, option("--class", "NAME", None, CLASS_HELP)] = None,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,

@@ -30,6 +30,7 @@ EXAMPLES = options.examples(
     ("learn --resume runs/NAME", "go on after Ctrl-C"),
     ("learn --resume runs/NAME --undo block3/classes/2", "decide otherwise"),
 )
+DRY_RUN_HELP = "check everything, say what would be done, and stop"
 
 if TYPE_CHECKING:
     from conceptnet_ml.plugins import Plugins
@@ -56,9 +57,7 @@ def learn(
     assignments: options.Assignments = None,
     out: Annotated[Path | None, option("--out", "FOLDER", RUN, "new run folder; default: runs/DATA-TIME")] = None,
     resumed: Annotated[Path | None, option("--resume", "RUN", RUN, "go on with a run, under its own settings")] = None,
-    dry_run: Annotated[
-        bool, option("--dry-run", None, RUN, "check everything, say what would be done, and stop")
-    ] = False,
+    dry_run: Annotated[bool, option("--dry-run", None, RUN, DRY_RUN_HELP)] = False,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
