@@ -160,14 +160,9 @@ class Editor:
                 )
             nodes = [plans.find_node(graph, name if isinstance(name, str) else name.id) for name in named]
             plan = make_plan(graph, nodes, len(self.history.log()) + 1)
-            entry: dict[str, Any] = {
-                "verb": verb,
-                "said": plan.description,
-                "structural": plan.structural,
-                "network": None,
-            }
-            given = given if isinstance(given, str) else list(given)
-            entry["arguments"] = {"nodes": [node.id for node in nodes], "given": given}
+            entry: dict[str, Any] = {"verb": verb, "said": plan.description, "structural": plan.structural}
+            arguments = {"nodes": [node.id for node in nodes], "given": given if isinstance(given, str) else [*given]}
+            entry |= {"network": None, "arguments": arguments}
             if plan.structural:
                 return self._operate(entry, plan, graph)
             return self._write(entry | {"delta": plan.delta.plain()}, plan, plan.delta.apply(graph))

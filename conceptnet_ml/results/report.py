@@ -69,15 +69,10 @@ def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
         channels = round.channels
         record["channels"] = {"open": channels.units, "moves": channels.moves, **channels.measured.record()}
     if round.merged is not None:
-        merged = round.merged
-        record["detector"] = {
-            "auc": merged.auc,
-            "coverage": merged.coverage,
-            "overlap": merged.overlap,
-            "analogies": len(merged.analogies),
-        }
-        if merged.translation is not None:
-            record["detector"]["translation"] = asdict(merged.translation)
+        record["detector"] = {name: getattr(round.merged, name) for name in ("auc", "coverage", "overlap")}
+        record["detector"]["analogies"] = len(round.merged.analogies)
+        if round.merged.translation is not None:
+            record["detector"]["translation"] = asdict(round.merged.translation)
     if round.edges:
         record["edges"] = {
             "to": round.below,
