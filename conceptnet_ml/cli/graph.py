@@ -13,8 +13,6 @@ from conceptnet_ml.errors import GraphError, SettingsError, nearest
 from conceptnet_ml.records import Exporter
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from conceptnet_ml.graph.concept_graph import ConceptGraph
 
 QUERY_EXAMPLES = options.examples(
@@ -51,7 +49,7 @@ def show(
         return
     from conceptnet_ml.cli import graph_views as views
 
-    console = _console()
+    console = options.console(width=240)
     if table:
         console.print(views.node_table(graph, graph.nodes(class_=class_)))
     else:
@@ -119,9 +117,9 @@ def query(
     from conceptnet_ml.cli import graph_views as views
 
     if found:
-        _console().print(views.edge_table(graph, found) if edges else views.node_table(graph, found))
+        options.console(width=240).print(views.edge_table(graph, found) if edges else views.node_table(graph, found))
     count = f"{len(found)} {what if len(found) != 1 else what[:-1]}"
-    _console().print(f"{count} of {len(graph.edges() if edges else graph)}", style="dim", markup=False)
+    options.console(width=240).print(f"{count} of {len(graph.edges() if edges else graph)}", style="dim", markup=False)
 
 
 @app.command(epilog=PATH_EXAMPLES)
@@ -141,7 +139,7 @@ def path(
     from conceptnet_ml.cli import graph_views as views
 
     for number, chain in enumerate(chains, 1):
-        _console().print(views.chain_line(number, chain))
+        options.console(width=240).print(views.chain_line(number, chain))
 
 
 @app.command(epilog=DIFF_EXAMPLES)
@@ -159,7 +157,7 @@ def diff(
         return
     from conceptnet_ml.cli import graph_views as views
 
-    console = _console()
+    console = options.console(width=240)
     if not found:
         console.print("no difference")
     for title, table in views.diff_tables(old, new, found):
@@ -179,10 +177,6 @@ def _read(source: Path) -> ConceptGraph:
             if isinstance(record, Exporter) and record.parse is not None and record.suffix == source.suffix:
                 return ConceptGraph.read(source, record.function("parse"))
     return ConceptGraph.read(source)
-
-
-def _console() -> Console:
-    return options.console(width=240)
 
 
 def _check_class(graph: ConceptGraph, name: str, where: str = "") -> None:

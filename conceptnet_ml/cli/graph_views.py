@@ -219,12 +219,11 @@ def diff_tables(old: ConceptGraph, new: ConceptGraph, found: GraphDiff) -> Itera
 def _change_table(what: str, changes: Changes[Any], head: Callable[[str, Any], Row]) -> Iterator[tuple[str, Table]]:
     """Nothing where nothing changed; ``head`` says what a record is, after its sign."""
     if changes:
-        rows = [
-            {**_signed(head(sign, record)), "field": "", "old": "", "new": ""}
-            for sign, records in (("+", changes.added), ("-", changes.removed))
-            for record in records
-        ]
-        rows += [row for one in changes.changed for row in _field_rows(head("~", one.new), one.fields)]
+        whole: Fields = {"": ("", "")}
+        records = [("+", record, whole) for record in changes.added]
+        records += [("-", record, whole) for record in changes.removed]
+        records += [("~", one.new, one.fields) for one in changes.changed]
+        rows = [row for sign, record, fields in records for row in _field_rows(head(sign, record), fields)]
         added, removed, changed = len(changes.added), len(changes.removed), len(changes.changed)
         yield f"{what}: {added} added, {removed} removed, {changed} changed", _sparse_table(rows)
 
@@ -277,17 +276,13 @@ def _number(record: Node | Edge, field: str) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _signed(head: Row) -> Row:
-    """A row whose sign has its colour."""
-    return {**head, "": Text(str(head[""]), style={"+": "green", "-": "red", "~": "yellow"}[str(head[""])])}
-
-
 def _field_rows(head: Row, fields: Fields) -> list[Row]:
     """One row a field; what they are fields of is in the first alone."""
     rows: list[Row] = []
     for field, (old, new) in fields.items():
         before, after = (Text(text, style="yellow") for text in _two_values(old, new))
-        start = dict.fromkeys(head, "") if rows else _signed(head)
+        sign = Text(str(head[""]), style={"+": "green", "-": "red", "~": "yellow"}[str(head[""])])
+        start: Row = dict.fromkeys(head, "") if rows else {**head, "": sign}
         rows.append({**start, "field": field, "old": before, "new": after})
     return rows
 
