@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import combinations_with_replacement
+from itertools import accumulate, combinations_with_replacement
 from typing import Any
 
 _EXACT = 8  # seeds; beyond it the resamples are drawn
@@ -36,8 +37,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
         draw = random.Random(0)
         resamples = [(math.fsum(draw.choices(values, k=count)) / count, 1) for _ in range(_DRAWS)]
     resamples.sort()
-    total = sum(weight for _, weight in resamples)
-    return _quantile(resamples, 0.025 * total), _quantile(resamples, 0.975 * total)
+    passed = list(accumulate(weight for _, weight in resamples))
+    low, high = (bisect_left(passed, share * passed[-1]) for share in (0.025, 0.975))
+    return resamples[low][0], resamples[high][0]
 
 
 def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -48,12 +50,3 @@ def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _orders(places: tuple[int, ...]) -> int:
     """In how many orders a resample can be drawn."""
     return math.factorial(len(places)) // math.prod(map(math.factorial, Counter(places).values()))
-
-
-def _quantile(weighted: list[tuple[float, int]], level: float) -> float:
-    passed = 0
-    for value, weight in weighted:
-        passed += weight
-        if passed >= level:
-            return value
-    return weighted[-1][0]
