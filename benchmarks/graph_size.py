@@ -26,8 +26,7 @@ from typing import Any
 import networkx as nx
 import pydantic
 
-from conceptnet_ml.graph import files as graph_files
-from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.concept_graph import ConceptGraph, parse_graph
 from conceptnet_ml.graph.schema import NODE_KINDS, SCHEMA, SCHEMA_VERSION, node_id
 from conceptnet_plugins.exporters import dot, graphml
 
@@ -184,7 +183,7 @@ def measure(count: int) -> dict[str, float]:
     some = graph.nodes("feature")[-1]
     step("load JSON", lambda: ConceptGraph.from_json(text))
     step("floor: json.loads", lambda: json.loads(text))
-    step("floor: json.loads and the records", lambda: graph_files.parse_graph(json.loads(text)))
+    step("floor: json.loads and the records", lambda: parse_graph(json.loads(text)))
     step("floor: networkx, records given", bare)
     step("export JSON", graph.to_json)
     step("floor: json.dumps alone", lambda: json.dumps(plain, indent=1, sort_keys=True))

@@ -6,6 +6,5 @@ store           GraphStore: a graph to be read, kept in networkx
 invariants      problems, node_problems, edge_problems, clashes, all_clashes: the rules a graph keeps
 queries         Conditions, select_nodes, select_edges, resolve_node, strongest_chains, Chain, unit_place: questions
 diff            diff_graphs, GraphDiff, Changes, ChangedRecord, Fields: the differences between two graphs
-files           loads, parse_graph, build: records from JSON, errors in words
-concept_graph   ConceptGraph: all of it, with checked writes
+concept_graph   ConceptGraph, loads, parse_graph, build: all of it, with checked reading and writing
 """
