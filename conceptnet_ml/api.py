@@ -76,13 +76,19 @@ def learn(
     )
     if resume is not None:
         return resume_run(resume, session, settings, (keep, undo), given, origins or {})
-    chosen = _overruled(_settings(data, depth, settings), (keep, undo))
+    return start_run(_overruled(_settings(data, depth, settings), (keep, undo)), session, given, out, origins or {})
+
+
+def start_run(
+    settings: Settings, session: Session, data: Data | None, out: str | Path | None, origins: Mapping[str, str]
+) -> LearnedRun:
+    """A new run in a new folder. Raises as :func:`learn`."""
     if out is not None:
         Run.check_free(out)
-    checked = check_plan(chosen, session, given)
-    folder = Path(out) if out is not None else default_folder(chosen)
-    environment = devices.environment(checked.device, checked.dtype)
-    run = Run.create(folder, chosen.model_dump(mode="json"), dict(origins or {}), environment, __version__)
+    checked = check_plan(settings, session, data)
+    folder = Path(out) if out is not None else default_folder(settings)
+    environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
+    run = Run.create(folder, settings.model_dump(mode="json"), dict(origins), environment, __version__)
     return execute(checked, run, session)
 
 
@@ -130,12 +136,12 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     """
     checked = check_plan(settings, Session() if plugins is None else Session(plugins))
     data, network = checked.data, checked.network
+    used = devices.environment(checked.device, checked.dtype, network.narrow)
     held = round(settings.data.holdout * len(data.train))
     worked = [*reversed(network.stage_names)][: settings.depth]
     steps = max(1, (len(data.train) - held) // settings.training.batch)
     size = f"{data.shape[2]}×{data.shape[1]} px"
     stages = " → ".join(f"{stage.name} ({stage.units})" for stage in network.stages)
-    precision = "fp32" if checked.dtype is None else str(checked.dtype).removeprefix("torch.")
     rows = [
         ("data", f"{data.name}: {len(data.train)} images of {len(data.classes)} classes, {size}"),
         ("classes", ", ".join(data.classes)),
@@ -143,7 +149,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("held out", f"{held} training images, for the decisions"),
         ("network", f"{settings.network.backbone}, stages {stages}"),
         ("worked on", ", then ".join(worked)),
-        ("device", f"{checked.device}, {precision}"),
+        ("device", ", ".join(str(used[name]) for name in ("device", "precision", "memory_format"))),
         ("ordinary training", f"{settings.training.epochs} epochs of {steps} steps"),
         ("rounds", f"at most {settings.round.limit} a stage, {settings.round.epochs} epochs of views each"),
         ("representations", ", ".join(settings.plugins.representations)),

@@ -68,7 +68,7 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
         finished: Whether the run is finished and nothing of it is to be done again: its pictures of the new world may
             be gone.
     """
-    device, dtype = devices.prepare(settings.device, settings.training.precision)
+    device, dtype = devices.prepare(settings.device, settings.training.precision, settings.training.memory_format)
     check_names(settings, session.plugins)
     with session.progress.task("load images"):
         images = data if data is not None else load_data(settings, session.plugins)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from conceptnet_ml.network.basis import units_of
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.runtime import layout
 
 
 class Detector(nn.Module):
@@ -32,7 +33,7 @@ class Detector(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) maps to (B, 1, h, w) logits."""
-        return self.weight((maps - self.mean) / self.scale)
+        return self.weight(layout.for_convolution((maps - self.mean) / self.scale, self.weight.weight))
 
 
 class Variants(nn.Module):

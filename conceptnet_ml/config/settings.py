@@ -72,7 +72,10 @@ class TrainingSettings(SettingsGroup):
     flip: bool = Field(True, description="random horizontal flips")
     shift: float = Field(0.0625, ge=0, lt=0.5, description="random shifts up to this share of the side")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="autocast type; auto: what the device does natively"
+        "auto", description="autocast type; auto: what the device does natively, unless fp32 is quicker"
+    )
+    memory_format: Literal["auto", "channels_last", "contiguous"] = Field(
+        "auto", description="of images and maps; auto: CONCEPTNET_MEMORY_FORMAT, else what is quicker on the device"
     )
     save_seconds: float = Field(30.0, gt=0, description="seconds between checkpoints within a training")
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conceptnet_ml.runtime import layout
+
 MOST_CHANNELS = 4
 """Of an image."""
 
@@ -50,7 +52,7 @@ class Stem(nn.Conv2d):
         down, right = max(0, height - outer.shape[2]), max(0, width - outer.shape[3])
         if down or right:
             outer = functional.pad(outer, (0, right, 0, down))
-        cells = functional.conv2d(outer, weight, padding=reach)
+        cells = functional.conv2d(layout.for_convolution(outer, weight), weight, padding=reach)
         first = reach + low
         cells = cells[:, :, first : first + height, first : first + width].unflatten(1, (-1, step, step))
         return cells.permute(0, 1, 4, 2, 5, 3).reshape(size)
@@ -74,7 +76,7 @@ class Stem(nn.Conv2d):
             for column, left, right in places:
                 weight[:, row, column, :, down - low, right - low] = self.weight[:, :, above, left].T
         weight = weight.reshape(self.in_channels * step**2, self.out_channels, side, side)
-        return weight.to(like).contiguous(memory_format=torch.channels_last), (low, high)
+        return layout.arranged(weight.to(like), narrow=min(weight.shape[:2]) < layout.NARROW), (low, high)
 
 
 class _StemFunction(torch.autograd.Function):

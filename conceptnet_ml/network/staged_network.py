@@ -14,11 +14,16 @@ from conceptnet_ml.network.fx_route import CannotTraceError, FxRoute
 from conceptnet_ml.network.hook_route import HookRoute
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages
+from conceptnet_ml.runtime import layout
+from conceptnet_ml.runtime.layout import arranged
 
 MEAN = (0.485, 0.456, 0.406)
 
 STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of photographs (ImageNet), the usual normalisation; a network may bring its own."""
+
+
+fx.wrap("arranged")  # so that a graph asks for the memory format when it runs
 
 
 @fx.wrap
@@ -43,6 +48,9 @@ class StagedNetwork(nn.Module):
         mean, std: The normalisation, one number per channel. By default the module's own attributes ``input_mean`` and
             ``input_std`` where it has them, else :data:`MEAN` and :data:`STD`, and none for other than three channels.
         classes: Names of the classes; where given, the logits must have as many columns.
+
+    Attributes:
+        narrow: Whether a convolution has few channels, see :func:`conceptnet_ml.runtime.layout.is_narrow`.
 
     Raises:
         SettingsError: The network cannot take such images, has other logits, has no stage, or not the one asked for.
@@ -73,7 +81,8 @@ class StagedNetwork(nn.Module):
         std = getattr(model, "input_std", usual_std) if std is None else std
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=first.device).view(1, -1, 1, 1))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.narrow = layout.is_narrow(model)
+        layout.moved(self, first.device)
         generator = torch.Generator().manual_seed(0)
         example = torch.rand(2, self.channels, *self.image_size, generator=generator).to(first.device)
         self._check(example)
@@ -105,7 +114,7 @@ class StagedNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W), floats in [0, 1]."""
         # Normalised first: channel by channel this is quick on whole planes and slow in channels_last.
-        return self.model(normalised(images, self.mean, self.std).contiguous(memory_format=torch.channels_last))
+        return self.model(arranged(normalised(images, self.mean, self.std), self.narrow))
 
     def run_until(self, images: Tensor, stage: str) -> Tensor:
         """Maps (B, C, h, w) of a stage; nothing beyond it is computed."""
@@ -151,7 +160,9 @@ class StagedNetwork(nn.Module):
         return self.run_from(maps.index_copy(1, places, filled), stage)
 
     def _protected(self, maps: Tensor, stage: str) -> Tensor:
-        """The maps, or a copy where what follows the stage works in place on them."""
+        """The maps, or a copy where what follows the stage works in place on them or needs them contiguous."""
+        if layout.memory_format(maps.device, self.narrow) is torch.contiguous_format:
+            maps = maps.contiguous()
         return maps.clone() if self.stage(stage).name in self._overwritten else maps
 
     def _overwrites(self, example: Tensor, stage: str) -> bool:

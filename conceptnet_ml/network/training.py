@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import Interrupted, TrainingDiverged
-from conceptnet_ml.runtime import devices, seeding
+from conceptnet_ml.runtime import devices, layout, seeding
 
 CHECK_EVERY = 25
 """Steps between two looks at the loss: whether it is finite, and for the progress display."""
@@ -106,16 +106,15 @@ class ImageViews:
 
 
 def to_float(images: Tensor, device: torch.device) -> Tensor:
-    """uint8 (B, 3, H, W) to floats in [0, 1], channels_last, on the device."""
-    moved = images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-    return moved.to(torch.float32).div_(255)
+    """uint8 (B, 3, H, W) to floats in [0, 1] on the device, in its memory format."""
+    return layout.arranged(images.to(device, non_blocking=True)).to(torch.float32).div_(255)
 
 
 def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, float]:
     """Train with SGD (Nesterov) and a one-cycle rate; returns the last loss and the seconds taken.
 
     Args:
-        network: Takes floats in [0, 1]; moved to ``job.device`` and channels_last, left in evaluation mode.
+        network: Takes floats in [0, 1]; moved to ``job.device`` and its memory format, left in evaluation mode.
         views: Where the batches come from.
         job: Everything else.
 
@@ -123,8 +122,8 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         TrainingDiverged: The loss became NaN or infinite; the network holds the last good state.
         Interrupted: ``job.should_stop`` said so; the state is saved if there is a place for it.
     """
-    network.to(device=job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.train()
+    layout.moved(network, job.device).train()
+    narrow = layout.is_narrow(network)
     optimizer = torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
         lr=job.rate,
@@ -147,7 +146,7 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         place = step % job.steps_per_epoch
         generator = seeding.generator(seeding.seed_for(job.seed, "step", step))
         images, labels = views(order[place * job.batch : (place + 1) * job.batch], generator)
-        images = augment(images, job.settings, generator)
+        images = layout.arranged(augment(images, job.settings, generator), narrow)
         for group in optimizer.param_groups:
             group["lr"] = one_cycle_rate(job.rate, step, job.steps)
         loss = _step(network, optimizer, scaler, images, labels, job)
@@ -187,7 +186,7 @@ def one_cycle_rate(peak: float, step: int, steps: int) -> float:
 def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generator) -> Tensor:
     """Mirror each image with probability one half and shift it by a few px, edges reflected, each by its own draw.
 
-    One gather for the whole batch, on the device; floats (B, 3, H, W) in, the same out, channels_last.
+    One gather for the whole batch, on the device; floats (B, 3, H, W) in, the same out, with channels innermost.
     """
     count, _, height, width = images.shape
     most = round(settings.shift * max(height, width))
@@ -213,6 +212,8 @@ def _reflect(places: Tensor, size: int) -> Tensor:
 def predict_logits(network: nn.Module, images: Tensor, dtype: torch.dtype | None, batch: int = 512) -> Tensor:
     """Logits (N, classes) in fp32 of float images (N, 3, H, W), in evaluation mode."""
     network.eval()
+    if layout.memory_format(images.device, layout.is_narrow(network)) is torch.contiguous_format:
+        images = images.contiguous()
     with devices.autocast(images.device, dtype):
         return torch.cat([network(part).float() for part in images.split(batch)])
 

@@ -276,7 +276,7 @@ class LearnedRun:
         settings = self.settings
         if rounds:
             settings = settings.model_copy(update={"round": settings.round.model_copy(update=rounds)})
-        device, dtype = devices.prepare(settings.device, settings.training.precision)
+        device, dtype = devices.prepare(settings.device, settings.training.precision, settings.training.memory_format)
         data = self.images().to(device)
         self.folder.lock()
         shown, stops = progress or Progress(quiet=True), stopper or Stopper()

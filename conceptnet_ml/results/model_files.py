@@ -13,6 +13,7 @@ from conceptnet_ml.network.basis import BasisNetwork, Network, with_basis, witho
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.runtime import layout
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.hashing import fingerprint
@@ -84,7 +85,7 @@ def load_model(
     networks: dict[str, StagedNetwork] = {}
     for key in sorted(set(description["networks"].values())):
         network = build_network(bare, description["classes"], tuple(description["image_size"]), plugins)
-        networks[key] = load_state(network, _below(weights, f"networks.{key}.")).to(device).eval()
+        networks[key] = layout.moved(load_state(network, _below(weights, f"networks.{key}.")), device).eval()
 
     def part(family: dict[str, Any], kind: str, name: str) -> nn.Module:
         restore = plugins.get(kind, family[kind]).function("restore")

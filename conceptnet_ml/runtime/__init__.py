@@ -3,5 +3,6 @@
 devices   prepare, choose_device, autocast, environment: devices, precision, threads, memory
 seeding   seed_for, generator: the random numbers of one item of a run
 progress  Progress: what is being done, and for how long yet
+layout    memory_format, measured, is_narrow: memory format and precision, measured once for each device
 signals   Stopper: Ctrl-C in two steps
 """

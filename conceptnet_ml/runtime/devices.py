@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.runtime import layout
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -45,7 +45,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     """Type for autocast; None computes in fp32 throughout.
 
-    ``auto`` is bf16 where the device computes it natively; else fp16 on CUDA (with `grad_scaler`), fp32 on the CPU.
+    ``auto`` is what the device computes natively, bf16 or on CUDA else fp16 (with `grad_scaler`), unless fp32 is
+    measured to be quicker (:mod:`conceptnet_ml.runtime.layout`).
 
     Raises:
         SettingsError: The name is unknown, or is ``fp16`` on a CPU.
@@ -53,11 +54,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     if name not in PRECISIONS:
         raise SettingsError(f"training.precision '{name}' is unknown", nearest(name, PRECISIONS))
     if name == "auto":
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                native = torch.cuda.is_bf16_supported(including_emulation=False)
-            return torch.bfloat16 if native else torch.float16
-        return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else None
+        name = layout.measured(str(device)).precision
     if name == "fp16" and device.type == "cpu":
         raise SettingsError(
             "training.precision 'fp16' needs a CUDA card", "Use auto, bf16 or fp32 on the CPU, or another --device."
@@ -65,33 +62,14 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
-@functools.cache
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 natively (AVX512-BF16, AMX, or the bf16 extension of ARM).
-
-    Emulated bf16 is slower than fp32, so the answer is no where it is not known.
-    """
-    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        try:
-            if getattr(torch.cpu, probe)():
-                return True
-        except Exception:  # another torch version may lack or change this private function
-            continue
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return False
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
-
-
-def prepare(device: str, precision: str) -> tuple[torch.device, torch.dtype | None]:
-    """Set the number of threads; returns the device and the autocast type of these settings.
+def prepare(device: str, precision: str, memory_format: str = "auto") -> tuple[torch.device, torch.dtype | None]:
+    """Set the number of threads and the memory format; returns the device and the autocast type of these settings.
 
     Raises:
-        SettingsError: As :func:`choose_device` and :func:`choose_precision`.
+        SettingsError: As :func:`choose_device`, :func:`choose_precision` and :func:`layout.use`.
     """
     setup_threads()
+    layout.use(memory_format)
     chosen = choose_device(device)
     return chosen, choose_precision(precision, chosen)
 
@@ -190,17 +168,24 @@ def free_memory(device: torch.device | None = None) -> float:
     return max(0.0, min(free))
 
 
-def environment(device: torch.device | None = None, dtype: torch.dtype | None = None) -> dict[str, Any]:
-    """What a run records of the machine: versions, platform, device, threads and precision."""
+def environment(
+    device: torch.device | None = None, dtype: torch.dtype | None = None, narrow: bool = False
+) -> dict[str, Any]:
+    """What a run records of the machine: versions, platform, device, threads, precision and memory format.
+
+    Args:
+        narrow: Whether its network has narrow convolutions, see :func:`layout.is_narrow`.
+    """
     device = device or choose_device()
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": layout.processor(),
         "device": str(device),
         "threads": torch.get_num_threads(),
         "precision": "fp32" if dtype is None else str(dtype).removeprefix("torch."),
+        "memory_format": layout.format_name(device, narrow),
     }
     try:
         import torchvision
@@ -212,11 +197,3 @@ def environment(device: torch.device | None = None, dtype: torch.dtype | None = 
         found["card"] = torch.cuda.get_device_name(device)
         found["cuda"] = torch.version.cuda
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

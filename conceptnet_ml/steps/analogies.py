@@ -16,7 +16,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.basis import BasisNetwork, units_of
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.modes import frozen
-from conceptnet_ml.runtime import seeding
+from conceptnet_ml.runtime import layout, seeding
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Site
 from conceptnet_ml.swap.pairs import pairs
@@ -144,6 +144,6 @@ def _untrained(ctx: Context, name: str, readout: Readout) -> Readout:
     settings = ctx.settings.model_copy(update={"network": bare})
     seed = ctx.seed(name, "analogies", "untrained")
     network = build_network(settings, ctx.data.classes, ctx.size, ctx.plugins, seed=seed)
-    network.to(device=ctx.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout.moved(network, ctx.device)
     bases = readout.network.bases if isinstance(readout.network, BasisNetwork) else {}
     return Readout(readout.key, BasisNetwork(network.eval(), bases) if bases else network.eval())

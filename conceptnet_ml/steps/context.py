@@ -23,7 +23,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import LossFn, TrainingJob, ViewMaker, train
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Representation
-from conceptnet_ml.runtime import seeding
+from conceptnet_ml.runtime import layout, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.override_rule import OverrideRule
@@ -154,7 +154,7 @@ class Context:
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""
         network = build_network(self.settings, self.data.classes, self.size, self.plugins)
-        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout.moved(network, self.device)
         return (network if state is None else load_state(network, state)).eval()
 
     def train(

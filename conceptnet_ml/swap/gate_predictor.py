@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.runtime import devices, seeding
+from conceptnet_ml.runtime import devices, layout, seeding
 from conceptnet_ml.swap.probe import Prober
 
 LEAST = 64
@@ -59,12 +59,13 @@ class GateFeatures:
         """
         gradient = self.prober.first_gradient(images, donors, targets)
         size = (gradient.shape[-2], gradient.shape[-1])
-        parts = [gradient.contiguous(memory_format=torch.channels_last)]
+        parts = [layout.arranged(gradient)]
         for pictures in (images, donors):
             for stage, maps in self._maps(pictures).items():
                 if maps.shape[-2] > size[0]:
                     maps = functional.adaptive_avg_pool2d(maps, size)
-                projected = functional.conv2d(maps, self.directions[stage])
+                weight = self.directions[stage]
+                projected = functional.conv2d(layout.for_convolution(maps, weight), weight)
                 if projected.shape[-2:] != size:
                     projected = functional.interpolate(projected, size, mode="bilinear", align_corners=False)
                 parts.append(projected)
@@ -73,7 +74,7 @@ class GateFeatures:
     def _maps(self, images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad(), devices.autocast(images.device, self.prober.dtype):
             stages, _ = self.network.run_all(images)
-        return {name: maps.float().contiguous(memory_format=torch.channels_last) for name, maps in stages.items()}
+        return {name: layout.arranged(maps.float()) for name, maps in stages.items()}
 
 
 class GatePredictor:
@@ -92,13 +93,13 @@ class GatePredictor:
         mean, scale = features.mean((0, 2, 3)), 1 / (features.std((0, 2, 3)) + 1e-3)
         gates = gates.to(features.device)
         generator = seeding.generator(seed)
-        layers = _small_network(features.shape[1], generator).to(features.device)
+        layers = layout.moved(_small_network(features.shape[1], generator), features.device)
         optimizer = torch.optim.AdamW(layers.parameters(), RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
         for _ in range(STEPS):
             chosen = torch.randint(len(features), (BATCH,), generator=generator).to(features.device)
             standard = (features[chosen] - mean[:, None, None]) * scale[:, None, None]
-            logits = layers(standard.contiguous(memory_format=torch.channels_last))
+            logits = layers(layout.arranged(standard, narrow=True))
             loss = functional.binary_cross_entropy_with_logits(logits, gates[chosen])
             optimizer.zero_grad()
             loss.backward()
@@ -113,15 +114,18 @@ class GatePredictor:
         # From here on the first layer takes features as they are, and the last bias opens as many cells as dreams do.
         first.weight *= scale[:, None, None]
         first.bias -= first.weight.sum((2, 3)) @ mean
-        logits = torch.cat([layers(part) for part in features.split(256)]).flatten()
+        logits = torch.cat([self._logits(part) for part in features.split(256)]).flatten()
         closed = round(float((gates <= threshold).double().mean()) * logits.numel())
         boundary = logits.sort().values[min(closed, len(logits) - 1)]
         last.bias += torch.logit(torch.tensor(threshold)).to(logits.device) - boundary
 
     def __call__(self, features: Tensor) -> Tensor:
         """Soft gates (B, 1, h, w) for :class:`GateFeatures` (B, F, h, w)."""
-        logits: Tensor = self._layers(features)
-        return logits.sigmoid()
+        return self._logits(features).sigmoid()
+
+    def _logits(self, features: Tensor) -> Tensor:
+        answers: Tensor = self._layers(layout.for_convolution(features, self._layers[-1].get_parameter("weight")))
+        return answers
 
 
 def _small_network(channels: int, generator: torch.Generator) -> nn.Sequential:
@@ -129,4 +133,4 @@ def _small_network(channels: int, generator: torch.Generator) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         layers = nn.Sequential(nn.Conv2d(channels, HIDDEN, 1), nn.ReLU(), nn.Conv2d(HIDDEN, 1, 3, padding=1))
-    return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return layers

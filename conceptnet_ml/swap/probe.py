@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.config.settings import ProbeSettings
-from conceptnet_ml.runtime import devices
+from conceptnet_ml.runtime import devices, layout
 from conceptnet_ml.swap.representation import Codec, Regions, open_cells
 
 LogitsFn = Callable[[Tensor], Tensor]
@@ -162,7 +162,7 @@ def _blur(images: Tensor, share: float = 0.125) -> Tensor:
         kernel = (weights / weights.sum()).reshape(shape).expand(images.shape[1], 1, *shape[2:])
         edges = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
         padded = functional.pad(images, edges, mode="reflect")
-        images = functional.conv2d(padded, kernel, groups=images.shape[1])
+        images = functional.conv2d(layout.for_convolution(padded, kernel), kernel, groups=images.shape[1])
     return images
 
 

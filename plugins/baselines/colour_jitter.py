@@ -69,4 +69,4 @@ def _turned(images: Tensor, turns: Tensor) -> Tensor:
     for start in (5, 3, 1):
         place = (start + sixth).remainder(6)
         channels.append(value - chroma * torch.minimum(place, 4 - place).clamp(0, 1))
-    return torch.stack(channels, 1).contiguous(memory_format=torch.channels_last)
+    return torch.stack(channels, -1).permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.hook_route import HookRoute
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.runtime import layout
 from conceptnet_plugins.backbones.small import SmallNet
 
 SIZE = (32, 32)
@@ -318,10 +319,13 @@ def test_moves_to_a_card_and_back(images: Tensor) -> None:
         torch.testing.assert_close(network.run_all(images)[1], expected)
 
 
-def test_channels_last(images: Tensor) -> None:
+@pytest.mark.parametrize("name", ["channels_last", "contiguous"])
+def test_memory_format(name: str, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCEPTNET_MEMORY_FORMAT", name)
+    memory_format = layout.MEMORY_FORMATS[name]
     network = StagedNetwork(SmallNet(2, SIZE), SIZE).eval()
-    assert network.model.block1.conv1.weight.is_contiguous(memory_format=torch.channels_last)
-    assert network.run_until(images, "block1").is_contiguous(memory_format=torch.channels_last)
+    assert network.model.block1.conv1.weight.is_contiguous(memory_format=memory_format)
+    assert network.run_until(images, "block1").is_contiguous(memory_format=memory_format)
 
 
 def test_named_stages() -> None:

@@ -26,6 +26,7 @@ from conceptnet_ml.network.training import (
     to_float,
     train,
 )
+from conceptnet_ml.runtime import layout
 from conceptnet_ml.storage.run_folder import Run
 
 CPU = torch.device("cpu")
@@ -249,11 +250,13 @@ def test_a_training_of_one_step_has_a_rate() -> None:
     train(network(), ImageViews(images(), CPU), made)
 
 
-def test_images_become_floats_and_back() -> None:
+@pytest.mark.parametrize("name", ["channels_last", "contiguous"])
+def test_images_become_floats_and_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCEPTNET_MEMORY_FORMAT", name)
     whole = images(5)
     floats = to_float(whole.images, CPU)
     assert floats.dtype == torch.float32
-    assert floats.is_contiguous(memory_format=torch.channels_last)
+    assert floats.is_contiguous(memory_format=layout.MEMORY_FORMATS[name])
     assert torch.equal((floats * 255).round().to(torch.uint8), whole.images)
 
 

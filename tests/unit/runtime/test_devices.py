@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.runtime import devices, seeding
+from conceptnet_ml.runtime import devices, layout, seeding
 
 CPU = torch.device("cpu")
 
@@ -68,10 +69,14 @@ def test_choose_precision() -> None:
 
 @pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, None)])
 def test_auto_is_bf16_only_where_the_processor_has_it(
-    native: bool, expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+    native: bool, expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: native)
+    monkeypatch.setattr(layout, "cpu_has_bf16", lambda: native)
+    monkeypatch.setattr(layout, "_cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(layout, "_step", lambda network, images, dtype: 1.0 if dtype is None else 0.5)
+    layout.measured.cache_clear()
     assert devices.choose_precision("auto", CPU) is expected
+    layout.measured.cache_clear()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card")
