@@ -1,5 +1,5 @@
-"""One thread in each of a few processes: sums are taken in the same order on every machine, and small tensors are
-quicker by it."""
+"""One thread in each of a few processes, and one memory format: sums are taken in the same order on every machine,
+and small tensors are quicker by it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, which reads it then
+os.environ.setdefault("CONCEPTNET_MEMORY_FORMAT", "contiguous")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -20,7 +20,7 @@ from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.runtime import layout, seeding
+from conceptnet_ml.runtime import seeding
 from conceptnet_ml.storage.files import write_atomic
 
 
@@ -172,7 +172,8 @@ def export_program(network: StagedNetwork, path: Path) -> None:
     It takes any number of float images in [0, 1] of the network's size, on the CPU, and answers as in evaluation mode.
     """
     alone = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    example = layout.arranged(torch.rand(2, network.channels, *network.image_size))
+    alone.narrow = True  # contiguous, since nobody knows where it will run
+    example = torch.rand(2, network.channels, *network.image_size)
     dynamic = ({0: torch.export.Dim("batch", min=1)},)
     with torch.no_grad():
         program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)

@@ -82,7 +82,7 @@ class StagedNetwork(nn.Module):
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=first.device).view(1, -1, 1, 1))
         self.narrow = layout.is_narrow(model)
-        layout.moved(self, first.device)
+        layout.to_device(self, first.device)
         generator = torch.Generator().manual_seed(0)
         example = torch.rand(2, self.channels, *self.image_size, generator=generator).to(first.device)
         self._check(example)

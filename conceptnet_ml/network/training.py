@@ -122,7 +122,7 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         TrainingDiverged: The loss became NaN or infinite; the network holds the last good state.
         Interrupted: ``job.should_stop`` said so; the state is saved if there is a place for it.
     """
-    layout.moved(network, job.device).train()
+    layout.to_device(network, job.device).train()
     narrow = layout.is_narrow(network)
     optimizer = torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],

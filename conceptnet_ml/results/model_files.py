@@ -85,7 +85,7 @@ def load_model(
     networks: dict[str, StagedNetwork] = {}
     for key in sorted(set(description["networks"].values())):
         network = build_network(bare, description["classes"], tuple(description["image_size"]), plugins)
-        networks[key] = layout.moved(load_state(network, _below(weights, f"networks.{key}.")), device).eval()
+        networks[key] = layout.to_device(load_state(network, _below(weights, f"networks.{key}.")), device).eval()
 
     def part(family: dict[str, Any], kind: str, name: str) -> nn.Module:
         restore = plugins.get(kind, family[kind]).function("restore")

@@ -116,7 +116,7 @@ def for_convolution(maps: Tensor, weight: Tensor) -> Tensor:
     return maps.contiguous() if memory_format(maps.device, narrow) is torch.contiguous_format else maps
 
 
-def moved(network: Net, device: torch.device) -> Net:
+def to_device(network: Net, device: torch.device) -> Net:
     """The network itself, moved to a device and into the memory format it has there."""
     format_ = memory_format(device, is_narrow(network))
     return network.to(device=device, memory_format=format_)  # type: ignore[call-overload,no-any-return]

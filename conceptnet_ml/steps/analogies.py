@@ -144,6 +144,6 @@ def _untrained(ctx: Context, name: str, readout: Readout) -> Readout:
     settings = ctx.settings.model_copy(update={"network": bare})
     seed = ctx.seed(name, "analogies", "untrained")
     network = build_network(settings, ctx.data.classes, ctx.size, ctx.plugins, seed=seed)
-    layout.moved(network, ctx.device)
+    layout.to_device(network, ctx.device)
     bases = readout.network.bases if isinstance(readout.network, BasisNetwork) else {}
     return Readout(readout.key, BasisNetwork(network.eval(), bases) if bases else network.eval())

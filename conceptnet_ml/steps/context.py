@@ -154,7 +154,7 @@ class Context:
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""
         network = build_network(self.settings, self.data.classes, self.size, self.plugins)
-        layout.moved(network, self.device)
+        layout.to_device(network, self.device)
         return (network if state is None else load_state(network, state)).eval()
 
     def train(

@@ -93,7 +93,7 @@ class GatePredictor:
         mean, scale = features.mean((0, 2, 3)), 1 / (features.std((0, 2, 3)) + 1e-3)
         gates = gates.to(features.device)
         generator = seeding.generator(seed)
-        layers = layout.moved(_small_network(features.shape[1], generator), features.device)
+        layers = layout.to_device(_small_network(features.shape[1], generator), features.device)
         optimizer = torch.optim.AdamW(layers.parameters(), RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
         for _ in range(STEPS):

@@ -54,6 +54,7 @@ def test_the_quicker_one_is_taken_unless_one_is_forced(format_: str, monkeypatch
     assert layout.format_name(CPU) == format_
     with pytest.raises(SettingsError, match="sideways"):
         layout.use("auto")
+    monkeypatch.delenv(layout.VARIABLE)
 
 
 def test_a_narrow_network_is_contiguous_on_a_cpu_unless_it_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
