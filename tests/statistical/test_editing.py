@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import PLUGINS, planted_data, settings
+from planted import COARSE, PLUGINS, planted_data, settings
 
 from conceptnet_ml import Editor, LearnedRun, learn
 from conceptnet_ml.data.dataset import Data
@@ -29,7 +29,11 @@ def data() -> Data:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, data: Data) -> Path:
     out = tmp_path_factory.mktemp("edited") / "run"
-    chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 6, "closures": 0})
+    chosen = settings(
+        training={"batch": 32, "epochs": 6},
+        round={"limit": 1, "epochs": 6, "closures": 0},
+        concepts=COARSE,
+    )
     learn(data, settings=chosen, out=out, plugins=PLUGINS)
     return out
 

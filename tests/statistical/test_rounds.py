@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import CPU, accuracy, bars_on_grounds, cast, cued_data, planted_data, settings, sharpened, workbench
+from planted import (
+    COARSE,
+    CPU,
+    accuracy,
+    bars_on_grounds,
+    cast,
+    cued_data,
+    planted_data,
+    settings,
+    sharpened,
+    workbench,
+)
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
@@ -29,7 +40,8 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
 
 
 def one_round(epochs: int = 10, **changes: object) -> Settings:
-    return settings(training={"batch": 32, "epochs": epochs}, round={"limit": 1, "epochs": 12}, **changes)
+    training = {"batch": 32, "epochs": epochs}
+    return settings(training=training, round={"limit": 1, "epochs": 12}, concepts=COARSE, **changes)
 
 
 def learned(
@@ -198,7 +210,8 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     """With half a patch exchanged the network reads the other half, unless closure looks after it."""
     whole_swap = generalize_step.swap_of
     monkeypatch.setattr(generalize_step, "swap_of", lambda *args: left_part(whole_swap(*args)))
-    chosen = settings(training={"batch": 32, "epochs": 6}, round={"limit": 1, "epochs": 8, "closures": closures})
+    rounds = {"limit": 1, "epochs": 8, "closures": closures}
+    chosen = settings(training={"batch": 32, "epochs": 6}, round=rounds, concepts=COARSE)
     ctx = workbench(tmp_path, planted_data("own"), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds
@@ -222,7 +235,8 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(generalize_step, "swap_of", left)
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
-    ctx = workbench(tmp_path, planted_data("own", contrast=0.06), settings(training={"batch": 32}, round=rounds))
+    chosen = settings(training={"batch": 32}, round=rounds, concepts=COARSE)
+    ctx = workbench(tmp_path, planted_data("own", contrast=0.06), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds
     assert "still finds it, so it is widened" in story.reason
@@ -257,7 +271,7 @@ def test_a_round_that_answers_against_what_it_exchanged_is_undone(seed: int, tmp
     """The object itself is exchanged: what is left to learn is that the bar is a stranger's, the hole one's own."""
     data = Data("bars", ("lying", "standing"), bars_on_grounds(320, seed), {"test": bars_on_grounds(200, seed + 100)})
     ctx = workbench(tmp_path, data, settings(seed=seed, training={"batch": 32}, round={"epochs": 36}))
-    network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, ctx.settings.training.rate)
+    network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, 0.05)  # at 0.1, two of 24 learn nothing
     assert accuracy(network, data)["test"] > 0.95
     swap = Swap(ctx.codec("pixels"), data.train.masks["bar"][:, None].float(), grow=1)
     trained = train_views(ctx, "round", Learned(network, network), swap)
