@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import replace
+from typing import cast
 
 from conceptnet_ml.config.settings import DataSettings, Settings
 from conceptnet_ml.data.class_subset import select_classes
@@ -13,6 +14,7 @@ from conceptnet_ml.data.sampling import check_counts, limit_per_class
 from conceptnet_ml.data.traps import check_traps, lay_traps
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.records import Trap
 
 
 def load_data(settings: Settings, plugins: Plugins) -> Data:
@@ -39,7 +41,11 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
     # A data set's own worlds are numbered as all of its training images.
     data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
     check_counts(data.name, data.classes, data.train.labels, settings.data.minimum)
-    return lay_traps(data, traps, settings.seed, arguments, settings.data.exceptions, load_other)
+
+    def find(name: str) -> Trap:
+        return cast(Trap, plugins.get("trap", name))
+
+    return lay_traps(data, traps, settings.seed, arguments, settings.data.exceptions, load_other, find)
 
 
 def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:

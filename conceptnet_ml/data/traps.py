@@ -14,7 +14,7 @@ from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
-from conceptnet_ml.records import Record
+from conceptnet_ml.records import Record, Trap
 from conceptnet_ml.runtime.seeding import generator, seed_for
 
 TRAP_SETS = ("aligned", "conflict", "random", "absent")
@@ -25,6 +25,9 @@ _SAMPLE = 64
 
 LoadOther = Callable[..., Data]
 """``load(source, classes=None) -> Data``: another data set, as it is, without a trap."""
+
+FindTrap = Callable[[str], Trap]
+"""``find(name) -> Trap``: another trap's record."""
 
 Lay = Callable[[str, ImageSet, Mapping[str, Tensor]], ImageSet]
 """``lay(name, images, cues) -> images``: plants cues, int64 (N,) for each trap's name, in the set or world ``name``."""
@@ -42,6 +45,7 @@ class TrapGround:
         sample: uint8 (B, 3, H, W), some of the images as the trap will get them.
         seed: Seed of the run.
         load: ``load(source, classes=None) -> Data``, another data set in its own size; loaded once.
+        trap: ``trap(name) -> Trap``, the record of another trap.
     """
 
     argument: str
@@ -51,6 +55,7 @@ class TrapGround:
     sample: Tensor
     seed: int
     load: LoadOther
+    trap: FindTrap
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def lay_traps(
     arguments: Mapping[str, str] | None = None,
     exceptions: float = 0.0,
     load: LoadOther | None = None,
+    find: FindTrap | None = None,
 ) -> Data:
     """Plant every trap's cue in the training images and add its test sets and worlds.
 
@@ -123,6 +129,7 @@ def lay_traps(
         arguments: The argument of each trap that was given one, by name.
         exceptions: Share of the training images whose cues show another class, the same images and class for all traps.
         load: ``load(source, classes=None)`` of other data sets, for traps that need pictures.
+        find: ``find(name)`` of other traps' records, for traps that change another one.
 
     Raises:
         DataError: A trap that does not suit the data.
@@ -137,7 +144,10 @@ def lay_traps(
         raise SettingsError(
             f"{data.name} already has test sets of a trap ({', '.join(existing)}).", "Set data.trap to none."
         )
-    prepared = {part: _prepare(data, traps, seed, arguments or {}, part, load) for part in ("train", "test")}
+    ground = TrapGround(
+        "", "train", data.name, data.classes, torch.empty(0), seed, load or _nothing_to_load, find or _no_trap
+    )
+    prepared = {part: _prepare(data, traps, arguments or {}, replace(ground, part=part)) for part in ("train", "test")}
 
     def lay(name: str, images: ImageSet, cues: Mapping[str, Tensor]) -> ImageSet:
         part = "train" if name in ("train", "unbiased", "turned train") else "test"
@@ -261,19 +271,16 @@ def _check_count(trap: Record, count: int, where: str) -> None:
         )
 
 
-def _prepare(
-    data: Data, traps: list[Record], seed: int, arguments: Mapping[str, str], part: str, load: LoadOther | None
-) -> list[_PreparedTrap]:
+def _prepare(data: Data, traps: list[Record], arguments: Mapping[str, str], ground: TrapGround) -> list[_PreparedTrap]:
     """The traps made ready for one part, each given a sample as it comes from the traps before it."""
-    images = data.train if part == "train" else data.tests["test"]
+    images = data.train if ground.part == "train" else data.tests["test"]
     places = torch.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).long()
     sample, cues = images.take(places), images.labels[places]
     prepared = []
     for record in traps:
-        argument = arguments.get(record.name, "")
-        ground = TrapGround(argument, part, data.name, data.classes, sample, seed, load or _nothing_to_load)
+        mine = replace(ground, argument=arguments.get(record.name, ""), sample=sample)
         has_prepare = getattr(record, "prepare", None) is not None
-        prepared.append(_PreparedTrap(record, record.function("prepare")(ground) if has_prepare else None))
+        prepared.append(_PreparedTrap(record, record.function("prepare")(mine) if has_prepare else None))
         sample = prepared[-1].plant(sample, cues, places)
     return prepared
 
@@ -300,4 +307,10 @@ def _another_class(labels: Tensor, classes: int, draw: str, seed: int) -> Tensor
 def _nothing_to_load(source: str, classes: tuple[str, ...] | None = None) -> Data:
     raise SettingsError(
         f"There is nothing to load '{source}' with.", "Lay the trap by load_data, or give lay_traps load=."
+    )
+
+
+def _no_trap(name: str) -> Trap:
+    raise SettingsError(
+        f"There is no trap '{name}' to be found.", "Lay the trap by load_data, or give lay_traps find=."
     )

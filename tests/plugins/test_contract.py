@@ -3,6 +3,7 @@ kind promises. A new plugin of a known kind is held to it without a line written
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,11 @@ from conceptnet_ml.swap.views import Views
 
 PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
-NEEDS_ARGUMENT = {("backbone", "torchvision"): "resnet18", ("backbone", "timm"): "resnet18"}
+NEEDS_ARGUMENT = {
+    ("backbone", "torchvision"): "resnet18",
+    ("backbone", "timm"): "resnet18",
+    ("trap", "half"): "wheels",
+}
 NEEDS_PACKAGE = {
     ("backbone", "timm"): "timm",
     ("discoverer", "nmf"): "sklearn",
@@ -101,7 +106,9 @@ def others(source: str, classes: tuple[str, ...] | None = None) -> Data:
 @pytest.mark.parametrize("side", [24, 64])
 def test_traps(record: Record, side: int) -> None:
     pictures = (images(12, side, side) * 255).to(torch.uint8).amax(1, keepdim=True).repeat(1, 3, 1, 1)
-    ground = TrapGround("", "train", "grey", ("a", "b"), pictures, 0, others)
+    argument = NEEDS_ARGUMENT.get((record.kind, record.name), "")
+    find: Any = functools.partial(PLUGINS.get, "trap")
+    ground = TrapGround(argument, "train", "grey", ("a", "b"), pictures, 0, others, find)
     prepared = record.function("prepare")(ground) if "prepare" in record.functions() else None
 
     def plant(*given: Tensor) -> Tensor:

@@ -357,3 +357,95 @@ def test_digits_above_photographs(tmp_path: Path) -> None:
     digits = load("torchvision:MNIST", root=str(root), classes=("3", "8"), trap="coloured", train_limit=50)
     assert digits.classes == ("3 - three", "8 - eight")
     assert len(digits.train) == 100
+
+
+def shown(trap: str, size: tuple[int, int] = (64, 64), light: Tensor | None = None) -> Tensor:
+    """An image as it is with class 0's cue, class 1's and none: float (3, 3, H, W)."""
+    record = PLUGINS.get("trap", trap)
+    image = torch.full((3, *size), 120.0) if light is None else light.expand(3, *size)
+    cues, seeds = torch.tensor([0, 1, -1]), torch.full((3,), 5)
+    return record.function("plant")(image.to(torch.uint8).expand(3, -1, -1, -1).clone(), cues, seeds).float()
+
+
+def test_a_frame_is_thin_of_one_colour_and_closed() -> None:
+    first, second, none = shown("border", (64, 96))
+    assert torch.equal(none, torch.full_like(none, 120))
+    for framed in (first, second):
+        inside = torch.zeros(64, 96, dtype=torch.bool)
+        inside[2:-2, 2:-2] = True
+        assert (framed[:, inside] == 120).all()
+        assert (framed[:, ~inside] == framed[:, :1, 0]).all()
+    assert (first[:, 0, 0] - second[:, 0, 0]).abs().max() > 150
+
+
+def test_a_grating_is_faint_and_seen_in_its_direction_alone() -> None:
+    first, second, none = shown("stripes", (60, 60))
+    assert torch.equal(none, torch.full_like(none, 120))
+    for planted, along in ((first, 1), (second, 2)):
+        assert (planted.std(along) == 0).all()  # the same along its lines
+        assert 11 < (planted - 120).abs().max() <= 14
+        power = torch.fft.rfft(planted.mean((0, along))).abs()[1:]
+        assert int(power.argmax()) + 1 == 60 / 5
+    record = PLUGINS.get("trap", "stripes")
+    images = torch.full((500, 3, 20, 20), 120, dtype=torch.uint8)
+    many = record.function("plant")(images, torch.zeros(500, dtype=torch.int64), torch.arange(500)).float()
+    assert (many.mean(0) - 120).abs().max() < 3  # any phase: no pixel's mean tells it
+
+
+def test_blur_brightness_and_contrast_change_what_they_are_called_after_and_nothing_else() -> None:
+    light = (torch.arange(64) % 8 * 20 + 40.0).expand(64, 64)  # from 40 to 180
+    blurred, second, none = shown("blur", light=light)
+    assert torch.equal(second, none)
+    assert (none == light).all()
+    assert (blurred.mean() - light.mean()).abs() < 1
+    assert blurred.std() < 0.9 * light.std()
+    brighter, darker, none = shown("brightness", light=light)
+    assert (none == light).all()
+    assert (brighter - 1.25 * light).abs().max() <= 0.5
+    assert (darker - 0.8 * light).abs().max() <= 0.5
+    richer, poorer, none = shown("contrast", light=light)
+    assert (none == light).all()
+    assert (richer.mean() - light.mean()).abs() < 0.5
+    assert (poorer.mean() - light.mean()).abs() < 0.5
+    assert abs(richer.std() / light.std() - 1.25) < 0.02
+    assert abs(poorer.std() / light.std() - 0.8) < 0.02
+
+
+@pytest.mark.parametrize("size", [(64, 64), (20, 12), (8, 8)])
+def test_a_word_stands_in_the_lower_right_corner_of_the_first_class(size: tuple[int, int]) -> None:
+    first, second, none = shown("text", size)
+    assert torch.equal(second, none)
+    assert (none == 120).all()
+    changed = (first != 120).any(0)
+    assert changed.any()
+    if size == (64, 64):
+        rows, columns = torch.nonzero(changed.any(1)).flatten(), torch.nonzero(changed.any(0)).flatten()
+        assert rows.min() >= 42
+        assert columns.min() >= 14
+        assert first.max() > 190
+        assert first.min() < 60
+
+
+def test_half_of_a_trap_is_half_as_strong() -> None:
+    whole, half = (load(trap=trap, train_limit=20) for trap in ("tint", "half:tint"))
+    plain = load(train_limit=20)
+    for name in ("train", "aligned", "conflict"):
+        strong, weak, bare = (
+            (data.train if name == "train" else data.tests[name if data is not plain else "test"]).images.float()
+            for data in (whole, half, plain)
+        )
+        assert (weak - (strong + bare) / 2).abs().max() <= 0.5
+        assert (strong != bare).any()
+    assert torch.equal(half.tests["absent"].images, plain.tests["test"].images)
+    above = load(trap="half:dominoes:glyphs:2", train_limit=20)
+    assert above.shape[1] == 2 * plain.shape[1]
+    assert above.train.images[:, :, : plain.shape[1]].max() <= 128
+
+
+def test_half_names_what_is_wrong_with_the_other_trap() -> None:
+    with pytest.raises(SettingsError, match="needs the name of another"):
+        load(trap="half")
+    with pytest.raises(SettingsError, match="wheels"):
+        load(trap="half:wheel")
+    with pytest.raises(DataError, match="'half:wheels' needs 2 classes"):
+        load("glyphs:3", trap="half:wheels")
