@@ -114,8 +114,8 @@ def test_just_train_twice_learns_from_the_exceptions(tmp_path: Path) -> None:
 
 
 def test_a_refit_on_eight_examples_uses_what_the_network_knows(tmp_path: Path) -> None:
-    found = compared(tmp_path, with_exceptions(0.02, 320, 0.14), ["last-layer"], 4)
-    assert found["ordinary"]["conflict"] < 0.4
+    found = compared(tmp_path, with_exceptions(0.03, 320, 0.12), ["last-layer"], 4)
+    assert found["ordinary"]["conflict"] < 0.5  # below chance: the patch decides
     assert found["last-layer"]["conflict"] > found["ordinary"]["conflict"] + 0.4
     assert found["last-layer"]["random"] > 0.85
 
