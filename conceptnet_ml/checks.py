@@ -77,7 +77,7 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
     if not finished:
         overrides.check_overrides(settings, network.stage_names)
-        _check_target(settings, network)
+        _check_target(settings, images)
     return Checked(settings, images, network, device, dtype)
 
 
@@ -89,10 +89,10 @@ def check_settings(settings: Settings, plugins: Plugins) -> None:
     check_names(settings, plugins)
 
 
-def _check_target(settings: Settings, network: StagedNetwork) -> None:
+def _check_target(settings: Settings, images: Data) -> None:
     """Every picture of the new world can be read."""
     if settings.data.target is not None:
-        pictures = unlabelled(settings.data.target, network.image_size)
+        pictures = unlabelled(settings.data.target, images.read_size)
         for part in torch.arange(len(pictures)).split(256):
             pictures.take(part)
 

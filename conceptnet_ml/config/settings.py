@@ -5,9 +5,12 @@ Needs no torch: the command line reads this module for ``--help`` and ``config s
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Side = Annotated[int, Field(ge=8, le=1024)]
+"""Of an image, in px."""
 
 
 class SettingsGroup(BaseModel):
@@ -31,8 +34,9 @@ class DataSettings(SettingsGroup):
     )
     root: str | None = Field(None, description="folder of downloaded torchvision data sets")
     download: bool = Field(False, description="let torchvision download the data set")
-    image_size: int | None = Field(
-        None, ge=8, le=1024, description="side of the square images in px; default: their own, else 64"
+    image_size: Side | tuple[Side, Side] | None = Field(
+        None,
+        description="side of the square images, or HEIGHT,WIDTH, in px; default: their own if all are equal, else 64",
     )
     skip_bad: bool = Field(False, description="leave unreadable images out instead of stopping")
     memory: float = Field(2.0, gt=0, description="GiB of images held on the device; larger data is streamed")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -165,10 +165,7 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
 
 def allowed_values(info: FieldInfo) -> str:
     """The values that a setting takes, in words: ``a whole number, at least 1``."""
-    parts = [" or ".join(_type_name(kind) for kind in _types(info))]
-    for sign, words in (("ge", "at least"), ("gt", "over"), ("le", "at most"), ("lt", "under")):
-        parts += [f"{words} {getattr(limit, sign):g}" for limit in info.metadata if hasattr(limit, sign)]
-    return ", ".join(parts)
+    return ", ".join([" or ".join(_type_name(kind) for kind in _types(info)), *_limits(info)])
 
 
 def show_value(value: Any) -> str:
@@ -256,7 +253,8 @@ def _parse(text: str, info: FieldInfo) -> Any:
     kinds = _types(info)
     if type(None) in kinds and text.lower() in ("none", "null"):
         return None
-    if any(get_origin(kind) is tuple for kind in kinds):
+    others = [kind for kind in kinds if get_origin(kind) is not tuple and kind is not type(None)]
+    if len(others) < len(kinds) - (type(None) in kinds) and (not others or "," in text):
         text = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
         return tuple(_unquoted(item.strip()) for item in text.split(",") if item.strip())
     return _unquoted(text)
@@ -310,9 +308,20 @@ def _types(info: FieldInfo) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
+def _limits(info: FieldInfo) -> list[str]:
+    """The bounds of a number, in words."""
+    signs = (("ge", "at least"), ("gt", "over"), ("le", "at most"), ("lt", "under"))
+    return [
+        f"{words} {getattr(limit, sign):g}" for sign, words in signs for limit in info.metadata if hasattr(limit, sign)
+    ]
+
+
 def _type_name(kind: Any) -> str:
+    if get_origin(kind) is Annotated:
+        number, info = get_args(kind)
+        return ", ".join([_type_name(number), *_limits(info)])
     if get_origin(kind) is tuple:
-        return "a list of names, as in a,b"
+        return "a list of names, as in a,b" if Ellipsis in get_args(kind) else "two of these, as in 64,32"
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}

@@ -26,6 +26,7 @@ class Data:
             kept: ``unbiased``, the training images with a random cue for each trap; ``turned train`` and
             ``turned test``, numbered as ``train`` and ``test``, with one random cue for all traps that is the label.
         truth: The features that the maker planted, where known. Only for judging, no step looks at it.
+        unchanged: (H, W) of the images before a trap that changed their size; None where none did.
     """
 
     name: str
@@ -36,11 +37,17 @@ class Data:
     skipped: int = 0
     worlds: Mapping[str, Callable[[], ImageSet]] = field(default_factory=dict)
     truth: Truth | None = None
+    unchanged: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(3, H, W) of the images."""
         return self.train.shape
+
+    @property
+    def read_size(self) -> tuple[int, int]:
+        """(H, W) at which pictures of the same kind are read that have no trap."""
+        return self.unchanged or self.shape[1:]
 
     def to(self, device: torch.device) -> Data:
         """The training images on a device, and the test sets too unless the training images are streamed."""

@@ -14,11 +14,14 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from conceptnet_ml.errors import DataError
+from conceptnet_ml.errors import DataError, SettingsError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
 DEFAULT_SIZE = 64
+"""Side in px of images whose own sizes differ."""
+
+LEAST_SIDE, MOST_SIDE = 8, 1024
 
 THREADS = 8
 
@@ -53,16 +56,44 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def fit_to_size(image: Image.Image, size: int) -> Tensor:
-    """A square uint8 (3, size, size): the shorter side scaled to ``size`` (antialiased bicubic), the centre cut out."""
+def both_sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of an image size as the setting ``data.image_size`` has it: one side of a square, or both."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def square_side(size: int | tuple[int, int] | None, default: int, source: str) -> int:
+    """The side of the square images that ``source`` draws, in px.
+
+    Args:
+        size: The setting ``data.image_size``.
+        default: The side where the setting is None.
+        source: Name of the data set, for the message.
+
+    Raises:
+        SettingsError: The size is not square.
+    """
+    height, width = both_sides(default if size is None else size)
+    if height != width:
+        raise SettingsError(
+            f"data.image_size {height},{width}: {source} draws square images.",
+            "Give one side, as in 64, or leave it out.",
+        )
+    return height
+
+
+def fit_to_size(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """The image as uint8 (3, H, W): scaled to just cover (H, W) px (antialiased bicubic), the centre cut out.
+
+    Of a square the shorter side is scaled to the square's side.
+    """
     image = to_rgb(image)
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+    if image.size != size[::-1]:
+        image = ImageOps.fit(image, size[::-1], method=Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def read_image(path: Path | str, size: int) -> Tensor:
-    """The file as uint8 (3, size, size).
+def read_image(path: Path | str, size: tuple[int, int]) -> Tensor:
+    """The file as uint8 (3, H, W), at a size (H, W) in px as :func:`fit_to_size` has it.
 
     Raises:
         DataError: It cannot be read as an image; names the file and the reason.
@@ -72,7 +103,7 @@ def read_image(path: Path | str, size: int) -> Tensor:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
-                image.draft(None, (2 * size, 2 * size))
+                image.draft(None, (2 * size[1], 2 * size[0]))
                 return fit_to_size(image, size)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.", "Check the path.") from None
@@ -95,7 +126,7 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
 
 
 def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], dict[int, str]]:
-    """The (width, height) of each file, None where it cannot be read; and the reasons, by position.
+    """The (height, width) of each upright image, None where it cannot be read; and the reasons, by position.
 
     Cost: every file is decoded once, completely, ``THREADS`` at a time.
     """
@@ -105,10 +136,12 @@ def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], di
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with Image.open(path) as image:
-                    size = image.size
-                    image.draft(None, (DEFAULT_SIZE, DEFAULT_SIZE))
+                    width, height = image.size
+                    drafted = image.draft(None, (DEFAULT_SIZE, DEFAULT_SIZE))
                     image.load()
-                    return size
+                    if not drafted:  # Pillow turns TIFF files upright as it loads them
+                        width, height = image.size
+                    return (width, height) if _lies_on_its_side(image) else (height, width)
         except Exception as error:  # Pillow's decoders may raise anything on broken files
             return error_line(error)
 
@@ -117,11 +150,15 @@ def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], di
     return sizes, {place: result for place, result in enumerate(results) if isinstance(result, str)}
 
 
-def common_size(sizes: Iterable[tuple[int, int] | None]) -> int:
-    """The images' own side if all are squares of one size between 8 and 1,024 px, else 64."""
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Whether the EXIF orientation turns the image by a quarter."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, SyntaxError, ZeroDivisionError):  # as in to_rgb
+        return image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return False
+
+
+def common_size(sizes: Iterable[tuple[int, int] | None]) -> tuple[int, int]:
+    """The images' own (H, W) if all are of one size with sides between 8 and 1,024 px, else 64 × 64."""
     found = {size for size in sizes if size is not None}
-    if len(found) == 1:
-        width, height = found.pop()
-        if width == height and 8 <= width <= 1024:
-            return width
-    return DEFAULT_SIZE
+    own = found.pop() if len(found) == 1 else (0, 0)
+    return own if all(LEAST_SIDE <= side <= MOST_SIDE for side in own) else (DEFAULT_SIZE, DEFAULT_SIZE)

@@ -29,10 +29,17 @@ def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int
         )
 
 
-def too_large(train: int, test: int, size: int, settings: DataSettings) -> bool:
-    """Whether so many square images of ``size`` px exceed ``data.memory``, with the copies a trap makes of them."""
+def too_large(train: int, test: int, size: tuple[int, int], settings: DataSettings, others: int = 0) -> bool:
+    """Whether the images exceed ``data.memory``, with the copies a trap makes of them.
+
+    Args:
+        train, test: How many training images there are, and images in the test set ``test``.
+        size: (H, W) of each in px.
+        settings: The memory, and whether there is a trap.
+        others: Images in further test sets, which a trap does not copy.
+    """
     images = train + test if settings.trap == "none" else 2 * train + 5 * test
-    return images * 3 * size * size > settings.memory * 2**30
+    return (images + others) * 3 * size[0] * size[1] > settings.memory * 2**30
 
 
 def limit_per_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:

@@ -171,6 +171,7 @@ def lay_traps(
         notes=(*data.notes, note),
         worlds={**data.worlds, **make_worlds(data.train, test, count, names, seed, lay)},
         truth=None,  # it does not know the trap's cue
+        unchanged=data.read_size,
     )
 
 

@@ -81,25 +81,20 @@ def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
 
     Args:
         folder: Hidden files and files that are no images are ignored.
-        size: (H, W) to read them at.
+        size: (H, W) to read them at, in px.
 
     Raises:
-        DataError: No such folder, no picture in it, or images that are not square.
+        DataError: No such folder, or no picture in it.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
-    if size[0] != size[1]:
-        raise DataError(
-            f"the networks take images of {size[1]}×{size[0]} px, pictures are made square",
-            "Use a run whose images are square.",
-        )
     found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     files = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
     if not files:
         raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
     items = torch.arange(len(files))
-    return StreamedImages(lambda item: read_image(files[item], size[0]), items, torch.zeros_like(items), size)
+    return StreamedImages(lambda item: read_image(files[item], size), items, torch.zeros_like(items), size)
 
 
 def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:

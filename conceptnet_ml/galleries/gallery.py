@@ -303,7 +303,7 @@ def _open_witness(
             "the witness is the network itself", "Give a run with another seed: it must be independent."
         )
     device = opened.network.mean.device
-    other = open_network(name, plugins, device, weights=weights, size=opened.network.image_size[0])
+    other = open_network(name, plugins, device, weights=weights, size=opened.network.image_size)
     if other.classes != opened.classes:
         raise SettingsError(
             f"the witness knows {', '.join(other.classes[:5])}, the network {', '.join(opened.classes[:5])}",

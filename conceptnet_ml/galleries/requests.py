@@ -170,7 +170,7 @@ def plan_dreams(request: GalleryRequest, opened: OpenedNetwork, real: RealImages
 
 
 def read_start(path: str | Path, opened: OpenedNetwork, size: int | None) -> Tensor:
-    """An image file as uint8 (C, H, W): in its own shape with the longer side ``size``, else fitted to the network.
+    """An image file as uint8 (C, H, W): in its own shape with the longer side ``size``, else cut to the network's.
 
     Raises:
         DataError: It cannot be read.
@@ -179,7 +179,6 @@ def read_start(path: str | Path, opened: OpenedNetwork, size: int | None) -> Ten
     channels = opened.network.channels
     if channels not in (1, 3):
         raise SettingsError(f"the network takes images of {channels} channels", "Picture files have one or three.")
-    height, width = opened.network.image_size
     try:
         with Image.open(path) as file:
             image = to_rgb(file)
@@ -192,10 +191,8 @@ def read_start(path: str | Path, opened: OpenedNetwork, size: int | None) -> Ten
     if size is not None:
         share = size / max(image.size)
         pixels = _resized(image, (max(8, round(image.height * share)), max(8, round(image.width * share))))
-    elif height == width:
-        pixels = fit_to_size(image, height)
     else:
-        pixels = _resized(image, (height, width))
+        pixels = fit_to_size(image, opened.network.image_size)
     if channels == 3:
         return pixels
     grey = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L")

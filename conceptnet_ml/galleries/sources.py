@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import NetworkSettings
+from conceptnet_ml.data.files import both_sides
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.errors import DataError, SettingsError, nearest
@@ -103,7 +104,12 @@ class RealImages:
 
 
 def open_network(
-    source: str, plugins: Plugins, device: torch.device, *, weights: str | Path | None = None, size: int | None = None
+    source: str,
+    plugins: Plugins,
+    device: torch.device,
+    *,
+    weights: str | Path | None = None,
+    size: int | tuple[int, int] | None = None,
 ) -> OpenedNetwork:
     """The network that ``source`` names.
 
@@ -113,7 +119,7 @@ def open_network(
         plugins: Where backbones are looked up.
         device: Where to put it.
         weights: A file with a state dict (.safetensors, or .pt and .pth with tensors alone); not for a run.
-        size: Height and width the network is made for; default: the first of :data:`SIDES` it takes; not for a run.
+        size: Side or (H, W) in px the network is made for; default: the first of :data:`SIDES` it takes; not for a run.
 
     Raises:
         SettingsError, DataError: There is no such thing, or its weights do not fit.
@@ -134,7 +140,7 @@ def open_network(
     notes: list[str] = []
     if name in backbones:
         size = size or SIDES[0]
-        model = _backbone(name, argument, plugins, size, state)
+        model = _backbone(name, argument, plugins, both_sides(size), state)
         if state is None:
             notes.append("no --weights: the network is untrained, and so are its dreams")
     else:
@@ -196,14 +202,16 @@ def _kept(found: Mapping[str, Tensor]) -> RealImages:
     return RealImages(held, held, held.labels, held.labels)
 
 
-def _backbone(name: str, argument: str, plugins: Plugins, side: int, state: dict[str, Tensor] | None) -> nn.Module:
+def _backbone(
+    name: str, argument: str, plugins: Plugins, size: tuple[int, int], state: dict[str, Tensor] | None
+) -> nn.Module:
     """A backbone with as many classes as its weights have, else ImageNet's."""
     build = plugins.get("backbone", name).function("build")
 
     def model_with(classes: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return build(argument, classes, (side, side), NetworkSettings())
+            return build(argument, classes, size, NetworkSettings())
 
     model = model_with(IMAGENET)
     if state is not None:
@@ -213,12 +221,12 @@ def _backbone(name: str, argument: str, plugins: Plugins, side: int, state: dict
     return model
 
 
-def _staged(model: nn.Module, size: int | None) -> StagedNetwork:
+def _staged(model: nn.Module, size: int | tuple[int, int] | None) -> StagedNetwork:
     """The network for the first size it takes."""
     refused: SettingsError | None = None
-    for side in (size,) if size else SIDES:
+    for one in (size,) if size else SIDES:
         try:
-            return StagedNetwork(model.eval(), (side, side))
+            return StagedNetwork(model.eval(), both_sides(one))
         except SettingsError as error:
             refused = refused or error
     assert refused is not None

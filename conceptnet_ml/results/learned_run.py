@@ -28,7 +28,7 @@ from conceptnet_ml.network.build import export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.results.model_files import TRUNK, SavedModel, load_model, replace_network
+from conceptnet_ml.results.model_files import TRUNK, SavedModel, load_model, read_size, replace_network
 from conceptnet_ml.results.new_world import other_world, own_world, won_and_lost
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.runtime.progress import Progress
@@ -114,8 +114,8 @@ class LearnedRun:
             text = str(data)
             source = f"folder:{text}" if Path(text).is_dir() else text
             values["data"] |= {"source": source, "trap": "none", "minimum": minimum}
-            # A trap may make images higher than they are wide.
-            values["data"]["image_size"] = min(self.model.network.image_size)
+            height, width = read_size(self._saved)  # the run's own trap may have changed it
+            values["data"]["image_size"] = height if height == width else (height, width)
         if data is not None or trap is not None:
             values["data"]["exceptions"] = 0.0  # they are a matter of the run's training images
         if trap is not None:
@@ -149,7 +149,7 @@ class LearnedRun:
         Returns and raises as :func:`conceptnet_ml.evaluation.accuracy.disagreement` and
         :func:`~conceptnet_ml.evaluation.accuracy.unlabelled`, and the ``folder``.
         """
-        images = unlabelled(folder, self.model.network.image_size)
+        images = unlabelled(folder, read_size(self._saved))
         found = disagreement(self.ordinary, self.model.to(self.device), images, self.device, self.dtype)
         return {"folder": str(folder), **found}
 
@@ -227,7 +227,7 @@ class LearnedRun:
         adapted model.
         """
         model = self.model if adapted is None else self.adapted(adapted)
-        size = self.model.network.image_size[0]
+        size = read_size(self._saved)
         images = to_float(torch.stack([read_image(Path(path), size) for path in paths]), self.device)
         learned = predict_logits(model.to(self.device), images, self.dtype).softmax(1)
         ordinary = predict_logits(self.ordinary.to(self.device), images, self.dtype).softmax(1)

@@ -66,6 +66,9 @@ def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork
             weights |= {f"families.{name}.basis.{field}": value.clone() for field, value in state.items()}
             described[-1]["discoverer"] = chosen.discoverer
     description = {"classes": list(ctx.data.classes), "image_size": list(ctx.size)}
+    height, width = ctx.data.read_size
+    if height != width:
+        description["read_size"] = [height, width]
     ctx.run.save_model(weights, {**description, "networks": networks, "families": described})
 
 
@@ -101,6 +104,16 @@ def load_model(
         families[family["name"]] = Family(Trunk(within, family["stage"]), detector, variants).eval()
     named = {name: networks[key] for name, key in description["networks"].items()}
     return GeneralizedModel(named.pop("learned"), families).eval(), named
+
+
+def read_size(saved: SavedModel) -> tuple[int, int]:
+    """(H, W) at which a run's pictures are read; a trap may have changed their size afterwards.
+
+    Only a size that is not square is recorded: a square is as wide as the images are after a trap, or as high.
+    """
+    _, description = saved
+    height, width = description.get("read_size") or [min(description["image_size"])] * 2
+    return height, width
 
 
 def replace_network(saved: SavedModel, network: StagedNetwork, without: str | None = None) -> SavedModel:

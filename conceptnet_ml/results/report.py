@@ -115,7 +115,7 @@ def _cost(ctx: Context, learned: Learned) -> dict[str, float]:
 
 def _new_world(ctx: Context, learned: Learned, folder: str) -> dict[str, Any]:
     """How often the ordinary and the learned network disagree on the new world's pictures."""
-    images = unlabelled(folder, ctx.size)
+    images = unlabelled(folder, ctx.data.read_size)
     with ctx.progress.task("compare on the new world"):
         found = disagreement(learned.ordinary, learned.network, images, ctx.device, ctx.dtype)
     ctx.run.log(event="target", folder=folder, **found)

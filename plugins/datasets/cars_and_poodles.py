@@ -20,6 +20,7 @@ from torch import Tensor
 
 from conceptnet_ml import Data, ImageSet, PlantedFeature, Truth
 from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.files import square_side
 from conceptnet_ml.data.ground_truth import PLACE
 from conceptnet_ml.data.traps import TRAP_SETS, draw_cues, make_worlds
 from conceptnet_ml.errors import SettingsError
@@ -95,9 +96,10 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
         raise SettingsError(
             f"data.source 'cars-and-poodles' takes no argument '{argument}'.", "Write cars-and-poodles or …:tinted."
         )
-    if settings.image_size not in (None, SIDE):
+    side = square_side(settings.image_size, SIDE, "cars-and-poodles")
+    if side != SIDE:
         raise SettingsError(
-            f"data.image_size {settings.image_size}: cars-and-poodles is drawn at {SIDE} px.", "Leave the setting out."
+            f"data.image_size {side}: cars-and-poodles is drawn at {SIDE} px.", "Leave the setting out."
         )
     both = [Wish(CAR), Wish(POODLE)]
     per_class = min(TRAIN_PER_CLASS, settings.train_limit or TRAIN_PER_CLASS)

@@ -14,7 +14,7 @@ from torch import Tensor
 from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.class_subset import class_numbers
-from conceptnet_ml.data.files import SUFFIXES, check_files, common_size, in_threads, read_image
+from conceptnet_ml.data.files import SUFFIXES, both_sides, check_files, common_size, in_threads, read_image
 from conceptnet_ml.data.images import StreamedImages
 from conceptnet_ml.data.sampling import check_counts, split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError
@@ -44,9 +44,9 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     ``PATH/train/CLASS/…`` with ``PATH/test`` (or ``val``) beside it, or ``PATH/CLASS/…``, of which a seeded share
     of every class, ``settings.test_share``, becomes the test set; the whole of it
     if ``settings.minimum`` is 0. Files lie at any depth within a class's folder.
-    Every image is brought to ``settings.image_size``: the shorter side is scaled to it, the centre kept; without the
-    setting it is the images' own size if all are equal squares, else 64. Every file is decoded once more, to find the
-    broken ones first.
+    Every image is brought to ``settings.image_size``: scaled to just cover it, the centre kept; without the setting it
+    is the images' own size if all are equal, else 64 × 64. Every file is decoded once more, to find the broken ones
+    first.
 
     Raises:
         SettingsError: No path given.
@@ -80,7 +80,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
         notes.append(f"no test folder: {len(test.files)} of {len(rest) + len(chosen)} images split off for testing")
     _check_test(root, test)
 
-    size = settings.image_size or common_size(sizes)
+    size = common_size(sizes) if settings.image_size is None else both_sides(settings.image_size)
     notes += _notes(train, test, sizes, size, bad)
     streamed = too_large(len(train.files), len(test.files), size, settings)
     if streamed:
@@ -197,12 +197,13 @@ def _unreadable(files: list[Path], bad: dict[int, str]) -> DataError:
 
 
 def _notes(
-    train: Listing, test: Listing, sizes: list[tuple[int, int] | None], size: int, bad: dict[int, str]
+    train: Listing, test: Listing, sizes: list[tuple[int, int] | None], size: tuple[int, int], bad: dict[int, str]
 ) -> list[str]:
     notes = []
-    resized = sum(1 for found in sizes if found is not None and found != (size, size))
+    resized = sum(1 for found in sizes if found is not None and found != size)
     if resized:
-        notes.append(f"{resized} images resized to {size} × {size} px: shorter side scaled, centre kept")
+        how = "shorter side scaled" if size[0] == size[1] else "scaled to cover it"
+        notes.append(f"{resized} images resized to {size[1]} × {size[0]} px: {how}, centre kept")
     if bad:
         notes.append(f"{len(bad)} unreadable images left out")
     others = train.others + (test.others if test.files and test.others != train.others else 0)
@@ -211,9 +212,9 @@ def _notes(
     return notes
 
 
-def _images(listing: Listing, size: int, streamed: bool) -> ImageSet:
+def _images(listing: Listing, size: tuple[int, int], streamed: bool) -> ImageSet:
     files = listing.files
     if streamed:
         items = torch.arange(len(files))
-        return StreamedImages(lambda item: read_image(files[item], size), items, listing.labels, (size, size))
+        return StreamedImages(lambda item: read_image(files[item], size), items, listing.labels, size)
     return ImageSet(torch.stack(in_threads(lambda file: read_image(file, size), files)), listing.labels)

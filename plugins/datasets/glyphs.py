@@ -16,6 +16,7 @@ from torch import Tensor
 
 from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.files import square_side
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.runtime.seeding import seed_for
 
@@ -42,13 +43,13 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     Cost: about 0.4 ms per image on one core. Nothing is kept on disk.
 
     Raises:
-        SettingsError: Another argument, or N not from 2 to 100.
+        SettingsError: Another argument, N not from 2 to 100, or an image size that is not square.
     """
     number, _, look = argument.partition(":")
     if look not in ("", FAINT) or (number and not (number.isdecimal() and 2 <= int(number) <= MOST)):
         mend = f"Write glyphs, glyphs:N or glyphs:N:{FAINT}, N from 2 to {MOST} classes."
         raise SettingsError(f"data.source 'glyphs' takes no argument '{argument}'.", mend)
-    count, side, faint = int(number or CLASSES), settings.image_size or SIDE, look == FAINT
+    count, side, faint = int(number or CLASSES), square_side(settings.image_size, SIDE, "glyphs"), look == FAINT
     per_class = min(TRAIN_PER_CLASS, settings.train_limit or TRAIN_PER_CLASS)
     train = render("train", torch.arange(count).repeat_interleave(per_class), seed, side, faint)
     test = render("test", torch.arange(count).repeat_interleave(TEST_PER_CLASS), seed, side, faint)

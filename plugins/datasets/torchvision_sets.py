@@ -16,7 +16,7 @@ from torchvision import datasets
 from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.class_subset import class_numbers, select_labels
-from conceptnet_ml.data.files import common_size, fit_to_size, in_threads
+from conceptnet_ml.data.files import DEFAULT_SIZE, both_sides, common_size, fit_to_size, in_threads
 from conceptnet_ml.data.images import StreamedImages
 from conceptnet_ml.data.sampling import split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError, nearest
@@ -30,7 +30,8 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
 
     Any data set works whose items are an image and one class number; ``train=`` or ``split=`` gives the test set, and
     where there is neither, a seeded share ``settings.test_share`` of every class. Nothing is downloaded unless
-    ``settings.download`` says so. Sizes as for ``folder``; the size of the first image stands for all.
+    ``settings.download`` says so. The size is ``settings.image_size``, else that of the first image if it is a square
+    of 8 to 1,024 px, else 64.
 
     Raises:
         SettingsError: An unknown data set, or no root.
@@ -58,10 +59,10 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
         kept = [select_labels(y, wanted) for _, _, y in pairs]
         pairs = [(part, p[keep], y) for (part, p, _), (keep, y) in zip(pairs, kept, strict=True)]
     first = _picture(train[0][0])
-    size = settings.image_size or common_size([first.size])
+    size = _size(first, settings.image_size)
     streamed = too_large(len(pairs[0][1]), len(pairs[1][1]), size, settings)
-    if first.size != (size, size):
-        notes.append(f"images resized to {size} × {size} px: shorter side scaled, centre kept")
+    if first.size != size[::-1]:
+        notes.append(f"images resized to {size[1]} × {size[0]} px: shorter side scaled, centre kept")
     if streamed:
         notes.append(f"streamed: more than {settings.memory:g} GiB of images")
     sets = [_images(*pair, size, streamed) for pair in pairs]
@@ -154,14 +155,22 @@ def _classes(dataset: Any, count: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
 
 
+def _size(first: Image.Image, wanted: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(H, W) to read all images at: most of these data sets have photographs of many shapes."""
+    if wanted is not None:
+        return both_sides(wanted)
+    height, width = common_size([first.size[::-1]])
+    return (height, width) if height == width else (DEFAULT_SIZE, DEFAULT_SIZE)
+
+
 def _picture(value: Any) -> Image.Image:
     return value if isinstance(value, Image.Image) else Image.fromarray(np.asarray(value))
 
 
-def _images(dataset: Any, places: Tensor, labels: Tensor, size: int, streamed: bool) -> ImageSet:
+def _images(dataset: Any, places: Tensor, labels: Tensor, size: tuple[int, int], streamed: bool) -> ImageSet:
     def read(place: int) -> Tensor:
         return fit_to_size(_picture(dataset[place][0]), size)
 
     if streamed:
-        return StreamedImages(read, places, labels, (size, size))
+        return StreamedImages(read, places, labels, size)
     return ImageSet(torch.stack(in_threads(read, places.tolist())), labels)

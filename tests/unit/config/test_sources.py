@@ -74,6 +74,9 @@ def test_later_sources_win_and_origins_say_so(tmp_path: Path) -> None:
         ("data.source=folder:a=b", "data.source", "folder:a=b"),
         ("data.trap=1", "data.trap", "1"),
         ("data.image_size=32", "data.image_size", 32),
+        ("data.image_size=64,32", "data.image_size", (64, 32)),
+        ("data.image_size=[64, 32]", "data.image_size", (64, 32)),
+        ("data.image_size=none", "data.image_size", None),
         ("network.stages=stem, block1", "network.stages", ("stem", "block1")),
         ('network.stages=["stem","block1"]', "network.stages", ("stem", "block1")),
         ("network.stages=none", "network.stages", None),
@@ -116,6 +119,10 @@ def test_any_text_for_a_number_is_taken_or_plainly_refused(text: str) -> None:
         ("data.test_share=1.5", "a number, over 0, under 0.9"),
         ("training.rate=nan", "a number, over 0"),
         ("training.flip=perhaps", "true or false"),
+        ("data.image_size=7", "a whole number, at least 8, at most 1024 or two of these, as in 64,32 or none"),
+        ("data.image_size=64,1025", "'64,1025' is not allowed"),
+        ("data.image_size=64,32,16", "two of these"),
+        ("data.image_size=64,", "two of these"),
     ],
 )
 def test_wrong_settings_are_named_with_what_is_allowed(text: str, words: str) -> None:

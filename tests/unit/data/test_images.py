@@ -142,13 +142,15 @@ def test_modes_become_rgb(mode: str, fill: object, expected: tuple[int, int, int
 def test_16_bit_and_palette_files(tmp_path: Path) -> None:
     deep = np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    assert read_image(tmp_path / "deep.png", 2)[0].tolist() == [[0, 100], [200, 255]]
+    assert read_image(tmp_path / "deep.png", (2, 2))[0].tolist() == [[0, 100], [200, 255]]
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([9, 9, 9, 200, 50, 20])
     palette.save(tmp_path / "plain.png")
     palette.save(tmp_path / "clear.png", transparency=1)
-    assert read_image(tmp_path / "plain.png", 4)[:, 0, 0].tolist() == [200, 50, 20]
-    assert read_image(tmp_path / "clear.png", 4)[:, 0, 0].tolist() == [255, 255, 255], "transparent parts are white"
+    assert read_image(tmp_path / "plain.png", (4, 4))[:, 0, 0].tolist() == [200, 50, 20]
+    assert read_image(tmp_path / "clear.png", (4, 4))[:, 0, 0].tolist() == [255, 255, 255], (
+        "transparent parts are white"
+    )
 
 
 def test_exif_orientation_is_respected(tmp_path: Path) -> None:
@@ -157,14 +159,14 @@ def test_exif_orientation_is_respected(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image.save(tmp_path / "turned.png", exif=exif)
-    upright = read_image(tmp_path / "turned.png", 16)
+    upright = read_image(tmp_path / "turned.png", (16, 16))
     assert (int(upright[0, 2, 5]), int(upright[0, 13, 5])) == (0, 255)
 
 
 def test_other_sizes_scale_the_shorter_side_and_keep_the_centre() -> None:
     wide = np.zeros((20, 60, 3), dtype=np.uint8)
     wide[:, 20:40] = 200
-    assert fit_to_size(Image.fromarray(wide), 10)[:, :, 1:-1].min() >= 195
+    assert fit_to_size(Image.fromarray(wide), (10, 10))[:, :, 1:-1].min() >= 195
 
 
 def test_mixed_sizes_become_64_px(folder: Path) -> None:
