@@ -18,6 +18,7 @@ from conceptnet_ml.config.settings import Settings as Settings
 from conceptnet_ml.data.dataset import Data as Data
 from conceptnet_ml.data.ground_truth import PlantedFeature as PlantedFeature
 from conceptnet_ml.data.ground_truth import Truth as Truth
+from conceptnet_ml.data.images import Groups as Groups
 from conceptnet_ml.data.images import ImageSet as ImageSet
 from conceptnet_ml.data.traps import TrapGround as TrapGround
 from conceptnet_ml.dreams.cache import DreamCache as DreamCache

@@ -58,10 +58,15 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Record):
-    """``load(argument, settings: DataSettings, seed: int) -> Data``; ``--data NAME:ARGUMENT`` selects it."""
+    """``load(argument, settings: DataSettings, seed: int) -> Data``; ``--data NAME:ARGUMENT`` selects it.
+
+    Args:
+        groups: Whether it reads the setting ``data.groups`` and groups its test images by it.
+    """
 
     kind: ClassVar[str] = "dataset"
     load: Function
+    groups: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

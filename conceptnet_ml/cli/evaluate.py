@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from conceptnet_ml.cli import options
-from conceptnet_ml.cli.options import DATA, option
+from conceptnet_ml.cli.options import DATA, OUTPUT, option
 
 EXAMPLES = options.examples(
     ("evaluate runs/NAME", "on its own test sets"),
     ("evaluate runs/NAME --data folder:other", "on other pictures"),
+    ("evaluate runs/NAME --groups", "every group: class × cue, or what data.groups says"),
     ("evaluate runs/NAME --target photos", "on unlabelled pictures: where do they disagree?"),
     ("evaluate runs/NAME --json", "for a script"),
 )
 DATA_HELP = "other data with the same classes; default: the run's own"
 TRAP_HELP = "cue planted in the images; default: the run's own on its own data, none on other data"
 TARGET_HELP = "unlabelled pictures of the new world: how often do the ordinary and the learned network disagree?"
+GROUPS_HELP = "a line for each group of a test set: its class and the cue it shows, or as data.groups says"
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +31,7 @@ def evaluate(
     trap: Annotated[str | None, option("--trap", "NAME[:ARGUMENT][+…]", DATA, TRAP_HELP)] = None,
     target: Annotated[Path | None, option("--target", "FOLDER", DATA, TARGET_HELP)] = None,
     adapted: options.Adapted = None,
+    groups: Annotated[bool, option("--groups", None, OUTPUT, GROUPS_HELP)] = False,
     device: options.RunDevice = None,
     json: options.Json = False,
     plugins_dir: options.PluginsDir = None,
@@ -37,6 +41,7 @@ def evaluate(
 
     With a trap there are four more: [bold]aligned[/] shows the cue of the image's
     own class, [bold]conflict[/] another class's, [bold]random[/] any, [bold]absent[/] none.
+    Below a set with groups stands the accuracy of each network's worst group.
     """
     from conceptnet_ml import open_run
     from conceptnet_ml.runtime.progress import Progress
@@ -48,7 +53,7 @@ def evaluate(
     if json:
         options.print_json(result)
         return
-    options.console().print(_accuracies(result["test_sets"]))
+    options.console().print(_accuracies(result["test_sets"], groups))
     if target is not None:
         options.console().print(_disagreement(result["target"]), markup=False)
 
@@ -63,11 +68,20 @@ def _disagreement(found: dict[str, Any]) -> str:
     )
 
 
-def _accuracies(test_sets: dict[str, Any]) -> Table:
+def _accuracies(test_sets: dict[str, Any], every_group: bool) -> Table:
     methods = [name for name in next(iter(test_sets.values()), {}) if name != "images"]
-    rows = [
-        (name, str(row["images"]), *(f"{100 * row[method]['accuracy']:.1f}" for method in methods))
-        for name, row in test_sets.items()
-    ]
+
+    def line(name: str, images: str, found: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+        return (name, images, *(f"{100 * one['accuracy']:.1f}" for one in found))
+
+    rows = []
+    for name, row in test_sets.items():
+        each = [row[method] for method in methods]
+        rows.append(line(name, str(row["images"]), each))
+        grouped = each[0].get("groups", {})
+        if grouped:
+            rows.append(line("… worst group", "", [one["worst_group"] for one in each]))
+        for group, first in grouped.items() if every_group else ():
+            rows.append(line(f"… {group}", str(first["images"]), [one["groups"][group] for one in each]))
     numbers = ("images", *methods)
     return options.table(("test set", *numbers), rows, right=numbers, title="Accuracy, %")

@@ -1,6 +1,6 @@
 """Data sets: images with labels, which of them are used, and the traps planted in them.
 
-images        ImageSet, StreamedImages: images in memory, or read when they are used
+images        ImageSet, StreamedImages, Groups: images in memory, or read when they are used; groups of them
 files         read_image, check_files: picture files as tensors
 dataset       Data: training images, test sets, and the other worlds of a trap
 ground_truth  Truth, PlantedFeature: what the maker of a data set planted in it

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+Set = TypeVar("Set", bound="ImageSet")
+
 Change = Callable[[Tensor, Tensor], Tensor]
 """``change(images, items) -> images``: what is planted in streamed images after they were read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of test images on which accuracy is measured by themselves; no step of learning sees them.
+
+    Args:
+        names: Of the groups, as in "car, wheels of dog".
+        numbers: int64 (N,), each image's place in ``names``, -1 for an image in no group.
+
+    Raises:
+        ValueError: Numbers that are no places in ``names``.
+    """
+
+    names: tuple[str, ...]
+    numbers: Tensor
+
+    def __post_init__(self) -> None:
+        if self.numbers.dtype != torch.int64 or self.numbers.ndim != 1:
+            raise ValueError(f"groups must be int64 (N,), not {self.numbers.dtype} {tuple(self.numbers.shape)}")
+        if len(self.numbers) and not -1 <= int(self.numbers.min()) <= int(self.numbers.max()) < len(self.names):
+            raise ValueError(f"numbers of groups must be from -1 to {len(self.names) - 1}")
+
+    @staticmethod
+    def of(names: Sequence[str | None]) -> Groups:
+        """Groups from the name of each image's group, None for none, in the order in which they first occur."""
+        known = tuple(dict.fromkeys(name for name in names if name is not None))
+        number = {name: place for place, name in enumerate(known)}
+        return Groups(known, torch.tensor([-1 if name is None else number[name] for name in names], dtype=torch.int64))
+
+    def subset(self, indices: Tensor) -> Groups:
+        """The groups of the images at these positions."""
+        return replace(self, numbers=self.numbers[indices])
 
 
 class ImageSet:
@@ -24,12 +62,14 @@ class ImageSet:
         shape: (3, H, W).
         device: Where ``take`` puts its images.
         resident: Whether the images are in memory.
+        groups: Groups of the images, set by :meth:`with_groups`; None where there are none.
 
     Raises:
         ValueError: Shapes or types that do not fit together.
     """
 
     resident = True
+    groups: Groups | None = None
     shape: tuple[int, int, int]
     device: torch.device
 
@@ -61,15 +101,28 @@ class ImageSet:
         """The images at these positions, in this order, as a set of their own."""
         indices = indices.cpu()
         masks = {name: mask[indices] for name, mask in self.masks.items()}
-        return ImageSet(self.take(indices), self.labels[indices], masks)
+        part = ImageSet(self.take(indices), self.labels[indices], masks)
+        return part.with_groups(None if self.groups is None else self.groups.subset(indices))
 
     def with_labels(self, labels: Tensor) -> ImageSet:
         """The same images under other class numbers (N,)."""
-        return ImageSet(self.images, labels, self.masks)
+        return ImageSet(self.images, labels, self.masks).with_groups(self.groups)
+
+    def with_groups(self: Set, groups: Groups | None) -> Set:
+        """The same images in these groups.
+
+        Raises:
+            ValueError: They are groups of another number of images.
+        """
+        if groups is not None and len(groups.numbers) != len(self):
+            raise ValueError(f"groups of {len(groups.numbers)} images for a set of {len(self)}")
+        grouped = copy.copy(self)
+        grouped.groups = groups
+        return grouped
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with its images on ``device``; labels and masks stay on the CPU."""
-        return ImageSet(self.images.to(device), self.labels, self.masks)
+        return ImageSet(self.images.to(device), self.labels, self.masks).with_groups(self.groups)
 
 
 class StreamedImages(ImageSet):
@@ -117,7 +170,8 @@ class StreamedImages(ImageSet):
     def subset(self, indices: Tensor) -> StreamedImages:
         """The images at these positions, in this order, still read only when taken."""
         indices = indices.cpu()
-        return self._replace(items=self.items[indices], labels=self.labels[indices])
+        part = self._replace(items=self.items[indices], labels=self.labels[indices], groups=None)
+        return part.with_groups(None if self.groups is None else self.groups.subset(indices))
 
     def with_labels(self, labels: Tensor) -> StreamedImages:
         """The same images under other class numbers (N,)."""
@@ -136,7 +190,7 @@ class StreamedImages(ImageSet):
         numbered = self._replace(read=lambda item: read(int(items[item])), items=torch.arange(len(items)))
         return numbered._replace(changes=(*self.changes, change), size=size)
 
-    def _replace(self, **changed: object) -> StreamedImages:
+    def _replace(self, **changed: Any) -> StreamedImages:
         now: dict = {
             "read": self.read,
             "items": self.items,
@@ -146,7 +200,8 @@ class StreamedImages(ImageSet):
             "threads": self.threads,
             "device": self.device,
         }
-        return StreamedImages(**(now | changed))
+        groups = changed.pop("groups", self.groups)
+        return StreamedImages(**(now | changed)).with_groups(groups)
 
 
 def _checked_labels(labels: Tensor, count: int) -> Tensor:

@@ -33,7 +33,8 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
 
     @functools.cache
     def load_other(source: str, classes: tuple[str, ...] | None = None) -> Data:
-        changes = {"source": source, "classes": classes, "trap": "none", "train_limit": None, "image_size": None}
+        changes = {"source": source, "classes": classes, "trap": "none", "groups": "none"}
+        changes |= {"train_limit": None, "image_size": None}
         return load_source(settings.data.model_copy(update=changes), settings.seed, plugins)
 
     data = load_source(settings.data, settings.seed, plugins)
@@ -55,8 +56,13 @@ def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
         DataError, SettingsError, PluginError: As :func:`load_data`.
     """
     name, _, argument = settings.source.partition(":")
-    data = plugins.get("dataset", name).function("load")(argument, settings, seed)
-    if not isinstance(data, Data) or "test" not in data.tests:
+    record = plugins.get("dataset", name)
+    if settings.groups != "none" and not getattr(record, "groups", False):
+        raise SettingsError(
+            f"data.groups: the data set '{name}' takes no groups.", "Use it with a folder of pictures, or leave it out."
+        )
+    data = record.function("load")(argument, settings, seed)
+    if not isinstance(data, Data) or not data.tests or (settings.minimum and "test" not in data.tests):
         raise PluginError(f"dataset '{name}': load() must return Data with a test set called 'test'.")
     return select_classes(data, settings.classes)
 

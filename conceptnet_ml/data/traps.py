@@ -12,7 +12,7 @@ from torch import Tensor
 
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.images import Groups, ImageSet, StreamedImages
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.records import Record, Trap
 from conceptnet_ml.runtime.seeding import generator, seed_for
@@ -120,7 +120,8 @@ def lay_traps(
 
     In training and in ``aligned`` a cue shows the image's own class; in ``conflict`` another one, drawn uniformly,
     the same for all traps; in ``random`` any class, drawn for each trap separately; in ``absent`` nothing is planted.
-    ``test`` and all other test sets stay as they are, but for their size where a trap changes it.
+    ``test`` and all other test sets stay as they are, but for their size where a trap changes it. In the first three
+    test sets the images are grouped by their class and the cues they show.
 
     Args:
         data: Without a trap.
@@ -139,6 +140,8 @@ def lay_traps(
         return data
     for trap in traps:
         _check_count(trap, len(data.classes), data.name)
+    if "test" not in data.tests:
+        raise DataError(f"{data.name} has no plain test set to plant a cue in.", "Add one, or leave the trap out.")
     existing = [name for name in TRAP_SETS if name in data.tests]
     if existing:
         raise SettingsError(
@@ -159,7 +162,10 @@ def lay_traps(
         for name, images in tests.items():
             tests[name] = lay(name, images, dict.fromkeys(names, torch.full_like(images.labels, -1)))
     for kind in TRAP_SETS:
-        tests[kind] = lay(kind, test, {name: draw_cues(kind, test.labels, count, name, seed) for name in names})
+        cues = {name: draw_cues(kind, test.labels, count, name, seed) for name in names}
+        tests[kind] = lay(kind, test, cues)
+        if kind != "absent":
+            tests[kind] = tests[kind].with_groups(cue_groups(test.labels, cues, data.classes))
     shown = labels_with_exceptions(data.train.labels, count, exceptions, seed)
     others = int((shown != data.train.labels).sum())
     note = f"trap {'+'.join(names)} laid in the training images"
@@ -193,6 +199,26 @@ def draw_cues(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> 
         draws = [seed_for(seed, trap, "random cue", index) % classes for index in range(len(labels))]
         return torch.tensor(draws, dtype=torch.int64)
     return _another_class(labels, classes, "conflict cue", seed)
+
+
+def cue_groups(labels: Tensor, cues: Mapping[str, Tensor], classes: Sequence[str]) -> Groups:
+    """The groups of images with cues: the class and the classes whose cues are shown, as in "car, wheels of dog".
+
+    Args:
+        labels: (N,) classes of the images.
+        cues: For each trap's name, int64 (N,), the class whose cue is shown.
+        classes: Names of the classes.
+
+    Returns:
+        The groups that occur, in the order of the classes.
+    """
+    rows = torch.stack([labels, *cues.values()], 1)
+    found, numbers = torch.unique(rows, dim=0, return_inverse=True)
+    names = [
+        ", ".join([classes[own], *(f"{trap} of {classes[cue]}" for trap, cue in zip(cues, shown, strict=True))])
+        for own, *shown in found.tolist()
+    ]
+    return Groups(tuple(names), numbers)
 
 
 def labels_with_exceptions(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
@@ -231,7 +257,8 @@ def plant_cues(
         blank = plant(torch.zeros((1, *images.shape), dtype=torch.uint8), first)
         return images.with_change(plant, (blank.shape[2], blank.shape[3]))
     parts = [plant(images.take(places), places) for places in torch.arange(len(images)).split(_BATCH)]
-    return ImageSet(torch.cat(parts), images.labels, _resized_masks(images.masks, traps))
+    planted = ImageSet(torch.cat(parts), images.labels, _resized_masks(images.masks, traps))
+    return planted.with_groups(images.groups)
 
 
 def make_worlds(
@@ -254,7 +281,7 @@ def make_worlds(
 
     def turned(name: str, images: ImageSet) -> ImageSet:
         drawn = draw_cues("random", images.labels, classes, name, seed)
-        return lay(name, images, dict.fromkeys(cues, drawn)).with_labels(drawn)
+        return lay(name, images, dict.fromkeys(cues, drawn)).with_labels(drawn).with_groups(None)
 
     return {
         "unbiased": functools.cache(unbiased),

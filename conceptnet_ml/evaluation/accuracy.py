@@ -9,27 +9,64 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conceptnet_ml.data.files import SUFFIXES, read_image
-from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.images import Groups, ImageSet, StreamedImages
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.steps.context import Context
+
+LEAST_IN_GROUP = 10
+"""Fewest images of a group that can be the worst one, where any group has as many."""
 
 
 def accuracies(
     methods: Mapping[str, nn.Module], tests: Mapping[str, ImageSet], device: torch.device, dtype: torch.dtype | None
 ) -> dict[str, Any]:
-    """``{test set: {"images": n, method: {"accuracy": share}}}``; a method takes float images in [0, 1] to logits."""
+    """``{test set: {"images": n, method: {"accuracy": share}}}``.
+
+    In a set with groups each method also has what :func:`group_accuracies` returns.
+
+    Args:
+        methods: By name; each takes float images in [0, 1] to logits.
+        tests: Labelled images by name.
+        device, dtype: Where and in which autocast type to run them.
+    """
     table: dict[str, Any] = {}
     for name, images in tests.items():
         row: dict[str, Any] = {"images": len(images)}
         for method, network in methods.items():
-            answers = predict_set(network, images, device, dtype).argmax(1)
-            row[method] = {"accuracy": float((answers == images.labels).double().mean())}
+            right = predict_set(network, images, device, dtype).argmax(1) == images.labels
+            row[method] = {"accuracy": float(right.double().mean())}
+            if images.groups is not None:
+                row[method] |= group_accuracies(right, images.groups)
         table[name] = row
     return table
+
+
+def group_accuracies(right: Tensor, groups: Groups) -> dict[str, Any]:
+    """Accuracy on each group, and the worst group (Sagawa et al. 2020, arXiv 1911.08731).
+
+    Args:
+        right: bool (N,), whether each image is answered rightly.
+        groups: Of the N images.
+
+    Returns:
+        ``{"groups": {name: {"images": n, "accuracy": share}}, "worst_group": {"name", "images", "accuracy"}}`` for the
+        groups that have images. The worst is the one of lowest accuracy, the first of equals, among those of at least
+        :data:`LEAST_IN_GROUP` images, or among all where none has so many. Empty where no image is in a group.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(groups.names):
+        mine = right[groups.numbers == number]
+        if len(mine):
+            found[name] = {"images": len(mine), "accuracy": float(mine.double().mean())}
+    if not found:
+        return {}
+    judged = [name for name, one in found.items() if one["images"] >= LEAST_IN_GROUP] or list(found)
+    worst = min(judged, key=lambda name: found[name]["accuracy"])
+    return {"groups": found, "worst_group": {"name": worst, **found[worst]}}
 
 
 def evaluate_run(ctx: Context, networks: Mapping[str, nn.Module]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class LearnedRun:
         if data is not None:
             text = str(data)
             source = f"folder:{text}" if Path(text).is_dir() else text
-            values["data"] |= {"source": source, "trap": "none", "minimum": minimum}
+            values["data"] |= {"source": source, "trap": "none", "groups": "none", "minimum": minimum}
             height, width = read_size(self._saved)  # the run's own trap may have changed it
             values["data"]["image_size"] = height if height == width else (height, width)
         if data is not None or trap is not None:
@@ -133,7 +133,8 @@ class LearnedRun:
             adapted: Name of an adapted model to measure beside them.
 
         Returns:
-            ``{"run": path, "test_sets": {name: {"images": n, method: {"accuracy": share}}}}``.
+            ``{"run": path, "test_sets": {name: {"images": n, method: {"accuracy": share}}}}``, and of test sets with
+            groups what :func:`conceptnet_ml.evaluation.accuracy.group_accuracies` says of each method.
         """
         extra = {} if adapted is None else {f"adapted {adapted}": self.adapted(adapted)}
         images = self.images(data, trap, minimum=0)

@@ -1,4 +1,4 @@
-"""Disagreement on unlabelled pictures, by hand."""
+"""Accuracy on sets and groups, and disagreement on unlabelled pictures, by hand."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.images import Groups, ImageSet
 from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.evaluation.accuracy import disagreement, unlabelled, wilson
+from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, group_accuracies, unlabelled, wilson
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,39 @@ def test_disagreement_counts_where_two_networks_differ() -> None:
     assert 0.9 < found["confidence"]["learned"] <= 1
     with pytest.raises(DataError, match="no picture"):
         disagreement(Bright(0), Bright(1), images.subset(torch.arange(0)), CPU, None)
+
+
+def test_accuracy_of_groups_and_the_worst_of_them() -> None:
+    brightness = torch.tensor([0, 100, 120, 140, 255, 90], dtype=torch.uint8)
+    pixels = brightness[:, None, None, None].expand(6, 3, 4, 4)
+    images = ImageSet(pixels, torch.tensor([0, 1, 1, 1, 1, 0])).with_groups(
+        Groups(("low", "high", "nobody"), torch.tensor([0, 0, 0, 1, 1, -1]))
+    )
+    networks = {"first": Bright(110 / 255), "second": Bright(130 / 255)}
+    plain = images.with_groups(None)
+    table = accuracies(networks, {"grouped": images, "plain": plain}, CPU, None)
+    assert table["plain"] == {"images": 6, "first": {"accuracy": 5 / 6}, "second": {"accuracy": 4 / 6}}
+    row = table["grouped"]
+    assert set(row) == {"images", "first", "second"}, "every key but images is a method"
+    assert row["first"]["accuracy"] == 5 / 6
+    assert row["first"]["groups"] == {
+        "low": {"images": 3, "accuracy": pytest.approx(2 / 3)},
+        "high": {"images": 2, "accuracy": 1.0},
+    }
+    assert row["second"]["worst_group"] == {"name": "low", "images": 3, "accuracy": pytest.approx(1 / 3)}
+
+
+def test_a_small_group_is_the_worst_only_where_all_are_small() -> None:
+    groups = Groups(("nine", "ten", "eleven"), torch.tensor([0] * 9 + [1] * 10 + [2] * 11))
+    right = torch.ones(30, dtype=torch.bool)
+    right[:9] = False
+    right[-1] = False
+    assert group_accuracies(right, groups)["worst_group"] == {"name": "eleven", "images": 11, "accuracy": 10 / 11}
+    right[-1] = True
+    assert group_accuracies(right, groups)["worst_group"]["name"] == "ten", "the first of equals"
+    small = torch.arange(12)
+    assert group_accuracies(right[small], groups.subset(small))["worst_group"]["name"] == "nine"
+    assert group_accuracies(right[:2], Groups((), torch.tensor([-1, -1]))) == {}
 
 
 def test_a_folder_of_pictures_needs_no_labels(tmp_path: Path) -> None:
