@@ -27,6 +27,7 @@ def conceptnet_datasets() -> list[Dataset]:
             api="1",
             summary="a folder with one subfolder per class, or train/ and test/ of these; argument: its path",
             load="conceptnet_plugins.datasets.folder:load",
+            groups=True,
         ),
         Dataset(
             name="torchvision",
