@@ -50,14 +50,14 @@ class DataSettings(SettingsGroup):
         ge=0,
         description="fewest training images per class; 0: nothing is trained, a folder without a test part is all test",
     )
+    target: str | None = Field(
+        None,
+        description="folder of pictures of the new world, without labels: how often do the networks disagree there",
+    )
     groups: str = Field(
         "none",
         description="groups of test images that are also judged by themselves: none, folders (those inside a class's "
         "folder), or a CSV file with the columns file and group",
-    )
-    target: str | None = Field(
-        None,
-        description="folder of pictures of the new world, without labels: how often do the networks disagree there",
     )
 
 

@@ -115,6 +115,17 @@ def test_drawn_pictures_are_square() -> None:
     assert [square_side(size, 64, "it") for size in (None, 32, (32, 32))] == [64, 32, 32]
 
 
+def test_torchvision_sets_are_square_unless_a_shape_is_named(tmp_path: Path) -> None:
+    for name in ("Forest", "River"):
+        (tmp_path / "eurosat" / "2750" / name).mkdir(parents=True)
+        for index in range(10):
+            Image.new("RGB", (16, 24)).save(tmp_path / "eurosat" / "2750" / name / f"{index}.jpg")
+    assert load("torchvision:EuroSAT", root=str(tmp_path)).shape == (3, 64, 64)
+    named = load("torchvision:EuroSAT", root=str(tmp_path), image_size=(24, 16))
+    assert named.shape == (3, 24, 16)
+    assert not any("resized" in note for note in named.notes)
+
+
 def test_memory_counts_every_pixel_and_every_set() -> None:
     settings = DataSettings(memory=100 * 3 * 64 * 32 / 2**30)
     assert not too_large(60, 40, (64, 32), settings)
