@@ -18,6 +18,7 @@ from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
+from conceptnet_ml.steps.purify import purify
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
@@ -36,7 +37,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     reason = f"{probed.measured.representation}: {probed.decision.reason}"
     if not probed.decision.keep:
         return Outcome(probed, False, reason)
-    first = swap_of(ctx, site, probed)
+    first = purify(ctx, site, swap_of(ctx, site, probed), probed)
     swap, closures = close(ctx, site, learned.swaps, first, probed.decision.classes)
     reason += "".join(f"; {check.reason}" for check in closures)
     trained = _train(ctx, learned, site, swap, probed)

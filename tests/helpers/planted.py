@@ -137,7 +137,7 @@ def settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
         "device": "cpu",
         "training": {"precision": "fp32", "flip": False, "batch": 64, "epochs": 8},
-        "round": {"epochs": 16},
+        "round": {"epochs": 16, "purify": 0},
         "plugins": {"dreamer": "none", "controls": ()},
     }
     for name, change in changes.items():
