@@ -196,7 +196,7 @@ def _resumed_settings(
     run: Run, settings: Settings | None, given: RoundNames, origins: Mapping[str, str], progress: Progress
 ) -> tuple[Settings, Mapping[str, str]]:
     """The settings of a run that goes on, with the words on its rounds given now or found in its graph.json."""
-    stored = Settings.model_validate(run.settings)
+    stored = Settings.of_run(run.settings)
     chosen = stored if settings is None else settings
     edited = decisions_by_hand(run)
     verbs = ("keep", "undo")
@@ -214,7 +214,7 @@ def _resumed_settings(
 
 def _changes(run: Run, chosen: Settings) -> dict[str, Any]:
     """Of the settings that may change in a finished run and ask for work, those that did, by dotted name."""
-    stored, wanted = flatten(Settings.model_validate(run.settings)), flatten(chosen)
+    stored, wanted = flatten(Settings.of_run(run.settings)), flatten(chosen)
     return {name: wanted[name] for name in (*OVERRULING, "data.target") if stored[name] != wanted[name]}
 
 
@@ -232,7 +232,7 @@ def _has_new_edits(run: Run, changes: Mapping[str, Any]) -> bool:
 
 def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str], edited: bool) -> bool:
     """Write the run's new settings and take away what no longer holds; whether adapted models were among that."""
-    settings = Settings.model_validate(run.settings).model_dump(mode="json")
+    settings = Settings.of_run(run.settings).model_dump(mode="json")
     for name, value in changes.items():
         group, _, field = name.partition(".")
         settings[group][field] = value

@@ -5,7 +5,8 @@ Needs no torch: the command line reads this module for ``--help`` and ``config s
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -224,3 +225,9 @@ class Settings(SettingsGroup):
     concepts: ConceptSettings = ConceptSettings()
     dreams: DreamSettings = DreamSettings()
     plugins: PluginSettings = PluginSettings()
+
+    @classmethod
+    def of_run(cls, stored: Mapping[str, Any]) -> Settings:
+        """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
+        run's finished steps go on fitting to each other."""
+        return cls.model_validate({**stored, "round": {"purify": 0, **stored.get("round", {})}})

@@ -56,7 +56,7 @@ class LearnedRun:
         self.plugins = plugins
         self._data = data
         self.path = folder.path
-        self.settings = Settings.model_validate(folder.settings)
+        self.settings = Settings.of_run(folder.settings)
         self.device = devices.choose_device(device or ("cpu" if self.settings.device == "cpu" else "auto"))
         self.dtype = devices.choose_precision(self.settings.training.precision, self.device)
 

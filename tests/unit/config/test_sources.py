@@ -240,3 +240,11 @@ def test_a_run_folder_is_named_after_its_data(source: str, trap: str, start: str
     folder = default_folder(resolve_settings(None, [], {"data.source": source, "data.trap": trap}).settings)
     assert folder.parent == Path("runs")
     assert folder.name.startswith(start)
+
+
+def test_a_run_of_an_older_version_does_not_begin_to_do_what_that_version_did_not() -> None:
+    stored = Settings().model_dump(mode="json")
+    assert Settings.of_run(stored) == Settings()
+    del stored["round"]["purify"]
+    assert Settings.of_run(stored).round.purify == 0
+    assert Settings().round.purify > 0
