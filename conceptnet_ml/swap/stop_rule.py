@@ -40,7 +40,8 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
     often it flips the answer than a class-mate's does.
     """
     if measured.phi < settings.flips:
-        return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: the answer does not rest on it")
+        found = "no cheap gate changes the answer" if measured.gate == "place" else "exchanging it changes few answers"
+        return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: {found}")
     if measured.gate != "place":
         keep = measured.contrast >= settings.decisive
         sign = "≥" if keep else "<"
@@ -56,7 +57,9 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
         iota = pooled_iota(measured.within(few, 0)[0])
         some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {iota:.2f}"
         return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few)
-    return Decision(False, f"{found} < {least:.2f}: this is the object")
+    # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
+    what = "it errs too often to tell" if measured.iota >= least else "it cannot be exchanged, this is the object"
+    return Decision(False, f"{found} < {least:.2f}: {what}")
 
 
 def sharing_classes(measured: SwapMeasurement, settings: RoundSettings) -> tuple[int, ...]:

@@ -435,3 +435,17 @@ def test_residual_accuracy_counts_right_answers_on_views() -> None:
     assert residual_accuracy(Bright(), Views(images, numbers, [], 2, CPU), numbers, 0, None) == 1.0
     images.labels[:6] = 1 - images.labels[:6]
     assert residual_accuracy(Bright(), Views(images, numbers, [], 2, CPU), numbers, 0, None) == pytest.approx(18 / 24)
+
+
+def test_a_verdict_says_what_was_measured() -> None:
+    settings = RoundSettings()
+    found = SwapMeasurement("pixels", "place", (100, 100), (0.9, 0.9), (0.9, 0.9), (0.0, 0.0), 0.1)
+    assert decide(found, settings).keep
+    errs = decide(replace(found, answered=0.9), settings)
+    assert not errs.keep
+    assert "errs too often to tell" in errs.reason
+    fixed = decide(replace(found, mates=(0.8, 0.8)), settings)
+    assert "it cannot be exchanged" in fixed.reason
+    still = replace(found, flips=(0.0, 0.0))
+    assert "no cheap gate" in decide(still, settings).reason
+    assert "exchanging it changes few answers" in decide(replace(still, gate="whole"), settings).reason
