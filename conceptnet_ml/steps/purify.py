@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.records import ProbeResult, Site
-from conceptnet_ml.swap.views import Swap, Views
+from conceptnet_ml.swap.stop_rule import residual_accuracy
+from conceptnet_ml.swap.views import DonatedViews, Swap
 
+STEPS = 64
+"""Least steps of a training, however few images there are."""
 
-@dataclass(frozen=True)
-class _Donated:
-    """What a swap takes over from images, under their own labels: a ViewMaker."""
-
-    views: Views
-
-    def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        numbers = self.views.pool[indices]
-        return self.views.donated(numbers, generator), self.views.images.labels[numbers].to(self.views.device)
+LEARNED = 0.5
+"""Share above chance of held-out images that a network must answer rightly, to be asked for gates."""
 
 
 def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
@@ -37,16 +33,37 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     2. Its gates, found as always, take the place of the swap's.
     3. Again, ``round.purify`` times in all: each network sees less of the object than the one before.
 
-    Only for a place gate at the top stage that all classes share; another swap is returned as it is.
+    Only for a place gate at the top stage that all classes share; another swap is returned as it is. So is the last one
+    where the network that it gives something to see has not learned it, or where its gates are shut.
 
     Cost: each time ``round.cue`` epochs and the gates of all images.
     """
     if site.readout.family is not None or swap.codec.gate != "place" or probed.decision.classes is not None:
         return swap
-    name, swaps, settings = swap.name, site.readout.swaps, ctx.settings
+    swaps, settings = site.readout.swaps, ctx.settings
+    batches = max(1, len(ctx.fit) // min(settings.training.batch, len(ctx.fit)))
+    epochs = max(settings.round.cue, math.ceil(STEPS / batches))
+    least = 1 / ctx.classes + LEARNED * (1 - 1 / ctx.classes)
     for turn in range(1, settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")
-        views = _Donated(ctx.views(ctx.fit, [*swaps, swap]))
-        cue = ctx.train(f"{at.name}/train", ctx.network(), views, settings.round.cue, settings.training.rate, "probing")
-        swap = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=swaps)), probed)
-    return replace(swap, name=name)
+        fit, held = (
+            DonatedViews(ctx.data.train, pool, [*swaps, swap], ctx.classes, ctx.device, partners=ctx.partners)
+            for pool in (ctx.fit, ctx.held)
+        )
+        cue = ctx.train(f"{at.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
+        right = residual_accuracy(cue, held, ctx.held, ctx.seed(at.name, "r"), ctx.dtype)
+        ctx.run.log(event="cue", name=at.name, accuracy=right)
+        if right < least:
+            break
+        found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=swaps)), probed)
+        if _open_share(found) < _open_share(swap) / 2:
+            break
+        swap = replace(found, name=swap.name)
+    return swap
+
+
+def _open_share(swap: Swap) -> float:
+    """The share of images whose gate is open anywhere."""
+    gates = swap.gates
+    assert isinstance(gates, Tensor)
+    return float((gates.flatten(1).amax(1) > swap.threshold).double().mean())

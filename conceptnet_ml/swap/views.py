@@ -129,18 +129,6 @@ class Views:
         """One view of each of these images, floats in [0, 1]."""
         return self._after(len(self.swaps), numbers, generator)
 
-    def donated(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
-        """What the newest swap takes over from each of these images, each shown in a host of its own, floats in [0, 1].
-
-        The other side of a view: the images are the donors, and hosts are drawn as donors are. Nothing of an image
-        outside the gates is left.
-        """
-        swap, count = self.swaps[-1], len(self.swaps) - 1
-        hosts = self.donors.uniform(len(numbers), generator)
-        images = self._after(count, hosts, generator)
-        with torch.no_grad():
-            return swap.apply(images, self._after(count, numbers, generator), hosts, numbers)
-
     def raw(self, numbers: Tensor) -> Tensor:
         """The images as they are, floats in [0, 1]."""
         return to_float(self.images.take(numbers), self.device)
@@ -172,3 +160,16 @@ class Views:
                 parts.append(encoding[0])
             self._statistics[id(swap)] = torch.cat(parts)
         return self._statistics[id(swap)]
+
+
+class DonatedViews(Views):
+    """The other side of the views: what the newest swap takes over from each image, in a host of its own, under the
+    image's label. The images are the donors, hosts are drawn as donors are; nothing outside the gates is left."""
+
+    def of(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
+        """What these images give, each shown in another host, floats in [0, 1]."""
+        swap, count = self.swaps[-1], len(self.swaps) - 1
+        hosts = self.donors.uniform(len(numbers), generator)
+        images = self._after(count, hosts, generator)
+        with torch.no_grad():
+            return swap.apply(images, self._after(count, numbers, generator), hosts, numbers)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.steps import purify as purify_step
 from conceptnet_ml.steps.gates import probe_representation
 from conceptnet_ml.steps.purify import purify
 from conceptnet_ml.steps.records import Site
@@ -52,4 +53,17 @@ def test_purified_gates_let_go_of_the_object(seed: int, tmp_path: Path) -> None:
     assert pure.name == mixed.name
     assert share(pure, ctx.size, patch) > share(mixed, ctx.size, patch) + 0.15
     assert share(pure, ctx.size, bar & ~patch) < 0.5 * share(mixed, ctx.size, bar & ~patch)
+    ctx.run.close()
+
+
+def test_a_network_that_learned_nothing_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On few images some epochs are a few steps; gates of such a network are shut or anywhere."""
+    monkeypatch.setattr(purify_step, "STEPS", 1)
+    chosen = settings(training={"batch": 64}, round={"purify": 2, "cue": 1}, probe={"dreamt": 0})
+    ctx = workbench(tmp_path, planted_data("own", 80, contrast=CONTRAST), chosen)
+    site = Site("", Readout("classes", ctx.network()), "probe")
+    probed = probe_representation(ctx, site, ctx.codec("pixels"))
+    patch = ctx.data.train.masks["patch"][:, None].float()
+    swap = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(patch, 16), name="patch")
+    assert purify(ctx, site, swap, probed) is swap
     ctx.run.close()
