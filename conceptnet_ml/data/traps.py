@@ -168,7 +168,8 @@ def lay_traps(
             tests[kind] = tests[kind].with_groups(cue_groups(test.labels, cues, data.classes))
     shown = labels_with_exceptions(data.train.labels, count, exceptions, seed)
     others = int((shown != data.train.labels).sum())
-    note = f"trap {'+'.join(names)} laid in the training images"
+    called = (f"{name}:{argument}" if (argument := (arguments or {}).get(name)) else name for name in names)
+    note = f"trap {'+'.join(called)} laid in the training images"
     note += f", {others} of which show another class's cue" if others else ""
     return replace(
         data,
