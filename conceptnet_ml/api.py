@@ -1,6 +1,6 @@
 """The public API: what the command line does, in the same number of lines.
 
-``learn`` starts a run, or is :func:`resume_run`; both check everything first and end in :func:`execute`.
+``learn`` is either :func:`start_run` or :func:`resume_run`; both check everything first and end in :func:`execute`.
 """
 
 from __future__ import annotations

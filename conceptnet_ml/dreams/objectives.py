@@ -139,7 +139,7 @@ class Objective:
         """A weighted sum of objectives; what has a negative weight is avoided."""
         terms = tuple(replace(term, weight=term.weight * weight) for part, weight in parts for term in part.terms)
         if not terms:
-            raise SettingsError("a mix of targets is empty", "Give at least one (target, weight).")
+            raise SettingsError("a mix of objectives is empty", "Give at least one (objective, weight).")
         label = " ".join(f"{'+' if weight >= 0 else '−'}{abs(weight):g}·{part.name}" for part, weight in parts)
         return Objective(name or label.removeprefix("+"), terms)
 
