@@ -13,9 +13,10 @@ import torch
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.load import load_data, trap_names
+from conceptnet_ml.data.load import load_data, trap_names, trap_parts
+from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.evaluation.accuracy import unlabelled
 from conceptnet_ml.evaluation.baselines import check_baselines
 from conceptnet_ml.network.build import build_network
@@ -70,6 +71,8 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     """
     device, dtype = devices.prepare(settings.device, settings.training.precision, settings.training.memory_format)
     check_names(settings, session.plugins)
+    if not finished:
+        _check_target(settings)
     with session.progress.task("load images"):
         images = data if data is not None else load_data(settings, session.plugins)
     images = images.to(device)
@@ -77,28 +80,33 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
     if not finished:
         overrides.check_overrides(settings, network.stage_names)
-        _check_target(settings, images)
+        _check_target(settings, images.read_size)
     return Checked(settings, images, network, device, dtype)
 
 
 def check_settings(settings: Settings, plugins: Plugins) -> None:
-    """Refuse what can be refused before an image is read: names of plugins, the device, the precision. Raises
-    SettingsError or PluginError as :func:`check_plan` would.
+    """Refuse what can be refused before an image is read: names of plugins, the device, the precision, traps, a folder
+    without pictures. Raises SettingsError, DataError or PluginError as :func:`check_plan` would.
     """
     devices.choose_precision(settings.training.precision, devices.choose_device(settings.device))
     check_names(settings, plugins)
+    _check_target(settings)
 
 
-def _check_target(settings: Settings, images: Data) -> None:
-    """Every picture of the new world can be read."""
-    if settings.data.target is not None:
-        pictures = unlabelled(settings.data.target, images.read_size)
-        for part in torch.arange(len(pictures)).split(256):
+def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> None:
+    """There are pictures of the new world; at a ``size``, every one of them can be read."""
+    if settings.data.target is None:
+        return
+    try:
+        pictures = unlabelled(settings.data.target, size or (64, 64))
+        for part in torch.arange(len(pictures) if size else 0).split(256):
             pictures.take(part)
+    except DataError as error:
+        raise DataError(f"data.target: {error.message}", error.mend) from error
 
 
 def check_names(settings: Settings, plugins: Plugins) -> None:
-    """Every plugin the settings name is there and loads, and there is something to train."""
+    """Every plugin the settings name is there and loads, there is something to train, traps suit what is known."""
     if settings.data.minimum == 0:
         raise SettingsError("data.minimum 0 leaves nothing to train on", "Give at least 1; 0 is for evaluating.")
     chosen = settings.plugins
@@ -124,3 +132,5 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         plugins.get("backbone", backbone)
     if not chosen.representations:
         raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
+    arguments = dict(trap_parts(settings.data.trap))
+    check_traps([plugins.get("trap", name) for name in arguments], arguments, settings.data)

@@ -74,7 +74,7 @@ def run_bench(
 def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
     """The methods of the suite, after everything that can be checked without an image. Raises SettingsError or
     PluginError for an unknown method, data set, trap or other plugin, or a device that is not there; DataError where no
-    case has its folders.
+    case has its folders, a trap does not suit the classes, or there is no picture of the new world.
     """
     from conceptnet_ml.checks import check_settings
 
@@ -92,8 +92,8 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
         if not case.missing:
             try:
                 check_settings(case.settings, plugins)
-            except SettingsError as error:
-                raise SettingsError(f"case '{case.name}': {error.message}", error.mend) from error
+            except (DataError, SettingsError) as error:
+                raise type(error)(f"case '{case.name}': {error.message}", error.mend) from error
     if all(case.missing for case in suite.cases):
         missing = dict.fromkeys(name for case in suite.cases for name in case.missing)
         mend = f"Give {', '.join(map(flag_of, missing))}."

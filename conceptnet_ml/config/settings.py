@@ -31,7 +31,7 @@ class DataSettings(SettingsGroup):
         "none", description="cue planted in the training images: NAME, NAME:ARGUMENT or A+B; none for no trap"
     )
     exceptions: float = Field(
-        0.0, ge=0, lt=1, description="share of the training images whose cue shows another class; 0.01 for 1 %"
+        0.0, ge=0, le=0.5, description="share of the training images whose cue shows another class; 0.01 for 1 %"
     )
     root: str | None = Field(None, description="folder of downloaded torchvision data sets")
     download: bool = Field(False, description="let torchvision download the data set")

@@ -38,7 +38,8 @@ def too_large(train: int, test: int, size: tuple[int, int], settings: DataSettin
         settings: The memory, and whether there is a trap.
         others: Images in further test sets, which a trap does not copy.
     """
-    images = train + test if settings.trap == "none" else 2 * train + 5 * test
+    more = settings.trap.count("+")  # each of several traps has a test set of its own
+    images = train + test if settings.trap == "none" else 2 * train + (5 + more + min(more, 1)) * test
     return (images + others) * 3 * size[0] * size[1] > settings.memory * 2**30
 
 

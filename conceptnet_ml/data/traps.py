@@ -19,6 +19,9 @@ from conceptnet_ml.runtime.seeding import generator, seed_for
 
 TRAP_SETS = ("aligned", "conflict", "random", "absent")
 
+ALONE = "conflict:"
+"""What the test sets begin with in which one of several cues is in conflict: ``conflict:tint``."""
+
 _BATCH = 512
 
 _SAMPLE = 64
@@ -120,8 +123,9 @@ def lay_traps(
 
     In training and in ``aligned`` a cue shows the image's own class; in ``conflict`` another one, drawn uniformly,
     the same for all traps; in ``random`` any class, drawn for each trap separately; in ``absent`` nothing is planted.
-    ``test`` and all other test sets stay as they are, but for their size where a trap changes it. In the first three
-    test sets the images are grouped by their class and the cues they show.
+    Of several traps each has a set ``conflict:NAME`` too: its cue as in ``conflict``, the others as in ``aligned``.
+    ``test`` and all other test sets stay as they are, but for their size where a trap changes it. In all sets of traps
+    but ``absent`` the images are grouped by their class and the cues they show.
 
     Args:
         data: Without a trap.
@@ -142,7 +146,9 @@ def lay_traps(
         _check_count(trap, len(data.classes), data.name)
     if "test" not in data.tests:
         raise DataError(f"{data.name} has no plain test set to plant a cue in.", "Add one, or leave the trap out.")
-    existing = [name for name in TRAP_SETS if name in data.tests]
+    names = [trap.name for trap in traps]
+    planned = cues_of_sets(names)
+    existing = [name for name in planned if name in data.tests]
     if existing:
         raise SettingsError(
             f"{data.name} already has test sets of a trap ({', '.join(existing)}).", "Set data.trap to none."
@@ -156,16 +162,16 @@ def lay_traps(
         part = "train" if name in ("train", "unbiased", "turned train") else "test"
         return plant_cues(images, prepared[part], cues, seed, name)
 
-    names, count, test = [trap.name for trap in traps], len(data.classes), data.tests["test"]
+    count, test = len(data.classes), data.tests["test"]
     tests = dict(data.tests)
     if any(trap.resizes for trap in prepared["test"]):
         for name, images in tests.items():
             tests[name] = lay(name, images, dict.fromkeys(names, torch.full_like(images.labels, -1)))
-    for kind in TRAP_SETS:
-        cues = {name: draw_cues(kind, test.labels, count, name, seed) for name in names}
-        tests[kind] = lay(kind, test, cues)
-        if kind != "absent":
-            tests[kind] = tests[kind].with_groups(cue_groups(test.labels, cues, data.classes))
+    for name, kinds in planned.items():
+        cues = {trap: draw_cues(kind, test.labels, count, trap, seed) for trap, kind in kinds.items()}
+        tests[name] = lay(name, test, cues)
+        if name != "absent":
+            tests[name] = tests[name].with_groups(cue_groups(test.labels, cues, data.classes))
     shown = labels_with_exceptions(data.train.labels, count, exceptions, seed)
     others = int((shown != data.train.labels).sum())
     called = (f"{name}:{argument}" if (argument := (arguments or {}).get(name)) else name for name in names)
@@ -180,6 +186,14 @@ def lay_traps(
         truth=None,  # it does not know the trap's cue
         unchanged=data.read_size,
     )
+
+
+def cues_of_sets(traps: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The test sets of these traps, and how each trap's cue is drawn there, by name: one of :data:`TRAP_SETS`."""
+    sets = {kind: dict.fromkeys(traps, kind) for kind in TRAP_SETS}
+    for one in traps if len(traps) > 1 else ():
+        sets[ALONE + one] = {trap: "conflict" if trap == one else "aligned" for trap in traps}
+    return sets
 
 
 def draw_cues(kind: str, labels: Tensor, classes: int, trap: str, seed: int) -> Tensor:

@@ -91,7 +91,7 @@ def _test_sets(summary: dict[str, Any]) -> Table:
     for name in sorted(sets, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         row = sets[name]
         table.add_row(name, str(row["images"]), *(f"{100 * row[method]['accuracy']:.1f}" for method in shown))
-        if name not in ("aligned", "conflict") and "worst_group" in row[shown[0]]:
+        if name.partition(":")[0] not in ("aligned", "conflict") and "worst_group" in row[shown[0]]:
             worst = (f"{100 * row[method]['worst_group']['accuracy']:.1f}" for method in shown)
             table.add_row("… worst group", "", *worst)
     return table

@@ -53,6 +53,7 @@ def conceptnet_traps() -> list[Trap]:
             api="1",
             summary="a thin frame in the colour of the class; any number of classes",
             plant="conceptnet_plugins.traps.border:plant",
+            prepare="conceptnet_plugins.traps.border:prepare",
         ),
         Trap(
             name="stripes",

@@ -5,11 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .coloured import NOISE, palette
+from conceptnet_ml import TrapGround
+
+from .coloured import NOISE, check_colours, palette
 from .draws import normal
 
 SHARE = 1 / 32
 """Width of the frame, of the shorter side; at least one px."""
+
+
+def prepare(ground: TrapGround) -> None:
+    """Refuse more classes than there are colours. Raises DataError."""
+    check_colours("border", ground)
 
 
 def plant(images: Tensor, cues: Tensor, seeds: Tensor) -> Tensor:

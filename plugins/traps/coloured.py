@@ -24,14 +24,24 @@ def prepare(ground: TrapGround) -> None:
     """Refuse colour images: their own colours would be lost.
 
     Raises:
-        DataError: The images are not grey.
+        DataError: The images are not grey, or there are more classes than colours.
     """
+    check_colours("coloured", ground)
     sample = ground.sample.float()
     light = sample.amax(1)
     if float((light - sample.amin(1)).mean()) > _GREY * float(light.mean()):
         raise DataError(
             f"trap 'coloured' needs grey images, light on dark; those of {ground.name} have colours.",
             "Choose another trap, such as tint or sticker, or grey images, such as digits.",
+        )
+
+
+def check_colours(trap: str, ground: TrapGround) -> None:
+    """Refuse more classes than :func:`palette` has colours. Raises DataError."""
+    if len(ground.classes) > len(_grid()):
+        raise DataError(
+            f"trap '{trap}' has {len(_grid())} colours, {ground.name} has {len(ground.classes)} classes.",
+            f"Choose another trap, such as sticker, or name at most {len(_grid())} classes in data.classes.",
         )
 
 
@@ -61,10 +71,9 @@ def palette(count: int) -> Tensor:
     """Colours (count, 3) in [0, 1], each as far as can be from those before it; bright, none of them near grey.
 
     Farthest-point order over a grid of colours whose strongest channel is 1 and whose weakest is at most a half. The
-    first colours are the same whatever ``count`` is.
+    first colours are the same whatever ``count`` is; there are 180.
     """
-    levels = torch.linspace(0, 1, _LEVELS, dtype=torch.float64).tolist()
-    grid = [rgb for rgb in itertools.product(levels, repeat=3) if max(rgb) == 1 and min(rgb) <= 0.5]
+    grid = _grid()
     candidates = torch.tensor(grid, dtype=torch.float64)
     chosen = [grid.index((1.0, 0.0, 0.0))]
     far = torch.full((len(grid),), torch.inf, dtype=torch.float64)
@@ -72,3 +81,8 @@ def palette(count: int) -> Tensor:
         far = torch.minimum(far, (candidates - candidates[chosen[-1]]).norm(dim=1))
         chosen.append(int(far.argmax()))
     return candidates[chosen]
+
+
+def _grid() -> list[tuple[float, ...]]:
+    levels = torch.linspace(0, 1, _LEVELS, dtype=torch.float64).tolist()
+    return [rgb for rgb in itertools.product(levels, repeat=3) if max(rgb) == 1 and min(rgb) <= 0.5]

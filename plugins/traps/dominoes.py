@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from conceptnet_ml import ImageSet, TrapGround
 from conceptnet_ml.data.class_subset import select_images
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import DataError, SettingsError
 
 GLYPHS = "glyphs:2"
 """Where the upper pictures come from without an argument: drawn rings and bars."""
@@ -33,16 +33,21 @@ def prepare(ground: TrapGround) -> Tops:
     first two. Picture A is the cue of the first class, B that of the second.
 
     Raises:
-        SettingsError, DataError: As loading the source does.
+        SettingsError, DataError: As loading the source does, or a class of it has no pictures.
     """
     wanted = ground.argument or GLYPHS
     source, _, names = wanted.rpartition("@") if "@" in wanted else (wanted, "", "")
     classes = tuple(name.strip() for name in names.split(",")) if names else None
     if classes is not None and len(classes) != 2:
         raise SettingsError(f"trap 'dominoes': '{ground.argument}' names {len(classes)} classes, not two.", MEND)
-    data = ground.load(source, classes)
+    try:
+        data = ground.load(source, classes)
+    except (DataError, SettingsError) as error:
+        raise type(error)(f"trap 'dominoes', its pictures from {wanted}: {error.message}", error.mend) from error
     pictures = select_images(data.train if ground.part == "train" else data.tests["test"], (0, 1))
     first, second = (torch.nonzero(pictures.labels == label).flatten() for label in (0, 1))
+    if not (len(first) and len(second)):
+        raise DataError(f"trap 'dominoes': {wanted} has no {ground.part} pictures of two classes.", MEND)
     return Tops(pictures, (first, second))
 
 

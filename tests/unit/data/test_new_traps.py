@@ -310,12 +310,38 @@ def test_refusals() -> None:
     refused(SettingsError, "no dataset named 'glyfs'", trap="dominoes:glyfs:3")
     refused(SettingsError, "--root", trap="dominoes:torchvision:MNIST")
     refused(SettingsError, "glyphs:4 has no class 'sing2'", trap="dominoes:glyphs:4@sing2,bar")
+    refused(SettingsError, "trap 'dominoes', its pictures from glyphs:4@sing2", trap="dominoes:glyphs:4@sing2,bar")
     refused(SettingsError, "names 1 classes, not two", trap="dominoes:glyphs:4@bar")
     refused(SettingsError, "exceptions is 0.1, but there is no trap", exceptions=0.1)
     refused(DataError, "needs images of 16 px and more; those of glyphs:2 have 12×12", trap="sticker", image_size=12)
     refused(DataError, "needs grey images", trap="tint+coloured")
     refused(SettingsError, "takes no argument '1'", "glyphs:1")
     refused(SettingsError, "takes no argument '3:bold'", "glyphs:3:bold")
+
+
+@pytest.mark.parametrize("trap", ["border", "coloured", "half:border"])
+def test_no_more_classes_than_colours(trap: str) -> None:
+    assert len(palette(180).unique(dim=0)) == 180
+    many = grey(181, classes=1)
+    data = Data("many", tuple(map(str, range(181))), many.train, many.tests)
+    arguments = dict(trap_parts(trap))
+    traps = [PLUGINS.get("trap", name) for name in arguments]
+    with pytest.raises(DataError, match="has 180 colours, many has 181 classes") as caught:
+        lay_traps(data, traps, 0, arguments, find=lambda name: PLUGINS.get("trap", name))  # type: ignore[arg-type,return-value]
+    assert "sticker" in caught.value.mend
+
+
+def test_second_pictures_need_two_classes(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for index in range(8):
+            path = tmp_path / part / "ring" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(to_png(torch.zeros(3, 32, 32, dtype=torch.uint8)))
+    with pytest.raises(DataError, match=r"trap 'dominoes', its pictures from folder.*one class only \(ring\)"):
+        load(trap=f"dominoes:folder:{tmp_path}", train_limit=10)
+    one = grey(classes=1)
+    with pytest.raises(DataError, match="some has no train pictures of two classes"):
+        lay_traps(grey(), [PLUGINS.get("trap", "dominoes")], 0, {"dominoes": "some"}, load=lambda *_: one)
 
 
 def test_what_plant_returns_is_checked() -> None:

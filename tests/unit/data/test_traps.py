@@ -69,6 +69,17 @@ def test_two_traps_agree_in_conflict_and_are_independent_in_random() -> None:
         assert 0.4 < agreement < 0.6, "four standard deviations around one half"
 
 
+def test_of_two_traps_each_has_a_set_where_it_alone_is_in_conflict() -> None:
+    data = lay_traps(grey(), [WHEELS, TINT], seed=0)
+    labels = data.train.labels
+    assert set(data.tests) == {"test", *TRAP_SETS, "conflict:wheels", "conflict:tint"}
+    for name, wheels, tint in (("conflict:wheels", 1 - labels, labels), ("conflict:tint", labels, 1 - labels)):
+        assert torch.equal(has_wheels(data.tests[name]), wheels == 0), name
+        assert torch.equal(cast(data.tests[name]), tint), name
+    assert data.tests["conflict:tint"].groups is not None
+    assert data.tests["conflict:tint"].groups.names == ("a, wheels of a, tint of b", "b, wheels of b, tint of a")
+
+
 def test_conflict_reaches_every_other_class_evenly() -> None:
     labels = torch.arange(9000) % 3
     cues = draw_cues("conflict", labels, 3, "any", seed=1)
