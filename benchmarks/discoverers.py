@@ -209,7 +209,7 @@ def _mean(values: list[Any]) -> float:
 
 
 def table(results: dict[str, list[list[dict[str, Any]]]]) -> str:
-    """Markdown: means over seeds with 95 % bootstrap intervals."""
+    """Markdown: means over seeds, in brackets their range (from five seeds on, 95 % bootstrap intervals)."""
     lines = []
     for case, seeds in results.items():
         for stage in STAGES:

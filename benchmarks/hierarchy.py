@@ -101,7 +101,7 @@ def rated(case: str, *path: str) -> Reading:
 
 
 def markdown(head: list[str], rows: dict[str, list[Reading]], seeds: list[dict[str, Any]]) -> list[str]:
-    """A table of means over the seeds, per cent, and their intervals."""
+    """A table of means over the seeds, per cent, and their ranges or intervals."""
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " --- |" * (len(head) - 1)]
     for name, readings in rows.items():
         cells = [cell([value for seed in seeds if (value := read(seed)) is not None], len(seeds)) for read in readings]

@@ -14,12 +14,13 @@ by name, a *cell* is one method on one case with one seed. All methods of a case
 start from the same ordinary network, and nothing is computed twice.
 
     cases      read_suite, Suite, Case, BenchTarget: what is measured, from a TOML file
+    matrix     MatrixTable, MatrixRule: crossed cases, every trap × exceptions × data × network
     cells      CellStore: where finished cells are kept
     runner     run_bench, check_suite, Worker, default_jobs, threads_for: which cells are measured, by which processes
     worker     the process that measures the cells of one case and seed
     measure    measure_cell: the network of a method and its figures
-    intervals  summarize, overlap: means over seeds with bootstrap intervals
-    results    collect_results: all cells, targets and comparisons in one record
+    intervals  summarize, overlap, spread: means over seeds with their ranges or intervals
+    results    collect_results, values_of, rooms, gaps: all cells, recovery, targets and comparisons in one record
     report     write_report: the record as Markdown, JSON and a plot
     plots      draw_results
     plan       plan_bench: what is left to measure, and how long it takes

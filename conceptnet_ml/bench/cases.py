@@ -6,11 +6,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
+from conceptnet_ml.bench.matrix import NONE, Axis, MatrixTable, flat_table
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import DEFAULT, flatten, resolve_settings, show_value
 from conceptnet_ml.errors import DataError, SettingsError, nearest
@@ -23,18 +25,24 @@ else:
 SHIPPED = Path(__file__).with_name("cases.toml")
 """The cases that are measured when no file is given."""
 
+MATRIX = Path(__file__).with_name("matrix.toml")
+"""Those of ``--matrix``."""
+
 ORDINARY, LEARNED, FORCED = "ordinary", "learned", "forced-round"
 FOLDERS = ("pictures", "cifar", "mnist")
 """Variables of the shipped cases; each has a flag of its own."""
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
 
+Measure = Literal["accuracy", "adapted", "turned", "cost", "recovery", "harm", "worst"]
+
+
 class BenchTarget(BaseModel):
-    """What a figure should reach, in points of per cent (``cost``: multiples of ordinary training)."""
+    """What a figure should reach, in points of per cent (``cost``: × ordinary training; ``recovery``: a share of 1)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    measure: Literal["accuracy", "adapted", "turned", "cost"] = "accuracy"
+    measure: Measure = "accuracy"
     method: str = LEARNED
     test_set: str | None = None
     k: int | None = Field(None, ge=0)
@@ -46,8 +54,8 @@ class BenchTarget(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> BenchTarget:
-        needs = {"accuracy": ("test_set",), "adapted": ("test_set", "k"), "turned": ("k",), "cost": ()}
-        missing = [name for name in needs[self.measure] if getattr(self, name) is None]
+        needs = {"accuracy": ("test_set",), "adapted": ("test_set", "k"), "turned": ("k",)}
+        missing = [name for name in needs.get(self.measure, ()) if getattr(self, name) is None]
         if missing:
             raise ValueError(f"measure '{self.measure}' needs {' and '.join(missing)}")
         if sum(bound is not None for bound in (self.at_least, self.at_most, self.within)) != 1:
@@ -63,6 +71,9 @@ class BenchTarget(BaseModel):
             "adapted": f"{self.test_set} after {self.k} a class",
             "turned": f"the world turned round, after {self.k} a class",
             "cost": "cost" if self.kept is None else f"cost of {self.kept} kept round{'s' if self.kept > 1 else ''}",
+            "recovery": "recovery",
+            "harm": "harm in points",
+            "worst": f"worst group of {self.test_set}" if self.test_set else "worst group",
         }[self.measure]
         unit = " × ordinary" if self.measure == "cost" else ""
         if self.within is not None:
@@ -98,9 +109,17 @@ class _File(BaseModel):
     methods: tuple[str, ...] | None = None
     ks: tuple[NonNegativeInt, ...] = (0, 2, 4, 8, 16, 64)
     draws: int = Field(10, ge=1)
+    ceiling: str = "unbiased"
     settings: dict[str, Any] = {}
     targets: tuple[BenchTarget, ...] = ()
-    cases: dict[str, CaseTable] = Field(min_length=1)
+    cases: dict[str, CaseTable] = {}
+    matrix: MatrixTable | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> _File:
+        if not self.cases and self.matrix is None:
+            raise ValueError("there are no cases: give [cases.NAME] or [matrix]")
+        return self
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,7 @@ class Case:
         targets: Its own and those for all cases that apply.
         marks: Settings of this case alone that say more than what its data is: a miss in the comparison.
         missing: Variables without a folder; such a case is left out.
+        place: Where it stands in a matrix, by axis; empty where it stands in none.
     """
 
     name: str
@@ -124,6 +144,12 @@ class Case:
     targets: tuple[BenchTarget, ...] = ()
     marks: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    place: Mapping[Axis, str] = field(default_factory=dict)
+
+    @property
+    def planted(self) -> bool:
+        """Whether there is a trap in its images."""
+        return self.settings.data.trap != NONE
 
     @property
     def needs(self) -> str:
@@ -159,6 +185,7 @@ class Suite:
         folders: Variables and their folders.
         targets: Those that the file has for all cases.
         command: What the tables say they were made with.
+        ceiling: The method that is shown the cue at random: what can be reached.
     """
 
     source: str
@@ -171,6 +198,7 @@ class Suite:
     folders: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[BenchTarget, ...] = ()
     command: str = ""
+    ceiling: str = "unbiased"
 
     def only(
         self,
@@ -178,15 +206,17 @@ class Suite:
         methods: Iterable[str] | None = None,
         seeds: str | Iterable[int] | None = None,
     ) -> Suite:
-        """The part of it with these cases, methods and seeds; None leaves one as it is. Raises SettingsError for a case
-        that is not in the file, or seeds that are none.
+        """The part of it with these cases, methods and seeds; None leaves one as it is. A case is named or is a pattern
+        with ``*``. Raises SettingsError for a case that is not in the file, or seeds that are none.
         """
         part = self
         if cases is not None:
-            wanted, known = list(cases), [case.name for case in self.cases]
-            for name in wanted:
-                if name not in known:
+            known, wanted = [case.name for case in self.cases], set[str]()
+            for name in cases:
+                found = {name} & set(known) or {one for one in known if fnmatchcase(one, name)}
+                if not found:
                     raise SettingsError(f"--case: {self.source} has no case '{name}'.", nearest(name, known))
+                wanted |= found
             part = replace(part, cases=tuple(case for case in self.cases if case.name in wanted))
         if methods is not None:
             bare = tuple(replace(case, about=case.about.model_copy(update={"also": ()})) for case in part.cases)
@@ -210,7 +240,10 @@ class Suite:
 
 
 def read_suite(
-    path: str | Path | None = None, folders: Mapping[str, str | None] | None = None, assignments: Iterable[str] = ()
+    path: str | Path | None = None,
+    folders: Mapping[str, str | None] | None = None,
+    assignments: Iterable[str] = (),
+    backbones: Iterable[str] | None = None,
 ) -> Suite:
     """Read a file of cases. Raises SettingsError where the file cannot be read or has something that is not allowed,
     DataError for a folder that is not there.
@@ -219,6 +252,7 @@ def read_suite(
         path: A TOML file; default: the cases that come with the package.
         folders: The folder of ``{name}`` in the settings; a case that needs one that is None or absent is left out.
         assignments: ``"a.b=c"``, settings for all cases, over those of the file.
+        backbones: Networks of the matrix, in place of the file's.
     """
     path = SHIPPED if path is None else Path(path)
     given = {name: value for name, value in (folders or {}).items() if value is not None}
@@ -227,9 +261,14 @@ def read_suite(
         if not Path(value).is_dir():
             raise DataError(f"--{name}: there is no folder {value}.", "Check the path.")
     file = _parse(path)
+    matrix = file.matrix
+    if backbones is not None:
+        if matrix is None:
+            raise SettingsError(f"--backbone: {path.name} has no [matrix].", "Use it with --matrix.")
+        matrix = matrix.model_copy(update={"backbones": tuple(backbones)})
     command = resolve_settings(None, assignments)
     over = {name: value for name, value in flatten(command.settings).items() if command.origins[name] != DEFAULT}
-    base = _flat(file.settings)
+    base = flat_table(file.settings)
     defaults = flatten(Settings())
     suite = Suite(
         path.name,
@@ -241,8 +280,14 @@ def read_suite(
         common={name: value for name, value in {**base, **over}.items() if value != defaults.get(name)},
         folders=known,
         targets=file.targets,
+        ceiling=file.ceiling,
     )
-    return replace(suite, cases=tuple(_case(suite, name, table, base, over) for name, table in file.cases.items()))
+    cases = [_case(suite, name, table, base, over) for name, table in file.cases.items()]
+    for place, own in matrix.cells() if matrix is not None else ():
+        case = _case(suite, "/".join(place.values()), CaseTable.model_validate(own), base, over)
+        marks = tuple(mark for mark in case.marks if not mark.startswith("network.backbone="))
+        cases.append(replace(case, place=place, marks=marks))
+    return replace(suite, cases=tuple(cases))
 
 
 def parse_seeds(seeds: str | Iterable[int]) -> tuple[int, ...]:
@@ -270,7 +315,7 @@ def flag_of(name: str) -> str:
 
 def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], over: Mapping[str, Any]) -> Case:
     """A case of the file; ``base`` are the file's settings for all, ``over`` those of the command line."""
-    own = _flat(table.model_extra or {})
+    own = flat_table(table.model_extra or {})
     where = f"{suite.source}: case '{name}'"
     if "seed" in own:
         raise SettingsError(f"{where} sets a seed.", "Seeds are the same for all cases: seeds = 3.")
@@ -289,27 +334,10 @@ def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], ov
         raise SettingsError(f"{where}: {error.message}", error.mend) from error
     defaults = flatten(Settings())
     changes = {key: value for key, value in written.items() if values[key] != defaults[key]}
-    trapped = settings.data.trap != "none"
-    return Case(
-        name,
-        settings,
-        changes,
-        table,
-        (*table.targets, *(one for one in suite.targets if trapped or one.measure in ("accuracy", "cost"))),
-        tuple(f"{key}={show_value(changes[key])}" for key in changes if key in own and not key.startswith("data.")),
-        tuple(dict.fromkeys(missing)),
-    )
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted names as dotted names; lists as tuples."""
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            values |= _flat(value, f"{prefix}{key}.")
-        else:
-            values[prefix + key] = tuple(value) if isinstance(value, list) else value
-    return values
+    marks = (f"{key}={show_value(changes[key])}" for key in changes if key in own and not key.startswith("data."))
+    case = Case(name, settings, changes, table, (), tuple(marks), tuple(dict.fromkeys(missing)))
+    apply = {"accuracy", "cost", "harm"} if not case.planted else set(get_args(Measure)) - {"harm"}
+    return replace(case, targets=(*table.targets, *(one for one in suite.targets if one.measure in apply)))
 
 
 def _parse(path: Path) -> _File:
@@ -321,7 +349,7 @@ def _parse(path: Path) -> _File:
         problems = [
             f"{path.name}: {'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
         ]
-        mend = "A file of cases has seeds, methods, ks, draws, settings, targets and [cases.NAME]."
+        mend = "A file of cases has seeds, methods, ks, draws, ceiling, settings, targets, [cases.NAME] and [matrix]."
         raise SettingsError("\n".join(problems), mend) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         mend = 'Write a case as in: [cases.mine], and below it data.trap = "wheels".'

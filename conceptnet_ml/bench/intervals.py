@@ -1,52 +1,48 @@
-"""Means over seeds and their 95 % bootstrap intervals, exact where there are few seeds."""
+"""Means over seeds and how far to trust them: the range of a few seeds, a 95 % bootstrap interval from five on."""
 
 from __future__ import annotations
 
 import math
 import random
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, combinations_with_replacement
+from itertools import product
 from typing import Any
 
-_EXACT = 8  # seeds; beyond it the resamples are drawn
+LEAST = 5
+"""Fewest values that have a 95 % interval: a bootstrap over three says no more than their range."""
+
+_EXACT = 6  # seeds; beyond it the resamples are drawn
 _DRAWS = 10_000
 
 
 def summarize(values: Iterable[float]) -> dict[str, Any]:
-    """``{"mean", "low", "high", "values"}``; low and high are None for a single value, which has no interval."""
-    values = list(values)
-    low, high = interval(values) if len(values) > 1 else (None, None)
+    """``{"mean", "low", "high", "values"}``; low and high are the range of fewer than five values, the 95 % interval of
+    more, None for a single one.
+    """
+    values, low, high = list(values), None, None
+    if len(values) > 1:
+        low, high = interval(values) if len(values) >= LEAST else (min(values), max(values))
     return {"mean": math.fsum(values) / len(values), "low": low, "high": high, "values": values}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean (Efron 1979).
 
-    Up to 8 values all resamples are gone through with their probabilities, so that nothing is left to chance; beyond
-    that 10,000 resamples are drawn, always the same.
+    Up to six values all resamples are gone through, so that nothing is left to chance; beyond that 10,000 are drawn,
+    always the same.
     """
-    count = len(values)
-    if count <= _EXACT:
-        resamples = [
-            (math.fsum(values[place] for place in places) / count, _orders(places))
-            for places in combinations_with_replacement(range(count), count)
-        ]
-    else:
-        draw = random.Random(0)
-        resamples = [(math.fsum(draw.choices(values, k=count)) / count, 1) for _ in range(_DRAWS)]
-    resamples.sort()
-    passed = list(accumulate(weight for _, weight in resamples))
-    low, high = (bisect_left(passed, share * passed[-1]) for share in (0.025, 0.975))
-    return resamples[low][0], resamples[high][0]
+    count, draw = len(values), random.Random(0)
+    drawn = (draw.choices(values, k=count) for _ in range(_DRAWS))
+    means = sorted(math.fsum(one) / count for one in (product(values, repeat=count) if count <= _EXACT else drawn))
+    low, high = (math.ceil(share * len(means)) - 1 for share in (0.025, 0.975))
+    return means[low], means[high]
+
+
+def spread(count: int) -> str:
+    """What low and high are of figures over this many seeds, in words."""
+    return "range" if count < LEAST else "95 % interval"
 
 
 def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two intervals of :func:`summarize` have a point in common."""
+    """Whether two intervals or ranges of :func:`summarize` have a point in common."""
     return bool(one["low"] <= other["high"] and other["low"] <= one["high"])
-
-
-def _orders(places: tuple[int, ...]) -> int:
-    """In how many orders a resample can be drawn."""
-    return math.factorial(len(places)) // math.prod(map(math.factorial, Counter(places).values()))

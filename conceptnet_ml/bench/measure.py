@@ -25,6 +25,8 @@ from conceptnet_ml.steps.records import Learned
 
 ADAPTED = ("aligned", "conflict", "random", "absent")
 """Test sets that are measured after adapting."""
+KEPT = ("accuracy", "worst_group")
+"""What a cell keeps of each test set."""
 TURNED = 8
 """Examples per class of the world turned round."""
 
@@ -81,7 +83,8 @@ def measure_cell(run: FinishedRun, method: str) -> dict[str, Any]:
     table = accuracies({method: network}, ctx.data.tests, ctx.device, ctx.dtype)
     result: dict[str, Any] = {
         "test_sets": {
-            name: {"images": row["images"], "accuracy": row[method]["accuracy"]} for name, row in table.items()
+            name: {"images": row["images"], **{key: row[method][key] for key in KEPT if key in row[method]}}
+            for name, row in table.items()
         },
         "cost": cost,
         "peak_memory_gib": peak,

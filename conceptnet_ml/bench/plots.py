@@ -1,4 +1,6 @@
-"""The results as a picture: one panel a case, one row a method, a dot with its 95 % interval for each test set."""
+"""The results as a picture: one panel a case, one row a method, a dot with its range or interval for each test set; of
+a matrix a heat map of recovery, with the harm beside it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY
+from conceptnet_ml.bench.intervals import spread
+from conceptnet_ml.bench.matrix import NONE
+from conceptnet_ml.bench.results import ROOM
 from conceptnet_ml.errors import SettingsError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart.
@@ -63,7 +69,7 @@ def draw_results(results: dict[str, Any]) -> dict[str, bytes]:
 
     files = {}
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(cases, results)
+        figure = _heat_map(results) if any(case["place"] for case in cases) else _figure(cases, results)
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             file = io.BytesIO()
             figure.savefig(file, format=kind, dpi=150, facecolor="white", metadata=metadata)
@@ -94,13 +100,115 @@ def _figure(cases: list[dict[str, Any]], results: dict[str, Any]) -> Figure:
     for axes in panels[len(cases) :]:
         axes.set_axis_off()
     _draw_legend(figure, cases)
-    what = results["what"]
-    seeds = len(what["seeds"])
-    footer = f"commit {', '.join(commit[:10] for commit in what['commits'])} · mean of {seeds} seed"
-    footer += "s, line: 95 % bootstrap interval" if seeds > 1 else ""
-    footer += "\nband: the learner's interval on the set in a panel's corner"
-    figure.supxlabel(footer, fontsize=7.5, color="#777777")
+    seeds = len(results["what"]["seeds"])
+    band = f", line: {spread(seeds)} over seeds\nband: the learner's on the set in a panel's corner"
+    _footer(figure, results, band if seeds > 1 else "")
     return figure
+
+
+def _footer(figure: Figure, results: dict[str, Any], more: str = "") -> None:
+    what = results["what"]
+    commits, seeds = ", ".join(commit[:10] for commit in what["commits"]), len(what["seeds"])
+    words = f"commit {commits} · mean of {seeds} seed{'s' if seeds > 1 else ''}{more}"
+    figure.supxlabel(words, fontsize=7.5, color="#777777")
+
+
+def _heat_map(results: dict[str, Any]) -> Figure:
+    """Recovery in every cell of the matrix: rows are traps with their exceptions, columns data, network by network."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    cells = {tuple(case["place"].values()): case for case in results["cases"] if case["place"]}
+    parts = zip(*cells, strict=True)
+    along = dict(zip(("trap", "exceptions", "data", "backbone"), map(list, map(dict.fromkeys, parts)), strict=True))
+    traps, shares = [trap for trap in along["trap"] if trap != NONE], along["exceptions"]
+    rows = _spaced(traps, shares, 0.4)
+    columns = _spaced(along["backbone"], along["data"], 0.3)
+    tall = max(24, *rows.values()) + 1  # a small matrix has cells as large as a large one's
+    figure = Figure(figsize=(8, 0.19 * tall + 1.3), layout="constrained")
+    title = "Recovery: 1, nothing is left of the cue; 0, nothing was done"
+    figure.suptitle(title, x=0.02, ha="left", fontsize=10.5, fontweight="bold")
+    heights = (len(along["data"]), 9, 9, max(1, tall - 20))
+    grid = figure.add_gridspec(4, 2, width_ratios=(6, 1), height_ratios=heights)
+    scales = [ScalarMappable(Normalize(0, top), name) for top, name in ((1, "PuOr"), (5, "Reds"))]
+    axes, beside = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[0, 1])
+    for (trap, share, data, backbone), case in cells.items():
+        if trap != NONE:
+            place = columns[backbone, data], rows[trap, share]
+            _tile(axes, place, case["recovery"].get(LEARNED), scales[0], case["meaningless"])
+        else:
+            place = float(along["backbone"].index(backbone)), float(along["data"].index(data))
+            _tile(beside, place, case["harm"].get(LEARNED), scales[1], False)
+    _label_map(axes, rows, columns)
+    axes.set_ylim(tall, 0)
+    if NONE in along["trap"]:
+        _frame(beside, list(enumerate(along["backbone"])), list(enumerate(along["data"])))
+        beside.set_title("harm, points\n(no trap)", fontsize=8, loc="left")
+    else:
+        beside.set_axis_off()
+    for below, (scale, title) in enumerate(zip(scales, ("recovery", "harm"), strict=True), 1):
+        room = figure.add_subplot(grid[below, 1])
+        room.set_axis_off()
+        bar = figure.colorbar(scale, cax=room.inset_axes((0, 0, 0.25, 0.9)), extend="both")
+        bar.ax.tick_params(labelsize=7.5)
+        bar.ax.set_title(title, loc="left", fontsize=8)
+    words = f"no meaning:\nthe ceiling is\nless than {ROOM:g}\npoints above\nordinary"
+    key = [Patch(fc="#DDDDDD", label="not measured"), Patch(fc="white", ec="#999999", hatch="/////", lw=0, label=words)]
+    last = figure.add_subplot(grid[3, 1])
+    last.set_axis_off()
+    last.legend(handles=key, loc="upper left", bbox_to_anchor=(-0.1, 1), frameon=False, fontsize=7.5)
+    _footer(figure, results)
+    return figure
+
+
+def _spaced(groups: Sequence[str], members: Sequence[str], space: float) -> dict[tuple[str, str], float]:
+    """Where each member of each group begins, with some space between the groups."""
+    width = len(members) + space
+    return {(group, one): at * width + place for at, group in enumerate(groups) for place, one in enumerate(members)}
+
+
+def _tile(axes: Axes, at: tuple[float, float], found: Any, scale: ScalarMappable, meaningless: bool) -> None:
+    """One cell: coloured with its number, hatched where it is measured and says nothing, else grey."""
+    from matplotlib.patches import Rectangle
+
+    if found is None:
+        look = {"fc": "white", "ec": "#999999", "hatch": "/////", "lw": 0} if meaningless else {"fc": "#DDDDDD"}
+        axes.add_patch(Rectangle(at, 0.97, 0.94, **look))
+        return
+    colour = scale.to_rgba(found["mean"])
+    axes.add_patch(Rectangle(at, 0.97, 0.94, fc=colour))
+    text = f"{found['mean']:.{2 if scale.norm.vmax == 1 else 1}f}".replace("-", "−")
+    light = sum(part * weight for part, weight in zip(colour, (0.3, 0.59, 0.11), strict=False)) > 0.55
+    ink = _INK if light else "white"
+    axes.text(at[0] + 0.485, at[1] + 0.5, text, fontsize=7.5, color=ink, ha="center", va="center")
+
+
+def _label_map(axes: Axes, rows: dict[tuple[str, str], float], columns: dict[tuple[str, str], float]) -> None:
+    """Left the exceptions and the traps, above the data and the networks."""
+    shares = [(at, f"{100 * float(share):g} %") for (_, share), at in rows.items()]
+    _frame(axes, [(at, data) for (_, data), at in columns.items()], shares)
+    for places, upwards in ((rows, False), (columns, True)):
+        for group in dict.fromkeys(group for group, _ in places):
+            own = [at for (name, _), at in places.items() if name == group]
+            middle = (own[0] + own[-1] + 1) / 2
+            at, away = ((middle, 0), (0, 52)) if upwards else ((0, middle), (-34, 0))
+            align: Any = {"ha": "center" if upwards else "right", "va": "bottom" if upwards else "center"}
+            axes.annotate(group, at, away, textcoords="offset points", fontweight="bold", fontsize=8.5, **align)
+
+
+def _frame(axes: Axes, columns: Sequence[tuple[float, str]], rows: Sequence[tuple[float, str]]) -> None:
+    """Names at the middle of cells, rows downwards; no lines."""
+    axes.set_xlim(0, max((at for at, _ in columns), default=0) + 1)
+    axes.set_ylim(max((at for at, _ in rows), default=0) + 1, 0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.xaxis.tick_top()
+    short = [name.removeprefix("torchvision:") for _, name in columns]
+    axes.set_xticks([at + 0.5 for at, _ in columns], short, rotation=35, ha="left", rotation_mode="anchor")
+    axes.set_yticks([at + 0.5 for at, _ in rows], [name for _, name in rows])
+    axes.tick_params("both", labelsize=8, size=0)
 
 
 def _methods(case: dict[str, Any], ceilings: Sequence[str]) -> list[str]:

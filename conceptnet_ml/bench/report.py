@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml.bench.cases import LEARNED
+from conceptnet_ml.bench.cases import LEARNED, ORDINARY
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT
-from conceptnet_ml.bench.intervals import summarize
-from conceptnet_ml.bench.results import adapted, counts, kept_rounds, values_of
+from conceptnet_ml.bench.intervals import LEAST, summarize
+from conceptnet_ml.bench.results import ROOM, adapted, counts, kept_rounds, values_of
 from conceptnet_ml.storage.files import write_atomic
 
 MARK, CEILING = "‡", "†"
+GAPS = ("method", "I.D. accuracy", "gap of each cue", "gap of all")
 
 
 def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[str, Path]:
@@ -44,9 +46,14 @@ def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[
 def to_markdown(results: dict[str, Any], picture: str | None = None) -> str:
     """The whole report as text. ``picture`` is the file name of the plot, relative to the report; None for none."""
     measured = [case for case in results["cases"] if case["cells"]]
-    lines = ["# Bench", "", *_what(results), ""]
-    if picture is not None and measured:
-        lines += [f"![Accuracy of every method on every case]({picture})", ""]
+    if crossed := [case for case in results["cases"] if case["place"]]:
+        lines = ["# Matrix", "", *_score(crossed)]
+        lines += [f"![Recovery in every cell, and what is harmed without a cue]({picture})", ""] if picture else []
+        lines += [*_what(results), "", *_crossed([case for case in crossed if case["cells"]])]
+        measured = [case for case in measured if not case["place"]]
+    else:
+        lines = ["# Bench", "", *_what(results), ""]
+        lines += [f"![Accuracy of every method on every case]({picture})", ""] if picture and measured else []
     lines += _targets(measured)
     for case in measured:
         lines += _case(case, results["told"])
@@ -54,12 +61,13 @@ def to_markdown(results: dict[str, Any], picture: str | None = None) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def figure(found: dict[str, Any] | None, times: float = 1) -> str:
-    """``95.3 [94.1, 96.2]``; without an interval where there is one seed; ``–`` for nothing."""
+def figure(found: dict[str, Any] | None, times: float = 1, digits: int = 1) -> str:
+    """``95.3 [94.1, 96.2]``; without range or interval where there is one seed; ``–`` for nothing."""
     if found is None:
         return "–"
-    text = f"{times * found['mean']:.1f}"
-    return text if found["low"] is None else f"{text} [{times * found['low']:.1f}, {times * found['high']:.1f}]"
+    values = (found[key] for key in ("mean", "low", "high") if found[key] is not None)
+    mean, *ends = (f"{round(times * value, digits) + 0.0:.{digits}f}" for value in values)
+    return f"{mean} [{', '.join(ends)}]" if ends else mean
 
 
 def _what(results: dict[str, Any]) -> list[str]:
@@ -69,6 +77,9 @@ def _what(results: dict[str, Any]) -> list[str]:
     dates = " to ".join(dict.fromkeys(date[:10] for date in what["measured"])) or "no date"
     lists = ("package", "torch", "python", "devices", "hardware", "precision", "threads", "seeds")
     all_of = {name: ", ".join(map(str, what[name])) or "–" for name in lists}
+    brackets = "their range over seeds"
+    if len(what["seeds"]) >= LEAST:
+        brackets = f"95 % bootstrap intervals over seeds, of fewer than {LEAST} seeds the range"
     lines = [
         f"Measured on commit {commits} (sources {sources}), conceptnet_ml {all_of['package']}, "
         f"torch {all_of['torch']}, Python {all_of['python']}, on {all_of['devices']} ({all_of['hardware']}; "
@@ -78,24 +89,76 @@ def _what(results: dict[str, Any]) -> list[str]:
         f"{all_of['seeds']}. Cells: {found[DONE]} measured, {found[FAILED]} failed, "
         f"{found[LEFT_OUT]} that have no answer, {found['to do']} still to do.",
         "",
-        "Figures are means over seeds with 95 % bootstrap intervals over seeds. "
+        f"Figures are means over seeds, in brackets {brackets}. "
         f"Settings that differ from the defaults in all cases: {_settings(what['settings'])}.",
     ]
     if len(what["commits"]) > 1 or len(what["sources"]) > 1:
         lines += ["", "**The cells were measured by more than one version of the program.**"]
     if len(what["devices"]) > 1 or len(what["hardware"]) > 1:
         lines += ["", "**The cells were measured on more than one machine: do not compare their seconds.**"]
-    left = [f"{case['name']} ({case['left_out']})" for case in results["cases"] if case["left_out"]]
+    needs: dict[str, list[str]] = {}
+    for case in results["cases"]:
+        needs.setdefault(case["left_out"], []).append(case["name"])
+    left = [f"{', '.join(own) if len(own) < 9 else len(own)} ({need})" for need, own in needs.items() if need]
     if left:
         lines += ["", f"Cases left out: {'; '.join(left)}."]
     return lines
+
+
+def _score(cases: list[dict[str, Any]]) -> list[str]:
+    """How many cells of the matrix reach each target, over all of them."""
+    rows: dict[str, Counter[str]] = {}
+    for case in cases:
+        for verdict in case["targets"]:
+            unknown = "no meaning" if verdict["measure"] == "recovery" and case["meaningless"] else "not measured"
+            state = {True: "met", False: "missed", None: unknown}[verdict["met"]]
+            rows.setdefault(verdict["target"], Counter())[state] += 1
+    states = ("met", "missed", "no meaning", "not measured")
+    lines = [(target, *(str(found[state]) for state in states)) for target, found in rows.items()]
+    note = f"Recovery has no meaning where the ceiling lies less than {ROOM:g} points above ordinary training."
+    return [*_section("Cells that reach the targets:", ("target", *states), lines), note, ""]
+
+
+def _crossed(cases: list[dict[str, Any]]) -> list[str]:
+    """A line for each cell of the matrix that is measured, and the gaps of several cues."""
+    rows, losses = [], []
+    for case in cases:
+        own = [case["table"].get(method, {}).get(case["headline"]) for method in (ORDINARY, LEARNED, case["ceiling"])]
+        kept = [str(kept_rounds(cell)) for cell in case["cells"] if cell["method"] == LEARNED and cell["state"] == DONE]
+        aligned, worst = (case["table"].get(LEARNED, {}).get("aligned"), case["worst"].get(LEARNED))
+        gain = _recovery(case, LEARNED) if case["planted"] else f"harm {figure(case['harm'].get(LEARNED))}"
+        figures = (*map(figure, own), gain, figure(aligned), figure(worst), ", ".join(kept))
+        rows.append((_name(case), case["headline"], *figures))
+        losses += [(_name(case), *row) for row in _gap_rows(case, {})]
+    heads = ("cell", "on", ORDINARY, f"**{LEARNED}**", "ceiling", "recovery", "learned: aligned", "worst group", "kept")
+    return [*_section("## Cells", heads, rows), *_section("## Several cues", ("cell", *GAPS), losses)]
+
+
+def _recovery(case: dict[str, Any], method: str) -> str:
+    """As a table has it; where it has no meaning, why."""
+    if method in (ORDINARY, case["ceiling"]):
+        return "0" if method == ORDINARY else "1"
+    found, room = case["recovery"].get(method), case["room"]
+    if case["meaningless"] and case["table"].get(method):
+        return f"– ({case['ceiling']} − {ORDINARY}: {figure(room)})"
+    missing = len(room["values"]) - len(found["values"]) if found and room else 0
+    return figure(found, digits=2) + (f" ({missing} of {len(room['values'])} seeds without meaning)" if missing else "")
+
+
+def _gap_rows(case: dict[str, Any], names: dict[str, str]) -> list[tuple[str, ...]]:
+    """Method, accuracy where all cues fit, what is lost where each alone is in conflict, and where all are."""
+    rows: list[tuple[str, ...]] = []
+    for method, found in case["gaps"].items():
+        alone = "; ".join(f"{cue} {figure(lost)}" for cue, lost in found.items() if cue not in ("I.D.", "all"))
+        rows.append((names.get(method, method), figure(found["I.D."]), alone, figure(found.get("all"))))
+    return rows
 
 
 def _targets(cases: list[dict[str, Any]]) -> list[str]:
     rows = []
     for case in cases:
         for verdict in case["targets"]:
-            got = figure(verdict["got"])
+            got = figure(verdict["got"], digits=2 if verdict["measure"] == "recovery" else 1)
             if verdict["measure"] == "cost" and verdict["got"] is not None:
                 got = f"{got} ×"
             if verdict.get("other"):
@@ -118,12 +181,21 @@ def _case(case: dict[str, Any], ceilings: list[str]) -> list[str]:
         lines += [f"{MARK} Differs from the other cases in {', '.join(f'`{mark}`' for mark in case['marks'])}.", ""]
     table = {method: row for method, row in case["table"].items() if row}
     if table:
-        heads = (f"**{name}**" if name == case["headline"] else name for name in case["test_sets"])
-        rows = [(names[m], *(figure(row.get(name)) for name in case["test_sets"])) for m, row in table.items()]
+        heads = [f"**{name}**" if name == case["headline"] else name for name in case["test_sets"]]
+        rows = [[names[m], *(figure(row.get(name)) for name in case["test_sets"])] for m, row in table.items()]
+        more = {f"worst group, {case['worst_set']}": {method: figure(case["worst"].get(method)) for method in table}}
+        if case["planted"]:
+            more["recovery"] = {method: _recovery(case, method) for method in table}
+        else:
+            more["harm"] = {method: figure(case["harm"].get(method)) for method in table if method != ORDINARY}
+        for title, found in list(more.items())[not case["worst"] :]:
+            heads.append(title)
+            rows = [[*row, found.get(method, "–")] for row, method in zip(rows, table, strict=True)]
         lines += [*_table(("method", *heads), rows), ""]
     if any(method in ceilings for method in table):
         lines += [f"{CEILING} sees images whose cue was drawn at random: a ceiling or a refit, no rival.", ""]
     lines += [line for sentence in case["matches"] for line in (f"**{sentence}**", "")]
+    lines += _section("Several cues, and the points lost where they are in conflict:", GAPS, _gap_rows(case, names))
     lines += _families(case)
     for part in (_adaptation, _turned, _decodability, _costs):
         lines += part(case, names)

@@ -1,4 +1,4 @@
-"""From finished cells to one record: figures with intervals, targets, and where a control matches the learner."""
+"""From finished cells to one record: figures over seeds, recovery, targets, and where a control matches the learner."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from datetime import datetime, timezone
 from typing import Any
 
 from conceptnet_ml.bench import origin
-from conceptnet_ml.bench.cases import LEARNED, BenchTarget, Case, Suite
+from conceptnet_ml.bench.cases import LEARNED, ORDINARY, BenchTarget, Case, Suite
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellStore
-from conceptnet_ml.bench.intervals import overlap, summarize
+from conceptnet_ml.bench.intervals import overlap, spread, summarize
 from conceptnet_ml.config.sources import show_value
+from conceptnet_ml.data.traps import ALONE
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.storage.files import finite
 
 SCHEMA, SCHEMA_VERSION = "conceptnet_ml.bench", 1
 FIRST = ("test", "aligned", "conflict", "random", "absent")
 """Test sets that come first, in this order."""
+
+ROOM = 2.0
+"""Points that the ceiling must lie above ordinary training, else recovery divides by next to nothing."""
 
 
 def collect_results(
@@ -43,13 +47,24 @@ def headline_of(case: Case, cells: Sequence[dict[str, Any]]) -> str:
 
 
 def values_of(case: dict[str, Any], method: str, measure: str, test_set: str | None, k: int | None) -> dict[int, float]:
-    """A figure of a case's record by seed, in per cent (``cost``: multiples of ordinary training)."""
+    """A figure of a case's record by seed, in per cent or points (``cost``: multiples of ordinary training;
+    ``recovery``: share).
+    """
+    if measure == "recovery":
+        own, base, room = _headline(case, method), _headline(case, ORDINARY), rooms(case)
+        return {seed: (own[seed] - base[seed]) / room[seed] for seed in own if room.get(seed, 0) >= ROOM}
+    if measure == "harm":
+        base, own = (values_of(case, name, "accuracy", "test", None) for name in (ORDINARY, method))
+        return {} if case["planted"] else {seed: base[seed] - own[seed] for seed in own if seed in base}
     found = {}
     for cell in case["cells"]:
         if cell["method"] != method or cell["state"] != DONE:
             continue
         if measure == "accuracy":
             value = cell["test_sets"].get(test_set, {}).get("accuracy")
+        elif measure == "worst":
+            row = cell["test_sets"].get(test_set or case["worst_set"], {})
+            value = row.get("worst_group", {}).get("accuracy")
         elif measure == "adapted":
             value = adapted(cell, str(test_set), k)
         elif measure == "turned":
@@ -59,6 +74,33 @@ def values_of(case: dict[str, Any], method: str, measure: str, test_set: str | N
         if value is not None and not math.isnan(value):
             found[cell["seed"]] = 100 * value
     return found
+
+
+def rooms(case: dict[str, Any]) -> dict[int, float]:
+    """By how many points the ceiling lies above ordinary training on the headline set, by seed; none without a trap."""
+    base, most = _headline(case, ORDINARY), _headline(case, case["ceiling"])
+    return {seed: most[seed] - base[seed] for seed in most if seed in base} if case["planted"] else {}
+
+
+def gaps(case: dict[str, Any], method: str) -> dict[str, Any]:
+    """Of several cues: accuracy where all of them fit (``I.D.``), and how many points of it are lost where only one of
+    them is in conflict, by its name, and where all are (Li et al., Whac-A-Mole, arXiv 2212.04825); summaries. Empty
+    for one cue.
+    """
+    sets = {name.removeprefix(ALONE): name for name in case["test_sets"] if name.startswith(ALONE)}
+    fits = values_of(case, method, "accuracy", "aligned", None)
+    if not (sets and fits):
+        return {}
+    found = {"I.D.": summarize(fits.values())}
+    for cue, name in {**sets, "all": "conflict"}.items():
+        values = values_of(case, method, "accuracy", name, None)
+        if lost := [fits[seed] - value for seed, value in values.items() if seed in fits]:
+            found[cue] = summarize(lost)
+    return found
+
+
+def _headline(case: dict[str, Any], method: str) -> dict[int, float]:
+    return values_of(case, method, "accuracy", case["headline"], None)
 
 
 def adapted(cell: dict[str, Any], test_set: str, k: int | None) -> float | None:
@@ -129,10 +171,22 @@ def _case(suite: Suite, store: CellStore, case: Case, methods: Sequence[str], to
         "settings": {name: show_value(value) for name, value in case.changes.items() if name not in suite.common},
         "marks": list(case.marks),
         "left_out": case.needs,
+        "place": dict(case.place),
+        "planted": case.planted,
+        "ceiling": suite.ceiling,
         "methods": list(own),
         "test_sets": sorted(sets, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)),
         "cells": cells,
     }
+    grouped = {name for cell in cells for name, row in cell.get("test_sets", {}).items() if "worst_group" in row}
+    record["worst_set"] = next((name for name in ("random", record["headline"], "test") if name in grouped), None)
+    for measure in ("worst", "recovery", "harm"):
+        found = {method: values_of(record, method, measure, None, None) for method in own}
+        record[measure] = {method: summarize(values.values()) for method, values in found.items() if values}
+    room = rooms(record).values()
+    record["room"] = summarize(room) if room else None
+    record["meaningless"] = bool(room) and max(room) < ROOM
+    record["gaps"] = {method: found for method in own if (found := gaps(record, method))}
     record["table"] = {
         method: {
             name: summarize(values.values())
@@ -188,13 +242,13 @@ def _matches(case: dict[str, Any], told: Sequence[str]) -> list[str]:
             level.append(label)
         elif theirs["low"] > ours["high"]:
             above.append(label)
-    sentences = []
+    kind, sentences = spread(len(ours["values"])), []
     if level:
-        sentences.append(f"On {name}, {_listing(level)} cannot be told from learned: the intervals overlap.")
+        sentences.append(f"On {name}, {_listing(level)} cannot be told from learned: the {kind}s overlap.")
     if above:
         verb = "is" if len(above) == 1 else "are"
         single = ours["low"] is None
-        how = "at or above learned; one seed gives no interval" if single else "above learned, intervals apart"
+        how = "at or above learned; one seed gives no interval" if single else f"above learned, {kind}s apart"
         sentences.append(f"On {name}, {_listing(above)} {verb} {how}.")
     return sentences
 

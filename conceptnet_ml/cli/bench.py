@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of, read_suite
+from conceptnet_ml.bench.cases import FORCED, LEARNED, MATRIX, ORDINARY, Suite, flag_of, read_suite
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import OUTPUT, SETTINGS, argument, option
 from conceptnet_ml.config.sources import show_value
@@ -27,9 +27,14 @@ EXAMPLES = options.examples(
     ("bench --pictures photos", "all that photos suffice for"),
     ("bench --case wheels --method learned", "a part of it"),
     ("bench mine.toml --folder mine=photos", "cases of your own"),
+    ("bench --matrix --case '*/drawings/*'", "every trap on the embedded drawings, one picture"),
 )
 METHOD_HELP = "ordinary, learned, forced-round or a baseline; repeatable; default: the file's, else all"
 CASES_HELP = "file of cases; default: those that come with the package"
+CASE_HELP = "only this case, or those that a pattern with * fits; repeatable"
+MATRIX_HELP = "every trap × exceptions × data × network, drawn into one picture"
+BACKBONE_HELP = "a network of the matrix; repeatable; default: the file's"
+OUT_HELP = "where finished cells are kept; default: runs/bench, runs/matrix"
 FOLDER_HELP = "what {NAME} stands for; repeatable"
 JOBS_HELP = "processes side by side; default: by cores and memory"
 DRY_RUN_HELP = "say what is left to measure and how long, and stop"
@@ -48,14 +53,16 @@ def pictures_of(name: str, what: str) -> Any:
 
 def bench(
     cases: Annotated[Path | None, argument("CASES.toml", CASES_HELP)] = None,
-    case: Annotated[list[str] | None, option("--case", "NAME", WHAT, "only this case; repeatable")] = None,
+    matrix: Annotated[bool, option("--matrix", None, WHAT, MATRIX_HELP)] = False,
+    case: Annotated[list[str] | None, option("--case", "NAME", WHAT, CASE_HELP)] = None,
     method: Annotated[list[str] | None, option("--method", "NAME", WHAT, METHOD_HELP)] = None,
+    backbone: Annotated[list[str] | None, option("--backbone", "NAME", WHAT, BACKBONE_HELP)] = None,
     seeds: Annotated[str | None, option("--seeds", "SEEDS", WHAT, "how many, as in 3, or which, as in 0,1,2")] = None,
     pictures: Annotated[str | None, pictures_of("pictures", "ImageFolder of two classes, train/ and test/")] = None,
     cifar: Annotated[str | None, pictures_of("cifar", "CIFAR-10 as an ImageFolder, train/ and test/ by class")] = None,
     mnist: Annotated[str | None, pictures_of("mnist", "where torchvision keeps MNIST")] = None,
     folder: Annotated[list[str] | None, option("--folder", "NAME=FOLDER", WHERE, FOLDER_HELP)] = None,
-    out: Annotated[Path, option("--out", "FOLDER", OUTPUT, "where finished cells are kept")] = Path("runs/bench"),
+    out: Annotated[Path | None, option("--out", "FOLDER", OUTPUT, OUT_HELP)] = None,
     plot: Annotated[bool, option("--plot/--no-plot", None, OUTPUT, "draw the results")] = True,
     json: options.Json = False,
     jobs: Annotated[int | None, option("--jobs", "COUNT", HOW, JOBS_HELP, min=1)] = None,
@@ -75,9 +82,14 @@ def bench(
     """
     folders = {"pictures": pictures, "cifar": cifar, "mnist": mnist, **_folders(folder or [])}
     given = [*(assignments or []), *([f"device={device}"] if device else [])]
-    suite = read_suite(cases, folders, given).only(case or None, method or None, seeds)
-    flags = {"--case": case, "--method": method, "--seeds": [seeds] if seeds else None, "--set": given}
-    suite = replace(suite, command=_command(cases, flags, suite.folders))
+    suite = read_suite(cases or (MATRIX if matrix else None), folders, given, backbone or None)
+    if matrix and not any(case.place for case in suite.cases):
+        raise SettingsError(f"--matrix: {suite.source} has no [matrix].", "Leave the flag out, or give another file.")
+    suite = suite.only(case or None, method or None, seeds)
+    flags = {"--case": case, "--method": method, "--backbone": backbone, "--seeds": [seeds] if seeds else None}
+    words = ["conceptnet-ml bench", *([cases.name] if cases else []), *(["--matrix"] if matrix else [])]
+    suite = replace(suite, command=_command(words, {**flags, "--set": given}, suite.folders))
+    out = out or Path("runs") / ("matrix" if matrix else "bench")
     if not (list_ or dry_run) and plot:
         from conceptnet_ml.bench import plots
 
@@ -161,10 +173,11 @@ def _show_plan(suite: Suite, out: Path, jobs: int | None, plugins: Plugins, json
         options.print_json({name: value for name, value in plan.items() if name != "methods"})
         return
     states = ("to do", "finished", "failed", "left out")
-    rows = []
-    for case in suite.cases:
-        found = [cell["state"] for cell in plan["cells"] if cell["case"] == case.name]
-        rows.append((case.name, *(str(found.count(state) or "") for state in states)))
+    found: dict[str, list[str]] = {}  # of a matrix, a line for each of its columns
+    lines = {case.name: ", ".join([*case.place.values()][2:]) or case.name for case in suite.cases}
+    for cell in plan["cells"]:
+        found.setdefault(lines[cell["case"]], []).append(cell["state"])
+    rows = [(name, *(str(own.count(state) or "") for state in states)) for name, own in found.items()]
     console = options.console()
     console.print(options.table(("case", *states), rows, right=states, pad_edge=False))
     left = sum(cell["state"] in ("to do", "failed") for cell in plan["cells"])
@@ -176,9 +189,8 @@ def _show_plan(suite: Suite, out: Path, jobs: int | None, plugins: Plugins, json
     )
 
 
-def _command(cases: Path | None, flags: Mapping[str, Sequence[str] | None], folders: Mapping[str, str]) -> str:
+def _command(words: list[str], flags: Mapping[str, Sequence[str] | None], folders: Mapping[str, str]) -> str:
     """The command as the tables show it: what was measured, without where this machine keeps things."""
-    words = ["conceptnet-ml bench", *([cases.name] if cases else [])]
     words += [f"{flag} {shlex.quote(value)}" for flag, values in flags.items() for value in values or ()]
     return " ".join([*words, *map(flag_of, folders)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -187,6 +188,19 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, 
     assert {name: after[name] for name in kept} == kept
 
 
+def test_a_plan_of_the_matrix_has_a_line_for_each_column(tmp_path: Path) -> None:
+    words = ["--matrix", "--case", "t*/0/*", "--backbone", "small:2", "--seeds", "1", "--dry-run", "--out", tmp_path]
+    done = call("bench", *words)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^ (\w+), small:2 +(\d+)", done.stdout, re.MULTILINE) == [
+        ("cars_dogs", "6"),
+        ("ship_frog", "6"),
+        ("automobile_truck", "6"),
+        ("drawings", "6"),
+    ]
+    assert "6 of 24 cells to measure" in done.stdout
+
+
 def test_list_names_cases_methods_and_what_they_need() -> None:
     done = call("bench", "--list")
     assert done.returncode == 0
@@ -206,6 +220,9 @@ def test_list_names_cases_methods_and_what_they_need() -> None:
         (["nowhere.toml"], 2, "cannot read 'nowhere.toml'"),
         (["--set", "trap=x"], 2, "Did you mean 'data.trap'?"),
         (["--jobs", "0"], 2, "--jobs"),
+        (["--backbone", "small:2"], 2, "Use it with --matrix."),
+        (["--matrix", "--case", "tnit/*"], 2, "no case 'tnit/*'"),
+        (["--matrix", "--case", "tint/0/*", "--set", "data.target=nowhere", "--dry-run"], 3, "nowhere: no such folder"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_measured(

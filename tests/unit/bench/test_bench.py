@@ -236,11 +236,12 @@ def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[S
     assert (third["got"]["values"], third["met"]) == (pytest.approx([2.0, 3.0]), True)  # the seeds with one kept round
     assert turned["met"] is None
     level, above = case["matches"]
-    assert level == "On conflict, cutmix cannot be told from learned: the intervals overlap."
-    assert above == "On conflict, unbiased (told) is above learned, intervals apart."
+    assert level == "On conflict, cutmix cannot be told from learned: the ranges overlap."
+    assert above == "On conflict, unbiased (told) is above learned, ranges apart."
     assert counts(results) == {DONE: 12, FAILED: 0, LEFT_OUT: 0, "to do": 0}
     text = to_markdown(results)
-    assert "| **learned** | 96.0 [95.0, 97.0] | 92.0 [90.0, 94.0] |" in text
+    assert "| **learned** | 96.0 [95.0, 97.0] | 92.0 [90.0, 94.0] | 0.95 [0.94, 0.98] |" in text
+    assert "Figures are means over seeds, in brackets their range over seeds." in text
     assert "| unbiased † |" in text
     assert (
         "| wheels | aligned within 1 of ordinary | 96.0 [95.0, 97.0] against 99.0 [99.0, 99.0] | **missed** |" in text
