@@ -62,24 +62,28 @@ def cell_states(suite: Suite, store: CellStore, methods: tuple[str, ...]) -> lis
 def _seconds_left(
     suite: Suite, store: CellStore, groups: list[CellGroup], methods: tuple[str, ...], jobs: int
 ) -> float:
-    """Seconds that the workers need for these groups: by finished cells, else by a few training steps."""
-    cells = [store.cell(*cell) or {} for cell in suite.cells(methods)]
-    runs = [cell["run_seconds"] for cell in cells if cell.get("run_seconds")]
-    rivals = [cell["seconds"] for cell in cells if "seconds" in cell]
-    if runs and rivals:
-        run, rival = statistics.mean(runs), statistics.mean(rivals)
-    else:
-        ordinary = _ordinary_seconds(groups[0].case.settings)
-        run, rival = START + (1 + LOOP) * ordinary, RIVAL * ordinary
+    """Seconds that the workers need for these groups: by finished cells of the same network, else by a few steps."""
+    cells = [
+        (case.settings.network, store.cell(case, seed, method) or {}) for case, seed, method in suite.cells(methods)
+    ]
+    pace: dict[str, tuple[float, float]] = {}
+    for settings in {group.case.settings.network.backbone: group.case.settings for group in groups}.values():
+        own = [cell for network, cell in cells if network.backbone == settings.network.backbone]
+        runs = [cell["run_seconds"] for cell in own if cell.get("run_seconds")]
+        rivals = [cell["seconds"] for cell in own if "seconds" in cell]
+        ordinary = 0.0 if runs and rivals else _ordinary_seconds(settings)
+        guess = START + (1 + LOOP) * ordinary, RIVAL * ordinary
+        pace[settings.network.backbone] = guess if ordinary else (statistics.mean(runs), statistics.mean(rivals))
     lengths = []
     for group in groups:
+        run, rival = pace[group.case.settings.network.backbone]
         begun = (store.folder(group.case, group.seed) / "run" / "DONE").exists()
         lengths.append((START if begun else run) + rival * len(group.methods))
     return max([sum(lengths) / jobs, *lengths])
 
 
 def _ordinary_seconds(settings: Settings) -> float:
-    """Seconds of ordinary training on pictures of 64 px, from a few steps of the default network."""
+    """Seconds of ordinary training of these settings' network on pictures of 64 px, from a few steps."""
     import torch
 
     from conceptnet_ml.network.build import build_network
@@ -90,7 +94,7 @@ def _ordinary_seconds(settings: Settings) -> float:
     device = devices.choose_device(settings.device)
     dtype = devices.choose_precision(settings.training.precision, device)
     batch = settings.training.batch
-    network = build_network(Settings(), ("a", "b"), (64, 64), load_plugins()).to(device)
+    network = build_network(settings, ("a", "b"), (64, 64), load_plugins()).to(device)
     images = torch.rand(batch, 3, 64, 64, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
 

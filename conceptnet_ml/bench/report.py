@@ -10,7 +10,7 @@ from typing import Any
 
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT
-from conceptnet_ml.bench.intervals import LEAST, summarize
+from conceptnet_ml.bench.intervals import spread, summarize
 from conceptnet_ml.bench.results import ROOM, adapted, counts, kept_rounds, values_of
 from conceptnet_ml.storage.files import write_atomic
 
@@ -77,9 +77,6 @@ def _what(results: dict[str, Any]) -> list[str]:
     dates = " to ".join(dict.fromkeys(date[:10] for date in what["measured"])) or "no date"
     lists = ("package", "torch", "python", "devices", "hardware", "precision", "threads", "seeds")
     all_of = {name: ", ".join(map(str, what[name])) or "–" for name in lists}
-    brackets = "their range over seeds"
-    if len(what["seeds"]) >= LEAST:
-        brackets = f"95 % bootstrap intervals over seeds, of fewer than {LEAST} seeds the range"
     lines = [
         f"Measured on commit {commits} (sources {sources}), conceptnet_ml {all_of['package']}, "
         f"torch {all_of['torch']}, Python {all_of['python']}, on {all_of['devices']} ({all_of['hardware']}; "
@@ -89,7 +86,7 @@ def _what(results: dict[str, Any]) -> list[str]:
         f"{all_of['seeds']}. Cells: {found[DONE]} measured, {found[FAILED]} failed, "
         f"{found[LEFT_OUT]} that have no answer, {found['to do']} still to do.",
         "",
-        f"Figures are means over seeds, in brackets {brackets}. "
+        f"Figures are means over seeds, in brackets the {spread(len(what['seeds']))} over seeds. "
         f"Settings that differ from the defaults in all cases: {_settings(what['settings'])}.",
     ]
     if len(what["commits"]) > 1 or len(what["sources"]) > 1:

@@ -241,7 +241,7 @@ def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[S
     assert counts(results) == {DONE: 12, FAILED: 0, LEFT_OUT: 0, "to do": 0}
     text = to_markdown(results)
     assert "| **learned** | 96.0 [95.0, 97.0] | 92.0 [90.0, 94.0] | 0.95 [0.94, 0.98] |" in text
-    assert "Figures are means over seeds, in brackets their range over seeds." in text
+    assert "Figures are means over seeds, in brackets the range over seeds." in text
     assert "| unbiased † |" in text
     assert (
         "| wheels | aligned within 1 of ordinary | 96.0 [95.0, 97.0] against 99.0 [99.0, 99.0] | **missed** |" in text
