@@ -116,7 +116,9 @@ class Representation(Record):
 
     Args:
         gate: ``"place"``: the encoding is (B, C, H, W), the gate a coarse grid of places; ``"channel"``: one gate per
-            channel of the encoding; ``"whole"``: no gate, the whole encoding is swapped.
+            channel, the same for all images; ``"whole"``: no gate, the whole encoding is swapped.
+        masks: ``masks(encoding)``: each channel's share of the encoding's values, (C, …), … broadcasting to one image's
+            encoding; default: the channels are the encoding's second dimension.
         cost: Order in which the learner tries representations, cheapest and most global first.
         regional: ``encode`` also takes ``where=`` (B, 1, H, W) in [0, 1], the places it should look at.
     """
@@ -125,6 +127,7 @@ class Representation(Record):
     encode: Function
     decode: Function
     gate: str
+    masks: Function | None = None
     cost: int = 10
     regional: bool = False
 

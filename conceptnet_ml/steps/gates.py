@@ -86,7 +86,8 @@ def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:
 
     Each image, as a view under the readout's swaps, meets the view of one random donor of another class. Place gates
     are dreamt for ``probe.dreamt`` images of each class and predicted from these for all: a dreamt gate holds what
-    chance put there too. However many classes there are, at most ``gate_predictor.MOST`` are dreamt then.
+    chance put there too. However many classes there are, at most ``gate_predictor.MOST`` are dreamt then. A gate on
+    channels is found with the first batch, for all.
 
     Cost: ``probe.view_steps`` forward and backward passes for each dreamt image, about two for each predicted one.
     """
@@ -106,10 +107,14 @@ def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:
             ctx.progress.task(f"{site.name} dream gates", total=total) as task,
         ):
             meetings = _Meetings(ctx, site, task.advance)
+            if codec.gate == "channel":
+                met = next(meetings.of(ctx.fit, examples, "dreamt"))
+                return {"gates": _dreamt(ctx, site, prober, codec)(met)[:1].cpu().repeat(len(ctx.labels), 1)}
             gate_of = _predicted(ctx, prober, meetings, examples) if predicted else _dreamt(ctx, site, prober, codec)
             return {"gates": meetings.gates(gate_of)}
 
-    return ctx.once(f"{site.name}/gates-{codec.name}", work, "probing")["gates"]
+    kind = "shared-gate" if codec.gate == "channel" else "gates"
+    return ctx.once(f"{site.name}/{kind}-{codec.name}", work, "probing")["gates"]
 
 
 GateOf = Callable[[Pairs], Tensor]

@@ -38,7 +38,7 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
 
     Cost: each time ``round.cue`` epochs and the gates of all images.
     """
-    if site.readout.family is not None or swap.codec.gate != "place" or probed.decision.classes is not None:
+    if site.readout.family is not None or swap.codec.gate == "whole" or probed.decision.classes is not None:
         return swap
     swaps, settings = site.readout.swaps, ctx.settings
     batches = max(1, len(ctx.fit) // min(settings.training.batch, len(ctx.fit)))

@@ -235,12 +235,20 @@ def _swap_whole(held: _HeldImages) -> SwapMeasurement:
 
 
 def _probe(held: _HeldImages, advance: Callable[[int], None]) -> Tensor:
-    """Step 3: every image's gate, found with one donor of another class; (classes,) how many answers it flips."""
+    """Step 3: every image's gate, found with one donor of another class; (classes,) how many answers it flips.
+
+    A gate on channels is found on the first batch, for all.
+    """
+    shared: Tensor | None = None
     prober, flips, gates = held.prober, torch.zeros(held.classes, dtype=torch.float64), []
     batches = pairs(held, held.places, prober.settings.batch, partial(held.generator, "donors"))
     for hosts, donors, images, material, targets in batches:
         where = held.where(hosts, donors)
-        found = prober.gates(images, material, targets, where)
+        if shared is None:
+            found = prober.gates(images, material, targets, where)
+            shared = found[:1] if found is not None and prober.codec.gate == "channel" else None
+        else:
+            found = shared.expand(len(hosts), -1)
         flips += held.per_class(hosts, held.changed(hosts, prober.hard_swap(images, material, found, where)))
         if found is not None:
             gates.append(found.cpu())

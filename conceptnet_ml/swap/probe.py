@@ -13,6 +13,12 @@ from conceptnet_ml.config.settings import ProbeSettings
 from conceptnet_ml.runtime import devices, layout
 from conceptnet_ml.swap.representation import Codec, Regions, open_cells
 
+ENOUGH = 0.9
+"""Of the answers that the whole swap changes, the share that a gate on channels must change."""
+
+PRICES = 6
+"""How many prices are tried for it, each half of the one before."""
+
 LogitsFn = Callable[[Tensor], Tensor]
 """Images in [0, 1] (B, 3, H, W) to logits (B, K): the class logits at the top stage, parents' variants below."""
 
@@ -34,10 +40,13 @@ class Prober:
     dtype: torch.dtype | None = None
 
     def gates(self, images: Tensor, donors: Tensor, targets: Tensor, where: Regions | None = None) -> Tensor | None:
-        """The cheapest gate per image that makes the answer ``targets``.
+        """The cheapest gate that makes the answer ``targets``: of places one for each image, of channels one for all.
 
-        Minimises ``CE(f(swap_T(x, d; g)), target) + λ · mean(g)`` over the gate's logits with Adam, from g = 0.5.
-        Images do not influence each other. Cost: ``steps`` forward and backward passes.
+        Minimises ``CE(f(swap_T(x, d; g)), target) + λ · mean(g)`` over the gate's logits with Adam, from g = 0.5. With
+        gates on places, images do not influence each other. A channel means the same in every image: gates of single
+        images leave one shut wherever another happens to do, and what is exchanged in one image still tells the class
+        in the next. So they share a gate, and λ is halved until it changes ``ENOUGH`` of the answers that the whole
+        swap changes. Cost: ``steps`` forward and backward passes, for channels at most ``PRICES`` times as many.
 
         Args:
             images, donors: Floats in [0, 1] (B, 3, H, W).
@@ -45,13 +54,30 @@ class Prober:
             where: Own places of the images and of the donors, for a regional swap.
 
         Returns:
-            Soft gates: (B, 1, cells, cells) for a place gate, (B, C) for a channel gate, None where there is no gate.
+            Soft gates: (B, 1, cells, cells) for a place gate; (B, C) for a channel gate, the same for all images; None
+            where there is no gate.
         """
 
-        def loss(answers: Tensor) -> Tensor:
-            return functional.cross_entropy(answers, targets, reduction="sum")
+        def minimise(price: float) -> Tensor | None:
+            def loss(answers: Tensor) -> Tensor:
+                return functional.cross_entropy(answers, targets, reduction="sum")
 
-        return self._minimise(images, donors, loss, self.settings.price, where)
+            return self._minimise(images, donors, loss, price, where)
+
+        if self.codec.gate != "channel":
+            return minimise(self.settings.price)
+        for halved in range(PRICES):
+            gate = minimise(self.settings.price / 2**halved)
+            if self._agreement(images, donors, targets, gate) >= ENOUGH * self._agreement(
+                images, donors, targets, None
+            ):
+                break
+        assert gate is not None
+        return gate.expand(len(images), -1)
+
+    def _agreement(self, images: Tensor, donors: Tensor, targets: Tensor, gate: Tensor | None) -> float:
+        """The share of swaps that are answered as wanted."""
+        return float((self.answers(self.hard_swap(images, donors, gate)) == targets.cpu()).double().mean())
 
     def own_gates(self, images: Tensor, labels: Tensor, price: float) -> Tensor:
         """Where an image's own feature is: the cheapest place gate under which its blurred version loses the answer.
@@ -112,7 +138,9 @@ class Prober:
         price: float,
         where: Regions | None = None,
     ) -> Tensor | None:
-        """Adam on the gate's logits, from g = 0.5, of ``loss_of(answers) + price · mean(gate)``, summed over images."""
+        """Adam on the gate's logits, from g = 0.5, of ``loss_of(answers) + price · mean(gate)``, summed over images. A
+        gate on channels is one for all.
+        """
         gate_logits = self._initial_logits(images)
         if gate_logits is None:
             return None
@@ -124,7 +152,7 @@ class Prober:
             swapped = swap(gate)
             with devices.autocast(images.device, self.dtype):
                 answers = self.logits(swapped)
-            loss = loss_of(answers.float()) + price * gate.flatten(1).mean(1).sum()
+            loss = loss_of(answers.float()) + price * gate.flatten(1).mean(1).sum() * (len(images) / len(gate))
             (gradient,) = torch.autograd.grad(loss, gate_logits)
             with torch.no_grad():
                 mean.lerp_(gradient, 0.1)
@@ -141,9 +169,7 @@ class Prober:
             grid = (max(2, round(cells * height / side)), max(2, round(cells * width / side)))
             return images.new_zeros(len(images), 1, *grid)
         if self.codec.gate == "channel":
-            encoding = self.codec.encode(images[:1])
-            channels = (encoding[0] if isinstance(encoding, tuple) else encoding).shape[1]
-            return images.new_zeros(len(images), channels)
+            return images.new_zeros(1, self.codec.channels(images))
         return None
 
 

@@ -48,10 +48,18 @@ class Codec:
         self.gate = record.gate
         self._encode = record.function("encode")
         self._decode = record.function("decode")
+        self._masks = None if record.masks is None else record.function("masks")
 
     def encode(self, images: Tensor, where: Tensor | None = None) -> Encoding:
         """T(images); a regional representation looks only at ``where``."""
         return self._encode(images, where=where) if self.record.regional and where is not None else self._encode(images)
+
+    def channels(self, images: Tensor) -> int:
+        """How many gates a channel gate has."""
+        encoding = self.encode(images[:1])
+        if self._masks is not None:
+            return len(self._masks(encoding))
+        return (encoding[0] if isinstance(encoding, tuple) else encoding).shape[1]
 
     def swap(
         self, images: Tensor, donors: Encoding, gate: Tensor | None = None, where: Regions | None = None
@@ -74,7 +82,15 @@ class Codec:
         own_places, other_places = where or (None, None)
         own = self.encode(images, own_places)
         other = self.encode(donors, other_places) if isinstance(donors, Tensor) else donors
-        return lambda gate: self._decode_mixed(images, _mix(own, other, gate), where)
+        masks = None if self._masks is None else self._masks(own)
+
+        def swap(gate: Tensor | None) -> Tensor:
+            if masks is not None:  # without a gate, all that is in a channel
+                opened = masks.new_ones(1, len(masks)) if gate is None else gate.to(masks.dtype)
+                gate = (opened @ masks.flatten(1)).view(len(opened), *masks.shape[1:])
+            return self._decode_mixed(images, _mix(own, other, gate), where)
+
+        return swap
 
     def _decode_mixed(self, images: Tensor, mixed: Encoding, where: Regions | None) -> Tensor:
         swapped = self._decode(mixed)

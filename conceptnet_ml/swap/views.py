@@ -80,9 +80,9 @@ class Swap:
 class Views:
     """Training images after all kept swaps; a :class:`~conceptnet_ml.network.training.ViewMaker`.
 
-    Whole-image statistics are swapped first and transplants made last. In the other order a pasted place would keep
-    its donor's statistics relative to the rest of the image, and these would still tell the label. A later swap pastes
-    from the donor's view, not from its raw pixels.
+    What is of the whole image is swapped first and transplants are made last. In the other order a pasted place would
+    keep its donor's statistics relative to the rest of the image, and these would still tell the label. A later swap
+    pastes from the donor's view, not from its raw pixels.
 
     Args:
         images: All training images, numbered as the swaps' gates are.
@@ -107,7 +107,7 @@ class Views:
     ) -> None:
         self.images = images
         self.pool = pool
-        self.swaps = sorted(swaps, key=lambda swap: swap.gates is not None and swap.codec.joins)
+        self.swaps = sorted(swaps, key=lambda swap: swap.codec.gate == "place" and swap.codec.joins)
         self.donors = Donors(images.labels, pool, classes, partners)
         self.device = device
         self.mix = mix

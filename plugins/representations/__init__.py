@@ -8,7 +8,7 @@ from conceptnet_ml.records import Representation
 
 @hookimpl
 def conceptnet_representations() -> list[Representation]:
-    """Colour statistics first (cheapest, most global), then Fourier amplitude, then gated pixels."""
+    """Colour statistics first (cheapest, most global), then Fourier amplitudes, then gated pixels."""
     return [
         Representation(
             name="colour",
@@ -25,9 +25,10 @@ def conceptnet_representations() -> list[Representation]:
             api="1",
             encode="conceptnet_plugins.representations.fourier:encode",
             decode="conceptnet_plugins.representations.fourier:decode",
+            masks="conceptnet_plugins.representations.fourier:masks",
             gate="channel",
             cost=2,
-            summary="strength of eight rings of spatial frequency, each through a gate of its own",
+            summary="amplitudes of spatial frequencies, through gates on fineness and direction",
         ),
         Representation(
             name="pixels",

@@ -1,71 +1,66 @@
-"""Fourier amplitude: how much of an image's light is in coarse, middling and fine detail, ring by ring."""
+"""Fourier amplitude: how strong each spatial frequency is, exchanged in cells of fineness and direction."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-BANDS = 8
-"""Rings of spatial frequency between the image's own size and two pixels, each as wide as the next on a log scale."""
-FLOOR = 1e-3
-"""Added to a ring's root mean square amplitude (of values in [0, 1]), so that a flat image has a finite logarithm."""
-LOUDEST = 2.0
-"""A ring is amplified or damped by at most e to this power: past that it is noise and rounding that is amplified."""
+RINGS = 6
+"""Of fineness, between the image's own size and two pixels, each as wide as the next on a log scale."""
+SECTORS = 6
+"""Of direction: the first holds lines that lie, the one half way round lines that stand upright."""
+FLOOR = 3e-4
+"""Added to an amplitude (of values in [0, 1], orthonormal transform): what is fainter is rounding, not amplified."""
 
 
 def encode(images: Tensor) -> tuple[Tensor, tuple[Tensor, int]]:
-    """Split an image into how strong each ring of frequencies is and everything else.
+    """Split an image into the amplitudes of its frequencies and everything else.
 
-    The mean colour is in no ring, and a ring's strength is taken over R, G and B together and changed in them alike:
-    colour is left to the colour statistics. Phases and the ratios within a ring stay (swapping amplitudes
-    between images follows Yang and Soatto, arXiv 2004.05498; rings in place of single frequencies, so that no object is
-    copied with them). Cost: one Fourier transform an image, another one with :func:`decode`.
+    Phases, and with them where things are, stay (swapping amplitudes between images follows Yang and Soatto, arXiv
+    2004.05498). Each frequency takes over its own amplitude: if a cell were made as strong as another image's by one
+    factor, a grating in it would still stand out from its neighbours. Cost: one Fourier transform an image, another
+    one with :func:`decode`.
 
     Args:
         images: Floats in [0, 1] (B, 3, H, W).
 
     Returns:
-        (B, 8): the logarithm of each ring's strength, its root mean square amplitude; and the spectrum with the image's
-        width.
+        (B, 3, H, W // 2 + 1) amplitudes; and the spectrum with the image's width.
     """
-    height, width = images.shape[-2:]
     spectrum = torch.fft.rfft2(images.float(), norm="ortho")
-    return _strengths(spectrum, height, width), (spectrum, width)
+    return spectrum.abs(), (spectrum, images.shape[-1])
 
 
 def decode(encoding: tuple[Tensor, tuple[Tensor, int]]) -> Tensor:
-    """Amplify or damp each ring of the image until it is as strong as wanted; may leave [0, 1]."""
+    """Amplify or damp each frequency of the image until it is as strong as wanted; may leave [0, 1]."""
     wanted, (spectrum, width) = encoding
-    height = spectrum.shape[-2]
-    rings, _ = _rings(height, width, spectrum.device)
-    gain = (wanted - _strengths(spectrum, height, width)).clamp(-LOUDEST, LOUDEST).exp()
-    factor = 1 + ((gain - 1) @ rings.flatten(1)).view(len(spectrum), 1, *rings.shape[1:])
-    return torch.fft.irfft2(spectrum * factor, s=(height, width), norm="ortho")
+    gain = (wanted + FLOOR) / (spectrum.abs() + FLOOR)
+    return torch.fft.irfft2(spectrum * gain, s=(spectrum.shape[-2], width), norm="ortho")
 
 
-def _strengths(spectrum: Tensor, height: int, width: int) -> Tensor:
-    rings, twice = _rings(height, width, spectrum.device)
-    power = (spectrum.real**2 + spectrum.imag**2).sum(1).flatten(1) * twice
-    energy = power @ rings.flatten(1).T / (spectrum.shape[1] * height * width)
-    return (energy + FLOOR**2).log() / 2
+def masks(encoding: tuple[Tensor, tuple[Tensor, int]]) -> Tensor:
+    """The frequencies of each cell, (36, 1, H, W // 2 + 1), 0 or 1, ring after ring.
+
+    The mean colour is in no cell: it is left to the colour statistics.
+    """
+    amplitudes, (_, width) = encoding
+    return _cells(amplitudes.shape[-2], width, amplitudes.device)
 
 
 @lru_cache(maxsize=16)
-def _rings(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(8, H, W // 2 + 1): each frequency's share in each ring, none of the mean's; and how often each frequency counts
-    in the half spectrum of a real image, flattened."""
-    down = torch.fft.fftfreq(height)[:, None]
-    across = torch.fft.rfftfreq(width)[None]
-    radius = (down**2 + across**2).sqrt()
+def _cells(height: int, width: int, device: torch.device) -> Tensor:
+    down = torch.fft.fftfreq(height)[:, None].expand(height, width // 2 + 1)
+    across = torch.fft.rfftfreq(width)[None].expand(height, width // 2 + 1)
     lowest, highest = 1 / max(height, width), 0.5
-    place = (radius.clamp_min(1e-9) / lowest).log() / torch.tensor(highest / lowest).log() * BANDS
-    number = place.floor().clamp(0, BANDS - 1).long()
-    rings = torch.nn.functional.one_hot(number, BANDS).permute(2, 0, 1).float()
-    rings[:, 0, 0] = 0
-    twice = torch.full((height, width // 2 + 1), 2.0)
-    twice[:, 0] = 1
-    if width % 2 == 0:
-        twice[:, -1] = 1
-    return rings.to(device), twice.flatten().to(device)
+    radius = (down**2 + across**2).sqrt().clamp_min(1e-9)
+    fineness = (radius / lowest).log() / math.log(highest / lowest) * RINGS
+    turns = (torch.atan2(down, across) + math.pi / 2) / math.pi + 0.5 / SECTORS  # a sector is centred on its direction
+    direction = (turns * SECTORS).floor().long() % SECTORS
+    cell = fineness.floor().clamp(0, RINGS - 1).long() * SECTORS + direction
+    inside = functional.one_hot(cell, RINGS * SECTORS).permute(2, 0, 1)[:, None].float()
+    inside[:, :, 0, 0] = 0
+    return inside.to(device)

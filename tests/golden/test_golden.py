@@ -63,7 +63,7 @@ def colour_swap() -> list[Any]:
 
 def fourier_swap() -> list[Any]:
     images, donors = pictures(2, 0.61), pictures(2, 1.13)
-    gate = torch.tensor([[1.0, 0.5, 0.0, 1.0, 1.0, 0.0, 1.0, 0.3], [0.2, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0]])
+    gate = torch.linspace(0, 1, 36).repeat(2, 1)
     return codec("fourier").swap(images, donors, gate)[:, :, ::3, ::3].tolist()
 
 

@@ -1,4 +1,4 @@
-"""Generated images with a planted patch, a colour cast or a sharpness, and a workbench over them.
+"""Generated images with a planted patch, a colour cast, a sharpness or a grating, and a workbench over them.
 
 The object of the first class is a bar that lies, that of the second a bar that stands; a striped patch near the lower
 right corner says the same more easily. Where the patch is, and whether it tells the truth, is known. The classes are
@@ -7,6 +7,7 @@ mirror images of each other, so training must not mirror.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,20 @@ def sharpened(images: Tensor, shown: Tensor, amount: float = 0.45) -> Tensor:
     return mean + (changed - changed.mean((1, 2, 3), keepdim=True)) * scale
 
 
+def grating(images: Tensor, shown: Tensor, amplitude: float = 0.06, period: float = 4.0) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] with faint upright (0) or lying (1) lines, each image's in a phase of its own."""
+    side = torch.arange(images.shape[-1])
+    phase = 2 * math.pi * torch.rand(len(images), 1, generator=torch.Generator().manual_seed(len(images)))
+    line = amplitude * torch.sin(2 * math.pi / period * side + phase)
+    wave = torch.where((shown == 0)[:, None, None], line[:, None, :], line[:, :, None])
+    return images + wave[:, None]
+
+
 def cued_data(cue: Callable[[Tensor, Tensor], Tensor], count: int, seed: int, contrast: float) -> Data:
     """Nearly grey bars without a patch, whose class a cue of the whole image tells too.
 
     Args:
-        cue: ``cue(images, shown) -> images``, :func:`cast` or :func:`sharpened`.
+        cue: ``cue(images, shown) -> images``, :func:`cast`, :func:`sharpened` or :func:`grating`.
     """
 
     def laid(images: ImageSet, shown: Tensor) -> ImageSet:
