@@ -45,6 +45,7 @@ def call(*words: str | Path, at: Path = ROOT, **variables: str) -> Done:
     from conceptnet_ml.cli.main import app
 
     arguments, here = ["cli.py", *map(str, words)], Path.cwd()
+    gc.freeze()  # or the collection below would look through all that was ever loaded
     # Like a process's: bytes below, no terminal.
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code = 0
@@ -62,6 +63,7 @@ def call(*words: str | Path, at: Path = ROOT, **variables: str) -> Done:
     finally:
         os.chdir(here)
         gc.collect()  # the end of a process lets go of a run's lock; so does the end of what held it
+        gc.unfreeze()
     if code == 130:
         raise KeyboardInterrupt  # it was pytest that the user wanted to stop
     texts = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -120,6 +123,11 @@ def images(count: int = 8, seed: int = 1, size: tuple[int, int] = SIZE) -> Tenso
 
 def used(name: str) -> StagedNetwork:
     """A network whose batch norms have seen images and have scales and shifts of their own, in evaluation mode."""
+    return copy.deepcopy(_used(name))
+
+
+@functools.cache
+def _used(name: str) -> StagedNetwork:
     network = fresh(name)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

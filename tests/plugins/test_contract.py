@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -413,11 +414,16 @@ def trained(ctx: Context, record: Record) -> dict[str, Tensor]:
     return train_baselines(ctx, learned, [record.name])[record.name].state_dict()
 
 
+@pytest.fixture(scope="module")
+def weights_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Record], dict[str, Tensor]]:
+    """The weights a baseline ends with in one go; trained once."""
+    return functools.cache(lambda record: trained(bench_of(tmp_path_factory.mktemp("whole")), record))
+
+
 @records("baseline")
-def test_baselines(record: Any, tmp_path: Path) -> None:
-    ctx = bench_of(tmp_path / "first")
-    before = ctx.network().state_dict()
-    weights = trained(ctx, record)
+def test_baselines(record: Any, weights_of: Callable[[Record], dict[str, Tensor]], tmp_path: Path) -> None:
+    before = bench_of(tmp_path / "before").network().state_dict()
+    weights = weights_of(record)
     assert {name: value.shape for name, value in weights.items()} == {name: v.shape for name, v in before.items()}
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert any(not torch.equal(weights[name], before[name]) for name in weights)
@@ -428,8 +434,10 @@ def test_baselines(record: Any, tmp_path: Path) -> None:
 
 
 @records("baseline")
-def test_baselines_go_on_when_they_are_stopped_again_and_again(record: Any, tmp_path: Path) -> None:
-    whole = trained(bench_of(tmp_path / "whole"), record)
+def test_baselines_go_on_when_they_are_stopped_again_and_again(
+    record: Any, weights_of: Callable[[Record], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    whole = weights_of(record)
     ctx = bench_of(tmp_path / "stopped")
     stops = 0
     while True:

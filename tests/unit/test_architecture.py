@@ -6,7 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import networkx as nx
@@ -67,12 +67,12 @@ PLUGIN_IMPORTS = (
 """What the built-in plugins may import: the public names of the package, and modules with tools for plugins."""
 
 
-@lru_cache
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-@lru_cache
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the core by its dotted name."""
     found = {}
@@ -95,7 +95,7 @@ def imported(path: Path) -> Iterator[str]:
                 )
 
 
-@lru_cache
+@cache
 def imports() -> nx.DiGraph:
     """An arrow from every module to those it imports."""
     graph = nx.DiGraph()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ from conceptnet_plugins.traps.coloured import palette
 PLUGINS = load_plugins(use_entry_points=False)
 STICKER, COLOURED, TINT = (PLUGINS.get("trap", name) for name in ("sticker", "coloured", "tint"))
 TRAPS = ("wheels", "tint", "sticker", "coloured", "dominoes")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def signs_are_drawn_once() -> Iterator[None]:
+    """The same signs are asked for again and again, and take most of a test's time to draw."""
+    render = glyphs.render
+    drawn = functools.cache(lambda name, labels, *how: render(name, torch.tensor(labels), *how))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glyphs, "render", lambda name, labels, *how: drawn(name, tuple(labels.tolist()), *how))
+        yield
 
 
 def load(source: str = "glyphs:2", seed: int = 0, **data: object) -> Data:
