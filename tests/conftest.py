@@ -3,8 +3,10 @@ and small tensors are quicker by it."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,9 +20,26 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return 0 if len(files) == 1 and all(file.endswith(".py") for file in files) else None
 
 
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays to the end: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """What a test draws does not depend on the tests before it, which are others in every run."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[None]:
+    """For whole runs that do not judge how well gates are predicted, units merged and variants told apart: each of
+    these small fits takes a few steps. Else they are a good part of a run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("conceptnet_ml.swap.gate_predictor.STEPS", 20)
+        patch.setattr("conceptnet_plugins.generalizers.detector.STEPS", 20)
+        patch.setattr("conceptnet_plugins.specializers.attention.STEPS", 20)
+        yield

@@ -22,6 +22,8 @@ steps = 4
 [round]
 limit = 1
 epochs = 2
+purify = 0
+closures = 0
 [concepts]
 probe_images = 48
 merge_images = 48

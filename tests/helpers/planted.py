@@ -30,7 +30,14 @@ CORNER = 23  # the patch's upper left corner, both ways; it is up to 1 px off ea
 CPU = torch.device("cpu")
 PLUGINS = load_plugins(use_entry_points=False)
 
-COARSE: dict[str, Any] = {"bootstrap": 10, "probe_images": 64, "merge_images": 64}
+COARSE: dict[str, Any] = {
+    "bootstrap": 10,
+    "probe_images": 64,
+    "merge_images": 64,
+    "confirm": 8,
+    "edges": 4,
+    "edge_groups": 1,
+}
 """Settings of ``concepts`` for whole runs whose detectors and edges are not judged."""
 
 _STEPS = torch.arange(PATCH)

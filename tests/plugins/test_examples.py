@@ -85,7 +85,7 @@ def learned(data: Data, folder: Path, round: dict[str, Any], **plugins: Any) -> 
 def patched(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
     """A run on patches with both concept examples; the round is kept whatever the decision would be."""
     data = Data("patches", ("lying", "standing"), pictures(320, 1, patch=True), {"test": pictures(120, 2, patch=True)})
-    kept = {"epochs": 4, "interchangeable": -9.0, "remains": 0.0, "inverted": 1.0}
+    kept = {"epochs": 4, "purify": 0, "closures": 0, "interchangeable": -9.0, "remains": 0.0, "inverted": 1.0}
     names = {"representations": ("pixels",), "generalizer": "contrast", "specializer": "prototype"}
     return learned(data, tmp_path_factory.mktemp("patched") / "run", kept, **names)
 

@@ -14,11 +14,13 @@ from conceptnet_ml import Editor, learn, open_run
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.results.learned_run import LearnedRun
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 
 def chosen(**dreams: object) -> Settings:
     return settings(
         round={"epochs": 6, "limit": 1, "closures": 0},
-        probe={"steps": 6, "view_steps": 6, "dreamt": 20},
+        probe={"steps": 6, "view_steps": 6, "dreamt": 0},
         concepts=COARSE,
         plugins={"dreamer": "fourier"},
         dreams={"steps": 24, **dreams},
@@ -27,7 +29,9 @@ def chosen(**dreams: object) -> Settings:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
-    return learn(planted_data(), settings=chosen(), out=tmp_path_factory.mktemp("album") / "run", plugins=PLUGINS)
+    return learn(
+        planted_data(count=200), settings=chosen(), out=tmp_path_factory.mktemp("album") / "run", plugins=PLUGINS
+    )
 
 
 def records(run: LearnedRun) -> list[dict]:  # type: ignore[type-arg]
@@ -72,16 +76,16 @@ def test_a_new_name_leaves_the_album_as_it_is(learned: LearnedRun) -> None:
     unit = learned.graph.nodes("unit")[0]
     album = {path: path.stat().st_mtime_ns for path in (learned.path / "pictures").rglob("*.*")}
     Editor(open_run(learned.path, plugins=PLUGINS)).rename(unit.id, "the bar")
-    again = learn(planted_data(), resume=learned.path, plugins=PLUGINS)
+    again = learn(planted_data(count=200), resume=learned.path, plugins=PLUGINS)
     assert {path: path.stat().st_mtime_ns for path in (again.path / "pictures").rglob("*.*")} == album
     assert again.graph.node(unit.id).pictures == unit.pictures
 
 
 def test_a_budget_leaves_units_out_first(tmp_path: Path) -> None:
-    side = planted_data().shape[1]
+    side = planted_data(count=200).shape[1]
     budget = 8 * side * side / 1e6
     small = chosen(megapixels=budget, witness=False, steps=4)
-    run = learn(planted_data(), settings=small, out=tmp_path / "run", plugins=PLUGINS)
+    run = learn(planted_data(count=200), settings=small, out=tmp_path / "run", plugins=PLUGINS)
     made = records(run)
     assert len(made) == 8
     assert not any(run.graph.node(one["node"]).kind == "unit" for one in made)

@@ -62,26 +62,29 @@ def tinted_data(contrast: float = 0.4, seed: int = 0) -> Data:
     return Data("tinted", ("lying", "standing"), tinted("own", 320, 99 + seed, contrast), tests)
 
 
-def test_longer_training_stays_with_the_shortcut_and_the_ceiling_has_none(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def on_patches(tmp_path_factory: pytest.TempPathFactory) -> Figures:
     world = images_with("random", 320, 7)
     data = replace(planted_data(), worlds={"unbiased": lambda: world})
-    found = compared(tmp_path, data, ["longer", "unbiased"], 8)
-    assert found["longer"]["conflict"] < 0.1
-    assert min(found["unbiased"].values()) > 0.9
+    return compared(tmp_path_factory.mktemp("patches"), data, ["longer", "unbiased", "cutmix"], 12)
 
 
-def test_cutmix_sees_the_whole_object(tmp_path: Path) -> None:
+def test_longer_training_stays_with_the_shortcut_and_the_ceiling_has_none(on_patches: Figures) -> None:
+    assert on_patches["longer"]["conflict"] < 0.1
+    assert min(on_patches["unbiased"].values()) > 0.9
+
+
+def test_cutmix_sees_the_whole_object(on_patches: Figures) -> None:
     """A network that sees parts of images learns what each of them tells, not the most telling one alone."""
-    found = compared(tmp_path, planted_data(), ["longer", "cutmix"], 16)
-    assert found["longer"]["absent"] < 0.7
-    assert found["cutmix"]["absent"] > 0.9
-    assert found["cutmix"]["conflict"] > found["longer"]["conflict"] + 0.4
+    assert on_patches["longer"]["absent"] < 0.7
+    assert on_patches["cutmix"]["absent"] > 0.9
+    assert on_patches["cutmix"]["conflict"] > on_patches["longer"]["conflict"] + 0.4
 
 
 def test_colour_jitter_takes_a_colour_cue_away(tmp_path: Path) -> None:
     found = compared(tmp_path, tinted_data(), ["longer", "colour-jitter"], 16)
     assert found["longer"]["conflict"] < 0.1
-    assert found["colour-jitter"]["conflict"] > 0.9
+    assert min(found["colour-jitter"].values()) > 0.9  # with ten epochs it has the colours the wrong way round
 
 
 def test_masktune_masks_what_the_network_looks_at(tmp_path: Path) -> None:

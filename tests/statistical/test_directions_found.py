@@ -204,7 +204,7 @@ def learned(folder: Path, kind: str, depth: int, **more: Any) -> LearnedRun:
         depth=depth,
         training={"batch": 32, "epochs": 6},
         round={"limit": 1, "epochs": 12, "closures": 0},
-        probe={"view_steps": 6},
+        probe={"steps": 6, "view_steps": 6, "dreamt": 0},
         concepts={"bootstrap": 10, "probe_images": 128},
         plugins={"discoverer": kind, "representations": ("colour", "pixels")},
     )

@@ -18,6 +18,8 @@ from conceptnet_ml.errors import DataError, GraphError, Interrupted, SettingsErr
 from conceptnet_ml.network.training import to_float
 from conceptnet_ml.storage.run_folder import Run
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 SEED = 0
 
 
@@ -32,6 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Data) -> Path:
     chosen = settings(
         training={"batch": 32, "epochs": 6},
         round={"limit": 1, "epochs": 6, "closures": 0},
+        probe={"view_steps": 6, "dreamt": 0},
         concepts=COARSE,
     )
     learn(data, settings=chosen, out=out, plugins=PLUGINS)

@@ -18,7 +18,7 @@ from conceptnet_ml.network.training import ImageViews, TrainingJob, train
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 
 
-def signs(trap: str, seed: int, classes: int = 2, per_class: int = 160) -> tuple[Data, Settings]:
+def signs(trap: str, seed: int, classes: int = 2, per_class: int = 120) -> tuple[Data, Settings]:
     """Faint drawn signs with a trap."""
     source = {"source": f"glyphs:{classes}:faint", "trap": trap, "train_limit": per_class}
     settings = Settings.model_validate({"seed": seed, "data": source, "training": {"batch": 64, "flip": False}})
@@ -53,7 +53,7 @@ def test_an_ordinary_network_falls_for_it(trap: str, seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("trap", ["sticker", "coloured"])
 def test_ten_classes(trap: str, seed: int) -> None:
-    data, settings = signs(trap, seed, classes=10, per_class=100)
+    data, settings = signs(trap, seed, classes=10, per_class=60)
     found = accuracy(trained(data, settings, 8), data)
     assert found["aligned"] > 0.9
     assert found["conflict"] < 0.1

@@ -18,6 +18,8 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.errors import DataError, GraphError, Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 ONE, TWO = "block3/classes/1", "block3/classes/2"
 
 

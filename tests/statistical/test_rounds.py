@@ -37,6 +37,7 @@ from conceptnet_ml.steps.generalize import train_views
 from conceptnet_ml.steps.records import Learned, Site
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.views import Swap
+from conceptnet_plugins.generalizers import detector
 
 SPECTRAL = {"representations": ("colour", "fourier")}
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
@@ -44,7 +45,8 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
 
 def one_round(epochs: int = 10, views: int = 12, limit: int = 1, **changes: Any) -> Settings:
     training = {"batch": 32, "epochs": epochs}
-    return settings(training=training, round={"limit": limit, "epochs": views}, concepts=COARSE, **changes)
+    rounds = {"limit": limit, "epochs": views}
+    return settings(training=training, round=rounds, probe={"dreamt": 0}, concepts=COARSE, **changes)
 
 
 def learned(
@@ -158,7 +160,7 @@ def test_a_difference_in_sharpness_makes_the_learner_choose_fourier(tmp_path: Pa
 def patched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Context, Swap]]:
     """Patches that tell the class, on bars too faint for a fresh network to learn; the round's swap, complete."""
     seed = request.param
-    data = planted_data("own", 400, seed, contrast=0.06)
+    data = planted_data("own", 320, seed, contrast=0.06)
     ctx = workbench(tmp_path_factory.mktemp("patched"), data, one_round(8, seed=seed))
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, ctx.settings.training.rate)
     parents = Readout("classes", network)
@@ -228,8 +230,9 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     """With half a patch exchanged the network reads the other half, unless closure looks after it."""
     whole_swap = generalize_step.swap_of
     monkeypatch.setattr(generalize_step, "swap_of", lambda *args: left_part(whole_swap(*args)))
+    monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
     rounds = {"limit": 1, "epochs": 8, "closures": closures}
-    chosen = settings(training={"batch": 32, "epochs": 6}, round=rounds, concepts=COARSE)
+    chosen = settings(training={"batch": 32, "epochs": 6}, round=rounds, probe={"dreamt": 0}, concepts=COARSE)
     ctx = workbench(tmp_path, planted_data("own"), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds
@@ -252,9 +255,10 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
         return narrow[-1]
 
     monkeypatch.setattr(generalize_step, "swap_of", left)
+    monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
-    chosen = settings(training={"batch": 32}, round=rounds, concepts=COARSE)
-    ctx = workbench(tmp_path, planted_data("own", contrast=0.06), chosen)
+    chosen = settings(training={"batch": 32}, round=rounds, probe={"dreamt": 0}, concepts=COARSE)
+    ctx = workbench(tmp_path, planted_data("own", 240, contrast=0.06), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds
     assert "still finds it, so it is widened" in story.reason
@@ -271,7 +275,7 @@ def test_gates_are_predicted_from_those_that_were_dreamt(
     dreamt: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = settings(training={"batch": 32}, probe={"dreamt": dreamt})
-    ctx = workbench(tmp_path, planted_data("own", 400), chosen)
+    ctx = workbench(tmp_path, planted_data("own", 280), chosen)
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, chosen.training.rate)
     parents = Readout("classes", network)
     judged = probe_representation(ctx, Site("", parents, "probe"), ctx.codec("pixels"))
@@ -279,7 +283,7 @@ def test_gates_are_predicted_from_those_that_were_dreamt(
     dream = Prober.gates
     monkeypatch.setattr(Prober, "gates", lambda *args: (dreams.append(len(args[1])), dream(*args))[1])
     swap = swap_of(ctx, Site("", parents, "probe"), judged)
-    assert sum(dreams) == (2 * dreamt or 400)
+    assert sum(dreams) == (2 * dreamt or 280)
     assert covered(ctx, swap) > 0.85  # of the patches of all images, those dreamt of and all others
     ctx.run.close()
 

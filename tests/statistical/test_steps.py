@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from planted import CPU, PLUGINS, accuracy, overlap, planted_data, settings, workbench
+from planted import CPU, accuracy, overlap, planted_data, settings, workbench
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from conceptnet_ml import learn
 from conceptnet_ml.concepts.attribution import Attribution, margin_over_mean
 from conceptnet_ml.concepts.evidence import Merged
 from conceptnet_ml.concepts.model import Detector, Family, Trunk, Variants
@@ -21,11 +19,9 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import auroc, map_quality, open_shares, unit_scores
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.errors import Interrupted
 from conceptnet_ml.evaluation.baselines import train_baselines
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import to_float
-from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import edges_to
 from conceptnet_ml.steps.family import refit
@@ -334,70 +330,3 @@ def test_descend_finds_nothing_much_in_a_network_that_learned_nothing(shortcut: 
     random = descended(shortcut, Readout("blank", fresh, MIDDLE, blank), "descend blank")
     assert sum(edge.is_supported for edge in learned) >= 2
     assert not [edge for edge in random if edge.is_supported]
-
-
-SMALL = settings(
-    depth=2,
-    training={"epochs": 8, "batch": 32},
-    round={"epochs": 14, "limit": 1},
-    probe={"steps": 8},
-    concepts={"probe_images": 96, "edges": 4, "bootstrap": 20},
-)
-
-
-@pytest.fixture(scope="module")
-def small() -> Data:
-    return planted_data(count=200)
-
-
-@pytest.fixture(scope="module")
-def graph_of(small: Data, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], str]:
-    """The graph's JSON of a run with a seed; a run is made once."""
-    made: dict[int, str] = {}
-
-    def make(seed: int) -> str:
-        if seed not in made:
-            chosen = SMALL.model_copy(update={"seed": seed})
-            folder = tmp_path_factory.mktemp("learn") / "run"
-            made[seed] = learn(small, settings=chosen, out=folder, plugins=PLUGINS).graph.to_json()
-        return made[seed]
-
-    return make
-
-
-def test_another_seed_gives_another_graph(graph_of: Callable[[int], str]) -> None:
-    one, other = (json.loads(graph_of(seed)) for seed in (0, 1))
-    assert one["nodes"] != other["nodes"]
-    assert one["edges"] != other["edges"]
-    assert {"generalized", "variant"} <= {node["kind"] for node in one["nodes"]}
-    assert "built_from" in {edge["kind"] for edge in one["edges"]}
-
-
-class Impatient(Stopper):
-    """Asks to stop when it has been asked so many times whether to."""
-
-    def __init__(self, patience: int) -> None:
-        super().__init__()
-        self.patience = patience
-
-    @property
-    def requested(self) -> bool:
-        self.patience -= 1
-        return self.patience < 0
-
-
-def test_the_same_seed_gives_the_same_graph_even_if_stopped_again_and_again(
-    small: Data, graph_of: Callable[[int], str], tmp_path: Path
-) -> None:
-    folder, stops = tmp_path / "run", 0
-    with pytest.raises(Interrupted):
-        learn(small, settings=SMALL, out=folder, plugins=PLUGINS, stopper=Impatient(7))
-    while True:
-        try:
-            run = learn(small, resume=folder, plugins=PLUGINS, stopper=Impatient(25))
-            break
-        except Interrupted:
-            stops += 1
-            assert stops < 50
-    assert stops >= 2
-    assert run.graph.to_json() == graph_of(0)
