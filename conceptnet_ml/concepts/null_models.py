@@ -15,9 +15,9 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Batches, gather_evidence
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.basis import without_basis
+from conceptnet_ml.network.batch_norms import estimate_batch_norms
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.surgery.batchnorm import estimate_batch_norms
 
 COPIES = 3
 

@@ -18,6 +18,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory
+from conceptnet_ml.network.batch_norms import settle_batch_norms
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import LossFn, TrainingJob, ViewMaker, train
@@ -193,6 +194,7 @@ class Context:
             with self.progress.task(name, total=job.steps) as task:
                 job.advance = task.advance
                 report = train(network, views, job)
+            settle_batch_norms(network, views, job)
             self.run.log(event="trained", name=name, **report)
             return dict(network.state_dict())
 

@@ -6,5 +6,5 @@ resize            load_state, resized, FrozenConv2d: layers of another width, an
 split             split_unit, class_shares: copies of a unit, and what all operations share
 merge             merge_units, importances: one unit in place of several; what the network would lose with each
 forget            forget_units: units that are constant for good
-batchnorm         Moments, estimate_batch_norms, recalibrate: of activations; running statistics after an operation
+batchnorm         Moments, recalibrate: of activations; running statistics after an operation
 """

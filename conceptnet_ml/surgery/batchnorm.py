@@ -1,9 +1,9 @@
-"""Statistics of activations: their moments; batch norms' running ones, after an operation or from nothing."""
+"""Statistics of activations: their moments; batch norms' running ones after an operation."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from conceptnet_ml.network.batch_norms import estimate_batch_norms
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 
@@ -53,30 +54,6 @@ class Moments:
 def channel_rows(maps: Tensor) -> Tensor:
     """Maps (B, C, h, w) as rows (B·h·w, C)."""
     return maps.detach().movedim(1, -1).flatten(0, -2)
-
-
-@torch.no_grad()
-def estimate_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, _BatchNorm]:
-    """Estimate all running statistics from these images alone, in place: the mean over the batches of their moments.
-
-    Batches, float images (B, 3, H, W), count alike whatever their sizes. The network is left in evaluation mode.
-    Returns the batch norms, by path.
-    """
-    found = {path: part for path, part in network.named_modules() if isinstance(part, _BatchNorm)}
-    norms = {path: norm for path, norm in found.items() if norm.track_running_stats}
-    momenta = [norm.momentum for norm in norms.values()]
-    network.eval()
-    for norm in norms.values():
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
-        norm.train()
-    if norms:
-        for images in batches:
-            network(images)
-    for norm, momentum in zip(norms.values(), momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-    return norms
 
 
 @torch.no_grad()

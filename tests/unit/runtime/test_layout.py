@@ -191,6 +191,7 @@ TRAIN = """
 import torch, torchvision
 from torch import nn
 from conceptnet_ml.config.settings import TrainingSettings
+from conceptnet_ml.network.batch_norms import settle_batch_norms
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import TrainingJob, train
 from conceptnet_ml.runtime import layout
@@ -209,6 +210,7 @@ for name, size, batch, steps in (
     views = lambda indices, generator: (torch.rand(len(indices), 3, size, size, generator=generator), indices % 2)
     job = TrainingJob(batch * steps, 1, 0.01, 0, torch.device("cpu"), settings=TrainingSettings(batch=batch))
     assert train(network, views, job)["steps"] == steps
+    assert settle_batch_norms(network, views, job)
 """
 
 
