@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml.checks import Checked, Session, check_plan
+from conceptnet_ml.checks import Checked, Session, check_depth, check_plan
 from conceptnet_ml.conclude import conclude
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
@@ -86,6 +86,7 @@ def start_run(
     if out is not None:
         Run.check_free(out)
     checked = check_plan(settings, session, data)
+    check_depth(checked)
     folder = Path(out) if out is not None else default_folder(settings)
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
     run = Run.create(folder, settings.model_dump(mode="json"), dict(origins), environment, __version__)
@@ -135,6 +136,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     SettingsError, DataError or PluginError as :func:`learn` would.
     """
     checked = check_plan(settings, Session() if plugins is None else Session(plugins))
+    check_depth(checked)
     data, network = checked.data, checked.network
     used = devices.environment(checked.device, checked.dtype, network.narrow)
     held = round(settings.data.holdout * len(data.train))

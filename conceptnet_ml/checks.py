@@ -84,6 +84,14 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     return Checked(settings, images, network, device, dtype)
 
 
+def check_depth(checked: Checked) -> None:
+    """A new network has the stages it is to work through, else SettingsError; a run begun before goes on with all."""
+    depth, stages = checked.settings.depth, checked.network.stage_names
+    if depth > len(stages):
+        has = f"{checked.settings.network.backbone} has {len(stages)} stages, {', '.join(stages)}"
+        raise SettingsError(f"depth {depth}: {has}", "Give at most their number, or name more in network.stages.")
+
+
 def check_settings(settings: Settings, plugins: Plugins) -> None:
     """Refuse what can be refused before an image is read: names of plugins, the device, the precision, traps, a folder
     without pictures. Raises SettingsError, DataError or PluginError as :func:`check_plan` would.

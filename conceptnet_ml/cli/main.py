@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import traceback
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from conceptnet_ml.cli import adapt, bench, config, dream, evaluate, graph, graph_edit, learn, options, plugins, predict
+from conceptnet_ml.config.sources import known_settings
 from conceptnet_ml.errors import ConceptNetError
 
 INTERRUPTED = 130
@@ -42,6 +45,7 @@ class Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
         except Exception as error:
             if isinstance(error, BrokenPipeError) or _is_typers(error):
+                _hint_at_settings(error)
                 raise
             _trace(ctx)
             words = [word for word in sys.argv[1:] if word != "--debug"]
@@ -73,6 +77,19 @@ def _is_typers(error: Exception) -> bool:
     return isinstance(error, (typer.Exit, typer.Abort)) or hasattr(error, "format_message")
 
 
+def _hint_at_settings(error: Any) -> None:
+    """Where a setting without a flag was given like one, say how it is typed: ``--set training.epochs=3``."""
+    flag, ctx = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if flag is None or ctx is None or not any("--set" in parameter.opts for parameter in ctx.command.params):
+        return
+    name = flag.lstrip("-").replace("-", "_")
+    words = " ".join(sys.argv).replace(f"{flag}=", f"{flag} ").split()
+    value = next((value for word, value in pairwise(words) if word == flag and value[:1] != "-"), "VALUE")
+    typed = [f"--set {known}={value}" for known in known_settings() if name in (known, known.rpartition(".")[2])]
+    if typed:
+        error.message, error.possibilities = f"{error.message}. It is a setting: {' or '.join(typed)}", None
+
+
 def _where(error: Exception) -> str:
     """The last place in our code or a plugin's, not in a large library's: `` (colours.py, line 12)``."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not LIBRARIES & {*Path(f.filename).parts}]
@@ -88,6 +105,7 @@ def _complain(label: str, message: str, mend: str) -> None:
     console = options.console(stderr=True)
     console.print(f"[bold red]{label}:[/] {options.escaped(message)}", soft_wrap=True)
     if mend:
+        mend = re.sub("(?<=[:;] )learn --resume", f"{options.program()} learn --resume", mend)  # to be copied
         console.print(f"  {mend}", soft_wrap=True, markup=False)
 
 

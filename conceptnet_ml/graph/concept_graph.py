@@ -194,7 +194,7 @@ class ConceptGraph(GraphStore):
         if path.is_dir():
             run, path = path, path / "graph.json"
             if not path.exists():
-                raise DataError(f"{run} has no concept graph yet", f"Finish the run: learn --resume {run}.")
+                raise DataError(f"{run} has no concept graph yet", f"Finish the run: learn --resume {run}")
         try:
             return cls.from_plain(parse(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:

@@ -147,7 +147,7 @@ class Editor:
     ) -> dict[str, Any]:
         """Plan an edit, make it, and write it; returns the log's entry."""
         if not self._run.complete:
-            raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {self.path}.")
+            raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {self.path}")
         with self._run:
             self._run.lock()
             self.history.repair()
@@ -156,7 +156,7 @@ class Editor:
             if edited := [*chain(*decisions_by_hand(self._run))]:
                 raise DataError(
                     f"decisions in {self.path / 'graph.json'} were changed by hand: {', '.join(edited)}",
-                    f"Go on from them first: learn --resume {self.path}.",
+                    f"Go on from them first: learn --resume {self.path}",
                 )
             nodes = [plans.find_node(graph, name if isinstance(name, str) else name.id) for name in named]
             plan = make_plan(graph, nodes, len(self.history.log()) + 1)

@@ -100,10 +100,11 @@ class LearnedRun:
         """
         if data is None and trap is None and self._data is not None:
             return self._data
+        classes = self.classes  # before images are read, which takes a while: a run that is not finished says so here
         images = data if isinstance(data, Data) else self._load(data, trap, minimum)
-        if images.classes != self.classes:
+        if images.classes != classes:
             raise DataError(
-                f"{images.name} has the classes {', '.join(images.classes)}, the run learned {', '.join(self.classes)}",
+                f"{images.name} has the classes {', '.join(images.classes)}, the run learned {', '.join(classes)}",
                 "Give data with the same class names.",
             )
         return images

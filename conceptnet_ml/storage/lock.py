@@ -44,7 +44,7 @@ class FolderLock:
                 process = self._owner.read_text(encoding="utf-8").strip()
             raise DataError(
                 f"{self.folder} is in use by process {process or 'unknown'}",
-                "Wait for it to end, stop it, or choose another --out.",
+                "Wait for it to end, or stop it.",
             ) from error
         except NotImplementedError:
             return

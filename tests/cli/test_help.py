@@ -103,6 +103,8 @@ def test_version() -> None:
     [
         (["lern"], 2, "Did you mean 'learn'?"),
         (["learn", "--depht", "2"], 2, "--depth"),
+        (["learn", "--epochs", "3"], 2, "--set training.epochs=3 or --set"),
+        (["learn", "--train-limit=9"], 2, "--set data.train_limit=9"),
         (["learn", "--depth", "0"], 2, "--depth: '0' is not allowed"),
         (["learn", "--set", "trap=x"], 2, "Did you mean 'data.trap'?"),
         (["learn", "--plugins-dir", "nowhere", "--dry-run"], 2, "--plugins-dir: 'nowhere' does not exist"),

@@ -92,6 +92,13 @@ def test_a_finished_run_resumes_to_the_same_and_refuses_other_settings(learned: 
     assert "depth: the run has 1, --depth says 2" in other.stderr
 
 
+def test_more_stages_than_there_are_are_refused(folder: Path) -> None:
+    done = call("learn", "--data", f"folder:{folder / 'photos'}", "--depth", "9", "--out", folder / "deep")
+    assert done.returncode == 2
+    assert "depth 9: small has 4 stages, stem, block1, block2, block3" in done.stderr
+    assert not (folder / "deep").exists()
+
+
 def test_an_occupied_folder_is_refused_with_the_way_out(folder: Path, learned: Path) -> None:
     done = call("learn", "--data", f"folder:{folder / 'photos'}", "--out", learned)
     assert done.returncode == 3
