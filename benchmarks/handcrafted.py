@@ -157,7 +157,7 @@ def settings(seed: int = 0, keep: bool = True, weights: str | None = None) -> di
         "depth": 1,
         "device": "cpu",
         "network": {"backbone": "handcrafted:Handmade", "weights": weights},
-        "training": {**still, "shift": 0.0, "batch": 64},
+        "training": {**still, "shift": 0.0, "batch": 64, "least_steps": 0, "above_chance": False},
         "round": {"limit": 1, "epochs": 1, "closures": 0, ("keep" if keep else "undo"): (round_,)},
         # Dear gates are tight. Were all exchanged in every pair, nothing could tell which part came for which.
         "probe": {"dreamt": 0, "view_price": 60.0},

@@ -27,10 +27,11 @@ from conceptnet_ml.runtime.progress import Progress
 TINTED = {"source": "cars-and-poodles:tinted"}
 STILL = 1e-9
 """A learning rate that leaves a network as it was drawn."""
+UNTRAINED = {"epochs": 1, "least_steps": 0, "above_chance": False, "rate": STILL, "warm_rate": STILL}
 CASES: dict[str, dict[str, Any]] = {
     "depth 1": {"depth": 1, "data": TINTED},
     "depth 2": {"depth": 2, "data": TINTED},
-    "untrained": {"depth": 2, "data": TINTED, "training": {"epochs": 1, "rate": STILL, "warm_rate": STILL}},
+    "untrained": {"depth": 2, "data": TINTED, "training": UNTRAINED},
     "no tint": {"depth": 2},
 }
 SETS = ("aligned", "conflict", "random", "absent")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten
 from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.learner import run_learner
+from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import devices
@@ -68,7 +71,7 @@ def learn(
     Raises:
         SettingsError, DataError, PluginError: Something is wrong with what was given; nothing was trained.
         Interrupted: The stopper said so; ``resume`` goes on from there.
-        TrainingDiverged: The loss became NaN.
+        TrainingDiverged, NothingLearned: The loss became NaN; ordinary training ended no better than chance.
     """
     given = data if isinstance(data, Data) else None
     session = Session(
@@ -117,7 +120,7 @@ def resume_run(
 
 def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
     """Learn and conclude; what the run has finished already is read back. Raises Interrupted where the stopper said so,
-    TrainingDiverged where the loss became NaN.
+    TrainingDiverged where the loss became NaN, NothingLearned where ordinary training ended at chance.
     """
     with run:
         EditHistory(run).adopt()
@@ -139,9 +142,9 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     check_depth(checked)
     data, network = checked.data, checked.network
     used = devices.environment(checked.device, checked.dtype, network.narrow)
-    held = round(settings.data.holdout * len(data.train))
+    fit, held = (len(part) for part in split_holdout(data.train.labels, settings.data.holdout, 0))
+    lengths = partial(describe_epochs, images=fit, settings=settings.training)
     worked = [*reversed(network.stage_names)][: settings.depth]
-    steps = max(1, (len(data.train) - held) // settings.training.batch)
     size = f"{data.shape[2]}×{data.shape[1]} px"
     stages = " → ".join(f"{stage.name} ({stage.units})" for stage in network.stages)
     rows = [
@@ -152,8 +155,8 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("network", f"{settings.network.backbone}, stages {stages}"),
         ("worked on", ", then ".join(worked)),
         ("device", ", ".join(str(used[name]) for name in ("device", "precision", "memory_format"))),
-        ("ordinary training", f"{settings.training.epochs} epochs of {steps} steps"),
-        ("rounds", f"at most {settings.round.limit} a stage, {settings.round.epochs} epochs of views each"),
+        ("ordinary training", lengths(settings.training.epochs)),
+        ("rounds", f"at most {settings.round.limit} a stage: {lengths(settings.round.epochs)}"),
         ("representations", ", ".join(settings.plugins.representations)),
         ("controls", ", ".join(settings.plugins.controls) or "none"),
     ]

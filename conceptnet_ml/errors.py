@@ -61,6 +61,10 @@ class TrainingDiverged(ConceptNetError):
     exit_code = 1
 
 
+class NothingLearned(ConceptNetError):
+    """The ordinary network answers no better than chance: there is nothing in it to look for."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A mend with the names that exist, the closest first: ``Did you mean 'wheels'? Known: …``."""
     known = sorted(known)

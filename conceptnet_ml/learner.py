@@ -12,6 +12,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import descend, leaf
 from conceptnet_ml.steps.find import find
 from conceptnet_ml.steps.generalize import generalize, train_refused
+from conceptnet_ml.steps.ordinary import train_ordinary
 from conceptnet_ml.steps.probe import choose_partners, probe, probe_channels
 from conceptnet_ml.steps.records import ChannelProbe, Descent, Learned, Outcome, Round, Site, Specialized
 from conceptnet_ml.steps.specialize import specialize
@@ -20,9 +21,7 @@ from conceptnet_ml.steps.stage_basis import describe
 
 def run_learner(ctx: Context) -> Learned:
     """Ordinary training, the five steps, and the five steps again after every edit the user made since."""
-    settings = ctx.settings.training
-    images = ctx.views(ctx.fit, [])
-    ordinary = ctx.train("ordinary", ctx.network(), images, settings.epochs, settings.rate, "ordinary")
+    ordinary = train_ordinary(ctx)
     ctx.partners = choose_partners(ctx, ordinary)
     learned = Learned(ordinary, ordinary)
     learn_stages(ctx, learned, Readout("classes", ordinary))
@@ -59,7 +58,7 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
                 descent = descend(ctx, learned, site, answers, below)  # 5
                 readouts_below += descent.readouts
                 ended = _end_round(ctx, site, (findings, channels), outcomes, family, descent)
-                learned.add(ended, ctx.settings.round.epochs)
+                learned.add(ended, ctx.epochs(ctx.settings.round.epochs))
                 if kept is None:
                     learned.refused = learned.refused or train_refused(ctx, learned, ended)
                     break
@@ -74,8 +73,9 @@ def _train_edited(ctx: Context, learned: Learned, number: int) -> Readout:
     settings = ctx.settings
     views = ctx.views(ctx.fit, learned.swaps, settings.round.mix)
     network, name = ctx.network(ctx.history.network(number)), f"edit{number}"
-    learned.network = ctx.train(f"{name}/train", network, views, settings.round.epochs, settings.training.warm_rate)
-    learned.epochs += settings.round.epochs
+    epochs = ctx.epochs(settings.round.epochs)
+    learned.network = ctx.train(f"{name}/train", network, views, epochs, settings.training.warm_rate)
+    learned.epochs += epochs
     return Readout(name, learned.network, swaps=list(learned.swaps))
 
 

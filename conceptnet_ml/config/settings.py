@@ -74,6 +74,7 @@ class TrainingSettings(SettingsGroup):
     """The training loop."""
 
     epochs: int = Field(16, ge=1, description="epochs of ordinary training")
+    least_steps: int = Field(64, ge=0, description="fewest steps of a training or a round; epochs give way to it")
     batch: int = Field(128, ge=2, description="images per step")
     rate: float = Field(0.1, gt=0, description="peak learning rate from fresh weights")
     warm_rate: float = Field(0.1, gt=0, description="peak learning rate when a round goes on from the last network")
@@ -88,6 +89,7 @@ class TrainingSettings(SettingsGroup):
         "auto", description="of images and maps; auto: CONCEPTNET_MEMORY_FORMAT, else what is quicker on the device"
     )
     save_seconds: float = Field(30.0, gt=0, description="seconds between checkpoints within a training")
+    above_chance: bool = Field(True, description="stop where ordinary training ends no better than chance")
 
 
 class ProbeSettings(SettingsGroup):
@@ -230,4 +232,5 @@ class Settings(SettingsGroup):
     def of_run(cls, stored: Mapping[str, Any]) -> Settings:
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
         run's finished steps go on fitting to each other."""
-        return cls.model_validate({**stored, "round": {"purify": 0, **stored.get("round", {})}})
+        before = {"round": {"purify": 0}, "training": {"least_steps": 0, "above_chance": False}}
+        return cls.model_validate({**stored, **{name: {**off, **stored.get(name, {})} for name, off in before.items()}})

@@ -48,8 +48,8 @@ FLAGS: dict[str, str] = {
 }
 """Settings that have a flag of their own."""
 
-MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target")
-"""Settings that may change when a run is resumed: where it is computed and with what it is compared."""
+MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target", "training.above_chance")
+"""Settings that may change when a run is resumed: where it is computed, with what it is compared, whether it stops."""
 
 OVERRULING = ("round.keep", "round.undo")
 """The user's overrides, which may change, too: a flag adds to them, ``--set`` and a file replace them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from conceptnet_ml.data.images import Groups, ImageSet, StreamedImages
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.ordinary import wilson
 
 LEAST_IN_GROUP = 10
 """Fewest images of a group that can be the worst one, where any group has as many."""
@@ -132,11 +132,3 @@ def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
         raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
     items = torch.arange(len(files))
     return StreamedImages(lambda item: read_image(files[item], size), items, torch.zeros_like(items), size)
-
-
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval for a share (1927), 95 % by default: good for few images and for shares near 0 and 1."""
-    share = hits / count
-    middle = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, (middle - spread) / (1 + z * z / count)), min(1.0, (middle + spread) / (1 + z * z / count))

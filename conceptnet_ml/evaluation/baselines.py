@@ -52,7 +52,7 @@ class BaselineContext:
         self.share = share
         self.ordinary = ordinary
         self.epochs = epochs
-        self.ordinary_epochs = ctx.settings.training.epochs
+        self.ordinary_epochs = ctx.epochs(ctx.settings.training.epochs)
         self.rate, self.warm_rate = ctx.settings.training.rate, ctx.settings.training.warm_rate
         self.held = ctx.held
         self.device, self.dtype = ctx.device, ctx.dtype
@@ -139,7 +139,7 @@ def train_baselines(ctx: Context, learned: Learned, names: Iterable[str] | None 
         return {}
     chosen = list(ctx.settings.plugins.controls if names is None else names)
     check_baselines(chosen, ctx.plugins, ctx.data)
-    epochs = learned.epochs or ctx.settings.round.epochs
+    epochs = learned.epochs or ctx.epochs(ctx.settings.round.epochs)
     share = _mean_area(ctx, learned.swaps)
     return {name: _train_baseline(ctx, name, learned.ordinary, epochs, share) for name in chosen}
 

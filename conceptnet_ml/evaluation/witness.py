@@ -40,7 +40,7 @@ def witness_of(ctx: Context) -> Witness:
     settings = ctx.settings.training
     fresh = fresh_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins).to(ctx.device)
     plain = ctx.views(ctx.fit, [])
-    network = ctx.train(WITNESS_NETWORK, fresh, plain, settings.epochs, settings.rate, "witness")
+    network = ctx.train(WITNESS_NETWORK, fresh, plain, ctx.epochs(settings.epochs), settings.rate, "witness")
 
     def compare() -> dict[str, Any]:
         reference, held = _draw(ctx, "reference", ctx.fit), _draw(ctx, "held", ctx.held)

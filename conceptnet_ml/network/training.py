@@ -87,11 +87,34 @@ class TrainingJob:
 
     @property
     def steps_per_epoch(self) -> int:
-        return max(1, self.images // self.batch)
+        return steps_per_epoch(self.images, self.settings)
 
     @property
     def batch(self) -> int:
         return min(self.settings.batch, self.images)
+
+
+def steps_per_epoch(images: int, settings: TrainingSettings) -> int:
+    """Optimizer steps of a pass over so many images."""
+    return max(1, images // min(settings.batch, images))
+
+
+def enough_epochs(wanted: int, images: int, settings: TrainingSettings, least: int | None = None) -> int:
+    """The epochs wanted, or as many as it takes for ``least`` steps; default: ``training.least_steps``."""
+    steps = settings.least_steps if least is None else least
+    return max(wanted, math.ceil(steps / steps_per_epoch(images, settings)))
+
+
+def describe_epochs(wanted: int, images: int, settings: TrainingSettings) -> str:
+    """In words: ``16 epochs of 14 steps, 224 steps in all``, or that they are too few, and how many there are."""
+    each, epochs = steps_per_epoch(images, settings), enough_epochs(wanted, images, settings)
+    begin = " of ".join(map(_counted, (wanted, each), ("epoch", "step")))
+    few = f" {'is' if wanted == 1 else 'are'} too few: {epochs} epochs instead" if epochs > wanted else ""
+    return f"{begin}{few}, {_counted(epochs * each, 'step')} in all"
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}{'s' * (count != 1)}"
 
 
 @dataclass(frozen=True)

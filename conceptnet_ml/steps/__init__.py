@@ -2,6 +2,7 @@
 
 records        Site, ProbeResult, Outcome, Round, Learned, ...: what steps are told and return
 context        Context: settings, data, device, and the run's memory of finished steps (once)
+ordinary       train_ordinary, wilson: the network that the steps start from, and whether it has learned anything
 find           find: step 1, the features among a stage's units that a readout's answers rest on
 probe          probe, choose_partners: step 2, φ, ι and the decision, one representation after another
 channel_probe  probe_channels, moves_channels: part of step 2 below the top stage, inside the network

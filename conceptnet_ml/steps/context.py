@@ -21,7 +21,7 @@ from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.network.batch_norms import settle_batch_norms
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import LossFn, TrainingJob, ViewMaker, train
+from conceptnet_ml.network.training import LossFn, TrainingJob, ViewMaker, enough_epochs, train
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Representation
 from conceptnet_ml.runtime import layout, seeding
@@ -157,6 +157,10 @@ class Context:
         network = build_network(self.settings, self.data.classes, self.size, self.plugins)
         layout.to_device(network, self.device)
         return (network if state is None else load_state(network, state)).eval()
+
+    def epochs(self, wanted: int, least: int | None = None) -> int:
+        """Passes over the images that are trained on: those wanted, more where they make too few steps."""
+        return enough_epochs(wanted, len(self.fit), self.settings.training, least)
 
     def train(
         self,

@@ -115,7 +115,7 @@ def train_views(
         numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
     r_before = residual_accuracy(learned.network, before, numbers, seed, ctx.dtype)
     views = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
-    count = settings.epochs
+    count = ctx.epochs(settings.epochs)
     rate = ctx.settings.training.warm_rate
     trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", learned.network, views, count, rate, timed_as)
     r_after = residual_accuracy(trained, after, numbers, seed, ctx.dtype)

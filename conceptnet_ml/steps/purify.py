@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from torch import Tensor
@@ -41,8 +40,7 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     if site.readout.family is not None or swap.codec.gate == "whole" or probed.decision.classes is not None:
         return swap
     swaps, settings = site.readout.swaps, ctx.settings
-    batches = max(1, len(ctx.fit) // min(settings.training.batch, len(ctx.fit)))
-    epochs = max(settings.round.cue, math.ceil(STEPS / batches))
+    epochs = ctx.epochs(settings.round.cue, STEPS)
     least = 1 / ctx.classes + LEARNED * (1 - 1 / ctx.classes)
     for turn in range(1, settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")

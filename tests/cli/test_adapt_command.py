@@ -14,6 +14,7 @@ SMALL = """
 trap = "tint"
 holdout = 0.4
 [training]
+least_steps = 0
 epochs = 3
 batch = 16
 [round]

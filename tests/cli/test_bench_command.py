@@ -18,7 +18,7 @@ methods = ["ordinary", "learned", "longer"]
 ks = [0, 2, 64]
 draws = 2
 [settings]
-training = { epochs = 2, batch = 16 }
+training = { epochs = 2, batch = 16, least_steps = 0 }
 round = { limit = 1, epochs = 1 }
 probe.steps = 2
 concepts.bootstrap = 10

@@ -14,6 +14,7 @@ from commands import ROOT, call, command, noise_pictures, surroundings
 
 SMALL = """
 [training]
+least_steps = 0
 epochs = 2
 batch = 16
 [round]

@@ -28,6 +28,7 @@ def net(width=70):
 """
 SMALL = """
 [training]
+least_steps = 0
 epochs = 2
 batch = 16
 [round]

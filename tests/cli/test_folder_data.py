@@ -17,6 +17,7 @@ SMALL = """
 trap = "tint"
 holdout = 0.4
 [training]
+least_steps = 0
 epochs = 2
 batch = 16
 [round]

@@ -14,6 +14,7 @@ SMALL = """
 [data]
 trap = "tint"
 [training]
+least_steps = 0
 batch = 16
 epochs = 3
 [probe]

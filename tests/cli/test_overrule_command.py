@@ -11,6 +11,7 @@ from commands import call, noise_pictures
 
 SMALL = """
 [training]
+least_steps = 0
 epochs = 2
 batch = 16
 [round]

@@ -14,6 +14,7 @@ from commands import ROOT, call, command, noise_pictures, run, surroundings
 
 SMALL = """
 [training]
+least_steps = 0
 epochs = 2
 batch = 16
 [round]
@@ -90,6 +91,30 @@ def test_a_finished_run_resumes_to_the_same_and_refuses_other_settings(learned: 
     other = call("learn", "--resume", learned, "--depth", "2")
     assert other.returncode == 2
     assert "depth: the run has 1, --depth says 2" in other.stderr
+
+
+def test_a_network_at_chance_stops_the_run_which_can_go_on_all_the_same(folder: Path, tmp_path: Path) -> None:
+    noise_pictures(tmp_path / "photos", {"one": 110, "other": 110}, 40, np.random.default_rng(0))
+    words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{tmp_path / 'photos'}"]
+    words += ["--set", "training.least_steps=12", "--set", "training.epochs=1", "--out", tmp_path / "run"]
+    plan = json.loads(call(*words, "--dry-run", "--json").stdout)["plan"]
+    assert plan["ordinary training"] == "1 epoch of 3 steps is too few: 4 epochs instead, 12 steps in all"
+    assert plan["rounds"].startswith("at most 1 a stage: 1 epoch of 3 steps is too few")
+    done = call(*words)
+    assert done.returncode == 1
+    assert f"ordinary training: {plan['ordinary training']}" in done.stderr
+    assert "no better than chance" in done.stderr
+    resume = ["learn", "--resume", tmp_path / "run"]
+    typed = ["--set", "training.above_chance=false"]
+    assert " ".join(["python cli.py", *map(str, resume), *typed]) in done.stderr
+    assert "no better than chance" in call(*resume).stderr
+    early = call("evaluate", tmp_path / "run")
+    assert early.returncode == 3
+    assert f"Finish the run: python cli.py learn --resume {tmp_path / 'run'}\n" in early.stderr
+    gone = call(*resume, *typed)
+    assert gone.returncode == 0, gone.stderr
+    assert "is too few" not in gone.stderr, "what is trained already is not announced again"
+    assert call(*resume).returncode == 0
 
 
 def test_more_stages_than_there_are_are_refused(folder: Path) -> None:

@@ -48,6 +48,7 @@ TINY = """
 train_limit = 60
 image_size = 16
 [training]
+least_steps = 0
 epochs = 1
 batch = 16
 [round]

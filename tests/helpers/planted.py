@@ -153,7 +153,7 @@ def settings(**changes: Any) -> Settings:
     """Settings for these images; ``changes`` are merged in group by group."""
     values: dict[str, Any] = {
         "device": "cpu",
-        "training": {"precision": "fp32", "flip": False, "batch": 64, "epochs": 8},
+        "training": {"precision": "fp32", "flip": False, "batch": 64, "epochs": 8, "least_steps": 0},
         "round": {"epochs": 16, "purify": 0},
         "plugins": {"dreamer": "none", "controls": ()},
     }

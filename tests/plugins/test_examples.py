@@ -67,7 +67,7 @@ def learned(data: Data, folder: Path, round: dict[str, Any], **plugins: Any) -> 
     settings = Settings.model_validate(
         {
             "data": {"holdout": 0.25},
-            "training": {"epochs": 10, "batch": 32, "flip": False, "shift": 0.0, "precision": "fp32"},
+            "training": {"epochs": 10, "batch": 32, "least_steps": 0, "flip": False, "shift": 0.0, "precision": "fp32"},
             "round": {"limit": 1, **round},
             "probe": {"cells": 8},
             "concepts": {"bootstrap": 10, "confirm": 4, "edges": 2, "probe_images": 192},

@@ -181,7 +181,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path, ctx: Context, witness: Witne
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
-    chosen = settings(training={"epochs": 1}, round={"limit": 0})
+    chosen = settings(training={"epochs": 1, "above_chance": False}, round={"limit": 0})
     return learn(planted_data(count=160), settings=chosen, out=tmp_path_factory.mktemp("run") / "run", plugins=PLUGINS)
 
 

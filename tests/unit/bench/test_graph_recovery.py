@@ -332,7 +332,7 @@ def test_a_run_without_concepts_has_no_precision_and_one_without_truth_is_refuse
     settings = Settings.model_validate(
         {
             "device": "cpu",
-            "training": {"epochs": 1},
+            "training": {"epochs": 1, "least_steps": 0, "above_chance": False},
             "round": {"limit": 0},
             "plugins": {"dreamer": "none", "controls": ()},
         }

@@ -200,7 +200,8 @@ def test_the_score_stands_first_and_the_picture_tells_three_kinds_of_cells(tmp_p
 
 
 def test_a_tiny_matrix_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = ["training.epochs=1", "training.batch=16", "round.limit=1", "round.epochs=1", "probe.steps=1"]
+    quick = ["training.epochs=1", "training.least_steps=0", "training.above_chance=false", "training.batch=16"]
+    quick += ["round.limit=1", "round.epochs=1", "probe.steps=1"]
     quick += ["plugins.representations=colour", "plugins.dreamer=none", "concepts.bootstrap=10", "device=cpu"]
     suite = suite_of(tmp_path, assignments=quick).only(["wheels+tint/0/*"], seeds="1")
     store = CellStore(tmp_path / "out")

@@ -50,7 +50,7 @@ def bench_of(folder: Path, world: bool = True, **controls: Any) -> Context:
         {
             "device": "cpu",
             "data": DataSettings(holdout=0.25),
-            "training": TrainingSettings(epochs=3, batch=16, precision="fp32"),
+            "training": TrainingSettings(epochs=3, least_steps=0, batch=16, precision="fp32"),
             "round": {"epochs": 2},
             "probe": {"batch": 20},
             "plugins": {"controls": ("longer", "unbiased"), **controls},

@@ -20,6 +20,8 @@ from conceptnet_ml.network.training import (
     ImageViews,
     TrainingJob,
     augment,
+    describe_epochs,
+    enough_epochs,
     one_cycle_rate,
     predict_logits,
     predict_set,
@@ -102,6 +104,23 @@ def test_a_pass_leaves_the_last_incomplete_batch_out(count: int, batch: int, ste
 
     train(network(), views, made)
     assert seen == [min(batch, count)] * 3 * steps
+
+
+@pytest.mark.parametrize(
+    ("wanted", "images", "least", "epochs", "words"),
+    [
+        (16, 1800, 64, 16, "16 epochs of 14 steps, 224 steps in all"),
+        (16, 300, 64, 32, "16 epochs of 2 steps are too few: 32 epochs instead, 64 steps in all"),
+        (1, 400, 64, 22, "1 epoch of 3 steps is too few: 22 epochs instead, 66 steps in all"),
+        (1, 10, 0, 1, "1 epoch of 1 step, 1 step in all"),
+    ],
+)
+def test_epochs_give_way_to_the_least_steps(wanted: int, images: int, least: int, epochs: int, words: str) -> None:
+    settings = TrainingSettings(least_steps=least)
+    assert enough_epochs(wanted, images, settings) == epochs
+    assert describe_epochs(wanted, images, settings) == words
+    assert enough_epochs(wanted, images, settings, least=0) == wanted
+    assert enough_epochs(wanted, 128, settings, least=500) == 500
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:

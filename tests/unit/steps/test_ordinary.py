@@ -1,0 +1,118 @@
+"""A network at chance is not analysed without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from planted import accuracy, planted_data, settings, workbench
+from torch import Tensor
+
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import NothingLearned
+from conceptnet_ml.steps import ordinary
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.ordinary import train_ordinary
+
+STILL = {"epochs": 1, "least_steps": 0, "rate": 1e-12}
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answers: Tensor) -> None:
+    """Nothing is trained, and these are the answers to the held-out images."""
+    logits = torch.nn.functional.one_hot(answers, 2).float()
+    monkeypatch.setattr(Context, "train", lambda ctx, *args: ctx.network())
+    monkeypatch.setattr(ordinary, "predict_set", lambda *args: logits)
+
+
+def bench_of(folder: Path, shares: tuple[int, int], chosen: Settings | None = None) -> Context:
+    """A context over empty images, so many of either class; a half of each is held out."""
+    labels = torch.tensor([0, 1]).repeat_interleave(torch.tensor(shares))
+    images = ImageSet(torch.zeros(len(labels), 3, 16, 16, dtype=torch.uint8), labels)
+    chosen = chosen or settings(data={"holdout": 0.499})
+    return workbench(folder, Data("empty", ("a", "b"), images, {"test": images}), chosen)
+
+
+def test_an_untrained_network_stops_the_run_and_nothing_is_lost(tmp_path: Path) -> None:
+    data = planted_data(count=64)
+    ctx = workbench(tmp_path, data, settings(training=STILL))
+    with pytest.raises(NothingLearned, match="no better than chance") as stopped:
+        train_ordinary(ctx)
+    assert "50.0% is chance" in stopped.value.message
+    assert f"learn --resume {ctx.run.path} --set training.above_chance=false" in stopped.value.mend
+    assert ctx.run.has_step("ordinary")
+    assert not ctx.run.has_step("ordinary/held")
+    ctx.settings = settings(training={**STILL, "above_chance": False})
+    train_ordinary(ctx)
+    ctx.settings = settings(training=STILL)
+    train_ordinary(ctx)  # whoever opens the run later is not asked again
+    assert [line["name"] for line in ctx.run.metrics() if line["event"] == "trained"] == ["ordinary"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wrong", "stops"),
+    [
+        ((40, 40), 15, True),  # of 25 in 40 Wilson's one-sided bound is 0.495
+        ((40, 40), 14, False),
+        ((8, 8), 1, False),
+        ((8, 8), 2, True),
+        ((4, 4), 0, False),
+        ((4, 4), 1, True),
+    ],
+)
+def test_the_lower_bound_counts(
+    shares: tuple[int, int], wrong: int, stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = bench_of(tmp_path, shares)
+    answers = ctx.labels[ctx.held].clone()
+    answers[torch.randperm(len(answers), generator=torch.Generator().manual_seed(0))[:wrong]] ^= 1
+    answering(monkeypatch, answers)
+    if stops:
+        with pytest.raises(NothingLearned):
+            train_ordinary(ctx)
+    else:
+        train_ordinary(ctx)
+        (line,) = [line for line in ctx.run.metrics() if line["event"] == "ordinary"]
+        assert line["accuracy"] == 1 - wrong / len(answers)
+        assert line["chance"] < line["at_least"] < line["accuracy"]
+
+
+def test_classes_of_other_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To name the larger class always is chance, however often it is right; to know the smaller one is not."""
+    ctx = bench_of(tmp_path, (160, 40))
+    answering(monkeypatch, torch.zeros(len(ctx.held), dtype=torch.int64))
+    with pytest.raises(NothingLearned, match=r"80 of 100 held-out images .* 80.0% is chance"):
+        train_ordinary(ctx)
+    known = ctx.labels[ctx.held].clone()
+    known[torch.nonzero(known == 0).flatten()[:20]] = 1  # 80 of 100 as well
+    answering(monkeypatch, known)
+    train_ordinary(ctx)
+
+
+def test_few_images_are_trained_on_for_the_least_steps(tmp_path: Path) -> None:
+    said: list[str] = []
+    data = planted_data(count=48)
+    chosen = settings(data={"holdout": 0.25}, training={"batch": 32, "least_steps": 64, "rate": 0.05})
+    ctx = workbench(tmp_path, data, chosen)
+    ctx.progress.say = said.append  # type: ignore[method-assign]
+    network = train_ordinary(ctx)
+    assert said == [
+        "ordinary training: 8 epochs of 1 step are too few: 64 epochs instead, 64 steps in all",
+        "rounds: 16 epochs of 1 step are too few: 64 epochs instead, 64 steps in all",
+    ]
+    (entry,) = [line for line in ctx.run.metrics() if line["event"] == "trained"]
+    assert entry["steps"] == 64
+    assert accuracy(network, data)["test"] > 0.9
+    train_ordinary(ctx)
+    assert len(said) == 2, "what is trained already is not announced"
+
+
+def test_runs_of_before_know_neither_rule() -> None:
+    stored = Settings().model_dump(mode="json")
+    for name in ("least_steps", "above_chance"):
+        stored["training"].pop(name)
+    assert Settings.of_run(stored).training.least_steps == 0
+    assert not Settings.of_run(stored).training.above_chance
+    assert Settings.of_run(Settings().model_dump(mode="json")) == Settings()
