@@ -13,11 +13,10 @@ import torch
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.load import load_data, trap_names, trap_parts
+from conceptnet_ml.data.load import load_data, trap_names, trap_parts, unlabelled
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.evaluation.accuracy import unlabelled
 from conceptnet_ml.evaluation.baselines import check_baselines
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork

@@ -5,14 +5,19 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
+
+import torch
 
 from conceptnet_ml.config.settings import DataSettings, Settings
 from conceptnet_ml.data.class_subset import select_classes
 from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.files import SUFFIXES, read_image
+from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, limit_per_class
 from conceptnet_ml.data.traps import check_traps, lay_traps
-from conceptnet_ml.errors import PluginError, SettingsError
+from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Trap
 
@@ -88,3 +93,24 @@ def trap_parts(text: str) -> list[tuple[str, str]]:
 def trap_names(text: str) -> list[str]:
     """``"none"`` → [], ``"A+B:c"`` → ["A", "B"]; raises as :func:`trap_parts`."""
     return [name for name, _ in trap_parts(text)]
+
+
+def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
+    """The pictures of a folder, at any depth, each read when it is needed; their labels say nothing.
+
+    Args:
+        folder: Hidden files and files that are no images are ignored.
+        size: (H, W) to read them at, in px.
+
+    Raises:
+        DataError: No such folder, or no picture in it.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
+    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    if not files:
+        raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
+    items = torch.arange(len(files))
+    return StreamedImages(lambda item: read_image(files[item], size), items, torch.zeros_like(items), size)

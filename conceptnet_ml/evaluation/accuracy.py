@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.data.files import SUFFIXES, read_image
-from conceptnet_ml.data.images import Groups, ImageSet, StreamedImages
+from conceptnet_ml.data.images import Groups, ImageSet
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.steps.context import Context
@@ -111,24 +109,3 @@ def disagreement(
         "interval": list(wilson(differ, len(images))),
         "confidence": {"ordinary": float(first.values.mean()), "learned": float(second.values.mean())},
     }
-
-
-def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
-    """The pictures of a folder, at any depth, each read when it is needed; their labels say nothing.
-
-    Args:
-        folder: Hidden files and files that are no images are ignored.
-        size: (H, W) to read them at, in px.
-
-    Raises:
-        DataError: No such folder, or no picture in it.
-    """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
-    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    files = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
-    if not files:
-        raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
-    items = torch.arange(len(files))
-    return StreamedImages(lambda item: read_image(files[item], size), items, torch.zeros_like(items), size)

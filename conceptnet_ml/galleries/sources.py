@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from conceptnet_ml.config.settings import NetworkSettings
 from conceptnet_ml.data.files import both_sides
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.errors import DataError, SettingsError, nearest
-from conceptnet_ml.evaluation.accuracy import unlabelled
 from conceptnet_ml.network.build import load_users_module, load_weights, read_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins

@@ -17,10 +17,10 @@ from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import read_image
-from conceptnet_ml.data.load import load_data
+from conceptnet_ml.data.load import load_data, unlabelled
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.errors import DataError, SettingsError, nearest
-from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, unlabelled
+from conceptnet_ml.evaluation.accuracy import accuracies, disagreement
 from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.learner import run_learner
@@ -149,7 +149,7 @@ class LearnedRun:
         """How often the ordinary and the learned network disagree on the pictures of a folder, at any depth.
 
         Returns and raises as :func:`conceptnet_ml.evaluation.accuracy.disagreement` and
-        :func:`~conceptnet_ml.evaluation.accuracy.unlabelled`, and the ``folder``.
+        :func:`~conceptnet_ml.data.load.unlabelled`, and the ``folder``.
         """
         images = unlabelled(folder, read_size(self._saved))
         found = disagreement(self.ordinary, self.model.to(self.device), images, self.device, self.dtype)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from conceptnet_ml.evaluation.accuracy import disagreement, unlabelled
+from conceptnet_ml.data.load import unlabelled
+from conceptnet_ml.evaluation.accuracy import disagreement
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.runtime import devices

@@ -11,7 +11,7 @@ from conceptnet_ml.config.overrides import Override, parse_overrides
 from conceptnet_ml.config.settings import RoundSettings
 from conceptnet_ml.steps.records import ProbeResult, RefitVariants, Round, Trained
 from conceptnet_ml.storage.hashing import sha256
-from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.stop_rule import USER, Decision
 
 Trial = TypeVar("Trial", Trained, RefitVariants)
 
@@ -70,6 +70,10 @@ class OverrideRule:
         else:
             decision = judged.decision
         return replace(judged, decision=decision)
+
+    def by_new_world(self, name: str, judged: ProbeResult, decision: Decision) -> ProbeResult:
+        """A representation's probe with what pictures of the new world say in place of the rule's decision."""
+        return replace(judged, decision=self._overrule(name, judged.measured.representation, "", decision))
 
     def kept_by_user(self, name: str, judged: list[ProbeResult]) -> ProbeResult | None:
         """Where the rule kept nothing in a round that the user keeps: its best representation, place-gated if one is.
@@ -138,9 +142,12 @@ class OverrideRule:
         self, name: str, representation: str, rule: Decision, keep: bool, what: str, when: str = ""
     ) -> Decision:
         if rule.keep == keep:
-            return replace(rule, reason=f"{rule.reason}; the user says so too")
+            return replace(rule, reason=f"{rule.reason}; the user says so too", evidence=USER)
         would = "keep it" if rule.keep else "undo it" if when else "refuse it"
         reason = f"the user decided to {what}; the rule would {would}: {rule.reason}"
-        self._changed.append((name, representation, when, keep))
-        self.overruled.setdefault(name, []).append(f"{representation}: {reason}")
-        return replace(rule, keep=keep, reason=reason)
+        return self._overrule(name, representation, when, replace(rule, keep=keep, reason=reason, evidence=USER))
+
+    def _overrule(self, name: str, representation: str, when: str, decision: Decision) -> Decision:
+        self._changed.append((name, representation, when, decision.keep))
+        self.overruled.setdefault(name, []).append(f"{representation}: {decision.reason}")
+        return decision

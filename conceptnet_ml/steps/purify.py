@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.records import ProbeResult, Site
@@ -39,25 +40,31 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     """
     if site.readout.family is not None or swap.codec.gate == "whole" or probed.decision.classes is not None:
         return swap
-    swaps, settings = site.readout.swaps, ctx.settings
-    epochs = ctx.epochs(settings.round.cue, STEPS)
-    least = 1 / ctx.classes + LEARNED * (1 - 1 / ctx.classes)
-    for turn in range(1, settings.round.purify + 1):
+    for turn in range(1, ctx.settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")
-        fit, held = (
-            DonatedViews(ctx.data.train, pool, [*swaps, swap], ctx.classes, ctx.device, partners=ctx.partners)
-            for pool in (ctx.fit, ctx.held)
-        )
-        cue = ctx.train(f"{at.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
-        right = residual_accuracy(cue, held, ctx.held, ctx.seed(at.name, "r"), ctx.dtype)
-        ctx.run.log(event="cue", name=at.name, accuracy=right)
-        if right < least:
+        cue = train_cue(ctx, at, swap)
+        if cue is None:
             break
-        found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=swaps)), probed)
+        found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), probed)
         if _open_share(found) < _open_share(swap) / 2:
             break
         swap = replace(found, name=swap.name)
     return swap
+
+
+def train_cue(ctx: Context, site: Site, swap: Swap) -> StagedNetwork | None:
+    """A network that has seen of each image only what the swap takes over, in random hosts; None where it learned too
+    little of that."""
+    settings, swaps = ctx.settings, [*site.readout.swaps, swap]
+    fit, held = (
+        DonatedViews(ctx.data.train, pool, swaps, ctx.classes, ctx.device, partners=ctx.partners)
+        for pool in (ctx.fit, ctx.held)
+    )
+    epochs = ctx.epochs(settings.round.cue, STEPS)
+    cue = ctx.train(f"{site.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
+    right = residual_accuracy(cue, held, ctx.held, ctx.seed(site.name, "r"), ctx.dtype)
+    ctx.run.log(event="cue", name=site.name, accuracy=right)
+    return cue if right >= 1 / ctx.classes + LEARNED * (1 - 1 / ctx.classes) else None
 
 
 def _open_share(swap: Swap) -> float:

@@ -100,7 +100,12 @@ class ProbeResult:
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""
         decision = self.decision
-        found = {"keep": decision.keep, "reason": decision.reason, "classes": decision.classes}
+        found = {
+            "keep": decision.keep,
+            "reason": decision.reason,
+            "classes": decision.classes,
+            "evidence": decision.evidence,
+        }
         return {**self.measured.record(), **found}
 
 

@@ -16,6 +16,9 @@ from conceptnet_ml.runtime import seeding
 from conceptnet_ml.swap.interchangeability import SwapMeasurement, pooled_iota
 from conceptnet_ml.swap.views import Views
 
+HELD_OUT, NEW_WORLD, USER = "held-out images", "pictures of the new world", "the user"
+"""Evidence a decision can rest on."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -25,11 +28,13 @@ class Decision:
         keep: The decision.
         reason: In words, with the numbers behind it.
         classes: The classes that share the feature, None for all.
+        evidence: What it rests on: held-out images, pictures of the new world, or the user's word.
     """
 
     keep: bool
     reason: str
     classes: tuple[int, ...] | None = None
+    evidence: str = HELD_OUT
 
 
 def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:

@@ -232,7 +232,11 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     monkeypatch.setattr(generalize_step, "swap_of", lambda *args: left_part(whole_swap(*args)))
     monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
     rounds = {"limit": 1, "epochs": 8, "closures": closures}
-    chosen = settings(training={"batch": 32, "epochs": 6}, round=rounds, probe={"dreamt": 0}, concepts=COARSE)
+    training, plugins = (
+        {"batch": 32, "epochs": 6},
+        {"representations": ("colour", "pixels")},
+    )  # its stripes are a grating
+    chosen = settings(training=training, round=rounds, probe={"dreamt": 0}, concepts=COARSE, plugins=plugins)
     ctx = workbench(tmp_path, planted_data("own"), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds
@@ -257,7 +261,8 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
     monkeypatch.setattr(generalize_step, "swap_of", left)
     monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
-    chosen = settings(training={"batch": 32}, round=rounds, probe={"dreamt": 0}, concepts=COARSE)
+    plugins = {"representations": ("colour", "pixels")}  # the patch's stripes are a grating
+    chosen = settings(training={"batch": 32}, round=rounds, probe={"dreamt": 0}, concepts=COARSE, plugins=plugins)
     ctx = workbench(tmp_path, planted_data("own", 240, contrast=0.06), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds

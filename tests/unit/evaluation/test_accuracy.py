@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.data.images import Groups, ImageSet
+from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, group_accuracies, unlabelled
+from conceptnet_ml.evaluation.accuracy import accuracies, disagreement, group_accuracies
 from conceptnet_ml.steps.ordinary import wilson
 
 CPU = torch.device("cpu")

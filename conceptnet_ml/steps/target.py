@@ -1,0 +1,121 @@
+"""Part of step 3: a refused swap judged once more, by unlabelled pictures of the world the network is meant for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from conceptnet_ml.data.load import unlabelled
+from conceptnet_ml.network.training import predict_set
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.gates import swap_of
+from conceptnet_ml.steps.purify import purify, train_cue
+from conceptnet_ml.steps.records import ProbeResult, Site
+from conceptnet_ml.storage.hashing import sha256
+from conceptnet_ml.swap.stop_rule import NEW_WORLD, USER
+
+SURE = 3.0
+"""Standard errors by which the agreement must fall; chance alone gets there once in 700 times."""
+
+LEAST = 0.05
+"""Share of the pictures by which it must fall, however many there are."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two networks give the same answer, in held-out images and in the new world.
+
+    Args:
+        old, new: Of a network of what the swap exchanges and one of the rest.
+        rest_old, rest_new: Of two networks of the rest, the control: pictures that are harder lower this one too.
+        images: How many held-out images and pictures of the new world.
+    """
+
+    old: float
+    new: float
+    rest_old: float
+    rest_new: float
+    images: tuple[int, int]
+
+    @property
+    def fall(self) -> float:
+        """By how much more the first agreement falls than the control."""
+        return (self.old - self.new) - (self.rest_old - self.rest_new)
+
+    @property
+    def errors(self) -> float:
+        """The fall in its standard errors."""
+        held, new = self.images
+        shares = ((self.old, held), (self.rest_old, held), (self.new, new), (self.rest_new, new))
+        return self.fall / math.sqrt(sum(max(p * (1 - p), 1 / n) / n for p, n in shares))
+
+    @property
+    def broken(self) -> bool:
+        """Whether what the swap exchanges goes its own way in the new world."""
+        return self.fall >= LEAST and self.errors >= SURE
+
+    def __str__(self) -> str:
+        return (
+            f"it agrees with the rest of an image in {self.old:.2f} of the held-out images and in {self.new:.2f} of the "
+            f"new world's, two networks of the rest in {self.rest_old:.2f} and {self.rest_new:.2f} "
+            f"({self.errors:.1f} standard errors)"
+        )
+
+
+def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
+    """The probe with another decision where pictures of the new world show a refused swap to be a cue.
+
+    In the training images a cue with exceptions and a part of the object are alike: both tell the class, each errs by
+    itself, and no statistic of these images can know which of the two a class is *meant* to hang on. In a world where
+    the cue is drawn otherwise, what it says and what the rest of the image says no longer go together; parts of an
+    object do. So two networks are compared, one that has seen only what the purified swap takes over and one that has
+    seen only the rest, by how often they agree. (Disagreement in unlabelled pictures as in D-BAT, arXiv 2202.04414,
+    and DivDis, arXiv 2202.03418; there it is trained for, here it is measured.)
+
+    Nothing is done without ``data.target``, for a swap that changes too few answers, one that not all classes share,
+    below the top stage, or where the user has decided. No label of the pictures is used.
+
+    Cost: purifying, ``round.cue`` and twice ``round.fresh`` epochs, and a pass over the pictures with three networks.
+    """
+    settings, decision = ctx.settings, probed.decision
+    if settings.data.target is None or decision.keep or decision.evidence == USER or decision.classes is not None:
+        return probed
+    if site.readout.family is not None or probed.measured.phi < settings.round.flips:
+        return probed
+    found = _agreement(ctx, site, probed, settings.data.target)
+    if found is None:
+        return probed
+    if not found.broken:
+        return replace(
+            probed, decision=replace(decision, reason=f"{decision.reason}; the new world does not contradict: {found}")
+        )
+    reason = f"{found}: a cue, kept for the pictures of the new world; the rule would refuse it: {decision.reason}"
+    decision = replace(decision, keep=True, reason=reason, evidence=NEW_WORLD)
+    return ctx.override_rule.by_new_world(site.name, probed, decision)
+
+
+def _agreement(ctx: Context, site: Site, probed: ProbeResult, folder: str) -> Agreement | None:
+    """None where the network of what is exchanged has not learned it."""
+    name = f"{site.name}/target-{probed.measured.representation}"
+    swap = purify(ctx, site, swap_of(ctx, site, probed), probed)
+    cue = train_cue(ctx, replace(site, name=f"{name}/cue"), swap)
+    if cue is None:
+        return None
+    views = ctx.views(ctx.fit, [*site.readout.swaps, swap])
+    epochs, rate = ctx.settings.round.fresh, ctx.settings.training.rate
+    rest = [ctx.train(f"{name}/rest-{turn}", ctx.network(), views, epochs, rate, "probing") for turn in (1, 2)]
+
+    def work() -> dict[str, Any]:
+        shares, sizes = [], []
+        for images in (ctx.data.train.subset(ctx.held), unlabelled(folder, ctx.data.read_size)):
+            one, first, second = (predict_set(net, images, ctx.device, ctx.dtype).argmax(1) for net in (cue, *rest))
+            shares += [float((a == b).double().mean()) for a, b in ((one, first), (first, second))]
+            sizes.append(len(images))
+        return asdict(Agreement(shares[0], shares[2], shares[1], shares[3], (sizes[0], sizes[1])))
+
+    with ctx.progress.task(f"{site.name} new world"):
+        found = ctx.once(f"{name}/agreement-{sha256(folder, 8)}", work, "probing")
+    agreement = Agreement(**{**found, "images": tuple(found["images"])})
+    ctx.run.log(event="target", name=site.name, broken=agreement.broken, errors=agreement.errors, **found)
+    return agreement

@@ -1,0 +1,58 @@
+"""Unlabelled pictures of the new world decide where the rule refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from planted import COARSE, accuracy, planted_data, settings, workbench
+
+from conceptnet_ml.learner import run_learner
+from conceptnet_ml.steps.target import Agreement
+from conceptnet_ml.swap.stop_rule import HELD_OUT, NEW_WORLD
+from conceptnet_plugins.generalizers import detector
+
+
+def test_an_agreement_is_broken_where_it_falls_further_than_that_of_the_control() -> None:
+    far, near = (900, 900), (40, 40)
+    assert Agreement(0.9, 0.6, 0.9, 0.88, far).broken
+    assert not Agreement(0.9, 0.6, 0.9, 0.62, far).broken  # the pictures are harder, that is all
+    assert not Agreement(0.9, 0.8, 0.9, 0.9, near).broken  # too few to tell
+    assert not Agreement(0.9, 0.86, 0.9, 0.9, (90000, 90000)).broken  # sure, and nothing much
+    one = Agreement(0.9, 0.6, 0.9, 0.9, (100, 400))
+    assert one.fall == pytest.approx(0.3)
+    assert one.errors == pytest.approx(0.3 / (0.0009 + 0.0009 + 0.0006 + 0.000225) ** 0.5)
+    assert Agreement(1.0, 1.0, 1.0, 1.0, far).errors == 0
+
+
+@pytest.mark.parametrize(("trained_on", "world", "kept"), [("own", "random", True), ("own", "test", False)])
+def test_the_new_world_keeps_a_cue_that_the_rule_refused(
+    trained_on: str, world: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
+    data = planted_data(trained_on)
+    (tmp_path / "world").mkdir()
+    for number, image in enumerate(data.tests[world].images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "world" / f"{number:03d}.png")
+    chosen = settings(
+        data={"target": str(tmp_path / "world")},
+        training={"batch": 32, "epochs": 6},
+        round={"limit": 1, "epochs": 8, "closures": 0, "interchangeable": 9.0, "purify": 1},
+        probe={"dreamt": 0},
+        concepts=COARSE,
+        plugins={"representations": ("pixels",)},
+    )
+    ctx = workbench(tmp_path, data, chosen)
+    found = run_learner(ctx)
+    (story,) = found.rounds
+    (judged,) = story.probed
+    assert judged.decision.keep == kept
+    assert judged.decision.evidence == (NEW_WORLD if kept else HELD_OUT)
+    assert ("kept for the pictures of the new world" in story.reason) == kept
+    assert ("the new world does not contradict" in story.reason) == (not kept)
+    if kept:
+        assert story.decision == "kept"
+        assert accuracy(found.ordinary, data)["conflict"] < 0.3
+        assert accuracy(found.network, data)["conflict"] > 0.8
+    ctx.run.close()
