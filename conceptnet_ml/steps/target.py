@@ -57,8 +57,8 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"it agrees with the rest of an image in {self.old:.2f} of the held-out images and in {self.new:.2f} of the "
-            f"new world's, two networks of the rest in {self.rest_old:.2f} and {self.rest_new:.2f} "
+            f"it agrees with the rest of an image in {self.old:.2f} of the held-out images and in {self.new:.2f} "
+            f"of the new world's, two networks of the rest in {self.rest_old:.2f} and {self.rest_new:.2f} "
             f"({self.errors:.1f} standard errors)"
         )
 
