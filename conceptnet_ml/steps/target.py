@@ -57,9 +57,8 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"it agrees with the rest of an image in {self.old:.2f} of the held-out images and in {self.new:.2f} "
-            f"of the new world's, two networks of the rest in {self.rest_old:.2f} and {self.rest_new:.2f} "
-            f"({self.errors:.1f} standard errors)"
+            f"agreement {self.old:.2f} → {self.new:.2f}, control {self.rest_old:.2f} → {self.rest_new:.2f}, "
+            f"{self.errors:.1f} standard errors"
         )
 
 
@@ -87,10 +86,10 @@ def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     if found is None:
         return probed
     if not found.broken:
-        return replace(
-            probed, decision=replace(decision, reason=f"{decision.reason}; the new world does not contradict: {found}")
-        )
-    reason = f"{found}: a cue, kept for the pictures of the new world; the rule would refuse it: {decision.reason}"
+        reason = f"{decision.reason}; in the new world it still goes with the rest of an image ({found})"
+        return replace(probed, decision=replace(decision, reason=reason))
+    parted = f"a cue: in the new world it no longer goes with the rest of an image ({found})"
+    reason = f"{parted}; the rule would refuse it: {decision.reason}"
     decision = replace(decision, keep=True, reason=reason, evidence=NEW_WORLD)
     return ctx.override_rule.by_new_world(site.name, probed, decision)
 

@@ -49,8 +49,8 @@ def test_the_new_world_keeps_a_cue_that_the_rule_refused(
     (judged,) = story.probed
     assert judged.decision.keep == kept
     assert judged.decision.evidence == (NEW_WORLD if kept else HELD_OUT)
-    assert ("kept for the pictures of the new world" in story.reason) == kept
-    assert ("the new world does not contradict" in story.reason) == (not kept)
+    assert ("in the new world it no longer goes with the rest" in story.reason) == kept
+    assert ("in the new world it still goes with the rest" in story.reason) == (not kept)
     if kept:
         assert story.decision == "kept"
         assert accuracy(found.ordinary, data)["conflict"] < 0.3
