@@ -4,8 +4,9 @@
 
 ``--cifar`` holds train/CLASS/* and test/CLASS/*, ``--mnist`` is what torchvision's MNIST takes as its root,
 ``--pictures`` an ImageFolder of cars and dogs. A case whose pictures are not given is left out. Finished cases are
-read, not repeated. Every round decides: one cue means one round that is to be kept and a second that is not; no cue
-means a first round that is not. Prints Markdown and writes OUT/stop-rule.json.
+read, not repeated. ``--rule`` takes another rule than the built-in one, from ``--plugins-dir`` or an installed package;
+its runs are in OUT/RULE. Every round decides: one cue means one round that is to be kept and a second that is not; no
+cue means a first round that is not. Prints Markdown and writes OUT/stop-rule.json.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml import Settings, learn
+from conceptnet_ml import Settings, learn, load_plugins
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ CASES = (
     Case("embedded", (), "none", PIXELS, more=(("train_limit", 900),)),
 )
 PER_CLASS = 1200
+RULE = Settings().plugins.stop_rule
 
 
 def settings(case: Case, options: argparse.Namespace) -> Settings | None:
@@ -111,7 +113,7 @@ def settings(case: Case, options: argparse.Namespace) -> Settings | None:
             "data": {**data, **dict(case.more)},
             "network": {"backbone": case.backbone},
             "round": {"limit": len(case.right) + 1},
-            "plugins": {"controls": (), "dreamer": "none"},
+            "plugins": {"controls": (), "dreamer": "none", "stop_rule": options.rule},
         }
     )
 
@@ -146,17 +148,23 @@ def main() -> None:
     parser.add_argument("--pictures")
     parser.add_argument("--out", type=Path, default=Path("runs/stop-rule"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rule", default=RULE)
+    parser.add_argument("--plugins-dir", type=Path)
     options = parser.parse_args()
+    out, plugins = (
+        options.out if options.rule == RULE else options.out / options.rule,
+        load_plugins(options.plugins_dir),
+    )
     rows: list[dict[str, Any]] = []
     print("| case | round | right | decided | | accuracy | why |\n| --- | --- | --- | --- | --- | --- | --- |")
     for number, case in enumerate(CASES):
         chosen = settings(case, options)
         if chosen is None:
             continue
-        folder = options.out / f"{number:02d}-{options.seed}"
+        folder = out / f"{number:02d}-{options.seed}"
         began = time.monotonic()
         resume = folder if (folder / "settings.json").exists() else None
-        summary = learn(chosen, out=None if resume else folder, resume=resume).summary()
+        summary = learn(chosen, out=None if resume else folder, resume=resume, plugins=plugins).summary()
         for one in judged(case, summary):
             rows.append({"case": case.name, "accuracy": accuracies(summary), **one})
             mark = "✓" if one["verdict"].endswith("rightly") else "✗"
@@ -170,7 +178,7 @@ def main() -> None:
     cases = {row["case"] for row in rows}
     print("\n" + "\n".join(f"- {verdict}: {counts[verdict]}" for verdict in VERDICTS))
     print(f"- in all: {len(rows)} decisions in {len(cases)} cases")
-    (options.out / "stop-rule.json").write_text(json.dumps({"counts": counts, "rows": rows}, indent=1))
+    (out / "stop-rule.json").write_text(json.dumps({"counts": counts, "rows": rows}, indent=1))
 
 
 VERDICTS = ("kept rightly", "kept wrongly", "undone rightly", "undone wrongly")

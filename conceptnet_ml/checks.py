@@ -122,6 +122,7 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         "trap": trap_names(settings.data.trap),
         "representation": chosen.representations,
         "discoverer": (chosen.discoverer,),
+        "stop_rule": (chosen.stop_rule,),
         "generalizer": (chosen.generalizer,),
         "specializer": (chosen.specializer,),
         "dreamer": () if chosen.dreamer == "none" else (chosen.dreamer,),

@@ -37,6 +37,11 @@ def conceptnet_discoverers() -> list[records.Discoverer]:
 
 
 @hookspec
+def conceptnet_stop_rules() -> list[records.StopRule]:
+    """What the probe step keeps."""
+
+
+@hookspec
 def conceptnet_generalizers() -> list[records.Generalizer]:
     """The generalize step."""
 

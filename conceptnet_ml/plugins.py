@@ -56,6 +56,8 @@ class Plugins:
             source, error = self._refused[kind, name]
             raise PluginError(f"{kind} '{name}' comes from a plugin that cannot be used: {source}: {error}")
         mend = nearest(name, (record.name for record in self.all(kind)))
+        if not self.all(kind):
+            mend = "None is installed: after an update, run 'pip install -e .' again in the project's folder."
         if kind == "dataset" and Path(name).is_dir():
             mend = f"It is a folder: write folder:{name}."
         if kind == "backbone":

@@ -150,6 +150,17 @@ class Discoverer(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StopRule(Record):
+    """``decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision``: whether to train on a probed swap.
+
+    It depends on nothing else: a resumed run decides again, and must decide the same.
+    """
+
+    kind: ClassVar[str] = "stop_rule"
+    decide: Function
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generalizer(Record):
     """``merge(evidence: MergeEvidence) -> nn.Module``: a detector, (B, C, H, W) maps to (B, 1, H, W) logits of
     "the feature is here", whatever the class.

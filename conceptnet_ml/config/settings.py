@@ -208,6 +208,7 @@ class PluginSettings(SettingsGroup):
         ("colour", "fourier", "pixels"), description="representations that the learner may choose from"
     )
     discoverer: str = Field("units", description="the find step")
+    stop_rule: str = Field("interchangeable", description="the rule that keeps or refuses a swap before training")
     generalizer: str = Field("detector", description="the generalize step")
     specializer: str = Field("attention", description="the specialize step")
     dreamer: str = Field("fourier", description="free dreams for the pictures of a feature; none for no dreams")

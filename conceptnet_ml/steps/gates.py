@@ -12,6 +12,7 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import balanced_sample
+from conceptnet_ml.errors import PluginError
 from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
@@ -21,7 +22,7 @@ from conceptnet_ml.swap.interchangeability import SwapMeasurement, measure_swap
 from conceptnet_ml.swap.pairs import Pairs, pairs
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
-from conceptnet_ml.swap.stop_rule import decide
+from conceptnet_ml.swap.stop_rule import Decision
 from conceptnet_ml.swap.views import Swap
 
 
@@ -39,15 +40,19 @@ def codecs(ctx: Context, readout: Readout) -> list[Codec]:
 def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
     """φ, ι and the rule's decision for one representation, from held-out training images.
 
-    Computed in :func:`conceptnet_ml.swap.interchangeability.measure_swap`, decided in
-    :func:`conceptnet_ml.swap.stop_rule.decide`.
+    Computed in :func:`conceptnet_ml.swap.interchangeability.measure_swap`, decided by the plugin of
+    ``plugins.stop_rule``. Raises PluginError where that returns no decision.
     """
     if codec.needs_regions:
         own_places(ctx, site)  # beforehand, so that its time is not booked twice
     with ctx.progress.task(f"{site.name} probe {codec.name}", total=len(ctx.held)) as task:
         work = partial(_measure, ctx, site, codec, task.advance)
         measured = SwapMeasurement(**ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
-    result = ProbeResult(measured, decide(measured, ctx.settings.round))
+    rule = ctx.plugins.get("stop_rule", ctx.settings.plugins.stop_rule)
+    decision = rule.function("decide")(measured, ctx.settings.round)
+    if not isinstance(decision, Decision):
+        raise PluginError(f"stop_rule '{rule.name}' must return a Decision, not {type(decision).__name__}")
+    result = ProbeResult(measured, decision)
     ctx.run.log(event="probe", name=site.name, **result.record())
     return result
 

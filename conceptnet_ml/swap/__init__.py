@@ -8,5 +8,5 @@ Modules in reading order:
     probe                Prober, margin_over_runner_up: the gate, found by gradient descent, that changes the answer
     gate_predictor       GateFeatures, GatePredictor: gates of all images, learned from some that were dreamt
     interchangeability   measure_swap, SwapMeasurement: φ and ι
-    stop_rule            decide, decide_round, residual_accuracy: whether a swap is kept
+    stop_rule            Decision, decide_round, residual_accuracy: whether a swap is kept
 """

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from conceptnet_ml.concepts.evidence import MergeEvidence, SplitEvidence
 from conceptnet_ml.concepts.scores import FindEvidence, Finding
-from conceptnet_ml.config.settings import ConceptSettings, DataSettings, NetworkSettings, Settings, TrainingSettings
+from conceptnet_ml.config.settings import (
+    ConceptSettings,
+    DataSettings,
+    NetworkSettings,
+    RoundSettings,
+    Settings,
+    TrainingSettings,
+)
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_source
@@ -37,7 +44,9 @@ from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.representation import Codec, RegionalCodec
+from conceptnet_ml.swap.stop_rule import Decision
 from conceptnet_ml.swap.views import Views
 
 PLUGINS = load_plugins(use_entry_points=False)
@@ -304,6 +313,24 @@ def test_bases(record: Record) -> None:
     torch.testing.assert_close(restored.encode(maps), coefficients.detach())
     torch.testing.assert_close(learned().encode(maps), coefficients.detach())
     assert learned(directions=3).encode(maps).shape[1] <= 3
+
+
+@records("stop_rule")
+@pytest.mark.parametrize("gate", ["place", "channel", "whole"])
+def test_stop_rules(record: Record, gate: str) -> None:
+    """On perfect figures, on those of some classes, on none: a decision with a reason, each time the same."""
+    met = tuple((host, donor, 9, 9) for host in range(3) for donor in range(3) if host != donor)
+    perfect = SwapMeasurement("it", gate, (9,) * 3, (1.0,) * 3, (1.0,) * 3, (0.0,) * 3, 0.1, asked=(9,) * 3, met=met)
+    some = replace(perfect, others=(1.0, 1.0, 0.0), mates=(0.0, 0.0, 1.0))
+    still = replace(perfect, flips=(0.0,) * 3, others=(0.0,) * 3, met=())
+    decide = record.function("decide")
+    for measured in (perfect, some, still, replace(still, answered=0.0, images=(0,) * 3)):
+        decision = decide(measured, RoundSettings())
+        assert isinstance(decision, Decision)
+        assert decision.reason
+        assert decision == decide(replace(measured), RoundSettings())
+        assert decision.classes is None or (decision.keep and set(decision.classes) < {0, 1, 2})
+    assert not decide(still, RoundSettings()).keep
 
 
 def merge_evidence() -> MergeEvidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from conceptnet_ml import (
     Settings,
     SplitEvidence,
     StagedNetwork,
+    SwapMeasurement,
     Variants,
     dream,
     learn,
     load_plugins,
     open_run,
 )
-from conceptnet_ml.config.settings import ConceptSettings
+from conceptnet_ml.config.settings import ConceptSettings, RoundSettings
 from conceptnet_ml.dreams.recipe import recipe_of
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -87,6 +89,7 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
     data = Data("patches", ("lying", "standing"), pictures(320, 1, patch=True), {"test": pictures(120, 2, patch=True)})
     kept = {"epochs": 4, "purify": 0, "closures": 0, "interchangeable": -9.0, "remains": 0.0, "inverted": 1.0}
     names = {"representations": ("pixels",), "generalizer": "contrast", "specializer": "prototype"}
+    names["stop_rule"] = "unanimous"
     return learned(data, tmp_path_factory.mktemp("patched") / "run", kept, **names)
 
 
@@ -103,6 +106,7 @@ def test_all_examples_load() -> None:
     for kind, name, file in (
         ("representation", "luminance", "luminance.py"),
         ("discoverer", "principal", "principal_discoverer.py"),
+        ("stop_rule", "unanimous", "unanimous_rule.py"),
         ("generalizer", "contrast", "contrast_generalizer.py"),
         ("specializer", "prototype", "prototype_specializer.py"),
     ):
@@ -196,6 +200,25 @@ def test_principal_was_used_and_its_family_answers_from_the_folder(tmp_path: Pat
     images = pictures(120, 2, patch=True)
     with torch.no_grad():
         assert float((family(images.images.float() / 255).argmax(1) == images.labels).float().mean()) > 0.9
+
+
+# ---------------------------------------------------------------------------------------------------- stop rule
+
+
+def test_unanimous_refuses_what_some_classes_share_and_keeps_what_all_do() -> None:
+    met = tuple((host, donor, 9, 9) for host in range(3) for donor in range(3) if host != donor)
+    shared = SwapMeasurement("it", "place", (9,) * 3, (1.0,) * 3, (1.0,) * 3, (0.0,) * 3, 0.1, asked=(9,) * 3, met=met)
+    some = replace(shared, others=(1.0, 1.0, 0.0), mates=(0.0, 0.0, 1.0))
+    ours, built_in = (PLUGINS.get("stop_rule", name).function("decide") for name in ("unanimous", "interchangeable"))
+    assert ours(shared, RoundSettings()) == built_in(shared, RoundSettings())
+    assert ours(shared, RoundSettings()).keep
+    assert built_in(some, RoundSettings()).classes == (0, 1)
+    refused = ours(some, RoundSettings())
+    assert not refused.keep
+    assert refused.classes is None
+    assert refused.reason.endswith(
+        "2 of 3 classes share it, ι 1.00: one thing among others in these; all must share it"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- generalizer

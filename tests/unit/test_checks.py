@@ -10,7 +10,7 @@ from conceptnet_ml.checks import Session, check_plan, check_settings
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import resolve_settings
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
-from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.plugins import Plugins, load_plugins
 
 PLUGINS = load_plugins(use_entry_points=False)
 
@@ -37,6 +37,17 @@ def test_settings_that_cannot_be_met(
         assert isinstance(caught.value, ConceptNetError)
         assert words.format(tmp_path) in caught.value.message
         assert mend in caught.value.mend
+
+
+def test_a_rule_that_is_not_there_and_none_at_all() -> None:
+    settings = Settings.model_validate({"plugins": {"stop_rule": "interchangable"}})
+    with pytest.raises(SettingsError, match="There is no stop_rule named 'interchangable'") as caught:
+        check_settings(settings, PLUGINS)
+    assert caught.value.mend == "Did you mean 'interchangeable'? Known: interchangeable."
+    # A checkout that was updated knows a kind whose entry point is not installed.
+    with pytest.raises(SettingsError) as caught:
+        Plugins().get("stop_rule", "interchangeable")
+    assert "pip install -e ." in caught.value.mend
 
 
 def test_exceptions_are_no_more_than_a_half() -> None:

@@ -248,3 +248,5 @@ def test_a_run_of_an_older_version_does_not_begin_to_do_what_that_version_did_no
     del stored["round"]["purify"]
     assert Settings.of_run(stored).round.purify == 0
     assert Settings().round.purify > 0
+    del stored["plugins"]["stop_rule"]
+    assert Settings.of_run(stored).plugins.stop_rule == "interchangeable"

@@ -14,8 +14,9 @@ from conceptnet_ml.records import Representation
 from conceptnet_ml.swap.interchangeability import SwapMeasurement, measure_swap, pooled_iota
 from conceptnet_ml.swap.probe import LogitsFn, Prober
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_ml.swap.stop_rule import decide, decide_round, residual_accuracy, sharing_classes
+from conceptnet_ml.swap.stop_rule import decide_round, residual_accuracy
 from conceptnet_ml.swap.views import Views
+from conceptnet_plugins.stop_rules.interchangeable import decide, sharing_classes
 
 CPU = torch.device("cpu")
 SIDE = 16

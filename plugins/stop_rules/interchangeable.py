@@ -1,0 +1,53 @@
+"""When to stop: is what the probe swapped one thing among others in a class, or the object itself?"""
+
+from __future__ import annotations
+
+from conceptnet_ml import Decision, SwapMeasurement
+from conceptnet_ml.config.settings import RoundSettings
+
+
+def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
+    """Keep a swap that moves the decision by something that can be exchanged; leave the object itself alone.
+
+    A place-gated swap is judged by ι (any donor's material serves, a class-mate's changes nothing), less the network's
+    errors on held-out images. A swap without a place gate is always interchangeable, so it is judged by how much more
+    often it flips the answer than a class-mate's does.
+    """
+    if measured.phi < settings.flips:
+        found = "no cheap gate changes the answer" if measured.gate == "place" else "exchanging it changes few answers"
+        return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: {found}")
+    if measured.gate != "place":
+        keep = measured.contrast >= settings.decisive
+        sign = "≥" if keep else "<"
+        what = "decides by itself" if keep else "does not decide by itself"
+        return Decision(keep, f"contrast {measured.contrast:.2f} {sign} {settings.decisive:.2f}: it {what}")
+    score, least = measured.iota_less_errors(settings.imperfection), settings.interchangeable
+    wrong = settings.imperfection * (1 - measured.answered)
+    found = f"ι {measured.iota:.2f} − {wrong:.2f} for errors"
+    if score >= least:
+        return Decision(True, f"{found} ≥ {least:.2f}: one thing among others, it can be exchanged")
+    few = sharing_classes(measured, settings)
+    if few:
+        _, iota = measured.within(few, 0)
+        some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {iota:.2f}"
+        return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few)
+    # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
+    what = "it errs too often to tell" if measured.iota >= least else "it cannot be exchanged, this is the object"
+    return Decision(False, f"{found} < {least:.2f}: {what}")
+
+
+def sharing_classes(measured: SwapMeasurement, settings: RoundSettings) -> tuple[int, ...]:
+    """The classes that share an exchangeable feature, where not all do; empty if there are none.
+
+    The class with the lowest ι is left out, again and again, until the rest passes. A search over subsets finds
+    something by chance, so the rest must pass three quarters of the way from the threshold to one.
+    """
+    classes = tuple(range(len(measured.iotas)))
+    strict = (settings.interchangeable + 3) / 4
+    while len(classes) > 2 and measured.met:
+        iotas, _ = measured.within(classes, settings.imperfection)
+        lowest = min(range(len(classes)), key=iotas.__getitem__)
+        classes = (*classes[:lowest], *classes[lowest + 1 :])
+        if measured.within(classes, settings.imperfection)[1] >= strict:
+            return classes
+    return ()

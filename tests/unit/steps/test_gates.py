@@ -1,0 +1,70 @@
+"""The rule that the settings name decides on what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import PluginError
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps import gates
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import ProbeResult, Site
+from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.stop_rule import Decision
+
+KEPT = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.0, 0.0), 0.1)
+RULES = """
+from conceptnet_ml import Decision, StopRule, hookimpl
+
+def doubt(measured, settings):
+    return Decision(False, f"φ {measured.phi:.1f}, at most {settings.limit} rounds")
+
+@hookimpl
+def conceptnet_stop_rules():
+    return [
+        StopRule(name="doubt", api="1", decide=doubt),
+        StopRule(name="terse", api="1", decide=lambda measured, settings: True),
+    ]
+"""
+
+
+def probed(folder: Path, monkeypatch: pytest.MonkeyPatch, **named: str) -> ProbeResult:
+    """The probe of a swap that the built-in rule keeps, decided by the rule that is named."""
+    (folder / "rules.py").write_text(RULES, encoding="utf-8")
+    plugins = load_plugins(folder / "rules.py", use_entry_points=False)
+    settings = Settings.model_validate({"device": "cpu", "plugins": named})
+    images = ImageSet(torch.zeros(32, 3, 8, 8, dtype=torch.uint8), torch.arange(32) % 2)
+    monkeypatch.setattr(gates, "_measure", lambda *_: dict(vars(KEPT)))
+    with Run.create(folder / "run", settings.model_dump(mode="json"), {}, {}, "0") as run:
+        data, cpu = Data("black", ("a", "b"), images, {}), torch.device("cpu")
+        ctx = Context(settings, plugins, data, run, Progress(quiet=True), Stopper(), cpu, None)
+        site = Site("", Readout("classes", nn.Identity()), "probe")  # type: ignore[arg-type]
+        return gates.probe_representation(ctx, site, ctx.codec("pixels"))
+
+
+def test_the_built_in_rule_decides_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probed(tmp_path, monkeypatch).decision.keep
+
+
+def test_a_rule_of_ones_own_sees_the_measurement_and_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = probed(tmp_path, monkeypatch, stop_rule="doubt")
+    assert found.measured == KEPT
+    assert found.decision == Decision(False, "φ 1.0, at most 4 rounds")
+
+
+def test_a_rule_that_returns_no_decision_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PluginError, match="stop_rule 'terse' must return a Decision, not bool"):
+        probed(tmp_path, monkeypatch, stop_rule="terse")
