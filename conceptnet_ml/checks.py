@@ -50,6 +50,7 @@ class Checked:
         data: The images, on the device; a trap is laid already.
         network: A network as the settings build it, to look at.
         device, dtype: Where and in which autocast type networks run.
+        new_world: What ``data.target`` holds, in words; empty where it is not set, or a finished run needs it no more.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class Checked:
     network: StagedNetwork
     device: torch.device
     dtype: torch.dtype | None
+    new_world: str = ""
 
 
 def check_plan(settings: Settings, session: Session, data: Data | None = None, finished: bool = False) -> Checked:
@@ -77,10 +79,13 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     images = images.to(device)
     check_baselines(settings.plugins.controls, session.plugins, images)
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
+    new_world = ""
     if not finished:
         overrides.check_overrides(settings, network.stage_names)
-        _check_target(settings, images.read_size)
-    return Checked(settings, images, network, device, dtype)
+        if count := _check_target(settings, images.read_size):
+            height, width = images.read_size
+            new_world = f"{count} unlabelled pictures of {settings.data.target}, read at {width}×{height} px"
+    return Checked(settings, images, network, device, dtype, new_world)
 
 
 def check_depth(checked: Checked) -> None:
@@ -100,14 +105,15 @@ def check_settings(settings: Settings, plugins: Plugins) -> None:
     _check_target(settings)
 
 
-def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> None:
-    """There are pictures of the new world; at a ``size``, every one of them can be read."""
+def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> int:
+    """How many pictures of the new world there are; at a ``size``, every one of them can be read."""
     if settings.data.target is None:
-        return
+        return 0
     try:
         pictures = unlabelled(settings.data.target, size or (64, 64))
         for part in torch.arange(len(pictures) if size else 0).split(256):
             pictures.take(part)
+        return len(pictures)
     except DataError as error:
         raise DataError(f"data.target: {error.message}", error.mend) from error
 

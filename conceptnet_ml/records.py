@@ -17,6 +17,9 @@ API = "1"
 
 Function = Callable[..., Any] | str
 
+GATES = ("place", "channel", "whole")
+"""What a representation's swap can be gated by."""
+
 NEEDS = ("unbiased",)
 """Data that a baseline may need besides the training images and their labels."""
 
@@ -130,6 +133,10 @@ class Representation(Record):
     masks: Function | None = None
     cost: int = 10
     regional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.gate not in GATES:
+            raise PluginError(f"representation '{self.name}': the gate '{self.gate}' is none of {', '.join(GATES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

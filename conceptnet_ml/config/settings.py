@@ -53,8 +53,8 @@ class DataSettings(SettingsGroup):
     )
     target: str | None = Field(
         None,
-        description="folder of pictures of the new world, without labels: they decide where the rule refuses a swap, "
-        "and tell how often the networks disagree there",
+        description="folder of pictures of the new world, without labels: they can have a swap kept that the rule "
+        "refused, and tell how often the networks disagree there",
     )
     groups: str = Field(
         "none",

@@ -53,7 +53,7 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
 
 def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
     """A round as plain values: what the summary prints, and what the graph's nodes say of their round. ``overruled``
-    are the decisions of this round that the user overruled, in words.
+    are the decisions of this round that the user or the new world overruled, in words.
     """
     record: dict[str, Any] = {
         "name": round.name,

@@ -30,7 +30,8 @@ def train_ordinary(ctx: Context) -> StagedNetwork:
 
 
 def _check_above_chance(ctx: Context, network: StagedNetwork) -> float:
-    """The accuracy on held-out images; raises NothingLearned where its lower bound is not above chance.
+    """The accuracy on held-out images; raises NothingLearned where its lower bound is not above chance and its upper
+    one not above half way from there to always right. Where too few are held out to tell, it says so.
 
     Chance is what the network's own answers would get right, were they dealt out at random (Cohen 1960): 1/K for
     balanced classes, a class's share for a network that always names it.
@@ -39,9 +40,12 @@ def _check_above_chance(ctx: Context, network: StagedNetwork) -> float:
     answers = predict_set(network, images, ctx.device, ctx.dtype).argmax(1)
     count, right = len(images), int((answers == images.labels).sum())
     given, true = (torch.bincount(one, minlength=ctx.classes).double() / count for one in (answers, images.labels))
-    chance, bound = float(given @ true), wilson(right, count, z=1.644854)[0]  # one-sided
+    chance, (bound, most) = float(given @ true), wilson(right, count, z=1.644854)  # one-sided
     ctx.run.log(event="ordinary", accuracy=right / count, at_least=bound, chance=chance)
-    if ctx.settings.training.above_chance and bound <= chance:
+    if bound <= chance and most > (1 + chance) / 2:
+        few = f"{right} of {count} held-out images are answered rightly, {chance:.0%} is chance"
+        ctx.progress.say(f"too few are held out to tell whether anything was learned: {few} (data.holdout)")
+    elif bound <= chance and ctx.settings.training.above_chance:
         raise NothingLearned(
             f"ordinary training ended no better than chance: {right} of {count} held-out images are answered rightly, "
             f"at least {bound:.1%} at a confidence of 95 %, and {chance:.1%} is chance",

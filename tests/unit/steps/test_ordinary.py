@@ -13,9 +13,10 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import NothingLearned
+from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps import ordinary
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.ordinary import train_ordinary
+from conceptnet_ml.steps.ordinary import train_ordinary, wilson
 
 STILL = {"epochs": 1, "least_steps": 0, "rate": 1e-12}
 
@@ -36,7 +37,7 @@ def bench_of(folder: Path, shares: tuple[int, int], chosen: Settings | None = No
 
 
 def test_an_untrained_network_stops_the_run_and_nothing_is_lost(tmp_path: Path) -> None:
-    data = planted_data(count=64)
+    data = planted_data(count=320)
     ctx = workbench(tmp_path, data, settings(training=STILL))
     with pytest.raises(NothingLearned, match="no better than chance") as stopped:
         train_ordinary(ctx)
@@ -56,19 +57,22 @@ def test_an_untrained_network_stops_the_run_and_nothing_is_lost(tmp_path: Path) 
     [
         ((40, 40), 15, True),  # of 25 in 40 Wilson's one-sided bound is 0.495
         ((40, 40), 14, False),
+        ((40, 40), 25, True),
         ((8, 8), 1, False),
-        ((8, 8), 2, True),
-        ((4, 4), 0, False),
-        ((4, 4), 1, True),
+        ((8, 8), 3, False),  # 5 of 8 are right: not shown to be above chance, nor near it
+        ((8, 8), 5, True),
+        ((4, 4), 2, False),
     ],
 )
-def test_the_lower_bound_counts(
+def test_a_network_is_at_chance_if_both_bounds_say_so(
     shares: tuple[int, int], wrong: int, stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = bench_of(tmp_path, shares)
     answers = ctx.labels[ctx.held].clone()
     answers[torch.randperm(len(answers), generator=torch.Generator().manual_seed(0))[:wrong]] ^= 1
     answering(monkeypatch, answers)
+    said: list[str] = []
+    monkeypatch.setattr(Progress, "say", lambda progress, text: said.append(text))
     if stops:
         with pytest.raises(NothingLearned):
             train_ordinary(ctx)
@@ -76,7 +80,8 @@ def test_the_lower_bound_counts(
         train_ordinary(ctx)
         (line,) = [line for line in ctx.run.metrics() if line["event"] == "ordinary"]
         assert line["accuracy"] == 1 - wrong / len(answers)
-        assert line["chance"] < line["at_least"] < line["accuracy"]
+        few = wilson(len(answers) - wrong, len(answers), 1.644854)[0] <= line["chance"]
+        assert any("too few are held out to tell" in text for text in said) == few
 
 
 def test_classes_of_other_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
