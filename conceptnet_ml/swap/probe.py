@@ -58,22 +58,21 @@ class Prober:
             where there is no gate.
         """
 
-        def minimise(price: float) -> Tensor | None:
-            def loss(answers: Tensor) -> Tensor:
-                return functional.cross_entropy(answers, targets, reduction="sum")
+        def loss(answers: Tensor) -> Tensor:
+            return functional.cross_entropy(answers, targets, reduction="sum")
 
-            return self._minimise(images, donors, loss, price, where)
-
-        if self.codec.gate != "channel":
-            return minimise(self.settings.price)
-        for halved in range(PRICES):
-            gate = minimise(self.settings.price / 2**halved)
-            if self._agreement(images, donors, targets, gate) >= ENOUGH * self._agreement(
-                images, donors, targets, None
-            ):
+        price = self.settings.price
+        gates = self._minimise(images, donors, loss, price, where)
+        if gates is None or self.codec.gate != "channel":
+            return gates
+        enough = ENOUGH * self._agreement(images, donors, targets, None)
+        for halved in range(1, PRICES):
+            if self._agreement(images, donors, targets, gates) >= enough:
                 break
-        assert gate is not None
-        return gate.expand(len(images), -1)
+            lower = self._minimise(images, donors, loss, price / 2**halved, where)
+            assert lower is not None
+            gates = lower
+        return gates.expand(len(images), -1)
 
     def _agreement(self, images: Tensor, donors: Tensor, targets: Tensor, gate: Tensor | None) -> float:
         """The share of swaps that are answered as wanted."""

@@ -249,14 +249,33 @@ def test_a_reopened_run_that_is_stopped_goes_on(
     assert outcome(run) == outcome(made(NOTHING, keep=[f"{ONE}/pixels"]))
 
 
+@pytest.mark.slow
+def test_a_new_world_given_later_decides_as_from_the_start(
+    data: Data, made: Callable[..., Path], again: Callable[..., LearnedRun], tmp_path: Path
+) -> None:
+    _save(planted_data("random", 60, seed=5).train.images, tmp_path / "new world")
+    strict = ANYTHING.round.model_copy(update={"interchangeable": 9.0})  # all that is kept is kept for the new world
+    refusing = ANYTHING.model_copy(update={"round": strict})
+    world = {"target": str(tmp_path / "new world")}
+    asking = refusing.model_copy(update={"data": ANYTHING.data.model_copy(update=world)})
+    run = again(made(refusing), settings=asking)
+    assert "in the new world it no longer goes with the rest" in (run.path / "summary.json").read_text()
+    assert outcome(run.path) == outcome(made(asking))
+    assert outcome(run.path)["model"] != outcome(made(refusing))["model"]
+
+
+def _save(images: torch.Tensor, folder: Path) -> None:
+    folder.mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+
+
 def test_disagreement_on_the_new_world(
     data: Data, made: Callable[..., Path], again: Callable[..., LearnedRun], tmp_path: Path
 ) -> None:
     pictures = tmp_path / "new world"
-    pictures.mkdir()
     new = planted_data("own", 20, seed=5).train.images  # a world like the old one breaks nothing, so nothing is trained
-    for number, image in enumerate(new):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(pictures / f"{number}.png")
+    _save(new, pictures)
     chosen = ANYTHING.model_copy(update={"data": ANYTHING.data.model_copy(update={"target": str(pictures)})})
     run = again(made(ANYTHING), settings=chosen)
     target = run.summary()["target"]
@@ -270,6 +289,7 @@ def test_disagreement_on_the_new_world(
     assert outcome(run.path)["model"] == outcome(made(ANYTHING))["model"]
     before, after = files(made(ANYTHING) / "steps"), files(run.path / "steps")
     assert {name: after[name] for name in before} == before
+    assert any("target" in name for name in after.keys() - before.keys())  # they were asked
 
     (pictures / "7.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"7\.png"):
