@@ -102,7 +102,7 @@ def undo(
         typer.echo(f"undone: {entry['number']}. {entry['said']}")
     if any(entry["number"] <= learned for entry in undone):
         left = history.pending()
-        back = f"; {options.program()} learn --resume {run} learns from what is left" if left else ""
+        back = f"; {options.resume()} {run} learns from what is left" if left else ""
         typer.echo(f"What was learned after edit {learned} is undone, too{back}.")
 
 
@@ -155,8 +155,7 @@ def _edit(run: Path, edit: Callable[[Editor], dict[str, Any]], json: bool, plugi
     if accuracy := entry.get("accuracy"):
         listed = ", ".join(f"{name} {100 * old:.1f} → {100 * new:.1f}" for name, (old, new) in accuracy.items())
         lines.append(f"   accuracy, %: {listed}")
-    program = options.program()
-    lines.append(f"Take it back: {program} graph undo {editor.path}")
+    lines.append(f"Take it back: {options.program()} graph undo {editor.path}")
     if entry["network"]:
-        lines.append(f"Go on learning from it: {program} learn --resume {editor.path}")
+        lines.append(f"Go on learning from it: {options.resume()} {editor.path}")
     options.console().print("\n".join(lines), markup=False, soft_wrap=True)

@@ -120,7 +120,7 @@ def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins
             )
     except (Interrupted, KeyboardInterrupt) as stop:
         started = (folder / "settings.json").exists()
-        mend = f"Go on with: {options.program()} learn --resume {folder}" if started else "Nothing was begun."
+        mend = f"Go on with: {options.resume()} {folder}" if started else "Nothing was begun."
         raise Interrupted("stopped", mend) from stop
 
 

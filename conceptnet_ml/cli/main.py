@@ -105,7 +105,7 @@ def _complain(label: str, message: str, mend: str) -> None:
     console = options.console(stderr=True)
     console.print(f"[bold red]{label}:[/] {options.escaped(message)}", soft_wrap=True)
     if mend:
-        mend = re.sub("(?<=[:;] )learn --resume", f"{options.program()} learn --resume", mend)  # to be copied
+        mend = re.sub("(?<=[:;] )learn --resume", lambda _: options.resume(), mend)  # to be copied
         console.print(f"  {mend}", soft_wrap=True, markup=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
@@ -127,6 +128,16 @@ def escaped(text: str) -> str:
 def print_json(value: Mapping[str, Any]) -> None:
     """One object on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def resume() -> str:
+    """How to go on with a run, up to its folder, for commands to copy: with the plugins that were given to this one."""
+    before, flags = "", []
+    for word in sys.argv[1:]:
+        if before == "--plugins-dir" or word.partition("=")[0] in ("--plugins-dir", "--no-plugins"):
+            flags.append(shlex.quote(word))
+        before = word
+    return " ".join((program(), "learn", *flags, "--resume"))
 
 
 def program() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -111,6 +112,11 @@ def test_a_network_at_chance_stops_the_run_which_can_go_on_all_the_same(folder: 
     early = call("evaluate", tmp_path / "run")
     assert early.returncode == 3
     assert f"Finish the run: python cli.py learn --resume {tmp_path / 'run'}\n" in early.stderr
+    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "my own")
+    for given, flags in ((["--plugins-dir", "my own"], "--plugins-dir 'my own'"), (["--no-plugins"], "--no-plugins")):
+        for words in (resume, ["evaluate", tmp_path / "run"]):
+            done = call(*words, *given, at=tmp_path)
+            assert f" python cli.py learn {flags} --resume {tmp_path / 'run'}" in done.stderr
     gone = call(*resume, *typed)
     assert gone.returncode == 0, gone.stderr
     assert "is too few" not in gone.stderr, "what is trained already is not announced again"
