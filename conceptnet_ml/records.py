@@ -6,16 +6,23 @@ module imports neither torch nor networkx, so that listing plugins is quick.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
-from conceptnet_ml.errors import PluginError
+from conceptnet_ml.errors import ConceptNetError, PluginError
 
 API = "1"
 
 Function = Callable[..., Any] | str
+
+OURS = ("conceptnet_ml", "conceptnet_plugins")
+"""Packages whose errors are bugs of ours, whoever calls them."""
 
 GATES = ("place", "channel", "whole")
 """What a representation's swap can be gated by."""
@@ -46,17 +53,40 @@ class Record:
         return [name for name, kind in named if kind == "Function" or name in given]
 
     def function(self, field: str) -> Callable[..., Any]:
-        """The callable in ``field``, imported if it was given by name. Raises PluginError where there is none."""
+        """The callable in ``field``, imported if it was given by name. Raises PluginError where there is none.
+
+        What a stranger's function raises comes as a PluginError that names the plugin; an error in a built-in one is a
+        bug of ours and stays as it is.
+        """
         value = getattr(self, field)
         if value is None:
             raise PluginError(f"{self.kind} '{self.name}' has no function {field}")
-        if not isinstance(value, str):
-            return value
-        module, _, attribute = value.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise PluginError(f"{self.kind} '{self.name}': cannot import '{value}': {error}") from error
+        if isinstance(value, str):
+            module, _, attribute = value.partition(":")
+            try:
+                value = getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError) as error:
+                raise PluginError(f"{self.kind} '{self.name}': cannot import '{value}': {error}") from error
+        ours = str(getattr(value, "__module__", "")).partition(".")[0] in OURS
+        return value if ours else self._named(field, value)
+
+    def _named(self, field: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, with the plugin's name at what it raises."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except ConceptNetError:
+                raise
+            except Exception as error:  # foreign code may raise anything
+                file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None) or "no file"
+                lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+                where = f"{Path(file).name}, line {lines[-1]}" if lines else Path(file).name
+                what = f"{field} failed: {type(error).__name__}: {error} ({where})"
+                raise PluginError(f"{self.kind} '{self.name}': {what}") from error
+
+        return call
 
 
 @dataclass(frozen=True, kw_only=True)

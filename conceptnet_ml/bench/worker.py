@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from conceptnet_ml.bench.cases import Suite
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, save_cell
-from conceptnet_ml.errors import ConceptNetError, Interrupted
+from conceptnet_ml.errors import ConceptNetError, Interrupted, PluginError
 
 if TYPE_CHECKING:
     from conceptnet_ml.bench.measure import FinishedRun
@@ -135,12 +135,13 @@ def _save_failure(order: dict[str, Any], method: str, error: Exception) -> None:
     """Raises the error where it is no failure: the user's interruption."""
     if isinstance(error, Interrupted):
         raise error
+    words, mend = f"{type(error).__name__}: {error}", ""
+    cause: BaseException | None = error
     if isinstance(error, ConceptNetError):
-        save_cell(order, method, FAILED, error=error.message, mend=error.mend, trace="")
-        return
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    words = f"{type(error).__name__}: {error}"
-    save_cell(order, method, FAILED, error=words, mend="", trace="\n".join(lines[-_TRACE_LINES:]))
+        words, mend = error.message, error.mend
+        cause = error.__cause__ if isinstance(error, PluginError) else None
+    lines = "" if cause is None else "".join(traceback.format_exception(cause)).splitlines()
+    save_cell(order, method, FAILED, error=words, mend=mend, trace="\n".join(lines[-_TRACE_LINES:]))
 
 
 def _stop_when_stdin_closes(stopper: Stopper) -> None:

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from conceptnet_ml.cli import adapt, bench, config, dream, evaluate, graph, graph_edit, learn, options, plugins, predict
 from conceptnet_ml.config.sources import known_settings
-from conceptnet_ml.errors import ConceptNetError
+from conceptnet_ml.errors import ConceptNetError, PluginError
 
 INTERRUPTED = 130
 LIBRARIES = {"torch", "torchvision", "numpy", "PIL", "networkx", "pydantic"}
@@ -39,7 +39,8 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except ConceptNetError as error:
             _trace(ctx)
-            _complain("error", error.message, error.mend)
+            plugins_own = isinstance(error, PluginError) and error.__cause__ is not None
+            _complain("error", error.message, error.mend or (_again() if plugins_own else ""))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
@@ -48,9 +49,7 @@ class Commands(TyperGroup):
                 _hint_at_settings(error)
                 raise
             _trace(ctx)
-            words = [word for word in sys.argv[1:] if word != "--debug"]
-            again = shlex.join([*shlex.split(options.program()), "--debug", *words])
-            _complain("bug", f"{type(error).__name__}: {error}{_where(error)}", f"To see where: {again}")
+            _complain("bug", f"{type(error).__name__}: {error}{_where(error)}", _again())
             raise typer.Exit(1) from error
 
     @cached_property
@@ -67,7 +66,7 @@ class Commands(TyperGroup):
             try:
                 record.function("register")(ours)
             except Exception as error:  # a stranger's code; our own commands go on
-                options.warn(f"command '{record.name}' left out: {type(error).__name__}: {error}")
+                options.warn(f"left out: {error}")
         found = typer.main.get_group(ours).commands if records else {}
         return {name: command for name, command in found.items() if name not in self.commands}
 
@@ -99,6 +98,11 @@ def _where(error: Exception) -> str:
 def _trace(ctx: Any) -> None:
     if ctx.params.get("debug"):
         traceback.print_exc()
+
+
+def _again() -> str:
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    return f"To see where: {shlex.join([*shlex.split(options.program()), '--debug', *words])}"
 
 
 def _complain(label: str, message: str, mend: str) -> None:

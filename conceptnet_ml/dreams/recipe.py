@@ -9,7 +9,7 @@ from torch import Tensor
 
 from conceptnet_ml.dreams.parametrizations import Fourier, Parametrization
 from conceptnet_ml.dreams.transforms import Transforms
-from conceptnet_ml.errors import ConceptNetError, PluginError, SettingsError
+from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.records import Record
 from conceptnet_ml.storage.hashing import sha256, tensor_digest
 
@@ -101,12 +101,7 @@ def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:
     Raises:
         PluginError: It fails, or returns something else.
     """
-    try:
-        recipe = dreamer.function("recipe")(real)
-    except ConceptNetError:
-        raise
-    except Exception as error:  # a plugin's code may raise anything
-        raise PluginError(f"dreamer '{dreamer.name}' failed: {type(error).__name__}: {error}") from error
+    recipe = dreamer.function("recipe")(real)
     if not isinstance(recipe, Recipe):
         raise PluginError(f"dreamer '{dreamer.name}' returned {type(recipe).__name__}", "It must return a Recipe.")
     return recipe

@@ -87,7 +87,12 @@ def test_failed_cells_are_reported_and_do_not_stop_the_others(
     states = {cell["method"]: cell["state"] for cell in tinted["cells"]}
     assert states == {"ordinary": "done", "raises": "failed", "dies": "failed", "learned": "done", "longer": "done"}
     errors = {cell["method"]: cell["error"] for cell in tinted["cells"] if "error" in cell}
-    assert errors["raises"] == "ValueError: this rival cannot be trained"
+    assert re.fullmatch(
+        r"baseline 'raises': views failed: ValueError: this rival cannot be trained \(rivals\.py, line \d+\)",
+        errors["raises"],
+    )
+    (stored,) = (out / "cells").rglob("raises.cell.json")
+    assert "rivals.py" in json.loads(stored.read_text())["trace"]
     assert "SIGKILL" in errors["dies"]
     assert elsewhere["left_out"] == "needs --pictures FOLDER"
     assert (out / "results.md").read_text() + "\n" == done.stdout

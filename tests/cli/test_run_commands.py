@@ -123,6 +123,21 @@ def test_a_network_at_chance_stops_the_run_which_can_go_on_all_the_same(folder: 
     assert call(*resume).returncode == 0
 
 
+def test_an_error_in_a_plugin_is_not_called_a_bug_of_ours(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from conceptnet_ml import Trap, hookimpl\n\n\ndef plant(images, cues, seeds):\n    return images.oh()\n\n\n"
+        "@hookimpl\ndef conceptnet_traps():\n    return [Trap(name='own', api='1', plant=plant)]\n"
+    )
+    words = ["learn", "--data", f"folder:{folder / 'photos'}", "--trap", "own", "--plugins-dir", tmp_path / "own.py"]
+    done = call(*words, "--dry-run")
+    assert done.returncode == 4
+    assert "error: trap 'own': plant failed: AttributeError: 'Tensor' object has no attribute 'oh'" in done.stderr
+    assert "(own.py, line 5)" in done.stderr
+    assert "To see where: python cli.py --debug learn --data" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "return images.oh()" in call("--debug", *words, "--dry-run").stderr
+
+
 def test_more_stages_than_there_are_are_refused(folder: Path) -> None:
     done = call("learn", "--data", f"folder:{folder / 'photos'}", "--depth", "9", "--out", folder / "deep")
     assert done.returncode == 2

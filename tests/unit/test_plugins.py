@@ -186,6 +186,28 @@ def test_installed_plugins_come_by_entry_point_and_can_be_left_out(
     assert warnings == []
 
 
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        ("images + None", r"trap 'dots': plant failed: TypeError: .* \(own\.py, line 6\)"),
+        ("__import__('json').loads('{')", r"trap 'dots': plant failed: JSONDecodeError: .* \(own\.py, line 6\)"),
+    ],
+)
+def test_what_a_plugins_function_raises_bears_its_name(tmp_path: Path, plant: str, words: str) -> None:
+    text = GOOD.replace("seeds: images", f"seeds: {plant}")
+    record = load(write(tmp_path, "own.py", text))[0].get("trap", "dots")
+    with pytest.raises(PluginError, match=words) as caught:
+        record.function("plant")(1, None, None)
+    assert caught.value.__cause__ is not None
+    with pytest.raises(PluginError, match=r"plant failed: TypeError: .*3 required.* \(own\.py\)"):
+        record.function("plant")()
+
+
+def test_an_error_in_a_built_in_plugin_is_a_bug_of_ours() -> None:
+    with pytest.raises(TypeError):
+        load(None)[0].get("trap", "wheels").function("plant")()
+
+
 def test_an_unknown_kind_is_a_mistake_in_the_code() -> None:
     with pytest.raises(ValueError, match="trap"):
         Plugins().all("traps")
