@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
@@ -16,14 +17,18 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.load import load_data, trap_names, trap_parts, unlabelled
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
-from conceptnet_ml.errors import DataError, SettingsError
+from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import check_baselines
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins
+from conceptnet_ml.records import Record, Representation
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
+
+FAR = 0.02
+"""Most that ``decode(encode(x))`` may differ from x, of values in [0, 1]: five grey levels."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
     new_world = ""
     if not finished:
+        two = images.train.take(torch.arange(2)).float() / 255
+        for name in settings.plugins.representations:
+            _try_representation(session.plugins.get("representation", name), two)
         overrides.check_overrides(settings, network.stage_names)
         if count := _check_target(settings, images.read_size):
             height, width = images.read_size
@@ -116,6 +124,39 @@ def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> in
         return len(pictures)
     except DataError as error:
         raise DataError(f"data.target: {error.message}", error.mend) from error
+
+
+def _try_representation(record: Record, images: Tensor) -> None:
+    """Take two images there and back: a mistake is not to be found after an hour of training. Raises PluginError."""
+    assert isinstance(record, Representation)
+
+    def must(holds: bool, what: str) -> None:
+        if not holds:
+            raise PluginError(f"representation '{record.name}': {what}", "See docs/plugins.md, Representation.")
+
+    encode, decode = record.function("encode"), record.function("decode")
+    encoding = encode(images)
+    pair = isinstance(encoding, tuple)
+    swapped = encoding[0] if pair else encoding
+    found = tuple(swapped.shape) if isinstance(swapped, Tensor) else type(swapped).__name__
+    wanted = "(B, C, H, W) with a place gate" if record.gate == "place" else "a tensor (B, C, …)"
+    dims = isinstance(swapped, Tensor) and swapped.ndim > 1 and (record.gate != "place" or swapped.ndim == 4)
+    must(dims and len(swapped) == len(images), f"encode must return {wanted}, first of a pair or alone; here {found}")
+    if record.regional:
+        encode(images, where=torch.ones_like(images[:, :1]))
+    opened = swapped.detach().requires_grad_()  # gates are found by the slope through decode
+    made = decode((opened, *encoding[1:]) if pair else opened)
+    found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+    must(found == tuple(images.shape), f"decode must return images {tuple(images.shape)}, not {found}")
+    must(made.requires_grad, "decode is not differentiable")
+    far = float((made.detach() - images).abs().max())
+    must(far <= FAR, f"decode(encode(x)) must be x; in two of the images it is off by up to {far:.2g} of 1")
+    if record.masks is not None:
+        masks, one = record.function("masks")(encoding), tuple(swapped.shape[1:])
+        found = tuple(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
+        shared = zip(reversed(found[1:]), reversed(one), strict=False)
+        fits = isinstance(found, tuple) and 1 < len(found) <= swapped.ndim and all(n in (1, all_) for n, all_ in shared)
+        must(fits, f"masks must return (C, …), … broadcasting to one image's encoding {one}; here {found}")
 
 
 def check_names(settings: Settings, plugins: Plugins) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from conceptnet_ml.checks import Session, check_plan, check_settings
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import resolve_settings
-from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins, load_plugins
 
 PLUGINS = load_plugins(use_entry_points=False)
@@ -54,3 +57,60 @@ def test_exceptions_are_no_more_than_a_half() -> None:
     with pytest.raises(SettingsError, match=r"data.exceptions: '0.6' is not allowed.* at most 0.5"):
         resolve_settings(assignments=["data.trap=tint", "data.exceptions=0.6"])
     assert resolve_settings(assignments=["data.exceptions=0.5"]).settings.data.exceptions == 0.5
+
+
+GOOD = {
+    "encode": "(images[:, :1], images)",
+    "decode": "torch.cat([encoding[0], encoding[1][:, 1:]], 1)",
+    "masks": "torch.ones(1, 1, 8, 8)",
+    "gate": "channel",
+}
+ARGUMENTS = {"encode": "images", "decode": "encoding", "masks": "encoding"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({}, ""),
+        ({"masks": "torch.ones(2, 8, 8)"}, ""),
+        ({"encode": "None"}, "encode must return a tensor (B, C, …), first of a pair or alone; here NoneType"),
+        ({"encode": "images.mean()"}, "encode must return a tensor (B, C, …), first of a pair or alone; here ()"),
+        ({"gate": "place", "encode": "(images[:, 0], images)"}, "(B, C, H, W) with a place gate, first of a pair or"),
+        ({"encode": "images.nothing"}, "encode failed: AttributeError"),
+        ({"decode": "encoding[0]"}, "decode must return images (2, 3, 8, 8), not (2, 1, 8, 8)"),
+        ({"decode": "encoding[1]"}, "decode is not differentiable"),
+        (
+            {"decode": "encoding[0].expand(-1, 3, -1, -1)"},
+            "decode(encode(x)) must be x; in two of the images it is off",
+        ),
+        (
+            {"masks": "torch.ones(8)"},
+            "masks must return (C, …), … broadcasting to one image's encoding (1, 8, 8); here (8,)",
+        ),
+        ({"masks": "torch.ones(4, 1, 4, 4)"}, "encoding (1, 8, 8); here (4, 1, 4, 4)"),
+        ({"masks": "3"}, "encoding (1, 8, 8); here int"),
+    ],
+)
+def test_a_representation_is_tried_before_anything_is_trained(
+    tmp_path: Path, wrong: dict[str, str], words: str
+) -> None:
+    own = GOOD | wrong
+    (tmp_path / "own.py").write_text(
+        "import torch\nfrom conceptnet_ml import Representation, hookimpl\n"
+        + "".join(f"def {name}({given}):\n    return {own[name]}\n" for name, given in ARGUMENTS.items())
+        + "@hookimpl\ndef conceptnet_representations():\n"
+        + "    return [Representation(name='own', api='1', encode=encode, decode=decode, masks=masks, "
+        + f"gate={own['gate']!r})]\n"
+    )
+    plugins = load_plugins(tmp_path / "own.py", use_entry_points=False)
+    noise = torch.randint(0, 256, (32, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(noise, torch.arange(32) % 2)
+    settings = Settings.model_validate({"device": "cpu", "plugins": {"representations": ["own", "pixels"]}})
+    data = Data("noise", ("a", "b"), images, {"test": images})
+    if not words:
+        check_plan(settings, Session(plugins), data)
+        return
+    with pytest.raises(PluginError) as caught:
+        check_plan(settings, Session(plugins), data)
+    assert caught.value.message.startswith("representation 'own': ")
+    assert words in caught.value.message
