@@ -65,9 +65,22 @@ class NothingLearned(ConceptNetError):
     """The ordinary network answers no better than chance: there is nothing in it to look for."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A mend with the names that exist, the closest first: ``Did you mean 'wheels'? Known: …``."""
+FEW = 12
+"""Names that are read at a glance."""
+
+
+def nearest(name: str, known: Iterable[str], listing: str = "") -> str:
+    """A mend with the names that exist, the closest first: ``Did you mean 'wheels'? Known: …``.
+
+    Args:
+        name: What was asked for.
+        known: What exists.
+        listing: The command that lists all; of more than a few names only the nearest are then said.
+    """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"Did you mean '{close[0]}'? " if close else ""
+    if listing and len(known) > FEW:
+        some = difflib.get_close_matches(name, known, n=4, cutoff=0)
+        return f"{hint}Nearest: {', '.join(some)}. '{listing}' lists all {len(known)}."
     return f"{hint}Known: {', '.join(known) or 'none'}."

@@ -212,10 +212,13 @@ class Suite:
         part = self
         if cases is not None:
             known, wanted = [case.name for case in self.cases], set[str]()
+            file = {SHIPPED.name: "", MATRIX.name: "--matrix "}.get(self.source, f"{self.source} ")
             for name in cases:
                 found = {name} & set(known) or {one for one in known if fnmatchcase(one, name)}
                 if not found:
-                    raise SettingsError(f"--case: {self.source} has no case '{name}'.", nearest(name, known))
+                    raise SettingsError(
+                        f"--case: {self.source} has no case '{name}'.", nearest(name, known, f"bench {file}--list")
+                    )
                 wanted |= found
             part = replace(part, cases=tuple(case for case in self.cases if case.name in wanted))
         if methods is not None:
@@ -257,9 +260,10 @@ def read_suite(
     path = SHIPPED if path is None else Path(path)
     given = {name: value for name, value in (folders or {}).items() if value is not None}
     known = {name: str(Path(value).expanduser().resolve()) for name, value in given.items()}
-    for name, value in known.items():
-        if not Path(value).is_dir():
-            raise DataError(f"--{name}: there is no folder {value}.", "Check the path.")
+    for name, value in given.items():
+        if not Path(known[name]).is_dir():
+            flag = flag_of(name).replace("FOLDER", value)
+            raise DataError(f"{flag}: there is no folder {known[name]}.", "Check the path.")
     file = _parse(path)
     matrix = file.matrix
     if backbones is not None:

@@ -158,10 +158,12 @@ def _list(suite: Suite, plugins: Plugins, json: bool) -> None:
     for case in suite.cases:
         settings = ", ".join(f"{name}={show_value(value)}" for name, value in case.changes.items())
         targets = "; ".join(target.words() for target in case.targets if target not in suite.targets)
-        rows.append((case.name, settings, targets, case.needs))
+        rows.append({"case": case.name, "settings": settings, "targets": targets, "": case.needs})
+    columns = [name for name in ("case", "settings", "targets", "") if any(row[name] for row in rows)]
     styles = {"case": "bold cyan", "method": "bold cyan", "": "yellow"}
     console = options.console()
-    console.print(options.table(("case", "settings", "targets", ""), rows, styles=styles, pad_edge=False))
+    cells = [[row[name] for name in columns] for row in rows]
+    console.print(options.table(columns, cells, styles=styles, pad_edge=False))
     console.print(options.table(("method", "what it is"), methods.items(), styles=styles, pad_edge=False))
 
 

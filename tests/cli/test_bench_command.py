@@ -211,6 +211,9 @@ def test_list_names_cases_methods_and_what_they_need() -> None:
     assert done.returncode == 0
     for text in ("wheels+tint", "dominoes", "--mnist FOLDER", "random-box", "forced-round"):
         assert text in done.stdout
+    assert done.stdout.split("\n")[1].split() == ["case", "settings", "targets"]
+    # a matrix has the same targets for all its cells, so there is no column of them
+    assert call("bench", "--matrix", "--list").stdout.split("\n")[1].split() == ["case", "settings"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,8 @@ def test_list_names_cases_methods_and_what_they_need() -> None:
         (["--case", "wheel"], 2, "Did you mean 'wheels'?"),
         (["--method", "cutmx", "--case", "cars-and-poodles, depth 2"], 2, "no method 'cutmx'"),
         (["--seeds", "0"], 2, "no seeds"),
-        (["--pictures", "nowhere"], 3, "--pictures: there is no folder"),
+        (["--pictures", "nowhere"], 3, "--pictures nowhere: there is no folder"),
+        (["--folder", "mine=nowhere"], 3, "--folder mine=nowhere: there is no folder"),
         (["--case", "wheels"], 3, "Give --pictures FOLDER"),
         (["--folder", "mine"], 2, "not NAME=FOLDER"),
         (["nowhere.toml"], 2, "cannot read 'nowhere.toml'"),
@@ -227,6 +231,8 @@ def test_list_names_cases_methods_and_what_they_need() -> None:
         (["--jobs", "0"], 2, "--jobs"),
         (["--backbone", "small:2"], 2, "Use it with --matrix."),
         (["--matrix", "--case", "tnit/*"], 2, "no case 'tnit/*'"),
+        (["--matrix", "--case", "zz*"], 2, "'bench --matrix --list' lists all "),
+        (["--case", "zz*"], 2, "Known: cars-and-poodles"),
         (["--matrix", "--case", "tint/0/*", "--set", "data.target=nowhere", "--dry-run"], 3, "nowhere: no such folder"),
     ],
 )
