@@ -6,7 +6,7 @@ paths of :mod:`conceptnet_ml.api`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from torch import Tensor
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, trap_names, trap_parts, unlabelled
+from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
@@ -26,6 +28,8 @@ from conceptnet_ml.records import Record, Representation
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.steps.target import fewest_pictures
+from conceptnet_ml.storage.hashing import tensor_digest
 
 FAR = 0.02
 """Most that ``decode(encode(x))`` may differ from x, of values in [0, 1]: five grey levels."""
@@ -90,9 +94,13 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
         for name in settings.plugins.representations:
             _try_representation(session.plugins.get("representation", name), two)
         overrides.check_overrides(settings, network.stage_names)
-        if count := _check_target(settings, images.read_size):
+        if count := len(prints := _check_target(settings, images.read_size)):
             height, width = images.read_size
             new_world = f"{count} unlabelled pictures of {settings.data.target}, read at {width}×{height} px"
+            doubts = [*_already_seen(images, prints), *_too_few(images, settings, count)]
+            images = replace(images, notes=(*images.notes, *doubts))
+            for doubt in doubts:
+                session.progress.say(f"warning: {doubt}")
     return Checked(settings, images, network, device, dtype, new_world)
 
 
@@ -113,17 +121,47 @@ def check_settings(settings: Settings, plugins: Plugins) -> None:
     _check_target(settings)
 
 
-def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> int:
-    """How many pictures of the new world there are; at a ``size``, every one of them can be read."""
+def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> list[str]:
+    """There are pictures of the new world; at a ``size`` every one of them is read, and has a fingerprint."""
     if settings.data.target is None:
-        return 0
+        return []
     try:
         pictures = unlabelled(settings.data.target, size or (64, 64))
-        for part in torch.arange(len(pictures) if size else 0).split(256):
-            pictures.take(part)
-        return len(pictures)
+        return _fingerprints(pictures) if size else []
     except DataError as error:
-        raise DataError(f"data.target: {error.message}", error.mend) from error
+        mend = (
+            "Give a folder of pictures of the world the network is meant for, without labels; or none, to go without."
+        )
+        raise DataError(f"data.target: {error.message}", mend) from error
+
+
+def _fingerprints(images: ImageSet) -> list[str]:
+    return [tensor_digest(image) for part in torch.arange(len(images)).split(256) for image in images.take(part)]
+
+
+def _already_seen(data: Data, prints: list[str]) -> list[str]:
+    """A sentence for each set that has pictures of the new world, pixel for pixel. Sets that are streamed are left out:
+    they would all be read once more. Training images count as they are trained on, with their traps."""
+    sets = {"training images": data.train} | {
+        f"images of the test set '{name}'": one for name, one in data.tests.items()
+    }
+    found = {what: set(_fingerprints(images)) for what, images in sets.items() if images.resident}
+    counts = {what: sum(one in known for one in prints) for what, known in found.items()}
+    return [
+        f"data.target: {count} of its {len(prints)} pictures are {what}: give others, these are no new world"
+        for what, count in counts.items()
+        if count
+    ]
+
+
+def _too_few(data: Data, settings: Settings, count: int) -> list[str]:
+    """A sentence where so many pictures of the new world cannot decide anything."""
+    held = len(split_holdout(data.train.labels, settings.data.holdout, 0)[1])
+    least = fewest_pictures(held, len(data.classes))
+    if least is not None and count >= least:
+        return []
+    takes = f"at least {least}, better a few hundred" if least else "more held-out images (data.holdout)"
+    return [f"data.target: {count} pictures, beside {held} held-out images, are too few to decide: it takes {takes}"]
 
 
 def _try_representation(record: Record, images: Tensor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Side = Annotated[int, Field(ge=8, le=1024)]
 """Of an image, in px."""
@@ -61,6 +61,11 @@ class DataSettings(SettingsGroup):
         description="groups of test images that are also judged by themselves: none, folders (those inside a class's "
         "folder), or a CSV file with the columns file and group",
     )
+
+    @field_validator("target")
+    @classmethod
+    def _no_target(cls, target: str | None) -> str | None:
+        return None if target == "none" else target
 
 
 class NetworkSettings(SettingsGroup):

@@ -99,13 +99,13 @@ def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
     """The pictures of a folder, at any depth, each read when it is needed; their labels say nothing.
 
     Args:
-        folder: Hidden files and files that are no images are ignored.
+        folder: Its path, also as ``folder:PATH``. Hidden files and files that are no images are ignored.
         size: (H, W) to read them at, in px.
 
     Raises:
         DataError: No such folder, or no picture in it.
     """
-    root = Path(folder).expanduser()
+    root = Path(str(folder).removeprefix("folder:")).expanduser()
     if not root.is_dir():
         raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
     found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -21,6 +21,9 @@ SURE = 3.0
 LEAST = 0.05
 """Share of the pictures by which it must fall, however many there are."""
 
+MANY = 1000
+"""Pictures of the new world beyond which more do not help."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -60,6 +63,15 @@ class Agreement:
             f"agreement {self.old:.2f} → {self.new:.2f}, control {self.rest_old:.2f} → {self.rest_new:.2f}, "
             f"{self.errors:.1f} standard errors"
         )
+
+
+def fewest_pictures(held: int, classes: int) -> int | None:
+    """The fewest pictures of the new world that can prove a cue at all: one that has no exceptions in the held-out
+    images and is drawn at random there, so that the agreement falls from 1 to chance and the control stays at 1. With
+    exceptions it takes some times as many. None where no number of pictures makes up for too few held-out images.
+    """
+    best = (Agreement(1.0, 1 / classes, 1.0, 1.0, (held, new)) for new in range(1, MANY))
+    return next((one.images[1] for one in best if one.broken), None)
 
 
 def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:

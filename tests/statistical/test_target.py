@@ -9,7 +9,7 @@ from PIL import Image
 from planted import COARSE, accuracy, planted_data, settings, workbench
 
 from conceptnet_ml.learner import run_learner
-from conceptnet_ml.steps.target import Agreement
+from conceptnet_ml.steps.target import Agreement, fewest_pictures
 from conceptnet_ml.swap.stop_rule import HELD_OUT, NEW_WORLD
 from conceptnet_plugins.generalizers import detector
 
@@ -19,6 +19,8 @@ def test_an_agreement_is_broken_where_it_falls_further_than_that_of_the_control(
     assert Agreement(0.9, 0.6, 0.9, 0.88, far).broken
     assert not Agreement(0.9, 0.6, 0.9, 0.62, far).broken  # the pictures are harder, that is all
     assert not Agreement(0.9, 0.8, 0.9, 0.9, near).broken  # too few to tell
+    # from 1 to ½ in three standard errors: (¼/n + 1/n²) + 2/held² ≤ 1/36
+    assert (fewest_pictures(300, 2), fewest_pictures(9, 2), fewest_pictures(8, 2)) == (13, 85, None)
     assert not Agreement(0.9, 0.86, 0.9, 0.9, (90000, 90000)).broken  # sure, and nothing much
     one = Agreement(0.9, 0.6, 0.9, 0.9, (100, 400))
     assert one.fall == pytest.approx(0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import resolve_settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins, load_plugins
+from conceptnet_ml.runtime.progress import Progress
 
 PLUGINS = load_plugins(use_entry_points=False)
 
@@ -23,6 +26,7 @@ PLUGINS = load_plugins(use_entry_points=False)
     [
         ({"target": "{}"}, "data.target: {} holds no pictures", "folder of pictures"),
         ({"target": "{}/absent"}, "data.target: {}/absent: no such folder", "folder of pictures"),
+        ({"target": "folder:{}/absent"}, "data.target: {}/absent: no such folder", "world the network is meant for"),
         ({"trap": "stripes", "classes": ("a", "b", "c")}, "trap 'stripes' needs 2 classes, data.classes has 3", "2"),
         ({"exceptions": 0.1}, "data.exceptions is 0.1, but there is no trap", "data.trap"),
         ({"trap": "tint:red"}, "trap 'tint' takes no argument 'red'", "--trap tint"),
@@ -57,6 +61,37 @@ def test_exceptions_are_no_more_than_a_half() -> None:
     with pytest.raises(SettingsError, match=r"data.exceptions: '0.6' is not allowed.* at most 0.5"):
         resolve_settings(assignments=["data.trap=tint", "data.exceptions=0.6"])
     assert resolve_settings(assignments=["data.exceptions=0.5"]).settings.data.exceptions == 0.5
+
+
+def test_no_target_is_written_as_none() -> None:
+    for given in ({"assignments": ["data.target=none"]}, {"flags": {"data.target": "none"}}):
+        assert resolve_settings(**given).settings.data.target is None  # type: ignore[arg-type]
+
+
+def test_pictures_of_the_new_world_that_are_known_already_or_too_few_are_warned_about(tmp_path: Path) -> None:
+    noise = torch.randint(0, 256, (160, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    train, test = (ImageSet(part, torch.arange(80) % 2) for part in noise.split(80))
+    data = Data("noise", ("a", "b"), train, {"test": test, "other": test.subset(torch.arange(40))})
+    settings = Settings.model_validate({"device": "cpu", "data": {"target": f"folder:{tmp_path}"}})
+
+    def told(pictures: torch.Tensor) -> list[str]:
+        for number, picture in enumerate(pictures):
+            (tmp_path / f"{number}.png").write_bytes(to_png(picture))
+        said = io.StringIO()
+        checked = check_plan(settings, Session(PLUGINS, Progress(stream=said)), data)
+        assert checked.new_world.startswith(f"{len(pictures)} unlabelled pictures")
+        assert all(f"warning: {note}" in said.getvalue() for note in checked.data.notes)
+        return list(checked.data.notes)
+
+    few = "pictures, beside 10 held-out images, are too few to decide: it takes at least 36, better a few hundred"
+    assert told(255 - train.images[:12]) == [f"data.target: 12 {few}"]
+    assert told(255 - train.images[:35]) == [f"data.target: 35 {few}"]
+    assert told(255 - train.images[:36]) == []
+    assert told(torch.cat([train.images[:3], test.images[38:42], 255 - train.images[:33]])) == [
+        "data.target: 3 of its 40 pictures are training images: give others, these are no new world",
+        "data.target: 4 of its 40 pictures are images of the test set 'test': give others, these are no new world",
+        "data.target: 2 of its 40 pictures are images of the test set 'other': give others, these are no new world",
+    ]
 
 
 GOOD = {
