@@ -142,13 +142,14 @@ def _fingerprints(images: ImageSet) -> list[str]:
 def _already_seen(data: Data, prints: list[str]) -> list[str]:
     """A sentence for each set that has pictures of the new world, pixel for pixel. Sets that are streamed are left out:
     they would all be read once more. Training images count as they are trained on, with their traps."""
-    sets = {"training images": data.train} | {
-        f"images of the test set '{name}'": one for name, one in data.tests.items()
+    sets = {"training images, no new world": data.train}
+    sets |= {
+        f"images of the test set '{name}', on which accuracy then says less": one for name, one in data.tests.items()
     }
     found = {what: set(_fingerprints(images)) for what, images in sets.items() if images.resident}
     counts = {what: sum(one in known for one in prints) for what, known in found.items()}
     return [
-        f"data.target: {count} of its {len(prints)} pictures are {what}: give others, these are no new world"
+        f"data.target: {count} of its {len(prints)} pictures are {what}: give others"
         for what, count in counts.items()
         if count
     ]
