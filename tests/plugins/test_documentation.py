@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from conceptnet_ml import hookspecs, load_plugins
+from conceptnet_ml import SwapMeasurement, hookspecs, load_plugins
 from conceptnet_ml.cli.main import app
 from conceptnet_ml.config.sources import known_settings
 from conceptnet_ml.drawing.pictures import to_png
@@ -78,6 +78,13 @@ def _signatures(docstring: str) -> dict[str, str]:
     """Signatures in double backticks by the function's name, line breaks taken out."""
     quoted = (" ".join(found.split()) for found in re.findall(r"``(.+?)``", docstring, re.DOTALL))
     return {text.partition("(")[0]: text for text in quoted if re.fullmatch(r"\w+\(.*\)( -> .+)?", text)}
+
+
+def test_every_figure_that_a_stop_rule_sees_is_in_the_table_with_its_type() -> None:
+    rows = [line for line in section("StopRule").splitlines() if line.startswith("| `")]
+    for field in dataclasses.fields(SwapMeasurement):
+        (row,) = (row for row in rows if f"`{field.name}`" in row.split("|")[1])
+        assert f"`{field.type}`" in row.split("|")[2]
 
 
 def test_what_all_records_share_is_described() -> None:

@@ -38,13 +38,16 @@ SIDE, PATCH = 32, 8
 LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
 
 
-def pictures(count: int, seed: int, patch: bool = False, light: str = "none") -> ImageSet:
+def pictures(
+    count: int, seed: int, patch: bool = False, light: str = "none", cast: tuple[float, ...] = (0.2, 0.2, 0.2)
+) -> ImageSet:
     """Bars in noise, lying in class 0 and standing in class 1.
 
     Args:
         patch: A coloured patch below the bar as well, another one for each class; ``patch0`` and ``patch1`` are
             its true masks.
         light: ``own`` darkens class 0 and brightens class 1, ``other`` does the contrary, ``none`` neither.
+        cast: By how much, in red, green and blue.
     """
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
@@ -60,7 +63,7 @@ def pictures(count: int, seed: int, patch: bool = False, light: str = "none") ->
             images[number, :, top : top + PATCH, left : left + PATCH] = colour
             masks[f"patch{label}"][number, top : top + PATCH, left : left + PATCH] = 1
     sign = {"own": 2 * labels - 1, "other": 1 - 2 * labels, "none": 0 * labels}[light]
-    images = images + 0.2 * sign[:, None, None, None]
+    images = images + torch.tensor(cast).view(1, 3, 1, 1) * sign[:, None, None, None]
     return ImageSet((images.clamp(0, 1) * 255).round().to(torch.uint8), labels, masks if patch else None)
 
 
@@ -105,6 +108,7 @@ def test_all_examples_load() -> None:
     assert PLUGINS.broken == []
     for kind, name, file in (
         ("representation", "luminance", "luminance.py"),
+        ("representation", "opponent", "opponent.py"),
         ("discoverer", "principal", "principal_discoverer.py"),
         ("stop_rule", "unanimous", "unanimous_rule.py"),
         ("generalizer", "contrast", "contrast_generalizer.py"),
@@ -170,6 +174,40 @@ def test_luminance_is_chosen_and_its_cue_generalized(lit: LearnedRun) -> None:
     assert conflict["learned"]["accuracy"] > 0.7
     assert flips(lit, luminance()) > 0.8
     assert flips(lit, Nothing()) == 0  # so a representation that does nothing is never kept
+
+
+# ---------------------------------------------------------------------------------------------------- opponent
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_opponent_exchanges_one_axis_and_leaves_the_others(flat: bool) -> None:
+    images, donors = torch.rand(2, 3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    images = images[:, :, :1, :1].expand(3, 3, 16, 16) if flat else images
+    codec = Codec(PLUGINS.get("representation", "opponent"))  # type: ignore[arg-type]
+    assert codec.channels(images) == 3
+    torch.testing.assert_close(codec.swap(images, donors, torch.zeros(3, 3)), images)
+    own, other = (codec.encode(part)[0] for part in (images, donors))
+    for axis in range(3):
+        found = codec.encode(codec.swap(images, donors, torch.eye(3)[axis : axis + 1].expand(3, 3)))[0]
+        wanted = own.clone()
+        wanted[:, axis] = other[:, axis]
+        if not flat:  # else there is nothing to spread
+            wanted[:, 3 + axis] = other[:, 3 + axis]
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_opponent_is_chosen_where_the_cue_is_a_cast_and_opens_its_axis_alone(tmp_path: Path) -> None:
+    red = (0.12, -0.12, 0.0)
+    tests = {"test": pictures(120, 4, light="own", cast=red), "conflict": pictures(120, 5, light="other", cast=red)}
+    data = Data("cast", ("lying", "standing"), pictures(320, 3, light="own", cast=red), tests)
+    run = learned(data, tmp_path / "run", {"epochs": 5, "purify": 0}, representations=("opponent",))
+    (first,) = run.summary()["rounds"]
+    assert first["decision"] == "kept", first["reason"]
+    assert first["representations"][0]["price"] == pytest.approx(1 / 3, abs=0.01)
+    conflict = run.summary()["test_sets"]["conflict"]
+    assert conflict["ordinary"]["accuracy"] < 0.3
+    assert conflict["learned"]["accuracy"] > 0.7
 
 
 # ---------------------------------------------------------------------------------------------------- discoverer
