@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -11,21 +13,30 @@ from conceptnet_ml.errors import DataError
 from conceptnet_ml.runtime import seeding
 
 
-def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int) -> None:
+def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int, split: float = 0.0) -> None:
     """Check that there are enough classes and images.
 
+    Args:
+        name: Of the data, for the message.
+        classes, labels: Of the images.
+        least: Training images that each class must have.
+        split: Share of them that will be split off for testing before they are trained on.
+
     Raises:
-        DataError: Fewer than two classes, or a class with fewer than ``least`` training images.
+        DataError: Fewer than two classes, or a class with too few images; says how many it takes.
     """
     if len(classes) < 2:
         raise DataError(f"{name} has one class only ({', '.join(classes)}).", "Give it at least two classes.")
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
-    few = [f"'{c}' has {n}" for c, n in zip(classes, counts, strict=True) if n < least]
+    needed = next(n for n in itertools.count(least) if n - (_split_off(n, split) if split else 0) >= least)
+    few = [f"'{c}' has {n}" for c, n in zip(classes, counts, strict=True) if n < needed]
     if few:
         shown = ", ".join(few[:10]) + (f" and {len(few) - 10} more classes" if len(few) > 10 else "")
+        more = f" to train on, beside the {split:.0%} split off for testing: {needed} in all" if split else ""
+        mend = ", or give a test folder" if split else ""
         raise DataError(
-            f"{name}: too few training images: {shown}; each class needs at least {least}.",
-            "Add images to these classes or take the classes out.",
+            f"{name}: too few training images: {shown}; each class needs at least {least}{more}.",
+            f"Add images to these classes or take the classes out{mend}.",
         )
 
 
@@ -61,12 +72,17 @@ def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Ten
     for label in labels.unique().tolist():
         places = torch.nonzero(labels == label).flatten()
         generator = seeding.generator(seeding.seed_for(seed, "split", label))
-        count = max(1, round(share * len(places)))
+        count = _split_off(len(places), share)
         test.append(places[torch.randperm(len(places), generator=generator)[:count]])
     chosen = torch.cat(test).sort().values
     rest = torch.ones(len(labels), dtype=torch.bool)
     rest[chosen] = False
     return torch.nonzero(rest).flatten(), chosen
+
+
+def _split_off(count: int, share: float) -> int:
+    """Of so many images of a class."""
+    return max(1, round(share * count))
 
 
 def split_holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

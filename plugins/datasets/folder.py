@@ -39,7 +39,8 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     parts = find_parts(root, settings.minimum == 0)
     train, tests, known = read_listings(root, parts, settings.classes)
     whole = train or tests.get("test") or next(iter(tests.values()))
-    check_counts(str(root), whole.classes, whole.labels, settings.minimum)
+    split = settings.test_share if train is not None and "test" not in tests and settings.minimum else 0.0
+    check_counts(str(root), whole.classes, whole.labels, settings.minimum, split)
     group_of = read_groups(settings.groups, root, known, train, tests)
 
     listings = [*([] if train is None else [train]), *tests.values()]
@@ -50,7 +51,9 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     broken = {files[place] for place in bad}
     train = None if train is None else _without(train, broken)
     tests = {name: _without(one, broken) for name, one in tests.items()}
-    train, tests, notes = _with_test(root, train, tests, settings, seed)
+    if train is not None:
+        check_counts(str(root), train.classes, train.labels, settings.minimum, split)
+    train, tests, notes = _with_test(train, tests, settings, seed)
     _check_tests(root, tests)
 
     size = common_size(sizes) if settings.image_size is None else both_sides(settings.image_size)
@@ -71,19 +74,15 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
 
 
 def _with_test(
-    root: Path, train: Listing | None, tests: dict[str, Listing], settings: DataSettings, seed: int
+    train: Listing | None, tests: dict[str, Listing], settings: DataSettings, seed: int
 ) -> tuple[Listing | None, dict[str, Listing], list[str]]:
     """The training images and the test sets, with the set ``test`` where there are training images; notes."""
-    if train is None:
-        return train, tests, []
-    check_counts(str(root), train.classes, train.labels, settings.minimum)
-    if "test" in tests:
+    if train is None or "test" in tests:
         return train, tests, []
     if not settings.minimum:
         return train, {"test": train, **tests}, []
     rest, chosen = split_by_class(train.labels, settings.test_share, seed)
     fewer, test = train.only(rest), train.only(chosen)
-    check_counts(str(root), fewer.classes, fewer.labels, settings.minimum)
     note = f"no test folder: {len(chosen)} of {len(train.files)} images split off for testing"
     return fewer, {"test": test, **tests}, [note]
 

@@ -79,6 +79,26 @@ def test_where_nothing_is_trained_a_flat_folder_is_all_test(folder: Path) -> Non
     assert torch.bincount(few.train.labels).tolist() == [2, 10]
 
 
+@pytest.mark.parametrize(("share", "needed"), [(0.2, 10), (0.5, 16), (0.02, 9)])
+def test_a_folder_without_a_test_part_needs_what_is_split_off_too(tmp_path: Path, share: float, needed: int) -> None:
+    for name, count in (("cat", needed), ("dog", needed - 1)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{number}.png")
+    words = (
+        f"'dog' has {needed - 1}; each class needs at least 8 to train on, beside the {share:.0%} split off for testing"
+    )
+    words += f": {needed} in all"
+    with pytest.raises(DataError, match=words) as caught:
+        load(f"folder:{tmp_path}", test_share=share)
+    assert "or give a test folder" in caught.value.mend
+    Image.new("RGB", (8, 8)).save(tmp_path / "dog" / "more.png")
+    assert len(load(f"folder:{tmp_path}", test_share=share).train) >= 16
+    (tmp_path / "dog" / "more.png").write_text("no picture")
+    with pytest.raises(DataError, match=words):
+        load(f"folder:{tmp_path}", test_share=share, skip_bad=True)
+
+
 def test_split_depends_on_the_seed_only() -> None:
     labels = torch.arange(100) % 2
     first, same, other = (split_by_class(labels, 0.2, seed)[1] for seed in (0, 0, 1))
