@@ -61,7 +61,7 @@ def moves_channels(result: ProbeResult, found: ChannelProbe) -> ProbeResult:
     """Refuse a swap that does not move the channels the readout's difference is carried by."""
     moves = found.moves.get(result.measured.representation, 0.0)
     reason = f"{result.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
-    return replace(result, decision=Decision(result.decision.keep and moves > 0.5, reason))
+    return replace(result, decision=Decision(result.decision.keep and moves > 0.5, reason, score=result.decision.score))
 
 
 def _maps(

@@ -133,10 +133,10 @@ class OverrideRule:
         return [word for word in self._words if word.round == name and word.keep == keep]
 
     def _nearness(self, judged: ProbeResult) -> tuple[bool, float]:
-        measured = judged.measured
+        measured, score = judged.measured, judged.decision.score
         if measured.gate == "place":
-            return True, measured.iota_less_errors(self.settings.imperfection)
-        return False, measured.contrast
+            return True, measured.iota_less_errors(self.settings.imperfection) if score is None else score
+        return False, measured.contrast if score is None else score
 
     def _decide(
         self, name: str, representation: str, rule: Decision, keep: bool, what: str, when: str = ""

@@ -28,12 +28,15 @@ class Decision:
         reason: In words, with the numbers behind it.
         classes: The classes that share the feature, None for all.
         evidence: What it rests on: held-out images, pictures of the new world, or the user's word.
+        score: How near the rule was to keeping it, more is nearer: where the user keeps a round of which the rule kept
+            nothing, the highest is taken. None where the rule does not say; the built-in rule's figures count then.
     """
 
     keep: bool
     reason: str
     classes: tuple[int, ...] | None = None
     evidence: str = HELD_OUT
+    score: float | None = None
 
 
 def decide_round(r_before: float, r_after: float, r_without: float, chance: float, settings: RoundSettings) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -188,6 +189,18 @@ def test_keep_of_a_round_takes_the_place_gated_representation_nearest_to_the_rul
     assert taken.decision.keep
     assert seen[2] is taken
     assert ruler.basis != before
+
+
+def test_keep_of_a_round_goes_by_the_scores_of_a_rule_that_gives_them() -> None:
+    ruler = told(keep=(NAME,))
+    strong, weak = judged("pixels", False, iota=0.5), judged("pixels", False, iota=0.1)
+    weak = ProbeResult(SwapMeasurement("patches", *list(vars(weak.measured).values())[1:]), weak.decision)
+    seen = [
+        ProbeResult(one.measured, replace(one.decision, score=score)) for one, score in ((strong, -2.0), (weak, -1.0))
+    ]
+    taken = ruler.kept_by_user(NAME, seen)
+    assert taken is not None
+    assert taken.measured == weak.measured
 
 
 def test_a_round_the_rule_undid_after_training_is_kept_without_another_before() -> None:
