@@ -21,7 +21,7 @@ import pluggy
 
 from conceptnet_ml import hookspecs
 from conceptnet_ml.errors import PluginError, SettingsError, nearest
-from conceptnet_ml.records import API, KINDS, Record
+from conceptnet_ml.records import API, FILE_MODULE, KINDS, Record
 from conceptnet_ml.storage.hashing import sha256
 
 BUILT_IN = "built-in"
@@ -158,7 +158,7 @@ def _files(path: Path | None) -> Iterator[_Source]:
 
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a name that no other module has, so that two files of the same name can be loaded."""
-    name = f"conceptnet_plugin_{path.stem}_{sha256(str(path.resolve()), 8)}"
+    name = f"{FILE_MODULE}{path.stem}_{sha256(str(path.resolve()), 8)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError("not a Python file; its name must end in .py")

@@ -21,6 +21,9 @@ API = "1"
 
 Function = Callable[..., Any] | str
 
+FILE_MODULE = "conceptnet_plugin_"
+"""How the names of modules begin that plugin files are imported as."""
+
 OURS = ("conceptnet_ml", "conceptnet_plugins")
 """Packages whose errors are bugs of ours, whoever calls them."""
 

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from conceptnet_ml.cli import adapt, bench, config, dream, evaluate, graph, graph_edit, learn, options, plugins, predict
 from conceptnet_ml.config.sources import known_settings
 from conceptnet_ml.errors import ConceptNetError, PluginError
+from conceptnet_ml.records import FILE_MODULE
 
 INTERRUPTED = 130
 LIBRARIES = {"torch", "torchvision", "numpy", "PIL", "networkx", "pydantic"}
@@ -49,7 +50,12 @@ class Commands(TyperGroup):
                 _hint_at_settings(error)
                 raise
             _trace(ctx)
-            _complain("bug", f"{type(error).__name__}: {error}{_where(error)}", _again())
+            module, where = _last_frame(error)
+            what = f"{type(error).__name__}: {error}{where}"
+            if module.startswith(FILE_MODULE):  # in what a plugin's function returned
+                _complain("error", f"a plugin failed: {what}", _again())
+                raise typer.Exit(PluginError.exit_code) from error
+            _complain("bug", what, _again())
             raise typer.Exit(1) from error
 
     @cached_property
@@ -89,10 +95,14 @@ def _hint_at_settings(error: Any) -> None:
         error.message, error.possibilities = f"{error.message}. It is a setting: {' or '.join(typed)}", None
 
 
-def _where(error: Exception) -> str:
-    """The last place in our code or a plugin's, not in a large library's: `` (colours.py, line 12)``."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not LIBRARIES & {*Path(f.filename).parts}]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+def _last_frame(error: Exception) -> tuple[str, str]:
+    """The last place in our code or a plugin's, not in a large library's: its module and `` (colours.py, line 12)``."""
+    found = "", ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        if not LIBRARIES & {*file.parts}:
+            found = frame.f_globals.get("__name__", ""), f" ({file.name}, line {line})"
+    return found
 
 
 def _trace(ctx: Any) -> None:

@@ -123,19 +123,52 @@ def test_a_network_at_chance_stops_the_run_which_can_go_on_all_the_same(folder: 
     assert call(*resume).returncode == 0
 
 
-def test_an_error_in_a_plugin_is_not_called_a_bug_of_ours(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(
-        "from conceptnet_ml import Trap, hookimpl\n\n\ndef plant(images, cues, seeds):\n    return images.oh()\n\n\n"
-        "@hookimpl\ndef conceptnet_traps():\n    return [Trap(name='own', api='1', plant=plant)]\n"
-    )
-    words = ["learn", "--data", f"folder:{folder / 'photos'}", "--trap", "own", "--plugins-dir", tmp_path / "own.py"]
-    done = call(*words, "--dry-run")
+OWN = """
+import torch
+from conceptnet_ml import Data, Dataset, ImageSet, Trap, hookimpl
+
+def plant(images, cues, seeds):
+    return images.oh()
+
+class Broken(ImageSet):
+    def to(self, device):
+        return self
+
+    def take(self, images):
+        return images.oh()
+
+def load(argument, settings, seed):
+    black = Broken(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), torch.arange(64) % 2)
+    return Data("own", ("a", "b"), black, {"test": black})
+
+@hookimpl
+def conceptnet_traps():
+    return [Trap(name="own", api="1", plant=plant)]
+
+@hookimpl
+def conceptnet_datasets():
+    return [Dataset(name="own", api="1", load=load)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (["--data", "folder:{}", "--trap", "own"], "trap 'own': plant failed"),
+        (["--data", "own"], "a plugin failed"),  # in what its function returned
+    ],
+)
+def test_an_error_in_a_plugin_is_not_called_a_bug_of_ours(
+    folder: Path, tmp_path: Path, what: list[str], words: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    typed = ["learn", *(word.format(folder / "photos") for word in what), "--plugins-dir", tmp_path / "own.py"]
+    done = call(*typed, "--dry-run")
     assert done.returncode == 4
-    assert "error: trap 'own': plant failed: AttributeError: 'Tensor' object has no attribute 'oh'" in done.stderr
-    assert "(own.py, line 5)" in done.stderr
+    assert f"error: {words}: AttributeError: 'Tensor' object has no attribute 'oh' (own.py, line " in done.stderr
     assert "To see where: python cli.py --debug learn --data" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "return images.oh()" in call("--debug", *words, "--dry-run").stderr
+    assert "return images.oh()" in call("--debug", *typed, "--dry-run").stderr
 
 
 def test_more_stages_than_there_are_are_refused(folder: Path) -> None:
