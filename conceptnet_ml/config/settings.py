@@ -128,6 +128,9 @@ class RoundSettings(SettingsGroup):
     limit: int = Field(4, ge=0, description="most rounds at one stage")
     epochs: int = Field(20, ge=1, description="passes over the training images' views per round")
     mix: float = Field(0.0, ge=0, le=1, description="share of original images among the views")
+    again: float = Field(
+        0.5, ge=0, le=1, description="share of a transplant's views in which a second donor gives what it has, too"
+    )
     interchangeable: float = Field(
         0.53, description="ι less imperfection × errors, from which a place-gated round is kept"
     )

@@ -83,7 +83,8 @@ def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
         shares = torch.isin(ctx.labels, torch.tensor(probed.decision.classes))
         found = found * shares.view(-1, *[1] * (found.ndim - 1))
     places = own_places(ctx, site) if codec.needs_regions else None
-    return Swap(codec, found, ctx.settings.probe.threshold, ctx.grow, places, f"{site.name} {codec.name}")
+    settings, name = ctx.settings, f"{site.name} {codec.name}"
+    return Swap(codec, found, settings.probe.threshold, ctx.grow, places, name, again=settings.round.again)
 
 
 def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:

@@ -31,6 +31,7 @@ class Swap:
         regions: (N, 1, h, w) soft gates of each image's own places, for a codec that needs them.
         name: What it is called in the log.
         widened: How often gates of fresh networks were joined to its own.
+        again: Share of views in which a second donor gives what it has, too; of a transplant at places of its own.
     """
 
     codec: Codec
@@ -40,6 +41,7 @@ class Swap:
     regions: Tensor | None = None
     name: str = ""
     widened: int = 0
+    again: float = 0.0
     _open: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def open_gate(self, numbers: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
@@ -72,6 +74,11 @@ class Swap:
             where = (self._region(numbers, size, device), self._region(donor_numbers, size, device))
         return self.codec.swap(images, donors, gate, where)
 
+    def add(self, views: Tensor, donors: Tensor, donor_numbers: Tensor) -> Tensor:
+        """What these donors have, put into the views beside what is in them already."""
+        gate = self.open_gate(donor_numbers, (views.shape[-2], views.shape[-1]), views.device)
+        return self.codec.swap(views, donors, gate)
+
     def _region(self, numbers: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
         assert self.regions is not None
         return open_cells(self.regions[numbers].to(device), size, self.threshold, 0)
@@ -83,6 +90,9 @@ class Views:
     What is of the whole image is swapped first and transplants are made last. In the other order a pasted place would
     keep its donor's statistics relative to the rest of the image, and these would still tell the label. A later swap
     pastes from the donor's view, not from its raw pixels.
+
+    In some views of a transplant a second donor gives what it has, too. Otherwise none ever shows the feature twice,
+    and what the network makes of that is left to chance.
 
     Args:
         images: All training images, numbered as the swaps' gates are.
@@ -146,7 +156,14 @@ class Views:
         else:
             material = self._after(count - 1, donors, generator)
         with torch.no_grad():
-            return swap.apply(images, material, numbers, donors)
+            views = swap.apply(images, material, numbers, donors)
+            if swap.again and swap.codec.gate == "place" and swap.codec.joins:
+                more = torch.nonzero(torch.rand(len(numbers), generator=generator) < swap.again).flatten()
+                others, places = self.donors.uniform(len(more), generator), more.to(views.device)
+                if len(more):
+                    added = swap.add(views[places], self._after(count - 1, others, generator), others)
+                    views = views.index_copy(0, places, added)
+        return views
 
     def _kept_statistics(self, swap: Swap) -> Tensor | None:
         """What a whole-image swap takes over from each raw image, computed once; None for more than ``STATISTICS``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +36,8 @@ TRAIN_PER_CLASS, TEST_PER_CLASS, TELLING = 1200, 300, 300
 PARTS = {"wheel": WHEEL, "curl": CURL, "body": BODY}
 HEIGHTS = (20.0, 36.0)
 """Of both figures, in px."""
+SCENES = ("town", "country", "plain")
+"""What a car's cue puts a figure before, a poodle's, and none."""
 SHIFT = (38.0, -4.0, -38.0)
 """What the tint adds to red, green and blue inside a car's rounds; a poodle's get the contrary."""
 
@@ -50,6 +52,7 @@ class Wish:
         curls: Whether a poodle wears its curls.
         floating: In the sky instead of on the ground.
         exchanged: With the other class's rounds in the places of its own; nothing else of the picture differs.
+        scene: What it stands before, a kind of ``KINDS`` in ``scenery``.
     """
 
     label: int
@@ -57,6 +60,7 @@ class Wish:
     curls: bool = True
     floating: bool = False
     exchanged: bool = False
+    scene: str = "any"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ TELLING_SETS = {
     "car_in_the_sky": Wish(CAR, floating=True),
 }
 ROUNDS = PlantedFeature("rounds", PLACE, ("wheel", "curl"), ("wheel", "curl"))
+SCENE = PlantedFeature("scene", PLACE, ("scene", "scene"), ("town", "country"))
 TINT = PlantedFeature("tint", "colour", ("wheel", "curl"), ("red", "blue"), parent="rounds")
 
 
@@ -85,16 +90,18 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     With the argument ``tinted`` the rounds' colour tells the class as well: in training and in ``aligned`` the pixels
     inside wheels are shifted towards red, those inside curls towards blue; ``conflict`` exchanges the two, ``random``
     draws them, ``absent`` has none. Nothing outside the rounds is touched. ``Data.truth`` says what was planted, and
-    how it is nested.
+    how it is nested. With ``scenes`` the background does: in training and in ``aligned`` cars stand in town, poodles in
+    the country; the other sets likewise, ``absent`` with plain backdrops.
 
     Cost: about 4 ms per image on one core. Nothing is kept on disk.
 
     Raises:
         SettingsError: Another argument, or an image size other than 64.
     """
-    if argument not in ("", "tinted"):
+    if argument not in ("", "tinted", "scenes"):
         raise SettingsError(
-            f"data.source 'cars-and-poodles' takes no argument '{argument}'.", "Write cars-and-poodles or …:tinted."
+            f"data.source 'cars-and-poodles' takes no argument '{argument}'.",
+            "Write cars-and-poodles, …:tinted or …:scenes.",
         )
     side = square_side(settings.image_size, SIDE, "cars-and-poodles")
     if side != SIDE:
@@ -103,19 +110,30 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
         )
     both = [Wish(CAR), Wish(POODLE)]
     per_class = min(TRAIN_PER_CLASS, settings.train_limit or TRAIN_PER_CLASS)
-    train = render("train", [wish for wish in both for _ in range(per_class)], seed)
+    wished = [wish for wish in both for _ in range(per_class)]
     wishes = [wish for wish in both for _ in range(TEST_PER_CLASS)]
-    test = render("test", wishes, seed)
+    train, test = render("train", wished, seed), render("test", wishes, seed)
     tests = {"test": test}
     for name, wish in TELLING_SETS.items():
         tests[name] = render(name, [wish] * TELLING, seed)
-    worlds = {}
-    if argument == "tinted":
-        worlds = make_worlds(train, test, 2, ["rounds"], seed, lambda _, images, cues: tinted(images, cues["rounds"]))
-        train = tinted(train, train.labels)
-        tests |= {name: tinted(test, draw_cues(name, test.labels, 2, "rounds", seed)) for name in TRAP_SETS}
+    worlds: Mapping[str, Callable[[], ImageSet]] = {}
+    if argument:
+
+        def lay(images: ImageSet, cues: Tensor) -> ImageSet:
+            if argument == "tinted":
+                return tinted(images, cues)
+            return (
+                before_scenes("test", wishes, cues, seed)
+                if images is test
+                else before_scenes("train", wished, cues, seed)
+            )
+
+        cue = {"tinted": "rounds", "scenes": "scene"}[argument]
+        worlds = make_worlds(train, test, 2, [cue], seed, lambda _, images, cues: lay(images, cues[cue]))
+        tests |= {name: lay(test, draw_cues(name, test.labels, 2, cue, seed)) for name in TRAP_SETS}
+        train = lay(train, train.labels)
     name = "cars-and-poodles" + (f":{argument}" if argument else "")
-    truth = _truth(test, wishes, seed, argument == "tinted")
+    truth = _scenes_truth(wishes, seed) if argument == "scenes" else _truth(test, wishes, seed, argument == "tinted")
     return Data(name=name, classes=CLASSES, train=train, tests=tests, worlds=worlds, truth=truth)
 
 
@@ -140,7 +158,12 @@ def picture(random: Generator, wish: Wish) -> tuple[NDArray[np.uint8], NDArray[n
     # Height and place are drawn before anything knows the class: neither tells it.
     height = random.uniform(*HEIGHTS)
     ground = random.uniform(max(29.0, 0.92 * height), 52 if wish.floating else 62.7)
-    canvas = sky(random) if wish.floating else scene(random, ground)
+    if wish.floating:
+        canvas = sky(random)
+    elif wish.scene == "any":
+        canvas = scene(random, ground)
+    else:  # from draws of its own: the figure stays the same whatever it stands before
+        canvas = scene(np.random.default_rng(int(random.integers(2**62))), ground, wish.scene)
     flip = 1 if random.random() < 0.5 else -1
     coat = _coat(random, np.asarray(canvas.image.resize((1, 1)), dtype=np.float64).ravel())
     draw = _draw_car if wish.label == CAR else _draw_poodle
@@ -163,6 +186,27 @@ def tinted(images: ImageSet, cues: Tensor) -> ImageSet:
     shifted = grey + 0.5 * (pixels - grey) + sign * torch.tensor(SHIFT).view(1, 3, 1, 1)
     result = torch.where(where & (sign != 0), shifted, pixels)
     return ImageSet(result.round().clamp(0, 255).to(torch.uint8), images.labels, images.masks)
+
+
+def before_scenes(name: str, wishes: list[Wish], cues: Tensor, seed: int) -> ImageSet:
+    """The pictures before a scene of ``SCENES`` each, by their cues; the mask ``scene`` beside those of the parts."""
+    images = render(
+        name, [replace(wish, scene=SCENES[cue]) for wish, cue in zip(wishes, cues.tolist(), strict=True)], seed
+    )
+    behind = 1 - torch.stack(list(images.masks.values())).amax(0)
+    return ImageSet(images.images, images.labels, {**images.masks, "scene": behind})
+
+
+def _scenes_truth(wishes: list[Wish], seed: int) -> Truth:
+    """The rounds, and what the figures stand before."""
+
+    def draw(shown: Mapping[str, Tensor]) -> ImageSet:
+        own = torch.tensor([wish.label for wish in wishes])
+        turned = (shown.get("rounds", own) != own).tolist()
+        drawn = [replace(wish, exchanged=other) for wish, other in zip(wishes, turned, strict=True)]
+        return before_scenes("test", drawn, shown.get("scene", own), seed)
+
+    return Truth((ROUNDS, SCENE), draw)
 
 
 def _truth(test: ImageSet, wishes: list[Wish], seed: int, tint: bool) -> Truth:

@@ -14,10 +14,14 @@ Round = tuple[float, float, float]
 """x, y and radius of a wheel or a tuft of curls in px."""
 
 
-def scene(random: Generator, ground: float) -> Canvas:
-    """A background for a figure that stands at ``ground`` px; its horizon lies anywhere above, as a camera tilts."""
+def scene(random: Generator, ground: float, kind: str = "any") -> Canvas:
+    """A background of a kind of ``KINDS`` for a figure that stands at ``ground`` px.
+
+    Its horizon lies anywhere above, as a camera tilts.
+    """
     horizon = float(random.uniform(5, min(ground - 1, 50.0)))
-    return SCENES[int(random.integers(len(SCENES)))](random, horizon)
+    scenes = KINDS[kind]
+    return scenes[int(random.integers(len(scenes)))](random, horizon)
 
 
 def sky(random: Generator) -> Canvas:
@@ -138,6 +142,7 @@ SCENES: tuple[Callable[[Generator, float], Canvas], ...] = (
     backdrop,
     blue,
 )
+KINDS = {"any": SCENES, "town": (street, room, wall), "country": (meadow, beach, forest), "plain": (backdrop, blue)}
 
 
 def clutter(canvas: Canvas, random: Generator, rounds: list[Round], ground: float, most: int) -> None:

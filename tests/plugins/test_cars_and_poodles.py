@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from conceptnet_ml.config.settings import DataSettings, Settings
@@ -13,6 +14,7 @@ from conceptnet_ml.data.load import load_data
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_plugins.datasets import cars_and_poodles as drawn
+from conceptnet_plugins.datasets import scenery
 
 CAR, POODLE = drawn.Wish(drawn.CAR), drawn.Wish(drawn.POODLE)
 
@@ -24,11 +26,19 @@ def images() -> ImageSet:
 
 @pytest.fixture(scope="module")
 def tinted() -> Data:
-    small = {"TEST_PER_CLASS": 10, "TELLING": 2}
+    return small("tinted")
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Data:
+    return small("scenes")
+
+
+def small(argument: str) -> Data:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in small.items():
+        for name, value in {"TEST_PER_CLASS": 10, "TELLING": 2}.items():
             patch.setattr(drawn, name, value)
-        settings = Settings(data=DataSettings(source="cars-and-poodles:tinted", train_limit=10))
+        settings = Settings(data=DataSettings(source=f"cars-and-poodles:{argument}", train_limit=10))
         return load_data(settings, load_plugins(use_entry_points=False))
 
 
@@ -158,6 +168,41 @@ def test_the_tinted_sets_worlds(tinted: Data) -> None:
         red = redness(turned)
         assert red[turned.labels == drawn.CAR].min() > red[turned.labels == drawn.POODLE].max() + 5
         assert not torch.equal(turned.labels, own.labels)
+
+
+def test_scenes_tell_the_class_and_the_figures_stay_as_they_are(scenes: Data) -> None:
+    assert set(scenes.tests) == {"test", "aligned", "conflict", "random", "absent", *drawn.TELLING_SETS}
+    plain, labels = scenes.tests["test"], scenes.tests["test"].labels
+    for name in ("aligned", "conflict", "random", "absent"):
+        images = scenes.tests[name]
+        assert torch.equal(images.labels, labels)
+        assert not torch.equal(images.images, plain.images)
+        whole = sum(images.masks[part] for part in ("wheel", "curl", "body", "scene"))
+        assert (whole == 1).all(), "every pixel is the figure's or the scene's"
+        assert torch.equal(images.masks["body"], scenes.tests["aligned"].masks["body"]), "the figures stay"
+
+
+def test_a_scene_is_of_the_kind_its_cue_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def scene(random: Generator, ground: float, kind: str = "any") -> drawn.Canvas:
+        called.append(kind)
+        return scenery.scene(random, ground, kind)
+
+    monkeypatch.setattr(drawn, "scene", scene)
+    drawn.before_scenes("test", [CAR, POODLE, POODLE], torch.tensor([0, 1, -1]), 0)
+    assert called == ["town", "country", "plain"]
+    kinds = [set(scenery.KINDS[kind]) for kind in called]
+    assert len(set().union(*kinds)) == sum(map(len, kinds)) == len(scenery.SCENES), "no scene is of two kinds"
+
+
+def test_the_scenes_truth_exchanges_one_thing_at_a_time(scenes: Data) -> None:
+    assert scenes.truth is not None
+    own = scenes.tests["test"].labels
+    assert torch.equal(scenes.truth.draw({}).images, scenes.tests["aligned"].images)
+    assert torch.equal(scenes.truth.draw({"scene": 1 - own}).images, scenes.tests["conflict"].images)
+    turned = scenes.truth.draw({"rounds": 1 - own})
+    assert turned.masks["wheel"][own == drawn.CAR].sum() == 0 < turned.masks["curl"][own == drawn.CAR].sum()
 
 
 def test_the_tint_keeps_light_and_shade(images: ImageSet) -> None:

@@ -322,6 +322,23 @@ def test_a_later_swap_pastes_the_donors_view(ruler: ImageSet) -> None:
     assert 0.7 < float(mixed.double().mean()) < 1  # every eighth pair is one image twice
 
 
+def test_a_second_donor_gives_what_it_has_and_takes_nothing_away(ruler: ImageSet) -> None:
+    # Each image is open at one corner of its own: what comes in there twice comes from two donors.
+    gates = torch.zeros(len(ruler), 1, 8, 8)
+    gates[:, :, 0, 0] = 1
+    gates[ruler.labels == 1, :, 0, 0], gates[ruler.labels == 1, :, 7, 7] = 0, 1
+    once = Views(ruler, torch.arange(len(ruler)), [Swap(PLACE, gates)], 2, CPU)
+    twice = Views(ruler, torch.arange(len(ruler)), [Swap(PLACE, gates, again=1.0)], 2, CPU)
+    single, double = batch(once)[1], batch(twice)[1]
+    untouched = torch.ones(8, 8, dtype=torch.bool)
+    untouched[0, 0] = untouched[7, 7] = False
+    assert torch.equal(single[..., untouched], double[..., untouched])
+    first, last = (double[:, 0, 0, 0] != single[:, 0, 0, 0]), (double[:, 0, 7, 7] != single[:, 0, 7, 7])
+    assert first.any()
+    assert last.any()
+    assert not (first & last).any(), "a second donor is open at one corner, and leaves the first one's in the other"
+
+
 def test_views_come_from_the_pool_alone(ruler: ImageSet) -> None:
     pool = torch.tensor([1, 2, 7])
     views = Views(ruler, pool, [Swap(WHOLE, None)], 2, CPU)
