@@ -126,7 +126,7 @@ class RoundSettings(SettingsGroup):
     """Rounds: views, budget and the decision to keep or to undo."""
 
     limit: int = Field(4, ge=0, description="most rounds at one stage")
-    epochs: int = Field(20, ge=1, description="passes over the training images' views per round")
+    epochs: int = Field(30, ge=1, description="passes over the training images' views per round")
     mix: float = Field(0.0, ge=0, le=1, description="share of original images among the views")
     again: float = Field(
         0.5, ge=0, le=1, description="share of a transplant's views in which a second donor gives what it has, too"
