@@ -242,5 +242,5 @@ class Settings(SettingsGroup):
     def of_run(cls, stored: Mapping[str, Any]) -> Settings:
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
         run's finished steps go on fitting to each other."""
-        before = {"round": {"purify": 0}, "training": {"least_steps": 0, "above_chance": False}}
+        before = {"round": {"purify": 0, "again": 0}, "training": {"least_steps": 0, "above_chance": False}}
         return cls.model_validate({**stored, **{name: {**off, **stored.get(name, {})} for name, off in before.items()}})
