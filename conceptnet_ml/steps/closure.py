@@ -9,6 +9,7 @@ import torch
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import gates, probe_representation
+from conceptnet_ml.steps.purify import fixed_places
 from conceptnet_ml.steps.records import Closure, Site
 from conceptnet_ml.swap.views import Swap
 
@@ -21,7 +22,8 @@ def close(
 ) -> tuple[Swap, tuple[Closure, ...]]:
     """Widen a place-gated swap until a fresh network, trained on the views, no longer finds the feature in them.
 
-    Before the round's own training, which costs most. Only at the top stage.
+    Before the round's own training, which costs most. Only at the top stage. A fresh network may find parts of the
+    object, too: where the cue stands in the same places of all images, these alone are joined to the gates.
 
     Args:
         swaps: The kept swaps of all rounds.
@@ -38,7 +40,14 @@ def close(
         checks.append(check_closure(ctx, at, [*swaps, swap], classes))
         if checks[-1].closed:
             break
-        swap = _widened(ctx, replace(at, readout=checks[-1].readout), swap)
+        wider = _widened(ctx, replace(at, readout=checks[-1].readout), swap)
+        assert swap.gates is not None
+        assert wider.gates is not None
+        if ctx.settings.round.purify and classes is None:
+            places = fixed_places(ctx, at, swap, wider.gates)
+            if places.any():
+                wider = replace(wider, gates=torch.maximum(swap.gates, places))
+        swap = wider
     return swap, tuple(checks)
 
 

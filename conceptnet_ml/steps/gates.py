@@ -87,13 +87,13 @@ def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
     return Swap(codec, found, settings.probe.threshold, ctx.grow, places, name, again=settings.round.again)
 
 
-def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:
+def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) -> Tensor | None:
     """The gates of all training images, held-out ones too, (N, …); None for a swap without gates.
 
     Each image, as a view under the readout's swaps, meets the view of one random donor of another class. Place gates
     are dreamt for ``probe.dreamt`` images of each class and predicted from these for all: a dreamt gate holds what
     chance put there too. However many classes there are, at most ``gate_predictor.MOST`` are dreamt then. A gate on
-    channels is found with the first batch, for all.
+    channels is found with the first batch, for all. λ is ``price``, ``probe.view_price`` unless it is given.
 
     Cost: ``probe.view_steps`` forward and backward passes for each dreamt image, about two for each predicted one.
     """
@@ -102,7 +102,7 @@ def gates(ctx: Context, site: Site, codec: Codec) -> Tensor | None:
 
     def work() -> dict[str, Tensor]:
         settings = ctx.settings.probe
-        prober = ctx.prober(site.readout, codec, settings.view_price, settings.view_steps)
+        prober = ctx.prober(site.readout, codec, settings.view_price if price is None else price, settings.view_steps)
         most = min(settings.dreamt * ctx.classes, MOST)
         examples = balanced_sample(ctx.labels, ctx.fit, most, ctx.seed(site.name, "dreamt"))
         alike = codec.gate == "place" and not codec.needs_regions

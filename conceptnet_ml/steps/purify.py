@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.gates import swap_of
+from conceptnet_ml.steps.gates import gates, swap_of
 from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.swap.stop_rule import residual_accuracy
-from conceptnet_ml.swap.views import DonatedViews, Swap
+from conceptnet_ml.swap.views import DonatedViews, PartViews, Swap
 
 STEPS = 64
 """Least steps of a training, however few images there are."""
 
 LEARNED = 0.5
 """Share above chance of held-out images that a network must answer rightly, to be asked for gates."""
+
+PRICE = 2.0
+"""λ of the gates that are asked for the places they have in common: so low that they open what is seldom needed too."""
+
+SOMETIMES, MOSTLY = 0.25, 0.5
+"""A fixed place is open in this share of the images; and all of them together, in their mean, in that."""
 
 
 def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
@@ -52,13 +59,48 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     return swap
 
 
-def train_cue(ctx: Context, site: Site, swap: Swap) -> StagedNetwork | None:
+def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
+    """The places, (1, 1, h, w), 0 or 1, where a cue stands in all images, as a frame does; none of a cue that moves.
+
+    Where a cue says the same in many places, a network of the other side of the views (see :func:`purify`) reads the
+    easiest, and so does the next one. Here it is shown a random half of what the swap takes over at a time, so that it
+    must read each part. Asked for gates at a low price it opens all of the cue, and elsewhere what chance puts there,
+    in each image something else: places that many images have in common are the cue's. They join the swap's gates in
+    place of ``more``, and a second network is asked; ``round.purify`` times in all.
+
+    Args:
+        more: Gates (N, 1, h, w) in which more of the cue may be, and of the object, too.
+
+    Cost: each time ``round.cue`` epochs and the gates of all images.
+    """
+    assert isinstance(swap.gates, Tensor)
+    places = torch.zeros_like(swap.gates[:1])
+    for turn in range(1, ctx.settings.round.purify + 1):
+        at = replace(site, name=f"{site.name}/parts-{turn}")
+        cue = train_cue(ctx, at, replace(swap, gates=torch.maximum(swap.gates, more)), PartViews)
+        if cue is None:
+            return torch.zeros_like(places)
+        found = gates(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), swap.codec, PRICE)
+        assert found is not None
+        often = (found > swap.threshold).float().mean(0, keepdim=True)
+        places = (often >= SOMETIMES).float()
+        if not places.any() or often[places > 0].mean() < MOSTLY:
+            return torch.zeros_like(places)
+        more = places
+    return places
+
+
+def train_cue(ctx: Context, site: Site, swap: Swap, shown: type[DonatedViews] = DonatedViews) -> StagedNetwork | None:
     """A network that has seen of each image only what the swap takes over, in random hosts; None where it learned too
-    little of that."""
+    little of that.
+
+    Args:
+        shown: What it learns from; what it has learned is asked of ``DonatedViews``.
+    """
     settings, swaps = ctx.settings, [*site.readout.swaps, swap]
     fit, held = (
-        DonatedViews(ctx.data.train, pool, swaps, ctx.classes, ctx.device, partners=ctx.partners)
-        for pool in (ctx.fit, ctx.held)
+        kind(ctx.data.train, pool, swaps, ctx.classes, ctx.device, partners=ctx.partners)
+        for kind, pool in ((shown, ctx.fit), (DonatedViews, ctx.held))
     )
     epochs = ctx.epochs(settings.round.cue, STEPS)
     cue = ctx.train(f"{site.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")

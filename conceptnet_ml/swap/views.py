@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.training import to_float
@@ -18,6 +19,9 @@ STATISTICS = 256
 
 KEPT_REGIONS = 2**29
 """Up to this many pixels (a byte each) a swap keeps its open regions at image resolution."""
+
+PARTS = 4
+"""Rows and columns of parts that :class:`PartViews` show or leave out."""
 
 
 @dataclass(frozen=True)
@@ -190,3 +194,21 @@ class DonatedViews(Views):
         images = self._after(count, hosts, generator)
         with torch.no_grad():
             return swap.apply(images, self._after(count, numbers, generator), hosts, numbers)
+
+
+class PartViews(DonatedViews):
+    """Random parts of what the newest swap takes over, half of it at a time; the rest of the gates shows what a third
+    image gives. Who learns from these leaves no part unread. For place gates only."""
+
+    def of(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
+        """Parts of what these images give, each shown in another host, floats in [0, 1]."""
+        swap, count = self.swaps[-1], len(self.swaps) - 1
+        hosts, others = (self.donors.uniform(len(numbers), generator) for _ in range(2))
+        images, given, third = (self._after(count, these, generator) for these in (hosts, numbers, others))
+        size = (images.shape[-2], images.shape[-1])
+        gates = [swap.open_gate(these, size, images.device) for these in (hosts, numbers, others)]
+        assert all(gate is not None and gate.ndim == 4 for gate in gates)
+        half = torch.rand(len(numbers), 1, PARTS, PARTS, generator=generator) < 0.5
+        mine = functional.interpolate(half.float(), size).bool().to(images.device)
+        anywhere = torch.stack([gate for gate in gates if gate is not None]).any(0)
+        return torch.where(anywhere, torch.where(mine, given, third), images)

@@ -1,0 +1,68 @@
+"""A cue that stands in the same places of all images, some of them in the gates: all of them are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from planted import SIDE, images_with, settings, workbench
+from torch import Tensor
+
+from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.steps.purify import fixed_places
+from conceptnet_ml.steps.records import Site
+from conceptnet_ml.swap.views import Swap
+
+CELLS = 16
+COLOURS = torch.tensor([[200, 60, 60], [60, 60, 200]], dtype=torch.uint8).view(2, 3, 1, 1)
+
+
+def data_with(cue: Tensor) -> Data:
+    """Bars in noise, with their class's colour where a mask (N, 1, SIDE, SIDE) says so."""
+    bare = images_with("none", len(cue), 7)
+    return Data(
+        "cued", ("lying", "standing"), ImageSet(torch.where(cue, COLOURS[bare.labels], bare.images), bare.labels), {}
+    )
+
+
+def places(folder: Path, data: Data, some: Tensor, more: Tensor) -> Tensor:
+    """The fixed places, (CELLS, CELLS), from gates that hold some of a cue and further ones that hold more."""
+    chosen = settings(
+        training={"batch": 32, "rate": 0.05}, round={"purify": 2, "cue": 6}, probe={"dreamt": 48, "cells": CELLS}
+    )
+    ctx = workbench(folder, data, chosen)
+    swap = Swap(ctx.codec("pixels"), some, grow=1)
+    found = fixed_places(ctx, Site("", Readout("classes", ctx.network()), "closure-1"), swap, more)
+    ctx.run.close()
+    return found[0, 0].bool()
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_the_rest_of_a_frame_is_found_and_the_object_is_left(seed: int, tmp_path: Path) -> None:
+    count = 240
+    frame = torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
+    frame[..., 2:-2, 2:-2] = False
+    draw = torch.Generator().manual_seed(seed)
+    some, more = torch.zeros(2, count, 1, CELLS, CELLS)
+    some[:, :, 0] = 1  # the upper side, and in half of the images the left one
+    some[torch.rand(count, generator=draw) < 0.5, :, :, 0] = 1
+    for side in (more[:, :, -1], more[..., -1]):  # some of the two others, and of the object
+        side[torch.rand(count, generator=draw) < 0.5] = 1
+    more[:, :, 3:13, 3:13] = (torch.rand(count, 1, 10, 10, generator=draw) < 0.3).float()
+    found = places(tmp_path, data_with(frame.expand(count, -1, -1, -1)), some, more)
+    sides = torch.stack([found[0], found[-1], found[:, 0], found[:, -1]]).float()
+    assert sides.mean(1).min() > 0.8  # each of them
+    assert found[2:-2, 2:-2].float().mean() < 0.05  # the frame's neighbours help to open it
+
+
+def test_a_cue_that_moves_has_no_fixed_places(tmp_path: Path) -> None:
+    count = 240
+    draw = torch.Generator().manual_seed(0)
+    cue = torch.zeros(count, 1, SIDE, SIDE, dtype=torch.bool)
+    for image, (top, left) in enumerate(torch.randint(SIDE - 6, (count, 2), generator=draw).tolist()):
+        cue[image, :, top : top + 6, left : left + 6] = True
+    gates = torch.nn.functional.adaptive_max_pool2d(cue.float(), CELLS)
+    assert not places(tmp_path, data_with(cue), gates, torch.zeros_like(gates)).any()
