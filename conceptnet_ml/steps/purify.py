@@ -24,8 +24,11 @@ LEARNED = 0.5
 PRICE = 2.0
 """λ of the gates that are asked for the places they have in common: so low that they open what is seldom needed too."""
 
-SOMETIMES, MOSTLY = 0.25, 0.5
-"""A fixed place is open in this share of the images; and all of them together, in their mean, in that."""
+TURNS = 5
+"""Most networks that are asked for fixed places."""
+
+SOMETIMES, MOSTLY = 0.1, 0.5
+"""The share of the images in which a fixed place is open, for the network that opens it most; and their mean."""
 
 
 def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
@@ -66,7 +69,7 @@ def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
     easiest, and so does the next one. Here it is shown a random half of what the swap takes over at a time, so that it
     must read each part. Asked for gates at a low price it opens all of the cue, and elsewhere what chance puts there,
     in each image something else: places that many images have in common are the cue's. They join the swap's gates in
-    place of ``more``, and a second network is asked; ``round.purify`` times in all.
+    place of ``more``, and another network is asked, until there are no more, ``TURNS`` at most.
 
     Args:
         more: Gates (N, 1, h, w) in which more of the cue may be, and of the object, too.
@@ -74,20 +77,21 @@ def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
     Cost: each time ``round.cue`` epochs and the gates of all images.
     """
     assert isinstance(swap.gates, Tensor)
-    places = torch.zeros_like(swap.gates[:1])
-    for turn in range(1, ctx.settings.round.purify + 1):
+    places = often = torch.zeros_like(swap.gates[:1])
+    for turn in range(1, TURNS + 1):
         at = replace(site, name=f"{site.name}/parts-{turn}")
         cue = train_cue(ctx, at, replace(swap, gates=torch.maximum(swap.gates, more)), PartViews)
         if cue is None:
             return torch.zeros_like(places)
         found = gates(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), swap.codec, PRICE)
         assert found is not None
-        often = (found > swap.threshold).float().mean(0, keepdim=True)
-        places = (often >= SOMETIMES).float()
-        if not places.any() or often[places > 0].mean() < MOSTLY:
-            return torch.zeros_like(places)
+        often = torch.maximum(often, (found > swap.threshold).float().mean(0, keepdim=True))
+        before, places = places, (often >= SOMETIMES).float()
+        if torch.equal(before, places):
+            break
         more = places
-    return places
+    stand = places.any() and often[places > 0].mean() >= MOSTLY
+    return places if stand else torch.zeros_like(places)
 
 
 def train_cue(ctx: Context, site: Site, swap: Swap, shown: type[DonatedViews] = DonatedViews) -> StagedNetwork | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
-from planted import SIDE, images_with, settings, workbench
+from planted import SIDE, images_with, planted_data, settings, workbench
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.steps import closure
+from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.purify import fixed_places
-from conceptnet_ml.steps.records import Site
+from conceptnet_ml.steps.records import Closure, ProbeResult, Site
 from conceptnet_ml.swap.views import Swap
 
 CELLS = 16
@@ -66,3 +69,21 @@ def test_a_cue_that_moves_has_no_fixed_places(tmp_path: Path) -> None:
         cue[image, :, top : top + 6, left : left + 6] = True
     gates = torch.nn.functional.adaptive_max_pool2d(cue.float(), CELLS)
     assert not places(tmp_path, data_with(cue), gates, torch.zeros_like(gates)).any()
+
+
+def test_a_swap_is_widened_by_fixed_places_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a fresh network finds the rest may be the object; where nothing stands still all of it is taken."""
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 1, "closures": 1, "fresh": 1}))
+    held, found, still = torch.zeros(3, 80, 1, 4, 4)
+    held[..., 3, :], found[..., 1, :], still[..., 0, :] = 1, 1, 1
+    swap = Swap(ctx.codec("pixels"), held)
+    open_check = Closure(cast(ProbeResult, None), Readout("classes", ctx.network()), 1.0, False)
+    monkeypatch.setattr(closure, "check_closure", lambda *args: open_check)
+    monkeypatch.setattr(closure, "gates", lambda *args: found)
+    for places, wider in ((still[:1], still), (torch.zeros(1, 1, 4, 4), found)):
+        monkeypatch.setattr(closure, "fixed_places", lambda *args, places=places: places)
+        widened, _ = close(ctx, Site("", open_check.readout, "round"), [], swap, None)
+        assert widened.gates is not None
+        assert torch.equal(widened.gates, held + wider)
+        assert widened.widened == 1
+    ctx.run.close()

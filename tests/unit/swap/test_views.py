@@ -11,7 +11,7 @@ from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Representation
 from conceptnet_ml.swap.pairs import Donors
 from conceptnet_ml.swap.representation import Codec, RegionalCodec, open_cells
-from conceptnet_ml.swap.views import Swap, Views
+from conceptnet_ml.swap.views import PARTS, PartViews, Swap, Views
 
 CPU = torch.device("cpu")
 
@@ -360,3 +360,22 @@ def test_mix_leaves_its_share_of_images_as_they_are(ruler: ImageSet) -> None:
 def test_views_without_swaps_are_the_images(ruler: ImageSet) -> None:
     indices, images, _ = batch(Views(ruler, torch.arange(8), [], 2, CPU))
     torch.testing.assert_close(images, (ruler.images.float() / 255)[indices])
+
+
+def test_parts_of_what_is_given_stand_among_parts_of_a_third_image() -> None:
+    count, side = 60, 4 * PARTS
+    images = torch.arange(count).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, side, side).clone()
+    gates = torch.zeros(count, 1, side, side)
+    gates[..., : side // 2] = 1
+    swap = Swap(PLACE, gates)
+    views = PartViews(ImageSet(images, torch.arange(count) % 2), torch.arange(count), [swap], 2, CPU)
+    seen = (views.of(torch.arange(count), torch.Generator().manual_seed(0)) * 255).round()[:, 0]
+    own = seen == torch.arange(count).view(-1, 1, 1)
+    inside, outside = seen[..., : side // 2], seen[..., side // 2 :]
+    assert abs(float(own[..., : side // 2].float().mean()) - 0.5) < 0.1  # a random half of the gates is its own
+    assert float(own[..., side // 2 :].float().mean()) < 0.1  # and nothing else
+    assert (outside == outside[:, :1, :1]).all()  # the host
+    assert max(len(view.unique()) for view in inside) == 2  # itself and a third image
+    assert (inside != outside[:, :1, :1]).float().mean() > 0.9
+    parts = own[..., : side // 2].view(count, PARTS, 4, PARTS // 2, 4)
+    assert (parts == parts[:, :, :1, :, :1]).all()  # part by part
