@@ -78,6 +78,7 @@ def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
     """
     assert isinstance(swap.gates, Tensor)
     places = often = torch.zeros_like(swap.gates[:1])
+    stand = False
     for turn in range(1, TURNS + 1):
         at = replace(site, name=f"{site.name}/parts-{turn}")
         cue = train_cue(ctx, at, replace(swap, gates=torch.maximum(swap.gates, more)), PartViews)
@@ -87,10 +88,10 @@ def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
         assert found is not None
         often = torch.maximum(often, (found > swap.threshold).float().mean(0, keepdim=True))
         before, places = places, (often >= SOMETIMES).float()
-        if torch.equal(before, places):
+        stand = bool(places.any()) and bool(often[places > 0].mean() >= MOSTLY)
+        if torch.equal(before, places) or (turn > 1 and not stand):
             break
         more = places
-    stand = places.any() and often[places > 0].mean() >= MOSTLY
     return places if stand else torch.zeros_like(places)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.steps import closure
+from conceptnet_ml.steps import closure, purify
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.purify import fixed_places
 from conceptnet_ml.steps.records import Closure, ProbeResult, Site
@@ -44,7 +44,10 @@ def places(folder: Path, data: Data, some: Tensor, more: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
-def test_the_rest_of_a_frame_is_found_and_the_object_is_left(seed: int, tmp_path: Path) -> None:
+def test_the_rest_of_a_frame_is_found_and_the_object_is_left(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purify, "TURNS", 2)
     count = 240
     frame = torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
     frame[..., 2:-2, 2:-2] = False
