@@ -87,9 +87,8 @@ def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
         found = gates(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), swap.codec, PRICE)
         assert found is not None
         share = (found > swap.threshold).float().mean(0, keepdim=True)
-        often = (
-            share if turn <= 2 else torch.maximum(often, share)
-        )  # the first was shown ``more``, and in it the object
+        # What the first opens counts until the second is asked: it was shown ``more``, and in it the object.
+        often = share if turn <= 2 else torch.maximum(often, share)
         before, places = places, (often >= SOMETIMES).float()
         stand = bool(places.any()) and bool(often[places > 0].mean() >= MOSTLY)
         if torch.equal(before, places) or (turn > 1 and not stand):
