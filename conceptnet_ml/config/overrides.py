@@ -15,6 +15,7 @@ from conceptnet_ml.errors import SettingsError, nearest
 
 _EXAMPLE = "Write STAGE/READOUT/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
 _VERBS = {True: "keep", False: "undo"}
+_SIDES = {True: "outside", False: "inside"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Override:
         keep: Whether to keep or to undo.
         stage, readout, number: The round: its stage, the answers it is about, and its number there.
         representation: One representation of the round; None for the best when keeping, for all when undoing.
+        outside: Which side of the representation's gates is exchanged; None for what the rule finds.
     """
 
     keep: bool
@@ -32,6 +34,7 @@ class Override:
     readout: str
     number: int
     representation: str | None = None
+    outside: bool | None = None
 
     @property
     def round(self) -> str:
@@ -41,7 +44,8 @@ class Override:
     @property
     def text(self) -> str:
         """The override as the settings write it."""
-        return self.round if self.representation is None else f"{self.round}/{self.representation}"
+        text = self.round if self.representation is None else f"{self.round}/{self.representation}"
+        return text if self.outside is None else f"{text}:{_SIDES[self.outside]}"
 
     def __str__(self) -> str:
         return f"--{_VERBS[self.keep]} {self.text}"
@@ -51,18 +55,24 @@ class Override:
         if self.round != other.round:
             return False
         if self.keep and other.keep:
-            return len({self.representation, other.representation} - {None}) > 1
+            pairs = ((self.representation, other.representation), (self.outside, other.outside))
+            return any(len({*pair} - {None}) > 1 for pair in pairs)
         kept, undone = (self, other) if self.keep else (other, self)
         return kept.keep != undone.keep and undone.representation in (None, kept.representation)
 
 
 def parse_override(text: str, keep: bool) -> Override:
     """The override that ``block3/classes/2/pixels`` means. Raises SettingsError where a text names no round."""
-    parts = text.strip().split("/")
+    named, _, side = text.strip().partition(":")
+    outside = next((known for known, word in _SIDES.items() if word == side), None)
+    if side and (outside is None or not keep):
+        mend = "Write --keep block3/classes/2/pixels:outside, or :inside."
+        raise SettingsError(f"--{_VERBS[keep]} {text}: this names no side of the gates to exchange", mend)
+    parts = named.split("/")
     representation = None if parts[-1].isdecimal() else parts.pop()
     if len(parts) < 3 or not all(parts) or not parts[-1].isdecimal() or int(parts[-1]) < 1 or representation == "":
         raise SettingsError(f"--{_VERBS[keep]} {text}: this is not the name of a round", _EXAMPLE)
-    return Override(keep, "/".join(parts[:-2]), parts[-2], int(parts[-1]), representation)
+    return Override(keep, "/".join(parts[:-2]), parts[-2], int(parts[-1]), representation, outside)
 
 
 def parse_overrides(keep: Sequence[str], undo: Sequence[str]) -> list[Override]:
@@ -104,6 +114,8 @@ def check_overrides(settings: Settings, stages: Sequence[str]) -> None:
         if place >= settings.depth:
             mend = f"Go deeper with --depth {place + 1}."
             raise SettingsError(f"{one}: depth {settings.depth} does not reach stage {one.stage}", mend)
+        if one.outside is not None and place:
+            raise SettingsError(f"{one}: sides are told apart at {order[0]} only", f"Write {one.round}.")
         if one.number > settings.round.limit:
             limit = settings.round.limit
             raise SettingsError(f"{one}: there are at most {limit} rounds at a stage", "Raise round.limit.")

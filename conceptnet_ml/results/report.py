@@ -84,6 +84,8 @@ def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
         }
     if round.trained is not None:
         record |= {name: getattr(round.trained, name) for name in ("r_before", "r_after", "r_without")}
+    if round.swap is not None and round.swap.outside:
+        record["exchanged"] = "outside the gates"
     if round.closures:
         record["closures"] = [{"score": check.score, "closed": check.closed} for check in round.closures]
     if round.refit is not None:

@@ -39,7 +39,8 @@ def _draw(ctx: Context, round: Round) -> list[str]:
         round.probed, key=lambda probed: (probed.measured.gate == "place", probed.measured.phi)
     )
     codec = ctx.codec(probed.measured.representation, round.readout)
-    title = f"{round.name}: {codec.name}, {round.decision}"
+    outside = round.swap is not None and round.swap.outside
+    title = f"{round.name}: {codec.name}{' outside the gates' if outside else ''}, {round.decision}"
     if round.readout.swaps:
         title += " (images and donors are views under the kept swaps)"
     sheet = probe_sheet(_examples(ctx, round, codec), title)
@@ -47,7 +48,8 @@ def _draw(ctx: Context, round: Round) -> list[str]:
 
 
 def _examples(ctx: Context, round: Round, codec: Codec) -> list[SwapExample]:
-    """Held-out images with the swap as it was measured: ungrown gates, donors of another class."""
+    """Held-out images with the swap as it was measured: ungrown gates, donors of another class. Where what lies outside
+    the gates is exchanged, with the swap as it was trained on."""
     readout = round.readout
     prober = ctx.prober(readout, codec)
     views = ctx.views(ctx.held, readout.swaps)
@@ -60,8 +62,12 @@ def _examples(ctx: Context, round: Round, codec: Codec) -> list[SwapExample]:
         if codec.needs_regions:
             own = regions(ctx, round.site)
             where = (own(hosts), own(donors))
-        gates = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
-        swapped = prober.hard_swap(images, material, gates, where)
+        if round.swap is not None and round.swap.gates is not None and round.swap.outside:
+            gates: Tensor | None = round.swap.gates[hosts]
+            swapped = round.swap.apply(images, material, hosts, donors)
+        else:
+            gates = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
+            swapped = prober.hard_swap(images, material, gates, where)
         before = prober.answers(images)
         after = prober.answers(swapped)
     shown = gates if gates is not None and codec.gate == "place" else [None] * len(hosts)

@@ -33,7 +33,7 @@ def close(
         The swap and what each check found.
     """
     checks: list[Closure] = []
-    if site.readout.family is not None or swap.codec.gate != "place":
+    if site.readout.family is not None or swap.codec.gate != "place" or swap.outside:
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
         at = replace(site, name=f"{site.name}/closure-{turn}")

@@ -18,7 +18,7 @@ from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
-from conceptnet_ml.steps.purify import purify
+from conceptnet_ml.steps.purify import choose_side, purify
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
@@ -40,8 +40,9 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     if not probed.decision.keep:
         return Outcome(probed, False, reason)
     first = purify(ctx, site, swap_of(ctx, site, probed), probed)
+    first, side = choose_side(ctx, site, first, probed)
     swap, closures = close(ctx, site, learned.swaps, first, probed.decision.classes)
-    reason += "".join(f"; {check.reason}" for check in closures)
+    reason += "".join(f"; {what}" for what in (side, *(check.reason for check in closures)) if what)
     trained = _train(ctx, learned, site, swap, probed)
     if swap is not first and not _spares(ctx, trained):
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
@@ -118,8 +119,10 @@ def train_views(
     r_before = residual_accuracy(learned.network, before, numbers, seed, ctx.dtype)
     views = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
     count = ctx.epochs(settings.epochs)
-    rate = ctx.settings.training.warm_rate
-    trained = ctx.train(f"{name}/train-{swap.codec.name}-{count}", learned.network, views, count, rate, timed_as)
+    network, rate, step = learned.network, ctx.settings.training.warm_rate, f"{name}/train-{swap.codec.name}-{count}"
+    if swap.outside:  # the network so far rests on what is exchanged, all over the image: it has little to keep
+        network, rate, step = ctx.network(), ctx.settings.training.rate, f"{step}-outside"
+    trained = ctx.train(step, network, views, count, rate, timed_as)
     r_after = residual_accuracy(trained, after, numbers, seed, ctx.dtype)
     r_without = residual_accuracy(trained, before, numbers, seed, ctx.dtype)
     decision = decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings)

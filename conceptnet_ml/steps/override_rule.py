@@ -71,6 +71,26 @@ class OverrideRule:
             decision = judged.decision
         return replace(judged, decision=decision)
 
+    def has_overruled(self, name: str, judged: ProbeResult) -> bool:
+        """Whether the rule decided otherwise on this representation, before training."""
+        return any(changed[:2] == (name, judged.measured.representation) for changed in self._changed)
+
+    def side(self, name: str, judged: ProbeResult, outside: bool) -> bool | None:
+        """Whether the user wants what is outside the gates exchanged; None where the user named no side.
+
+        Args:
+            outside: What the rule found.
+        """
+        representation = judged.measured.representation
+        named = (word for word in self._about(name, True) if word.representation in (None, representation))
+        asked = next((word.outside for word in named if word.outside is not None), None)
+        if asked is not None and asked != outside:
+            side = "outside" if asked else "inside"
+            self._changed.append((name, representation, side, True))
+            said = f"{representation}: the user decided to exchange what is {side} its gates; the rule would not"
+            self.overruled.setdefault(name, []).append(said)
+        return asked
+
     def by_new_world(self, name: str, judged: ProbeResult, decision: Decision) -> ProbeResult:
         """A representation's probe with what pictures of the new world say in place of the rule's decision."""
         return replace(judged, decision=self._overrule(name, judged.measured.representation, "", decision))

@@ -36,6 +36,7 @@ class Swap:
         name: What it is called in the log.
         widened: How often gates of fresh networks were joined to its own.
         again: Share of views in which a second donor gives what it has, too; of a transplant at places of its own.
+        outside: Whether all that lies outside the gates is exchanged in place of what lies inside. For place gates.
     """
 
     codec: Codec
@@ -46,6 +47,7 @@ class Swap:
     name: str = ""
     widened: int = 0
     again: float = 0.0
+    outside: bool = False
     _open: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def open_gate(self, numbers: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
@@ -67,6 +69,9 @@ class Swap:
         Where the codec joins gates, the open gate is the image's joined with the donor's: so the image's own feature
         leaves and the donor's comes in.
         """
+        if self.outside:  # the donor receives what is inside the image's gate
+            assert isinstance(donors, Tensor)
+            images, donors, numbers, donor_numbers = donors, images, donor_numbers, numbers
         size, device = (images.shape[-2], images.shape[-1]), images.device
         gate = self.open_gate(numbers, size, device)
         if gate is not None and self.codec.joins:

@@ -1,4 +1,5 @@
-"""Gates that hold a cue and a part of the object, and gates found by a network that sees nothing outside of these."""
+"""Gates that hold a cue and a part of the object, gates found by a network that sees nothing outside of these, and the
+side of the gates that is exchanged."""
 
 from __future__ import annotations
 
@@ -6,15 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import planted_data, settings, workbench
+from planted import accuracy, cast, images_with, planted_data, settings, workbench
 from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.steps import purify as purify_step
 from conceptnet_ml.steps.gates import probe_representation
-from conceptnet_ml.steps.purify import purify
-from conceptnet_ml.steps.records import Site
+from conceptnet_ml.steps.generalize import train_views
+from conceptnet_ml.steps.purify import choose_side, purify
+from conceptnet_ml.steps.records import Learned, Site
 from conceptnet_ml.swap.representation import open_cells
 from conceptnet_ml.swap.views import Swap
 
@@ -66,4 +70,45 @@ def test_a_network_that_learned_nothing_is_not_asked(tmp_path: Path, monkeypatch
     patch = ctx.data.train.masks["patch"][:, None].float()
     swap = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(patch, 16), name="patch")
     assert purify(ctx, site, swap, probed) is swap
+    ctx.run.close()
+
+
+def on_coloured_grounds(count: int, seed: int, turned: bool = False) -> ImageSet:
+    """Bars in noise of which the ground, but not the bar, has a colour that tells the class, or the other one."""
+    bare, without = (images_with("none", count, seed, contrast) for contrast in (CONTRAST, 0.0))
+    bar = (bare.images.int() - without.images.int()).abs().amax(1, keepdim=True) > 3
+    shown = 1 - bare.labels if turned else bare.labels
+    ground = (cast(bare.images.float() / 255, shown).clamp(0, 1) * 255).round().to(torch.uint8)
+    return ImageSet(torch.where(bar, bare.images, ground), bare.labels, {"bar": bar[:, 0].to(torch.uint8)})
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_where_the_class_hangs_on_the_ground_that_is_exchanged(seed: int, tmp_path: Path) -> None:
+    tests = {"test": on_coloured_grounds(200, 10 + seed), "conflict": on_coloured_grounds(200, 20 + seed, turned=True)}
+    data = Data("grounds", ("lying", "standing"), on_coloured_grounds(320, seed), tests)
+    chosen = settings(seed=seed, training={"batch": 32, "rate": 0.05}, round={"outside": True, "cue": 8})
+    ctx = workbench(tmp_path, data, chosen)
+    ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, 0.05)
+    site = Site("", Readout("classes", ordinary), "round")
+    probed = probe_representation(ctx, site, ctx.codec("pixels"))
+    bars = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(data.train.masks["bar"][:, None].float(), 16))
+    turned, reason = choose_side(ctx, site, bars, probed)
+    assert turned.outside, reason
+    learned = train_views(ctx, "round", Learned(ordinary, ordinary), turned, probed.decision.classes).network
+    before, after = accuracy(ordinary, data), accuracy(learned, data)
+    assert before["conflict"] < 0.3
+    assert after["conflict"] > 0.8
+    ctx.run.close()
+
+
+def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Path) -> None:
+    data = planted_data("own", 320)
+    chosen = settings(training={"batch": 32, "rate": 0.05}, round={"outside": True})
+    ctx = workbench(tmp_path, data, chosen)
+    ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, 0.05)
+    site = Site("", Readout("classes", ordinary), "round")
+    probed = probe_representation(ctx, site, ctx.codec("pixels"))
+    patch = data.train.masks["patch"][:, None].float()
+    swap = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(patch, 16))
+    assert choose_side(ctx, site, swap, probed) == (swap, "")
     ctx.run.close()

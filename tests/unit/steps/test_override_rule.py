@@ -49,6 +49,8 @@ def trial(keep: bool) -> SimpleNamespace:
         ("block3/classes/2/pixels", Override(True, "block3", "classes", 2, "pixels")),
         ("layer1.0/block3.leaf/1", Override(True, "layer1.0", "block3.leaf", 1)),
         (" block2/block3.1/3/colour ", Override(True, "block2", "block3.1", 3, "colour")),
+        ("block3/classes/2/pixels:outside", Override(True, "block3", "classes", 2, "pixels", outside=True)),
+        ("block3/classes/2:inside", Override(True, "block3", "classes", 2, outside=False)),
     ],
 )
 def test_a_round_is_named_as_it_is_printed(text: str, word: Override) -> None:
@@ -72,6 +74,8 @@ def test_what_names_no_round_is_refused(text: str) -> None:
         ([f"{NAME}/pixels"], [NAME], False),
         ([f"{NAME}/pixels"], [f"{NAME}/pixels"], False),
         ([f"{NAME}/pixels", f"{NAME}/colour"], [], False),
+        ([f"{NAME}/pixels:outside", f"{NAME}:inside"], [], False),
+        ([f"{NAME}/pixels:outside", NAME], [], True),
         ([NAME], [f"{NAME}/colour"], True),
         ([f"{NAME}/pixels"], [f"{NAME}/colour"], True),
         ([NAME, f"{NAME}/pixels"], ["block3/classes/2"], True),
@@ -105,6 +109,20 @@ def test_rounds_that_cannot_be_are_refused_beforehand(word: str, found: str, men
         assert mend in error.value.mend
     for sound in ("block3/classes/4", "block2/block3.leaf/1", "block2/block3.12/2/colour"):
         check_overrides(Settings.model_validate({"depth": 2, "round": {"keep": [sound]}}), STAGES)
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "found"),
+    [
+        ("keep", "block3/classes/1:around", "names no side"),
+        ("undo", "block3/classes/1:outside", "names no side"),
+        ("keep", "block2/block3.1/1:outside", "sides are told apart at block3 only"),
+    ],
+)
+def test_a_side_is_named_for_a_round_at_the_top_that_is_kept(verb: str, word: str, found: str) -> None:
+    with pytest.raises(SettingsError, match=found) as error:
+        check_overrides(Settings.model_validate({"depth": 2, "round": {verb: [word]}}), STAGES)
+    assert f"--{verb} {word}" in error.value.message
 
 
 def test_new_words_silence_old_ones_about_the_same() -> None:
@@ -227,6 +245,26 @@ def test_the_basis_is_what_was_overruled_in_order_and_nothing_else() -> None:
     same.before_training(NAME, judged("pixels", True), TRIED)
     other.before_training(NAME, judged("colour", True), TRIED)
     assert one.basis == same.basis != other.basis
+
+
+def test_the_side_a_user_names_is_taken_and_what_rests_on_it_is_computed_anew() -> None:
+    ruler = told(keep=(f"{NAME}/pixels:outside",))
+    assert ruler.side(NAME, judged("colour", True), False) is None
+    assert ruler.side(NAME, judged("pixels", True), True) is True
+    assert ruler.basis == "", "the rule says the same"
+    assert ruler.side(NAME, judged("pixels", True), False) is True
+    assert len(ruler.basis) == 16
+    assert "outside its gates" in ruler.overruled[NAME][-1]
+    assert ruler.undone_by_user(NAME, [judged("pixels", True)]) is None
+    assert told(keep=(NAME,)).side(NAME, judged("pixels", True), True) is None
+
+
+def test_what_was_overruled_is_known_by_its_representation() -> None:
+    ruler = told(undo=(f"{NAME}/colour",))
+    for one in (judged("colour", True), judged("pixels", True)):
+        ruler.before_training(NAME, one, TRIED)
+    assert ruler.has_overruled(NAME, judged("colour", True))
+    assert not ruler.has_overruled(NAME, judged("pixels", True))
 
 
 # ------------------------------------------------------------------------------------------------ edited graphs

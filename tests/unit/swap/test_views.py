@@ -201,6 +201,16 @@ def test_a_swap_joins_the_images_own_gate_with_the_donors() -> None:
 LABELS = torch.tensor([0] * 50 + [1] * 5 + [2] * 20)
 
 
+def test_outside_its_gates_an_image_takes_over_all_but_what_it_has_inside() -> None:
+    gates = torch.zeros(2, 1, 4, 4)
+    gates[0, 0, 0, 0] = gates[1, 0, 1, 1] = 1
+    swap = Swap(PLACE, gates, outside=True)
+    swapped = swap.apply(constant(0.2), constant(0.6), torch.tensor([0]), torch.tensor([1]))
+    expected = constant(0.6)
+    expected[..., 0, 0] = expected[..., 1, 1] = 0.2  # the donor's own thing leaves, too
+    torch.testing.assert_close(swapped, expected)
+
+
 def test_uniform_donors_come_from_all_classes_alike_and_from_all_their_images() -> None:
     donors = Donors(LABELS, torch.arange(75), 3).uniform(6000, torch.Generator().manual_seed(0))
     counts = torch.bincount(LABELS[donors], minlength=3) / 6000
