@@ -9,8 +9,8 @@ import torch
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import gates, probe_representation
-from conceptnet_ml.steps.purify import fixed_places
-from conceptnet_ml.steps.records import Closure, Site
+from conceptnet_ml.steps.purify import fixed_places, purify
+from conceptnet_ml.steps.records import Closure, ProbeResult, Site
 from conceptnet_ml.swap.views import Swap
 
 WEIGHT = 2.0
@@ -18,21 +18,23 @@ WEIGHT = 2.0
 
 
 def close(
-    ctx: Context, site: Site, swaps: list[Swap], swap: Swap, classes: tuple[int, ...] | None
+    ctx: Context, site: Site, swaps: list[Swap], swap: Swap, probed: ProbeResult
 ) -> tuple[Swap, tuple[Closure, ...]]:
     """Widen a place-gated swap until a fresh network, trained on the views, no longer finds the feature in them.
 
     Before the round's own training, which costs most. Only at the top stage. A fresh network may find parts of the
-    object, too: where the cue stands in the same places of all images, these alone are joined to the gates.
+    object, too. Where the cue stands in the same places of all images, these alone are joined to the gates; elsewhere
+    what is found is purified first.
 
     Args:
         swaps: The kept swaps of all rounds.
-        classes: Those that share the feature, None for all.
+        probed: The probe that the swap comes from.
 
     Returns:
         The swap and what each check found.
     """
     checks: list[Closure] = []
+    classes = probed.decision.classes
     if site.readout.family is not None or swap.codec.gate != "place" or swap.outside:
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
@@ -44,9 +46,12 @@ def close(
         assert swap.gates is not None
         assert wider.gates is not None
         if ctx.settings.round.purify and classes is None:
-            places = fixed_places(ctx, at, swap, wider.gates)
-            if places.any():
-                wider = replace(wider, gates=torch.maximum(swap.gates, places))
+            more = fixed_places(ctx, at, swap, wider.gates)
+            if not more.any():
+                pure = purify(ctx, at, wider, probed).gates
+                assert pure is not None
+                more = pure
+            wider = replace(wider, gates=torch.maximum(swap.gates, more))
         swap = wider
     return swap, tuple(checks)
 

@@ -41,7 +41,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         return Outcome(probed, False, reason)
     first = purify(ctx, site, swap_of(ctx, site, probed), probed)
     first, side = choose_side(ctx, site, first, probed)
-    swap, closures = close(ctx, site, learned.swaps, first, probed.decision.classes)
+    swap, closures = close(ctx, site, learned.swaps, first, probed)
     reason += "".join(f"; {what}" for what in (side, *(check.reason for check in closures)) if what)
     trained = _train(ctx, learned, site, swap, probed)
     if swap is not first and not _spares(ctx, trained):

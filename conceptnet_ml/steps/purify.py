@@ -95,7 +95,8 @@ def choose_side(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> tu
     asked = words.side(site.name, probed, outside)
     if asked is not None:
         outside, reason = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
-    return (replace(swap, outside=True, again=0.0) if outside else swap), reason
+    # Inside gates that are grown there is more of what is to be exchanged.
+    return (replace(swap, outside=True, again=0.0, grow=0) if outside else swap), reason
 
 
 def _rests_outside(ctx: Context, site: Site, swap: Swap) -> tuple[bool, str]:

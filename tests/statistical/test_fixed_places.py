@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,8 @@ from conceptnet_ml.steps import closure, purify
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.purify import fixed_places
 from conceptnet_ml.steps.records import Closure, ProbeResult, Site
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.stop_rule import Decision
 from conceptnet_ml.swap.views import Swap
 
 CELLS = 16
@@ -75,17 +78,19 @@ def test_a_cue_that_moves_has_no_fixed_places(tmp_path: Path) -> None:
 
 
 def test_a_swap_is_widened_by_fixed_places_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what a fresh network finds the rest may be the object; where nothing stands still all of it is taken."""
+    """Of what a fresh network finds the rest may be the object; where nothing stands still it is purified of that."""
     ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 1, "closures": 1, "fresh": 1}))
-    held, found, still = torch.zeros(3, 80, 1, 4, 4)
-    held[..., 3, :], found[..., 1, :], still[..., 0, :] = 1, 1, 1
+    held, found, still, pure = torch.zeros(4, 80, 1, 4, 4)
+    held[..., 3, :], found[..., 1, :], still[..., 0, :], pure[..., 1, :2] = 1, 1, 1, 1
     swap = Swap(ctx.codec("pixels"), held)
     open_check = Closure(cast(ProbeResult, None), Readout("classes", ctx.network()), 1.0, False)
     monkeypatch.setattr(closure, "check_closure", lambda *args: open_check)
     monkeypatch.setattr(closure, "gates", lambda *args: found)
-    for places, wider in ((still[:1], still), (torch.zeros(1, 1, 4, 4), found)):
+    probed = ProbeResult(cast(SwapMeasurement, None), Decision(True, ""))
+    monkeypatch.setattr(closure, "purify", lambda ctx, site, swap, probed: replace(swap, gates=pure))
+    for places, wider in ((still[:1], still), (torch.zeros(1, 1, 4, 4), pure)):
         monkeypatch.setattr(closure, "fixed_places", lambda *args, places=places: places)
-        widened, _ = close(ctx, Site("", open_check.readout, "round"), [], swap, None)
+        widened, _ = close(ctx, Site("", open_check.readout, "round"), [], swap, probed)
         assert widened.gates is not None
         assert torch.equal(widened.gates, held + wider)
         assert widened.widened == 1
