@@ -91,9 +91,11 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     new_world = ""
     if not finished:
         two = images.train.take(torch.arange(2)).float() / 255
-        for name in settings.plugins.representations:
-            _try_representation(session.plugins.get("representation", name), two)
-        overrides.check_overrides(settings, network.stage_names)
+        tried = [session.plugins.get("representation", name) for name in settings.plugins.representations]
+        for record in tried:
+            _try_representation(record, two)
+        places = [one.name for one in tried if isinstance(one, Representation) and one.gate == "place"]
+        overrides.check_overrides(settings, network.stage_names, places)
         if count := len(prints := _check_target(settings, images.read_size)):
             height, width = images.read_size
             new_world = f"{count} unlabelled pictures of {settings.data.target}, read at {width}×{height} px"

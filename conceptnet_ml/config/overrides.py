@@ -102,9 +102,13 @@ def add_overrides(
     return tuple(one.text for one in both if one.keep), tuple(one.text for one in both if not one.keep)
 
 
-def check_overrides(settings: Settings, stages: Sequence[str]) -> None:
+def check_overrides(settings: Settings, stages: Sequence[str], places: Sequence[str]) -> None:
     """Raise SettingsError at an override of a round that this run cannot have: at another stage or in another
-    representation, beyond the depth or the limit, or contradicting another. ``stages``: from the image upwards.
+    representation, beyond the depth or the limit, or contradicting another.
+
+    Args:
+        stages: From the image upwards.
+        places: The representations whose gates are of places: those have sides.
     """
     order = [*reversed(stages)]
     for one in parse_overrides(settings.round.keep, settings.round.undo):
@@ -124,6 +128,9 @@ def check_overrides(settings: Settings, stages: Sequence[str]) -> None:
         if one.representation is not None and one.representation not in known:
             mend = nearest(one.representation, known)
             raise SettingsError(f"{one}: this run tries no representation '{one.representation}'", mend)
+        if one.outside is not None and one.representation not in places:
+            mend = f"Name one whose gates are of places: {', '.join(places)}."
+            raise SettingsError(f"{one}: only a representation with gates of places has sides", mend)
 
 
 def _check_readout(one: Override, order: list[str], place: int) -> None:

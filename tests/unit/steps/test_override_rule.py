@@ -104,11 +104,11 @@ def test_what_contradicts_itself_is_refused(keep: list[str], undo: list[str], so
 def test_rounds_that_cannot_be_are_refused_beforehand(word: str, found: str, mend: str) -> None:
     for verb in ("keep", "undo"):
         with pytest.raises(SettingsError, match=found) as error:
-            check_overrides(Settings.model_validate({"depth": 2, "round": {verb: [word]}}), STAGES)
+            check_overrides(Settings.model_validate({"depth": 2, "round": {verb: [word]}}), STAGES, ["pixels"])
         assert f"--{verb} {word}" in error.value.message
         assert mend in error.value.mend
     for sound in ("block3/classes/4", "block2/block3.leaf/1", "block2/block3.12/2/colour"):
-        check_overrides(Settings.model_validate({"depth": 2, "round": {"keep": [sound]}}), STAGES)
+        check_overrides(Settings.model_validate({"depth": 2, "round": {"keep": [sound]}}), STAGES, ["pixels"])
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,13 @@ def test_rounds_that_cannot_be_are_refused_beforehand(word: str, found: str, men
         ("keep", "block3/classes/1:around", "names no side"),
         ("undo", "block3/classes/1:outside", "names no side"),
         ("keep", "block2/block3.1/1:outside", "sides are told apart at block3 only"),
+        ("keep", "block3/classes/1/colour:outside", "gates of places"),
+        ("keep", "block3/classes/1:outside", "gates of places"),
     ],
 )
 def test_a_side_is_named_for_a_round_at_the_top_that_is_kept(verb: str, word: str, found: str) -> None:
     with pytest.raises(SettingsError, match=found) as error:
-        check_overrides(Settings.model_validate({"depth": 2, "round": {verb: [word]}}), STAGES)
+        check_overrides(Settings.model_validate({"depth": 2, "round": {verb: [word]}}), STAGES, ["pixels"])
     assert f"--{verb} {word}" in error.value.message
 
 
