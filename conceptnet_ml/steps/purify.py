@@ -76,8 +76,8 @@ def choose_side(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> tu
 
     - the probed network rests on it: of the views, which show an image's rest with another's part, more are answered as
       the rest says than as the part does;
-    - it is as easy or easier: of two fresh networks, trained for ``round.cue`` epochs on one side each, the one of the
-      rest does not answer fewer of its held-out views rightly.
+    - it is learned as soon or sooner: of two fresh networks, trained for ``round.fresh`` epochs on one side each, the
+      one of the rest does not answer fewer of its held-out views rightly.
 
     They are asked only where the stop rule itself keeps the swap: it refuses what errs, so each side fits nearly all
     labels. The user's word stands above them.
@@ -85,7 +85,7 @@ def choose_side(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> tu
     Returns:
         The swap, and what was found; empty where the network rests on what is inside.
 
-    Cost: two passes over the held-out images; where the first sign holds, twice ``round.cue`` epochs.
+    Cost: two passes over the held-out images; where the first sign holds, twice ``round.fresh`` epochs.
     """
     if site.readout.family is not None or swap.codec.gate != "place" or probed.decision.classes is not None:
         return swap, ""
@@ -113,7 +113,7 @@ def _rests_outside(ctx: Context, site: Site, swap: Swap) -> tuple[bool, str]:
         by_rest, by_part = (right(site.readout.network, views) for views in (rest, part))
     found = {"by_rest": by_rest, "by_part": by_part}
     if by_rest > by_part:
-        epochs, rate = ctx.epochs(ctx.settings.round.cue, STEPS), ctx.settings.training.rate
+        epochs, rate = ctx.epochs(ctx.settings.round.fresh, STEPS), ctx.settings.training.rate
         for side, views in (("rest", rest), ("part", part)):
             fit = type(views)(ctx.data.train, ctx.fit, swaps, ctx.classes, ctx.device, partners=ctx.partners)
             network = ctx.train(f"{name}/{side}", ctx.network(), fit, epochs, rate, "probing")
