@@ -23,6 +23,10 @@ STEPS = 64
 LEARNED = 0.5
 """Share above chance of held-out images that a network must answer rightly, to be asked for gates."""
 
+LOST = 0.05
+"""By how much less a network may learn from what purified gates take over than from what they did before: where it learns
+less than that, a part of the cue has been lost."""
+
 PRICE = 2.0
 """λ of the gates that are asked for the places they have in common: so low that they open what is seldom needed too."""
 
@@ -49,21 +53,26 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     3. Again, ``round.purify`` times in all: each network sees less of the object than the one before.
 
     Only for a place gate at the top stage that all classes share; another swap is returned as it is. So is the last one
-    where the network that it gives something to see has not learned it, or where its gates are shut.
+    where the network that it gives something to see has not learned it, or where its gates are shut, and the one before
+    where such a network learns less from the purified gates than from those: there is more in a part of the cue than in
+    none, so gates may lose it part by part.
 
     Cost: each time ``round.cue`` epochs and the gates of all images.
     """
     if site.readout.family is not None or swap.codec.gate == "whole" or probed.decision.classes is not None:
         return swap
+    before, learned = swap, 0.0
     for turn in range(1, ctx.settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")
-        cue = train_cue(ctx, at, swap)
+        cue, right = train_cue(ctx, at, swap)
+        if right < learned - LOST:
+            return before
         if cue is None:
             break
         found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), probed)
         if _open_share(found) < _open_share(swap) / 2:
             break
-        swap = replace(found, name=swap.name)
+        before, learned, swap = swap, right, replace(found, name=swap.name)
     return swap
 
 
@@ -85,7 +94,7 @@ def choose_side(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> tu
     Returns:
         The swap, and what was found; empty where the network rests on what is inside.
 
-    Cost: two passes over the held-out images; where the first sign holds, twice ``round.fresh`` epochs.
+    Cost: twice ``DRAWS`` passes over the held-out images; where the first sign holds, twice ``round.fresh`` epochs.
     """
     if site.readout.family is not None or swap.codec.gate != "place" or probed.decision.classes is not None:
         return swap, ""
@@ -149,7 +158,7 @@ def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
     stand = False
     for turn in range(1, TURNS + 1):
         at = replace(site, name=f"{site.name}/parts-{turn}")
-        cue = train_cue(ctx, at, replace(swap, gates=torch.maximum(swap.gates, more)), PartViews)
+        cue, _ = train_cue(ctx, at, replace(swap, gates=torch.maximum(swap.gates, more)), PartViews)
         if cue is None:
             return torch.zeros_like(places)
         found = gates(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), swap.codec, PRICE)
@@ -165,9 +174,11 @@ def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:
     return places if stand else torch.zeros_like(places)
 
 
-def train_cue(ctx: Context, site: Site, swap: Swap, shown: type[DonatedViews] = DonatedViews) -> StagedNetwork | None:
-    """A network that has seen of each image only what the swap takes over, in random hosts; None where it learned too
-    little of that.
+def train_cue(
+    ctx: Context, site: Site, swap: Swap, shown: type[DonatedViews] = DonatedViews
+) -> tuple[StagedNetwork | None, float]:
+    """A network that has seen of each image only what the swap takes over, in random hosts, None where it learned too
+    little of that; and the share of held-out images that it answers rightly by this.
 
     Args:
         shown: What it learns from; what it has learned is asked of ``DonatedViews``.
@@ -181,7 +192,7 @@ def train_cue(ctx: Context, site: Site, swap: Swap, shown: type[DonatedViews] = 
     cue = ctx.train(f"{site.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
     right = residual_accuracy(cue, held, ctx.held, ctx.seed(site.name, "r"), ctx.dtype)
     ctx.run.log(event="cue", name=site.name, accuracy=right)
-    return cue if right >= 1 / ctx.classes + LEARNED * (1 - 1 / ctx.classes) else None
+    return cue if right >= 1 / ctx.classes + LEARNED * (1 - 1 / ctx.classes) else None, right
 
 
 def _open_share(swap: Swap) -> float:

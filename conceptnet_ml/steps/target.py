@@ -110,7 +110,7 @@ def _agreement(ctx: Context, site: Site, probed: ProbeResult, folder: str) -> Ag
     """None where the network of what is exchanged has not learned it."""
     name = f"{site.name}/target-{probed.measured.representation}"
     swap = purify(ctx, site, swap_of(ctx, site, probed), probed)
-    cue = train_cue(ctx, replace(site, name=f"{name}/cue"), swap)
+    cue, _ = train_cue(ctx, replace(site, name=f"{name}/cue"), swap)
     if cue is None:
         return None
     views = ctx.views(ctx.fit, [*site.readout.swaps, swap])
