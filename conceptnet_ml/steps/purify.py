@@ -24,8 +24,8 @@ LEARNED = 0.5
 """Share above chance of held-out images that a network must answer rightly, to be asked for gates."""
 
 LOST = 0.05
-"""By how much less a network may learn from what purified gates take over than from what they did before: where it learns
-less than that, a part of the cue has been lost."""
+"""By how much less a network may learn from what purified gates take over than from what they took over before: what it
+learns less than that is a part of the cue that they lost."""
 
 PRICE = 2.0
 """λ of the gates that are asked for the places they have in common: so low that they open what is seldom needed too."""

@@ -80,6 +80,20 @@ def test_a_network_that_learned_nothing_is_not_asked(tmp_path: Path, monkeypatch
     ctx.run.close()
 
 
+@pytest.mark.parametrize(("learned", "taken"), [((0.98, 0.96), 2), ((0.95, 0.87), 0)])
+def test_gates_that_lost_a_part_of_the_cue_are_not_taken(
+    learned: tuple[float, float], taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 2}))
+    site, steps = Site("", Readout("classes", ctx.network()), "round"), iter(learned)
+    found = [Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4), name=name) for name in ("mixed", "first", "second")]
+    turns = iter(found[1:])
+    monkeypatch.setattr(purify_step, "train_cue", lambda *args: (ctx.network(), next(steps)))
+    monkeypatch.setattr(purify_step, "swap_of", lambda *args: next(turns))
+    assert purify(ctx, site, found[0], KEPT).gates is found[taken].gates
+    ctx.run.close()
+
+
 def on_coloured_grounds(count: int, seed: int, turned: bool = False) -> ImageSet:
     """Bars in noise of which the ground, but not the bar, has a colour that tells the class, or the other one."""
     bare, without = (images_with("none", count, seed, contrast) for contrast in (CONTRAST, 0.0))
