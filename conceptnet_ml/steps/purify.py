@@ -88,7 +88,8 @@ def choose_side(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> tu
     - it is learned as soon or sooner: of two fresh networks, trained for ``round.fresh`` epochs on one side each, the
       one of the rest does not answer fewer of its held-out views rightly.
 
-    They are asked only where the stop rule itself keeps the swap: it refuses what errs, so each side fits nearly all
+    They mark the other half of a cue of which the gates hold one half, too, so they are asked only with
+    ``round.outside``; and where the stop rule itself keeps the swap: it refuses what errs, so each side fits nearly all
     labels. The user's word stands above them.
 
     Returns:
