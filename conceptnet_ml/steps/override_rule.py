@@ -82,8 +82,8 @@ class OverrideRule:
             outside: What the rule found.
         """
         representation = judged.measured.representation
-        named = (word for word in self._about(name, True) if word.representation in (None, representation))
-        asked = next((word.outside for word in named if word.outside is not None), None)
+        named = (word.outside for word in self._about(name, True) if word.representation == representation)
+        asked = next((outside for outside in named if outside is not None), None)
         if asked is not None and asked != outside:
             side = "outside" if asked else "inside"
             self._changed.append((name, representation, side, True))

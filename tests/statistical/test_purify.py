@@ -107,7 +107,7 @@ def on_coloured_grounds(count: int, seed: int, turned: bool = False) -> ImageSet
 def test_where_the_class_hangs_on_the_ground_that_is_exchanged(seed: int, tmp_path: Path) -> None:
     tests = {"test": on_coloured_grounds(200, 10 + seed), "conflict": on_coloured_grounds(200, 20 + seed, turned=True)}
     data = Data("grounds", ("lying", "standing"), on_coloured_grounds(320, seed), tests)
-    chosen = settings(seed=seed, training={"batch": 32, "rate": 0.05}, round={"outside": True, "cue": 8, "epochs": 12})
+    chosen = settings(seed=seed, training={"batch": 32, "rate": 0.05}, round={"outside": True, "epochs": 12})
     ctx = workbench(tmp_path, data, chosen)
     ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 6, 0.05)
     site = Site("", Readout("classes", ordinary), "round")
@@ -133,4 +133,16 @@ def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Pat
     patch = data.train.masks["patch"][:, None].float()
     swap = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(patch, 16))
     assert choose_side(ctx, site, swap, KEPT) == (swap, "")
+    ctx.run.close()
+
+
+@pytest.mark.parametrize(("keep", "outside"), [((), False), (("block3/classes/1/pixels:outside",), True)])
+def test_the_outside_is_exchanged_where_the_user_says_so(keep: tuple[str, ...], outside: bool, tmp_path: Path) -> None:
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"keep": keep}))
+    site = Site("block3", Readout("classes", ctx.network()), "block3/classes/1")
+    swap = Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4), grow=1, again=0.5)
+    turned, reason = choose_side(ctx, site, swap, KEPT)
+    assert turned.outside == outside
+    assert ("the user decided" in reason) == outside
+    assert ((turned.grow, turned.again) == (0, 0.0)) == outside
     ctx.run.close()
