@@ -158,7 +158,7 @@ class RoundSettings(SettingsGroup):
     purify: int = Field(2, ge=0, description="how often place gates are purified of the object; 0 for never")
     cue: int = Field(5, ge=1, description="epochs of a network that sees only what the gates take over, to purify them")
     outside: bool = Field(
-        False, description="exchange what lies outside place gates where the class hangs on that, as on a background"
+        True, description="exchange what lies outside place gates where the class hangs on that, as on a background"
     )
     keep: tuple[str, ...] = Field(
         (),
@@ -247,5 +247,8 @@ class Settings(SettingsGroup):
     def of_run(cls, stored: Mapping[str, Any]) -> Settings:
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
         run's finished steps go on fitting to each other."""
-        before = {"round": {"purify": 0, "again": 0}, "training": {"least_steps": 0, "above_chance": False}}
+        before = {
+            "round": {"purify": 0, "again": 0, "outside": False},
+            "training": {"least_steps": 0, "above_chance": False},
+        }
         return cls.model_validate({**stored, **{name: {**off, **stored.get(name, {})} for name, off in before.items()}})

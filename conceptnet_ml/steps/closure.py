@@ -35,7 +35,7 @@ def close(
     """
     checks: list[Closure] = []
     classes = probed.decision.classes
-    if site.readout.family is not None or swap.codec.gate != "place" or swap.outside:
+    if site.readout.family is not None or swap.codec.gate != "place":
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
         at = replace(site, name=f"{site.name}/closure-{turn}")

@@ -18,7 +18,7 @@ from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
-from conceptnet_ml.steps.purify import choose_side, purify
+from conceptnet_ml.steps.purify import purify, rests_outside, turn
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
@@ -40,9 +40,15 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     if not probed.decision.keep:
         return Outcome(probed, False, reason)
     first = purify(ctx, site, swap_of(ctx, site, probed), probed)
-    first, side = choose_side(ctx, site, first, probed)
-    swap, closures = close(ctx, site, learned.swaps, first, probed)
-    reason += "".join(f"; {what}" for what in (side, *(check.reason for check in closures)) if what)
+    asked = ctx.override_rule.side(site.name, probed)
+    swap, closures = (first, ()) if asked else close(ctx, site, learned.swaps, first, probed)
+    if asked is None:
+        outside, side = rests_outside(ctx, site, first, swap, probed)
+    else:
+        outside, side = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
+    reason += "".join(f"; {what}" for what in (*(check.reason for check in closures), side) if what)
+    if outside:
+        first = swap = turn(first)
     trained = _train(ctx, learned, site, swap, probed)
     if swap is not first and not _spares(ctx, trained):
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"

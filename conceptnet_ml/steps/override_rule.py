@@ -75,19 +75,15 @@ class OverrideRule:
         """Whether the rule decided otherwise on this representation, before training."""
         return any(changed[:2] == (name, judged.measured.representation) for changed in self._changed)
 
-    def side(self, name: str, judged: ProbeResult, outside: bool) -> bool | None:
-        """Whether the user wants what is outside the gates exchanged; None where the user named no side.
-
-        Args:
-            outside: What the rule found.
-        """
+    def side(self, name: str, judged: ProbeResult) -> bool | None:
+        """Whether the user wants what is outside the gates exchanged; None where the user named no side."""
         representation = judged.measured.representation
         named = (word.outside for word in self._about(name, True) if word.representation == representation)
         asked = next((outside for outside in named if outside is not None), None)
-        if asked is not None and asked != outside:
+        if asked is not None:
             side = "outside" if asked else "inside"
             self._changed.append((name, representation, side, True))
-            said = f"{representation}: the user decided to exchange what is {side} its gates; the rule would not"
+            said = f"{representation}: the user decided to exchange what is {side} its gates; the rule was not asked"
             self.overruled.setdefault(name, []).append(said)
         return asked
 

@@ -36,6 +36,10 @@ TURNS = 5
 DRAWS = 4
 """Views of each held-out image by which the sides of a swap are compared."""
 
+REST = 0.2
+"""The share of the views, above chance, whose answer goes with what is outside widened gates, from which on these do not
+hold what the class hangs on."""
+
 SOMETIMES, MOSTLY = 0.15, 0.5
 """The share of the images in which a fixed place is open, for the network that opens it most; and the mean of all."""
 
@@ -76,68 +80,72 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     return swap
 
 
-def choose_side(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> tuple[Swap, str]:
-    """The swap, turned to what lies *outside* its gates where that is what the class hangs on; and the reason for it.
+def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: ProbeResult) -> tuple[bool, str]:
+    """Whether the class hangs on what lies *outside* the gates, so that this is to be exchanged; and what says so.
 
     A cheap gate holds what is small. Where the cue is large, a background, that is the object: it can be exchanged, the
     scene behind it cannot at that price. To exchange what is inside such gates would teach the network the scene. Both
-    sides tell the class, and nothing in the images says which is meant. Two signs together mark the rest as the cue:
+    sides tell the class, and nothing in the images says which is meant. Three signs together mark the rest as the cue:
 
     - the probed network rests on it: of the views, which show an image's rest with another's part, more are answered as
       the rest says than as the part does;
     - it is learned as soon or sooner: of two fresh networks, trained for ``round.fresh`` epochs on one side each, the
-      one of the rest does not answer fewer of its held-out views rightly.
+      one of the rest does not answer fewer of its held-out views rightly;
+    - gates that were widened as far as the closure check asks do not hold it either: the answer still goes with the
+      rest in ``REST`` of the views, above chance. Where gates hold a part of a cue, its other part shows the first two
+      signs as well, but is inside the widened gates.
 
-    They mark the other half of a cue of which the gates hold one half, too, so they are asked only with
-    ``round.outside``; and where the stop rule itself keeps the swap: it refuses what errs, so each side fits nearly all
-    labels. The user's word stands above them.
+    Asked with ``round.outside``, and where the stop rule itself keeps the swap: it refuses what errs, so each side fits
+    nearly all labels.
+
+    Args:
+        swap: Before it was widened, purified.
+        wide: The same widened.
 
     Returns:
-        The swap, and what was found; empty where the network rests on what is inside.
+        Whether, and what was found; empty where the network rests on what is inside.
 
-    Cost: twice ``DRAWS`` passes over the held-out images; where the first sign holds, twice ``round.fresh`` epochs.
+    Cost: twice ``DRAWS`` passes over the held-out images; where the first sign holds, twice ``round.fresh`` epochs and
+    ``DRAWS`` passes more.
     """
-    if site.readout.family is not None or swap.codec.gate != "place" or probed.decision.classes is not None:
-        return swap, ""
-    outside, reason, words = False, "", ctx.override_rule
-    if ctx.settings.round.outside and not words.has_overruled(site.name, probed):
-        outside, reason = _rests_outside(ctx, site, swap)
-    asked = words.side(site.name, probed, outside)
-    if asked is not None:
-        outside, reason = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
-    # Inside gates that are grown there is more of what is to be exchanged.
-    return (replace(swap, outside=True, again=0.0, grow=0) if outside else swap), reason
+    top = site.readout.family is None and swap.codec.gate == "place" and probed.decision.classes is None
+    if not (top and ctx.settings.round.outside) or ctx.override_rule.has_overruled(site.name, probed):
+        return False, ""
+    name, network = f"{site.name}/side", site.readout.network
 
+    def views(kind: type[Views], pool: Tensor, seen: Swap) -> Views:
+        return kind(ctx.data.train, pool, [*site.readout.swaps, seen], ctx.classes, ctx.device, partners=ctx.partners)
 
-def _rests_outside(ctx: Context, site: Site, swap: Swap) -> tuple[bool, str]:
-    swaps, name = [*site.readout.swaps, swap], f"{site.name}/side"
-    rest, part = (
-        kind(ctx.data.train, ctx.held, swaps, ctx.classes, ctx.device, partners=ctx.partners)
-        for kind in (Views, DonatedViews)
-    )
-
-    def right(network: nn.Module, views: Views) -> float:
-        return residual_accuracy(network, views, ctx.held.repeat(DRAWS), ctx.seed(name, "r"), ctx.dtype)
+    def right(network: nn.Module, kind: type[Views], seen: Swap) -> float:
+        held = views(kind, ctx.held, seen)
+        return residual_accuracy(network, held, ctx.held.repeat(DRAWS), ctx.seed(name, "r"), ctx.dtype)
 
     with frozen(*site.readout.modules()):
-        by_rest, by_part = (right(site.readout.network, views) for views in (rest, part))
+        by_rest, by_part = (right(network, kind, swap) for kind in (Views, DonatedViews))
     found = {"by_rest": by_rest, "by_part": by_part}
     if by_rest > by_part:
         epochs, rate = ctx.epochs(ctx.settings.round.fresh, STEPS), ctx.settings.training.rate
-        for side, views in (("rest", rest), ("part", part)):
-            fit = type(views)(ctx.data.train, ctx.fit, swaps, ctx.classes, ctx.device, partners=ctx.partners)
-            network = ctx.train(f"{name}/{side}", ctx.network(), fit, epochs, rate, "probing")
-            found[side] = right(network, views)
+        for side, kind in (("rest", Views), ("part", DonatedViews)):
+            fresh = ctx.train(f"{name}/{side}", ctx.network(), views(kind, ctx.fit, swap), epochs, rate, "probing")
+            found[side] = right(fresh, kind, swap)
+        with frozen(*site.readout.modules()):
+            found["by_wider_rest"] = right(network, Views, wide)
     ctx.run.log(event="side", name=site.name, **found)
     if by_rest <= by_part:
         return False, ""
     reason = (
-        f"the answer goes with what is outside the gates ({by_rest:.2f}) more than with what is inside ({by_part:.2f})"
+        f"the answer goes with what is outside the gates ({by_rest:.2f}) more than with what is inside ({by_part:.2f}) "
+        f"and with what is outside the widened ones in {found['by_wider_rest']:.2f}; "
+        f"a short training tells {found['rest']:.2f} by the one, {found['part']:.2f} by the other"
     )
-    learned = f"a short training tells {found['rest']:.2f} by the one, {found['part']:.2f} by the other"
-    if found["rest"] >= found["part"]:
-        return True, f"{reason}, and {learned}: what is outside is exchanged"
-    return False, f"{reason}, but {learned}"
+    above = (found["by_wider_rest"] * ctx.classes - 1) / (ctx.classes - 1)
+    outside = found["rest"] >= found["part"] and above >= REST
+    return outside, f"{reason}: what is {'out' if outside else 'in'}side is exchanged"
+
+
+def turn(swap: Swap) -> Swap:
+    """The swap that exchanges what is outside the gates; grown, these would leave more of it in the image."""
+    return replace(swap, outside=True, again=0.0, grow=0)
 
 
 def fixed_places(ctx: Context, site: Site, swap: Swap, more: Tensor) -> Tensor:

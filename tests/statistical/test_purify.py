@@ -3,6 +3,7 @@ side of the gates that is exchanged."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from conceptnet_ml.results.report import round_record
 from conceptnet_ml.results.round_pictures import draw_rounds
 from conceptnet_ml.steps import purify as purify_step
 from conceptnet_ml.steps.gates import probe_representation
-from conceptnet_ml.steps.generalize import train_views
-from conceptnet_ml.steps.purify import choose_side, purify
+from conceptnet_ml.steps.generalize import generalize, train_views
+from conceptnet_ml.steps.purify import purify, rests_outside, turn
 from conceptnet_ml.steps.records import Learned, ProbeResult, Round, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.representation import open_cells
@@ -107,13 +108,15 @@ def on_coloured_grounds(count: int, seed: int, turned: bool = False) -> ImageSet
 def test_where_the_class_hangs_on_the_ground_that_is_exchanged(seed: int, tmp_path: Path) -> None:
     tests = {"test": on_coloured_grounds(200, 10 + seed), "conflict": on_coloured_grounds(200, 20 + seed, turned=True)}
     data = Data("grounds", ("lying", "standing"), on_coloured_grounds(320, seed), tests)
-    chosen = settings(seed=seed, training={"batch": 32, "rate": 0.05}, round={"outside": True, "epochs": 12})
+    chosen = settings(seed=seed, training={"batch": 32, "rate": 0.05}, round={"epochs": 12})
     ctx = workbench(tmp_path, data, chosen)
     ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 6, 0.05)
     site = Site("", Readout("classes", ordinary), "round")
     bars = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(data.train.masks["bar"][:, None].float(), 16))
-    turned, reason = choose_side(ctx, site, bars, KEPT)
-    assert turned.outside, reason
+    outside, reason = rests_outside(ctx, site, bars, bars, KEPT)
+    assert outside, reason
+    turned = turn(replace(bars, grow=1, again=0.5))
+    assert (turned.outside, turned.grow, turned.again) == (True, 0, 0.0)
     learned = train_views(ctx, "round", Learned(ordinary, ordinary), turned).network
     before, after = accuracy(ordinary, data), accuracy(learned, data)
     assert before["conflict"] < 0.3
@@ -126,23 +129,30 @@ def test_where_the_class_hangs_on_the_ground_that_is_exchanged(seed: int, tmp_pa
 
 def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Path) -> None:
     data = planted_data("own", 320)
-    chosen = settings(training={"batch": 32, "rate": 0.05}, round={"outside": True})
+    chosen = settings(training={"batch": 32, "rate": 0.05})
     ctx = workbench(tmp_path, data, chosen)
     ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 6, 0.05)
     site = Site("", Readout("classes", ordinary), "round")
-    patch = data.train.masks["patch"][:, None].float()
-    swap = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(patch, 16))
-    assert choose_side(ctx, site, swap, KEPT) == (swap, "")
+    patch = functional.adaptive_max_pool2d(data.train.masks["patch"][:, None].float(), 16)
+    swap = Swap(ctx.codec("pixels"), patch)
+    assert rests_outside(ctx, site, swap, swap, KEPT) == (False, "")
+    half = patch * (torch.arange(patch[0].numel()).view(16, 16) % 2)  # the other half of the cue is outside
+    part = Swap(ctx.codec("pixels"), half)
+    assert rests_outside(ctx, site, part, part, KEPT)[0]
+    outside, reason = rests_outside(ctx, site, part, swap, KEPT)
+    assert not outside
+    assert "outside the widened ones" in reason
     ctx.run.close()
 
 
-@pytest.mark.parametrize(("keep", "outside"), [((), False), (("block3/classes/1/pixels:outside",), True)])
-def test_the_outside_is_exchanged_where_the_user_says_so(keep: tuple[str, ...], outside: bool, tmp_path: Path) -> None:
-    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"keep": keep}))
-    site = Site("block3", Readout("classes", ctx.network()), "block3/classes/1")
-    swap = Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4), grow=1, again=0.5)
-    turned, reason = choose_side(ctx, site, swap, KEPT)
-    assert turned.outside == outside
-    assert ("the user decided" in reason) == outside
-    assert ((turned.grow, turned.again) == (0, 0.0)) == outside
+def test_the_outside_is_exchanged_without_a_check_where_the_user_says_so(tmp_path: Path) -> None:
+    once = {"keep": ("block3/classes/1/pixels:outside",), "purify": 0, "epochs": 1}
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round=once, probe={"dreamt": 0}))
+    network = ctx.network()
+    site = Site("block3", Readout("classes", network), "block3/classes/1")
+    ended = generalize(ctx, Learned(network, network), site, [], KEPT)
+    assert ended.swap is not None
+    assert ended.swap.outside
+    assert (ended.swap.grow, ended.swap.again, ended.closures) == (0, 0.0, ())
+    assert "the user decided to exchange what is outside the gates" in ended.reason
     ctx.run.close()

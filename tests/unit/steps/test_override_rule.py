@@ -251,14 +251,13 @@ def test_the_basis_is_what_was_overruled_in_order_and_nothing_else() -> None:
 
 def test_the_side_a_user_names_is_taken_and_what_rests_on_it_is_computed_anew() -> None:
     ruler = told(keep=(f"{NAME}/pixels:outside",))
-    assert ruler.side(NAME, judged("colour", True), False) is None
-    assert ruler.side(NAME, judged("pixels", True), True) is True
-    assert ruler.basis == "", "the rule says the same"
-    assert ruler.side(NAME, judged("pixels", True), False) is True
+    assert ruler.side(NAME, judged("colour", True)) is None
+    assert ruler.basis == ""
+    assert ruler.side(NAME, judged("pixels", True)) is True
     assert len(ruler.basis) == 16
     assert "outside its gates" in ruler.overruled[NAME][-1]
     assert ruler.undone_by_user(NAME, [judged("pixels", True)]) is None
-    assert told(keep=(NAME,)).side(NAME, judged("pixels", True), True) is None
+    assert told(keep=(NAME,)).side(NAME, judged("pixels", True)) is None
 
 
 def test_what_was_overruled_is_known_by_its_representation() -> None:
