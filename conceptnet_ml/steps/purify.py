@@ -37,8 +37,8 @@ DRAWS = 4
 """Views of each held-out image by which the sides of a swap are compared."""
 
 REST = 0.2
-"""The share of the views, above chance, whose answer goes with what is outside widened gates, from which on these do not
-hold what the class hangs on."""
+"""The share of the views, above chance, in which the answer goes with what is outside widened gates: from here on these
+do not hold what the class hangs on."""
 
 SOMETIMES, MOSTLY = 0.15, 0.5
 """The share of the images in which a fixed place is open, for the network that opens it most; and the mean of all."""

@@ -247,6 +247,7 @@ def test_a_run_of_an_older_version_does_not_begin_to_do_what_that_version_did_no
     assert Settings.of_run(stored) == Settings()
     del stored["round"]["purify"], stored["round"]["again"]
     assert Settings.of_run(stored).round.purify == Settings.of_run(stored).round.again == 0
+    assert not Settings.of_run(stored).round.outside
     assert Settings().round.purify > 0 < Settings().round.again
     del stored["plugins"]["stop_rule"]
     assert Settings.of_run(stored).plugins.stop_rule == "interchangeable"
