@@ -65,8 +65,8 @@ class NothingLearned(ConceptNetError):
     """The ordinary network answers no better than chance: there is nothing in it to look for."""
 
 
-FEW = 12
-"""Names that are read at a glance."""
+FEW, SHOWN = 20, 8
+"""Names that are all listed; of more only so many, the nearest."""
 
 
 def nearest(name: str, known: Iterable[str], listing: str = "") -> str:
@@ -75,12 +75,14 @@ def nearest(name: str, known: Iterable[str], listing: str = "") -> str:
     Args:
         name: What was asked for.
         known: What exists.
-        listing: The command that lists all; of more than a few names only the nearest are then said.
+        listing: The command that lists all.
     """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"Did you mean '{close[0]}'? " if close else ""
-    if listing and len(known) > FEW:
-        some = difflib.get_close_matches(name, known, n=4, cutoff=0)
-        return f"{hint}Nearest: {', '.join(some)}. '{listing}' lists all {len(known)}."
+    if len(known) > FEW:
+        inside = [one for one in known if name.casefold() in one.casefold()]
+        some = [*dict.fromkeys([*difflib.get_close_matches(name, known, n=SHOWN, cutoff=0.4), *inside])][:SHOWN]
+        which = f"Nearest: {', '.join(some)}. " if some else ""
+        return hint + which + (f"'{listing}' lists all {len(known)}." if listing else f"There are {len(known)}.")
     return f"{hint}Known: {', '.join(known) or 'none'}."

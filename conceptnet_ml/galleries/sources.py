@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -70,11 +69,7 @@ class OpenedNetwork:
             return folded.index(name.casefold())
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
-        shown = list(self.classes)
-        if len(shown) > 20:
-            inside = [one for one in shown if name.casefold() in one.casefold()]
-            shown = list(dict.fromkeys([*difflib.get_close_matches(name, shown, n=8, cutoff=0.4), *inside]))[:8]
-        raise SettingsError(f"the network knows no class '{name}'", nearest(name, shown))
+        raise SettingsError(f"the network knows no class '{name}'", nearest(name, self.classes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ Every answer is linear in the graph. Nothing here changes it or needs networkx.
 
 from __future__ import annotations
 
-import difflib
 import heapq
 import math
 import sys
@@ -140,7 +139,10 @@ def resolve_node(graph: GraphStore, text: str) -> Node:
     if place is not None:
         stage, unit = place
         raise SettingsError(f"unit {unit} of stage {stage} has no node in the graph.", _units_near(graph, stage, unit))
-    raise SettingsError(f"there is no node '{text}' in the graph.", _names_near(nodes, text))
+    names = {name for node in nodes for name in (node.label, node.name) if name}
+    raise SettingsError(
+        f"there is no node '{text}' in the graph.", f"{nearest(text, names)} An id, or STAGE:UNIT, names one, too."
+    )
 
 
 def unit_place(graph: GraphStore, text: str) -> tuple[str, int] | None:
@@ -167,14 +169,6 @@ def _units_near(graph: GraphStore, stage: str, unit: int) -> str:
     units = sorted({node.units[0] for node in graph.nodes("unit", stage=stage)}, key=lambda one: (abs(one - unit), one))
     known = ", ".join(str(one) for one in sorted(units[:_SHOWN]))
     return f"Nearest with a node: {known}." if units else f"Stage {stage} has no units in the graph."
-
-
-def _names_near(nodes: list[Node], text: str) -> str:
-    names = {name for node in nodes for name in (node.label, node.name) if name}
-    close = difflib.get_close_matches(text, names, n=_SHOWN, cutoff=0.5)
-    inside = sorted(name for name in names if text and text.casefold() in name.casefold())
-    listed = ", ".join(f"'{name}'" for name in list(dict.fromkeys([*close, *inside]))[:_SHOWN])
-    return f"Did you mean {listed}?" if listed else "Give an id or its beginning, a label, a name, or STAGE:UNIT."
 
 
 # ------------------------------------------------------------------------------------------------ chains

@@ -132,9 +132,9 @@ def test_resolve_finds_a_node_by_whatever_names_it(wheels: Wheels) -> None:
 def test_resolve_refuses_what_is_not_there_with_the_nearest(wheels: Wheels) -> None:
     for text, message in (
         ("whel", r"no node 'whel' in the graph.\n  Did you mean 'wheel'"),
-        ("unit", "Did you mean 'top unit 2', 'top unit 1', 'low unit 6', 'low unit 5'"),
+        ("unit", r"Did you mean .top unit 2.\? Known: .*low unit 6, .*An id, or STAGE:UNIT"),
         ("low:7", r"unit 7 of stage low has no node.*\n  Nearest with a node: 5, 6"),
-        ("§§", "Give an id or its beginning, a label, a name, or STAGE:UNIT"),
+        ("§§", "An id, or STAGE:UNIT, names one, too"),
         ("", "no node ''"),
     ):
         with pytest.raises(SettingsError, match=message):
