@@ -5,5 +5,5 @@ concept_targets  ConceptTargets, ConceptTarget: what a node of the concept graph
 requests         GalleryRequest, plan_dreams, PlannedDream, DreamResult: what is asked for, and each dream of it
 pipeline         render_all, compare_dreams, draw_nodes: what a gallery and the album share
 album            album: every node of a run
-gallery          gallery, user_cache_folder: the folder of the command ``dream``
+gallery          gallery: the folder of the command ``dream``
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +30,7 @@ from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.storage.files import finite, pretty, read_json, write_atomic
+from conceptnet_ml.storage.files import finite, pretty, read_json, user_cache_folder, write_atomic
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
 
@@ -87,7 +85,7 @@ def gallery(
     recipes = {name: _recipe(request, recipe_of(plugins.get("dreamer", name), compared)) for name in names}
     settings = RenderSettings(device=device, dtype=dtype)
     folder = _Folder(Path(out), request, opened, plans, recipes, real, witness, settings)
-    cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder())
+    cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder() / "dreams")
     stop: Interrupted | None = None
     try:
         folder.dream(RenderSession(cache, progress, stopper))
@@ -255,18 +253,6 @@ def _card(result: DreamResult, answer: Mapping[str, Any] | None) -> Card:
         return card
     origin = f"on a real {plan.start}" if plan.lent else f"from {plan.start}"
     return replace(card, name=f"{card.name} {origin}", start=plan.request.start)
-
-
-def user_cache_folder() -> Path:
-    """Where the user's dreams are cached: the system's folder for what can be made again."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "conceptnet_ml" / "dreams"
 
 
 def _was_stopped(out: Path) -> bool:

@@ -15,7 +15,6 @@ import functools
 import json
 import os
 import platform
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.storage.files import user_cache_folder
 from conceptnet_ml.storage.hashing import sha256
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -126,7 +126,7 @@ def to_device(network: Net, device: torch.device) -> Net:
 def measured(device: str) -> Measured:
     """What is quickest on a device: as remembered, else measured in a fraction of a second and remembered."""
     about = {"torch": torch.__version__, "processor": processor(), "device": _name(torch.device(device))}
-    path = _cache_folder() / f"layout-{sha256(json.dumps(about), 16)}.json"
+    path = user_cache_folder() / f"layout-{sha256(json.dumps(about), 16)}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
         return _read(path)
     try:
@@ -242,17 +242,6 @@ def _synchronized(device: torch.device) -> float:
 
 def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _cache_folder() -> Path:
-    """The user's cache folder of this package."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~")
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "conceptnet_ml"
 
 
 def _read(path: Path) -> Measured:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,18 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}", "Restore the file, or start a new run.") from error
+
+
+def user_cache_folder() -> Path:
+    """This package's part of the user's folder for what can be made again."""
+    home = Path(os.path.expanduser("~"))  # unlike Path.home() it never fails
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "conceptnet_ml"
 
 
 def _temporary(path: Path) -> Path:

@@ -72,7 +72,7 @@ def test_auto_is_bf16_only_where_the_processor_has_it(
     native: bool, expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(layout, "cpu_has_bf16", lambda: native)
-    monkeypatch.setattr(layout, "_cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(layout, "user_cache_folder", lambda: tmp_path)
     monkeypatch.setattr(layout, "_step", lambda network, images, dtype: 1.0 if dtype is None else 0.5)
     layout.measured.cache_clear()
     assert devices.choose_precision("auto", CPU) is expected
