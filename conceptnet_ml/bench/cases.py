@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -14,13 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from conceptnet_ml.bench.matrix import NONE, Axis, MatrixTable, flat_table
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import DEFAULT, flatten, resolve_settings, show_value
+from conceptnet_ml.config.sources import DEFAULT, flatten, read_toml, resolve_settings, show_value
 from conceptnet_ml.errors import DataError, SettingsError, nearest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHIPPED = Path(__file__).with_name("cases.toml")
 """The cases that are measured when no file is given."""
@@ -345,16 +339,12 @@ def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], ov
 
 
 def _parse(path: Path) -> _File:
+    tables = read_toml(path, "", '[cases.mine], and below it data.trap = "wheels".')
     try:
-        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
-    except OSError as error:
-        raise SettingsError(f"cannot read '{path}': {error.strerror}.", "Give a TOML file of cases.") from error
+        return _File.model_validate(tables)
     except ValidationError as error:
         problems = [
             f"{path.name}: {'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
         ]
         mend = "A file of cases has seeds, methods, ks, draws, ceiling, settings, targets, [cases.NAME] and [matrix]."
         raise SettingsError("\n".join(problems), mend) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        mend = 'Write a case as in: [cases.mine], and below it data.trap = "wheels".'
-        raise SettingsError(f"'{path}' is not TOML: {error}.", mend) from error

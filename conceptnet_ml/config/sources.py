@@ -193,7 +193,8 @@ def _collect(config: Path | None, assignments: Iterable[str], flags: Mapping[str
     given: dict[str, _Given] = {}
     if config is not None:
         origin = f"file {config}"
-        given |= {name: _Given(value, origin) for name, value in _flat_tables(_read_toml(config), "", origin)}
+        tables = read_toml(config, "--config: ", '[data], and below it trap = "wheels".')
+        given |= {name: _Given(value, origin) for name, value in _flat_tables(tables, "", origin)}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
@@ -207,15 +208,17 @@ def _collect(config: Path | None, assignments: Iterable[str], flags: Mapping[str
     return given
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, where: str, example: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises SettingsError where it cannot be read; ``where`` begins the message, and the
+    mend is to write as in the ``example``.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         mend = "Give a TOML file that is there."
-        raise SettingsError(f"--config: cannot read '{path}': {error.strerror}.", mend) from error
+        raise SettingsError(f"{where}cannot read '{path}': {error.strerror}.", mend) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        mend = 'Write settings as in: [data], and below it trap = "wheels".'
-        raise SettingsError(f"--config: '{path}' is not TOML: {error}.", mend) from error
+        raise SettingsError(f"{where}'{path}' is not TOML: {error}.", f"Write as in: {example}") from error
 
 
 def _flat_tables(table: Mapping[str, Any], prefix: str, origin: str) -> Iterator[tuple[str, Any]]:

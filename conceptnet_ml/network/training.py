@@ -18,6 +18,7 @@ from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import Interrupted, TrainingDiverged
 from conceptnet_ml.runtime import devices, layout, seeding
+from conceptnet_ml.storage.tensors import Checkpoint
 
 CHECK_EVERY = 25
 """Steps between two looks at the loss: whether it is finite, and for the progress display."""
@@ -38,16 +39,6 @@ LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 State that it keeps from step to step belongs in the network, as parameters and buffers, so that a training can be
 resumed."""
-
-
-class TrainingCheckpoint(Protocol):
-    """Where a half-finished training is kept; :class:`conceptnet_ml.storage.run_folder.Checkpoint` is one."""
-
-    def save(self, tree: Any) -> None: ...
-
-    def load(self) -> Any: ...
-
-    def clear(self) -> None: ...
 
 
 @dataclass
@@ -76,7 +67,7 @@ class TrainingJob:
     dtype: torch.dtype | None = None
     advance: Callable[..., None] = lambda *args, **kwargs: None
     should_stop: Callable[[], bool] = lambda: False
-    checkpoint: TrainingCheckpoint | None = None
+    checkpoint: Checkpoint | None = None
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     objective: LossFn | None = None
 
