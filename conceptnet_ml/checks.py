@@ -15,7 +15,7 @@ from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.load import load_data, trap_names, trap_parts, unlabelled
+from conceptnet_ml.data.load import load_data, trap_arguments, unlabelled
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
@@ -204,10 +204,9 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
     """Every plugin the settings name is there and loads, there is something to train, traps suit what is known."""
     if settings.data.minimum == 0:
         raise SettingsError("data.minimum 0 leaves nothing to train on", "Give at least 1; 0 is for evaluating.")
-    chosen = settings.plugins
+    chosen, arguments = settings.plugins, trap_arguments(settings.data.trap)
     names = {
-        "dataset": (),
-        "trap": trap_names(settings.data.trap),
+        "trap": tuple(arguments),
         "representation": chosen.representations,
         "discoverer": (chosen.discoverer,),
         "stop_rule": (chosen.stop_rule,),
@@ -228,5 +227,4 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         plugins.get("backbone", backbone)
     if not chosen.representations:
         raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
-    arguments = dict(trap_parts(settings.data.trap))
     check_traps([plugins.get("trap", name) for name in arguments], arguments, settings.data)

@@ -13,8 +13,8 @@ from conceptnet_ml.adaptation.adapted_model import AdaptedModel, device_of, last
 from conceptnet_ml.adaptation.model_averaging import FittedWeights, ModelOutputs, average_models, crossfit, unchanged
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.sampling import shuffled_by_class
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.runtime import seeding
 
 OLD_WORLD = ("aligned", "test")
 """Test sets of the old world; what is forgotten is counted on the first that is there."""
@@ -142,14 +142,12 @@ def draw_shots(labels: Tensor, count: int, seed: int, draw: int = 0, classes: Se
     to a smaller one. Raises DataError, with the class's name if there are names, where one has fewer.
     """
     chosen = []
-    for label in labels.unique().tolist():
-        places = torch.nonzero(labels == label).flatten()
+    for label, places in shuffled_by_class(labels, seed, "shots", draw).items():
         if len(places) < count:
             name = f"'{classes[label]}'" if classes else f"class {label}"
             raise DataError(
                 f"{count} examples per class are asked for, {name} has {len(places)} in the pool",
                 f"Ask for at most {int(torch.bincount(labels)[labels.unique()].min())}, or give more images.",
             )
-        order = torch.randperm(len(places), generator=seeding.generator(seeding.seed_for(seed, "shots", draw, label)))
-        chosen.append(places[order[:count]])
+        chosen.append(places[:count])
     return torch.cat(chosen)

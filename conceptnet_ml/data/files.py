@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -98,13 +98,20 @@ def read_image(path: Path | str, size: tuple[int, int]) -> Tensor:
     Raises:
         DataError: It cannot be read as an image; names the file and the reason.
     """
+    with opened_picture(path) as image:
+        # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
+        image.draft(None, (2 * size[1], 2 * size[0]))
+        return fit_to_size(image, size)
+
+
+@contextlib.contextmanager
+def opened_picture(path: Path | str) -> Iterator[Image.Image]:
+    """A picture file; what Pillow cannot open, or decode in the block, is a DataError as of :func:`read_image`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
-                image.draft(None, (2 * size[1], 2 * size[0]))
-                return fit_to_size(image, size)
+                yield image
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.", "Check the path.") from None
     except IsADirectoryError:

@@ -170,38 +170,31 @@ class StreamedImages(ImageSet):
     def subset(self, indices: Tensor) -> StreamedImages:
         """The images at these positions, in this order, still read only when taken."""
         indices = indices.cpu()
-        part = self._replace(items=self.items[indices], labels=self.labels[indices], groups=None)
-        return part.with_groups(None if self.groups is None else self.groups.subset(indices))
+        groups = None if self.groups is None else self.groups.subset(indices)
+        return self._copy(items=self.items[indices], labels=self.labels[indices], groups=groups)
 
     def with_labels(self, labels: Tensor) -> StreamedImages:
         """The same images under other class numbers (N,)."""
-        return self._replace(labels=labels)
+        return self._copy(labels=_checked_labels(labels, len(self)))
 
     def to(self, device: torch.device | str) -> StreamedImages:
         """The same set, its images taken to ``device``."""
-        return self._replace(device=device)
+        return self._copy(device=torch.device(device))
 
     def with_change(self, change: Change, size: tuple[int, int]) -> StreamedImages:
         """The set with items 0..N−1 and ``change(images, items)`` applied to what is taken, whose size is then (H, W).
 
         So a change that was made for a set can look its images up by position in all its subsets.
         """
-        items, read = self.items, self.read
-        numbered = self._replace(read=lambda item: read(int(items[item])), items=torch.arange(len(items)))
-        return numbered._replace(changes=(*self.changes, change), size=size)
+        items, read, changes = self.items, self.read, (*self.changes, change)
+        numbered = self._copy(read=lambda item: read(int(items[item])), items=torch.arange(len(items)))
+        return numbered._copy(changes=changes, shape=(3, *size))
 
-    def _replace(self, **changed: Any) -> StreamedImages:
-        now: dict = {
-            "read": self.read,
-            "items": self.items,
-            "labels": self.labels,
-            "size": self.shape[1:],
-            "changes": self.changes,
-            "threads": self.threads,
-            "device": self.device,
-        }
-        groups = changed.pop("groups", self.groups)
-        return StreamedImages(**(now | changed)).with_groups(groups)
+    def _copy(self, **changed: Any) -> StreamedImages:
+        """The set with other attributes, and threads of its own."""
+        other = copy.copy(self)
+        vars(other).update(changed, _pool=None)
+        return other
 
 
 def _checked_labels(labels: Tensor, count: int) -> Tensor:

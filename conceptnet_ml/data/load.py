@@ -32,7 +32,7 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
         SettingsError: An unknown data set, class or trap, or an argument it does not take.
         PluginError: The data set's plugin did not return data.
     """
-    arguments = dict(trap_parts(settings.data.trap))
+    arguments = trap_arguments(settings.data.trap)
     traps = [plugins.get("trap", name) for name in arguments]
     check_traps(traps, arguments, settings.data)
 
@@ -72,14 +72,14 @@ def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
     return select_classes(data, settings.classes)
 
 
-def trap_parts(text: str) -> list[tuple[str, str]]:
-    """``"none"`` → [], ``"A+B:c"`` → [("A", ""), ("B", "c")]; within an argument a plus is written ``++``.
+def trap_arguments(text: str) -> dict[str, str]:
+    """``"none"`` → {}, ``"A+B:c"`` → {"A": "", "B": "c"}; within an argument a plus is written ``++``.
 
     Raises:
         SettingsError: An empty name, or one name twice.
     """
     if text in ("", "none"):
-        return []
+        return {}
     parts = [part.replace("++", "+").strip() for part in re.split(r"(?<!\+)\+(?!\+)", text)]
     named = [(name.strip(), argument.strip()) for name, _, argument in (part.partition(":") for part in parts)]
     names = [name for name, _ in named]
@@ -87,12 +87,7 @@ def trap_parts(text: str) -> list[tuple[str, str]]:
         raise SettingsError(
             f"data.trap '{text}': each part needs a name of its own.", "Write NAME or A+B, as in wheels+tint."
         )
-    return named
-
-
-def trap_names(text: str) -> list[str]:
-    """``"none"`` → [], ``"A+B:c"`` → ["A", "B"]; raises as :func:`trap_parts`."""
-    return [name for name, _ in trap_parts(text)]
+    return dict(named)
 
 
 def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:

@@ -58,26 +58,27 @@ def limit_per_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     """At most ``limit`` images of each class, drawn by the seed, in their old order."""
     if limit is None:
         return images
-    kept = []
-    for label in images.labels.unique().tolist():
-        places = torch.nonzero(images.labels == label).flatten()
-        generator = seeding.generator(seeding.seed_for(seed, "train_limit", label))
-        kept.append(places[torch.randperm(len(places), generator=generator)[:limit]])
+    kept = [places[:limit] for places in shuffled_by_class(images.labels, seed, "train_limit").values()]
     return images.subset(torch.cat(kept).sort().values)
 
 
 def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Sorted int64 positions of training and of test images: ``share`` of each class, at least one, is for testing."""
-    test = []
-    for label in labels.unique().tolist():
-        places = torch.nonzero(labels == label).flatten()
-        generator = seeding.generator(seeding.seed_for(seed, "split", label))
-        count = _split_off(len(places), share)
-        test.append(places[torch.randperm(len(places), generator=generator)[:count]])
-    chosen = torch.cat(test).sort().values
+    shuffled = shuffled_by_class(labels, seed, "split").values()
+    chosen = torch.cat([places[: _split_off(len(places), share)] for places in shuffled]).sort().values
     rest = torch.ones(len(labels), dtype=torch.bool)
     rest[chosen] = False
     return torch.nonzero(rest).flatten(), chosen
+
+
+def shuffled_by_class(labels: Tensor, seed: int, *ids: object) -> dict[int, Tensor]:
+    """Positions of each class's images, in an order drawn by the seed, these ids and the class's number."""
+    found = {}
+    for label in labels.unique().tolist():
+        places = torch.nonzero(labels == label).flatten()
+        generator = seeding.generator(seeding.seed_for(seed, *ids, label))
+        found[label] = places[torch.randperm(len(places), generator=generator)]
+    return found
 
 
 def _split_off(count: int, share: float) -> int:

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conceptnet_ml.data.files import error_line, fit_to_size, to_rgb
+from conceptnet_ml.data.files import fit_to_size, opened_picture, to_rgb
 from conceptnet_ml.drawing.animation import check_animation
 from conceptnet_ml.dreams.activations import Layers, probe_maps
 from conceptnet_ml.dreams.judgement import ActivationRank, Judgement
 from conceptnet_ml.dreams.objectives import LOGITS, Objective
 from conceptnet_ml.dreams.request import Dream, DreamRequest
-from conceptnet_ml.errors import DataError, GraphError, SettingsError
+from conceptnet_ml.errors import GraphError, SettingsError
 from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, number_duplicates
 from conceptnet_ml.graph.queries import resolve_node
@@ -179,15 +179,8 @@ def read_start(path: str | Path, opened: OpenedNetwork, size: int | None) -> Ten
     channels = opened.network.channels
     if channels not in (1, 3):
         raise SettingsError(f"the network takes images of {channels} channels", "Picture files have one or three.")
-    try:
-        with Image.open(path) as file:
-            image = to_rgb(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.", "Check the path.") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder.", "Name an image file.") from None
-    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-        raise DataError(f"{path}: {error_line(error)}.", "Give another image.") from error
+    with opened_picture(path) as file:
+        image = to_rgb(file)
     if size is not None:
         share = size / max(image.size)
         pixels = _resized(image, (max(8, round(image.height * share)), max(8, round(image.width * share))))

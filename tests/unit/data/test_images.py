@@ -17,7 +17,7 @@ from conceptnet_ml.data.class_subset import class_numbers, select_classes
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import fit_to_size, read_image, to_rgb
 from conceptnet_ml.data.images import ImageSet, StreamedImages
-from conceptnet_ml.data.load import load_data, trap_names
+from conceptnet_ml.data.load import load_data, trap_arguments
 from conceptnet_ml.data.sampling import limit_per_class, split_by_class
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.plugins import load_plugins
@@ -321,8 +321,7 @@ def test_wrong_names_are_settings_errors(folder: Path) -> None:
     with pytest.raises(SettingsError, match="Did you mean 'wheels'"):
         load(f"folder:{folder}", trap="wheel")
     with pytest.raises(SettingsError, match="name of its own"):
-        trap_names("wheels+wheels")
-    assert trap_names("none") == []
+        trap_arguments("wheels+wheels")
 
 
 def write_mnist(root: Path, count: int = 80) -> None:

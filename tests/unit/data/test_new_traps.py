@@ -15,7 +15,7 @@ from torch import Tensor
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet, StreamedImages
-from conceptnet_ml.data.load import load_data, trap_names, trap_parts
+from conceptnet_ml.data.load import load_data, trap_arguments
 from conceptnet_ml.data.traps import TRAP_SETS, TrapGround, labels_with_exceptions, lay_traps
 from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
@@ -279,14 +279,13 @@ def test_exceptions_are_the_share_asked_for_and_touch_training_only() -> None:
 
 
 def test_parts_of_a_trap_and_their_arguments() -> None:
-    assert trap_parts("none") == trap_parts("") == []
-    assert trap_parts("wheels+tint") == [("wheels", ""), ("tint", "")]
-    assert trap_parts("dominoes:torchvision:MNIST@3,8 + tint") == [("dominoes", "torchvision:MNIST@3,8"), ("tint", "")]
-    assert trap_parts("dominoes:folder:/a++b+tint") == [("dominoes", "folder:/a+b"), ("tint", "")]
-    assert trap_names("dominoes:glyphs+tint") == ["dominoes", "tint"]
+    assert trap_arguments("none") == trap_arguments("") == {}
+    assert list(trap_arguments("wheels+tint").items()) == [("wheels", ""), ("tint", "")]
+    assert trap_arguments("dominoes:torchvision:MNIST@3,8 + tint") == {"dominoes": "torchvision:MNIST@3,8", "tint": ""}
+    assert trap_arguments("dominoes:folder:/a++b+tint") == {"dominoes": "folder:/a+b", "tint": ""}
     for wrong in ("wheels+", "+tint", ":glyphs", "dominoes:a+dominoes:b"):
         with pytest.raises(SettingsError, match="name of its own"):
-            trap_parts(wrong)
+            trap_arguments(wrong)
 
 
 def test_a_traps_argument_and_ground() -> None:
@@ -336,7 +335,7 @@ def test_no_more_classes_than_colours(trap: str) -> None:
     assert len(palette(180).unique(dim=0)) == 180
     many = grey(181, classes=1)
     data = Data("many", tuple(map(str, range(181))), many.train, many.tests)
-    arguments = dict(trap_parts(trap))
+    arguments = trap_arguments(trap)
     traps = [PLUGINS.get("trap", name) for name in arguments]
     with pytest.raises(DataError, match="has 180 colours, many has 181 classes") as caught:
         lay_traps(data, traps, 0, arguments, find=lambda name: PLUGINS.get("trap", name))  # type: ignore[arg-type,return-value]
