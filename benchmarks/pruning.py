@@ -14,9 +14,7 @@ from conceptnet_ml.surgery.batchnorm import Moments, channel_rows
 from conceptnet_ml.surgery.split import check_units, rebuild_checked, zero_units
 
 
-def prune_units(
-    network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()
-) -> StagedNetwork:
+def prune_units(network: StagedNetwork, stage: str, units: Sequence[int]) -> StagedNetwork:
     """A network in which units are silent: all that writes, carries or reads them is zero, without compensation.
 
     They stay silent in further training with momentum and weight decay: where both what makes a unit and what reads it
@@ -25,7 +23,7 @@ def prune_units(
     Raises:
         SettingsError: No such units, or they cannot be followed.
     """
-    group = check_units(network, stage, units, closed)
+    group = check_units(network, stage, units)
     changed = copy.deepcopy(network)
     zero_units(changed, group, units)
     return rebuild_checked(network, changed, stage)

@@ -186,7 +186,7 @@ class Editor:
         with ctx.progress.task(plan.description):
             effects, units = {}, {}
             if plan.stage is not None:
-                network = _change_units(ctx, network, plan, graph, learned.swaps)
+                network = _change_units(ctx, network, plan, learned.swaps)
                 effects = _effects(ctx, network, plan, graph, learned.swaps)
                 # Where a residual stream ties several stages together, a copy is a new unit of each.
                 units = {stage.name: stage.units for stage in network.stages}
@@ -234,20 +234,17 @@ class Editor:
         return entry
 
 
-def _change_units(
-    ctx: Context, network: StagedNetwork, plan: EditPlan, graph: ConceptGraph, swaps: list[Swap]
-) -> StagedNetwork:
+def _change_units(ctx: Context, network: StagedNetwork, plan: EditPlan, swaps: list[Swap]) -> StagedNetwork:
     """A copy of the network with the plan's units merged, split or forgotten."""
     assert plan.stage is not None
     images = [images for images, _ in ctx.probe_views(f"edit {plan.stage}", swaps)]
-    closed = plans.closed_units(graph, plan.stage)
     if plan.verb == "merge":
-        return merge_units(network, plan.stage, [plan.units], images, closed)
+        return merge_units(network, plan.stage, [plan.units], images)
     if plan.verb == "split":
         seed = ctx.seed("split", plan.stage, plan.units)
         shares = class_shares(plan.classes, ctx.classes) if plan.classes else None
-        return split_unit(network, plan.stage, plan.units[0], len(plan.result), shares, seed, closed)
-    return forget_units(network, plan.stage, plan.units, images, closed=closed)
+        return split_unit(network, plan.stage, plan.units[0], len(plan.result), shares, seed)
+    return forget_units(network, plan.stage, plan.units, images)
 
 
 def _effects(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
@@ -30,14 +30,7 @@ from conceptnet_ml.surgery.resize import add_bias, freeze_channels
 from conceptnet_ml.surgery.split import check_units, rebuild_checked
 
 
-def forget_units(
-    network: StagedNetwork,
-    stage: str,
-    units: Sequence[int],
-    batches: Sequence[Tensor],
-    means: Tensor | Sequence[float] | None = None,
-    closed: Collection[int] = (),
-) -> StagedNetwork:
+def forget_units(network: StagedNetwork, stage: str, units: Sequence[int], batches: Sequence[Tensor]) -> StagedNetwork:
     """A network in which units of a stage are constantly at their means, for every image.
 
     Where the stage is the end of a residual chain, the unit is at its mean in the places before it, too, since a
@@ -47,22 +40,18 @@ def forget_units(
         network: Read only.
         stage, units: Which.
         batches: Float images (B, 3, H, W) the means are taken over.
-        means: (units,) at the stage, where they are known; by default from the images.
-        closed: Units that have been merged, forgotten or pruned.
 
     Cost: one pass of the images as far as the stage.
 
     Raises:
         SettingsError: No such units, they cannot be followed, or their layers cannot write a constant.
     """
-    group = check_units(network, stage, units, closed)
+    group = check_units(network, stage, units)
     solver = _ConstantSolver(copy.deepcopy(network), group, torch.as_tensor(units))
     if not batches:
         solver.refuse("no images are given to take its mean over")
     with eval_mode(solver.network):
         solver.measure(batches)
-        if means is not None:
-            solver.means[group.start] = torch.as_tensor(means, dtype=torch.float64).expand(len(units))
         solver.solve()
         solver.write()
     after = rebuild_checked(network, solver.network, stage)

@@ -14,7 +14,7 @@ over what u₃ tells about ``u₂ − u₁``. Merging on matched activations goe
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -47,7 +47,6 @@ def merge_units(
     stage: str,
     groups: Sequence[Sequence[int]],
     batches: Sequence[Tensor],
-    closed: Collection[int] = (),
     ridge: float = RIDGE,
 ) -> StagedNetwork:
     """A network in which groups of units are one unit each, in the slot of the lowest member; the others are closed.
@@ -57,18 +56,17 @@ def merge_units(
         stage: Which.
         groups: The members of each; at least two.
         batches: Float images (B, 3, H, W) the readers are fitted on; two or three hundred do.
-        closed: Units that have been merged, forgotten or pruned.
         ridge: See :data:`RIDGE`.
 
     Cost: two passes of the images as far as the stage's readers, one of both networks for batch norm; a system of
     equations as wide as a patch for each reader, for any number of groups.
 
     Raises:
-        SettingsError: No such units, one of them closed, in two groups or alone in its group; they cannot be followed,
-            or are written by different layers.
+        SettingsError: No such units, one of them in two groups or alone in its group; they cannot be followed, or are
+            written by different layers.
     """
     groups = [sorted(members) for members in groups]
-    group = check_units(network, stage, [unit for members in groups for unit in members], closed)
+    group = check_units(network, stage, [unit for members in groups for unit in members])
     if any(len(members) < 2 for members in groups):
         raise SettingsError(f"stage '{stage}': one unit alone cannot be merged", "Give two units or more.")
     _check_writers(group, groups)

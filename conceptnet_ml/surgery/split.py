@@ -1,10 +1,9 @@
 """Splitting a unit into variants, and what all operations on units share.
 
 Every operation returns a new network and leaves the given one as it is. A unit never changes its number: copies come
-behind the last unit, and what is merged or forgotten leaves an empty, *closed* slot. The caller keeps the list
-of closed units and passes it as ``closed``. An operation acts on all stages that share the unit
-by identity shortcuts or pooling. The new network is an ordinary one; :func:`~conceptnet_ml.surgery.resize.load_state`
-makes a freshly built network take its state dict.
+behind the last unit, and what is merged or forgotten leaves an empty, *closed* slot, which the caller remembers. An
+operation acts on all stages that share the unit by identity shortcuts or pooling. The new network is an ordinary one;
+:func:`~conceptnet_ml.surgery.resize.load_state` makes a freshly built network take its state dict.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ def split_unit(
     variants: int,
     shares: float | Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
     seed: int = 0,
-    closed: Collection[int] = (),
 ) -> StagedNetwork:
     """A network in which copies of a unit share its work: it computes the same, in training mode, too.
 
@@ -56,14 +54,13 @@ def split_unit(
             alone reads the unit, such as the classifier: (variants, classes). Each column sums to one. A number: the
             default shares, this far apart; None for :data:`APART`.
         seed: Of the default shares.
-        closed: Units that have been merged, forgotten or pruned.
 
     Cost: a few passes of two images.
 
     Raises:
-        SettingsError: No such unit, it is closed, the shares do not fit, or the unit cannot be followed or appended to.
+        SettingsError: No such unit, the shares do not fit, or the unit cannot be followed or appended to.
     """
-    group = check_units(network, stage, [unit], closed)
+    group = check_units(network, stage, [unit])
     if variants < 2:
         raise SettingsError(f"a unit cannot be split into {variants} variants", "Ask for two or more.")
     apart = APART if shares is None else shares if isinstance(shares, int | float) else None
@@ -109,13 +106,9 @@ def class_shares(groups: Sequence[Sequence[int]], classes: int) -> Tensor:
     return shares
 
 
-def check_units(
-    network: StagedNetwork, stage: str, units: Sequence[int], closed: Collection[int] = ()
-) -> DependencyGroup:
-    """The dependency group of the stage, after a check that these units can be operated on.
-
-    Raises:
-        SettingsError: Weights are not finite; a unit is out of range, named twice or closed, or cannot be followed.
+def check_units(network: StagedNetwork, stage: str, units: Sequence[int]) -> DependencyGroup:
+    """The dependency group of the stage, after a check that these units can be operated on. Raises SettingsError where
+    weights are not finite, or a unit is out of range, named twice or cannot be followed.
     """
     network.stage(stage)
     for name, value in network.state_dict().items():
@@ -127,8 +120,6 @@ def check_units(
     for unit in units:
         if not 0 <= unit < group.units:
             raise SettingsError(f"stage '{stage}' has no unit {unit}", f"The last one is {group.units - 1}.")
-        if unit in closed:
-            raise SettingsError(f"unit {unit} of stage '{stage}' is closed", "It was merged, forgotten or pruned.")
     if len(set(units)) < len(units):
         raise SettingsError(f"stage '{stage}': a unit is named twice in {list(units)}", "Name each unit once.")
     return group

@@ -179,13 +179,6 @@ def test_a_forgotten_unit_is_the_ablation_made_permanent(name: str) -> None:
             assert (after(batches[0]) - ablated).abs().max() < 1e-4 * (1 + ablated.abs().max())
 
 
-def test_a_unit_is_forgotten_at_a_level_that_is_given() -> None:
-    network = used("small")
-    after = forget_units(network, "block2", [3, 4], [images()], means=[0.25, 1.5])
-    held = after.run_until(images(), "block2")[:, [3, 4]]
-    torch.testing.assert_close(held, torch.tensor([0.25, 1.5])[:, None, None].expand_as(held))
-
-
 def test_pruned_units_are_silent() -> None:
     network = used("chained")
     for stage in network.stage_names:
@@ -249,16 +242,13 @@ def test_the_result_is_an_ordinary_network(tmp_path: Path) -> None:
         (lambda n, b: split_unit(n, "stem", 0, 2, 0.5), "0.5 apart"),
         (lambda n, b: split_unit(n, "stem", 0, 2, (0.5, 0.6)), "sum to one"),
         (lambda n, b: split_unit(n, "stem", 0, 2, (0.5, 0.3, 0.2)), "do not fit"),
-        (lambda n, b: split_unit(n, "stem", 3, 2, closed={3}), "unit 3 of stage 'stem' is closed"),
         (lambda n, b: split_unit(n, "block3", 0, 2, class_shares([[0], [1]], 3)), "exactly one variant"),
         (lambda n, b: merge_units(n, "stem", [[4]], b), "one unit alone"),
         (lambda n, b: merge_units(n, "stem", [[4, 4]], b), "named twice"),
         (lambda n, b: merge_units(n, "stem", [[4, 5], [5, 6]], b), "named twice"),
-        (lambda n, b: merge_units(n, "stem", [[4, 5]], b, closed=[5]), "closed"),
         (lambda n, b: merge_units(n, "stem", [[4, 5]], []), "no images"),
         (lambda n, b: forget_units(n, "stem", [], b), "no units"),
         (lambda n, b: forget_units(n, "stem", [1], []), "no images"),
-        (lambda n, b: forget_units(n, "stem", [1], b, means=[-1.0]), "no constant"),
         (lambda n, b: prune_units(n, "stem", [1, 1]), "named twice"),
     ],
 )
