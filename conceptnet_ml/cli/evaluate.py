@@ -55,17 +55,9 @@ def evaluate(
         return
     options.console().print(_accuracies(result["test_sets"], groups))
     if target is not None:
-        options.console().print(_disagreement(result["target"]), markup=False)
+        from conceptnet_ml.results.summary import disagreement_words
 
-
-def _disagreement(found: dict[str, Any]) -> str:
-    low, high = found["interval"]
-    sure = found["confidence"]
-    return (
-        f"On {found['images']} unlabelled pictures of {found['folder']} the ordinary and the learned network "
-        f"disagree on {found['disagreement']:.1%} (95 % interval {low:.1%} – {high:.1%}); mean confidence: ordinary "
-        f"{sure['ordinary']:.1%}, learned {sure['learned']:.1%}."
-    )
+        options.console().print(f"New world: {disagreement_words(result['target'])}", markup=False)
 
 
 def _accuracies(test_sets: dict[str, Any], every_group: bool) -> Table:

@@ -43,7 +43,7 @@ def tables(summary: dict[str, Any]) -> list[Any]:
             "exchanged; the families keep the rest."
         )
     if "target" in summary:
-        lines.insert(0, _new_world(summary["target"]))
+        lines.insert(0, f"New world: {disagreement_words(summary['target'])}")
     if edits := summary.get("edits"):
         lines.append(f"Edited: {'; '.join(edits)}.")
     lines[:0] = [f"{entry['name']}: {words}." for entry in summary["rounds"] for words in entry.get("overruled", ())]
@@ -114,11 +114,12 @@ def _families(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _new_world(target: dict[str, Any]) -> str:
+def disagreement_words(target: dict[str, Any]) -> str:
+    """What :meth:`LearnedRun.disagreement` found, in a sentence."""
     low, high = (100 * end for end in target["interval"])
     sure = target["confidence"]
     return (
-        f"New world: on {target['images']} pictures of {target['folder']} 'ordinary' and 'learned' disagree in "
+        f"on {target['images']} pictures of {target['folder']} 'ordinary' and 'learned' disagree in "
         f"{100 * target['disagreement']:.1f} % (95 % interval {low:.1f} to {high:.1f}); they give their answers "
         f"{100 * sure['ordinary']:.0f} % and {100 * sure['learned']:.0f} % on average."
     )
