@@ -16,7 +16,7 @@ from conceptnet_ml.dreams.first_convolution import Stem, is_stem
 from conceptnet_ml.dreams.objectives import LOGITS
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.basis import Network, without_basis
-from conceptnet_ml.network.hook_route import PREFIX
+from conceptnet_ml.network.hook_route import hooked
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.staged_network import StagedNetwork
 
@@ -89,7 +89,7 @@ class Layers(nn.Module):
         found: dict[str, Tensor] = {}
         wanted = set(self.names)
 
-        def hook(name: str, output: Any) -> None:
+        def hook(name: str, _: nn.Module, output: Any) -> None:
             if not isinstance(output, Tensor) or output.ndim not in (2, 4):
                 shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise SettingsError(f"layer '{name}' gives no maps: {shape}", "Choose one that gives (B, C, h, w).")
@@ -99,11 +99,7 @@ class Layers(nn.Module):
 
         inner = without_basis(self.network)
         try:
-            with contextlib.ExitStack() as hooks:
-                for name in wanted - {LOGITS}:
-                    module = inner.get_submodule(PREFIX + name)
-                    seen = module.register_forward_hook(lambda _, __, output, name=name: hook(name, output))
-                    hooks.enter_context(seen)
+            with hooked(inner, hook, only=wanted - {LOGITS}):
                 logits = inner(images)
         except _AllSeen:
             return found

@@ -2,7 +2,7 @@
 
 stages          Stage, Cut, Route, choose_stages: where a network can be cut
 fx_route        FxRoute: parts of a network by its torch.fx graph
-hook_route      HookRoute: parts of a network by forward hooks, where it cannot be traced
+hook_route      HookRoute, hooked: parts of a network by forward hooks, where it cannot be traced
 staged_network  StagedNetwork: a classifier that runs up to, on from and between its stages
 basis           BasisNetwork, Directions: directions of a stage's maps in place of its units
 build           build_network, load_users_module, read_weights: from the settings to a network

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class HookRoute:
     def cuts(self, root: nn.Module, images: Tensor) -> list[Cut]:
         """See :class:`Route`. At a real cut the maps decide the logits, whatever the image: that is tried."""
         calls: list[tuple[str, nn.Module, Any]] = []
-        with eval_mode(root), _hooks(root, lambda path, module, output: calls.append((path, module, output))):
+        with eval_mode(root), hooked(root, lambda path, module, output: calls.append((path, module, output))):
             logits = root(images)
         counts = Counter(path for path, _, _ in calls)
         has_weights = [next(module.parameters(recurse=False), None) is not None for _, module, _ in calls]
@@ -74,7 +74,7 @@ class HookRoute:
         for module in skipped:
             module.training = False  # black images must not move running statistics
         try:
-            with _hooks(root, hook, only=(start, end)):
+            with hooked(root, hook, only=(start, end)):
                 return root(images)
         except _EndReached as reached:
             return reached.maps
@@ -84,18 +84,13 @@ class HookRoute:
 
 
 @contextmanager
-def _hooks(
-    root: nn.Module, act: Callable[[str, nn.Module, Any], Any], only: tuple[str | None, ...] | None = None
+def hooked(
+    root: nn.Module, act: Callable[[str, nn.Module, Any], Any], only: Container[str | None] | None = None
 ) -> Iterator[None]:
     """Call ``act(path, module, output)`` after every module, or after those of these paths."""
-    handles = []
-    try:
+    with ExitStack() as handles:
         for path, module in root.get_submodule(PREFIX[:-1]).named_modules():
             if path and (only is None or path in only):
-                handles.append(
-                    module.register_forward_hook(lambda module, inputs, output, path=path: act(path, module, output))
-                )
+                hook = module.register_forward_hook(lambda module, _, output, path=path: act(path, module, output))
+                handles.enter_context(hook)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
