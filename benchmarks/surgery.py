@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from image_views import ImageViews
 from pruning import prune_units, similar_units
 from torch import Tensor
 from torch.nn import functional
@@ -29,7 +30,7 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, to_float, train
+from conceptnet_ml.network.training import TrainingJob, predict_set, to_float, train
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.surgery.batchnorm import recalibrate

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from image_views import ImageViews
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -25,7 +26,7 @@ from torchvision import transforms
 from conceptnet_ml.config.settings import NetworkSettings, TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.staged_network import MEAN, STD, StagedNetwork
-from conceptnet_ml.network.training import ImageViews, TrainingJob, train
+from conceptnet_ml.network.training import TrainingJob, train
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_plugins.backbones import small, torchvision_models
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,7 +87,10 @@ def bench(
     suite = suite.only(case or None, method or None, seeds)
     flags = {"--case": case, "--method": method, "--backbone": backbone, "--seeds": [seeds] if seeds else None}
     words = ["conceptnet-ml bench", *([cases.name] if cases else []), *(["--matrix"] if matrix else [])]
-    suite = replace(suite, command=_command(words, {**flags, "--set": given}, suite.folders))
+    for flag, values in {**flags, "--set": given}.items():
+        words += [f"{flag} {shlex.quote(value)}" for value in values or ()]
+    words += map(flag_of, suite.folders)  # without where this machine keeps them
+    suite = replace(suite, command=" ".join(words))
     out = out or Path("runs") / ("matrix" if matrix else "bench")
     if not (list_ or dry_run) and plot:
         from conceptnet_ml.bench import plots
@@ -189,12 +191,6 @@ def _show_plan(suite: Suite, out: Path, jobs: int | None, plugins: Plugins, json
         markup=False,
         soft_wrap=True,
     )
-
-
-def _command(words: list[str], flags: Mapping[str, Sequence[str] | None], folders: Mapping[str, str]) -> str:
-    """The command as the tables show it: what was measured, without where this machine keeps things."""
-    words += [f"{flag} {shlex.quote(value)}" for flag, values in flags.items() for value in values or ()]
-    return " ".join([*words, *map(flag_of, folders)])
 
 
 def _folders(texts: list[str]) -> dict[str, str]:

@@ -85,12 +85,14 @@ def dream(
     from conceptnet_ml.runtime.progress import Progress
     from conceptnet_ml.runtime.signals import Stopper
 
+    if units and len(units) > 1:
+        raise SettingsError("--units was given twice", "It holds for every --layer; ask for other units by themselves.")
     if cache is not None and no_cache:
         raise SettingsError("--cache and --no-cache contradict each other", "Give one of them.")
     with Stopper() as stopper, Progress() as progress:
         # Most flags are fields of the request by the same name.
         asked = {field.name: ctx.params.get(field.name) for field in fields(GalleryRequest)}
-        asked |= {"units": _once(units), "film": ".gif" if gif else ".webp"}
+        asked |= {"units": units[0] if units else None, "film": ".gif" if gif else ".webp"}
         given = {name: value for name, value in asked.items() if value is not None}
         request = GalleryRequest(**given | ({"cache": None} if no_cache else {}))
         plugins = options.load(plugins_dir, no_plugins)
@@ -99,12 +101,6 @@ def dream(
         options.print_json(found)
     else:
         _show(found)
-
-
-def _once(units: list[str] | None) -> str | None:
-    if units and len(units) > 1:
-        raise SettingsError("--units was given twice", "It holds for every --layer; ask for other units by themselves.")
-    return units[0] if units else None
 
 
 SHOWN = 24

@@ -196,7 +196,11 @@ def node_table(graph: ConceptGraph, nodes: Sequence[Node]) -> Table:
 def edge_table(graph: ConceptGraph, edges: Sequence[Edge]) -> Table:
     """One line per edge, by kind, the strongest first."""
     ordered = sorted(edges, key=lambda edge: (edge.kind, -abs(edge.strength or 0.0)))
-    return _sparse_table([_edge_row(graph, edge) for edge in ordered], right={"weight", *EDGE_NUMBERS})
+    rows: list[Row] = []
+    for edge in ordered:
+        numbers = {name: _number(edge, field) for name, field in EDGE_NUMBERS.items()}
+        rows.append({**_ends(graph, edge), "weight": _number(edge, "weight"), "interval": _interval(edge), **numbers})
+    return _sparse_table(rows, right={"weight", *EDGE_NUMBERS})
 
 
 def diff_tables(old: ConceptGraph, new: ConceptGraph, found: GraphDiff) -> Iterator[tuple[str, Table]]:
@@ -250,11 +254,6 @@ def _node_row(node: Node) -> Row:
         "note": node.note or "",
         "id": node.id,
     }
-
-
-def _edge_row(graph: ConceptGraph, edge: Edge) -> Row:
-    numbers = {name: _number(edge, field) for name, field in EDGE_NUMBERS.items()}
-    return {**_ends(graph, edge), "weight": _number(edge, "weight"), "interval": _interval(edge), **numbers}
 
 
 def _ends(graph: ConceptGraph, edge: Edge) -> Row:

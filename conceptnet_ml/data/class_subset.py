@@ -60,7 +60,8 @@ def class_numbers(known: Sequence[str], names: Sequence[str], source: str) -> li
     for name in names:
         found = [number for number, other in enumerate(known) if other == name]
         if not found:
-            found = [number for number, other in enumerate(known) if _folded(name) in _short_forms(other)]
+            short = [{_folded(part) for part in (other, *other.split(" - "))} for other in known]
+            found = [number for number, forms in enumerate(short) if _folded(name) in forms]
         if not found:
             raise SettingsError(f"data.classes: {source} has no class '{name}'.", nearest(name, known))
         if len(found) > 1:
@@ -87,10 +88,6 @@ def select_labels(labels: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tenso
     new = torch.tensor([new_number.get(label, -1) for label in labels.tolist()], dtype=torch.int64)
     kept = torch.nonzero(new >= 0).flatten()
     return kept, new[kept]
-
-
-def _short_forms(name: str) -> set[str]:
-    return {_folded(part) for part in (name, *name.split(" - "))}
 
 
 def _folded(name: str) -> str:

@@ -46,8 +46,10 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> list[st
     """
     if ctx.settings.plugins.dreamer == "none":
         return []
-    name = f"album/{_digest(ctx, graph)}"
-    drawn = ctx.once(name, functools.partial(_draw, ctx, graph, model), "album")
+    settings = ctx.settings  # on these, the network and the nodes the album rests
+    parts = [graph.header.network, *sorted(node.id for node in graph.nodes()), settings.plugins.dreamer]
+    name = sha256("\n".join([*parts, settings.dreams.model_dump_json()]), 16)
+    drawn = ctx.once(f"album/{name}", functools.partial(_draw, ctx, graph, model), "album")
     for node, picture in drawn["nodes"].items():
         graph.update_node(node, pictures=[picture, *graph.node(node).pictures])
     return [*drawn["nodes"].values(), *drawn["sheets"]]
@@ -163,10 +165,3 @@ def _record(result: DreamResult, nodes: Mapping[str, str]) -> dict[str, Any]:
         "standing": verdict_record(result.rank),
         "judgement": verdict_record(result.judgement, "unlike"),
     }
-
-
-def _digest(ctx: Context, graph: ConceptGraph) -> str:
-    """Of what the album rests on: the network, the nodes, and how they are dreamed of."""
-    settings = ctx.settings
-    parts = [graph.header.network, *sorted(node.id for node in graph.nodes()), settings.plugins.dreamer]
-    return sha256("\n".join([*parts, settings.dreams.model_dump_json()]), 16)

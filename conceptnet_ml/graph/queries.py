@@ -127,7 +127,8 @@ def resolve_node(graph: GraphStore, text: str) -> Node:
         return graph.node(text)
     nodes = graph.nodes()
     place = unit_place(graph, text)
-    found = [node for node in nodes if text in (node.label, node.name) or (place is not None and _is_at(node, place))]
+    meant = None if place is None else ("unit", place[0], (place[1],))
+    found = [one for one in nodes if text in (one.label, one.name) or (one.kind, one.stage, one.units) == meant]
     found = [node for node in found if _current(node)] or found
     found = found or [node for node in nodes if text and node.id.startswith(text)]
     if len(found) == 1:
@@ -152,10 +153,6 @@ def unit_place(graph: GraphStore, text: str) -> tuple[str, int] | None:
         if stage in graph.stages and unit.isascii() and unit.isdigit() and len(unit) < 10:
             return stage, int(unit)
     return None
-
-
-def _is_at(node: Node, place: tuple[str, int]) -> bool:
-    return node.kind == "unit" and (node.stage, node.units[0]) == place
 
 
 def _described(node: Node) -> str:

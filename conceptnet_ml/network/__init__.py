@@ -7,6 +7,6 @@ staged_network  StagedNetwork: a classifier that runs up to, on from and between
 basis           BasisNetwork, Directions: directions of a stage's maps in place of its units
 build           build_network, load_users_module, read_weights: from the settings to a network
 modes           eval_mode, frozen: the modes of networks during a block
-training        train, TrainingJob, ImageViews, predict_set: the one training loop
+training        train, TrainingJob, predict_set: the one training loop
 batch_norms     estimate_batch_norms, settle_batch_norms: running statistics, also after a training too short for them
 """

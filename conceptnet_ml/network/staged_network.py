@@ -1,4 +1,4 @@
-"""A CNN as named stages: run up to a stage, on from a stage, and with some of its units at a constant."""
+"""A CNN as named stages: run up to a stage, on from a stage, and between two."""
 
 from __future__ import annotations
 
@@ -144,20 +144,6 @@ class StagedNetwork(nn.Module):
             maps[name] = self._route.run(self, value, start, name)
             value, start = self._protected(maps[name], name), name
         return maps, self._route.run(self, value, start, None)
-
-    def ablate(self, images: Tensor, stage: str, units: Sequence[int] | Tensor, values: Tensor | float = 0.0) -> Tensor:
-        """Logits (B, classes) with some units of a stage at a constant.
-
-        Args:
-            images: Floats in [0, 1] (B, 3, H, W).
-            units: Which channels.
-            values: One number for each of them, or one for all; as a rule their means.
-        """
-        maps = self.run_until(images, stage)
-        places = torch.as_tensor(units, dtype=torch.int64, device=maps.device)
-        constants = torch.as_tensor(values, dtype=maps.dtype, device=maps.device).expand(len(places))
-        filled = constants[None, :, None, None].expand(len(maps), -1, *maps.shape[2:])
-        return self.run_from(maps.index_copy(1, places, filled), stage)
 
     def _protected(self, maps: Tensor, stage: str) -> Tensor:
         """The maps, or a copy where what follows the stage works in place on them or needs them contiguous."""

@@ -108,17 +108,6 @@ def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}{'s' * (count != 1)}"
 
 
-@dataclass(frozen=True)
-class ImageViews:
-    """The images themselves, each with its own label: a :class:`ViewMaker`."""
-
-    images: ImageSet
-    device: torch.device
-
-    def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return to_float(self.images.take(indices), self.device), self.images.labels[indices].to(self.device)
-
-
 def to_float(images: Tensor, device: torch.device) -> Tensor:
     """uint8 (B, 3, H, W) to floats in [0, 1] on the device, in its memory format."""
     return layout.arranged(images.to(device, non_blocking=True)).to(torch.float32).div_(255)

@@ -77,11 +77,14 @@ def recalibrate(
     """
     after = _statistics(network, batches)
     before = _statistics(reference, batches) if reference is not None else {}
-    behind = None if since is None else _modules_behind(network, since)
+    if since is not None:
+        trace = dependency_group(network, since).trace
+        later = trace.data[trace.data.index(trace.places[since]) + 1 :]
+        after = {str(node.target): after[str(node.target)] for node in later if str(node.target) in after}
     for name, (mean, variance) in after.items():
         norm = network.get_submodule(name)
         assert isinstance(norm, _BatchNorm)
-        if (behind is not None and name not in behind) or norm.running_mean is None or norm.running_var is None:
+        if norm.running_mean is None or norm.running_var is None:
             continue
         if name in before and norm.running_mean.shape == before[name][0].shape:
             old_mean, old_variance = before[name]
@@ -91,13 +94,6 @@ def recalibrate(
             variance = ((norm.running_var + norm.eps) * ratio - norm.eps).clamp_min(0)
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
-
-
-def _modules_behind(network: StagedNetwork, stage: str) -> set[str]:
-    """Paths of the modules that run after a stage."""
-    trace = dependency_group(network, stage).trace
-    later = trace.data[trace.data.index(trace.places[stage]) + 1 :]
-    return {str(node.target) for node in later if node.op == "call_module"}
 
 
 def _statistics(network: StagedNetwork, batches: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Sequence
 
 import torch
 import torchvision
@@ -138,3 +139,13 @@ def _used(name: str) -> StagedNetwork:
         for step in range(20):
             network(images(16, step, network.image_size))
     return network.eval()
+
+
+def ablated(
+    network: StagedNetwork, images: Tensor, stage: str, units: Sequence[int] | Tensor, values: Tensor | float = 0.0
+) -> Tensor:
+    """Logits (B, classes) with some units of a stage at a constant: one for each of them, or one for all."""
+    maps = network.run_until(images, stage)
+    places = torch.as_tensor(units, dtype=torch.int64)
+    constants = torch.as_tensor(values, dtype=maps.dtype).expand(len(places))[:, None, None]
+    return network.run_from(maps.index_copy(1, places, constants.expand(len(maps), -1, *maps.shape[2:])), stage)

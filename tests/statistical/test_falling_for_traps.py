@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from image_views import ImageViews
 from planted import CPU, PLUGINS, accuracy
 from torch import nn
 
@@ -13,7 +14,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.load import load_data
 from conceptnet_ml.network.build import build_network
-from conceptnet_ml.network.training import ImageViews, TrainingJob, train
+from conceptnet_ml.network.training import TrainingJob, train
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 

@@ -6,13 +6,14 @@ import copy
 
 import pytest
 import torch
+from image_views import ImageViews
 from pruning import prune_units, similar_units
 from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, to_float, train
+from conceptnet_ml.network.training import TrainingJob, predict_set, to_float, train
 from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import importances, merge_units

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from image_views import ImageViews
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,7 +17,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import BaselineContext, baseline_seconds, check_baselines, train_baselines
-from conceptnet_ml.network.training import ImageViews, TrainingJob, train
+from conceptnet_ml.network.training import TrainingJob, train
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Baseline
 from conceptnet_ml.runtime.progress import Progress

@@ -6,12 +6,13 @@ import copy
 
 import pytest
 import torch
+from image_views import ImageViews
 from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.batch_norms import estimate_batch_norms, settle_batch_norms
-from conceptnet_ml.network.training import ImageViews, TrainingJob, predict_set, train
+from conceptnet_ml.network.training import TrainingJob, predict_set, train
 
 CPU = torch.device("cpu")
 IMAGES = 90

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_views import ImageViews
 from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import Interrupted, TrainingDiverged
 from conceptnet_ml.network.training import (
-    ImageViews,
     TrainingJob,
     augment,
     describe_epochs,
