@@ -23,6 +23,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from conceptnet_ml.adaptation.logistic_regression import Array, LogisticProblem, fit_logistic
@@ -148,7 +149,7 @@ def crossfit(outputs: ModelOutputs, labels: Tensor) -> FittedWeights:
     for fold in range(folds):
         rest, out = problem.part(fold_of != fold), problem.part(fold_of == fold)
         for number, hypothesis in enumerate(tried):
-            chances = _softmax(out.answers(hypothesis, rest.solve(hypothesis, evidence=False)))
+            chances = softmax(out.answers(hypothesis, rest.solve(hypothesis, evidence=False)), axis=1)
             right[number] += (chances.argmax(1) == out.truth.argmax(1)).sum()
             loss[number] -= np.log(chances[out.truth > 0].clip(1e-12)).sum()
     best = tried[min(range(len(tried)), key=lambda number: (-right[number], loss[number]))]
@@ -260,7 +261,7 @@ class _Problem:
         weights, layer = point[: len(mean)], point[len(mean) :].reshape(-1, classes)
         if not evidence:
             return _Solution(weights, layer, math.nan)
-        chances = _softmax(design @ weights + features @ layer)
+        chances = softmax(design @ weights + features @ layer, axis=1)
         curvature = _weights_curvature(design, chances, precision) + _layer_curvature(features, chances, ridge)
         width = 0.5 * float(np.log(precision).sum()) + 0.5 * layer.size * (math.log(ridge) if ridge else 0.0)
         return _Solution(weights, layer, width - loss - 0.5 * curvature)
@@ -330,8 +331,3 @@ def _margin(logits: Array) -> float:
     """Mean gap between the two largest logits; above zero, so that an expert whose logits are equal can be divided."""
     top = np.sort(logits, 1)
     return max(float((top[:, -1] - top[:, -2]).mean()), 1e-6)
-
-
-def _softmax(logits: Array) -> Array:
-    chances = np.exp(logits - logits.max(1, keepdims=True))
-    return chances / chances.sum(1, keepdims=True)

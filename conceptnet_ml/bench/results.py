@@ -14,12 +14,10 @@ from conceptnet_ml.bench.intervals import overlap, spread, summarize
 from conceptnet_ml.config.sources import show_value
 from conceptnet_ml.data.traps import ALONE
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.results.summary import in_order
 from conceptnet_ml.storage.files import finite
 
 SCHEMA, SCHEMA_VERSION = "conceptnet_ml.bench", 1
-FIRST = ("test", "aligned", "conflict", "random", "absent")
-"""Test sets that come first, in this order."""
-
 ROOM = 2.0
 """Points that the ceiling must lie above ordinary training, else recovery divides by next to nothing."""
 
@@ -175,7 +173,7 @@ def _case(suite: Suite, store: CellStore, case: Case, methods: Sequence[str], to
         "planted": case.planted,
         "ceiling": suite.ceiling,
         "methods": list(own),
-        "test_sets": sorted(sets, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)),
+        "test_sets": in_order(sets),
         "cells": cells,
     }
     grouped = {name for cell in cells for name, row in cell.get("test_sets", {}).items() if "worst_group" in row}

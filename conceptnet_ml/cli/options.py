@@ -92,15 +92,8 @@ def table(
     title: str | None = None,
     pad_edge: bool = True,
 ) -> Table:
-    """A table as every command prints it.
-
-    Args:
-        columns: Their heads.
-        rows: A cell for each column; a text's brackets are not taken for markup.
-        right: Columns whose cells stand at the right.
-        styles: Styles of columns.
-        title: Stands above it.
-        pad_edge: Begin with a space.
+    """A table as every command prints it, a cell for each column; a text's brackets are not taken for markup. Columns
+    named in ``right`` stand at the right, ``styles`` are by column, and with ``pad_edge`` a space comes first.
     """
     from rich import box
     from rich.table import Table

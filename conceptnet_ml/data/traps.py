@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -153,9 +153,8 @@ def lay_traps(
         raise SettingsError(
             f"{data.name} already has test sets of a trap ({', '.join(existing)}).", "Set data.trap to none."
         )
-    ground = TrapGround(
-        "", "train", data.name, data.classes, torch.empty(0), seed, load or _nothing_to_load, find or _no_trap
-    )
+    others = (load or _nothing_there, find or _nothing_there)
+    ground = TrapGround("", "train", data.name, data.classes, torch.empty(0), seed, *others)
     prepared = {part: _prepare(data, traps, arguments or {}, replace(ground, part=part)) for part in ("train", "test")}
 
     def lay(name: str, images: ImageSet, cues: Mapping[str, Tensor]) -> ImageSet:
@@ -173,10 +172,10 @@ def lay_traps(
         if name != "absent":
             tests[name] = tests[name].with_groups(cue_groups(test.labels, cues, data.classes))
     shown = labels_with_exceptions(data.train.labels, count, exceptions, seed)
-    others = int((shown != data.train.labels).sum())
+    exceptional = int((shown != data.train.labels).sum())
     called = (f"{name}:{argument}" if (argument := (arguments or {}).get(name)) else name for name in names)
     note = f"trap {'+'.join(called)} laid in the training images"
-    note += f", {others} of which show another class's cue" if others else ""
+    note += f", {exceptional} of which show another class's cue" if exceptional else ""
     return replace(
         data,
         train=lay("train", data.train, dict.fromkeys(names, shown)),
@@ -347,13 +346,5 @@ def _another_class(labels: Tensor, classes: int, draw: str, seed: int) -> Tensor
     return (labels + torch.tensor(steps, dtype=torch.int64)) % classes
 
 
-def _nothing_to_load(source: str, classes: tuple[str, ...] | None = None) -> Data:
-    raise SettingsError(
-        f"There is nothing to load '{source}' with.", "Lay the trap by load_data, or give lay_traps load=."
-    )
-
-
-def _no_trap(name: str) -> Trap:
-    raise SettingsError(
-        f"There is no trap '{name}' to be found.", "Lay the trap by load_data, or give lay_traps find=."
-    )
+def _nothing_there(name: str, *_: object) -> NoReturn:
+    raise SettingsError(f"'{name}' cannot be found.", "Lay the trap by load_data, or give lay_traps load= and find=.")

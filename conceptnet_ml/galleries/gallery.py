@@ -301,14 +301,7 @@ def _open_witness(
         if request.real is None:  # another seed holds out other images, and these are the ones it has not seen
             real = real_images(other, None) or real
     network.classes = opened.classes
-    seen = torch.arange(min(REFERENCE, len(real.seen)))
+    seen = real.seen.subset(torch.arange(min(REFERENCE, len(real.seen))))
     held = real.first_held(REFERENCE // 2)
-    return Witness.fit(
-        network,
-        real.seen.subset(seen),
-        held,
-        device,
-        dtype,
-        labels=None if real.seen_labels is None else real.seen_labels[seen],
-        held_labels=None if real.labels is None else real.labels[: len(held)],
-    )
+    labels = {"labels": seen.labels, "held_labels": held.labels} if real.labelled else {}
+    return Witness.fit(network, seen, held, device, dtype, **labels)

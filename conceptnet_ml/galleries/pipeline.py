@@ -161,7 +161,7 @@ def _best_examples(
     places is highest. Targets of one network and layer share its passes; the classes' names are for the captions."""
     if real is None or not len(real.held):
         return dict.fromkeys(targets, _BestExamples([], None, 0))
-    images = real.first_held(SEARCHED)
+    images, names = real.first_held(SEARCHED), classes if real.labelled else ()
     found: dict[ConceptTarget, _BestExamples] = {}
     groups: dict[tuple[int, str | None], list[ConceptTarget]] = {}
     for target in targets:
@@ -178,19 +178,19 @@ def _best_examples(
                     maps = network.run_until(floats, layer).float()
             for target in members:
                 values[target].append(activation_maps(target, maps).cpu())
-        found |= {target: _best(torch.cat(parts), images, real.labels, classes) for target, parts in values.items()}
+        found |= {target: _best(torch.cat(parts), images, names) for target, parts in values.items()}
     return found
 
 
-def _best(activations: Tensor, images: ImageSet, labels: Tensor | None, classes: Sequence[str]) -> _BestExamples:
-    """The strongest of logits (N,) or maps (N, h, w) on these images."""
+def _best(activations: Tensor, images: ImageSet, classes: Sequence[str]) -> _BestExamples:
+    """The strongest of logits (N,) or maps (N, h, w) on these images; no classes where their labels say nothing."""
     mapped = activations.ndim == 3
     scores = unit_scores(activations[:, None])[:, 0] if mapped else activations
     order = scores.argsort(descending=True)[:SHOWN]
     shown = images.take(order).cpu()
     examples = []
     for row, place in enumerate(order.tolist()):
-        name = "" if labels is None else classes[int(labels[place])]
+        name = classes[int(images.labels[place])] if classes else ""
         # A map's score is the mean of its strongest places, a dream's of all: the two must not be compared.
         reached = "" if mapped else three_digits(float(scores[place]))
         examples.append(Example(f"{name} {reached}".strip(), shown[row], activations[place] if mapped else None))

@@ -314,8 +314,8 @@ def _lent_images(opened: OpenedNetwork, real: RealImages | None, size: int | Non
 
 def _first_of_class(real: RealImages, number: int, size: tuple[int, int]) -> Tensor | None:
     """The first held-out image of a class, at a size; None where there is none."""
-    mine = torch.empty(0) if real.labels is None else (real.labels == number).nonzero()[:1, 0]
-    if not len(mine):
+    mine = (real.held.labels == number).nonzero()[:1, 0]
+    if not real.labelled or not len(mine):
         return None
     image = real.held.take(mine)[0].cpu()
     if tuple(image.shape[1:]) == size:

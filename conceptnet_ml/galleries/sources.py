@@ -79,13 +79,12 @@ class RealImages:
     Args:
         seen: Some the network may have been trained on.
         held: Held-out ones, in random order.
-        labels, seen_labels: Class numbers of ``held`` and ``seen``, None where they are not known.
+        labelled: Whether their labels say anything.
     """
 
     seen: ImageSet
     held: ImageSet
-    labels: Tensor | None = None
-    seen_labels: Tensor | None = None
+    labelled: bool = True
 
     def first_held(self, count: int) -> ImageSet:
         """At most ``count`` held-out images."""
@@ -167,7 +166,7 @@ def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = T
         if len(images) < 4:
             raise DataError(f"{folder} holds {len(images)} pictures", "Give some hundreds to compare dreams with.")
         order = torch.randperm(len(images), generator=generator)
-        return RealImages(images.subset(order[::2]), images.subset(order[1::2]))
+        return RealImages(images.subset(order[::2]), images.subset(order[1::2]), labelled=False)
     if opened.run is None:
         return None
     if not seen and opened.run.folder.has_step(REFERENCE_STEP):
@@ -176,7 +175,7 @@ def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = T
     train = opened.run.images().train
     fit, held = split_holdout(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
     fit, held = (part[torch.randperm(len(part), generator=generator)] for part in (fit, held))
-    return RealImages(train.subset(fit), train.subset(held), train.labels[held], train.labels[fit])
+    return RealImages(train.subset(fit), train.subset(held))
 
 
 def draw_reference_images(ctx: Context) -> RealImages:
@@ -194,7 +193,7 @@ def draw_reference_images(ctx: Context) -> RealImages:
 
 def _kept(found: Mapping[str, Tensor]) -> RealImages:
     held = ImageSet(found["images"], found["labels"])
-    return RealImages(held, held, held.labels, held.labels)
+    return RealImages(held, held)
 
 
 def _backbone(

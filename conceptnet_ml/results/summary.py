@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -55,9 +56,7 @@ def tables(summary: dict[str, Any]) -> list[Any]:
 
 
 def _rounds(summary: dict[str, Any]) -> Table:
-    table = Table(title="Rounds", title_justify="left", title_style="bold", expand=False)
-    for name in ("round", "representation", "φ", "ι", "r", "decision", "why"):
-        table.add_column(name, overflow="fold", justify="right" if name in "φιr" else "left")
+    table = _table("Rounds", ("round", "representation", "φ", "ι", "r", "decision", "why"), right=("φ", "ι", "r"))
     for entry in summary["rounds"]:
         probes = entry["representations"]
         if not probes:
@@ -83,12 +82,8 @@ def _test_sets(summary: dict[str, Any]) -> Table:
     sets = summary["test_sets"]
     methods = [name for name in next(iter(sets.values())) if name != "images"]
     shown = [name for name in methods if not name.startswith("family ")]
-    table = Table(title="Accuracy, %", title_justify="left", title_style="bold")
-    table.add_column("test set")
-    table.add_column("images", justify="right")
-    for name in shown:
-        table.add_column(name, justify="right")
-    for name in sorted(sets, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+    table = _table("Accuracy, %", ("test set", "images", *shown), right=("images", *shown))
+    for name in in_order(sets):
         row = sets[name]
         table.add_row(name, str(row["images"]), *(f"{100 * row[method]['accuracy']:.1f}" for method in shown))
         if name.partition(":")[0] not in ("aligned", "conflict") and "worst_group" in row[shown[0]]:
@@ -98,9 +93,8 @@ def _test_sets(summary: dict[str, Any]) -> Table:
 
 
 def _families(summary: dict[str, Any]) -> Table:
-    table = Table(title="Families: what was generalized, and is kept", title_justify="left", title_style="bold")
-    for name in ("family", "tells the classes apart, held-out %", "finds the true parts"):
-        table.add_column(name, overflow="fold")
+    heads = ("family", "tells the classes apart, held-out %", "finds the true parts")
+    table = _table("Families: what was generalized, and is kept", heads)
     for family in summary["families"]:
         masks = family.get("true_masks")
         words = ""
@@ -123,6 +117,18 @@ def disagreement_words(target: dict[str, Any]) -> str:
         f"{100 * target['disagreement']:.1f} % (95 % interval {low:.1f} to {high:.1f}); they give their answers "
         f"{100 * sure['ordinary']:.0f} % and {100 * sure['learned']:.0f} % on average."
     )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of test sets: the plain one and a trap's first, then the others."""
+    return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def _table(title: str, heads: Sequence[str], right: Container[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in heads:
+        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+    return table
 
 
 def _percent(shares: list[float]) -> str:

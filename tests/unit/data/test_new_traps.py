@@ -305,7 +305,7 @@ def test_a_traps_argument_and_ground() -> None:
     assert [ground.part for ground in seen] == ["train", "test"]
     assert (seen[0].seed, seen[0].classes, seen[0].name) == (7, ("a", "b"), "grey")
     assert seen[0].sample[:, :, 0, 0].unique(dim=0).tolist() == [[90, 120, 150], [150, 120, 90]], "as tint left it"
-    with pytest.raises(SettingsError, match="nothing to load"):
+    with pytest.raises(SettingsError, match="cannot be found"):
         seen[0].load("glyphs")
 
 
