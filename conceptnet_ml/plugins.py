@@ -173,10 +173,9 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _records(plugin: object) -> Iterator[Record]:
-    """Check one plugin against the hooks and yield its records. Each has a manager of its own, so that an error is
-    that of this plugin."""
+    """Check one plugin's hooks and yield its records. Each has a manager of its own, so that an error is that of this
+    plugin."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
     manager.register(plugin)
     callers = manager.get_hookcallers(plugin) or []
     if not callers:
@@ -184,11 +183,10 @@ def _records(plugin: object) -> Iterator[Record]:
     for caller in callers:
         if caller.name not in _KIND_OF_HOOK:
             raise PluginError(f"there is no hook '{caller.name}'. {nearest(caller.name, _KIND_OF_HOOK)}")
-    manager.check_pending()
     for caller in callers:
         for hook in caller.get_hookimpls():
-            if hook.kwargnames or hook.argnames:
-                raise PluginError(f"'{caller.name}' must take no arguments, none with a default either")
+            if names := ", ".join((*hook.argnames, *hook.kwargnames)):
+                raise PluginError(f"'{caller.name}' must take no arguments, none with a default either, not {names}")
             if hook.wrapper or hook.hookwrapper:
                 raise PluginError(f"'{caller.name}' must return its records, not wrap another plugin's")
             yield from _checked(caller.name, hook.function())
