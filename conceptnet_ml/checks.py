@@ -24,7 +24,7 @@ from conceptnet_ml.evaluation.baselines import check_baselines
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins, load_plugins
-from conceptnet_ml.records import Record, Representation
+from conceptnet_ml.records import Record, Representation, Trap
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
@@ -227,4 +227,5 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         plugins.get("backbone", backbone)
     if not chosen.representations:
         raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
-    check_traps([plugins.get("trap", name) for name in arguments], arguments, settings.data)
+    traps = [plugins.get("trap", name) for name in arguments]
+    check_traps([trap for trap in traps if isinstance(trap, Trap)], arguments, settings.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -33,7 +34,8 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
         PluginError: The data set's plugin did not return data.
     """
     arguments = trap_arguments(settings.data.trap)
-    traps = [plugins.get("trap", name) for name in arguments]
+    find = cast(Callable[[str], Trap], functools.partial(plugins.get, "trap"))
+    traps = [find(name) for name in arguments]
     check_traps(traps, arguments, settings.data)
 
     @functools.cache
@@ -47,10 +49,6 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
     # A data set's own worlds are numbered as all of its training images.
     data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
     check_counts(data.name, data.classes, data.train.labels, settings.data.minimum)
-
-    def find(name: str) -> Trap:
-        return cast(Trap, plugins.get("trap", name))
-
     return lay_traps(data, traps, settings.seed, arguments, settings.data.exceptions, load_other, find)
 
 

@@ -14,7 +14,7 @@ from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import Groups, ImageSet, StreamedImages
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
-from conceptnet_ml.records import Record, Trap
+from conceptnet_ml.records import Trap
 from conceptnet_ml.runtime.seeding import generator, seed_for
 
 TRAP_SETS = ("aligned", "conflict", "random", "absent")
@@ -65,31 +65,23 @@ class TrapGround:
 class _PreparedTrap:
     """A trap that is ready to plant in the training or in the test images."""
 
-    record: Record
+    record: Trap
     prepared: Any
-
-    @property
-    def name(self) -> str:
-        return self.record.name
-
-    @property
-    def resizes(self) -> bool:
-        return bool(getattr(self.record, "resizes", False))
 
     def plant(self, images: Tensor, cues: Tensor, seeds: Tensor) -> Tensor:
         """Call the plugin and check what it returns."""
         more = () if self.prepared is None else (self.prepared,)
         device = images.device
         result = self.record.function("plant")(images.clone(), cues.to(device), seeds.to(device), *more)
-        same = slice(0, 2) if self.resizes else slice(0, 4)
+        same = slice(0, 2) if self.record.resizes else slice(0, 4)
         fits = isinstance(result, Tensor) and result.dtype == torch.uint8 and result.ndim == 4
         if not fits or result.shape[same] != images.shape[same]:
-            what = "as many uint8 images as" if self.resizes else "uint8 images of the shape"
-            raise PluginError(f"trap '{self.name}': plant() must return {what} it was given.")
+            what = "as many uint8 images as" if self.record.resizes else "uint8 images of the shape"
+            raise PluginError(f"trap '{self.record.name}': plant() must return {what} it was given.")
         return result
 
 
-def check_traps(traps: list[Record], arguments: Mapping[str, str], settings: DataSettings) -> None:
+def check_traps(traps: list[Trap], arguments: Mapping[str, str], settings: DataSettings) -> None:
     """Check what can be checked before any image is read.
 
     Raises:
@@ -97,7 +89,7 @@ def check_traps(traps: list[Record], arguments: Mapping[str, str], settings: Dat
         DataError: ``data.classes`` names another number of classes than the trap tells apart.
     """
     for trap in traps:
-        if arguments.get(trap.name) and not getattr(trap, "argument", ""):
+        if arguments.get(trap.name) and not trap.argument:
             raise SettingsError(
                 f"trap '{trap.name}' takes no argument '{arguments[trap.name]}'.", f"Write --trap {trap.name}."
             )
@@ -112,7 +104,7 @@ def check_traps(traps: list[Record], arguments: Mapping[str, str], settings: Dat
 
 def lay_traps(
     data: Data,
-    traps: list[Record],
+    traps: list[Trap],
     seed: int,
     arguments: Mapping[str, str] | None = None,
     exceptions: float = 0.0,
@@ -163,7 +155,7 @@ def lay_traps(
 
     count, test = len(data.classes), data.tests["test"]
     tests = dict(data.tests)
-    if any(trap.resizes for trap in prepared["test"]):
+    if any(trap.resizes for trap in traps):
         for name, images in tests.items():
             tests[name] = lay(name, images, dict.fromkeys(names, torch.full_like(images.labels, -1)))
     for name, kinds in planned.items():
@@ -257,13 +249,13 @@ def plant_cues(
         name: Name of the set; an image's cue looks the same in every batch.
     """
     seeds = {
-        trap.name: torch.tensor([seed_for(seed, trap.name, name, i) for i in range(len(images))], dtype=torch.int64)
-        for trap in traps
+        trap: torch.tensor([seed_for(seed, trap, name, i) for i in range(len(images))], dtype=torch.int64)
+        for trap in (one.record.name for one in traps)
     }
 
     def plant(batch: Tensor, places: Tensor) -> Tensor:
         for trap in traps:
-            batch = trap.plant(batch, cues[trap.name][places], seeds[trap.name][places])
+            batch = trap.plant(batch, cues[trap.record.name][places], seeds[trap.record.name][places])
         return batch
 
     if isinstance(images, StreamedImages):
@@ -304,16 +296,15 @@ def make_worlds(
     }
 
 
-def _check_count(trap: Record, count: int, where: str) -> None:
-    needed = getattr(trap, "classes", None)
-    if needed is not None and needed != count:
+def _check_count(trap: Trap, count: int, where: str) -> None:
+    if trap.classes is not None and trap.classes != count:
         raise DataError(
-            f"trap '{trap.name}' needs {needed} classes, {where} has {count}.",
-            f"Choose another trap or other data, or name {needed} classes in data.classes.",
+            f"trap '{trap.name}' needs {trap.classes} classes, {where} has {count}.",
+            f"Choose another trap or other data, or name {trap.classes} classes in data.classes.",
         )
 
 
-def _prepare(data: Data, traps: list[Record], arguments: Mapping[str, str], ground: TrapGround) -> list[_PreparedTrap]:
+def _prepare(data: Data, traps: list[Trap], arguments: Mapping[str, str], ground: TrapGround) -> list[_PreparedTrap]:
     """The traps made ready for one part, each given a sample as it comes from the traps before it."""
     images = data.train if ground.part == "train" else data.tests["test"]
     places = torch.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).long()
@@ -321,8 +312,7 @@ def _prepare(data: Data, traps: list[Record], arguments: Mapping[str, str], grou
     prepared = []
     for record in traps:
         mine = replace(ground, argument=arguments.get(record.name, ""), sample=sample)
-        has_prepare = getattr(record, "prepare", None) is not None
-        prepared.append(_PreparedTrap(record, record.function("prepare")(mine) if has_prepare else None))
+        prepared.append(_PreparedTrap(record, record.function("prepare")(mine) if record.prepare is not None else None))
         sample = prepared[-1].plant(sample, cues, places)
     return prepared
 
@@ -331,7 +321,7 @@ def _resized_masks(masks: Mapping[str, Tensor], traps: list[_PreparedTrap]) -> d
     """Masks after the traps that change an image's size, which treat them as an image without a cue."""
     resized = dict(masks)
     for trap in traps:
-        for name, mask in resized.items() if trap.resizes else ():
+        for name, mask in resized.items() if trap.record.resizes else ():
             parts = []
             for batch in mask.split(_BATCH):
                 none = torch.full((len(batch),), -1, dtype=torch.int64)
