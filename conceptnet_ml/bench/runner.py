@@ -278,7 +278,4 @@ def default_jobs(groups: int, device: Any = None) -> int:
 
 def threads_for(jobs: int) -> int:
     """Threads of each of ``jobs`` workers; OMP_NUM_THREADS, where set, decides instead."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
-    return max(1, devices.usable_cores() // jobs)
+    return devices.given_threads() or max(1, devices.usable_cores() // jobs)

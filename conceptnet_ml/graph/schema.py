@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -39,7 +39,7 @@ EdgeKind = Literal["built_from", "generalizes", "specializes", "analogous", "bec
 Joins = Mapping[NodeKind, tuple[NodeKind, ...]]
 """For each kind of source the kinds of target."""
 
-NODE_KINDS: tuple[NodeKind, ...] = ("class", "variant", "generalized", "feature", "unit")
+NODE_KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
 """From classes down to units; within one stage ``built_from`` follows this order."""
 
 

@@ -90,16 +90,15 @@ def grad_scaler(device: torch.device, dtype: torch.dtype | None) -> torch.amp.Gr
     return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
 
 
-def setup_threads(count: int | None = None) -> int:
-    """Set how many threads torch computes with; returns the number.
+def setup_threads() -> None:
+    """Set how many threads torch computes with: OMP_NUM_THREADS, or one per physical core that this process may use."""
+    torch.set_num_threads(given_threads() or usable_cores())
 
-    By default OMP_NUM_THREADS, or one thread per physical core that this process may use.
-    """
-    if count is None:
-        given = os.environ.get("OMP_NUM_THREADS", "")
-        count = int(given) if given.isdecimal() and int(given) > 0 else usable_cores()
-    torch.set_num_threads(max(1, count))
-    return torch.get_num_threads()
+
+def given_threads() -> int:
+    """OMP_NUM_THREADS, 0 where it is not set to a number."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else 0
 
 
 def usable_cores() -> int:
