@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY
@@ -24,26 +25,8 @@ if TYPE_CHECKING:
 COLOURS = {"conflict": "#D55E00", "random": "#0072B2", "aligned": "#009E73", "test": "#444444", "absent": "#CC79A7"}
 _SPARE = ("#E69F00", "#56B4E9", "#8C6BB1", "#A6761D", "#999999", "#66A61E")
 _TRAPS = ("conflict", "random", "aligned")
-_INK, _FAINT, _BAND = "#222222", "#D9D9D9", "#FBEFD9"
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.edgecolor": _FAINT,
-    "axes.grid": True,
-    "axes.grid.axis": "x",
-    "axes.axisbelow": True,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "grid.color": "#F0F0F0",
-    "text.color": _INK,
-    "xtick.color": "#555555",
-    "xtick.labelsize": 7.5,
-    "xtick.major.size": 2,
-    "ytick.major.size": 0,
-    "svg.hashsalt": "conceptnet_ml",
-}
+_INK, _BAND = "#222222", "#FBEFD9"
+_STYLE = Path(__file__).with_suffix(".mplstyle")
 
 
 def require() -> None:
@@ -68,7 +51,7 @@ def draw_results(results: dict[str, Any]) -> dict[str, bytes]:
     import matplotlib
 
     files = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(fname=_STYLE):
         figure = _heat_map(results) if any(case["place"] for case in cases) else _figure(cases, results)
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             file = io.BytesIO()
