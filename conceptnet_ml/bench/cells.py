@@ -24,7 +24,7 @@ from typing import Any
 from conceptnet_ml.bench.cases import Case, Suite
 from conceptnet_ml.config.sources import MOVABLE, show_value
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.storage.files import disk_errors, finite, write_atomic
+from conceptnet_ml.storage.files import disk_errors, finite, pretty, write_atomic
 from conceptnet_ml.storage.lock import FolderLock
 
 SCHEMA_VERSION = 1
@@ -112,7 +112,7 @@ class CellStore:
         """Write down what a case and seed are measured with; returns their folder."""
         folder = self.folder(group.case, group.seed)
         record = {"case": group.case.name, "seed": group.seed, "settings": group.case.identity()}
-        write_json(folder / "case.json", record)
+        write_atomic(folder / "case.json", pretty(record))
         return folder
 
     @staticmethod
@@ -138,7 +138,7 @@ def save_cell(order: dict[str, Any], method: str, state: str, **figures: Any) ->
     asked = {name: order[name] for name in ("ks", "draws")}
     date = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     cell = {"version": SCHEMA_VERSION, "case": order["case"], "seed": order["seed"], "method": method, "state": state}
-    write_json(cell_path(Path(order["folder"]), method), {**cell, **asked, **date, **figures})
+    write_atomic(cell_path(Path(order["folder"]), method), pretty({**cell, **asked, **date, **figures}))
 
 
 def read_or_none(path: Path) -> Any:
@@ -151,11 +151,6 @@ def read_or_none(path: Path) -> Any:
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "Check its permissions.") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file as a whole; raises DataError where it cannot be written."""
-    write_atomic(path, json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n")
 
 
 def _file_name(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from conceptnet_ml.bench.cases import LEARNED, ORDINARY
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT
 from conceptnet_ml.bench.intervals import spread, summarize
 from conceptnet_ml.bench.results import ROOM, adapted, counts, kept_rounds, values_of
-from conceptnet_ml.storage.files import write_atomic
+from conceptnet_ml.storage.files import pretty, write_atomic
 
 MARK, CEILING = "‡", "†"
 GAPS = ("method", "I.D. accuracy", "gap of each cue", "gap of all")
@@ -34,7 +33,7 @@ def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[
         pictures = draw_results(results)
     contents: dict[str, str | bytes] = {
         "md": to_markdown(results, "results.svg" if pictures else None),
-        "json": json.dumps(results, indent=1, ensure_ascii=False) + "\n",
+        "json": pretty(results),
         **pictures,
     }
     files = {ending: out / f"results.{ending}" for ending in contents}

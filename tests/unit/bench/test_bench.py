@@ -15,13 +15,14 @@ from PIL import Image
 from conceptnet_ml import load_plugins
 from conceptnet_ml.bench import origin, plots, report
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, parse_seeds, read_suite
-from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, CellStore, cell_path, write_json
+from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, CellStore, cell_path
 from conceptnet_ml.bench.intervals import interval, overlap, summarize
 from conceptnet_ml.bench.plan import cell_states
 from conceptnet_ml.bench.report import to_markdown
 from conceptnet_ml.bench.results import collect_results, counts
 from conceptnet_ml.bench.runner import check_suite, threads_for
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
+from conceptnet_ml.storage.files import pretty, write_atomic
 
 METHODS = (ORDINARY, LEARNED, "cutmix", "unbiased")
 
@@ -78,7 +79,7 @@ def measured(tmp_path: Path) -> tuple[Suite, CellStore]:
                 one = {"representation": "pixels", "phi": 0.9, "iota": 0.8}
                 more = {"name": "top/1", "chosen": "pixels", "r_before": 1.0, "r_after": 0.9, "representations": [one]}
                 record["rounds"] = [more | entry for entry in kept]
-            write_json(cell_path(store.folder(suite.cases[0], seed), method), record)
+            write_atomic(cell_path(store.folder(suite.cases[0], seed), method), pretty(record))
     return suite, store
 
 
@@ -268,7 +269,7 @@ def test_failed_and_missing_cells_are_told(measured: tuple[Suite, CellStore]) ->
         "error": "it broke",
         "mend": "Mend",
     }
-    write_json(cell_path(store.folder(suite.cases[0], 0), "cutmix"), record)
+    write_atomic(cell_path(store.folder(suite.cases[0], 0), "cutmix"), pretty(record))
     cell_path(store.folder(suite.cases[0], 1), "cutmix").write_text("half a fi")
     results = collect_results(suite, store, METHODS, load_plugins(), {})
     assert counts(results) == {DONE: 10, FAILED: 1, LEFT_OUT: 0, "to do": 1}

@@ -15,11 +15,12 @@ from PIL import Image
 from conceptnet_ml import load_plugins
 from conceptnet_ml.bench import plots, report, worker
 from conceptnet_ml.bench.cases import LEARNED, MATRIX, ORDINARY, BenchTarget, Suite, read_suite
-from conceptnet_ml.bench.cells import DONE, CellStore, cell_path, write_json
+from conceptnet_ml.bench.cells import DONE, CellStore, cell_path
 from conceptnet_ml.bench.intervals import spread, summarize
 from conceptnet_ml.bench.results import collect_results, gaps, rooms, values_of
 from conceptnet_ml.bench.runner import check_suite
 from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.storage.files import pretty, write_atomic
 
 PLUGINS = load_plugins(use_entry_points=False)
 CEILING = "unbiased"
@@ -170,7 +171,7 @@ def stored(suite: Suite, store: CellStore, trap: str, seed: int, method: str, **
     origin = dict.fromkeys(("commit", "sources", "package", "torch", "python", "device"), "x")
     more = {"version": 1, "case": case.name, "ks": list(suite.ks), "draws": suite.draws, "date": "2020", "notes": []}
     cost = {"cost": {"seconds": 1.0, "times_ordinary": 1.0, "partial": False}, "peak_memory_gib": 1.0}
-    write_json(cell_path(store.folder(case, seed), method), {**cell, **more, **cost, "origin": origin})
+    write_atomic(cell_path(store.folder(case, seed), method), pretty({**cell, **more, **cost, "origin": origin}))
 
 
 def test_the_score_stands_first_and_the_picture_tells_three_kinds_of_cells(tmp_path: Path) -> None:
