@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
-from conceptnet_ml.bench.matrix import NONE, Axis, MatrixTable, flat_table
+from conceptnet_ml.bench.matrix import NONE, Axis, MatrixTable
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import DEFAULT, flatten, read_toml, resolve_settings, show_value
+from conceptnet_ml.config.sources import DEFAULT, flat_tables, flatten, read_toml, resolve_settings, show_value
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 
 SHIPPED = Path(__file__).with_name("cases.toml")
@@ -266,7 +266,7 @@ def read_suite(
         matrix = matrix.model_copy(update={"backbones": tuple(backbones)})
     command = resolve_settings(None, assignments)
     over = {name: value for name, value in flatten(command.settings).items() if command.origins[name] != DEFAULT}
-    base = flat_table(file.settings)
+    base = dict(flat_tables(file.settings, path.name))
     defaults = flatten(Settings())
     suite = Suite(
         path.name,
@@ -313,8 +313,8 @@ def flag_of(name: str) -> str:
 
 def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], over: Mapping[str, Any]) -> Case:
     """A case of the file; ``base`` are the file's settings for all, ``over`` those of the command line."""
-    own = flat_table(table.model_extra or {})
     where = f"{suite.source}: case '{name}'"
+    own = dict(flat_tables(table.model_extra or {}, where))
     if "seed" in own:
         raise SettingsError(f"{where} sets a seed.", "Seeds are the same for all cases: seeds = 3.")
     missing: list[str] = []

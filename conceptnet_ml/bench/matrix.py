@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from itertools import product
+from itertools import chain, product
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from conceptnet_ml.config.sources import flat_tables
 
 NONE = "none"
 """No trap: these cells show what the learner harms."""
@@ -59,15 +61,5 @@ class MatrixTable(BaseModel):
                 own = {"data": {**table, "trap": trap, "exceptions": share}, "network": {"backbone": backbone}}
                 rules = [rule.settings for rule in self.rules if rule.fits(place)]
                 if None not in rules:
-                    yield place, {key: value for part in (own, *rules) for key, value in flat_table(part or {}).items()}
-
-
-def flat_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted names as dotted names; lists as tuples."""
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            values |= flat_table(value, f"{prefix}{key}.")
-        else:
-            values[prefix + key] = tuple(value) if isinstance(value, list) else value
-    return values
+                    parts = (flat_tables(part or {}, "[matrix]") for part in (own, *rules))
+                    yield place, dict(chain.from_iterable(parts))

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -140,13 +141,9 @@ def _overrides(stored: Settings, given: Resolved) -> dict[str, tuple[str, ...]]:
     return {"round.keep": keep, "round.undo": undo}
 
 
-def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
+def flatten(settings: Settings) -> dict[str, Any]:
     """Every setting's value by dotted name, in the order of the fields."""
-    values: dict[str, Any] = {}
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        values |= flatten(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {prefix + name: value}
-    return values
+    return {name: attrgetter(name)(settings) for name in known_settings()}
 
 
 @functools.cache
@@ -194,7 +191,7 @@ def _collect(config: Path | None, assignments: Iterable[str], flags: Mapping[str
     if config is not None:
         origin = f"file {config}"
         tables = read_toml(config, "--config: ", '[data], and below it trap = "wheels".')
-        given |= {name: _Given(value, origin) for name, value in _flat_tables(tables, "", origin)}
+        given |= {name: _Given(value, origin) for name, value in flat_tables(tables, origin)}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
@@ -221,15 +218,17 @@ def read_toml(path: Path, where: str, example: str) -> dict[str, Any]:
         raise SettingsError(f"{where}'{path}' is not TOML: {error}.", f"Write as in: {example}") from error
 
 
-def _flat_tables(table: Mapping[str, Any], prefix: str, origin: str) -> Iterator[tuple[str, Any]]:
-    """Settings of a TOML file by dotted name."""
+def flat_tables(table: Mapping[str, Any], origin: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings of a TOML file by dotted name, lists as tuples. Raises SettingsError, with the origin, for one that is
+    not there.
+    """
     for key, value in table.items():
         name = prefix + key
         if not _is_group(name):
             _check_name(name, origin)
             yield name, tuple(value) if isinstance(value, list) else value
         elif isinstance(value, dict):
-            yield from _flat_tables(value, f"{name}.", origin)
+            yield from flat_tables(value, origin, f"{name}.")
         else:
             raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Write it as a table: [{name}].")
 
