@@ -189,13 +189,9 @@ def _append(network: nn.Module, group: DependencyGroup, one: Dependency, unit: i
 
 def _runs(units: Tensor, unit: int) -> list[list[int]]:
     """The runs of neighbouring positions that belong to a unit."""
-    runs: list[list[int]] = []
-    for place in (units == unit).nonzero().flatten().tolist():
-        if runs and runs[-1][-1] == place - 1:
-            runs[-1].append(place)
-        else:
-            runs.append([place])
-    return runs
+    places = (units == unit).nonzero().flatten()
+    breaks = (places.diff() > 1).nonzero().flatten() + 1
+    return [run.tolist() for run in places.tensor_split(breaks) if len(run)]
 
 
 def _default_shares(
