@@ -86,17 +86,13 @@ def gallery(
     settings = RenderSettings(device=device, dtype=dtype)
     folder = _Folder(Path(out), request, opened, plans, recipes, real, witness, settings)
     cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder() / "dreams")
-    stop: Interrupted | None = None
     try:
         folder.dream(RenderSession(cache, progress, stopper))
-    except Interrupted as error:
-        stop = error
-    record = folder.record(time.monotonic() - started, stop is not None)
-    if stop is not None:
-        raise Interrupted(
-            f"stopped; {len(folder.found)} of {len(plans)} dreams are in {out}", "The same command goes on from there."
-        ) from stop
-    return record
+    except Interrupted as stop:
+        folder.record(time.monotonic() - started, stopped=True)
+        done = f"{len(folder.found)} of {len(plans)} dreams are in {out}"
+        raise Interrupted(f"stopped; {done}", "The same command goes on from there.") from stop
+    return folder.record(time.monotonic() - started, stopped=False)
 
 
 @dataclass(eq=False)
