@@ -36,10 +36,15 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[None]:
-    """For whole runs that do not judge how well gates are predicted, units merged and variants told apart: each of
-    these small fits takes a few steps. Else they are a good part of a run's time."""
+    """For whole runs that do not judge how well gates are predicted, units merged, variants told apart and edges
+    ranked: each of these small fits takes a few steps, each comparison a few images. Else they are a good part of a
+    run's time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("conceptnet_ml.swap.gate_predictor.STEPS", 20)
         patch.setattr("conceptnet_plugins.generalizers.detector.STEPS", 20)
         patch.setattr("conceptnet_plugins.specializers.attention.STEPS", 20)
+        patch.setattr("conceptnet_ml.steps.analogies.PAIRS", 32)
+        patch.setattr("conceptnet_ml.steps.analogies.LEAST", 64)
+        patch.setattr("conceptnet_ml.concepts.null_models.COPIES", 1)
+        patch.setattr("conceptnet_ml.concepts.attribution.RANKED", 8)
         yield

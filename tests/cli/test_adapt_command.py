@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call, noise_pictures
+from commands import COARSE, call, noise_pictures
 
-SMALL = """
+SMALL = f"""
 [data]
 trap = "tint"
 holdout = 0.4
@@ -22,12 +22,10 @@ limit = 1
 epochs = 1
 [probe]
 steps = 2
-[concepts]
-bootstrap = 10
 [plugins]
 controls = []
 dreamer = "none"
-"""
+{COARSE}"""
 
 
 @pytest.fixture(scope="module")

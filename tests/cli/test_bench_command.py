@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ draws = 2
 training = { epochs = 2, batch = 16, least_steps = 0 }
 round = { limit = 1, epochs = 1 }
 probe.steps = 2
-concepts.bootstrap = 10
+concepts = { bootstrap = 10, probe_images = 64, merge_images = 64, confirm = 8, edges = 4, edge_groups = 1 }
 plugins = { representations = ["colour"], dreamer = "none" }
 [cases.tinted]
 note = "noise around two colours, tinted by class"
@@ -65,20 +66,52 @@ def cells(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.cell.json"))}
 
 
+METHODS = ("ordinary", "learned", "raises", "dies", "longer")
+STOPPED = "tinted, seed 0, ordinary: conflict"
+
+
+@dataclass
+class Measured:
+    """One seed, with a rival that raises and one that is killed in the midst of the others, by a command that was
+    stopped and given once more.
+
+    Args:
+        code, told: How the stopped one ended, and what it said.
+        kept: The cells that it had finished.
+        done: The second one.
+    """
+
+    out: Path
+    code: int
+    told: str
+    kept: dict[str, bytes]
+    done: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def measured(folder: Path, words: list[str | Path]) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One seed, with a rival that raises and one that is killed in the midst of the others."""
+def measured(folder: Path, words: list[str | Path]) -> Measured:
     out = folder / "out"
-    methods = ["ordinary", "raises", "dies", "learned", "longer"]
-    chosen = [word for method in methods for word in ("--method", method)]
-    done = call("bench", *words, "--out", out, "--seeds", "1", "--plugins-dir", folder / "rivals.py", *chosen)
-    return out, done
+    chosen = [word for method in METHODS for word in ("--method", method)]
+    line = [*words, "--out", out, "--seeds", "1", "--plugins-dir", folder / "rivals.py", *chosen]
+    code, told = stopped("bench", *line) if os.name != "nt" else (130, STOPPED)  # no SIGINT for another process there
+    kept = cells(out)
+    return Measured(out, code, told, kept, call("bench", *line))
 
 
-def test_failed_cells_are_reported_and_do_not_stop_the_others(
-    folder: Path, measured: tuple[Path, subprocess.CompletedProcess[str]]
-) -> None:
-    out, done = measured
+def stopped(*line: str | Path) -> tuple[int, str]:
+    """The exit code and the messages of a command that is told to stop when its first cell is finished."""
+    process = subprocess.Popen(command(*line), cwd=ROOT, env=surroundings(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    told = ""
+    for text in process.stderr:
+        told += text
+        if text.startswith(STOPPED):
+            process.send_signal(signal.SIGINT)
+    return process.wait(), told
+
+
+def test_failed_cells_are_reported_and_do_not_stop_the_others(folder: Path, measured: Measured) -> None:
+    out, done = measured.out, measured.done
     assert done.returncode == 1, done.stderr
     assert "2 cells failed" in done.stderr
     assert "Traceback" not in done.stderr
@@ -100,8 +133,8 @@ def test_failed_cells_are_reported_and_do_not_stop_the_others(
     assert (out / "results.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_figures_are_those_of_the_run(measured: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    out, _ = measured
+def test_the_figures_are_those_of_the_run(measured: Measured) -> None:
+    out = measured.out
     (tinted, _) = json.loads((out / "results.json").read_text())["cases"]
     summary = json.loads((out / "cells" / "tinted" / "0" / "run" / "summary.json").read_text())
     found = {cell["method"]: cell for cell in tinted["cells"]}
@@ -118,9 +151,9 @@ def test_the_figures_are_those_of_the_run(measured: tuple[Path, subprocess.Compl
 
 
 def test_adaptation_begins_where_the_network_is_and_leaves_out_what_the_pool_is_too_small_for(
-    measured: tuple[Path, subprocess.CompletedProcess[str]],
+    measured: Measured,
 ) -> None:
-    out, done = measured
+    out, done = measured.out, measured.done
     (tinted, _) = json.loads((out / "results.json").read_text())["cases"]
     for cell in tinted["cells"]:
         if cell["state"] != "done":
@@ -136,10 +169,8 @@ def test_adaptation_begins_where_the_network_is_and_leaves_out_what_the_pool_is_
     assert "| **learned** | cue |" in done.stdout
 
 
-def test_the_report_says_what_was_measured_and_no_path_of_this_machine(
-    folder: Path, measured: tuple[Path, subprocess.CompletedProcess[str]]
-) -> None:
-    out, done = measured
+def test_the_report_says_what_was_measured_and_no_path_of_this_machine(folder: Path, measured: Measured) -> None:
+    out, done = measured.out, measured.done
     what = json.loads((out / "results.json").read_text())["what"]
     assert len(what["commits"]) == 1
     assert what["devices"]
@@ -151,9 +182,9 @@ def test_the_report_says_what_was_measured_and_no_path_of_this_machine(
 
 
 def test_a_second_go_keeps_what_is_finished_and_dry_run_counts_it(
-    folder: Path, words: list[str | Path], measured: tuple[Path, subprocess.CompletedProcess[str]]
+    folder: Path, words: list[str | Path], measured: Measured
 ) -> None:
-    out, _ = measured
+    out = measured.out
     before = cells(out)
     plan = json.loads(call("bench", *words, "--out", out, "--seeds", "2", "--dry-run", "--json").stdout)
     states = [row["state"] for row in plan["cells"]]
@@ -170,27 +201,15 @@ def test_a_second_go_keeps_what_is_finished_and_dry_run_counts_it(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(folder: Path, words: list[str | Path]) -> None:
-    out = folder / "stopped"
-    line = [*words, "--out", out, "--seeds", "1", "--no-plot"]
-    process = subprocess.Popen(command("bench", *line), cwd=ROOT, env=surroundings(), stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    told = ""
-    for text in process.stderr:
-        told += text
-        if text.startswith("tinted, seed 0, ordinary: conflict"):
-            process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
-    assert "stopped; finished cells are kept" in told
-    assert "Traceback" not in told
-    kept = cells(out)
-    assert "cells/tinted/0/ordinary.cell.json" in kept
-    assert len(kept) < 3
-    done = call("bench", *line)
-    assert done.returncode == 0, done.stderr
-    after = cells(out)
-    assert len(after) == 3
-    assert {name: after[name] for name in kept} == kept
+def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(measured: Measured) -> None:
+    assert measured.code == 130
+    assert "stopped; finished cells are kept" in measured.told
+    assert "Traceback" not in measured.told
+    assert "cells/tinted/0/ordinary.cell.json" in measured.kept
+    assert len(measured.kept) < 3
+    after = cells(measured.out)
+    assert len(after) == len(METHODS)
+    assert {name: after[name] for name in measured.kept} == measured.kept
 
 
 def test_a_plan_of_the_matrix_has_a_line_for_each_column(tmp_path: Path) -> None:

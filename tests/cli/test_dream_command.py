@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, call, noise_pictures, surroundings
+from commands import COARSE, ROOT, call, noise_pictures, surroundings
 from PIL import Image
 
 from conceptnet_ml import open_run
@@ -26,7 +26,7 @@ def net(width=70):
     return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, width, 3, 2, 1), nn.ReLU(),
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3))
 """
-SMALL = """
+SMALL = f"""
 [training]
 least_steps = 0
 epochs = 2
@@ -36,12 +36,10 @@ limit = 1
 epochs = 1
 [probe]
 steps = 2
-[concepts]
-bootstrap = 10
 [plugins]
 controls = []
 dreamer = "none"
-"""
+{COARSE}"""
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call
+from commands import COARSE, call
 from PIL import Image
 
 from conceptnet_ml import open_run
 
-SMALL = """
+pytestmark = pytest.mark.usefixtures("hasty")
+
+SMALL = f"""
 [data]
 trap = "tint"
 holdout = 0.4
@@ -23,16 +25,16 @@ batch = 16
 [round]
 limit = 1
 epochs = 1
+purify = 0
+closures = 0
 [probe]
 steps = 2
-[concepts]
-bootstrap = 10
 [dreams]
 witness = false
 [plugins]
 controls = []
 dreamer = "none"
-"""
+{COARSE}"""
 LEVELS = {"bright": 150, "dark": 100}
 
 

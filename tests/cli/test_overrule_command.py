@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call, noise_pictures
+from commands import COARSE, call, noise_pictures
 
-SMALL = """
+pytestmark = pytest.mark.usefixtures("hasty")
+
+SMALL = f"""
 [training]
 least_steps = 0
 epochs = 2
@@ -17,17 +19,17 @@ batch = 16
 [round]
 limit = 1
 epochs = 1
+closures = 0
+purify = 0
 interchangeable = 9.0
 decisive = 9.0
 [probe]
 steps = 2
-[concepts]
-bootstrap = 10
 [plugins]
 controls = []
 dreamer = "none"
 representations = ["pixels"]
-"""
+{COARSE}"""
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, call, command, noise_pictures, run, surroundings
+from commands import COARSE, ROOT, call, command, noise_pictures, run, surroundings
 
-SMALL = """
+SMALL = f"""
 [training]
 least_steps = 0
 epochs = 2
@@ -23,12 +23,10 @@ limit = 1
 epochs = 1
 [probe]
 steps = 2
-[concepts]
-bootstrap = 10
 [plugins]
 controls = []
 dreamer = "none"
-"""
+{COARSE}"""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +93,7 @@ def test_a_finished_run_resumes_to_the_same_and_refuses_other_settings(learned: 
 
 
 def test_a_network_at_chance_stops_the_run_which_can_go_on_all_the_same(folder: Path, tmp_path: Path) -> None:
-    noise_pictures(tmp_path / "photos", {"one": 110, "other": 110}, 40, np.random.default_rng(0))
+    noise_pictures(tmp_path / "photos", {"one": 110, "other": 110}, 40, np.random.default_rng(0), 32)
     words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{tmp_path / 'photos'}"]
     words += ["--set", "training.least_steps=12", "--set", "training.epochs=1", "--out", tmp_path / "run"]
     plan = json.loads(call(*words, "--dry-run", "--json").stdout)["plan"]

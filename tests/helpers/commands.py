@@ -19,6 +19,17 @@ ROOT = Path(__file__).parents[2]
 Level = float | tuple[float, float, float]
 Done = subprocess.CompletedProcess[str]
 
+COARSE = """
+[concepts]
+bootstrap = 10
+probe_images = 64
+merge_images = 64
+confirm = 8
+edges = 4
+edge_groups = 1
+"""
+"""Settings for runs whose detectors and edges are not judged."""
+
 
 def command(*words: str | Path) -> list[str]:
     return [sys.executable, "cli.py", *map(str, words)]
@@ -70,10 +81,12 @@ def call(*words: str | Path, at: Path = ROOT, **variables: str) -> Done:
     return subprocess.CompletedProcess(arguments, code, *texts)
 
 
-def noise_pictures(folder: Path, classes: Mapping[str, Level], count: int, noise: np.random.Generator) -> None:
-    """``count`` pictures of 32 px for each class in ``folder/CLASS``: noise around a brightness or a colour."""
+def noise_pictures(
+    folder: Path, classes: Mapping[str, Level], count: int, noise: np.random.Generator, side: int = 16
+) -> None:
+    """``count`` pictures of ``side`` px for each class in ``folder/CLASS``: noise around a brightness or a colour."""
     for name, level in classes.items():
         (folder / name).mkdir(parents=True)
         for index in range(count):
-            pixels = np.clip(noise.normal(level, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(noise.normal(level, 40, (side, side, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
