@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planted import PLUGINS, planted_data, settings
+from planted import COARSE, PLUGINS, QUICK, planted_data, settings
 
 from conceptnet_ml import learn
 from conceptnet_ml.data.dataset import Data
@@ -19,10 +19,11 @@ pytestmark = pytest.mark.usefixtures("hasty")
 SMALL = settings(
     seed=1,  # its round is kept
     depth=2,
+    network=QUICK,
     training={"epochs": 6, "batch": 32},
     round={"epochs": 4, "limit": 1, "closures": 1, "remains": 0.0, "inverted": 9.0},
     probe={"steps": 6, "view_steps": 6, "dreamt": 40},
-    concepts={"probe_images": 96, "edges": 4, "bootstrap": 20},
+    concepts=COARSE,
 )
 
 

@@ -11,7 +11,8 @@ from planted import COARSE, accuracy, planted_data, settings, workbench
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.steps.target import Agreement, fewest_pictures
 from conceptnet_ml.swap.stop_rule import HELD_OUT, NEW_WORLD
-from conceptnet_plugins.generalizers import detector
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 
 def test_an_agreement_is_broken_where_it_falls_further_than_that_of_the_control() -> None:
@@ -30,9 +31,8 @@ def test_an_agreement_is_broken_where_it_falls_further_than_that_of_the_control(
 
 @pytest.mark.parametrize(("trained_on", "world", "kept"), [("own", "random", True), ("own", "test", False)])
 def test_the_new_world_keeps_a_cue_that_the_rule_refused(
-    trained_on: str, world: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_on: str, world: str, kept: bool, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
     data = planted_data(trained_on)
     (tmp_path / "world").mkdir()
     for number, image in enumerate(data.tests[world].images):
