@@ -40,11 +40,21 @@ def hasty() -> Iterator[None]:
     ranked: each of these small fits takes a few steps, each comparison a few images. Else they are a good part of a
     run's time."""
     with pytest.MonkeyPatch.context() as patch:
+        _shorten(patch)
         patch.setattr("conceptnet_ml.swap.gate_predictor.STEPS", 20)
-        patch.setattr("conceptnet_plugins.generalizers.detector.STEPS", 20)
-        patch.setattr("conceptnet_plugins.specializers.attention.STEPS", 20)
-        patch.setattr("conceptnet_ml.steps.analogies.PAIRS", 32)
-        patch.setattr("conceptnet_ml.steps.analogies.LEAST", 64)
-        patch.setattr("conceptnet_ml.concepts.null_models.COPIES", 1)
-        patch.setattr("conceptnet_ml.concepts.attribution.RANKED", 8)
         yield
+
+
+@pytest.fixture
+def hasty_merges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one test that does not judge how units are merged and edges ranked, in a file that judges gates."""
+    _shorten(monkeypatch)
+
+
+def _shorten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("conceptnet_plugins.generalizers.detector.STEPS", 20)
+    patch.setattr("conceptnet_plugins.specializers.attention.STEPS", 20)
+    patch.setattr("conceptnet_ml.steps.analogies.PAIRS", 32)
+    patch.setattr("conceptnet_ml.steps.analogies.LEAST", 64)
+    patch.setattr("conceptnet_ml.concepts.null_models.COPIES", 1)
+    patch.setattr("conceptnet_ml.concepts.attribution.RANKED", 8)

@@ -172,8 +172,13 @@ def settings(**changes: Any) -> Settings:
 
 
 def workbench(folder: Path, data: Data, chosen: Settings) -> Context:
-    """A workbench over these images, with a run folder of its own."""
-    run = Run.create(folder / "run", chosen.model_dump(mode="json"), {}, {}, "0")
+    """A workbench over these images, with a run folder of its own; where there is one, its finished steps count."""
+    made = (folder / "run").exists()
+    run = (
+        Run.open(folder / "run", write=True)
+        if made
+        else Run.create(folder / "run", chosen.model_dump(mode="json"), {}, {}, "0")
+    )
     return Context(chosen, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)
 
 

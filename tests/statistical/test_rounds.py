@@ -37,7 +37,6 @@ from conceptnet_ml.steps.generalize import train_views
 from conceptnet_ml.steps.records import Learned, Site
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.views import Swap
-from conceptnet_plugins.generalizers import detector
 
 SPECTRAL = {"representations": ("colour", "fourier")}
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
@@ -60,6 +59,7 @@ def learned(
     return ctx, found
 
 
+@pytest.mark.usefixtures("hasty_merges")
 def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) -> None:
     """With so little training nothing of what was learned remains; then the next representation is looked into."""
     chosen = settings(
@@ -92,6 +92,7 @@ def shared(found: Learned, ctx: Context) -> tuple[str, ...]:
     return node.shared_by
 
 
+@pytest.mark.usefixtures("hasty_merges")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path) -> None:
     ctx, found = learned(tmp_path, cast, seed, contrast=0.14)
@@ -110,6 +111,7 @@ def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path
     ctx.run.close()
 
 
+@pytest.mark.usefixtures("hasty_merges")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_grating_makes_the_learner_open_the_cells_of_its_frequency(seed: int, tmp_path: Path) -> None:
     ctx = workbench(tmp_path, cued_data(grating, 400, seed, contrast=0.2), one_round(views=24, seed=seed))
@@ -225,12 +227,12 @@ def test_classes_that_do_not_share_a_feature_are_not_widened(patched: tuple[Cont
     assert (wider.gates[~shut] > 0.5).sum() > (gates[~shut] > 0.5).sum()
 
 
+@pytest.mark.usefixtures("hasty_merges")
 @pytest.mark.parametrize("closures", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With half a patch exchanged the network reads the other half, unless closure looks after it."""
     whole_swap = generalize_step.swap_of
     monkeypatch.setattr(generalize_step, "swap_of", lambda *args: left_part(whole_swap(*args)))
-    monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
     rounds = {"limit": 1, "epochs": 8, "closures": closures}
     training, plugins = (
         {"batch": 32, "epochs": 6},
@@ -250,6 +252,7 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
     ctx.run.close()
 
 
+@pytest.mark.usefixtures("hasty_merges")
 def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all that is asked of the object remains is more than there was, the swap as it was found is trained on."""
     whole_swap, narrow = generalize_step.swap_of, []
@@ -259,7 +262,6 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
         return narrow[-1]
 
     monkeypatch.setattr(generalize_step, "swap_of", left)
-    monkeypatch.setattr(detector, "STEPS", 20)  # what is merged is not judged
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
     plugins = {"representations": ("colour", "pixels")}  # the patch's stripes are a grating
     chosen = settings(training={"batch": 32}, round=rounds, probe={"dreamt": 0}, concepts=COARSE, plugins=plugins)
@@ -275,19 +277,25 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
     ctx.run.close()
 
 
+@pytest.fixture(scope="module")
+def one_training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the same network and its probe are kept for several tests."""
+    return tmp_path_factory.mktemp("dreamt")
+
+
 @pytest.mark.parametrize("dreamt", [40, 0])
 def test_gates_are_predicted_from_those_that_were_dreamt(
-    dreamt: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dreamt: int, one_training: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = settings(training={"batch": 32}, probe={"dreamt": dreamt})
-    ctx = workbench(tmp_path, planted_data("own", 280), chosen)
+    ctx = workbench(one_training, planted_data("own", 280), chosen)
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, chosen.training.rate)
     parents = Readout("classes", network)
     judged = probe_representation(ctx, Site("", parents, "probe"), ctx.codec("pixels"))
     dreams = []
     dream = Prober.gates
     monkeypatch.setattr(Prober, "gates", lambda *args: (dreams.append(len(args[1])), dream(*args))[1])
-    swap = swap_of(ctx, Site("", parents, "probe"), judged)
+    swap = swap_of(ctx, Site("", parents, f"dreamt {dreamt}"), judged)
     assert sum(dreams) == (2 * dreamt or 280)
     assert covered(ctx, swap) > 0.85  # of the patches of all images, those dreamt of and all others
     ctx.run.close()
