@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from planted import accuracy, images_with, planted_data, settings, workbench
+from planted import QUICK, accuracy, images_with, planted_data, settings, workbench
 
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
@@ -22,16 +23,18 @@ Figures = dict[str, dict[str, float]]
 TINTS = torch.tensor([[1.25, 1.0, 0.75], [0.75, 1.0, 1.25]])
 
 
-def compared(folder: Path, data: Data, names: list[str], more: int, seed: int = 0, **training: int) -> Figures:
+def compared(folder: Path, data: Data, names: list[str], more: int, seed: int = 0, **changes: Any) -> Figures:
     """Accuracy on every test set: of ordinary training, and of each baseline with so many epochs more."""
-    ctx, ordinary = ordinarily(folder, data, seed, **training)
+    ctx, ordinary = ordinarily(folder, data, seed, **changes)
     learned = Learned(ordinary, ordinary, epochs=more)
     found = train_baselines(ctx, learned, names)
     return {name: accuracy(network, data) for name, network in {"ordinary": ordinary, **found}.items()}
 
 
-def ordinarily(folder: Path, data: Data, seed: int = 0, **training: int) -> tuple[Context, torch.nn.Module]:
-    chosen = settings(training={"epochs": 8, "batch": 32, **training}, seed=seed)
+def ordinarily(
+    folder: Path, data: Data, seed: int = 0, network: dict[str, Any] | None = None, **training: int
+) -> tuple[Context, torch.nn.Module]:
+    chosen = settings(network=network or {}, training={"epochs": 8, "batch": 32, **training}, seed=seed)
     ctx = workbench(folder, data, chosen)
     plain = ctx.views(ctx.fit, [])
     return ctx, ctx.train("ordinary", ctx.network(), plain, chosen.training.epochs, chosen.training.rate)
@@ -66,7 +69,7 @@ def tinted_data(contrast: float = 0.4, seed: int = 0) -> Data:
 def on_patches(tmp_path_factory: pytest.TempPathFactory) -> Figures:
     world = images_with("random", 320, 7)
     data = replace(planted_data(), worlds={"unbiased": lambda: world})
-    return compared(tmp_path_factory.mktemp("patches"), data, ["longer", "unbiased", "cutmix"], 12)
+    return compared(tmp_path_factory.mktemp("patches"), data, ["longer", "unbiased", "cutmix"], 12, network=QUICK)
 
 
 def test_longer_training_stays_with_the_shortcut_and_the_ceiling_has_none(on_patches: Figures) -> None:
@@ -82,14 +85,14 @@ def test_cutmix_sees_the_whole_object(on_patches: Figures) -> None:
 
 
 def test_colour_jitter_takes_a_colour_cue_away(tmp_path: Path) -> None:
-    found = compared(tmp_path, tinted_data(), ["longer", "colour-jitter"], 16)
+    found = compared(tmp_path, tinted_data(), ["longer", "colour-jitter"], 16, network=QUICK)
     assert found["longer"]["conflict"] < 0.1
     assert min(found["colour-jitter"].values()) > 0.9  # with ten epochs it has the colours the wrong way round
 
 
 def test_masktune_masks_what_the_network_looks_at(tmp_path: Path) -> None:
     data = planted_data(contrast=0.0)  # nothing but the patch tells the class
-    _, network = ordinarily(tmp_path, data)
+    _, network = ordinarily(tmp_path, data, network=QUICK)
     images = data.train.images[:64].float() / 255
     mask = masktune.salient(network, images, data.train.labels[:64])[:, 0]
     patch = data.train.masks["patch"][:64].bool()
@@ -110,7 +113,7 @@ def test_masktune_finds_the_second_feature(tmp_path: Path) -> None:
 
 
 def test_just_train_twice_learns_from_the_exceptions(tmp_path: Path) -> None:
-    found = compared(tmp_path, with_exceptions(0.02, 320, 0.14), ["longer", "just-train-twice"], 4)
+    found = compared(tmp_path, with_exceptions(0.02, 320, 0.14), ["longer", "just-train-twice"], 4, network=QUICK)
     assert found["longer"]["conflict"] < 0.8
     assert found["just-train-twice"]["conflict"] > 0.95
     assert found["just-train-twice"]["test"] > 0.95
@@ -137,7 +140,7 @@ def test_the_sieve_passes_what_an_early_layer_cannot_tell(tmp_path: Path) -> Non
 def test_the_chain_dreams_away_what_each_network_saw_and_the_next_one_learns_it_back(tmp_path: Path) -> None:
     """Free pixels do what they are made for; that they do not free a network of its shortcut is a finding, no bound."""
     data = planted_data(contrast=0.2)
-    ctx, ordinary = ordinarily(tmp_path, data)
+    ctx, ordinary = ordinarily(tmp_path, data, network=QUICK)
     networks = [ordinary]
     right: Callable[[torch.nn.Module, ImageSet], float] = lambda network, images: float(  # noqa: E731
         (predict_set(network, images, ctx.device, None).argmax(1) == images.labels).double().mean()

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 import torch
-from planted import SIDE, images_with, planted_data, settings, workbench
+from planted import QUICK, SIDE, images_with, planted_data, settings, workbench
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
@@ -37,7 +37,10 @@ def data_with(cue: Tensor) -> Data:
 def places(folder: Path, data: Data, some: Tensor, more: Tensor) -> Tensor:
     """The fixed places, (CELLS, CELLS), from gates that hold some of a cue and further ones that hold more."""
     chosen = settings(
-        training={"batch": 32, "rate": 0.05}, round={"purify": 2, "cue": 6}, probe={"dreamt": 48, "cells": CELLS}
+        network=QUICK,
+        training={"batch": 32, "rate": 0.05},
+        round={"purify": 2, "cue": 6},
+        probe={"dreamt": 48, "cells": CELLS},
     )
     ctx = workbench(folder, data, chosen)
     swap = Swap(ctx.codec("pixels"), some, grow=1)

@@ -12,6 +12,7 @@ import torch
 from planted import (
     COARSE,
     CPU,
+    QUICK,
     accuracy,
     bars_on_grounds,
     cast,
@@ -63,8 +64,10 @@ def learned(
 def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) -> None:
     """With so little training nothing of what was learned remains; then the next representation is looked into."""
     chosen = settings(
+        network=QUICK,
         training={"batch": 32, "epochs": 4},
         round={"limit": 1, "epochs": 1, "remains": 1.0},
+        concepts=COARSE,
         plugins={"representations": ("fourier", "colour")},
     )
     ctx = workbench(tmp_path, cued_data(cast, 320, 0, 0.06), chosen)
@@ -264,7 +267,9 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
     monkeypatch.setattr(generalize_step, "swap_of", left)
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
     plugins = {"representations": ("colour", "pixels")}  # the patch's stripes are a grating
-    chosen = settings(training={"batch": 32}, round=rounds, probe={"dreamt": 0}, concepts=COARSE, plugins=plugins)
+    chosen = settings(
+        network=QUICK, training={"batch": 32}, round=rounds, probe={"dreamt": 0}, concepts=COARSE, plugins=plugins
+    )
     ctx = workbench(tmp_path, planted_data("own", 240, contrast=0.06), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds
