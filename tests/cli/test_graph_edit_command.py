@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import call, noise_pictures
+from commands import COARSE, call, noise_pictures
 
-SMALL = """
+SMALL = f"""
 [data]
 trap = "tint"
 [training]
@@ -25,14 +25,10 @@ limit = 1
 epochs = 2
 purify = 0
 closures = 0
-[concepts]
-probe_images = 48
-merge_images = 48
-bootstrap = 20
 [plugins]
 controls = []
 dreamer = "none"
-"""
+{COARSE}"""
 
 
 @pytest.fixture(scope="module")

@@ -428,7 +428,7 @@ def bench_of(folder: Path, seed: int = 0, side: int = 16) -> Context:
     whole = ImageSet(((images(64, side, side) + 0.1 * labels[:, None, None, None]) * 255).to(torch.uint8), labels)
     worlds = {"unbiased": lambda: whole.with_labels(1 - labels)}
     data = Data("soft", ("dark", "bright"), whole, {"test": whole}, worlds=worlds)
-    training = TrainingSettings(epochs=2, batch=16, precision="fp32")
+    training = TrainingSettings(epochs=2, batch=16, least_steps=12, precision="fp32")
     settings = Settings(device="cpu", seed=seed, training=training, data=DataSettings(holdout=0.25))
     run = Run.create(folder / f"run-{seed}", settings.model_dump(mode="json"), {}, {}, "0")
     return Context(settings, PLUGINS, data, run, Progress(quiet=True), Stopper(), CPU, None)

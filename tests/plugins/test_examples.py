@@ -75,7 +75,7 @@ def learned(data: Data, folder: Path, round: dict[str, Any], **plugins: Any) -> 
             "training": {"epochs": 10, "batch": 32, "least_steps": 0, "flip": False, "shift": 0.0, "precision": "fp32"},
             "round": {"limit": 1, **round},
             "probe": {"cells": 8},
-            "concepts": {"bootstrap": 10, "confirm": 4, "edges": 2, "probe_images": 192},
+            "concepts": {"bootstrap": 10, "confirm": 4, "edges": 2, "edge_groups": 1, "probe_images": 192},
             "plugins": {"controls": [], "dreamer": "none", **plugins},
         }
     )
@@ -87,7 +87,7 @@ def learned(data: Data, folder: Path, round: dict[str, Any], **plugins: Any) -> 
 
 
 @pytest.fixture(scope="module")
-def patched(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
+def patched(hasty: None, tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
     """A run on patches with both concept examples; the round is kept whatever the decision would be."""
     data = Data("patches", ("lying", "standing"), pictures(320, 1, patch=True), {"test": pictures(120, 2, patch=True)})
     kept = {"epochs": 4, "purify": 0, "closures": 0, "interchangeable": -9.0, "remains": 0.0, "inverted": 1.0}
@@ -97,7 +97,7 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
 
 
 @pytest.fixture(scope="module")
-def lit(tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
+def lit(hasty: None, tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
     """A run on images whose exposure tells the class, with the default decisions."""
     tests = {"test": pictures(120, 4, light="own"), "conflict": pictures(120, 5, light="other")}
     data = Data("lit", ("lying", "standing"), pictures(320, 3, light="own"), tests)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from planted import COARSE, PLUGINS, planted_data, settings
+from planted import COARSE, PLUGINS, QUICK, planted_data, settings
 
 from conceptnet_ml import Editor, learn, open_run
 from conceptnet_ml.config.settings import Settings
@@ -17,8 +17,9 @@ from conceptnet_ml.results.learned_run import LearnedRun
 pytestmark = pytest.mark.usefixtures("hasty")
 
 
-def chosen(**dreams: object) -> Settings:
+def chosen(network: dict[str, str] | None = None, **dreams: object) -> Settings:
     return settings(
+        network=network or {},
         round={"epochs": 6, "limit": 1, "closures": 0},
         probe={"steps": 6, "view_steps": 6, "dreamt": 0},
         concepts=COARSE,
@@ -84,7 +85,7 @@ def test_a_new_name_leaves_the_album_as_it_is(learned: LearnedRun) -> None:
 def test_a_budget_leaves_units_out_first(tmp_path: Path) -> None:
     side = planted_data(count=200).shape[1]
     budget = 8 * side * side / 1e6
-    small = chosen(megapixels=budget, witness=False, steps=4)
+    small = chosen(QUICK, megapixels=budget, witness=False, steps=4)
     run = learn(planted_data(count=200), settings=small, out=tmp_path / "run", plugins=PLUGINS)
     made = records(run)
     assert len(made) == 8

@@ -98,7 +98,7 @@ def shared(found: Learned, ctx: Context) -> tuple[str, ...]:
 @pytest.mark.usefixtures("hasty_merges")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path) -> None:
-    ctx, found = learned(tmp_path, cast, seed, contrast=0.14)
+    ctx, found = learned(tmp_path, cast, seed, contrast=0.14, network=QUICK)
     (story,) = found.rounds
     assert story.decision == "kept"
     assert [one.measured.representation for one in story.probed] == ["colour"]  # dearer ones are not looked into

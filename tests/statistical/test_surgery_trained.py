@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from image_views import ImageViews
+from planted import quick
 from pruning import prune_units, similar_units
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +19,6 @@ from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_ml.surgery.forget import forget_units
 from conceptnet_ml.surgery.merge import importances, merge_units
 from conceptnet_ml.surgery.split import split_unit
-from conceptnet_plugins.backbones.small import SmallNet
 
 DEVICE, SIZE = torch.device("cpu"), (32, 32)
 
@@ -57,7 +57,7 @@ def taught(network: StagedNetwork, epochs: int = 1, images: ImageSet = TRAIN) ->
 def network() -> StagedNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        fresh = StagedNetwork(SmallNet(3, SIZE), SIZE)
+        fresh = StagedNetwork(quick(3), SIZE)
     found = taught(fresh, 6)
     assert accuracy(found) > 0.9
     return found
