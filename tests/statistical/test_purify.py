@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import accuracy, cast, images_with, planted_data, settings, workbench
+from planted import QUICK, accuracy, cast, images_with, planted_data, settings, workbench
 from torch import Tensor
 from torch.nn import functional
 
@@ -54,7 +54,13 @@ def test_purified_gates_let_go_of_the_object(seed: int, tmp_path: Path) -> None:
     data, without = planted_data("own", 320, contrast=CONTRAST), planted_data("own", 320, contrast=0.0)
     patch = data.train.masks["patch"].bool()
     bar = (data.train.images.int() - without.train.images.int()).abs().amax(1) > 3
-    chosen = settings(seed=seed, training={"batch": 32, "rate": 0.05}, round={"purify": 2}, probe={"dreamt": 0})
+    chosen = settings(
+        seed=seed,
+        network=QUICK,
+        training={"batch": 32, "rate": 0.05},
+        round={"purify": 2},
+        probe={"dreamt": 0},
+    )
     ctx = workbench(tmp_path, data, chosen)
     ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, 0.05)
     site = Site("", Readout("classes", ordinary), "probe")
@@ -108,7 +114,12 @@ def on_coloured_grounds(count: int, seed: int, turned: bool = False) -> ImageSet
 def test_where_the_class_hangs_on_the_ground_that_is_exchanged(seed: int, tmp_path: Path) -> None:
     tests = {"test": on_coloured_grounds(200, 10 + seed), "conflict": on_coloured_grounds(200, 20 + seed, turned=True)}
     data = Data("grounds", ("lying", "standing"), on_coloured_grounds(320, seed), tests)
-    chosen = settings(seed=seed, training={"batch": 32, "rate": 0.05}, round={"epochs": 12})
+    chosen = settings(
+        seed=seed,
+        network=QUICK,
+        training={"batch": 32, "rate": 0.05},
+        round={"epochs": 12},
+    )
     ctx = workbench(tmp_path, data, chosen)
     ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 6, 0.05)
     site = Site("", Readout("classes", ordinary), "round")
@@ -129,7 +140,7 @@ def test_where_the_class_hangs_on_the_ground_that_is_exchanged(seed: int, tmp_pa
 
 def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Path) -> None:
     data = planted_data("own", 320)
-    chosen = settings(training={"batch": 32, "rate": 0.05})
+    chosen = settings(network=QUICK, training={"batch": 32, "rate": 0.05})
     ctx = workbench(tmp_path, data, chosen)
     ordinary = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 6, 0.05)
     site = Site("", Readout("classes", ordinary), "round")
