@@ -42,7 +42,7 @@ COARSE: dict[str, Any] = {
 """Settings of ``concepts`` for whole runs whose detectors and edges are not judged."""
 
 QUICK: dict[str, Any] = {"backbone": "planted:quick"}
-"""Settings of ``network`` for whole runs that do not judge what is learned: a third of the work."""
+"""Settings of ``network`` where the bounds hold for a smaller one, too: a third of the work."""
 
 _STEPS = torch.arange(PATCH)
 _RISING = ((_STEPS[:, None] + _STEPS[None]) % 4 < 2).float()

@@ -117,7 +117,7 @@ def test_a_colour_cast_makes_the_learner_choose_colour(seed: int, tmp_path: Path
 @pytest.mark.usefixtures("hasty_merges")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_grating_makes_the_learner_open_the_cells_of_its_frequency(seed: int, tmp_path: Path) -> None:
-    ctx = workbench(tmp_path, cued_data(grating, 400, seed, contrast=0.2), one_round(views=24, seed=seed))
+    ctx = workbench(tmp_path, cued_data(grating, 400, seed, contrast=0.2), one_round(views=16, seed=seed))
     found = run_learner(ctx)
     assert accuracy(found.ordinary, ctx.data)["conflict"] < 0.1
     assert [one.measured.representation for one in found.rounds[0].probed] == ["colour", "fourier"]
@@ -241,7 +241,13 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
         {"batch": 32, "epochs": 6},
         {"representations": ("colour", "pixels")},
     )  # its stripes are a grating
-    chosen = settings(training=training, round=rounds, probe={"dreamt": 0}, concepts=COARSE, plugins=plugins)
+    chosen = settings(
+        training=training,
+        round=rounds,
+        probe={"steps": 6, "view_steps": 6, "dreamt": 0},
+        concepts=COARSE,
+        plugins=plugins,
+    )
     ctx = workbench(tmp_path, planted_data("own"), chosen)
     found = run_learner(ctx)
     (story,) = found.rounds
