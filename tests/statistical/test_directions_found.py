@@ -288,7 +288,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(run: tuple[str, LearnedRun], tmp_
     while True:
         try:
             more = {"resume": folder} if stops else {}
-            again = learned(folder, kind, 2, stopper=Impatient(60), **more)
+            again = learned(folder, kind, 2, stopper=Impatient(25), **more)
             break
         except Interrupted:
             stops += 1
