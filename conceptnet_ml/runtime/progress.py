@@ -89,6 +89,7 @@ class Progress:
             TextColumn("{task.fields[counts]}", "cyan", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
+            TextColumn("left", "dim"),
             TextColumn("{task.fields[figures]}", "magenta", markup=False),
             console=self._console,
             transient=True,
