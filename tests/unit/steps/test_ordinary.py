@@ -98,10 +98,15 @@ def test_classes_of_other_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_few_images_are_trained_on_for_the_least_steps(tmp_path: Path) -> None:
     said: list[str] = []
+
+    def hear(text: str) -> None:
+        if "too few" in text:
+            said.append(text)
+
     data = planted_data(count=48)
     chosen = settings(data={"holdout": 0.25}, training={"batch": 32, "least_steps": 64, "rate": 0.05})
     ctx = workbench(tmp_path, data, chosen)
-    ctx.progress.say = said.append  # type: ignore[method-assign]
+    ctx.progress.say = hear  # type: ignore[method-assign]
     network = train_ordinary(ctx)
     assert said == [
         "ordinary training: 8 epochs of 1 step are too few: 64 epochs instead, 64 steps in all",
