@@ -9,8 +9,8 @@ channel_probe  probe_channels, moves_channels: part of step 2 below the top stag
 generalize     generalize, train_views, merge, train_refused: step 3, closure, views, training, merging
 closure        close, check_closure: part of step 3, does a fresh network still find it in the views
 target         weigh_target: part of step 3, what unlabelled pictures of the new world say of a refused swap
-purify         purify, rests_outside, turn, fixed_places, train_cue: part of step 3, gates that hold the cue alone, all of it,
-               and which side of them is exchanged
+purify         purify, rests_outside, turn, fixed_places, train_cue: part of step 3, gates that hold the cue alone, all
+               of it, and which side of them is exchanged
 analogies      find_analogies, translate, unit_moves: part of step 3, which unit plays the part of which
 specialize     specialize: step 4, one variant per class
 descend        descend, leaf, edges_to: step 5, what a readout is built from, one stage down
