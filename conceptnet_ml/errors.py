@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -86,3 +87,8 @@ def nearest(name: str, known: Iterable[str], listing: str = "") -> str:
         which = f"Nearest: {', '.join(some)}. " if some else ""
         return hint + which + (f"'{listing}' lists all {len(known)}." if listing else f"There are {len(known)}.")
     return f"{hint}Known: {', '.join(known) or 'none'}."
+
+
+def quoted(path: object) -> str:
+    """A path as it stands in a command that is to be copied."""
+    return shlex.quote(str(path))

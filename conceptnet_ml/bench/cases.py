@@ -155,8 +155,9 @@ class Case:
         return {**flatten(self.settings), **self.changes}
 
     def with_seed(self, seed: int) -> Settings:
-        """The settings of one seed's run. The controls are cells of their own, so the run trains none."""
-        plugins = self.settings.plugins.model_copy(update={"controls": ()})
+        """The settings of one seed's run. The controls are cells of their own, so the run trains none; nor does it draw
+        the dreams of its graph, which no figure needs."""
+        plugins = self.settings.plugins.model_copy(update={"controls": (), "dreamer": "none"})
         return self.settings.model_copy(update={"seed": seed, "plugins": plugins})
 
     def methods(self, common: Iterable[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import typer
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import argument, option
+from conceptnet_ml.errors import quoted
 
 EDIT = "Change the graph and the network"
 NODE = "unit as STAGE:NUMBER, or a node by id, label or the name you gave it"
@@ -102,7 +103,7 @@ def undo(
         typer.echo(f"undone: {entry['number']}. {entry['said']}")
     if any(entry["number"] <= learned for entry in undone):
         left = history.pending()
-        back = f"; {options.resume()} {run} learns from what is left" if left else ""
+        back = f"; {options.resume()} {quoted(run)} learns from what is left" if left else ""
         typer.echo(f"What was learned after edit {learned} is undone, too{back}.")
 
 
@@ -157,5 +158,5 @@ def _edit(run: Path, edit: Callable[[Editor], dict[str, Any]], json: bool, plugi
         lines.append(f"   accuracy, %: {listed}")
     lines.append(f"Take it back: {options.program()} graph undo {editor.path}")
     if entry["network"]:
-        lines.append(f"Go on learning from it: {options.resume()} {editor.path}")
+        lines.append(f"Go on learning from it: {options.resume()} {quoted(editor.path)}")
     options.console().print("\n".join(lines), markup=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from conceptnet_ml.config.sources import (
     resume_settings,
     show_value,
 )
-from conceptnet_ml.errors import Interrupted, SettingsError
+from conceptnet_ml.errors import Interrupted, SettingsError, quoted
 from conceptnet_ml.runtime.signals import Stopper
 
 EXAMPLES = options.examples(
@@ -120,7 +120,7 @@ def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins
             )
     except (Interrupted, KeyboardInterrupt) as stop:
         started = (folder / "settings.json").exists()
-        mend = f"Go on with: {options.resume()} {folder}" if started else "Nothing was begun."
+        mend = f"Go on with: {options.resume()} {quoted(folder)}" if started else "Nothing was begun."
         raise Interrupted("stopped", mend) from stop
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from conceptnet_ml.config.overrides import Override, parse_override, parse_overrides
 from conceptnet_ml.editing.delta import Delta
 from conceptnet_ml.editing.plan import EXCHANGED
-from conceptnet_ml.errors import ConceptNetError, DataError, GraphError
+from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, quoted
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import DecidedNode
 from conceptnet_ml.storage.files import disk_errors, link, pretty, read_json, replace_by_link, write_atomic
@@ -207,7 +207,7 @@ def decisions_by_hand(run: Run) -> tuple[list[str], list[str]]:
         if problems := graph.check():
             raise GraphError(f"{path}: {problems[0]}")
     except ConceptNetError as error:
-        mend = f"Mend it; or delete it, and learn --resume {run.path} writes it anew."
+        mend = f"Mend it; or delete it, and learn --resume {quoted(run.path)} writes it anew."
         raise type(error)(error.message, mend) from error
     decided = {entry["name"]: entry["decision"] for entry in run.summary()["rounds"]}
     starts = (EXCHANGED, *(f"{name} in " for name in graph.classes))

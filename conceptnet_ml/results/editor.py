@@ -21,7 +21,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.editing import plan as plans
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.editing.plan import EditPlan
-from conceptnet_ml.errors import DataError
+from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
@@ -147,7 +147,7 @@ class Editor:
     ) -> dict[str, Any]:
         """Plan an edit, make it, and write it; returns the log's entry."""
         if not self._run.complete:
-            raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {self.path}")
+            raise DataError(f"{self.path} is not finished", f"Finish the run first: learn --resume {quoted(self.path)}")
         with self._run:
             self._run.lock()
             self.history.repair()
@@ -156,7 +156,7 @@ class Editor:
             if edited := [*chain(*decisions_by_hand(self._run))]:
                 raise DataError(
                     f"decisions in {self.path / 'graph.json'} were changed by hand: {', '.join(edited)}",
-                    f"Go on from them first: learn --resume {self.path}",
+                    f"Go on from them first: learn --resume {quoted(self.path)}",
                 )
             nodes = [plans.find_node(graph, name if isinstance(name, str) else name.id) for name in named]
             plan = make_plan(graph, nodes, len(self.history.log()) + 1)
@@ -180,7 +180,7 @@ class Editor:
         if fingerprint(network.state_dict()) != graph.header.network:
             raise DataError(
                 f"{self.path / 'graph.json'} is the graph of another network than model.safetensors holds",
-                f"Delete both; learn --resume {self.path} writes them anew.",
+                f"Delete both; learn --resume {quoted(self.path)} writes them anew.",
             )
         ctx, learned = self._opened.reopen(self.progress)
         with ctx.progress.task(plan.description):

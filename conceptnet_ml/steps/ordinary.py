@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from conceptnet_ml.errors import NothingLearned
+from conceptnet_ml.errors import NothingLearned, quoted
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs, predict_set
 from conceptnet_ml.steps.context import Context
@@ -51,7 +51,7 @@ def _check_above_chance(ctx: Context, network: StagedNetwork) -> float:
             f"at least {bound:.1%} at a confidence of 95 %, and {chance:.1%} is chance",
             "Start a new run with more images, more epochs (--set training.epochs=…), another rate "
             "(--set training.rate=…) or another backbone. The training is kept; to analyse it all the same: "
-            f"learn --resume {ctx.run.path} --set training.above_chance=false",
+            f"learn --resume {quoted(ctx.run.path)} --set training.above_chance=false",
         )
     return right / count
 

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from conceptnet_ml.errors import DataError
+from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.storage.files import (
     append_line,
     disk_errors,
@@ -265,7 +265,7 @@ class Run:
         """The weights, on the CPU, and the description. Raises DataError where there is none, or it is damaged."""
         path = self.path / "model.safetensors"
         if not (self.path / "model.json").exists() or not path.exists():
-            raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {self.path}")
+            raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {quoted(self.path)}")
         description = read_json(self.path / "model.json")
         with disk_errors(path, "read"):
             data = path.read_bytes()
@@ -275,7 +275,7 @@ class Run:
             return unpack(data), description
         except (ValueError, KeyError, AttributeError) as error:
             raise DataError(
-                f"{path} is damaged: {error}", f"Delete it and resume: learn --resume {self.path}"
+                f"{path} is damaged: {error}", f"Delete it and resume: learn --resume {quoted(self.path)}"
             ) from error
 
     def summary(self) -> dict[str, Any]:
