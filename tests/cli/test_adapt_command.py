@@ -87,7 +87,7 @@ def test_evaluate_compares_the_networks_on_unlabelled_pictures(folder: Path, lea
     assert found["images"] == 24
     low, high = found["interval"]
     assert low <= found["disagreement"] <= high
-    assert "disagree on" in call("evaluate", learned, "--target", folder / "other").stdout
+    assert "disagree in" in call("evaluate", learned, "--target", folder / "other").stdout
 
 
 @pytest.mark.parametrize(
