@@ -71,6 +71,10 @@ def learn(
     flags = {name: list(value) or None if isinstance(value, list | tuple) else value for name, value in given.items()}
     if resumed is None:
         resolved = resolve_settings(config, assignments or (), flags)
+        if out is not None:
+            from conceptnet_ml.storage.run_folder import Run
+
+            Run.check_free(out)
     else:
         resolved = _resolve_resumed(resumed, out, config, assignments or [], flags)
     plugins = options.load(plugins_dir, no_plugins)

@@ -66,8 +66,9 @@ def parse_override(text: str, keep: bool) -> Override:
     named, _, side = text.strip().partition(":")
     outside = next((known for known, word in _SIDES.items() if word == side), None)
     if side and (outside is None or not keep):
-        mend = "Write --keep block3/classes/2/pixels:outside, or :inside."
-        raise SettingsError(f"--{_VERBS[keep]} {text}: this names no side of the gates to exchange", mend)
+        wrong = "this is no side of the gates" if outside is None else "a round that is undone exchanges no side"
+        mend = f"Write --keep {named}:outside, or :inside."
+        raise SettingsError(f"--{_VERBS[keep]} {text}: {wrong}", mend)
     parts = named.split("/")
     representation = None if parts[-1].isdecimal() else parts.pop()
     if len(parts) < 3 or not all(parts) or not parts[-1].isdecimal() or int(parts[-1]) < 1 or representation == "":

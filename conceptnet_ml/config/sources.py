@@ -245,8 +245,7 @@ def _check_name(name: str, origin: str) -> None:
         raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Name one of them: {name}.NAME.")
     # a name without its group is a common slip: 'trap' for 'data.trap'
     same_end = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]]
-    mend = f"Did you mean '{same_end[0]}'?" if same_end else nearest(name, known).partition("Known:")[0]
-    mend += "" if same_end else "'config show' lists every setting."
+    mend = f"Did you mean '{same_end[0]}'?" if same_end else nearest(name, known, "config show")
     raise SettingsError(f"{origin}: there is no setting '{name}'.", mend)
 
 

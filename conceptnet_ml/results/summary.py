@@ -67,7 +67,7 @@ def _rounds(summary: dict[str, Any]) -> Table:
             verdict = entry["decision"] if used or entry["chosen"] is None else "refused"
             table.add_row(
                 entry["name"] if place == 1 else "",
-                probe["representation"],
+                probe["representation"] + (f", {entry['exchanged']}" if used and "exchanged" in entry else ""),
                 f"{probe['phi']:.2f}",
                 f"{probe['iota']:.2f}",
                 residual,

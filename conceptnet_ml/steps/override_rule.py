@@ -83,7 +83,7 @@ class OverrideRule:
         if asked is not None:
             side = "outside" if asked else "inside"
             self._changed.append((name, representation, side, True))
-            said = f"{representation}: the user decided to exchange what is {side} its gates; the rule was not asked"
+            said = f"{representation}: the user chose the side, and what is {side} its gates is exchanged"
             self.overruled.setdefault(name, []).append(said)
         return asked
 

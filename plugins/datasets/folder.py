@@ -121,9 +121,9 @@ def _notes(
     resized = sum(1 for found in sizes if found is not None and found != size)
     if resized:
         how = "shorter side scaled" if size[0] == size[1] else "scaled to cover it"
-        notes.append(f"{resized} images resized to {size[1]} × {size[0]} px: {how}, centre kept")
+        notes.append(f"{resized} image{'s' * (resized != 1)} resized to {size[1]} × {size[0]} px: {how}, centre kept")
     if bad:
-        notes.append(f"{len(bad)} unreadable images left out")
+        notes.append(f"{len(bad)} unreadable image{'s' * (len(bad) != 1)} left out")
     others = sum(one.others for one in listings)
     if others:
         notes.append(f"{others} files that are not images left alone")

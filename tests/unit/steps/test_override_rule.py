@@ -114,8 +114,8 @@ def test_rounds_that_cannot_be_are_refused_beforehand(word: str, found: str, men
 @pytest.mark.parametrize(
     ("verb", "word", "found"),
     [
-        ("keep", "block3/classes/1:around", "names no side"),
-        ("undo", "block3/classes/1:outside", "names no side"),
+        ("keep", "block3/classes/1:around", "no side of the gates"),
+        ("undo", "block3/classes/1:outside", "exchanges no side"),
         ("keep", "block2/block3.1/1:outside", "sides are told apart at block3 only"),
         ("keep", "block3/classes/1/colour:outside", "gates of places"),
         ("keep", "block3/classes/1:outside", "gates of places"),
