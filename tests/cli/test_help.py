@@ -184,3 +184,10 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(tmp_path: Path) ->
     assert not out.exists()
     done = run("learn", *small, "--json", OMP_NUM_THREADS="1")
     assert json.loads(done.stdout)["settings"]["data"]["train_limit"] == 40
+
+
+def test_a_dry_run_refuses_a_folder_that_holds_a_run(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text("{}")
+    done = call("learn", "--out", tmp_path, "--dry-run")
+    assert done.returncode == 3
+    assert "holds a run already" in done.stderr
