@@ -156,7 +156,7 @@ def _edit(run: Path, edit: Callable[[Editor], dict[str, Any]], json: bool, plugi
     if accuracy := entry.get("accuracy"):
         listed = ", ".join(f"{name} {100 * old:.1f} → {100 * new:.1f}" for name, (old, new) in accuracy.items())
         lines.append(f"   accuracy, %: {listed}")
-    lines.append(f"Take it back: {options.program()} graph undo {editor.path}")
+    lines.append(f"Take it back: {options.program()} graph undo {quoted(editor.path)}")
     if entry["network"]:
         lines.append(f"Go on learning from it: {options.resume()} {quoted(editor.path)}")
     options.console().print("\n".join(lines), markup=False, soft_wrap=True)

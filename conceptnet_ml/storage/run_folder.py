@@ -110,7 +110,7 @@ class Run:
             occupied = sorted(item.name for item in path.iterdir() if item.name not in LOCK_FILES)
         if "settings.json" in occupied:
             raise DataError(
-                f"{path} holds a run already", f"Go on with it by --resume {path}, or choose another --out."
+                f"{path} holds a run already", f"Go on with it by --resume {quoted(path)}, or choose another --out."
             )
         if occupied:
             raise DataError(f"{path} is not empty: {occupied[0]}", "Choose an empty or a new folder with --out.")

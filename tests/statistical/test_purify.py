@@ -17,7 +17,9 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.results.report import round_record
 from conceptnet_ml.results.round_pictures import draw_rounds
+from conceptnet_ml.steps import generalize as generalize_step
 from conceptnet_ml.steps import purify as purify_step
+from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import probe_representation
 from conceptnet_ml.steps.generalize import generalize, train_views
 from conceptnet_ml.steps.purify import purify, rests_outside, turn
@@ -156,14 +158,37 @@ def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Pat
     ctx.run.close()
 
 
-def test_the_outside_is_exchanged_without_a_check_where_the_user_says_so(tmp_path: Path) -> None:
-    once = {"keep": ("block3/classes/1/pixels:outside",), "purify": 0, "epochs": 1}
-    ctx = workbench(tmp_path, planted_data("own", 80), settings(round=once, probe={"dreamt": 0}))
+@pytest.mark.parametrize(
+    ("side", "found", "outside"),
+    [("outside", False, True), ("inside", True, False), ("", True, True), ("", False, False)],
+)
+def test_the_side_is_the_users_or_the_one_that_was_found(
+    side: str, found: bool, outside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = (f"block3/classes/1/pixels:{side}",) if side else ()
+    ctx = workbench(
+        tmp_path,
+        planted_data("own", 80),
+        settings(network=QUICK, round={"keep": keep, "purify": 0, "epochs": 1}, probe={"dreamt": 0}),
+    )
     network = ctx.network()
-    site = Site("block3", Readout("classes", network), "block3/classes/1")
+    site, widened = Site("block3", Readout("classes", network), "block3/classes/1"), []
+
+    def close(ctx: Context, site: Site, swaps: list[Swap], swap: Swap, probed: ProbeResult) -> tuple[Swap, tuple[()]]:
+        widened.append(swap)
+        return replace(swap, widened=1), ()
+
+    monkeypatch.setattr(generalize_step, "close", close)
+    monkeypatch.setattr(generalize_step, "rests_outside", lambda *_: (found, "the signs"))
+    monkeypatch.setattr(generalize_step, "_spares", lambda *_: True)
     ended = generalize(ctx, Learned(network, network), site, [], KEPT)
-    assert ended.swap is not None
-    assert ended.swap.outside
-    assert (ended.swap.grow, ended.swap.again, ended.closures) == (0, 0.0, ())
-    assert "the user decided to exchange what is outside the gates" in ended.reason
+    swap = ended.swap
+    assert swap is not None
+    said = f"the user decided to exchange what is {side} the gates" if side else "the signs"
+    assert said in ended.reason
+    assert swap.outside == outside
+    assert bool(widened) == (side != "outside"), "nothing is widened where the user wants the outside"
+    assert swap.widened == (0 if outside else 1), "the gates of before are turned, not the widened ones"
+    if outside:
+        assert (swap.grow, swap.again) == (0, 0.0)
     ctx.run.close()
