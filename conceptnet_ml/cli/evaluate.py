@@ -54,10 +54,16 @@ def evaluate(
         options.print_json(result)
         return
     options.console().print(_accuracies(result["test_sets"], groups))
+    if groups and not any("groups" in network for row in result["test_sets"].values() for network in _networks(row)):
+        options.console().print("No test set has groups: these need a trap, or data.groups when the run is made.")
     if target is not None:
         from conceptnet_ml.results.summary import disagreement_words
 
         options.console().print(f"New world: {disagreement_words(result['target'])}", markup=False)
+
+
+def _networks(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [found for name, found in row.items() if name != "images"]
 
 
 def _accuracies(test_sets: dict[str, Any], every_group: bool) -> Table:

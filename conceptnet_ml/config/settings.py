@@ -138,6 +138,10 @@ class RoundSettings(SettingsGroup):
         10.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
     )
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
+    partly: float = Field(
+        0.15,
+        description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
+    )
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
     remains: float = Field(
         0.25, ge=0, le=1, description="share of r above chance that must remain, else the round is undone"
@@ -247,8 +251,8 @@ class Settings(SettingsGroup):
     def of_run(cls, stored: Mapping[str, Any]) -> Settings:
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
         run's finished steps go on fitting to each other."""
-        before = {
-            "round": {"purify": 0, "again": 0, "outside": False},
+        before: dict[str, dict[str, float]] = {
+            "round": {"purify": 0, "again": 0, "outside": False, "partly": 1.0},
             "training": {"least_steps": 0, "above_chance": False},
         }
         return cls.model_validate({**stored, **{name: {**off, **stored.get(name, {})} for name, off in before.items()}})

@@ -119,7 +119,8 @@ def resume_settings(
             values[name] = wanted[name]
             result[name] = origin if origin != DEFAULT else result[name]
         else:
-            conflicts.append(f"{name}: the run has {show_value(value)}, {origin} says {show_value(wanted[name])}")
+            has, asked = (show_value(one) or "none" for one in (value, wanted[name]))
+            conflicts.append(f"{name}: the run has {has}, {origin} says {asked}")
     if conflicts:
         raise SettingsError(
             "A resumed run keeps its settings: " + "; ".join(conflicts) + ".",

@@ -25,7 +25,6 @@ from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.pairs import hosts_and_donors, pairs
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_ml.swap.stop_rule import Decision
 
 STEPS = 40
 
@@ -61,7 +60,7 @@ def moves_channels(result: ProbeResult, found: ChannelProbe) -> ProbeResult:
     """Refuse a swap that does not move the channels the readout's difference is carried by."""
     moves = found.moves.get(result.measured.representation, 0.0)
     reason = f"{result.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
-    return replace(result, decision=Decision(result.decision.keep and moves > 0.5, reason, score=result.decision.score))
+    return replace(result, decision=replace(result.decision, keep=result.decision.keep and moves > 0.5, reason=reason))
 
 
 def _maps(

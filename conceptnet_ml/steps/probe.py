@@ -14,6 +14,7 @@ from conceptnet_ml.steps.channel_probe import moves_channels, probe_channels
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import codecs, probe_representation
 from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
+from conceptnet_ml.swap.stop_rule import USER
 
 __all__ = ["choose_partners", "probe", "probe_channels"]
 
@@ -21,8 +22,9 @@ __all__ = ["choose_partners", "probe", "probe_channels"]
 def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[ProbeResult]:
     """Each representation's probe and decision, cheapest and most global first, as long as they are asked for.
 
-    The decision is the rule's unless the user named the round. Where all were asked for and the user keeps the round,
-    the best of them comes once more as the one the user insists on.
+    The decision is the rule's unless the user named the round. One that is to come last is refused at first, and comes
+    once more, kept, where all were asked for; so does, where the user keeps the round, the best of them, as the one the
+    user insists on.
 
     Args:
         channels: Below the top stage, the probe of its channels: a swap that does not move them is refused.
@@ -34,10 +36,21 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
         if channels is not None:
             result = moves_channels(result, channels)
         results.append(ctx.override_rule.before_training(site.name, result, [codec.name for codec in tried]))
-        yield results[-1]
+        yield _refused_at_first(results[-1]) if _comes_last(results[-1]) else results[-1]
+    yield from filter(_comes_last, results)
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:
         yield replace(insisted, insisted=True)
+
+
+def _comes_last(result: ProbeResult) -> bool:
+    decision = result.decision
+    return decision.keep and decision.last and decision.evidence != USER
+
+
+def _refused_at_first(result: ProbeResult) -> ProbeResult:
+    reason = f"{result.decision.reason}; the others are tried first"
+    return replace(result, decision=replace(result.decision, keep=False, reason=reason))
 
 
 def choose_partners(ctx: Context, network: StagedNetwork) -> Tensor | None:

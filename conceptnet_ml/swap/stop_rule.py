@@ -30,6 +30,7 @@ class Decision:
         evidence: What it rests on: held-out images, pictures of the new world, or the user's word.
         score: How near the rule was to keeping it, more is nearer: where the user keeps a round of which the rule kept
             nothing, the highest is taken. None where the rule does not say; the built-in rule's figures count then.
+        last: Whether to keep it only where no other representation of the round is kept.
     """
 
     keep: bool
@@ -37,6 +38,7 @@ class Decision:
     classes: tuple[int, ...] | None = None
     evidence: str = HELD_OUT
     score: float | None = None
+    last: bool = False
 
 
 def decide_round(r_before: float, r_after: float, r_without: float, chance: float, settings: RoundSettings) -> Decision:

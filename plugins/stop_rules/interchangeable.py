@@ -11,18 +11,16 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
 
     A place-gated swap is judged by ι (any donor's material serves, a class-mate's changes nothing), less the network's
     errors on held-out images. A swap without a place gate is always interchangeable, so it is judged by how much more
-    often it flips the answer than a class-mate's does.
+    often it flips the answer than a class-mate's does: by that alone where it decides alone, and, for a swap of the
+    whole image, together with the errors where it decides in part.
     """
     if measured.phi < settings.flips:
         found = "no cheap gate changes the answer" if measured.gate == "place" else "exchanging it changes few answers"
         return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: {found}")
-    if measured.gate != "place":
-        keep = measured.contrast >= settings.decisive
-        sign = "≥" if keep else "<"
-        what = "decides by itself" if keep else "does not decide by itself"
-        return Decision(keep, f"contrast {measured.contrast:.2f} {sign} {settings.decisive:.2f}: it {what}")
-    score, least = measured.iota_less_errors(settings.imperfection), settings.interchangeable
     wrong = settings.imperfection * (1 - measured.answered)
+    if measured.gate != "place":
+        return _decide_global(measured, wrong, settings)
+    score, least = measured.iota_less_errors(settings.imperfection), settings.interchangeable
     found = f"ι {measured.iota:.2f} − {wrong:.2f} for errors"
     if score >= least:
         return Decision(True, f"{found} ≥ {least:.2f}: one thing among others, it can be exchanged")
@@ -34,6 +32,25 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
     # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
     what = "it errs too often to tell" if measured.iota >= least else "it cannot be exchanged, this is the object"
     return Decision(False, f"{found} < {least:.2f}: {what}")
+
+
+def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSettings) -> Decision:
+    """A swap without a place gate. A spectrum holds the object's outline, too, so there only what decides alone counts.
+
+    Colour may decide in part only, and is a cue all the same where the network hardly errs: what nature gives two
+    classes of colour is never so sure. It comes last then, since a coloured thing changes an image's colours, too
+    (docs/decisions/0036-in-part.md).
+    """
+    contrast, decisive, partly = measured.contrast, settings.decisive, settings.partly
+    if contrast >= decisive:
+        return Decision(True, f"contrast {contrast:.2f} ≥ {decisive:.2f}: it decides by itself")
+    if measured.gate == "channel":
+        return Decision(False, f"contrast {contrast:.2f} < {decisive:.2f}: it does not decide by itself")
+    found = f"contrast {contrast:.2f} − {wrong:.2f} for errors"
+    if contrast - wrong >= partly:
+        reason = f"{found} ≥ {partly:.2f}: it decides in part, and surer than an object's own would"
+        return Decision(True, reason, last=True)
+    return Decision(False, f"{found} < {partly:.2f}: what it decides, an object's own may, too")
 
 
 def sharing_classes(measured: SwapMeasurement, settings: RoundSettings) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ closures = 0
 purify = 0
 interchangeable = 9.0
 decisive = 9.0
+partly = 9.0
 [probe]
 steps = 2
 [plugins]

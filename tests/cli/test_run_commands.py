@@ -58,9 +58,10 @@ def test_evaluate_prints_accuracies(learned: Path) -> None:
     assert found["run"] == str(learned)
     for method in ("ordinary", "learned"):
         assert 0 <= found["test_sets"]["test"][method]["accuracy"] <= 1
-    table = call("evaluate", learned, "--device", "cpu").stdout
+    table = call("evaluate", learned, "--device", "cpu", "--groups").stdout
+    assert "No test set has groups" in table
     accuracy = f"{100 * found['test_sets']['test']['learned']['accuracy']:.1f}"
-    assert [line.split() for line in table.splitlines() if "test " in line][-1][:2] == ["test", "24"]
+    assert [line.split() for line in table.splitlines() if line.split()[:1] == ["test"]][-1][:2] == ["test", "24"]
     assert accuracy in table
 
 

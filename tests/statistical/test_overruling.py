@@ -31,7 +31,16 @@ def small(depth: int = 1, **rounds: Any) -> Settings:
         data={"source": "planted"},
         network=QUICK,
         training={"epochs": 8, "batch": 16, "rate": 0.05, "warm_rate": 0.02},
-        round={"epochs": 2, "limit": 2, "closures": 0, "again": 0.0, "decisive": 9.0, "inverted": 9.0, **rounds},
+        round={
+            "epochs": 2,
+            "limit": 2,
+            "closures": 0,
+            "again": 0.0,
+            "decisive": 9.0,
+            "partly": 9.0,
+            "inverted": 9.0,
+            **rounds,
+        },
         probe={"steps": 4, "view_steps": 4, "dreamt": 0},
         concepts={**COARSE, "auc": 0.5, "knows": 0.0},  # its second round is one of a network that hardly knows
         plugins={"representations": ("colour", "pixels"), "controls": ("random-box",)},

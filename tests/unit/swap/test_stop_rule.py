@@ -405,13 +405,26 @@ def test_the_networks_errors_count_against_a_place_swap() -> None:
 def test_a_global_swap_is_judged_by_its_contrast(above: float, keep: bool) -> None:
     settings = RoundSettings()
     flips = settings.decisive + above
-    measured = SwapMeasurement("colour", "whole", (9, 9), (flips, flips), (1.0, 1.0), (0.0, 0.0), 1.0)
+    measured = SwapMeasurement("fourier", "channel", (9, 9), (flips, flips), (1.0, 1.0), (0.0, 0.0), 1.0)
     assert decide(measured, settings).keep is keep
 
 
 def test_what_class_mates_change_too_does_not_keep_a_global_swap() -> None:
-    measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.5, 0.5), 1.0)
+    measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.9, 0.9), 1.0)
     assert not decide(measured, RoundSettings()).keep
+
+
+@pytest.mark.parametrize(
+    ("gate", "errors", "keep"), [("whole", 0.0, True), ("whole", 0.05, False), ("channel", 0.0, False)]
+)
+def test_colour_that_decides_in_part_is_kept_where_the_network_hardly_errs(
+    gate: str, errors: float, keep: bool
+) -> None:
+    measured = SwapMeasurement("it", gate, (9, 9), (0.5, 0.5), (0.5, 0.5), (0.0, 0.0), 1.0, answered=1 - errors)
+    decision = decide(measured, RoundSettings())
+    assert decision.keep is keep
+    assert "contrast 0.50" in decision.reason
+    assert not decide(measured, RoundSettings(partly=1.0)).keep
 
 
 @pytest.mark.parametrize("gate", ["place", "whole", "channel"])

@@ -1,0 +1,62 @@
+"""In which order the representations of a round come, and which of them come again at its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from conceptnet_ml.config.settings import RoundSettings
+from conceptnet_ml.steps import probe as step
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.override_rule import OverrideRule
+from conceptnet_ml.steps.records import ProbeResult, Site
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.stop_rule import Decision
+
+SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=None))
+
+
+def decisions(
+    monkeypatch: pytest.MonkeyPatch, rule: dict[str, Decision], **words: tuple[str, ...]
+) -> list[tuple[str, bool]]:
+    """Representation and decision of all that ``probe`` yields where nothing it yields is kept in the end."""
+
+    def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
+        gate = "place" if codec.name == "pixels" else "whole"
+        measured = SwapMeasurement(codec.name, gate, (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+        return ProbeResult(measured, rule[codec.name])
+
+    monkeypatch.setattr(step, "codecs", lambda ctx, readout: [SimpleNamespace(name=name) for name in rule])
+    monkeypatch.setattr(step, "probe_representation", judged)
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings(**cast(Any, words)))))
+    return [(one.measured.representation, one.decision.keep) for one in step.probe(ctx, SITE, None)]
+
+
+KEEP, LAST, REFUSE = Decision(True, "yes"), Decision(True, "in part", last=True), Decision(False, "no")
+
+
+def test_what_decides_in_part_is_tried_after_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = decisions(monkeypatch, {"colour": LAST, "fourier": REFUSE, "pixels": KEEP})
+    assert found == [("colour", False), ("fourier", False), ("pixels", True), ("colour", True)]
+
+
+def test_what_does_not_come_last_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decisions(monkeypatch, {"colour": KEEP, "pixels": REFUSE}) == [("colour", True), ("pixels", False)]
+
+
+@pytest.mark.parametrize(("words", "colour"), [({"keep": "/colour"}, True), ({"undo": "/colour"}, False)])
+def test_the_users_word_on_it_is_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch, words: dict[str, str], colour: bool
+) -> None:
+    said = {name: (SITE.name + word,) for name, word in words.items()}
+    found = decisions(monkeypatch, {"colour": LAST, "pixels": REFUSE}, **said)
+    assert found == [("colour", colour), ("pixels", False)]
+
+
+def test_the_reason_says_that_the_others_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+    refused = step._refused_at_first(ProbeResult(measured, LAST))
+    assert refused.decision == replace(LAST, keep=False, reason="in part; the others are tried first")
