@@ -145,7 +145,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     fit, held = (len(part) for part in split_holdout(data.train.labels, settings.data.holdout, 0))
     lengths = partial(describe_epochs, images=fit, settings=settings.training)
     worked = [*reversed(network.stage_names)][: settings.depth]
-    size = f"{data.shape[2]}×{data.shape[1]} px"
+    size, epochs = f"{data.shape[2]}×{data.shape[1]} px", settings.training.epochs
     stages = " → ".join(f"{stage.name} ({stage.units})" for stage in network.stages)
     rows = [
         ("data", f"{data.name}: {len(data.train)} images of {len(data.classes)} classes, {size}"),
@@ -153,15 +153,22 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("test sets", ", ".join(f"{name} ({len(images)})" for name, images in data.tests.items())),
         ("held out", f"{held} training images, for the decisions"),
         *([("new world", checked.new_world)] if checked.new_world else []),
-        ("network", f"{settings.network.backbone}, stages {stages}"),
+        ("network", f"{settings.network.backbone}{_weights(settings)}, stages {stages}"),
         ("worked on", ", then ".join(worked)),
         ("device", ", ".join(str(used[name]) for name in ("device", "precision", "memory_format"))),
-        ("ordinary training", lengths(settings.training.epochs)),
+        ("ordinary training", lengths(epochs) if epochs else "none: the weights stay as they are given"),
         ("rounds", f"at most {settings.round.limit} a stage: {lengths(settings.round.epochs)}"),
         ("representations", ", ".join(settings.plugins.representations)),
         ("controls", ", ".join(settings.plugins.controls) or "none"),
     ]
     return rows + [("note", note) for note in data.notes]
+
+
+def _weights(settings: Settings) -> str:
+    if not settings.network.trained:
+        return ""
+    rates = f"rates {settings.training.rate:g} and {settings.training.warm_rate:g}"
+    return f" with weights {settings.network.weights or 'of its own'} ({rates})"
 
 
 def open_run(path: str | Path, plugins: Plugins | None = None, device: str | None = None) -> LearnedRun:

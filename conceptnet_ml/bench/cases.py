@@ -331,6 +331,8 @@ def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], ov
         settings = resolve_settings(None, (), values).settings
     except SettingsError as error:
         raise SettingsError(f"{where}: {error.message}", error.mend) from error
+    if settings.training.epochs == 0:
+        raise SettingsError(f"{where}: training.epochs is 0.", "Costs are told in ordinary trainings: at least 1.")
     defaults = flatten(Settings())
     changes = {key: value for key, value in written.items() if values[key] != defaults[key]}
     marks = (f"{key}={show_value(changes[key])}" for key in changes if key in own and not key.startswith("data."))

@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Side = Annotated[int, Field(ge=8, le=1024)]
 """Of an image, in px."""
+
+
+WEIGHT_FILES = (".safetensors", ".pt", ".pth")
+"""Endings of files of weights."""
+
+FRESH_RATE, FINE_RATE = 0.1, 0.01
+"""Peak learning rates from fresh and from trained weights."""
 
 
 class SettingsGroup(BaseModel):
@@ -73,17 +80,34 @@ class NetworkSettings(SettingsGroup):
 
     backbone: str = Field("small", description="NAME, torchvision:MODEL, or module:callable")
     stages: tuple[str, ...] | None = Field(None, description="names of the stages; default: found automatically")
-    weights: str | None = Field(None, description="weights to start from: a .safetensors file or torchvision's name")
+    weights: str | None = Field(
+        None, description="weights to start from: a .safetensors or .pt file, or a name of torchvision's or timm's"
+    )
+    pretrained: bool = Field(False, description="the backbone brings trained weights of its own, as weights does")
+
+    @property
+    def trained(self) -> bool:
+        """Whether training goes on from trained weights."""
+        return self.pretrained or self.weights is not None
+
+    @property
+    def weights_file(self) -> str | None:
+        """The file of ``weights``; None where it is a name, or nothing."""
+        return self.weights if self.weights is not None and self.weights.endswith(WEIGHT_FILES) else None
 
 
 class TrainingSettings(SettingsGroup):
     """The training loop."""
 
-    epochs: int = Field(16, ge=1, description="epochs of ordinary training")
+    epochs: int = Field(16, ge=0, description="epochs of ordinary training; 0: trained weights are left as they are")
     least_steps: int = Field(64, ge=0, description="fewest steps of a training or a round; epochs give way to it")
     batch: int = Field(128, ge=2, description="images per step")
-    rate: float = Field(0.1, gt=0, description="peak learning rate from fresh weights")
-    warm_rate: float = Field(0.1, gt=0, description="peak learning rate when a round goes on from the last network")
+    rate: float = Field(
+        FRESH_RATE, gt=0, description=f"peak learning rate of ordinary training; {FINE_RATE} from trained weights"
+    )
+    warm_rate: float = Field(
+        FRESH_RATE, gt=0, description=f"the same when a round goes on from the last network; {FINE_RATE} likewise"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights")
     flip: bool = Field(True, description="random horizontal flips")
@@ -246,6 +270,15 @@ class Settings(SettingsGroup):
     concepts: ConceptSettings = ConceptSettings()
     dreams: DreamSettings = DreamSettings()
     plugins: PluginSettings = PluginSettings()
+
+    @model_validator(mode="after")
+    def _gently(self) -> Settings:
+        """From trained weights, rates that are not given are those of fine-tuning."""
+        if self.network.trained:
+            rates = {name: FINE_RATE for name in ("rate", "warm_rate") if name not in self.training.model_fields_set}
+            # frozen for everyone else: this is the last step of its making
+            object.__setattr__(self, "training", self.training.model_copy(update=rates))
+        return self
 
     @classmethod
     def of_run(cls, stored: Mapping[str, Any]) -> Settings:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.settings import WEIGHT_FILES, Settings
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -44,19 +44,21 @@ def build_network(
         SettingsError: No such backbone, stage or weights, or they do not fit the data.
     """
     name, _, argument = settings.network.backbone.partition(":")
-    weights = settings.network.weights
+    weights, file = settings.network.weights, settings.network.weights_file
     backbones = {record.name for record in plugins.all("backbone")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.seed_for(settings.seed, "network") if seed is None else seed)
         if argument and name not in backbones:
-            if weights and not weights.endswith(".safetensors"):
-                raise SettingsError(f"network.weights '{weights}' is no .safetensors file", "Give a .safetensors file.")
+            if weights and not file:
+                endings = ", ".join(WEIGHT_FILES)
+                raise SettingsError(f"network.weights '{weights}' is no file of weights", f"Give one of {endings}.")
             model = load_users_module(settings.network.backbone, backbones, len(classes), "network.backbone ")
         else:
             build = plugins.get("backbone", name).function("build")
             model = build(argument, len(classes), image_size, settings.network)
-    if weights and weights.endswith(".safetensors"):
-        load_weights(model, read_weights(weights, "network.weights"), "network.weights")
+    if file:
+        other_classes = settings.training.epochs > 0
+        load_weights(model, read_weights(file, "network.weights"), "network.weights", other_classes)
     return StagedNetwork(model, image_size, settings.network.stages, classes=classes)
 
 
@@ -140,13 +142,14 @@ def read_weights(path: str | Path, where: str) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in found.items()}
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str, other_classes: bool = False) -> None:
     """Load the model's own state dict, or that of a staged network around it, with its normalisation.
 
     Args:
         model: Before it is staged.
         state: As :func:`read_weights` returns it.
         where: The setting or option it comes from, for messages.
+        other_classes: Whether weights of other classes will do, whose last layer is left out: the model's stays fresh.
 
     Raises:
         SettingsError: The weights do not fit.
@@ -155,6 +158,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> N
         for name in ("mean", "std"):
             object.__setattr__(model, f"input_{name}", tuple(state[name].flatten().tolist()))
         state = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    if other_classes:
+        state = {**state, **_fresh_head(model, state)}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -164,6 +169,16 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> N
             f"{where}: the weights do not fit the network: {reason}",
             "Give weights of the same network, with as many classes.",
         ) from error
+
+
+def _fresh_head(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own last layer, where that is all by which the weights differ from it, and only in their classes."""
+    own = model.state_dict()
+    differing = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    layers = {name.rpartition(".")[0] for name in differing}
+    heads = [path for path, part in model.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
+    inner = any(own[name].shape[1:] != state[name].shape[1:] for name in differing)
+    return {} if inner or [*layers] != heads else {name: own[name] for name in differing}
 
 
 def export_program(network: StagedNetwork, path: Path) -> None:

@@ -91,9 +91,9 @@ def steps_per_epoch(images: int, settings: TrainingSettings) -> int:
 
 
 def enough_epochs(wanted: int, images: int, settings: TrainingSettings, least: int | None = None) -> int:
-    """The epochs wanted, or as many as it takes for ``least`` steps; default: ``training.least_steps``."""
+    """The epochs wanted, or as many as it takes for ``least`` steps (default: ``training.least_steps``); 0 stay 0."""
     steps = settings.least_steps if least is None else least
-    return max(wanted, math.ceil(steps / steps_per_epoch(images, settings)))
+    return 0 if wanted == 0 else max(wanted, math.ceil(steps / steps_per_epoch(images, settings)))
 
 
 def describe_epochs(wanted: int, images: int, settings: TrainingSettings) -> str:

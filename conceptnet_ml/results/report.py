@@ -104,15 +104,16 @@ def _families(ctx: Context, learned: Learned) -> list[dict[str, Any]]:
     return entries
 
 
-def _cost(ctx: Context, learned: Learned) -> dict[str, float]:
-    """Seconds, and multiples of ordinary training in the same run."""
+def _cost(ctx: Context, learned: Learned) -> dict[str, float | None]:
+    """Seconds, and multiples of ordinary training in the same run; None where there was none."""
     seconds = {name: ctx.seconds(name) for name in ("ordinary", "probing", "rounds", "controls")}
     spent = (seconds["probing"] + seconds["rounds"]) / max(seconds["ordinary"], 1e-9)
     trained = max(1, sum(round.trained is not None for round in learned.rounds))
+    ordinary = ctx.settings.training.epochs > 0
     return {
         **{f"{name}_seconds": value for name, value in seconds.items()},
-        "times_ordinary": spent,
-        "times_ordinary_per_round": spent / trained,
+        "times_ordinary": spent if ordinary else None,
+        "times_ordinary_per_round": spent / trained if ordinary else None,
     }
 
 

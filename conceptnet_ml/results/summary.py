@@ -20,6 +20,13 @@ def to_text(summary: dict[str, Any], width: int = 110) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]
 
 
+def _cost(cost: dict[str, Any], kept: int) -> str:
+    if cost["times_ordinary"] is None:
+        return f"{cost['probing_seconds'] + cost['rounds_seconds']:.0f} s, without ordinary training"
+    each = f" ({cost['times_ordinary_per_round']:.1f} × for each)" if kept > 1 else ""
+    return f"{cost['times_ordinary']:.1f} × ordinary training{each}"
+
+
 def tables(summary: dict[str, Any]) -> list[Any]:
     """The summary as rich renderables: rounds, test sets, families, notes."""
     parts: list[Any] = [_rounds(summary), _test_sets(summary)]
@@ -27,9 +34,8 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         parts.append(_families(summary))
     cost = summary["cost"]
     kept = sum(entry["decision"] == "kept" for entry in summary["rounds"])
-    each = f" ({cost['times_ordinary_per_round']:.1f} × for each)" if kept > 1 else ""
     lines = [
-        f"{kept} round{'' if kept == 1 else 's'} kept. Cost {cost['times_ordinary']:.1f} × ordinary training{each}; "
+        f"{kept} round{'' if kept == 1 else 's'} kept. Cost {_cost(cost, kept)}; "
         f"peak memory {summary['peak_memory_gib']:.1f} GiB. "
         f"Graph: {summary['graph']['nodes']} nodes, {summary['graph']['edges']} edges.",
     ]

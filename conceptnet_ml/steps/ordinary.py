@@ -13,7 +13,8 @@ from conceptnet_ml.steps.context import Context
 
 
 def train_ordinary(ctx: Context) -> StagedNetwork:
-    """The network after ordinary training; says where epochs are too few and therefore more.
+    """The network after ordinary training, with no epochs as the settings name it; says where epochs are too few and
+    therefore more.
 
     Raises NothingLearned where it answers held-out images no better than chance and ``training.above_chance`` asks for
     more; the training is kept. Interrupted, TrainingDiverged: as in any training.
@@ -23,7 +24,11 @@ def train_ordinary(ctx: Context) -> StagedNetwork:
         if ctx.epochs(wanted) > wanted and not ctx.run.has_step("ordinary"):
             ctx.progress.say(f"{what}: {describe_epochs(wanted, len(ctx.fit), settings)}")
     views, epochs = ctx.views(ctx.fit, []), ctx.epochs(settings.epochs)
-    network = ctx.train("ordinary", ctx.network(), views, epochs, settings.rate, "ordinary")
+    network = ctx.network()
+    if epochs:
+        network = ctx.train("ordinary", network, views, epochs, settings.rate, "ordinary")
+    else:  # a step all the same: the run goes on with what it began with, whatever becomes of the file
+        network.load_state_dict(ctx.once("ordinary", lambda: dict(network.state_dict()), "ordinary"))
     # A step: who let the run go on once is not asked again whenever it is opened.
     ctx.once("ordinary/held", lambda: _check_above_chance(ctx, network))
     return network
@@ -46,9 +51,10 @@ def _check_above_chance(ctx: Context, network: StagedNetwork) -> float:
         few = f"{right} of {count} held-out images are answered rightly, {chance:.0%} is chance"
         ctx.progress.say(f"too few are held out to tell whether anything was learned: {few} (data.holdout)")
     elif bound <= chance and ctx.settings.training.above_chance:
+        ended = "ordinary training ended" if ctx.settings.training.epochs else "the network as it was given is"
         raise NothingLearned(
-            f"ordinary training ended no better than chance: {right} of {count} held-out images are answered rightly, "
-            f"at least {bound:.1%} at a confidence of 95 %, and {chance:.1%} is chance",
+            f"{ended} no better than chance: {right} of {count} held-out images are answered rightly, at least "
+            f"{bound:.1%} at a confidence of 95 %, and {chance:.1%} is chance",
             "Start a new run with more images, more epochs (--set training.epochs=…), another rate "
             "(--set training.rate=…) or another backbone. The training is kept; to analyse it all the same: "
             f"learn --resume {quoted(ctx.run.path)} --set training.above_chance=false",

@@ -69,7 +69,7 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
         raise SettingsError(
             f"network.backbone 'small:{argument}' is not a width", "Give a whole number from 1 to 64, as in small:2."
         )
-    if settings.weights and not settings.weights.endswith(".safetensors"):
+    if settings.weights and not settings.weights_file:
         raise SettingsError(
             f"network.weights '{settings.weights}': the backbone 'small' has no weights by name",
             "Give a .safetensors file, or use a torchvision backbone.",

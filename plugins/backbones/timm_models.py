@@ -14,7 +14,7 @@ from conceptnet_ml.errors import SettingsError, nearest
 def build(argument: str, classes: int, image_size: tuple[int, int], settings: NetworkSettings) -> nn.Module:
     """The timm model of this name, as in ``timm:resnet18``, with ``classes`` outputs and fresh weights.
 
-    With ``network.weights=pretrained`` timm downloads its weights, and their normalisation is used.
+    With ``network.weights=pretrained`` timm downloads its weights; then, and with a file, their normalisation is used.
 
     Raises:
         SettingsError: timm is not installed, has no such model, or the weights are named otherwise.
@@ -29,7 +29,7 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
         )
     weights = settings.weights or ""
     pretrained = weights == "pretrained"
-    if weights and not pretrained and not weights.endswith(".safetensors"):
+    if weights and not pretrained and not settings.weights_file:
         raise SettingsError(
             f"network.weights '{weights}': timm knows no such weights", "Give 'pretrained' or a .safetensors file."
         )
@@ -37,6 +37,6 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
     model = timm.create_model(
         argument, pretrained=pretrained, num_classes=classes, **({"img_size": image_size} if sized else {})
     )
-    if pretrained:
+    if weights:
         model.input_mean, model.input_std = model.default_cfg["mean"], model.default_cfg["std"]
     return model

@@ -26,7 +26,7 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
     if argument not in names:
         what = f"torchvision has no classification model '{argument}'" if argument else "torchvision needs a model name"
         raise SettingsError(f"network.backbone: {what}", nearest(argument or "resnet18", names))
-    by_name = settings.weights and not settings.weights.endswith(".safetensors")
+    by_name = settings.weights is not None and settings.weights_file is None
     options = _options(argument, image_size)
     if not by_name:
         fresh = torchvision.models.get_model(argument, weights=None, num_classes=classes, **options)

@@ -46,6 +46,14 @@ def test_settings_that_cannot_be_met(
         assert mend in caught.value.mend
 
 
+def test_fresh_weights_that_are_not_trained() -> None:
+    settings = Settings.model_validate({"training": {"epochs": 0}})
+    with pytest.raises(SettingsError, match="leaves fresh weights as they are") as caught:
+        check_settings(settings, PLUGINS)
+    assert "network.pretrained=true" in caught.value.mend
+    check_settings(Settings.model_validate({"training": {"epochs": 0}, "network": {"pretrained": True}}), PLUGINS)
+
+
 def test_a_rule_that_is_not_there_and_none_at_all() -> None:
     settings = Settings.model_validate({"plugins": {"stop_rule": "interchangable"}})
     with pytest.raises(SettingsError, match="There is no stop_rule named 'interchangable'") as caught:

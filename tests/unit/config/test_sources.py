@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.settings import FINE_RATE, FRESH_RATE, Settings
 from conceptnet_ml.config.sources import (
     DEFAULT,
     FLAGS,
@@ -101,7 +101,7 @@ def test_any_text_for_a_number_is_taken_or_plainly_refused(text: str) -> None:
         message = str(error)
     else:
         message = f"training.epochs {epochs}"
-        assert epochs >= 1
+        assert epochs >= 0
     assert "training.epochs" in message
 
 
@@ -112,7 +112,7 @@ def test_any_text_for_a_number_is_taken_or_plainly_refused(text: str) -> None:
         ("training.epoch=3", "Did you mean 'training.epochs'?"),
         ("training.epochs", "has no '='"),
         ("data=3", "'data' is a group of settings"),
-        ("training.epochs=0", "a whole number, at least 1"),
+        ("training.batch=1", "a whole number, at least 2"),
         ("training.epochs=many", "'many' is not allowed"),
         ("training.epochs=2.5", "a whole number"),
         ("training.precision=int8", "one of auto, fp32, bf16, fp16"),
@@ -139,7 +139,7 @@ def test_a_wrong_flag_is_named_as_the_flag() -> None:
 
 
 def test_all_wrong_values_are_named_at_once() -> None:
-    message = refused(None, ["training.epochs=0", "data.memory=-1"])
+    message = refused(None, ["training.epochs=-1", "data.memory=-1"])
     assert "training.epochs" in message
     assert "data.memory" in message
 
@@ -240,6 +240,17 @@ def test_a_run_folder_is_named_after_its_data(source: str, trap: str, start: str
     folder = default_folder(resolve_settings(None, [], {"data.source": source, "data.trap": trap}).settings)
     assert folder.parent == Path("runs")
     assert folder.name.startswith(start)
+
+
+@pytest.mark.parametrize("given", ["network.weights=mine.pt", "network.pretrained=true"])
+def test_trained_weights_are_gone_on_with_gently(given: str) -> None:
+    assert resolve_settings().settings.training.rate == FRESH_RATE
+    gentle = resolve_settings(None, [given]).settings
+    assert gentle.training.rate == gentle.training.warm_rate == FINE_RATE
+    mixed = resolve_settings(None, [given, "training.rate=0.05"]).settings
+    assert (mixed.training.rate, mixed.training.warm_rate) == (0.05, FINE_RATE)
+    stored = gentle.model_dump(mode="json") | {"training": Settings().training.model_dump(mode="json")}
+    assert Settings.of_run(stored).training.rate == FRESH_RATE, "a run of before goes on at its own rates"
 
 
 def test_a_run_of_an_older_version_does_not_begin_to_do_what_that_version_did_not() -> None:

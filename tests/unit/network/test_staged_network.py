@@ -476,8 +476,18 @@ def test_weights_from_a_file(tmp_path: Path, plugins) -> None:  # type: ignore[n
         save_model(module, str(file))
         loaded = build_network(settings("small", weights=str(file)), ("a", "b"), SIZE, plugins)
         assert torch.equal(loaded.model.head.weight, source.model.head.weight)
-    with pytest.raises(SettingsError, match="do not fit the network"):
-        build_network(settings("small", weights=str(file)), ("a", "b", "c"), SIZE, plugins)
+    narrow, exact = settings("small", weights=str(file)), {"epochs": 0}
+    three = build_network(narrow, ("a", "b", "c"), SIZE, plugins)
+    assert torch.equal(three.model.stem[0].weight, source.model.stem[0].weight)
+    assert three.model.head.weight.shape[0] == 3, "weights of other classes are gone on with from a fresh last layer"
+    as_they_are = narrow.model_copy(update={"training": narrow.training.model_copy(update=exact)})
+    for asked, classes in ((settings("small:2", weights=str(file)), ("a", "b")), (as_they_are, ("a", "b", "c"))):
+        with pytest.raises(SettingsError, match="do not fit the network"):
+            build_network(asked, classes, SIZE, plugins)
+    plain = tmp_path / "weights.pt"
+    torch.save({"state_dict": source.model.state_dict()}, plain)
+    loaded = build_network(settings("small", weights=str(plain)), ("a", "b"), SIZE, plugins)
+    assert torch.equal(loaded.model.head.weight, source.model.head.weight)
     with pytest.raises(SettingsError, match="does not exist"):
         build_network(settings("small", weights=str(tmp_path / "none.safetensors")), ("a", "b"), SIZE, plugins)
     file.write_bytes(b"broken")

@@ -52,6 +52,20 @@ def test_an_untrained_network_stops_the_run_and_nothing_is_lost(tmp_path: Path) 
     assert [line["name"] for line in ctx.run.metrics() if line["event"] == "trained"] == ["ordinary"]
 
 
+def test_weights_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
+    data = planted_data(count=320)
+    given = train_ordinary(workbench(tmp_path / "given", data, settings()))
+    file = tmp_path / "given.pt"
+    torch.save(given.model.state_dict(), file)
+    asked = settings(training={"epochs": 0}, network={"weights": str(file)})
+    ctx = workbench(tmp_path / "run", data, asked)
+    for _ in range(2):  # the run goes on with them, even if the file now holds others
+        network = train_ordinary(ctx)
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), given.parameters(), strict=True))
+        torch.save({name: 0 * value for name, value in given.model.state_dict().items()}, file)
+    assert not [line for line in ctx.run.metrics() if line["event"] == "trained"]
+
+
 @pytest.mark.parametrize(
     ("shares", "wrong", "stops"),
     [
