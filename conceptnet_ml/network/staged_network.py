@@ -22,6 +22,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of photographs (ImageNet), the usual normalisation; a network may bring its own."""
 
+TINY = torch.finfo(torch.float32).tiny
+"""Nothing beside a variance, to the bit; not every torch takes an eps of 0 (2.11 does not)."""
+
 
 fx.wrap("arranged")  # so that a graph asks for the memory format when it runs
 
@@ -32,7 +35,7 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     if images.requires_grad:
         return (images - mean).mul_(std.reciprocal())  # half the time of addcmul, whose numbers are all full-sized
     # An inference-mode batch norm does it in one pass over memory, three times as fast; its backward pass is slow.
-    return functional.batch_norm(images, mean.flatten(), std.flatten().square(), eps=0.0)
+    return functional.batch_norm(images, mean.flatten(), std.flatten().square(), eps=TINY)
 
 
 class StagedNetwork(nn.Module):
