@@ -4,7 +4,8 @@
 
 The order says who, on which network, side, stage, batch. Every line ``{"steps": N}`` is answered by what N steps took,
 ``{"steps": N, "activations": true}`` also by what each unit reached on its plain picture, rounded to 8 bits. Seconds
-are those the process got: with one thread and nothing to wait for, the clock's on a machine with nothing else to do.
+are those the process got: with one thread and nothing to wait for, the clock's on a machine with nothing else to do. On
+a card they are the clock's, and every step is waited for.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Order:
         stage: Whose channels are dreamed.
         batch: Dreams at a time; unit i of the stage for image i, from the first again after the last.
         weights: File of a trained network; None leaves it at its initialisation, seed 0.
+        device: Where; lucent takes the card where there is one, horama the CPU.
     """
 
     who: str
@@ -53,6 +55,7 @@ class Order:
     stage: str
     batch: int
     weights: str | None = None
+    device: str = "cpu"
 
 
 def build(order: Order) -> nn.Module:
@@ -63,7 +66,7 @@ def build(order: Order) -> nn.Module:
     if order.weights:
         kept = torch.load(order.weights)["network"]
         model.load_state_dict({name.removeprefix("model."): value for name, value in kept.items() if "model." in name})
-    return model.eval()
+    return model.eval().to(order.device)
 
 
 def truncated(model: nn.Module, stage: str) -> nn.Sequential:
@@ -90,9 +93,16 @@ class Contestant:
     def prepare(self) -> None:
         """What is done once, off the clock."""
 
+    def clock(self) -> float:
+        """Seconds, of the process, or by the clock once the card has done all it was given."""
+        if self.order.device == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize(self.order.device)
+        return time.perf_counter()
+
     def stamp(self) -> None:
         """A step begins."""
-        self.stamps.append(time.process_time())
+        self.stamps.append(self.clock())
 
     def dream(self, steps: int) -> Tensor | None:
         """Run; pictures (B, 3, H, W) in [0, 1] where there are any."""
@@ -101,9 +111,9 @@ class Contestant:
     def run(self, steps: int, activations: bool) -> dict[str, Any]:
         """Seconds of the whole call and of a step, and what the units reached."""
         self.stamps = []
-        began = time.process_time()
+        began = self.clock()
         pictures = self.dream(steps)
-        seconds = time.process_time() - began
+        seconds = self.clock() - began
         packs = max(1, len(self.stamps) // steps)  # whoever takes the images in parts has as many stamps a step
         lasted = [later - earlier for earlier, later in itertools.pairwise(self.stamps)]
         lasted = lasted[packs:] if len(lasted) > packs else lasted  # the first step may still prepare something
@@ -115,14 +125,14 @@ class Contestant:
     @torch.no_grad()
     def activations(self, pictures: Tensor) -> Tensor:
         """Mean of each picture's unit, on the picture as it would be stored."""
-        pictures = pictures.detach().clamp(0, 1).mul(255).round().div(255)
+        pictures = pictures.detach().to(self.order.device).clamp(0, 1).mul(255).round().div(255)
         parts = [truncated(self.model, self.order.stage)(normalised(part)) for part in pictures.split(16)]
         return chosen(torch.cat(parts), self.units)
 
 
 def chosen(maps: Tensor, units: Tensor) -> Tensor:
     """Mean over positions of each image's own unit, (B,)."""
-    return maps[torch.arange(len(maps)), units].mean((1, 2))
+    return maps[torch.arange(len(maps), device=maps.device), units].mean((1, 2))
 
 
 def awake(model: nn.Module, order: Order) -> Tensor:
@@ -134,15 +144,16 @@ def awake(model: nn.Module, order: Order) -> Tensor:
             noise = torch.randn(1, 3, order.side, order.side, generator=generator)
             noise = functional.avg_pool2d(noise, 5, 1, 2) * 5 if smooth else noise
             with torch.no_grad():
-                maps = body(normalised((0.5 + loudness * noise).clamp(0, 1)))
+                maps = body(normalised((0.5 + loudness * noise).clamp(0, 1).to(order.device)))
             parts.append((maps.flatten(2) > 0).float().mean(2))
     found = torch.cat(parts).amin(0).gt(0.01).nonzero().flatten()
-    return found[torch.arange(order.batch) % len(found)]
+    return found[torch.arange(order.batch, device=found.device) % len(found)]
 
 
 def normalised(images: Tensor) -> Tensor:
     """As the networks and lucent's preprocessing have it."""
-    return (images - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return (images - mean) / std
 
 
 class Floor(Contestant):
@@ -157,21 +168,21 @@ class Floor(Contestant):
         for layout in (torch.contiguous_format, torch.channels_last):
             self._arrange(layout)
             self.dream(1)
-            began = time.process_time()
+            began = self.clock()
             self.dream(1 if self.order.batch * self.order.side > 4096 else 4)
-            times[layout] = time.process_time() - began
+            times[layout] = self.clock() - began
         self._arrange(min(times, key=lambda layout: times[layout]))
 
     def _arrange(self, layout: torch.memory_format) -> None:
         self.body.to(memory_format=layout)  # type: ignore[call-overload]
         shape = (self.order.batch, 3, self.order.side, self.order.side)
-        images = torch.rand(shape, generator=seeding.generator(0))
+        images = torch.rand(shape, generator=seeding.generator(0)).to(self.order.device)
         self.images = images.contiguous(memory_format=layout).requires_grad_()
 
     def dream(self, steps: int) -> None:
         for _ in range(steps):
             self.stamp()
-            with devices.autocast(torch.device("cpu"), self.dtype):
+            with devices.autocast(self.images.device, self.dtype):
                 value = chosen(self.body(self.images), self.units).sum()
             torch.autograd.grad(value, self.images)
         self.stamp()
