@@ -24,17 +24,16 @@ import torch
 import training_speed
 from dream_contestants import CONTESTANTS, Contestant, Order
 from image_views import ImageViews
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from conceptnet_ml import DreamRequest, Objective, Recipe, RenderSettings, dream
-from conceptnet_ml.config.settings import NetworkSettings, Settings
+from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.load import load_data
 from conceptnet_ml.dreams.activations import Layers
 from conceptnet_ml.dreams.render import rows_for
-from conceptnet_ml.errors import ConceptNetError, SettingsError
-from conceptnet_ml.network.build import build_network, read_weights
+from conceptnet_ml.errors import ConceptNetError
+from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import MEAN, STD, StagedNetwork
 from conceptnet_ml.network.training import TrainingJob, predict_set, to_float, train
 from conceptnet_ml.plugins import Plugins
@@ -43,8 +42,6 @@ from conceptnet_ml.surgery.merge import merge_units
 from conceptnet_ml.surgery.split import split_unit
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_plugins.backbones import torchvision_models
-from conceptnet_plugins.datasets.folder_layout import find_parts, read_listings
 
 ROOT, CPU, GIB = Path(__file__).parents[1], torch.device("cpu"), 2**30
 
@@ -244,7 +241,7 @@ def pretrained(bench: Bench) -> Iterator[Row]:
         return
     settings = ["network.backbone=torchvision:resnet50", *bench.scale.pretrained.split()]
     if weights is not None:
-        settings.append(f"network.weights={fitted_weights(weights, folder, bench.options.out)}")
+        settings.append(f"network.weights={weights}")
     yield Row("weights", note=weights.name if weights else "fresh")
     yield from run_learn(bench, "pretrained", f"folder:{folder}", settings)
 
@@ -275,25 +272,6 @@ def run_learn(bench: Bench, name: str, source: str, settings: Sequence[str]) -> 
     for kind, value in {**seconds, "all else": wall - sum(seconds.values()), "in all": wall}.items():
         yield Row(f"time: {kind}", value, "s")
     yield Row("peak memory", summary["peak_memory_gib"], "GiB")
-
-
-def fitted_weights(file: Path, folder: Path, out: Path) -> Path:
-    """A ResNet-50's weights with a fresh last layer for the folder's classes, in a file that network.weights takes.
-
-    Raises:
-        SettingsError: They are not a ResNet-50's.
-    """
-    train, *_ = read_listings(folder, find_parts(folder, False), None)
-    assert train is not None
-    torch.manual_seed(0)
-    fresh = torchvision_models.build("resnet50", len(train.classes), (224, 224), NetworkSettings()).state_dict()
-    given = {name: value for name, value in read_weights(file, "--weights").items() if not name.startswith("fc.")}
-    lacking = [name for name, value in fresh.items() if name not in given or given[name].shape != value.shape]
-    if set(lacking) != {"fc.weight", "fc.bias"}:
-        raise SettingsError(f"--weights {file}: no ResNet-50, it lacks {lacking[0]}", "Give torchvision's state dict.")
-    path = out / "weights.safetensors"
-    save_file({name: given.get(name, value).contiguous() for name, value in fresh.items()}, path)
-    return path
 
 
 def throughput(bench: Bench) -> Iterator[Row]:

@@ -18,10 +18,8 @@ import pytest
 import torch
 import torchvision
 from commands import noise_pictures
-from gpu_parts import Bench, Row, fitted_weights, limited, outcome
-from safetensors.torch import load_file
+from gpu_parts import Bench, Row, limited, outcome
 
-from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_plugins.backbones.small import SmallNet
 
@@ -195,18 +193,6 @@ def test_wrong_options_are_refused(words: list[str], message: str, capsys: pytes
     with pytest.raises(SystemExit, match="2"):
         gpu.main([*words, "--out", "absent-too"])
     assert message in capsys.readouterr().err
-
-
-def test_weights_get_a_last_layer_for_the_folders_classes(tmp_path: Path) -> None:
-    noise_pictures(tmp_path / "bar", {"blue": 60, "red": 160, "sand": 200}, 2, np.random.default_rng(0))
-    state = torchvision.models.resnet50().state_dict()
-    torch.save({"state_dict": state}, tmp_path / "50.pt")
-    fitted = load_file(fitted_weights(tmp_path / "50.pt", tmp_path / "bar", tmp_path))
-    assert fitted["fc.weight"].shape == (3, 2048)
-    assert torch.equal(fitted["conv1.weight"], state["conv1.weight"])
-    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "18.pt")
-    with pytest.raises(SettingsError, match="no ResNet-50, it lacks"):
-        fitted_weights(tmp_path / "18.pt", tmp_path / "bar", tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ too little memory
