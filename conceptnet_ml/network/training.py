@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -142,6 +143,7 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
     began = saved = time.monotonic()
     good, loss = _copy_state(network), torch.zeros(())
     order, epoch = torch.empty(0, dtype=torch.int64), -1
+    at_a_time = job.batch
     for step in range(start, job.steps):
         if step // job.steps_per_epoch != epoch:
             epoch = step // job.steps_per_epoch
@@ -152,7 +154,8 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         images = layout.arranged(augment(images, job.settings, generator), narrow)
         for group in optimizer.param_groups:
             group["lr"] = one_cycle_rate(job.rate, step, job.steps)
-        loss = _step(network, optimizer, scaler, images, labels, job)
+        taken = partial(_step, network, optimizer, scaler, images, labels, job)
+        loss, at_a_time = devices.within_memory(taken, at_a_time)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == job.steps:
             _check_finite(network, good, loss, step, job)
             good = _copy_state(network)
@@ -217,8 +220,12 @@ def predict_logits(network: nn.Module, images: Tensor, dtype: torch.dtype | None
     network.eval()
     if layout.memory_format(images.device, layout.is_narrow(network)) is torch.contiguous_format:
         images = images.contiguous()
-    with devices.autocast(images.device, dtype):
-        return torch.cat([network(part).float() for part in images.split(batch)])
+
+    def answers(at_a_time: int) -> Tensor:
+        with devices.autocast(images.device, dtype):
+            return torch.cat([network(part).float() for part in images.split(at_a_time)])
+
+    return devices.within_memory(answers, max(1, min(batch, len(images))))[0]
 
 
 def predict_set(network: nn.Module, images: ImageSet, device: torch.device, dtype: torch.dtype | None) -> Tensor:
@@ -227,16 +234,30 @@ def predict_set(network: nn.Module, images: ImageSet, device: torch.device, dtyp
     return torch.cat([predict_logits(network, to_float(images.take(part), device), dtype).cpu() for part in parts])
 
 
-def _step(network: nn.Module, optimizer: Any, scaler: Any, images: Tensor, labels: Tensor, job: TrainingJob) -> Tensor:
-    """One step of the optimizer; returns the loss of the batch."""
-    with devices.autocast(job.device, job.dtype):
-        answers = network(images) if job.objective is None else job.objective(network, images, labels)
-    loss = nn.functional.cross_entropy(answers.float(), labels) if job.objective is None else answers
+def _step(
+    network: nn.Module,
+    optimizer: Any,
+    scaler: Any,
+    images: Tensor,
+    labels: Tensor,
+    job: TrainingJob,
+    at_a_time: int,
+) -> Tensor:
+    """One step of the optimizer; returns the loss of the batch. Gradients of its parts are summed, each with the weight
+    of its images; only batch norms see the parts by themselves."""
     optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
+    whole = torch.zeros((), device=job.device)
+    for part, right in zip(images.split(at_a_time), labels.split(at_a_time), strict=True):
+        with devices.autocast(job.device, job.dtype):
+            answers = network(part) if job.objective is None else job.objective(network, part, right)
+        loss = nn.functional.cross_entropy(answers.float(), right) if job.objective is None else answers
+        if len(part) < len(images):
+            loss = loss * (len(part) / len(images))
+        scaler.scale(loss).backward()
+        whole += loss.detach()
     scaler.step(optimizer)
     scaler.update()
-    return loss.detach()
+    return whole
 
 
 def _check_finite(network: nn.Module, good: dict[str, Tensor], loss: Tensor, step: int, job: TrainingJob) -> None:

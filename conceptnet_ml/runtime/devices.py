@@ -7,16 +7,19 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.runtime import layout
+
+Result = TypeVar("Result")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -83,6 +86,33 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
     Enter it anew for each step: weights are cast once per context, and a cast made under ``no_grad`` has no gradient.
     """
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def within_memory(work: Callable[[int], Result], at_a_time: int) -> tuple[Result, int]:
+    """``work(at_a_time)``, begun again with half as many at a time whenever the card's memory runs out.
+
+    Args:
+        work: Works through its images this many at a time; what it changed before memory ran out must do no harm.
+
+    Returns:
+        What the work returned, and how many at a time went.
+
+    Raises:
+        SettingsError: Memory does not do for a single one.
+    """
+    while True:
+        try:
+            return work(at_a_time), at_a_time
+        except torch.OutOfMemoryError as error:
+            if at_a_time == 1:
+                raise SettingsError(
+                    "the card's memory does not do for a single image",
+                    "Give smaller images (--set data.image_size=…), a smaller network, or --device cpu.",
+                ) from error
+        # out of the handler, which holds the frames, and with them the tensors, of what failed
+        at_a_time //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def grad_scaler(device: torch.device, dtype: torch.dtype | None) -> torch.amp.GradScaler:

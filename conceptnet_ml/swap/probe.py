@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,6 +22,10 @@ PRICES = 6
 
 LogitsFn = Callable[[Tensor], Tensor]
 """Images in [0, 1] (B, 3, H, W) to logits (B, K): the class logits at the top stage, parents' variants below."""
+
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+"""Logits (B, K) and the classes wanted or had, (B,), to a loss summed over the images."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +63,16 @@ class Prober:
             where there is no gate.
         """
 
-        def loss(answers: Tensor) -> Tensor:
-            return functional.cross_entropy(answers, targets, reduction="sum")
-
+        loss = partial(functional.cross_entropy, reduction="sum")
         price = self.settings.price
-        gates = self._minimise(images, donors, loss, price, where)
+        gates = self._minimise(images, donors, targets, loss, price, where)
         if gates is None or self.codec.gate != "channel":
             return gates
         enough = ENOUGH * self._agreement(images, donors, targets, None)
         for halved in range(1, PRICES):
             if self._agreement(images, donors, targets, gates) >= enough:
                 break
-            lower = self._minimise(images, donors, loss, price / 2**halved, where)
+            lower = self._minimise(images, donors, targets, loss, price / 2**halved, where)
             assert lower is not None
             gates = lower
         return gates.expand(len(images), -1)
@@ -93,10 +96,10 @@ class Prober:
             Soft gates (B, 1, cells, cells).
         """
 
-        def loss(answers: Tensor) -> Tensor:
+        def loss(answers: Tensor, labels: Tensor) -> Tensor:
             return margin_over_runner_up(answers, labels).sum()
 
-        gates = self._minimise(images, _blur(images), loss, price)
+        gates = self._minimise(images, _blur(images), labels, loss, price)
         assert gates is not None
         return gates
 
@@ -133,13 +136,37 @@ class Prober:
         self,
         images: Tensor,
         donors: Tensor,
-        loss_of: Callable[[Tensor], Tensor],
+        wanted: Tensor,
+        loss_of: LossOf,
         price: float,
         where: Regions | None = None,
     ) -> Tensor | None:
-        """Adam on the gate's logits, from g = 0.5, of ``loss_of(answers) + price · mean(gate)``, summed over images. A
-        gate on channels is one for all.
+        """Adam on the gate's logits, from g = 0.5, of ``loss_of(answers, wanted) + price · mean(gate)``, summed over
+        images: of places as many at a time as memory allows; a gate on channels is one for all.
         """
+        if self.codec.gate != "place":
+            return self._descend(images, donors, wanted, loss_of, price, where)
+
+        def gates(at_a_time: int) -> Tensor:
+            found = []
+            for begin in range(0, len(images), at_a_time):
+                part = slice(begin, begin + at_a_time)
+                region = None if where is None else (where[0][part], where[1][part])
+                found.append(self._descend(images[part], donors[part], wanted[part], loss_of, price, region))
+            return torch.cat([one for one in found if one is not None])
+
+        return devices.within_memory(gates, len(images))[0]
+
+    def _descend(
+        self,
+        images: Tensor,
+        donors: Tensor,
+        wanted: Tensor,
+        loss_of: LossOf,
+        price: float,
+        where: Regions | None,
+    ) -> Tensor | None:
+        """:meth:`_minimise` for all of these images at once; None where there is no gate."""
         gate_logits = self._initial_logits(images)
         if gate_logits is None:
             return None
@@ -151,7 +178,7 @@ class Prober:
             swapped = swap(gate)
             with devices.autocast(images.device, self.dtype):
                 answers = self.logits(swapped)
-            loss = loss_of(answers.float()) + price * gate.flatten(1).mean(1).sum() * (len(images) / len(gate))
+            loss = loss_of(answers.float(), wanted) + price * gate.flatten(1).mean(1).sum() * (len(images) / len(gate))
             (gradient,) = torch.autograd.grad(loss, gate_logits)
             with torch.no_grad():
                 mean.lerp_(gradient, 0.1)

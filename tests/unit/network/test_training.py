@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.errors import Interrupted, TrainingDiverged
+from conceptnet_ml.errors import Interrupted, SettingsError, TrainingDiverged
 from conceptnet_ml.network.training import (
     TrainingJob,
     augment,
@@ -40,6 +40,20 @@ def images(count: int = 90) -> ImageSet:
     labels = torch.arange(count) % 2
     pixels = torch.randint(60, 120, (count, 3, 12, 12), generator=draw) + 40 * labels[:, None, None, None]
     return ImageSet(pixels.to(torch.uint8), labels)
+
+
+class Scarce(nn.Module):
+    """Memory for so many images at a time; notes how many it was given."""
+
+    def __init__(self, model: nn.Module, most: int) -> None:
+        super().__init__()
+        self.model, self.most, self.given = model, most, list[int]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.given.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.model(images)
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -286,3 +300,35 @@ def test_predictions_do_not_depend_on_the_batch() -> None:
     assert not made.training
     torch.testing.assert_close(predict_logits(made, floats, None, batch=7), whole)
     torch.testing.assert_close(predict_set(made, images(40), CPU, None), whole)
+
+
+def test_a_training_goes_on_in_halves_where_memory_runs_out() -> None:
+    """The gradients are those of the whole batch; a network without batch norm takes the same steps."""
+    data = images(64)
+    job = TrainingJob(64, 3, 0.05, 1, CPU, settings=TrainingSettings(batch=32))
+    trained = []
+    for most in (32, 10):
+        torch.manual_seed(0)
+        plain = nn.Sequential(
+            nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 2)
+        )
+        scarce = Scarce(plain, most)
+        report = train(scarce, lambda numbers, _: (to_float(data.take(numbers), CPU), data.labels[numbers]), job)
+        trained.append((plain, report["loss"], scarce.given))
+    (whole, loss, _), (halved, same, given) = trained
+    assert given[:5] == [32, 16, 8, 8, 8], "once it is known what goes, it is not tried again"
+    assert max(given[3:]) == 8
+    assert same == pytest.approx(loss, abs=1e-5)
+    for one, other in zip(whole.parameters(), halved.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_answers_go_on_in_halves_and_a_single_image_that_is_too_large_says_so() -> None:
+    data = to_float(images(64).images, CPU)
+    plain = network().eval()
+    scarce = Scarce(plain, 20)
+    torch.testing.assert_close(predict_logits(scarce, data, None), predict_logits(plain, data, None))
+    assert scarce.given == [64, 32, 16, 16, 16, 16]
+    with pytest.raises(SettingsError, match="single image") as caught:
+        predict_logits(Scarce(plain, 0), data, None)
+    assert "data.image_size" in caught.value.mend

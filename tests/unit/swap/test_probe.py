@@ -76,6 +76,21 @@ def test_coarse_cells_open_at_the_feature_and_at_most_beside_it() -> None:
     assert places <= {(2, 5), (1, 5), (3, 5), (2, 4), (2, 6)}  # a cell's bilinear reach
 
 
+def test_gates_are_the_same_where_memory_does_for_a_few_images_only() -> None:
+    class Scarce(Planted):
+        def forward(self, images: Tensor) -> Tensor:
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(images)
+
+    hosts, donors, targets = pairs()
+    scarce = Prober(Scarce(), PLACE, ProbeSettings(cells=CELLS))
+    for one in (prober(), scarce):
+        one.logits.requires_grad_(False)  # type: ignore[attr-defined]
+    torch.testing.assert_close(scarce.gates(hosts, donors, targets), prober().gates(hosts, donors, targets))
+    torch.testing.assert_close(scarce.own_gates(hosts, targets, 1.0), prober().own_gates(hosts, targets, 1.0))
+
+
 def test_the_gate_changes_the_answer() -> None:
     hosts, donors, targets = pairs()
     probing = prober()
