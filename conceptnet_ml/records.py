@@ -157,6 +157,8 @@ class Representation(Record):
             encoding; default: the channels are the encoding's second dimension.
         cost: Order in which the learner tries representations, cheapest and most global first.
         regional: ``encode`` also takes ``where=`` (B, 1, H, W) in [0, 1], the places it should look at.
+        measure: ``measure(images, donors)``: images after the swap as it is probed and judged, where that should leave
+            less of their own than views do; default: as in views.
     """
 
     kind: ClassVar[str] = "representation"
@@ -164,6 +166,7 @@ class Representation(Record):
     decode: Function
     gate: str
     masks: Function | None = None
+    measure: Function | None = None
     cost: int = 10
     regional: bool = False
 

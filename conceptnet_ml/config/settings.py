@@ -17,7 +17,7 @@ Side = Annotated[int, Field(ge=8, le=1024)]
 WEIGHT_FILES = (".safetensors", ".pt", ".pth")
 """Endings of files of weights."""
 
-FRESH_RATE, FINE_RATE = 0.1, 0.01
+FRESH_RATE, FINE_RATE = 0.1, 0.03
 """Peak learning rates from fresh and from trained weights."""
 
 
@@ -163,7 +163,7 @@ class RoundSettings(SettingsGroup):
     )
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
     partly: float = Field(
-        0.15,
+        0.25,
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
     )
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")

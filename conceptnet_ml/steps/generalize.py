@@ -23,7 +23,7 @@ from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Si
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
-from conceptnet_ml.swap.stop_rule import decide_round, residual_accuracy
+from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_accuracy
 from conceptnet_ml.swap.views import Swap
 
 
@@ -49,6 +49,10 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     reason += "".join(f"; {what}" for what in (*(check.reason for check in closures), side) if what)
     if outside:
         first = swap = turn(first)
+    elif probed.rival and closures and not closures[-1].closed and probed.decision.evidence != USER:
+        reason += f"; it stays open: {probed.rival} is exchanged instead"
+        said = reason.removeprefix(f"{probed.measured.representation}: ")
+        return Outcome(replace(probed, decision=replace(probed.decision, keep=False, reason=said)), False, reason)
     trained = _train(ctx, learned, site, swap, probed)
     if swap is not first and not _spares(ctx, trained):
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"

@@ -36,7 +36,8 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
         if channels is not None:
             result = moves_channels(result, channels)
         results.append(ctx.override_rule.before_training(site.name, result, [codec.name for codec in tried]))
-        yield _refused_at_first(results[-1]) if _comes_last(results[-1]) else results[-1]
+        rival = next((one.measured.representation for one in results[:-1] if _comes_last(one)), "")
+        yield _refused_at_first(results[-1]) if _comes_last(results[-1]) else replace(results[-1], rival=rival)
     yield from filter(_comes_last, results)
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:

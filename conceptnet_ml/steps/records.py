@@ -91,11 +91,13 @@ class ProbeResult:
         measured: φ, ι and their parts.
         decision: Whether to train on its swap: the rule's, or the user's in its place.
         insisted: Whether the user keeps the round with this representation after the rule kept none.
+        rival: Another representation that is kept if this one is not; empty for none.
     """
 
     measured: SwapMeasurement
     decision: Decision
     insisted: bool = False
+    rival: str = ""
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""

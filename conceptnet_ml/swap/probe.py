@@ -124,6 +124,8 @@ class Prober:
             gates = open_cells(gates, (images.shape[-2], images.shape[-1]), self.settings.threshold, 0)
         elif gates is not None:
             gates = (gates > self.settings.threshold).float()
+        if gates is None and where is None:
+            return self.codec.measured(images, donors)
         return self.codec.swap(images, donors, gates, where)
 
     @torch.no_grad()

@@ -49,6 +49,7 @@ class Codec:
         self._encode = record.function("encode")
         self._decode = record.function("decode")
         self._masks = None if record.masks is None else record.function("masks")
+        self._measure = None if record.measure is None else record.function("measure")
 
     def encode(self, images: Tensor, where: Tensor | None = None) -> Encoding:
         """T(images); a regional representation looks only at ``where``."""
@@ -74,6 +75,10 @@ class Codec:
             where: The places the swap may touch.
         """
         return self.mixer(images, donors, where)(gate)
+
+    def measured(self, images: Tensor, donors: Tensor) -> Tensor:
+        """The swap of whole images without a gate as it is probed and judged, floats in [0, 1] (B, 3, H, W)."""
+        return self.swap(images, donors) if self._measure is None else self._measure(images, donors).clamp(0, 1)
 
     def mixer(
         self, images: Tensor, donors: Encoding, where: Regions | None = None

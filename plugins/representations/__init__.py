@@ -15,6 +15,7 @@ def conceptnet_representations() -> list[Representation]:
             api="1",
             encode="conceptnet_plugins.representations.colour:encode",
             decode="conceptnet_plugins.representations.colour:decode",
+            measure="conceptnet_plugins.representations.colour:measure",
             gate="whole",
             cost=1,
             regional=True,

@@ -9,6 +9,9 @@ RIDGE = 1e-4
 """Added to the covariance's diagonal (variance of values in [0, 1]), so that a one-coloured image can be whitened; a
 little more for G and B, since equal eigenvalues have no gradient."""
 
+LEVELS = 256
+"""Of a value: a donor's between 0 and 1, what takes it over between its own least and greatest."""
+
 
 def encode(images: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Split an image into its colour statistics and what is left when they are taken out.
@@ -66,3 +69,34 @@ def decode(encoding: tuple[Tensor, Tensor]) -> Tensor:
     statistics, whitened = encoding
     mean, axes = statistics[:, :3, None], statistics[:, 3:].reshape(-1, 3, 3)
     return (axes @ whitened.flatten(2) + mean).reshape(whitened.shape)
+
+
+def measure(images: Tensor, donors: Tensor) -> Tensor:
+    """Images (B, 3, H, W) with the donors' statistics, and with the distribution of their values.
+
+    Mean and axes do not hold all of a cue (docs/decisions/0037-distributions.md), so a swap is judged with each
+    channel's values made those of the same rank in the donor (histogram matching, Gonzalez and Fittes 1977). Views do
+    without: they would lose more of the object. Not differentiable. Cost: two histograms an image more than a swap.
+    """
+    swapped = decode((encode(donors)[0], encode(images)[1])).flatten(2)
+    given = _shares(_levels(donors.flatten(2), 0.0, 1.0))
+    least, most = swapped.amin(2, keepdim=True), swapped.amax(2, keepdim=True)
+    levels = _levels(swapped, least, torch.maximum(most, least + 1e-6))
+    shares = _shares(levels)
+    middles = shares.cumsum(2) - shares / 2  # equal values stay equal: they become what is in the middle of their ranks
+    values = torch.searchsorted(given.cumsum(2), middles).clamp_max_(LEVELS - 1) / (LEVELS - 1)
+    return values.flatten().index_select(0, levels.flatten()).view(images.shape)
+
+
+def _levels(values: Tensor, least: Tensor | float, most: Tensor | float) -> Tensor:
+    """(B, 3, N) to the numbers of their levels between least and most, each row's counted on from the row's before."""
+    rows = LEVELS * torch.arange(values.shape[0] * values.shape[1], device=values.device).view(*values.shape[:2], 1)
+    scaled = (values - least).mul_((LEVELS - 1) / (most - least)).round_().clamp_(0, LEVELS - 1)
+    return scaled.add_(rows).long()
+
+
+def _shares(levels: Tensor) -> Tensor:
+    """(B, 3, 256): how much of a row's values is at each level."""
+    rows = levels.shape[:2]
+    counts = torch.bincount(levels.flatten(), minlength=rows.numel() * LEVELS)
+    return counts.view(*rows, LEVELS).float() / levels.shape[2]

@@ -92,6 +92,33 @@ def test_a_swap_keeps_the_images_own_structure(codec: Codec) -> None:
         assert abs(likeness[1]) < 0.4
 
 
+def test_a_measured_swap_gives_the_donors_distribution(codec: Codec) -> None:
+    """A donor whose light is clipped has a skewed one, which mean and spread do not hold."""
+    images = pictures(side=64)
+    donors = pictures(side=64, seed=1).mul(1.6).clamp(0, 1).mul(255).round().div(255)
+    measured, exchanged, wanted = (
+        one.flatten(2).sort(2).values for one in (codec.measured(images, donors), codec.swap(images, donors), donors)
+    )
+    assert (measured - wanted).abs().mean() < 0.002
+    assert (exchanged - wanted).abs().mean() > 2 * (measured - wanted).abs().mean()
+    told = torch.corrcoef(torch.stack([codec.measured(images, donors).flatten(), codec.swap(images, donors).flatten()]))
+    assert told[0, 1] > 0.98
+    assert torch.equal(codec.measured(donors, donors), donors)
+
+
+def test_a_measured_swap_leaves_a_drawings_ground_alone(codec: Codec) -> None:
+    """Few inked points under the values of many: equal values stay equal, so no point of the ground is lit."""
+    thin = torch.zeros(1, 3, 16, 16)
+    thin[:, 0, 2:14, 7] = 1
+    thick = torch.zeros(1, 3, 16, 16)
+    thick[:, 1, 3:13, 3:13] = 1
+    swapped = codec.measured(thin, thick)
+    inked = (swapped.amax(1) > 0.5)[0]
+    assert inked[2:14, 7].all()
+    assert int(inked.sum()) == 12
+    assert swapped[:, 0].max() < 0.02
+
+
 def test_swapping_with_itself_changes_nothing(codec: Codec) -> None:
     images = pictures()
     torch.testing.assert_close(codec.swap(images, images), images, atol=1e-5, rtol=0)

@@ -9,10 +9,11 @@ from typing import Any, cast
 import pytest
 
 from conceptnet_ml.config.settings import RoundSettings
+from conceptnet_ml.steps import generalize
 from conceptnet_ml.steps import probe as step
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.override_rule import OverrideRule
-from conceptnet_ml.steps.records import ProbeResult, Site
+from conceptnet_ml.steps.records import Learned, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
 
@@ -21,8 +22,8 @@ SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=None))
 
 def decisions(
     monkeypatch: pytest.MonkeyPatch, rule: dict[str, Decision], **words: tuple[str, ...]
-) -> list[tuple[str, bool]]:
-    """Representation and decision of all that ``probe`` yields where nothing it yields is kept in the end."""
+) -> tuple[list[tuple[str, bool]], list[str]]:
+    """Representation and decision of all that ``probe`` yields where nothing of it is kept in the end; their rivals."""
 
     def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
         gate = "place" if codec.name == "pixels" else "whole"
@@ -32,19 +33,22 @@ def decisions(
     monkeypatch.setattr(step, "codecs", lambda ctx, readout: [SimpleNamespace(name=name) for name in rule])
     monkeypatch.setattr(step, "probe_representation", judged)
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings(**cast(Any, words)))))
-    return [(one.measured.representation, one.decision.keep) for one in step.probe(ctx, SITE, None)]
+    found = list(step.probe(ctx, SITE, None))
+    return [(one.measured.representation, one.decision.keep) for one in found], [one.rival for one in found]
 
 
 KEEP, LAST, REFUSE = Decision(True, "yes"), Decision(True, "in part", last=True), Decision(False, "no")
 
 
 def test_what_decides_in_part_is_tried_after_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = decisions(monkeypatch, {"colour": LAST, "fourier": REFUSE, "pixels": KEEP})
+    found, rivals = decisions(monkeypatch, {"colour": LAST, "fourier": REFUSE, "pixels": KEEP})
     assert found == [("colour", False), ("fourier", False), ("pixels", True), ("colour", True)]
+    assert rivals == ["", "colour", "colour", ""]
 
 
 def test_what_does_not_come_last_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert decisions(monkeypatch, {"colour": KEEP, "pixels": REFUSE}) == [("colour", True), ("pixels", False)]
+    found, rivals = decisions(monkeypatch, {"colour": KEEP, "pixels": REFUSE})
+    assert (found, rivals) == ([("colour", True), ("pixels", False)], ["", ""])
 
 
 @pytest.mark.parametrize(("words", "colour"), [({"keep": "/colour"}, True), ({"undo": "/colour"}, False)])
@@ -52,8 +56,44 @@ def test_the_users_word_on_it_is_taken_at_once(
     monkeypatch: pytest.MonkeyPatch, words: dict[str, str], colour: bool
 ) -> None:
     said = {name: (SITE.name + word,) for name, word in words.items()}
-    found = decisions(monkeypatch, {"colour": LAST, "pixels": REFUSE}, **said)
+    found, _ = decisions(monkeypatch, {"colour": LAST, "pixels": REFUSE}, **said)
     assert found == [("colour", colour), ("pixels", False)]
+
+
+@pytest.mark.parametrize(
+    ("rival", "closed", "outside", "gives_way"),
+    [
+        ("colour", False, False, True),
+        ("", False, False, False),
+        ("colour", True, False, False),
+        ("colour", False, True, False),
+    ],
+)
+def test_a_swap_that_stays_open_gives_way_to_the_one_that_waits(
+    rival: str, closed: bool, outside: bool, gives_way: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+    probed = ProbeResult(measured, KEEP, rival=rival)
+    checks = (SimpleNamespace(closed=closed, reason="a fresh network was asked"),)
+    for name, result in {"swap_of": None, "purify": None, "turn": None, "rests_outside": (outside, "")}.items():
+        monkeypatch.setattr(generalize, name, lambda *_, result=result: result)
+    monkeypatch.setattr(generalize, "weigh_target", lambda ctx, site, probed: probed)
+    monkeypatch.setattr(generalize, "close", lambda *_: (None, checks))
+
+    def train(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(generalize, "_train", train)
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
+    if not gives_way:
+        with pytest.raises(InterruptedError):
+            generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), SITE, [], probed)
+        return
+    outcome = generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), SITE, [], probed)
+    assert not outcome.keep
+    assert not outcome.probed.decision.keep
+    assert outcome.reason == "pixels: yes; a fresh network was asked; it stays open: colour is exchanged instead"
+    assert outcome.reason == f"pixels: {outcome.probed.decision.reason}"
 
 
 def test_the_reason_says_that_the_others_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
