@@ -57,10 +57,13 @@ def probe_channels(ctx: Context, site: Site) -> ChannelProbe | None:
 
 
 def moves_channels(result: ProbeResult, found: ChannelProbe) -> ProbeResult:
-    """Refuse a swap that does not move the channels the readout's difference is carried by."""
-    moves = found.moves.get(result.measured.representation, 0.0)
-    reason = f"{result.decision.reason}; moves the carrying channels with AUROC {moves:.2f}"
-    return replace(result, decision=replace(result.decision, keep=result.decision.keep and moves > 0.5, reason=reason))
+    """Refuse a swap that does not move the channels the readout's difference is carried by, and one that decides in
+    part only: a family hardly ever errs, so its errors do not tell a cue from what its parts are like."""
+    decision, moves = result.decision, found.moves.get(result.measured.representation, 0.0)
+    alone = "; below the top it must decide alone" if decision.keep and decision.last else ""
+    reason = f"{decision.reason}{alone}; moves the carrying channels with AUROC {moves:.2f}"
+    keep = decision.keep and not decision.last and moves > 0.5
+    return replace(result, decision=replace(decision, keep=keep, reason=reason))
 
 
 def _maps(

@@ -11,9 +11,10 @@ import pytest
 from conceptnet_ml.config.settings import RoundSettings
 from conceptnet_ml.steps import generalize
 from conceptnet_ml.steps import probe as step
+from conceptnet_ml.steps.channel_probe import moves_channels
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.override_rule import OverrideRule
-from conceptnet_ml.steps.records import Learned, ProbeResult, Site
+from conceptnet_ml.steps.records import ChannelProbe, Learned, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
 
@@ -94,6 +95,17 @@ def test_a_swap_that_stays_open_gives_way_to_the_one_that_waits(
     assert not outcome.probed.decision.keep
     assert outcome.reason == "pixels: yes; a fresh network was asked; it stays open: colour is exchanged instead"
     assert outcome.reason == f"pixels: {outcome.probed.decision.reason}"
+
+
+@pytest.mark.parametrize(("decision", "moves", "keep"), [(KEEP, 0.9, True), (KEEP, 0.4, False), (LAST, 0.9, False)])
+def test_below_the_top_a_swap_decides_alone_and_moves_the_channels(
+    decision: Decision, moves: float, keep: bool
+) -> None:
+    measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+    channels = cast(ChannelProbe, SimpleNamespace(moves={"colour": moves}))
+    judged = moves_channels(ProbeResult(measured, decision), channels).decision
+    assert judged.keep is keep
+    assert ("must decide alone" in judged.reason) is decision.last
 
 
 def test_the_reason_says_that_the_others_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
