@@ -20,6 +20,7 @@ from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.errors import Interrupted, SettingsError
 from conceptnet_ml.learner import run_learner
+from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
@@ -153,7 +154,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("test sets", ", ".join(f"{name} ({len(images)})" for name, images in data.tests.items())),
         ("held out", f"{held} training images, for the decisions"),
         *([("new world", checked.new_world)] if checked.new_world else []),
-        ("network", f"{settings.network.backbone}{_weights(settings)}, stages {stages}"),
+        ("network", f"{settings.network.backbone}{_weights(settings, network)}, stages {stages}"),
         ("worked on", ", then ".join(worked)),
         ("device", ", ".join(str(used[name]) for name in ("device", "precision", "memory_format"))),
         ("ordinary training", lengths(epochs) if epochs else "none: the weights stay as they are given"),
@@ -164,11 +165,16 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     return rows + [("note", note) for note in data.notes]
 
 
-def _weights(settings: Settings) -> str:
+def _weights(settings: Settings, network: StagedNetwork) -> str:
+    """Where trained weights come from, and what is done to the images before they meet them."""
     if not settings.network.trained:
         return ""
-    rates = f"rates {settings.training.rate:g} and {settings.training.warm_rate:g}"
-    return f" with weights {settings.network.weights or 'of its own'} ({rates})"
+    mean, std = (", ".join(f"{one:.3g}" for one in values.flatten()) for values in (network.mean, network.std))
+    plain = not network.mean.any() and bool((network.std == 1).all())
+    seen = "images in [0, 1]" if plain else f"images less {mean}, divided by {std}"
+    training = settings.training
+    rates = f"rate {training.rate:g}, in rounds {training.warm_rate:g}" if training.epochs else "never trained itself"
+    return f" with weights {settings.network.weights or 'of its own'} ({rates}; {seen})"
 
 
 def open_run(path: str | Path, plugins: Plugins | None = None, device: str | None = None) -> LearnedRun:

@@ -84,6 +84,11 @@ class NetworkSettings(SettingsGroup):
         None, description="weights to start from: a .safetensors or .pt file, or a name of torchvision's or timm's"
     )
     pretrained: bool = Field(False, description="the backbone brings trained weights of its own, as weights does")
+    normalise: bool = Field(
+        True,
+        description="images are normalised as ImageNet's are, unless the network brings input_mean and input_std; "
+        "false: it takes them in [0, 1]",
+    )
 
     @property
     def trained(self) -> bool:

@@ -6,6 +6,7 @@ import copy
 import importlib
 import inspect
 import io
+import pickle
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,7 +60,8 @@ def build_network(
     if file:
         other_classes = settings.training.epochs > 0
         load_weights(model, read_weights(file, "network.weights"), "network.weights", other_classes)
-    return StagedNetwork(model, image_size, settings.network.stages, classes=classes)
+    chosen = settings.network
+    return StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise)
 
 
 def load_users_module(
@@ -131,8 +133,11 @@ def read_weights(path: str | Path, where: str) -> dict[str, Tensor]:
         raise SettingsError(f"{where}: '{path}' does not exist", "Give a file with a state dict.") from None
     except Exception as error:  # every reader has its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds more than tensors, which may run code when it is read"
         raise SettingsError(
-            f"{where}: '{path}' cannot be read: {reason}", "Give a .safetensors file, or a .pt of tensors alone."
+            f"{where}: '{path}' cannot be read: {reason}",
+            "Give a .safetensors file, or a .pt of tensors alone: torch.save(network.state_dict(), FILE).",
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):

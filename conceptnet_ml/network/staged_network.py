@@ -70,6 +70,7 @@ class StagedNetwork(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         classes: Sequence[str] = (),
+        normalise: bool = True,
     ) -> None:
         super().__init__()
         first = next(model.parameters(), torch.empty(0))
@@ -79,7 +80,8 @@ class StagedNetwork(nn.Module):
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.classes = tuple(classes)
         count = next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), len(MEAN))
-        usual_mean, usual_std = (MEAN, STD) if count == len(MEAN) else ((0.0,) * count, (1.0,) * count)
+        usual = (MEAN, STD) if normalise and count == len(MEAN) else ((0.0,) * count, (1.0,) * count)
+        usual_mean, usual_std = usual
         mean = getattr(model, "input_mean", usual_mean) if mean is None else mean
         std = getattr(model, "input_std", usual_std) if std is None else std
         for name, values in (("mean", mean), ("std", std)):

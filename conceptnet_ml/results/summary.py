@@ -55,10 +55,28 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         lines.append(f"Edited: {'; '.join(edits)}.")
     lines[:0] = [f"{entry['name']}: {words}." for entry in summary["rounds"] for words in entry.get("overruled", ())]
     if not kept:
-        overruled = any(entry.get("overruled") for entry in summary["rounds"])
-        why = "No round is kept" if overruled else "Nothing interchangeable was found"
-        lines.insert(0, f"{why}: 'learned' is the ordinary network.")
+        lines.insert(0, f"{_why_nothing(summary['rounds'])}: 'learned' is the ordinary network.")
     return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
+
+
+def _undone(entry: dict[str, Any]) -> bool:
+    return entry["decision"] == "undone" and "r_after" in entry
+
+
+def _why_nothing(rounds: Sequence[dict[str, Any]]) -> str:
+    """Why no round is kept: nothing was looked for, or found, or what was found could not be done without."""
+    if not rounds:
+        return "No round was made"
+    if any(entry.get("overruled") for entry in rounds):
+        return "No round is kept"
+    found = next(filter(_undone, rounds), None)
+    if found is None:
+        return "Nothing interchangeable was found"
+    return (
+        f"{found['name']}: the answer hangs on something that can be exchanged ({found['chosen']}), but a network that "
+        f"was trained without it is not fit to take its place (r {found['r_before']:.2f} → {found['r_after']:.2f}, "
+        f"{found['r_without']:.2f} where nothing is exchanged)"
+    )
 
 
 def _rounds(summary: dict[str, Any]) -> Table:
@@ -78,7 +96,7 @@ def _rounds(summary: dict[str, Any]) -> Table:
                 f"{probe['iota']:.2f}",
                 residual,
                 "not chosen" if probe["keep"] and not used else verdict,
-                probe["reason"],
+                probe["reason"] + ("; undone after its training" if used and _undone(entry) else ""),
                 end_section=place == len(probes),
             )
     return table

@@ -51,13 +51,21 @@ def _check_above_chance(ctx: Context, network: StagedNetwork) -> float:
         few = f"{right} of {count} held-out images are answered rightly, {chance:.0%} is chance"
         ctx.progress.say(f"too few are held out to tell whether anything was learned: {few} (data.holdout)")
     elif bound <= chance and ctx.settings.training.above_chance:
-        ended = "ordinary training ended" if ctx.settings.training.epochs else "the network as it was given is"
+        ended = "ordinary training ended"
+        mend = (
+            "Start a new run with more images, more epochs (--set training.epochs=…), another rate "
+            "(--set training.rate=…) or another backbone. The training is kept; to analyse it all the same: "
+        )
+        if not ctx.settings.training.epochs:
+            ended = "the network as it was given is"
+            mend = (
+                f"Its outputs must be {', '.join(ctx.data.classes)}, in this order (--set data.classes=…). Does it "
+                "take images in [0, 1] (--set network.normalise=false)? To analyse it all the same: "
+            )
         raise NothingLearned(
             f"{ended} no better than chance: {right} of {count} held-out images are answered rightly, at least "
             f"{bound:.1%} at a confidence of 95 %, and {chance:.1%} is chance",
-            "Start a new run with more images, more epochs (--set training.epochs=…), another rate "
-            "(--set training.rate=…) or another backbone. The training is kept; to analyse it all the same: "
-            f"learn --resume {quoted(ctx.run.path)} --set training.above_chance=false",
+            f"{mend}learn --resume {quoted(ctx.run.path)} --set training.above_chance=false",
         )
     return right / count
 

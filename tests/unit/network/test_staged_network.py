@@ -488,6 +488,11 @@ def test_weights_from_a_file(tmp_path: Path, plugins) -> None:  # type: ignore[n
     torch.save({"state_dict": source.model.state_dict()}, plain)
     loaded = build_network(settings("small", weights=str(plain)), ("a", "b"), SIZE, plugins)
     assert torch.equal(loaded.model.head.weight, source.model.head.weight)
+    assert not build_network(settings("small", normalise=False), ("a", "b"), SIZE, plugins).mean.any()
+    torch.save(source.model, plain)
+    with pytest.raises(SettingsError, match="it holds more than tensors") as whole:
+        build_network(settings("small", weights=str(plain)), ("a", "b"), SIZE, plugins)
+    assert "state_dict()" in whole.value.mend
     with pytest.raises(SettingsError, match="does not exist"):
         build_network(settings("small", weights=str(tmp_path / "none.safetensors")), ("a", "b"), SIZE, plugins)
     file.write_bytes(b"broken")

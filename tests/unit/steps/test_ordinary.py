@@ -64,6 +64,10 @@ def test_weights_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), given.parameters(), strict=True))
         torch.save({name: 0 * value for name, value in given.model.state_dict().items()}, file)
     assert not [line for line in ctx.run.metrics() if line["event"] == "trained"]
+    with pytest.raises(NothingLearned, match="the network as it was given is no better") as stopped:
+        train_ordinary(workbench(tmp_path / "spoilt", data, asked))  # the file holds zeros by now
+    assert "lying, standing, in this order" in stopped.value.mend
+    assert "network.normalise=false" in stopped.value.mend
 
 
 @pytest.mark.parametrize(
