@@ -59,7 +59,7 @@ def build_network(
             model = build(argument, len(classes), image_size, settings.network)
     if file:
         other_classes = settings.training.epochs > 0
-        load_weights(model, read_weights(file, "network.weights"), "network.weights", other_classes)
+        load_weights(model, read_weights(file, "network.weights"), f"network.weights '{file}'", other_classes)
     chosen = settings.network
     return StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise)
 

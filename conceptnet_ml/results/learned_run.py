@@ -121,7 +121,15 @@ class LearnedRun:
             values["data"]["exceptions"] = 0.0  # they are a matter of the run's training images
         if trap is not None:
             values["data"]["trap"] = trap
-        return load_data(Settings.model_validate(values), self.plugins)
+        try:
+            return load_data(Settings.model_validate(values), self.plugins)
+        except DataError as error:
+            if data is not None:
+                raise
+            raise DataError(
+                f"the run's own data, {values['data']['source']}, seen from {Path.cwd()}: {error.message}",
+                "Go to where the run was made, or name the data: --data folder:PATH.",
+            ) from error
 
     def evaluate(
         self, data: Source = None, trap: str | None = None, families: bool = True, adapted: str | None = None

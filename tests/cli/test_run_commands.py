@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from commands import COARSE, ROOT, call, command, noise_pictures, run, surroundings
 
+from conceptnet_ml.errors import DataError
+
 SMALL = f"""
 [training]
 least_steps = 0
@@ -63,6 +65,18 @@ def test_evaluate_prints_accuracies(learned: Path) -> None:
     accuracy = f"{100 * found['test_sets']['test']['learned']['accuracy']:.1f}"
     assert [line.split() for line in table.splitlines() if line.split()[:1] == ["test"]][-1][:2] == ["test", "24"]
     assert accuracy in table
+
+
+def test_evaluate_says_where_it_looked_for_the_runs_own_data(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise DataError("photos: no such folder.")
+
+    monkeypatch.setattr("conceptnet_ml.results.learned_run.load_data", gone)
+    said = " ".join(call("evaluate", learned).stderr.split())
+    assert "the run's own data, folder:" in said
+    assert f"seen from {Path.cwd()}: photos: no such folder." in said
+    assert "--data folder:PATH" in said
+    assert "own data" not in call("evaluate", learned, "--data", learned.parent).stderr
 
 
 def test_evaluate_with_a_trap_on_other_data(folder: Path, learned: Path) -> None:
