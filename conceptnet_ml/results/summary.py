@@ -9,6 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+LEGEND = (
+    "φ: share of the answers that a swap with another class changes. ι: how much more often it does than one within "
+    "the class. r: accuracy on held-out views, before → after. A leaf is the object itself. More: docs/concepts.md"
+)
+"""Below the rounds."""
+
 ORDER = ("test", "aligned", "conflict", "random", "absent")
 
 
@@ -99,6 +105,8 @@ def _rounds(summary: dict[str, Any]) -> Table:
                 probe["reason"] + ("; undone after its training" if used and _undone(entry) else ""),
                 end_section=place == len(probes),
             )
+    table.caption = LEGEND
+    table.caption_justify = "left"
     return table
 
 
