@@ -168,7 +168,7 @@ class RoundSettings(SettingsGroup):
     )
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
     partly: float = Field(
-        0.25,
+        0.2,
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
     )
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
