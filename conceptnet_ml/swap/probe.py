@@ -146,7 +146,7 @@ class Prober:
         """Adam on the gate's logits, from g = 0.5, of ``loss_of(answers, wanted) + price · mean(gate)``, summed over
         images: of places as many at a time as memory allows; a gate on channels is one for all.
         """
-        if self.codec.gate != "place":
+        if self.codec.gate != "place" or len(images) == 0:
             return self._descend(images, donors, wanted, loss_of, price, where)
 
         def gates(at_a_time: int) -> Tensor:
