@@ -31,22 +31,24 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     """
     tried = codecs(ctx, site.readout)
     results: list[ProbeResult] = []
+    waiting: list[ProbeResult] = []
     for codec in tried:
         result = probe_representation(ctx, site, codec)
         if channels is not None:
             result = moves_channels(result, channels)
         results.append(ctx.override_rule.before_training(site.name, result, [codec.name for codec in tried]))
-        rival = next((one.measured.representation for one in results[:-1] if _comes_last(one)), "")
-        yield _refused_at_first(results[-1]) if _comes_last(results[-1]) else replace(results[-1], rival=rival)
-    yield from filter(_comes_last, results)
+        decision = results[-1].decision
+        # What is of the whole image, too, does not come before it: light by class makes all amplitudes larger.
+        last = decision.last or (bool(waiting) and codec.gate == "channel")
+        if decision.keep and last and decision.evidence != USER:
+            waiting.append(results[-1])
+            yield _refused_at_first(results[-1])
+        else:
+            yield replace(results[-1], rival=waiting[0].measured.representation if waiting else "")
+    yield from waiting
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:
         yield replace(insisted, insisted=True)
-
-
-def _comes_last(result: ProbeResult) -> bool:
-    decision = result.decision
-    return decision.keep and decision.last and decision.evidence != USER
 
 
 def _refused_at_first(result: ProbeResult) -> ProbeResult:

@@ -30,7 +30,7 @@ class Decision:
         evidence: What it rests on: held-out images, pictures of the new world, or the user's word.
         score: How near the rule was to keeping it, more is nearer: where the user keeps a round of which the rule kept
             nothing, the highest is taken. None where the rule does not say; the built-in rule's figures count then.
-        last: Whether to keep it only where no other representation of the round is kept.
+        last: Whether to keep it only where no swap of places is kept in the round.
     """
 
     keep: bool

@@ -31,7 +31,9 @@ def decisions(
         measured = SwapMeasurement(codec.name, gate, (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
         return ProbeResult(measured, rule[codec.name])
 
-    monkeypatch.setattr(step, "codecs", lambda ctx, readout: [SimpleNamespace(name=name) for name in rule])
+    gates = {"colour": "whole", "fourier": "channel", "pixels": "place"}
+    codecs = [SimpleNamespace(name=name, gate=gates[name]) for name in rule]
+    monkeypatch.setattr(step, "codecs", lambda ctx, readout: codecs)
     monkeypatch.setattr(step, "probe_representation", judged)
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings(**cast(Any, words)))))
     found = list(step.probe(ctx, SITE, None))
@@ -45,6 +47,12 @@ def test_what_decides_in_part_is_tried_after_all_others(monkeypatch: pytest.Monk
     found, rivals = decisions(monkeypatch, {"colour": LAST, "fourier": REFUSE, "pixels": KEEP})
     assert found == [("colour", False), ("fourier", False), ("pixels", True), ("colour", True)]
     assert rivals == ["", "colour", "colour", ""]
+
+
+def test_a_spectrum_does_not_come_before_colour_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = decisions(monkeypatch, {"colour": LAST, "fourier": KEEP, "pixels": REFUSE})
+    assert found == [("colour", False), ("fourier", False), ("pixels", False), ("colour", True), ("fourier", True)]
+    assert decisions(monkeypatch, {"colour": REFUSE, "fourier": KEEP})[0] == [("colour", False), ("fourier", True)]
 
 
 def test_what_does_not_come_last_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
