@@ -134,7 +134,7 @@ def read_weights(path: str | Path, where: str) -> dict[str, Tensor]:
     except Exception as error:  # every reader has its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
-            reason = "it holds more than tensors, which may run code when it is read"
+            reason = "it is damaged, or holds more than tensors, which may run code when it is read"
         raise SettingsError(
             f"{where}: '{path}' cannot be read: {reason}",
             "Give a .safetensors file, or a .pt of tensors alone: torch.save(network.state_dict(), FILE).",

@@ -490,7 +490,7 @@ def test_weights_from_a_file(tmp_path: Path, plugins) -> None:  # type: ignore[n
     assert torch.equal(loaded.model.head.weight, source.model.head.weight)
     assert not build_network(settings("small", normalise=False), ("a", "b"), SIZE, plugins).mean.any()
     torch.save(source.model, plain)
-    with pytest.raises(SettingsError, match="it holds more than tensors") as whole:
+    with pytest.raises(SettingsError, match="or holds more than tensors") as whole:
         build_network(settings("small", weights=str(plain)), ("a", "b"), SIZE, plugins)
     assert "state_dict()" in whole.value.mend
     with pytest.raises(SettingsError, match="does not exist"):
