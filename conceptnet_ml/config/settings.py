@@ -171,6 +171,11 @@ class RoundSettings(SettingsGroup):
         0.2,
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
     )
+    alone: float = Field(
+        0.84,
+        description="share above chance of held-out images that what place gates take over must tell by itself, to be "
+        "kept where only the errors speak against it; above 1 nothing is asked",
+    )
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
     remains: float = Field(
         0.25, ge=0, le=1, description="share of r above chance that must remain, else the round is undone"
@@ -290,7 +295,7 @@ class Settings(SettingsGroup):
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
         run's finished steps go on fitting to each other."""
         before: dict[str, dict[str, float]] = {
-            "round": {"purify": 0, "again": 0, "outside": False, "partly": 1.0},
+            "round": {"purify": 0, "again": 0, "outside": False, "partly": 1.0, "alone": 9.0},
             "training": {"least_steps": 0, "above_chance": False},
         }
         return cls.model_validate({**stored, **{name: {**off, **stored.get(name, {})} for name, off in before.items()}})

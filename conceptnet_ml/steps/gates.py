@@ -43,21 +43,25 @@ def codecs(ctx: Context, readout: Readout) -> list[Codec]:
 def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
     """φ, ι and the rule's decision for one representation, from held-out training images.
 
-    Computed in :func:`conceptnet_ml.swap.interchangeability.measure_swap`, decided by the plugin of
-    ``plugins.stop_rule``. Raises PluginError where that returns no decision.
+    Computed in :func:`conceptnet_ml.swap.interchangeability.measure_swap`. Raises PluginError as :func:`decide`.
     """
     if codec.needs_regions:
         own_places(ctx, site)  # beforehand, so that its time is not booked twice
     with ctx.progress.task(f"{site.name} probe {codec.name}", total=len(ctx.held)) as task:
         work = partial(_measure, ctx, site, codec, task.advance)
         measured = SwapMeasurement(**ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
+    result = decide(ctx, measured)
+    ctx.run.log(event="probe", name=site.name, **result.record())
+    return result
+
+
+def decide(ctx: Context, measured: SwapMeasurement) -> ProbeResult:
+    """What the plugin of ``plugins.stop_rule`` says of this. Raises PluginError where that returns no decision."""
     rule = ctx.plugins.get("stop_rule", ctx.settings.plugins.stop_rule)
     decision = rule.function("decide")(measured, ctx.settings.round)
     if not isinstance(decision, Decision):
         raise PluginError(f"stop_rule '{rule.name}' must return a Decision, not {type(decision).__name__}")
-    result = ProbeResult(measured, decision)
-    ctx.run.log(event="probe", name=site.name, **result.record())
-    return result
+    return ProbeResult(measured, decision)
 
 
 def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], None]) -> dict[str, Any]:

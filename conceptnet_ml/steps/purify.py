@@ -12,9 +12,9 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.gates import gates, swap_of
+from conceptnet_ml.steps.gates import decide, gates, swap_of
 from conceptnet_ml.steps.records import ProbeResult, Site
-from conceptnet_ml.swap.stop_rule import residual_accuracy
+from conceptnet_ml.swap.stop_rule import USER, residual_accuracy
 from conceptnet_ml.swap.views import DonatedViews, PartViews, Swap, Views
 
 STEPS = 64
@@ -34,7 +34,7 @@ TURNS = 5
 """Most networks that are asked for fixed places."""
 
 DRAWS = 4
-"""Views of each held-out image by which the sides of a swap are compared."""
+"""Views of each held-out image by which the sides of a swap are judged."""
 
 REST = 0.2
 """The share of the views, above chance, in which the answer goes with what is outside widened gates: from here on these
@@ -63,21 +63,69 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
 
     Cost: each time ``round.cue`` epochs and the gates of all images.
     """
-    if site.readout.family is not None or swap.codec.gate == "whole" or probed.decision.classes is not None:
-        return swap
-    before, learned = swap, 0.0
+    return _purified(ctx, site, swap, probed)[0]
+
+
+def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
+    """The probe judged once more, where the rule is undecided, by how well what is exchanged tells the class alone.
+
+    A network errs where a cue has exceptions, and where an object is hard to learn. Networks that are shown nothing
+    but what the gates take over, as they are trained to purify them (see :func:`purify`), tell these apart: with a cue
+    they err on its exceptions only and go on so, since it lies inside the purified gates, too; a part of an object
+    tells less of the class, and less again once the gates are purified (docs/decisions/0039-alone.md).
+
+    Nothing is done for a swap that is not purified, or where the user has decided. What is trained is read back by the
+    round where the swap is kept.
+
+    Cost: that of purifying; where the first network already tells too little, ``round.cue`` epochs.
+    """
+    decision, least = probed.decision, ctx.settings.round.alone
+    if not decision.undecided or decision.evidence == USER or not _can_purify(site, probed) or least > 1:
+        return probed
+    _, alone = _purified(ctx, site, swap_of(ctx, site, probed), probed, least)
+    if alone is None:
+        return probed
+    judged = decide(ctx, replace(probed.measured, alone=alone))
+    ctx.run.log(event="alone", name=site.name, **judged.record())
+    return replace(probed, measured=judged.measured, decision=judged.decision)
+
+
+def _can_purify(site: Site, probed: ProbeResult) -> bool:
+    return site.readout.family is None and probed.measured.gate != "whole" and probed.decision.classes is None
+
+
+def _purified(
+    ctx: Context, site: Site, swap: Swap, probed: ProbeResult, least: float = 0.0
+) -> tuple[Swap, float | None]:
+    """The swap as :func:`purify` returns it; and the least of what the networks that it asks have learned, as a share
+    above chance: what lies in the gates tells as much by itself. None where none was asked.
+
+    Args:
+        least: No further network is asked where one learned less than this.
+    """
+    learned: list[float] = []
+    if not _can_purify(site, probed):
+        return swap, None
+    before = swap
     for turn in range(1, ctx.settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")
         cue, right = train_cue(ctx, at, swap)
-        if right < learned - LOST:
-            return before
-        if cue is None:
+        lost = bool(learned) and right < learned[-1] - LOST
+        learned.append(right)
+        if lost:
+            swap = before
+            break
+        if cue is None or _above_chance(ctx, right) < least:
             break
         found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), probed)
         if _open_share(found) < _open_share(swap) / 2:
             break
-        before, learned, swap = swap, right, replace(found, name=swap.name)
-    return swap
+        before, swap = swap, replace(found, name=swap.name)
+    return swap, _above_chance(ctx, min(learned)) if learned else None
+
+
+def _above_chance(ctx: Context, right: float) -> float:
+    return (right - 1 / ctx.classes) / (1 - 1 / ctx.classes)
 
 
 def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: ProbeResult) -> tuple[bool, str]:
@@ -138,8 +186,7 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
         f"and with what is outside the widened ones in {found['by_wider_rest']:.2f}; "
         f"a short training tells {found['rest']:.2f} by the one, {found['part']:.2f} by the other"
     )
-    above = (found["by_wider_rest"] * ctx.classes - 1) / (ctx.classes - 1)
-    outside = found["rest"] >= found["part"] and above >= REST
+    outside = found["rest"] >= found["part"] and _above_chance(ctx, found["by_wider_rest"]) >= REST
     return outside, f"{reason}: what is {'out' if outside else 'in'}side is exchanged"
 
 
@@ -199,9 +246,9 @@ def train_cue(
     )
     epochs = ctx.epochs(settings.round.cue, STEPS)
     cue = ctx.train(f"{site.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
-    right = residual_accuracy(cue, held, ctx.held, ctx.seed(site.name, "r"), ctx.dtype)
+    right = residual_accuracy(cue, held, ctx.held.repeat(DRAWS), ctx.seed(site.name, "r"), ctx.dtype)
     ctx.run.log(event="cue", name=site.name, accuracy=right)
-    return cue if right >= 1 / ctx.classes + LEARNED * (1 - 1 / ctx.classes) else None, right
+    return cue if _above_chance(ctx, right) >= LEARNED else None, right
 
 
 def _open_share(swap: Swap) -> float:

@@ -51,6 +51,8 @@ class SwapMeasurement:
         asked: Held-out images per class, right or wrong; empty where they were not counted.
         met: Per pair of classes: host, donor, how many swaps with ``others`` were tried, and how many changed the
             answer.
+        alone: How well what is exchanged tells the class by itself, to networks that see nothing else of an image:
+            the share of held-out images above chance. None where none was asked.
     """
 
     representation: str
@@ -63,6 +65,7 @@ class SwapMeasurement:
     answered: float = 1.0
     asked: tuple[int, ...] = ()
     met: tuple[tuple[int, int, int, int], ...] = ()
+    alone: float | None = None
 
     @property
     def phi(self) -> float:

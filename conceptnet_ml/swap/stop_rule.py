@@ -31,6 +31,7 @@ class Decision:
         score: How near the rule was to keeping it, more is nearer: where the user keeps a round of which the rule kept
             nothing, the highest is taken. None where the rule does not say; the built-in rule's figures count then.
         last: Whether to keep it only where no swap of places is kept in the round.
+        undecided: Refused for want of evidence: the rule is asked once more, with ``SwapMeasurement.alone``.
     """
 
     keep: bool
@@ -39,6 +40,7 @@ class Decision:
     evidence: str = HELD_OUT
     score: float | None = None
     last: bool = False
+    undecided: bool = False
 
 
 def decide_round(r_before: float, r_after: float, r_without: float, chance: float, settings: RoundSettings) -> Decision:

@@ -29,9 +29,17 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
         _, iota = measured.within(few, 0)
         some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {iota:.2f}"
         return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few)
+    if measured.iota < least:
+        return Decision(False, f"{found} < {least:.2f}: it cannot be exchanged, this is the object")
     # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
-    what = "it errs too often to tell" if measured.iota >= least else "it cannot be exchanged, this is the object"
-    return Decision(False, f"{found} < {least:.2f}: {what}")
+    if measured.alone is None:
+        return Decision(False, f"{found} < {least:.2f}: it errs too often to tell", undecided=True)
+    alone = f"what is exchanged tells {measured.alone:.2f} of the classes by itself, above chance"
+    if measured.alone >= settings.alone:
+        return Decision(True, f"{found} < {least:.2f}, but {alone} ≥ {settings.alone:.2f}: a cue with exceptions")
+    return Decision(
+        False, f"{found} < {least:.2f}, and {alone} < {settings.alone:.2f}: a part of the object does no more"
+    )
 
 
 def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSettings) -> Decision:
