@@ -40,6 +40,11 @@ class DataSettings(SettingsGroup):
     exceptions: float = Field(
         0.0, ge=0, le=0.5, description="share of the training images whose cue shows another class; 0.01 for 1 %"
     )
+    counted: bool = Field(
+        False,
+        description="count the exceptions out: the same share of every class, spread evenly over the other classes' "
+        "cues, each trap's by itself; false: drawn over all training images, the same for all traps",
+    )
     root: str | None = Field(None, description="folder of downloaded torchvision data sets")
     download: bool = Field(False, description="let torchvision download the data set")
     image_size: Side | tuple[Side, Side] | None = Field(

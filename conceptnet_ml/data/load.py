@@ -17,7 +17,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import SUFFIXES, read_image
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, limit_per_class
-from conceptnet_ml.data.traps import check_traps, lay_traps
+from conceptnet_ml.data.traps import Exceptions, check_traps, lay_traps
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Trap
@@ -49,7 +49,8 @@ def load_data(settings: Settings, plugins: Plugins) -> Data:
     # A data set's own worlds are numbered as all of its training images.
     data = replace(data, train=train, worlds=data.worlds if len(train) == len(data.train) else {})
     check_counts(data.name, data.classes, data.train.labels, settings.data.minimum)
-    return lay_traps(data, traps, settings.seed, arguments, settings.data.exceptions, load_other, find)
+    exceptions = Exceptions(settings.data.exceptions, settings.data.counted)
+    return lay_traps(data, traps, settings.seed, arguments, exceptions, load_other, find)
 
 
 def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:

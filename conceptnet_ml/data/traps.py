@@ -81,6 +81,26 @@ class _PreparedTrap:
         return result
 
 
+@dataclass(frozen=True)
+class Exceptions:
+    """Training images whose cues show another class than their own.
+
+    Args:
+        share: Of the images.
+        counted: Counted out class by class, for each trap by itself; see :func:`counted_exceptions`. Else drawn over
+            all images, the same images and class for all traps.
+    """
+
+    share: float = 0.0
+    counted: bool = False
+
+    def cues(self, labels: Tensor, classes: int, traps: Sequence[str], seed: int) -> dict[str, Tensor]:
+        """For each trap's name the class whose cue each image shows, int64 (N,)."""
+        if self.counted:
+            return {trap: counted_exceptions(labels, classes, self.share, trap, seed) for trap in traps}
+        return dict.fromkeys(traps, labels_with_exceptions(labels, classes, self.share, seed))
+
+
 def check_traps(traps: list[Trap], arguments: Mapping[str, str], settings: DataSettings) -> None:
     """Check what can be checked before any image is read.
 
@@ -107,7 +127,7 @@ def lay_traps(
     traps: list[Trap],
     seed: int,
     arguments: Mapping[str, str] | None = None,
-    exceptions: float = 0.0,
+    exceptions: Exceptions | None = None,
     load: LoadOther | None = None,
     find: FindTrap | None = None,
 ) -> Data:
@@ -124,7 +144,7 @@ def lay_traps(
         traps: Trap records, planted in this order.
         seed: Seed of the run.
         arguments: The argument of each trap that was given one, by name.
-        exceptions: Share of the training images whose cues show another class, the same images and class for all traps.
+        exceptions: Training images whose cues show another class; None for none.
         load: ``load(source, classes=None)`` of other data sets, for traps that need pictures.
         find: ``find(name)`` of other traps' records, for traps that change another one.
 
@@ -163,14 +183,15 @@ def lay_traps(
         tests[name] = lay(name, test, cues)
         if name != "absent":
             tests[name] = tests[name].with_groups(cue_groups(test.labels, cues, data.classes))
-    shown = labels_with_exceptions(data.train.labels, count, exceptions, seed)
-    exceptional = int((shown != data.train.labels).sum())
+    own = data.train.labels
+    shown = (exceptions or Exceptions()).cues(own, count, names, seed)
+    exceptional = int(torch.stack([cues != own for cues in shown.values()]).any(0).sum())
     called = (f"{name}:{argument}" if (argument := (arguments or {}).get(name)) else name for name in names)
     note = f"trap {'+'.join(called)} laid in the training images"
     note += f", {exceptional} of which show another class's cue" if exceptional else ""
     return replace(
         data,
-        train=lay("train", data.train, dict.fromkeys(names, shown)),
+        train=lay("train", data.train, shown),
         tests=tests,
         notes=(*data.notes, note),
         worlds={**data.worlds, **make_worlds(data.train, test, count, names, seed, lay)},
@@ -233,6 +254,22 @@ def labels_with_exceptions(labels: Tensor, classes: int, share: float, seed: int
     count = round(share * len(labels))
     chosen = torch.randperm(len(labels), generator=generator(seed_for(seed, "exceptions")))[:count]
     shown[chosen] = _another_class(labels, classes, "exception's cue", seed)[chosen]
+    return shown
+
+
+def counted_exceptions(labels: Tensor, classes: int, share: float, trap: str, seed: int) -> Tensor:
+    """The labels, with ``share`` of every class replaced by the other classes, each as often as the next or once more.
+
+    So published sets with exceptions are made (Nam et al., arXiv 2007.02561). Which images, and which classes come once
+    more, is drawn for each trap and class by itself: of two traps the exceptions are independent.
+    """
+    shown = labels.clone()
+    for label in range(classes):
+        random = generator(seed_for(seed, trap, "counted exceptions", label))
+        places = torch.nonzero(labels == label).flatten()
+        chosen = places[torch.randperm(len(places), generator=random)][: round(share * len(places))]
+        others = (label + 1 + torch.randperm(classes - 1, generator=random)) % classes
+        shown[chosen] = others[torch.arange(len(chosen)) % (classes - 1)]
     return shown
 
 
