@@ -1,4 +1,4 @@
-"""Networks: the small default, torchvision's classification models, and timm's where timm is installed."""
+"""Networks: the small default, those of published protocols, torchvision's, and timm's where timm is installed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def conceptnet_backbones() -> list[Backbone]:
             api=API,
             summary="residual network of three blocks; small:2 has twice the channels",
             build="conceptnet_plugins.backbones.small:build",
+        ),
+        Backbone(
+            name="published",
+            api=API,
+            summary="small networks of published protocols: published:lenet of D-BAT, published:mlp of LfF",
+            build="conceptnet_plugins.backbones.published:build",
         ),
         Backbone(
             name="torchvision",

@@ -47,6 +47,38 @@ def test_small_is_wider_with_an_argument_and_takes_oblong_images(plugins: Plugin
         build(plugins, "small", weights="DEFAULT")
 
 
+def test_published_networks_are_as_they_are_described(plugins: Plugins) -> None:
+    settings = Settings(network=NetworkSettings(backbone="published:lenet"))
+    lenet = build_network(settings, ("a", "b"), (64, 32), plugins)
+    assert [(stage.name, stage.units, stage.size) for stage in lenet.stages] == [
+        ("conv1", 32, (64, 32)),
+        ("conv2", 56, (28, 12)),
+    ]
+    layers = [part for part in lenet.modules() if isinstance(part, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in layers] == [(2016, 512), (512, 256), (256, 2)]
+    mlp = build(plugins, "published:mlp", 28, 10)
+    assert [(stage.name, stage.units, stage.size) for stage in mlp.stages] == [("pixels", 3, (28, 28))]
+    layers = [part for part in mlp.modules() if isinstance(part, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in layers] == [
+        (2352, 100),
+        (100, 100),
+        (100, 100),
+        (100, 10),
+    ]
+    images = torch.rand(2, 3, 28, 28)
+    torch.testing.assert_close(mlp.run_until(images, "pixels"), (images - mlp.mean) / mlp.std)
+    trained = {name for name, parameter in mlp.model.named_parameters() if parameter.requires_grad}
+    assert not any("pixels" in name for name in trained)
+    for wrong in ("published", "published:lenet5"):
+        with pytest.raises(SettingsError, match=r"network\.backbone") as caught:
+            build(plugins, wrong)
+        assert "lenet, mlp" in caught.value.mend
+    with pytest.raises(SettingsError, match="no weights by name"):
+        build(plugins, "published:mlp", weights="DEFAULT")
+    with pytest.raises(SettingsError, match="cannot take images of 8×8 px"):
+        build(plugins, "published:lenet", 8)
+
+
 FAMILIES = {
     "resnet18": (("relu", 64, 32), ("layer1", 64, 16), ("layer2", 128, 8), ("layer3", 256, 4), ("layer4", 512, 2)),
     "vgg11_bn": (
