@@ -52,6 +52,7 @@ from conceptnet_ml.swap.views import Views
 PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
 NEEDS_ARGUMENT = {
+    ("backbone", "published"): "lenet",
     ("backbone", "torchvision"): "resnet18",
     ("backbone", "timm"): "resnet18",
     ("trap", "half"): "wheels",
@@ -60,7 +61,10 @@ NEEDS_PACKAGE = {
     ("backbone", "timm"): "timm",
     ("discoverer", "nmf"): "sklearn",
     ("discoverer", "kmeans"): "sklearn",
+    ("trap", "corrupted"): "imagecorruptions",
 }
+LEAST_SIDE = {"corrupted": 32}
+"""Of the images, px, where a trap refuses smaller ones."""
 
 
 def records(kind: str) -> Any:
@@ -115,7 +119,12 @@ def others(source: str, classes: tuple[str, ...] | None = None) -> Data:
 @records("trap")
 @pytest.mark.parametrize("side", [24, 64])
 def test_traps(record: Record, side: int) -> None:
+    package = NEEDS_PACKAGE.get((record.kind, record.name))
+    if package and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    side = max(side, LEAST_SIDE.get(record.name, 0))
     pictures = (images(12, side, side) * 255).to(torch.uint8).amax(1, keepdim=True).repeat(1, 3, 1, 1)
+    pictures[:, :, : side // 4] = 0  # as around a digit
     argument = NEEDS_ARGUMENT.get((record.kind, record.name), "")
     find: Any = functools.partial(PLUGINS.get, "trap")
     ground = TrapGround(argument, "train", "grey", ("a", "b"), pictures, 0, others, find)
