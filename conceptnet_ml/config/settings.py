@@ -172,6 +172,12 @@ class RoundSettings(SettingsGroup):
         10.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
     )
     decisive: float = Field(0.8, description="flip-rate contrast from which a global swap is kept")
+    narrow: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="most of a channel gate that may be open where the channels hold the image as a whole",
+    )
     partly: float = Field(
         0.2,
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
@@ -261,7 +267,7 @@ class PluginSettings(SettingsGroup):
     """Which plugin supplies which step."""
 
     representations: tuple[str, ...] = Field(
-        ("colour", "fourier", "pixels"), description="representations that the learner may choose from"
+        ("colour", "fourier", "waves", "pixels"), description="representations that the learner may choose from"
     )
     discoverer: str = Field("units", description="the find step")
     stop_rule: str = Field("interchangeable", description="the rule that keeps or refuses a swap before training")

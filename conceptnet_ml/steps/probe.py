@@ -23,8 +23,9 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     """Each representation's probe and decision, cheapest and most global first, as long as they are asked for.
 
     The decision is the rule's unless the user named the round. One that is to come last is refused at first, and comes
-    once more, kept, where all were asked for; so does, where the user keeps the round, the best of them, as the one the
-    user insists on.
+    once more, kept, where all were asked for, or before a swap of places whose ι is lower, where its channels hold the
+    image as a whole: a word in the corner is narrow in the spectrum, too, and is more easily exchanged as places. So
+    does, where the user keeps the round, the best of them, as the one the user insists on.
 
     Args:
         channels: Below the top stage, the probe of its channels: a swap that does not move them is refused.
@@ -43,8 +44,13 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
         if decision.keep and last and decision.evidence != USER:
             waiting.append(results[-1])
             yield _refused_at_first(results[-1])
-        else:
-            yield replace(results[-1], rival=waiting[0].measured.representation if waiting else "")
+            continue
+        for before in [one for one in waiting if one.measured.entire and codec.gate == "place"]:
+            if before.measured.iota > result.measured.iota:
+                waiting.remove(before)
+                yield before
+        rival = next((one.measured.representation for one in waiting if one.measured.gate == "whole"), "")
+        yield replace(results[-1], rival=rival)
     yield from waiting
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:

@@ -53,6 +53,7 @@ class SwapMeasurement:
             answer.
         alone: How well what is exchanged tells the class by itself, to networks that see nothing else of an image:
             the share of held-out images above chance. None where none was asked.
+        entire: Whether the representation's channels hold the image as a whole.
     """
 
     representation: str
@@ -66,6 +67,7 @@ class SwapMeasurement:
     asked: tuple[int, ...] = ()
     met: tuple[tuple[int, int, int, int], ...] = ()
     alone: float | None = None
+    entire: bool = False
 
     @property
     def phi(self) -> float:
@@ -223,6 +225,7 @@ class _HeldImages:
             float(images.sum()) / len(self.labels),
             tuple(torch.bincount(self.labels, minlength=self.classes).tolist()),
             met,
+            entire=self.prober.codec.record.entire,
         )
 
 

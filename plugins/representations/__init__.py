@@ -8,7 +8,7 @@ from conceptnet_ml.records import Representation
 
 @hookimpl
 def conceptnet_representations() -> list[Representation]:
-    """Colour statistics first (cheapest, most global), then Fourier amplitudes, then gated pixels."""
+    """Colour statistics first (cheapest, most global), then Fourier amplitudes, then waves, then gated pixels."""
     return [
         Representation(
             name="colour",
@@ -30,6 +30,17 @@ def conceptnet_representations() -> list[Representation]:
             gate="channel",
             cost=2,
             summary="amplitudes of spatial frequencies, through gates on fineness and direction",
+        ),
+        Representation(
+            name="waves",
+            api="1",
+            encode="conceptnet_plugins.representations.fourier:encode_waves",
+            decode="conceptnet_plugins.representations.fourier:decode_waves",
+            masks="conceptnet_plugins.representations.fourier:wave_masks",
+            gate="channel",
+            cost=4,
+            entire=True,
+            summary="spatial frequencies with their phases, through narrow gates on fineness and direction",
         ),
         Representation(
             name="pixels",

@@ -1,4 +1,4 @@
-"""Fourier amplitude: how strong each spatial frequency is, exchanged in cells of fineness and direction."""
+"""Spatial frequencies, exchanged in cells of fineness and direction: their amplitudes alone, or the waves themselves."""
 
 from __future__ import annotations
 
@@ -49,6 +49,33 @@ def masks(encoding: tuple[Tensor, tuple[Tensor, int]]) -> Tensor:
     """
     amplitudes, (_, width) = encoding
     return _cells(amplitudes.shape[-2], width, amplitudes.device)
+
+
+def encode_waves(images: Tensor) -> tuple[Tensor, int]:
+    """Split an image into its waves: amplitudes and phases, so nothing is left but what no cell holds, the mean colour.
+
+    An exchange of amplitudes leaves a grating whose period does not fit the image in the phases of its neighbours
+    (docs/decisions/0040-waves.md). Cost: as :func:`encode`.
+
+    Args:
+        images: Floats in [0, 1] (B, 3, H, W).
+
+    Returns:
+        (B, 3, H, W // 2 + 1, 2) real and imaginary parts, and the image's width.
+    """
+    return torch.view_as_real(torch.fft.rfft2(images.float(), norm="ortho")), images.shape[-1]
+
+
+def decode_waves(encoding: tuple[Tensor, int]) -> Tensor:
+    """Images of these waves; may leave [0, 1]."""
+    waves, width = encoding
+    return torch.fft.irfft2(torch.view_as_complex(waves.contiguous()), s=(waves.shape[-3], width), norm="ortho")
+
+
+def wave_masks(encoding: tuple[Tensor, int]) -> Tensor:
+    """As :func:`masks`, (36, 1, H, W // 2 + 1, 1)."""
+    waves, width = encoding
+    return _cells(waves.shape[-3], width, waves.device)[..., None]
 
 
 @lru_cache(maxsize=16)

@@ -45,11 +45,19 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
 def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSettings) -> Decision:
     """A swap without a place gate. A spectrum holds the object's outline, too, so there only what decides alone counts.
 
+    Waves hold the whole object: they must decide alone through a narrow gate, and a swap of places comes first where it
+    is as interchangeable (docs/decisions/0040-waves.md).
+
     Colour may decide in part only, and is a cue all the same where the network hardly errs: what nature gives two
     classes of colour is never so sure. It comes last then, since a coloured thing changes an image's colours, too
     (docs/decisions/0036-in-part.md).
     """
     contrast, decisive, partly = measured.contrast, settings.decisive, settings.partly
+    if measured.entire and contrast >= decisive:
+        share = f"contrast {contrast:.2f} ≥ {decisive:.2f} through {measured.price:.2f} of the channels"
+        if measured.price > settings.narrow:
+            return Decision(False, f"{share} > {settings.narrow:.2f}: an object takes as many")
+        return Decision(True, f"{share} ≤ {settings.narrow:.2f}: it decides by itself, and is narrow", last=True)
     if contrast >= decisive:
         return Decision(True, f"contrast {contrast:.2f} ≥ {decisive:.2f}: it decides by itself")
     if measured.gate == "channel":
