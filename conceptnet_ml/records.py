@@ -159,8 +159,8 @@ class Representation(Record):
         regional: ``encode`` also takes ``where=`` (B, 1, H, W) in [0, 1], the places it should look at.
         measure: ``measure(images, donors)``: images after the swap as it is probed and judged, where that should leave
             less of their own than views do; default: as in views.
-        entire: The channels hold the image as a whole: with all gates open nothing of it is left but its mean colour, so
-            what is told apart by such a swap may be the object itself, and the rule asks for a narrow gate.
+        entire: The channels hold the image as a whole: where all are exchanged, hardly anything of it is left. What
+            tells the classes apart then may be the object itself, so the rule asks for a narrow gate.
     """
 
     kind: ClassVar[str] = "representation"

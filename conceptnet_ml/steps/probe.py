@@ -18,6 +18,9 @@ from conceptnet_ml.swap.stop_rule import USER
 
 __all__ = ["choose_partners", "probe", "probe_channels"]
 
+AHEAD = 0.05
+"""By how much more interchangeable a swap of the whole image's channels must be, to come before one of places."""
+
 
 def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[ProbeResult]:
     """Each representation's probe and decision, cheapest and most global first, as long as they are asked for.
@@ -46,7 +49,7 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
             yield _refused_at_first(results[-1])
             continue
         for before in [one for one in waiting if one.measured.entire and codec.gate == "place"]:
-            if before.measured.iota > result.measured.iota:
+            if before.measured.iota > result.measured.iota + AHEAD:
                 waiting.remove(before)
                 yield before
         rival = next((one.measured.representation for one in waiting if one.measured.gate == "whole"), "")

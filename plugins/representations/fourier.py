@@ -1,4 +1,4 @@
-"""Spatial frequencies, exchanged in cells of fineness and direction: their amplitudes alone, or the waves themselves."""
+"""Spatial frequencies, exchanged in cells of fineness and direction: their amplitudes alone, or the waves as such."""
 
 from __future__ import annotations
 
