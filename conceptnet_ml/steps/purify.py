@@ -79,8 +79,11 @@ def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
 
     Cost: that of purifying; where the first network already tells too little, ``round.cue`` epochs.
     """
-    decision, least = probed.decision, ctx.settings.round.alone
-    if not decision.undecided or decision.evidence == USER or not _can_purify(site, probed) or least > 1:
+    decision = probed.decision
+    if not decision.undecided or decision.evidence == USER or not _can_purify(site, probed):
+        return probed
+    least = ctx.settings.round.alone
+    if least > 1:
         return probed
     _, alone = _purified(ctx, site, swap_of(ctx, site, probed), probed, least)
     if alone is None:

@@ -315,3 +315,21 @@ def test_a_flat_image_stays_finite(level: float) -> None:
         swapped = FOURIER.swap(free, donors, gate)
         slopes = torch.autograd.grad(swapped.square().sum(), (free, gate))
         assert all(torch.isfinite(one).all() for one in (swapped, *slopes))
+
+
+def test_waves_of_a_cell_take_over_a_grating_with_its_phase() -> None:
+    codec = Codec(PLUGINS.get("representation", "waves"))  # type: ignore[arg-type]
+    assert codec.record.entire
+    host, plain = pictures(2, 32), pictures(2, 32, seed=1)
+    columns = torch.arange(32)
+    donor = plain + 0.1 * torch.cos(2 * math.pi * 8 / 32 * columns + 0.7)
+    torch.testing.assert_close(codec.swap(host, host), host, atol=1e-6, rtol=0)
+    whole = codec.swap(host, donor)
+    torch.testing.assert_close(whole - whole.mean((2, 3), keepdim=True), donor - donor.mean((2, 3), keepdim=True))
+    torch.testing.assert_close(whole.mean((2, 3)), host.mean((2, 3)))
+    gate = torch.zeros(2, 36)
+    gate[:, 4 * 6 + 3] = 1  # eight cycles that stand upright
+    swapped = codec.swap(host, donor, gate)
+    spectra = [torch.fft.rfft2(images)[:, :, 0] for images in (host, donor, swapped)]
+    torch.testing.assert_close(spectra[2][..., 8], spectra[1][..., 8], atol=1e-3, rtol=0)
+    torch.testing.assert_close(spectra[2][..., 3], spectra[0][..., 3], atol=1e-3, rtol=0)

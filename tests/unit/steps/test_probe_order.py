@@ -27,11 +27,12 @@ def decisions(
     """Representation and decision of all that ``probe`` yields where nothing of it is kept in the end; their rivals."""
 
     def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
-        gate = "place" if codec.name == "pixels" else "whole"
-        measured = SwapMeasurement(codec.name, gate, (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+        iota = (IOTA.get(codec.name, 0.9),) * 2
+        waves = codec.name == "waves"
+        measured = SwapMeasurement(codec.name, codec.gate, (9, 9), (1.0, 1.0), iota, (0.0, 0.0), 0.1, entire=waves)
         return ProbeResult(measured, rule[codec.name])
 
-    gates = {"colour": "whole", "fourier": "channel", "pixels": "place"}
+    gates = {"colour": "whole", "fourier": "channel", "waves": "channel", "pixels": "place"}
     codecs = [SimpleNamespace(name=name, gate=gates[name]) for name in rule]
     monkeypatch.setattr(step, "codecs", lambda ctx, readout: codecs)
     monkeypatch.setattr(step, "probe_representation", judged)
@@ -39,6 +40,9 @@ def decisions(
     found = list(step.probe(ctx, SITE, None))
     return [(one.measured.representation, one.decision.keep) for one in found], [one.rival for one in found]
 
+
+IOTA: dict[str, float] = {}
+"""Of representations, where it is not .9."""
 
 KEEP, LAST, REFUSE = Decision(True, "yes"), Decision(True, "in part", last=True), Decision(False, "no")
 
@@ -53,6 +57,17 @@ def test_a_spectrum_does_not_come_before_colour_that_waits(monkeypatch: pytest.M
     found, _ = decisions(monkeypatch, {"colour": LAST, "fourier": KEEP, "pixels": REFUSE})
     assert found == [("colour", False), ("fourier", False), ("pixels", False), ("colour", True), ("fourier", True)]
     assert decisions(monkeypatch, {"colour": REFUSE, "fourier": KEEP})[0] == [("colour", False), ("fourier", True)]
+
+
+@pytest.mark.parametrize(("iota", "first"), [(0.7, "waves"), (0.88, "pixels"), (1.0, "pixels")])
+def test_waves_come_before_places_that_are_less_interchangeable(
+    iota: float, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(IOTA, "pixels", iota)
+    found, rivals = decisions(monkeypatch, {"waves": LAST, "pixels": KEEP})
+    then = "pixels" if first == "waves" else "waves"
+    assert found == [("waves", False), (first, True), (then, True)]
+    assert not any(rivals), "a swap of places that stays open does not give way to waves"
 
 
 def test_what_does_not_come_last_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -422,6 +422,18 @@ def test_a_global_swap_is_judged_by_its_contrast(above: float, keep: bool) -> No
     assert decide(measured, settings).keep is keep
 
 
+@pytest.mark.parametrize(("wider", "more", "keep"), [(-0.01, 0.01, True), (0.01, 0.01, False), (-0.01, -0.01, False)])
+def test_channels_that_hold_the_whole_image_must_decide_alone_through_a_narrow_gate(
+    wider: float, more: float, keep: bool
+) -> None:
+    settings = RoundSettings()
+    flips, price = settings.decisive + more, settings.narrow + wider
+    measured = SwapMeasurement("waves", "channel", (9, 9), (flips, flips), (1, 1), (0, 0), price, entire=True)
+    decision = decide(measured, settings)
+    assert (decision.keep, decision.last) == (keep, keep)
+    assert decide(replace(measured, entire=False), settings).keep == (more > 0), "of amplitudes any gate will do"
+
+
 def test_what_class_mates_change_too_does_not_keep_a_global_swap() -> None:
     measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.9, 0.9), 1.0)
     assert not decide(measured, RoundSettings()).keep
