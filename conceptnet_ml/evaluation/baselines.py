@@ -83,7 +83,8 @@ class BaselineContext:
         Args:
             name: Unique within the baseline.
             network: A :class:`StagedNetwork`, or a module of modules around one.
-            views: Numbered as ``plain`` is; may give labels as shares of the classes, (B, K).
+            views: Numbered as ``plain`` is; may give labels as shares of the classes, (B, K). With an objective, labels
+                are whatever it takes, B rows on the training device, and images may have more channels.
             epochs: Passes over the training images.
             rate: Peak of the one-cycle learning rate; default: the rate from fresh weights.
             objective: ``objective(network, images, labels) -> loss``; default: cross entropy of the network's logits.
@@ -115,6 +116,20 @@ class BaselineContext:
         labels = self.plain.images.labels[self.plain.pool]
         whole = ImageSet(images.to(self.plain.images.device), labels)
         return Views(whole, torch.arange(len(whole)), [], self.classes, self.device)
+
+    def paired(self, views: ViewMaker, others: Views) -> ViewMaker:
+        """Views with an image of others, drawn at random, beside each: (B, 6, H, W), the others' channels last.
+
+        Labels are those of the views alone. The two are augmented by one draw. A network that is trained on them by
+        ``train`` must answer such a batch when it is called, too: its batch norms may be estimated again.
+        """
+
+        def make(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            images, labels = views(indices, generator)
+            drawn = others.pool[torch.randint(len(others), (len(images),), generator=generator)]
+            return torch.cat([images, others.raw(drawn)], 1), labels
+
+        return make
 
     def answers(self, network: StagedNetwork, images: Tensor) -> Tensor:
         """Logits (B, K) in fp32 of float images (B, 3, H, W), under the run's autocast; can be differentiated."""

@@ -38,6 +38,7 @@ class ViewMaker(Protocol):
 LossFn = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """``objective(network, images, labels) -> loss``, one number; it runs under autocast, on a network in training mode.
 
+Images and labels are those of the views, whose labels may then hold more than classes, such as the images' numbers.
 State that it keeps from step to step belongs in the network, as parameters and buffers, so that a training can be
 resumed."""
 
