@@ -50,7 +50,7 @@ def last_linear(network: StagedNetwork, classes: int) -> nn.Linear:
     linear = [module for module in leaves if isinstance(module, nn.Linear) and module.bias is not None]
     if not linear or linear[-1].out_features != classes:
         raise SettingsError(
-            "baseline 'last-layer': the network does not end in a linear layer with a bias",
+            "this baseline fits the last layer, and the network does not end in a linear layer with a bias",
             "Choose another network.backbone, or leave this baseline out.",
         )
     return linear[-1]
@@ -96,12 +96,15 @@ def _examples(held: Tensor, labels: Tensor, classes: int, generator: torch.Gener
 
 
 def _inputs(network: StagedNetwork, layer: nn.Linear, images: Tensor) -> Tensor:
-    """What reaches the layer, (B, F)."""
+    with torch.no_grad():
+        return answered(network, layer, images)[1].float()
+
+
+def answered(network: StagedNetwork, layer: nn.Linear, images: Tensor) -> tuple[Tensor, Tensor]:
+    """A network's logits (B, K), and what reaches this layer of it, (B, F); both can be differentiated."""
     seen: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
-        with torch.no_grad():
-            network(images)
+        return network(images), seen[-1]
     finally:
         handle.remove()
-    return seen[-1].float()

@@ -37,7 +37,17 @@ def _masked(context: BaselineContext, places: Tensor) -> Tensor:
 
 
 def salient(network: StagedNetwork, images: Tensor, labels: Tensor) -> Tensor:
-    """(B, 1, H, W) booleans: where XGradCAM at the last stage (Fu et al., arXiv 2008.02312) is highest for the labels.
+    """(B, 1, H, W) booleans: where :func:`attributed` is highest. Images and labels are as there."""
+    heat = attributed(network, images, labels).flatten(1)
+    positive = (heat > 0).to(heat.dtype)
+    count = positive.sum(1, keepdim=True).clamp_min(1)
+    mean = heat.sum(1, keepdim=True) / count
+    deviation = (((heat - mean) * positive).square().sum(1, keepdim=True) / count).sqrt()
+    return (heat > mean + DEVIATIONS * deviation).view(len(images), 1, *images.shape[-2:])
+
+
+def attributed(network: StagedNetwork, images: Tensor, labels: Tensor) -> Tensor:
+    """XGradCAM for the labels at the last stage (Fu et al., arXiv 2008.02312), (B, 1, H, W), none below 0.
 
     Args:
         images: Floats in [0, 1] (B, 3, H, W).
@@ -52,9 +62,4 @@ def salient(network: StagedNetwork, images: Tensor, labels: Tensor) -> Tensor:
     maps = maps.detach()
     weights = (slope * maps).sum((2, 3), keepdim=True) / maps.sum((2, 3), keepdim=True).clamp_min(1e-7)
     heat = (weights * maps).sum(1, keepdim=True).relu()
-    heat = functional.interpolate(heat, images.shape[-2:], mode="bilinear", align_corners=False).flatten(1)
-    positive = (heat > 0).to(heat.dtype)
-    count = positive.sum(1, keepdim=True).clamp_min(1)
-    mean = heat.sum(1, keepdim=True) / count
-    deviation = (((heat - mean) * positive).square().sum(1, keepdim=True) / count).sqrt()
-    return (heat > mean + DEVIATIONS * deviation).view(len(images), 1, *images.shape[-2:])
+    return functional.interpolate(heat, images.shape[-2:], mode="bilinear", align_corners=False)
