@@ -17,7 +17,8 @@ from conceptnet_ml.evaluation.baselines import BaselineContext, train_baselines
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
-from conceptnet_plugins.baselines import deepdream_chain, masktune
+from conceptnet_ml.swap.views import Views
+from conceptnet_plugins.baselines import dac, dac_inverted, deepdream_chain, masktune
 
 Figures = dict[str, dict[str, float]]
 TINTS = torch.tensor([[1.25, 1.0, 0.75], [0.75, 1.0, 1.25]])
@@ -117,6 +118,62 @@ def test_just_train_twice_learns_from_the_exceptions(tmp_path: Path) -> None:
     assert found["longer"]["conflict"] < 0.8
     assert found["just-train-twice"]["conflict"] > 0.95
     assert found["just-train-twice"]["test"] > 0.95
+
+
+@pytest.mark.slow
+def test_learning_from_failure_learns_from_the_exceptions(tmp_path: Path) -> None:
+    """Over five seeds .82 in conflict, as long a plain training .50; with one seed it stays with the cue. A fainter
+    bar, of contrast .14, it learned with one seed of five."""
+    data = with_exceptions(0.05, 320, 0.17)
+    runs = [compared(tmp_path / str(seed), data, ["longer", "lff"], 8, seed, network=QUICK) for seed in range(5)]
+    means = {name: {key: sum(run[name][key] for run in runs) / 5 for key in runs[0][name]} for name in runs[0]}
+    assert means["longer"]["conflict"] < 0.65
+    assert means["lff"]["conflict"] > means["longer"]["conflict"] + 0.15
+    assert means["lff"]["test"] > 0.9
+
+
+def test_balancing_what_biased_networks_tell_apart_learns_from_the_exceptions(tmp_path: Path) -> None:
+    found = compared(tmp_path, with_exceptions(0.02, 320, 0.14), ["longer", "fg-ccdb"], 16, network=QUICK)
+    assert found["longer"]["conflict"] < 0.85  # with three seeds 0 to .76
+    assert min(found["fg-ccdb"].values()) > 0.9  # .96 to 1
+
+
+def test_disagreeing_on_unlabelled_images_leaves_a_perfect_cue(tmp_path: Path) -> None:
+    world = images_with("random", 320, 7, 0.2)
+    data = replace(planted_data(contrast=0.2), worlds={"unbiased": lambda: world})
+    found = compared(tmp_path, data, ["longer", "d-bat", "divdis"], 12, network=QUICK)
+    assert found["longer"]["conflict"] < 0.1
+    assert min(found["d-bat"].values()) > 0.9  # with three seeds .93 to .99
+    assert min(found["divdis"].values()) > 0.9  # .96 to 1
+
+
+@pytest.mark.slow
+def test_composing_with_the_rest_of_other_images_reads_what_the_trunk_knows(
+    tmp_path: Path,
+) -> None:
+    """A network that has learnt the bar, then to answer by the patch alone: as a pretrained one that falls for a cue.
+
+    Turned round, the last layer reads the bar again. It also reads the patch the wrong way, for a composed image always
+    shows another class's: with two seeds half of the aligned images are answered wrongly. Not turned round, it is the
+    patch that is taught.
+    """
+    data = planted_data(contrast=0.5)
+    chosen = settings(training={"batch": 32})
+    ctx = workbench(tmp_path, data, chosen)
+    known, patches = (
+        Views(images_with(cue, 320, seed, contrast), ctx.fit, [], 2, ctx.device)
+        for cue, seed, contrast in (("random", 7, 0.5), ("own", 8, 0.0))
+    )
+    knowing = ctx.train("known", ctx.network(), known, 8, chosen.training.rate)
+    ordinary = ctx.train("ordinary", knowing, patches, 4, chosen.training.warm_rate)
+    found = {"ordinary": accuracy(ordinary, data)}
+    for name, fit in (("dac", dac.fit), ("dac-inverted", dac_inverted.fit)):
+        record: Any = ctx.plugins.get("baseline", name)
+        found[name] = accuracy(fit(BaselineContext(ctx, record, ordinary, 8)), data)
+    assert max(found["ordinary"][name] for name in ("conflict", "absent")) < 0.6
+    assert found["dac-inverted"]["absent"] > 0.85
+    assert found["dac-inverted"]["random"] > found["ordinary"]["random"] + 0.1
+    assert found["dac"]["conflict"] < 0.1
 
 
 def test_a_refit_on_eight_examples_uses_what_the_network_knows(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,15 @@ from conceptnet_ml.storage.run_folder import Run
 from conceptnet_plugins.baselines import (
     colour_jitter,
     cutmix,
+    d_bat,
+    dac,
     deepdream_chain,
+    divdis,
     feature_sieve,
+    fg_ccdb,
     just_train_twice,
     last_layer,
+    lff,
     masktune,
 )
 
@@ -371,3 +377,145 @@ def test_errors_are_drawn_so_many_times_as_often(tmp_path: Path) -> None:
     drawn = (images == mine).all(3).all(2).all(1)
     assert float(drawn.float().mean()) == pytest.approx(50 / 97, abs=0.03)
     assert (labels[drawn] == told).all()
+
+
+def test_failing_images_weigh_by_both_networks_moving_losses(tmp_path: Path) -> None:
+    """By hand, over two steps: losses move by 3/10, and are divided by the largest of their class."""
+    context = context_of(bench_of(tmp_path), "lff")
+    pair = lff.Failing(context.fresh(), context.fresh(), torch.tensor([0, 1, 0]))
+    first = pair.difficulty(torch.tensor([[1.0, 2.0, 4.0], [1.0, 1.0, 1.0]]), torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(first, torch.tensor([0.25 / 1.25, 1 / 2, 1 / 2]))
+    second = pair.difficulty(torch.tensor([[3.0], [2.0]]), torch.tensor([2]))
+    assert pair.losses[:, 2].tolist() == pytest.approx([0.7 * 4 + 0.3 * 3, 0.7 * 1 + 0.3 * 2])
+    assert second.tolist() == pytest.approx([0.5])  # its class's largest under both
+    again = pair.difficulty(torch.tensor([[1.0], [1.0]]), torch.tensor([0]))
+    assert again.tolist() == pytest.approx([(1 / 3.7) / (1 / 3.7 + 1 / 1.3)])
+
+
+def test_generalized_cross_entropy_and_its_slope() -> None:
+    """(1 − p^0.7) / 0.7, whose slope is that of cross entropy times p^0.7."""
+    shares = torch.tensor([1.0, 0.5, 0.1])
+    losses = (-shares.log()).requires_grad_(True)
+    found = lff.generalized(losses)
+    assert found.tolist() == pytest.approx([0.0, (1 - 0.5**0.7) / 0.7, (1 - 0.1**0.7) / 0.7])
+    found.sum().backward()
+    assert losses.grad is not None
+    torch.testing.assert_close(losses.grad, shares**0.7)
+
+
+def test_views_are_numbered_beside_their_labels(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "lff")
+    indices = torch.tensor([5, 2, 40])
+    images, told = lff.numbered(context.plain)(indices, torch.Generator())
+    plain, labels = context.plain(indices, torch.Generator())
+    assert torch.equal(images, plain)
+    assert torch.equal(told, torch.stack([labels, indices], 1))
+
+
+def test_every_class_shows_each_sort_as_often_as_all_do() -> None:
+    """Three of class 0 look like 0 and one like 1; one of class 1 looks like 0, one like 1: 4 and 2 of 6."""
+    sorts, labels = torch.tensor([0, 0, 0, 1, 0, 1]), torch.tensor([0, 0, 0, 0, 1, 1])
+    weights = fg_ccdb.balancing(sorts, labels, 2)
+    assert weights.tolist() == pytest.approx([2 / 9, 2 / 9, 2 / 9, 1 / 3, 2 / 3, 1 / 3])
+    for c in range(2):
+        seen = [float(weights[(labels == c) & (sorts == sort)].sum()) for sort in range(2)]
+        assert seen == pytest.approx([4 / 6, 2 / 6])
+
+
+def test_the_surest_half_of_each_class_is_kept() -> None:
+    answers = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3], [0.9, 0.1], [0.1, 0.9]]).log()
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    assert fg_ccdb.surest(answers, labels).tolist() == [1, 0, 0, 1, 0, 1]
+
+
+def test_images_are_drawn_as_their_weights_say(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "fg-ccdb")
+    weights = torch.zeros(48)
+    weights[[0, 7, 47]] = torch.tensor([1.0, 2.0, 1.0])
+    images, _ = fg_ccdb.drawn(context, weights)(torch.arange(48).repeat(100), torch.Generator().manual_seed(0))
+    for place, share in ((0, 0.25), (7, 0.5), (47, 0.25)):
+        mine, _ = context.plain(torch.tensor([place]), torch.Generator())
+        assert float((images == mine).flatten(1).all(1).float().mean()) == pytest.approx(share, abs=0.03)
+
+
+def test_agreement_is_about_the_first_networks_answer() -> None:
+    first = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.0, 0.8]])
+    second = torch.tensor([[0.6, 0.3, 0.1], [0.0, 1.0, 0.0]])
+    wanted = -(torch.tensor([0.9 * 0.4 + 0.6 * 0.1, 0.8]).log().mean())
+    torch.testing.assert_close(d_bat.agreement(first, second), wanted)
+
+
+def test_other_views_lie_beside_the_images_without_their_labels(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "d-bat")
+    assert context.unbiased is not None
+    images, labels = context.paired(context.plain, context.unbiased())(torch.arange(16), torch.Generator())
+    plain, told = context.plain(torch.arange(16), torch.Generator())
+    assert images.shape == (16, 6, 16, 16)
+    assert torch.equal(images[:, :3], plain)
+    assert torch.equal(labels, told)
+    whole, _ = context.unbiased()(torch.arange(48), torch.Generator())
+    assert all((whole == one).flatten(1).all(1).any() for one in images[:, 3:])
+
+
+def test_mutual_information_of_two_heads() -> None:
+    certain = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    same = divdis.mutual_information(certain, certain)
+    assert float(same) == pytest.approx(math.log(2), abs=1e-5)
+    assert float(divdis.mutual_information(certain, certain.flip(1))) == pytest.approx(math.log(2), abs=1e-5)
+    other = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert float(divdis.mutual_information(certain, other)) == pytest.approx(0, abs=1e-5)
+    soft = torch.tensor([[0.8, 0.2], [0.2, 0.8]])  # joint .34 and .16, twice each, beside 1/4
+    wanted = 2 * (0.34 * math.log(0.34 * 4) + 0.16 * math.log(0.16 * 4))
+    assert float(divdis.mutual_information(soft, soft)) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_head_is_chosen_where_the_heads_differ_most() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 0, 0])
+    one = torch.tensor([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])  # for class 0
+    other = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.4, 0.4])
+    told = torch.stack([torch.stack([share, 1 - share], 1) for share in (one, other)])
+    assert divdis.chosen(told, labels) == 0  # two of four each: the last two are not asked for
+    labels[0] = 1
+    assert divdis.chosen(told, labels) == 1
+    assert divdis.chosen(told.flip(0), labels) == 0
+
+
+def test_composed_images_show_what_makes_the_class_among_the_others_rest(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "dac")
+    masks = torch.zeros(48, 1, 16, 16, dtype=torch.bool)
+    labels = context.plain.images.labels[context.plain.pool]
+    masks[labels == 0, :, :8] = True
+    masks[labels == 1, :, :, :8] = True
+    images, told = dac.composed(context, masks, torch.arange(48))(torch.arange(16), torch.Generator())
+    raw = context.plain.raw(context.plain.pool)
+    plain, alone, among = images.split(3, 1)
+    assert torch.equal(plain, raw[:16])
+    assert torch.equal(told[:, 0], labels[:16])
+    mean = alone[:1, :, -1:, -1:]
+    for one, mixed, label in zip(alone, among, told[:, 1].tolist(), strict=True):
+        mine, theirs = masks[labels == label][0], masks[labels != label][0]
+        host = (raw == torch.where(mine, one, raw)).flatten(1).all(1)
+        assert host.sum() == 1
+        assert labels[host].item() == label
+        torch.testing.assert_close(one, torch.where(mine, raw[host][0], mean[0]))
+        hidden = ~mine & ~theirs
+        donor = (raw == torch.where(hidden, mixed, raw)).flatten(1).all(1)
+        assert labels[donor].tolist() == [1 - label]
+        torch.testing.assert_close(mixed, torch.where(hidden, raw[donor][0], one))
+
+
+def test_the_elbow_is_where_the_loss_is_farthest_below_its_chord() -> None:
+    curves = torch.tensor(
+        [[0.0, 0.0, 0.0, 0.0, 1.0, 2.0], [0.0, 0.1, 0.2, 0.9, 1.5, 2.0], [0.0, 1.0, 1.6, 1.8, 1.9, 2.0]]
+    )
+    assert dac.elbows(curves.T).tolist() == [3, 2, 5]
+
+
+def test_composing_trains_nothing_but_the_last_layer(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "dac")
+    before = {name: value.clone() for name, value in context.ordinary.state_dict().items()}
+    network = dac.fit(context)
+    after = network.state_dict()
+    assert [n for n in before if not torch.equal(before[n], after[n])] == ["model.head.weight", "model.head.bias"]
+    assert same(before, context.ordinary.state_dict())
+    assert all(weight.requires_grad for weight in network.parameters())

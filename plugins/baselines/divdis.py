@@ -1,0 +1,107 @@
+"""DivDis: two heads that answer unlabelled images of the new world independently; a few labels choose between them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conceptnet_ml import BaselineContext, StagedNetwork
+from conceptnet_plugins.baselines.last_layer import answered, last_linear
+
+DIVERSITY = 10.0
+"""λ₁, of the mutual information between the heads: the default of the authors' code."""
+BALANCE = 10.0
+"""λ₂, of what keeps each head's answers as frequent as the labels: likewise."""
+QUERIES = 4
+"""Labels of unbiased images that choose the head: the fewest the authors' code reports on."""
+
+
+class Heads(nn.Module):
+    """A network, whose last layer is the first head, and a second head on what reaches that layer.
+
+    Args:
+        prior: (K,) share of each class among the labels.
+    """
+
+    prior: Tensor
+
+    def __init__(self, network: StagedNetwork, prior: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        layer = last_linear(network, len(prior))
+        self.second = nn.Linear(layer.in_features, layer.out_features)
+        self.register_buffer("prior", prior)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (2, B, K) of images (B, 3, H, W); of images side by side, (B, 6, H, W), logits (2, 2·B, K) in one
+        batch, those of the first three channels first."""
+        layer = last_linear(self.network, len(self.prior))
+        logits, features = answered(self.network, layer, torch.cat(images.split(3, 1)))
+        return torch.stack([logits, self.second(features)])
+
+
+def fit(context: BaselineContext) -> StagedNetwork:
+    """Train trunk and heads from fresh weights and return the trunk with the better head (Lee et al., arXiv
+    2202.03418).
+
+    It is shown the training images with the cue drawn at random, without their labels. The head is chosen by active
+    querying: ``QUERIES`` labels, of the held-out images with random cues on which the heads differ most. So it is shown
+    more than the learner is. As many epochs as the learner's network had in all; a step passes an unlabelled image for
+    every labelled one, so it costs twice a plain one. Labelled and unlabelled images are one batch for batch norms, an
+    option of the authors' code that is not its default.
+
+    Raises:
+        SettingsError: The network does not end in a linear layer.
+    """
+    assert context.unbiased is not None
+    world = context.unbiased()
+    labels = context.plain.images.labels[context.plain.pool]
+    network = context.fresh()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seed("head"))
+        heads = Heads(network, labels.bincount(minlength=context.classes) / len(labels)).to(context.device)
+    epochs = context.ordinary_epochs + context.epochs
+    heads = context.train("train", heads, context.paired(context.plain, world), epochs, objective=diversified)
+    with torch.no_grad():
+        parts = [heads(world.raw(numbers)).float().softmax(2).cpu() for numbers in context.held.split(256)]
+        if parts and chosen(torch.cat(parts, 1), world.images.labels[context.held]) == 1:
+            layer = last_linear(heads.network, context.classes)
+            layer.weight.copy_(heads.second.weight)
+            layer.bias.copy_(heads.second.bias)
+    return heads.network
+
+
+def diversified(heads: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of the heads on the labelled images; on those beside them λ₁ times the mutual information of
+    the heads and λ₂ times the divergence of their mean answers from the labels' shares."""
+    assert isinstance(heads, Heads)
+    labelled, others = heads(images).float().chunk(2, 1)
+    loss = torch.stack([functional.cross_entropy(one, labels) for one in labelled]).mean()
+    told = others.softmax(2)
+    mean = told.mean(1)
+    balance = (mean * (_log(mean) - _log(heads.prior))).sum(1).mean()
+    return loss + DIVERSITY * mutual_information(*told) + BALANCE * balance
+
+
+def mutual_information(one: Tensor, other: Tensor) -> Tensor:
+    """In nats, between the answers of two heads, probabilities (B, K) each, over a batch."""
+    joint = one.T @ other / len(one)
+    return (joint * (_log(joint) - _log(one.mean(0))[:, None] - _log(other.mean(0)))).sum()
+
+
+def chosen(told: Tensor, labels: Tensor) -> int:
+    """0 or 1: the head that is right more often on the images on which the heads differ most; 0 where both are.
+
+    Args:
+        told: (2, N, K) the heads' probabilities.
+        labels: (N,), of which ``QUERIES`` are read.
+    """
+    differ = (told[0] - told[1]).abs().sum(1)
+    queried = differ.argsort(descending=True, stable=True)[:QUERIES]
+    right = (told[:, queried].argmax(2) == labels[queried]).sum(1)
+    return int(right[1] > right[0])
+
+
+def _log(shares: Tensor) -> Tensor:
+    return shares.clamp_min(1e-12).log()
