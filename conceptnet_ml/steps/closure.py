@@ -34,12 +34,13 @@ def close(
         The swap and what each check found.
     """
     checks: list[Closure] = []
-    classes = probed.decision.classes
+    classes, alone = probed.decision.classes, probed.measured.alone
+    exceptions = 0.0 if alone is None else (1 - alone) * (1 - 1 / ctx.classes)
     if site.readout.family is not None or swap.codec.gate != "place":
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
         at = replace(site, name=f"{site.name}/closure-{turn}")
-        checks.append(check_closure(ctx, at, [*swaps, swap], classes))
+        checks.append(check_closure(ctx, at, [*swaps, swap], classes, exceptions))
         if checks[-1].closed:
             break
         wider = _widened(ctx, replace(at, readout=checks[-1].readout), swap)
@@ -56,7 +57,9 @@ def close(
     return swap, tuple(checks)
 
 
-def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[int, ...] | None = None) -> Closure:
+def check_closure(
+    ctx: Context, site: Site, swaps: list[Swap], classes: tuple[int, ...] | None = None, exceptions: float = 0.0
+) -> Closure:
     """Train a fresh network for a few epochs on the views and probe it.
 
     What is left of a feature outside its gates is the first thing a fresh network learns, since it fits every label,
@@ -65,6 +68,7 @@ def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[in
 
     Args:
         swaps: Of the views, the newest last; its representation is probed.
+        exceptions: Share of the images in which the cue is known to err: so many errors do not count.
 
     Cost: ``round.fresh`` epochs and one probe of the held-out images.
     """
@@ -75,6 +79,7 @@ def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[in
     probed = probe_representation(ctx, replace(site, readout=readout), swaps[-1].codec)
     measured = probed.measured
     score = measured.iota_less_errors(WEIGHT) if classes is None else measured.within(classes, WEIGHT)[1]
+    score += WEIGHT * min(exceptions, 1 - measured.answered)
     closed = score < settings.round.closed or measured.phi < settings.round.flips
     ctx.run.log(event="closure", name=site.name, score=score, closed=closed)
     return Closure(probed, readout, score, closed)
