@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml import BaselineContext, StagedNetwork, ViewMaker
-from conceptnet_plugins.baselines.last_layer import answered, last_linear
-from conceptnet_plugins.baselines.masktune import attributed
+
+from .last_layer import answered, last_linear
+from .masktune import attributed
 
 QUANTILES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Of an image's attribution: above which of them a pixel counts as looked at is found for each image."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from conceptnet_ml import BaselineContext, StagedNetwork
-from conceptnet_plugins.baselines.dac import recomposed
+
+from .dac import recomposed
 
 
 def fit(context: BaselineContext) -> StagedNetwork:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml import BaselineContext, StagedNetwork
-from conceptnet_plugins.baselines.last_layer import answered, last_linear
+
+from .last_layer import answered, last_linear
 
 DIVERSITY = 10.0
 """λ₁, of the mutual information between the heads: the default of the authors' code."""
