@@ -17,8 +17,11 @@ Side = Annotated[int, Field(ge=8, le=1024)]
 WEIGHT_FILES = (".safetensors", ".pt", ".pth")
 """Endings of files of weights."""
 
-FRESH_RATE, FINE_RATE = 0.1, 0.03
-"""Peak learning rates from fresh and from trained weights."""
+RATES = {"sgd": (0.1, 0.03), "adamw": (2e-3, 2e-4)}
+"""Of each optimizer the peak learning rates from fresh and from trained weights, where none is given."""
+
+DECAYS = {"sgd": 5e-4, "adamw": 0.05}
+"""Of each optimizer the weight decay, where none is given."""
 
 
 class SettingsGroup(BaseModel):
@@ -112,14 +115,22 @@ class TrainingSettings(SettingsGroup):
     epochs: int = Field(16, ge=0, description="epochs of ordinary training; 0: trained weights are left as they are")
     least_steps: int = Field(64, ge=0, description="fewest steps of a training or a round; epochs give way to it")
     batch: int = Field(128, ge=2, description="images per step")
+    optimizer: Literal["sgd", "adamw"] = Field(
+        "sgd", description="sgd with Nesterov momentum, or adamw, for networks without batch norms and for transformers"
+    )
     rate: float = Field(
-        FRESH_RATE, gt=0, description=f"peak learning rate of ordinary training; {FINE_RATE} from trained weights"
+        RATES["sgd"][0],
+        gt=0,
+        description="peak learning rate of ordinary training; default: of sgd {:g}, from trained weights {:g}; of "
+        "adamw {:g} and {:g}".format(*RATES["sgd"], *RATES["adamw"]),
     )
     warm_rate: float = Field(
-        FRESH_RATE, gt=0, description=f"the same when a round goes on from the last network; {FINE_RATE} likewise"
+        RATES["sgd"][0], gt=0, description="the same when a round goes on from the last network; defaults likewise"
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum")
-    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; adamw's are 0.9 and 0.999")
+    weight_decay: float = Field(
+        DECAYS["sgd"], ge=0, description=f"shrinks the weights; default of adamw {DECAYS['adamw']:g}"
+    )
     flip: bool = Field(True, description="random horizontal flips")
     shift: float = Field(0.0625, ge=0, lt=0.5, description="random shifts up to this share of the side")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -293,12 +304,14 @@ class Settings(SettingsGroup):
     plugins: PluginSettings = PluginSettings()
 
     @model_validator(mode="after")
-    def _gently(self) -> Settings:
-        """From trained weights, rates that are not given are those of fine-tuning."""
-        if self.network.trained:
-            rates = {name: FINE_RATE for name in ("rate", "warm_rate") if name not in self.training.model_fields_set}
-            # frozen for everyone else: this is the last step of its making
-            object.__setattr__(self, "training", self.training.model_copy(update=rates))
+    def _defaults_of_the_optimizer(self) -> Settings:
+        """Rates and decay that are not given are the optimizer's, from trained weights those of fine-tuning."""
+        training = self.training
+        rate = RATES[training.optimizer][self.network.trained]
+        found = {"rate": rate, "warm_rate": rate, "weight_decay": DECAYS[training.optimizer]}
+        found = {name: value for name, value in found.items() if name not in training.model_fields_set}
+        # frozen for everyone else: this is the last step of its making
+        object.__setattr__(self, "training", training.model_copy(update=found))
         return self
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.config.settings import FRESH_RATE, Settings
+from conceptnet_ml.config.settings import RATES, Settings
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -40,7 +40,7 @@ def witness_of(ctx: Context) -> Witness:
     settings = ctx.settings.training
     fresh = fresh_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins).to(ctx.device)
     plain = ctx.views(ctx.fit, [])
-    rate = FRESH_RATE if ctx.settings.network.trained else settings.rate
+    rate = RATES[settings.optimizer][0] if ctx.settings.network.trained else settings.rate
     epochs = ctx.epochs(settings.epochs or type(settings).model_fields["epochs"].default)
     network = ctx.train(WITNESS_NETWORK, fresh, plain, epochs, rate, "witness")
 

@@ -116,7 +116,7 @@ def to_float(images: Tensor, device: torch.device) -> Tensor:
 
 
 def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, float]:
-    """Train with SGD (Nesterov) and a one-cycle rate; returns the last loss and the seconds taken.
+    """Train with SGD (Nesterov) or AdamW and a one-cycle rate; returns the last loss and the seconds taken.
 
     Args:
         network: Takes floats in [0, 1]; moved to ``job.device`` and its memory format, left in evaluation mode.
@@ -129,14 +129,7 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
     """
     layout.to_device(network, job.device).train()
     narrow = layout.is_narrow(network)
-    optimizer = torch.optim.SGD(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
-        lr=job.rate,
-        momentum=job.settings.momentum,
-        weight_decay=job.settings.weight_decay,
-        nesterov=job.settings.momentum > 0,
-        fused=job.device.type in ("cpu", "cuda"),
-    )
+    optimizer = _optimizer(network, job)
     scaler = devices.grad_scaler(job.device, job.dtype)
     start = reported = _restore(network, optimizer, scaler, job)
     if start:
@@ -165,8 +158,7 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         now = time.monotonic()
         stop = job.should_stop() and step + 1 < job.steps
         if job.checkpoint is not None and (stop or now - saved > job.settings.save_seconds):
-            momenta = [optimizer.state[p].get("momentum_buffer") for p in optimizer.param_groups[0]["params"]]
-            job.checkpoint.save(_state(step + 1, _copy_state(network), momenta, scaler.state_dict()))
+            job.checkpoint.save(_state(step + 1, _copy_state(network), _moments(optimizer), scaler.state_dict()))
             saved = now
         if stop:
             raise Interrupted("stopped during training")
@@ -174,6 +166,21 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         job.checkpoint.clear()
     network.eval()
     return {"loss": float(loss), "steps": float(job.steps), "seconds": time.monotonic() - began}
+
+
+def _optimizer(network: nn.Module, job: TrainingJob) -> torch.optim.Optimizer:
+    settings, parameters = job.settings, [one for one in network.parameters() if one.requires_grad]
+    fused = job.device.type in ("cpu", "cuda")
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=job.rate, weight_decay=settings.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        parameters,
+        lr=job.rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.momentum > 0,
+        fused=fused,
+    )
 
 
 def one_cycle_rate(peak: float, step: int, steps: int) -> float:
@@ -279,6 +286,14 @@ def _copy_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
+def _moments(optimizer: torch.optim.Optimizer) -> list[Any]:
+    """What the optimizer remembers of each parameter: of SGD its momentum, of AdamW all by name; None for nothing."""
+    states = [optimizer.state.get(parameter) for parameter in optimizer.param_groups[0]["params"]]
+    if isinstance(optimizer, torch.optim.SGD):
+        return [None if state is None else state.get("momentum_buffer") for state in states]
+    return [None if state is None else dict(state) for state in states]
+
+
 def _state(step: int, network: dict[str, Tensor], momenta: Any, scaler: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds: steps taken, the state dict, the momenta, and the state of the gradient scaler."""
     return {"step": step, "network": network, "momenta": momenta, "scaler": scaler}
@@ -293,8 +308,10 @@ def _restore(network: nn.Module, optimizer: Any, scaler: Any, job: TrainingJob) 
     if state["scaler"]:
         scaler.load_state_dict(state["scaler"])
     parameters = optimizer.param_groups[0]["params"]
-    for parameter, momentum in zip(parameters, state["momenta"] or [None] * len(parameters), strict=True):
-        if momentum is not None:
+    for parameter, momenta in zip(parameters, state["momenta"] or [None] * len(parameters), strict=True):
+        remembered = {"momentum_buffer": momenta} if isinstance(momenta, Tensor) else momenta or {}
+        for name, value in remembered.items():
             # In the parameter's own memory layout: the fused optimizer walks both side by side.
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+            own = torch.empty_like(parameter if value.shape == parameter.shape else value)
+            optimizer.state[parameter][name] = own.copy_(value)
     return int(state["step"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conceptnet_ml.config.settings import FINE_RATE, FRESH_RATE, Settings
+from conceptnet_ml.config.settings import DECAYS, RATES, Settings
 from conceptnet_ml.config.sources import (
     DEFAULT,
     FLAGS,
@@ -242,15 +242,19 @@ def test_a_run_folder_is_named_after_its_data(source: str, trap: str, start: str
     assert folder.name.startswith(start)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("given", ["network.weights=mine.pt", "network.pretrained=true"])
-def test_trained_weights_are_gone_on_with_gently(given: str) -> None:
-    assert resolve_settings().settings.training.rate == FRESH_RATE
-    gentle = resolve_settings(None, [given]).settings
-    assert gentle.training.rate == gentle.training.warm_rate == FINE_RATE
-    mixed = resolve_settings(None, [given, "training.rate=0.05"]).settings
-    assert (mixed.training.rate, mixed.training.warm_rate) == (0.05, FINE_RATE)
+def test_trained_weights_are_gone_on_with_gently(given: str, optimizer: str) -> None:
+    fresh, fine = RATES[optimizer]
+    chosen = f"training.optimizer={optimizer}"
+    plain = resolve_settings(None, [chosen]).settings.training
+    assert (plain.rate, plain.warm_rate, plain.weight_decay) == (fresh, fresh, DECAYS[optimizer])
+    gentle = resolve_settings(None, [given, chosen]).settings
+    assert gentle.training.rate == gentle.training.warm_rate == fine
+    mixed = resolve_settings(None, [given, chosen, "training.rate=0.05", "training.weight_decay=0"]).settings.training
+    assert (mixed.rate, mixed.warm_rate, mixed.weight_decay) == (0.05, fine, 0)
     stored = gentle.model_dump(mode="json") | {"training": Settings().training.model_dump(mode="json")}
-    assert Settings.of_run(stored).training.rate == FRESH_RATE, "a run of before goes on at its own rates"
+    assert Settings.of_run(stored).training.rate == RATES["sgd"][0], "a run of before goes on at its own rates"
 
 
 def test_a_run_of_an_older_version_does_not_begin_to_do_what_that_version_did_not() -> None:

@@ -68,9 +68,9 @@ def job(epochs: int = 6, seed: int = 7, **changes: Any) -> TrainingJob:
     return TrainingJob(90, epochs, 0.05, seed, CPU, settings=settings)
 
 
-def trained(seed: int = 7, epochs: int = 6) -> nn.Sequential:
+def trained(seed: int = 7, epochs: int = 6, **changes: Any) -> nn.Sequential:
     made = network()
-    train(made, ImageViews(images(), CPU), job(epochs, seed))
+    train(made, ImageViews(images(), CPU), job(epochs, seed, **changes))
     return made
 
 
@@ -142,17 +142,25 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
     assert not equal(trained(), trained(seed=8))
 
 
-@pytest.mark.parametrize("stop", [1, 7, 25, 29])
-def test_resuming_gives_bit_identical_weights(stop: int, run: Run) -> None:
+def test_another_optimizer_learns_another_way() -> None:
+    other = trained(optimizer="adamw")
+    answers = predict_set(other, images(), CPU, None).argmax(1)
+    assert float((answers == images().labels).float().mean()) > 0.9
+    assert not equal(other, trained())
+
+
+@pytest.mark.parametrize(("stop", "optimizer"), [(1, "sgd"), (7, "sgd"), (25, "sgd"), (29, "sgd"), (7, "adamw")])
+def test_resuming_gives_bit_identical_weights(stop: int, optimizer: str, run: Run) -> None:
     made, asked = network(), itertools.count(1)
-    first = replace(job(), checkpoint=run.checkpoint("it"), should_stop=lambda: next(asked) >= stop)
+    these = job(optimizer=optimizer)
+    first = replace(these, checkpoint=run.checkpoint("it"), should_stop=lambda: next(asked) >= stop)
     with pytest.raises(Interrupted):
         train(made, ImageViews(images(), CPU), first)
     again = network(seed=99)  # whatever weights it starts from, the saved ones count
     counted: list[float] = []
-    second = replace(job(), checkpoint=run.checkpoint("it"), advance=lambda steps=1, **figures: counted.append(steps))
+    second = replace(these, checkpoint=run.checkpoint("it"), advance=lambda steps=1, **figures: counted.append(steps))
     train(again, ImageViews(images(), CPU), second)
-    assert equal(again, trained())
+    assert equal(again, trained(optimizer=optimizer))
     assert counted[0] == stop
     assert run.checkpoint("it").load() is None
 
