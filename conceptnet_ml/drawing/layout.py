@@ -8,13 +8,15 @@ A box knows its size before anything is drawn::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 from PIL import Image, ImageDraw
 
-from conceptnet_ml.drawing.pictures import PAPER
+from conceptnet_ml.drawing.pictures import LAYOUT, PAPER
 from conceptnet_ml.drawing.text import font, line_height, pieces, text_width, wrap
 
 Colour = tuple[int, int, int]
@@ -113,7 +115,8 @@ def heading(title: str, size: int, width: int, note: str = "") -> Box:
 
 
 def draw(box: Box, margin: int = MARGIN) -> Image.Image:
-    """The box on light paper."""
+    """The box on light paper. The sheet says what is where, for :mod:`conceptnet_ml.drawing.cutting`: in its
+    ``info["layout"]``, which is written into its file, too."""
     sheet = Image.new("RGB", (box.width + 2 * margin, box.height + 2 * margin), PAPER)
     pen = ImageDraw.Draw(sheet)
     for x, y, mark in box.marks:
@@ -126,4 +129,19 @@ def draw(box: Box, margin: int = MARGIN) -> Image.Image:
         else:
             sheet.paste(mark, (left, top))
             pen.rectangle((left - 1, top - 1, left + mark.width, top + mark.height), outline=FRAME)
+    sheet.info[LAYOUT] = json.dumps(_places(box, margin))
     return sheet
+
+
+def _places(box: Box, margin: int) -> dict[str, list[list[Any]]]:
+    """Its pictures as ``[x, y, width, height]`` and its lines as ``[x, y, height, words, tone]``, as :func:`draw` draws
+    them."""
+    tones = {RIGHT: "right", WRONG: "wrong"}
+    places: dict[str, list[list[Any]]] = {"pictures": [], "lines": []}
+    for x, y, mark in box.marks:
+        at = [x + margin, y + margin]
+        if isinstance(mark, Line):
+            places["lines"].append([*at, line_height(mark.size), mark.words, tones.get(mark.colour, "plain")])
+        else:
+            places["pictures"].append([*at, mark.width, mark.height])
+    return places

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 ImageLike = Any
 """PIL.Image.Image | numpy array | torch.Tensor"""
 
 PAPER = (250, 250, 248)
+
+LAYOUT = "layout"
+"""What a sheet's ``info`` and its file say of what is where on it: JSON."""
 
 TILE = 112
 """Least side of a picture on a sheet, in px."""
@@ -113,6 +117,10 @@ def as_array(picture: ImageLike) -> np.ndarray:
 
 
 def _encoded(picture: ImageLike, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    to_image(picture).save(buffer, kind, **options)
+    buffer, image = io.BytesIO(), to_image(picture)
+    if layout := image.info.get(LAYOUT):
+        words = PngInfo()
+        words.add_itxt(LAYOUT, layout, zip=True)
+        options |= {"pnginfo": words} if kind == "PNG" else {"comment": layout}
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
