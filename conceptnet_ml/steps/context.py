@@ -195,11 +195,17 @@ class Context:
                 settings=self.settings.training,
                 objective=objective,
             )
+            curve: list[list[float]] = []
             with self.progress.task(name, total=job.steps) as task:
-                job.advance = task.advance
+
+                def advance(steps: float, **figures: float) -> None:
+                    task.advance(steps, **figures)
+                    curve.extend([task.done, round(loss, 4)] for loss in figures.values())
+
+                job.advance = advance
                 report = train(network, views, job)
             settle_batch_norms(network, views, job)
-            self.run.log(event="trained", name=name, **report)
+            self.run.log(event="trained", name=name, **report, curve=curve)
             return dict(network.state_dict())
 
         network.load_state_dict(self.once(name, work, timed_as))

@@ -135,6 +135,7 @@ def test_named_baselines_are_trained_whatever_was_kept_for_as_long_as_a_round(tm
     (entry,) = [line for line in ctx.run.metrics() if line["event"] == "trained"]
     assert entry["name"] == "control/longer"
     assert entry["steps"] == 2 * (48 // 16)
+    assert entry["curve"] == [[entry["steps"], round(entry["loss"], 4)]]
 
 
 def test_what_needs_an_unbiased_world_is_refused_where_there_is_none(tmp_path: Path) -> None:
