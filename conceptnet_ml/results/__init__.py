@@ -3,7 +3,8 @@
 report          run_summary, round_record: rounds, families, costs and notes as plain values
 graph_builder   build_graph: from the rounds to the concept graph
 round_pictures  draw_rounds: what was exchanged in each round, as a picture
-summary         to_text, tables, disagreement_words, in_order: the summary as it is printed
+answers         compare_answers: where the ordinary and the learned network answer differently
+summary         to_text, tables, cost_words, why_nothing, ...: the summary as it is printed
 model_files     save_model, load_model, read_size, replace_network: what model.safetensors and model.json hold
 learned_run     LearnedRun: a finished run, opened
 new_world       NewWorld, own_world, other_world, won_and_lost: adapting to other data, and what that wins and loses

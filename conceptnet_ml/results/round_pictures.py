@@ -14,6 +14,7 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import regions
 from conceptnet_ml.steps.records import Round
+from conceptnet_ml.storage.run_folder import round_picture
 from conceptnet_ml.swap.representation import Codec
 
 PAIRS = 4
@@ -44,7 +45,7 @@ def _draw(ctx: Context, round: Round) -> list[str]:
     if round.readout.swaps:
         title += " (images and donors are views under the kept swaps)"
     sheet = probe_sheet(_examples(ctx, round, codec), title)
-    return [ctx.run.save_picture(f"{round.name.replace('/', '-')}-swaps.png", to_png(sheet))]
+    return [ctx.run.save_picture(round_picture(round.name), to_png(sheet))]
 
 
 def _examples(ctx: Context, round: Round, codec: Codec) -> list[SwapExample]:

@@ -15,6 +15,12 @@ LEGEND = (
 )
 """Below the rounds."""
 
+NO_PROOF = (
+    "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "
+    "exchanged; the families keep the rest."
+)
+"""Said where a round is kept."""
+
 ORDER = ("test", "aligned", "conflict", "random", "absent")
 
 
@@ -26,7 +32,8 @@ def to_text(summary: dict[str, Any], width: int = 110) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]
 
 
-def _cost(cost: dict[str, Any], kept: int) -> str:
+def cost_words(cost: dict[str, Any], kept: int) -> str:
+    """What so many kept rounds cost beside ordinary training."""
     if cost["times_ordinary"] is None:
         return f"{cost['probing_seconds'] + cost['rounds_seconds']:.0f} s, without ordinary training"
     each = f" ({cost['times_ordinary_per_round']:.1f} × for each)" if kept > 1 else ""
@@ -41,7 +48,7 @@ def tables(summary: dict[str, Any]) -> list[Any]:
     cost = summary["cost"]
     kept = sum(entry["decision"] == "kept" for entry in summary["rounds"])
     lines = [
-        f"{kept} round{'' if kept == 1 else 's'} kept. Cost {_cost(cost, kept)}; "
+        f"{kept} round{'' if kept == 1 else 's'} kept. Cost {cost_words(cost, kept)}; "
         f"peak memory {summary['peak_memory_gib']:.1f} GiB. "
         f"Graph: {summary['graph']['nodes']} nodes, {summary['graph']['edges']} edges.",
     ]
@@ -51,17 +58,14 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         for stage, one in summary.get("directions", {}).items()
     ]
     if kept:
-        lines.append(
-            "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "
-            "exchanged; the families keep the rest."
-        )
+        lines.append(NO_PROOF)
     if "target" in summary:
         lines.insert(0, f"New world: {disagreement_words(summary['target'])}")
     if edits := summary.get("edits"):
         lines.append(f"Edited: {'; '.join(edits)}.")
     lines[:0] = [f"{entry['name']}: {words}." for entry in summary["rounds"] for words in entry.get("overruled", ())]
     if not kept:
-        lines.insert(0, f"{_why_nothing(summary['rounds'])}: 'learned' is the ordinary network.")
+        lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.")
     return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
 
 
@@ -69,7 +73,7 @@ def _undone(entry: dict[str, Any]) -> bool:
     return entry["decision"] == "undone" and "r_after" in entry
 
 
-def _why_nothing(rounds: Sequence[dict[str, Any]]) -> str:
+def why_nothing(rounds: Sequence[dict[str, Any]]) -> str:
     """Why no round is kept: nothing was looked for, or found, or what was found could not be done without."""
     if not rounds:
         return "No round was made"
@@ -112,16 +116,25 @@ def _rounds(summary: dict[str, Any]) -> Table:
 
 def _test_sets(summary: dict[str, Any]) -> Table:
     sets = summary["test_sets"]
-    methods = [name for name in next(iter(sets.values())) if name != "images"]
-    shown = [name for name in methods if not name.startswith("family ")]
+    shown = shown_methods(sets)
     table = _table("Accuracy, %", ("test set", "images", *shown), right=("images", *shown))
     for name in in_order(sets):
         row = sets[name]
         table.add_row(name, str(row["images"]), *(f"{100 * row[method]['accuracy']:.1f}" for method in shown))
-        if name.partition(":")[0] not in ("aligned", "conflict") and "worst_group" in row[shown[0]]:
+        if tells_worst_group(name, row):
             worst = (f"{100 * row[method]['worst_group']['accuracy']:.1f}" for method in shown)
             table.add_row("… worst group", "", *worst)
     return table
+
+
+def shown_methods(sets: dict[str, Any]) -> list[str]:
+    """The networks whose accuracy is shown, in order; families are told of by themselves."""
+    return [name for name in next(iter(sets.values())) if name != "images" and not name.startswith("family ")]
+
+
+def tells_worst_group(name: str, row: dict[str, Any]) -> bool:
+    """Whether a test set's worst group says more than the set: in some, all groups are of one kind."""
+    return name.partition(":")[0] not in ("aligned", "conflict") and "worst_group" in row["ordinary"]
 
 
 def _families(summary: dict[str, Any]) -> Table:
@@ -129,15 +142,17 @@ def _families(summary: dict[str, Any]) -> Table:
     table = _table("Families: what was generalized, and is kept", heads)
     for family in summary["families"]:
         masks = family.get("true_masks")
-        words = ""
-        if masks:
-            detector, unit = masks["detector"], masks["best_unit"]
-            words = (
-                f"{' / '.join(masks['parts'])}: coverage {_percent(detector['coverage'])}, overlap "
-                f"{detector['overlap']:.2f} (best single unit {_percent(unit['coverage'])}, {unit['overlap']:.2f})"
-            )
-        table.add_row(family["name"], f"{100 * family['accuracy']:.1f}", words)
+        table.add_row(family["name"], f"{100 * family['accuracy']:.1f}", masks_words(masks) if masks else "")
     return table
+
+
+def masks_words(masks: dict[str, Any]) -> str:
+    """How well a detector finds the true parts, beside the best single unit."""
+    detector, unit = masks["detector"], masks["best_unit"]
+    return (
+        f"{' / '.join(masks['parts'])}: coverage {_percent(detector['coverage'])}, overlap "
+        f"{detector['overlap']:.2f} (best single unit {_percent(unit['coverage'])}, {unit['overlap']:.2f})"
+    )
 
 
 def disagreement_words(target: dict[str, Any]) -> str:

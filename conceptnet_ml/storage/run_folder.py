@@ -15,6 +15,7 @@
       edits/               edits of the graph and the network, and the results before each
       model.safetensors    the learned model; model.json describes it
       summary.json/.txt    the results
+      report.html          the results on one page, to be read and handed on; made from the others
       DONE                 written last
 
 Every file is replaced as a whole, so that a reader finds the old content or the new one. Nothing here needs torch until
@@ -54,7 +55,14 @@ RUN_VERSION = 1
 RESULTS = ("summary.json", "summary.txt", "model.json", "model.safetensors", "graph.json")
 """Results of a finished run besides its pictures."""
 
+PAGE = "report.html"
+
 T = TypeVar("T")
+
+
+def round_picture(name: str) -> str:
+    """The name of the picture of a round, as :meth:`Run.save_picture` takes it."""
+    return f"{name.replace('/', '-')}-swaps.png"
 
 
 class Run:
@@ -68,6 +76,8 @@ class Run:
         self.path = path
         self.settings: dict[str, Any] = header["settings"]
         self.origins: dict[str, Any] = header["origins"]
+        self.package: str = header.get("package", "")
+        """Version of this package that made it."""
         self._lock = FolderLock(path)
 
     @classmethod
@@ -278,6 +288,20 @@ class Run:
                 f"{path} is damaged: {error}", f"Delete it and resume: learn --resume {quoted(self.path)}"
             ) from error
 
+    def environment(self) -> dict[str, Any]:
+        """environment.json: versions, device, machine. Raises DataError where it cannot be read."""
+        return read_json(self.path / "environment.json")
+
+    def save_page(self, text: str) -> Path:
+        """Write report.html; returns its path."""
+        self._write(PAGE, text)
+        return self.path / PAGE
+
+    def remove_page(self) -> None:
+        """Remove report.html, which says what is no longer so."""
+        with disk_errors(self.path, "write"):
+            (self.path / PAGE).unlink(missing_ok=True)
+
     def summary(self) -> dict[str, Any]:
         """summary.json. Raises DataError where there is none yet."""
         return read_json(self.path / "summary.json")
@@ -311,7 +335,7 @@ class Run:
         self._write("settings.json", pretty(header))
         self.settings, self.origins = header["settings"], header["origins"]
         with disk_errors(self.path, "write"):
-            for name in RESULTS:
+            for name in (*RESULTS, PAGE):
                 (self.path / name).unlink(missing_ok=True)
             if adapted:
                 shutil.rmtree(self.path / "adapted", ignore_errors=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conceptnet_ml.results.summary import _why_nothing
+from conceptnet_ml.results.summary import why_nothing
 
 FOUND = {"name": "block3/classes/1", "decision": "undone", "chosen": "pixels", "r_before": 1.0, "r_after": 0.56}
 
@@ -24,6 +24,6 @@ FOUND = {"name": "block3/classes/1", "decision": "undone", "chosen": "pixels", "
     ],
 )
 def test_why_there_is_nothing(rounds: list[dict[str, Any]], words: str) -> None:
-    said = _why_nothing(rounds)
+    said = why_nothing(rounds)
     assert words in said
     assert ("r 1.00 → 0.56, 0.90 where nothing is exchanged" in said) is ("but" in words)
