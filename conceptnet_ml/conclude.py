@@ -1,4 +1,4 @@
-"""What a run leaves behind: baselines, accuracy on every test set, graph, pictures, model, report."""
+"""What a run leaves behind: baselines, accuracy on every test set, graph, pictures, model, report, page."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from conceptnet_ml.evaluation.accuracy import evaluate_run
 from conceptnet_ml.evaluation.baselines import train_baselines
 from conceptnet_ml.galleries.album import album
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.report.page import write_page
+from conceptnet_ml.results.answers import compare_answers
 from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.results.model_files import kept_families, save_model
 from conceptnet_ml.results.report import run_summary
@@ -28,18 +30,22 @@ def conclude(ctx: Context, learned: Learned) -> None:
     families = kept_families(ctx, learned)
     round_pictures = draw_rounds(ctx, learned.rounds)
     test_sets = evaluate_run(ctx, _networks(learned, baselines, families))
+    answers = compare_answers(ctx, learned)
     with ctx.progress.task("draw graph"):
         graph = ctx.history.apply(build_graph(learned, ctx.settings, ctx.data.classes, round_pictures))
     node_pictures = album(ctx, graph, GeneralizedModel(learned.network, families))
-    ctx.run.keep_pictures([*node_pictures, *chain(*round_pictures.values())])
+    drawn = [answers["picture"]] if answers.get("picture") else []
+    ctx.run.keep_pictures([*node_pictures, *chain(*round_pictures.values()), *drawn])
     with ctx.progress.task("write graph and model"):
         problems = graph.check()
         if problems:
             raise RuntimeError("the concept graph is not sound: " + "; ".join(problems))
         ctx.run.save_graph(graph.to_json())
         save_model(ctx, learned, baselines, families)
-    summary = run_summary(ctx, learned, test_sets, graph)
+    summary = run_summary(ctx, learned, test_sets, graph) | ({"answers": answers} if answers else {})
     ctx.run.finish(summary, to_text(summary))
+    with ctx.progress.task("write report"):
+        write_page(ctx.run)
 
 
 def _networks(

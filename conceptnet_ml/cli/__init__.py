@@ -7,6 +7,7 @@ evaluate     evaluate
 predict      predict
 adapt        adapt
 bench        bench
+report       report
 dream        dream
 graph        show, export, check, query, path, diff: questions to a concept graph
 graph_views  node_table, edge_table, trees, diff_tables: how a concept graph is printed

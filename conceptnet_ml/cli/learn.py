@@ -88,7 +88,10 @@ def learn(
         return
     from conceptnet_ml.results.summary import tables
 
-    look = f"\nThe run is in {run.path}. Look at what it found: {options.program()} graph show {run.path}"
+    look = (
+        f"\nThe run is in {run.path}; {run.path / 'report.html'} explains it, in any browser. Look at what it found: "
+    )
+    look += f"{options.program()} graph show {run.path}"
     for part in (*tables(summary), look):
         options.console().print(part, markup=False)
 

@@ -17,7 +17,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from conceptnet_ml.cli import adapt, bench, config, dream, evaluate, graph, graph_edit, learn, options, plugins, predict
+from conceptnet_ml.cli import (
+    adapt,
+    bench,
+    config,
+    dream,
+    evaluate,
+    graph,
+    graph_edit,
+    learn,
+    options,
+    plugins,
+    predict,
+    report,
+)
 from conceptnet_ml.config.sources import known_settings
 from conceptnet_ml.errors import ConceptNetError, PluginError
 from conceptnet_ml.records import FILE_MODULE
@@ -167,6 +180,7 @@ app.command(rich_help_panel="Learn and use", epilog=predict.EXAMPLES)(predict.pr
 app.command(rich_help_panel="Learn and use", epilog=adapt.EXAMPLES)(adapt.adapt)
 app.command(rich_help_panel="Learn and use", epilog=bench.EXAMPLES)(bench.bench)
 graph_edit.register(graph.app)
+app.command(rich_help_panel="Look", epilog=report.EXAMPLES)(report.report)
 app.command(rich_help_panel="Look", epilog=dream.EXAMPLES)(dream.dream)
 app.add_typer(graph.app, name="graph", rich_help_panel="Look")
 app.add_typer(config.app, name="config", rich_help_panel="Look")

@@ -29,13 +29,13 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import DecidedNode
 from conceptnet_ml.storage.files import disk_errors, link, pretty, read_json, replace_by_link, write_atomic
 from conceptnet_ml.storage.hashing import sha256
-from conceptnet_ml.storage.run_folder import RESULTS, Run
+from conceptnet_ml.storage.run_folder import PAGE, RESULTS, Run
 from conceptnet_ml.storage.tensors import Checkpoint
 
 if TYPE_CHECKING:
     import torch
 
-CHANGED = (*RESULTS, "DONE", "edits/adopted.json")
+CHANGED = (*RESULTS, PAGE, "DONE", "edits/adopted.json")
 """Files that an edit may change, besides the folder of adapted models."""
 
 

@@ -225,11 +225,14 @@ class Editor:
             self._opened.resave(network, without=plan.family)
         for name, row in test_sets.items():
             summary["test_sets"][name]["learned"] = row["learned"]
+        if test_sets:
+            summary.pop("answers", None)  # the network that gave them is no more
         summary["edits"] = [*self.history.descriptions(), f"{number}. {entry['said']}"]
         summary["graph"] = {"nodes": len(graph), "edges": len(graph.edges())}
         self._run.save_graph(graph.to_json())
         self.history.commit(entry, None if network is None or plan.stage is None else network.state_dict())
         self._run.finish(summary, to_text(summary))
+        self._run.remove_page()
         self._opened.refresh()
         return entry
 

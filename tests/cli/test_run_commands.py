@@ -98,6 +98,17 @@ def test_predict(folder: Path, learned: Path) -> None:
     assert "absent.png" in absent.stderr
 
 
+def test_a_run_leaves_a_page_and_report_writes_it_anew(learned: Path, tmp_path: Path) -> None:
+    left = (learned / "report.html").read_text(encoding="utf-8")
+    assert all(word in left for word in ("block3/classes/1", "blue", "concept graph"))
+    told = json.loads(call("report", learned, "--out", tmp_path / "page.html", "--json").stdout)
+    assert told == {"run": str(learned), "page": str(tmp_path / "page.html"), "bytes": len(left.encode())}
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == left
+    assert "report.html: 0." in call("report", learned).stdout
+    gone = call("report", tmp_path / "no")
+    assert (gone.returncode, "there is no run folder" in gone.stderr) == (3, True)
+
+
 def test_a_finished_run_resumes_to_the_same_and_refuses_other_settings(learned: Path) -> None:
     before = json.loads((learned / "summary.json").read_text())
     again = call("learn", "--resume", learned, "--json")

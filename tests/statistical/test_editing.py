@@ -96,6 +96,8 @@ def test_a_split_computes_what_was_computed_and_undo_is_bit_exact(opened: Learne
     assert all(abs(fall) > 0 for falls in (first, second) for fall in falls.values())
     assert json.loads((opened.path / "summary.json").read_text())["edits"] == [f"1. {entry['said']}"]
     assert "Edited: 1. split unit" in (opened.path / "summary.txt").read_text()
+    assert "report.html" in untouched
+    assert "report.html" not in files(opened.path), "it says what is no longer so"
     editor.undo()
     assert files(opened.path) == {**untouched, "edits/log.json": files(opened.path)["edits/log.json"]}
     assert torch.equal(logits(opened, data), before)

@@ -32,7 +32,7 @@ FLOORS = (
     ("learner",),
     ("evaluation",),
     ("results",),
-    ("galleries",),
+    ("galleries", "report"),
     ("conclude", "checks"),
     ("api",),
     ("__init__",),

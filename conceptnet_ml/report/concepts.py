@@ -1,0 +1,163 @@
+"""What was found, by effect: each concept with its dreams and real images, its classes and variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.schema import Edge, Node
+from conceptnet_ml.report.figures import Figure, Figures
+from conceptnet_ml.report.verdict import listed, percent
+
+SHOWN, UNITS = 3, 12
+"""Concepts that are shown at once, the rest behind a fold; and units that have pictures."""
+
+_FREE, _SIDE, _SMALL = 224, 128, 96
+
+
+def concept_cards(graph: ConceptGraph, figures: Figures) -> dict[str, list[dict[str, Any]]]:
+    """Cards by effect, the strongest first: ``first`` and ``more`` of concepts, ``classes`` and ``units``.
+
+    What is exchanged in a kept round is one card with its variants; features that are members of it, or that stand
+    alone, follow by their effect.
+    """
+    nodes = [node for node in graph.nodes() if node.state not in ("merged", "forgotten")]
+    mains = [node for node in nodes if node.kind in ("generalized", "feature")]
+    mains.sort(key=lambda node: (node.kind != "generalized", -strength(graph, node)))
+    cards = [_card(graph, node, figures, place < SHOWN) for place, node in enumerate(mains)]
+    classes = [_card(graph, node, figures, False) for node in nodes if node.kind == "class"]
+    units = sorted((node for node in nodes if node.kind == "unit"), key=lambda node: -strength(graph, node))
+    shown = [_card(graph, node, figures, False, _SMALL) for node in units[:UNITS]]
+    return {"first": cards[:SHOWN], "more": cards[SHOWN:], "classes": classes, "units": shown}
+
+
+def strength(graph: ConceptGraph, node: Node) -> float:
+    """How much hangs on a node: its own effect in logits; of what was generalized the largest of its members', of a
+    variant the size of what it is built from, of a unit the largest weight of an edge that leads to it."""
+    if node.effect is not None:
+        return abs(node.effect)
+    if node.kind == "generalized":
+        members = [graph.node(edge.target) for edge in graph.edges("generalizes", source=node.id)]
+        return max((strength(graph, member) for member in members), default=0.0)
+    ends = {"target": node.id} if node.kind == "unit" else {"source": node.id}
+    return max((abs(edge.strength or 0.0) for edge in graph.edges("built_from", **ends)), default=0.0)
+
+
+def called(graph: ConceptGraph, node: Node) -> str:
+    """A node by what it is: the user's name, or its part in the run."""
+    if node.name:
+        return node.name
+    at = f"round {node.round}, {node.stage}"
+    names = listed([*node.classes], 4)
+    if node.kind == "generalized":
+        return f"What {names} exchange ({at})"
+    if node.kind == "variant":
+        return f"The same as it looks in {names}"
+    if node.kind == "feature":
+        below = "" if node.parent is None else ", below what is exchanged above"
+        return f"What makes {names} ({at}{below})"
+    return node.label if node.kind == "class" else f"{node.stage}, unit {' '.join(map(str, node.units))}"
+
+
+def _card(graph: ConceptGraph, node: Node, figures: Figures, large: bool, side: int = _SIDE) -> dict[str, Any]:
+    groups, notes = _figures(node, figures, large, side)
+    return {
+        "id": node.id,
+        "kind": node.kind,
+        "title": called(graph, node),
+        "label": node.label,
+        "note": node.note,
+        "facts": _facts(graph, node),
+        "groups": groups,
+        "large": large and len(groups) > 1,
+        "notes": notes,
+        "spectrum": _spectrum(node),
+        "variants": _variants(graph, node, figures),
+    }
+
+
+def _variants(graph: ConceptGraph, node: Node, figures: Figures) -> list[dict[str, Any]]:
+    """What was generalized as it looks in each class: its free dream. The real images are those of what was
+    generalized."""
+    variants = [graph.node(edge.source) for edge in graph.edges("specializes", target=node.id)]
+    variants.sort(key=lambda one: [graph.classes.index(name) for name in one.classes])
+    found = []
+    for one in variants:
+        groups, _ = _figures(one, figures, False, _SMALL)
+        phi = getattr(one, "phi", None)
+        changes = "" if phi is None else f"{percent(phi)} of answers change"
+        words = {"name": one.name or listed([*one.classes]), "says": changes, "accuracy": one.accuracy}
+        found.append({"id": one.id, **words, "figures": groups[0]["figures"] if groups else []})
+    return found
+
+
+def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """The node's pictures under their headings, and its sheet's lines on how honest they are. All of a card that is
+    shown at once, else its free dream and the best real images."""
+    name = next((one for one in node.pictures if "/nodes/" in one), None)
+    if name is None:
+        return [], ()
+    sheet = figures.sheet(name)
+    groups: dict[str, list[Any]] = {}
+    for cutting in sheet.cuttings:
+        groups.setdefault(cutting.heading, []).append(cutting)
+    found = []
+    for place, (heading, cuttings) in enumerate(groups.items()):
+        if not large and 0 < place < len(groups) - 1:
+            continue
+        free = len(cuttings) == 1 and place == 0
+        most = None if large else 3
+        size = (_FREE if large else side) if free else side
+        if not heading:  # a sheet that does not say what is where
+            size = 740
+        # Below a small dream there is no room for its words; the sheet's lines say how honest it is.
+        words = None if large or not free else ()
+        shown: list[Figure | None] = [figures.cut(one, size, caption=words) for one in cuttings[:most]]
+        found.append({"heading": heading, "figures": [one for one in shown if one is not None]})
+    return found, sheet.foot
+
+
+def _facts(graph: ConceptGraph, node: Node) -> list[str]:
+    found = []
+    if node.kind == "generalized":
+        covers = [f"{name} {percent(share)}" for name, share in getattr(node, "coverage", {}).items()]
+        if covers:
+            found.append(f"Of the places exchanged, a detector that does not tell the classes finds: {listed(covers)}.")
+    if node.kind != "unit" and node.effect is not None:
+        whose = "its variant's" if node.parent else f"{listed([*node.classes])}'s"
+        found.append(f"Without it {whose} lead over the other classes falls by {node.effect:.1f} logits.")
+    phi, representation = getattr(node, "phi", None), getattr(node, "representation", None)
+    if phi is not None:
+        by = f" (in {representation})" if representation else ""
+        found.append(f"Where it is exchanged for another class's, the answer changes in {percent(phi)} of images{by}.")
+    if node.kind == "unit":
+        found += _serves(graph, node)
+    if node.kind == "feature" and (decision := getattr(node, "decision", None)):
+        found.append(
+            {"kept": "Its round was kept.", "leaf": "Left alone.", "undone": "Its round was undone."}[decision]
+        )
+    return found
+
+
+def _serves(graph: ConceptGraph, node: Node) -> list[str]:
+    """What a unit is strongest for."""
+    edges = sorted(graph.edges("built_from", target=node.id), key=lambda edge: -abs(edge.strength or 0.0))
+    return [f"Strongest for: {called(graph, graph.node(edge.source)).lower()} ({_signed(edge)})." for edge in edges[:1]]
+
+
+def _signed(edge: Edge) -> str:
+    return f"{edge.strength or 0.0:+.2g}".replace("-", "−")
+
+
+def _spectrum(node: Node) -> Sequence[dict[str, Any]]:
+    """Where each class lies on it, the highest first, as shares of the width that all take up."""
+    if not node.spectrum:
+        return []
+    low, high = min(one[0] for one in node.spectrum.values()), max(one[2] for one in node.spectrum.values())
+    width = max(high - low, 1e-9)
+    ordered = sorted(node.spectrum.items(), key=lambda item: (-item[1][1], item[0]))
+    return [
+        {"name": name, "left": (a - low) / width, "mean": (m - low) / width, "width": (b - a) / width}
+        for name, (a, m, b) in ordered[:10]
+    ]

@@ -1,0 +1,75 @@
+"""The run's pictures, cut out of their sheets, made small and put into the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from conceptnet_ml.drawing.cutting import CutSheet, Cutting, cut_sheet
+from conceptnet_ml.drawing.layout import Caption
+
+BUDGET = 3_000_000
+"""Bytes of pictures in a page, as they are embedded."""
+
+_QUALITY = 76
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture in the page: its data, its size in px, what it is, and the words below it."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+    caption: tuple[Caption, ...] = ()
+
+
+class Figures:
+    """Embeds pictures until the budget is spent, and counts what it had to leave out.
+
+    Args:
+        folder: The run folder.
+        budget: Bytes.
+    """
+
+    def __init__(self, folder: Path, budget: int = BUDGET) -> None:
+        self.folder = folder
+        self.left = budget
+        self.missing: list[str] = []
+        """Pictures that the run names and that are gone or damaged."""
+        self.dropped = 0
+        """Pictures for which there was no room."""
+
+    def sheet(self, name: str) -> CutSheet:
+        """The pictures of one of the run's sheets, named as the graph names it; none where it is gone."""
+        try:
+            return cut_sheet(self.folder / name)
+        except OSError:
+            self.missing += [name] if name not in self.missing else []
+            return CutSheet((), ())
+
+    def embed(self, image: Image.Image, side: int, alt: str, caption: tuple[Caption, ...] = ()) -> Figure | None:
+        """A picture, its longer side at most ``side`` px; None where there is no room."""
+        scale = min(1.0, side / max(image.size))
+        if scale < 1:
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image = image.resize(size, Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", quality=_QUALITY, method=4)
+        text = base64.b64encode(buffer.getvalue()).decode()
+        if len(text) > self.left:
+            self.dropped += 1
+            return None
+        self.left -= len(text)
+        return Figure(f"data:image/webp;base64,{text}", *image.size, alt, caption)
+
+    def cut(self, cutting: Cutting, side: int, caption: tuple[Caption, ...] | None = None) -> Figure | None:
+        """A picture of a sheet with the words below it, or with these in their place."""
+        words = " ".join(line.text for line in cutting.caption)
+        alt = f"{cutting.heading}: {words}".strip(": ")
+        return self.embed(cutting.image, side, alt, cutting.caption if caption is None else caption)

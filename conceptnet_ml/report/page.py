@@ -1,0 +1,110 @@
+"""A finished run as one HTML file that needs nothing else: no script, no other file, no network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.errors import DataError, quoted
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.report import records, verdict
+from conceptnet_ml.report.concepts import concept_cards
+from conceptnet_ml.report.figures import Figures
+from conceptnet_ml.report.graph_view import layout_graph
+from conceptnet_ml.report.rounds import round_cards
+from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.results.summary import in_order
+from conceptnet_ml.storage.files import write_atomic
+from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.version import __version__
+
+_ANSWERS = 6
+"""Test sets of which pictures that the two networks answer differently are shown."""
+
+
+def write_page(run: LearnedRun | Run | str | Path, out: str | Path | None = None) -> Path:
+    """Write a run's page, which explains the run to someone who has nothing else of it.
+
+    Args:
+        run: A finished run, or its folder.
+        out: The file; default: ``report.html`` in the run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError, GraphError: There is no such run, it is not finished, damaged, or of another version, or the file
+            cannot be written. Pictures that are gone are no error: the page says so.
+    """
+    opened = run.folder if isinstance(run, LearnedRun) else run
+    folder = opened if isinstance(opened, Run) else Run.open(opened)
+    if out is not None and Path(out).is_dir():
+        raise DataError(f"{out} is a folder", "Name a file: --out page.html.")
+    text = _render(folder)
+    if out is not None:
+        write_atomic(Path(out), text)
+        return Path(out)
+    with folder:
+        return folder.save_page(text)
+
+
+def _render(run: Run) -> str:
+    if not (run.path / "summary.json").exists():
+        raise DataError(f"{run.path} has no results yet", f"Finish the run: learn --resume {quoted(run.path)}")
+    graph, summary = ConceptGraph.read(run.path), run.summary()
+    loader = DictLoader({name: (files(__package__) / name).read_text("utf-8") for name in ("page.html", "page.css")})
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = verdict.percent
+    template = environment.get_template("page.html")
+    figures = Figures(run.path)
+    content = _content(run, summary, graph, figures)
+    page = template.render(**content, size="")
+    return template.render(**content, size=f"{len(page.encode()) / 1e6:.1f} MB")
+
+
+def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Figures) -> dict[str, Any]:
+    """What the template shows. What comes first gets its pictures first."""
+    settings, metrics = Settings.of_run(run.settings), run.metrics()
+    content: dict[str, Any] = {
+        "run": run.path.name,
+        "version": __version__,
+        "summary": {"edits": [], **summary},
+        "headline": verdict.headline(summary),
+        "verdict": verdict.verdict(summary),
+        "table": verdict.accuracy_table(summary),
+        "remarks": verdict.remarks(summary),
+        "rounds": round_cards(summary, figures),
+        "answers": _answers(summary, figures),
+        "concepts": concept_cards(graph, figures),
+        "graph": layout_graph(graph, figures),
+        "curves": records.curves(metrics),
+        "along": records.accuracies_along(summary, metrics),
+        "settings": records.changed_settings(settings, run.origins),
+        "command": records.command(settings),
+        "steps": records.next_steps(run.path, summary),
+        "environment": run.environment(),
+        "package": run.package,
+        "missing": figures.missing,
+        "dropped": figures.dropped,
+    }
+    cards = [card for cards in content["concepts"].values() for card in cards]
+    described = {one["id"] for card in cards for one in (card, *card["variants"])}
+    return {**content, "described": described, "drawn": {node["id"] for node in content["graph"]["nodes"]}}
+
+
+def _answers(summary: dict[str, Any], figures: Figures) -> dict[str, Any]:
+    """Where the two networks differ: a line for each test set, and pictures; none where no round is kept."""
+    found = summary.get("answers", {})
+    cuttings = figures.sheet(found["picture"]).cuttings if found.get("picture") else ()
+    groups = {name: [one for one in cuttings if one.heading == name] for name in in_order(found.get("sets", {}))}
+    shown = [(name, group) for name, group in groups.items() if group][:_ANSWERS]
+    return {
+        "sets": [(name, found["sets"][name]) for name in groups],
+        "groups": [(name, [figures.cut(one, 128) for one in group]) for name, group in shown],
+    }

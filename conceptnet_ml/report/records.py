@@ -1,0 +1,108 @@
+"""Losses as curves, and everything needed to repeat a run and to go on with it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import DEFAULT, FLAGS, flatten, show_value
+from conceptnet_ml.errors import quoted
+from conceptnet_ml.report.verdict import Entry, kept
+
+PROGRAM = "conceptnet-ml"
+
+_WIDTH, _HEIGHT = 240, 64
+
+
+def curves(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every training in order: its loss step by step as points of a line, where it was logged, and how it ended."""
+    found = []
+    for line in metrics:
+        if line.get("event") != "trained":
+            continue
+        points = [(step, loss) for step, loss in line.get("curve") or () if loss is not None]
+        top = max((loss for _, loss in points), default=0.0) or 1.0
+        last = points[-1][0] if points else 1.0
+        found.append(
+            {
+                "name": line["name"],
+                "steps": int(line["steps"]),
+                "seconds": line["seconds"],
+                "loss": line["loss"],
+                "top": top,
+                "points": " ".join(
+                    f"{_WIDTH * step / last:.1f},{_HEIGHT * (1 - loss / top):.1f}" for step, loss in points
+                )
+                if len(points) > 1
+                else "",
+            }
+        )
+    return found
+
+
+def accuracies_along(summary: dict[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Accuracy on held-out images after ordinary training and after every round that was trained: with what the round
+    exchanges exchanged, and without."""
+    found = []
+    first = next((line["accuracy"] for line in metrics if line.get("event") == "ordinary"), None)
+    if first is not None:
+        found.append({"name": "ordinary", "plain": first, "exchanged": None})
+    trained = [entry for entry in summary["rounds"] if "r_after" in entry]
+    return found + [
+        {"name": entry["name"], "plain": entry["r_without"], "exchanged": entry["r_after"]} for entry in trained
+    ]
+
+
+def changed_settings(settings: Settings, origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Settings that are not at their defaults: name, value, where it came from."""
+    usual = flatten(Settings())
+    return [
+        (name, show_value(value), origins.get(name, DEFAULT).replace(DEFAULT, "given from Python"))
+        for name, value in flatten(settings).items()
+        if value != usual[name]
+    ]
+
+
+def command(settings: Settings) -> str:
+    """The command that makes such a run."""
+    words, usual = [PROGRAM, "learn"], flatten(Settings())
+    for name, value in flatten(settings).items():
+        if value == usual[name]:
+            continue
+        flag = FLAGS.get(name)
+        if flag is None or isinstance(value, tuple):
+            words += ["--set", f"{name}={show_value(value)}"]
+        else:
+            words += [flag] if value is True else [flag, show_value(value)]
+    return shlex.join(words)
+
+
+def next_steps(path: object, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Commands to go on with, and what each is for."""
+    run, found = quoted(path), kept(summary)
+    steps = [_overrule(run, entry) for entry in found]
+    if not found and summary["rounds"]:
+        name = summary["rounds"][0]["name"]
+        steps.append(
+            (f"{PROGRAM} learn --resume {run} --keep {name}", "exchange it all the same: you know that it is a cue")
+        )
+    for entry in (one for one in found if _gate(one) == "place"):
+        side = "inside" if "exchanged" in entry else "outside"
+        keep = f"{PROGRAM} learn --resume {run} --keep {entry['name']}/{entry['chosen']}:{side}"
+        steps.append((keep, f"exchange what lies {side} the gates instead: the picture shows the wrong side"))
+    return [
+        *steps,
+        (f"{PROGRAM} evaluate {run} --data folder:PATH", "accuracy on pictures of your own"),
+        (f"{PROGRAM} predict {run} photo.jpg", "what it sees, and what the ordinary network sees"),
+        (f"{PROGRAM} graph show {run}", "the whole concept graph; query, path, merge, split, rename"),
+    ]
+
+
+def _overrule(run: str, entry: Entry) -> tuple[str, str]:
+    return f"{PROGRAM} learn --resume {run} --undo {entry['name']}", "take this round back: it is a part of the object"
+
+
+def _gate(entry: Entry) -> str:
+    return next((one["gate"] for one in entry["representations"] if one["representation"] == entry["chosen"]), "")

@@ -1,0 +1,192 @@
+"""Each round of a run for a reader: what was exchanged, what the answer did, what was decided on what evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from conceptnet_ml.report.figures import Figure, Figures
+from conceptnet_ml.report.verdict import Entry, percent, probe_of, sharing, what
+from conceptnet_ml.results.summary import masks_words
+from conceptnet_ml.steps.ordinary import wilson
+from conceptnet_ml.storage.files import file_name
+from conceptnet_ml.storage.run_folder import round_picture
+
+PAIRS, REFUSED_PAIRS = 8, 2
+"""Rows of image, donor, swapped view and gate that are shown of a round that was kept, and of another."""
+
+_SIDE = 128
+
+_DECIDED = {
+    "kept": "kept: it is exchanged in training",
+    "leaf": "left alone: this is the object itself, or nothing decided",
+    "undone": "undone after training",
+}
+
+
+def round_cards(summary: dict[str, Any], figures: Figures) -> list[dict[str, Any]]:
+    """What the page says of every round, those that were kept first."""
+    order = sorted(enumerate(summary["rounds"], 1), key=lambda item: item[1]["decision"] != "kept")
+    return [_card(number, entry, summary, figures) for number, entry in order]
+
+
+def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) -> dict[str, Any]:
+    is_kept = entry["decision"] == "kept"
+    probe = probe_of(entry) or _nearest(entry)
+    readout, _ = _parts(entry)
+    return {
+        "number": number,
+        "name": entry["name"],
+        "kept": is_kept,
+        "decision": entry["decision"],
+        "decided": _DECIDED[entry["decision"]],
+        "asked": "the classes' own answers" if "." not in readout else f"below what {readout} found",
+        "stage": entry["stage"],
+        "what": what(entry, probe) if probe else "",
+        "classes": sharing(entry, summary["classes"]) if is_kept else "",
+        "sentences": _kept(entry, probe, summary) if is_kept and probe else _refused(entry),
+        "bars": _bars(probe) if probe else [],
+        "overruled": entry.get("overruled", ()),
+        "rows": _rows(entry, PAIRS if is_kept else REFUSED_PAIRS, figures),
+        "numbers": _numbers(entry),
+        "reason": entry["reason"],
+        "probes": entry["representations"],
+    }
+
+
+def _nearest(entry: Entry) -> Entry | None:
+    """The representation whose swap the round's picture shows where none was chosen."""
+    probes = entry["representations"]
+    return max(probes, key=lambda one: (one["gate"] == "place", one["phi"])) if probes else None
+
+
+def _bars(probe: Entry) -> list[dict[str, Any]]:
+    """How often the answer changes, by whose material comes in."""
+    images = sum(probe["images"])
+    shares = [("found by the probe, from another class", probe["phi"])]
+    shares += [
+        (f"any {who}", _mean(probe[key])) for who, key in (("other class's", "others"), ("class-mate's", "mates"))
+    ]
+    bars = []
+    for label, share in shares:
+        low, high = wilson(round(share * images), images) if images else (0.0, 1.0)
+        bars.append({"label": label, "share": share, "low": low, "high": high})
+    return bars
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
+    """Why it was taken for one thing among others, what became of it, and how sure that is."""
+    chance = percent(1 / len(summary["classes"]))
+    lead = 100 * (_mean(probe["others"]) - _mean(probe["mates"]))
+    goes = (
+        "So the answer goes with this thing, whoever brings it: one thing among others, and no part of the object."
+        if probe["gate"] == "place"
+        else "So this alone decides much of the answer, whatever else the picture shows."
+    )
+    found = [f"Another class's material changes the answer {lead:.0f} points more often than a class-mate's. {goes}"]
+    if "r_after" in entry:
+        much = entry["r_before"] - entry["r_after"] > 0.1
+        found.append(
+            f"The network was trained on pictures in which it is exchanged at random. It then answers held-out ones "
+            f"rightly in {percent(entry['r_after'])} (before: {percent(entry['r_before'])}, guessing: {chance}), and "
+            f"in {percent(entry['r_without'])} where nothing is exchanged. "
+            + (
+                "Much went with it: look whether the gates took a part of the object, too."
+                if much
+                else "So enough is left to tell the classes by."
+            )
+        )
+    if closures := entry.get("closures"):
+        found.append(
+            "A fresh network that is taught by these pictures no longer finds it."
+            if closures[-1]["closed"]
+            else "A fresh network that is taught by these pictures still finds something of it: the exchange may be "
+            "too narrow."
+        )
+    families = [one for one in summary["families"] if one["name"] == _family(entry)]
+    found += [
+        f"By itself, what was found tells the classes apart in {percent(one['accuracy'])} of held-out images."
+        + (f" Beside the true masks: {masks_words(one['true_masks'])}." if "true_masks" in one else "")
+        for one in families
+    ]
+    images = sum(probe["images"])
+    wrong = 1 - probe["answered"]
+    found.append(
+        f"Evidence: {probe['evidence']}. {images} of them were asked, those that the network answered rightly; it "
+        f"erred in {percent(wrong, 1)}. " + ("An object is seldom that easy; a cue is." if wrong < 0.01 else "")
+    )
+    return found
+
+
+def _family(entry: Entry) -> str:
+    """The name of the family that the round left: ``block3.1``."""
+    readout, number = _parts(entry)
+    return f"{entry['stage']}.{number}" if readout == "classes" else f"{readout}.{entry['stage']}.{number}"
+
+
+def _parts(entry: Entry) -> tuple[str, str]:
+    """Readout and number of a round, from its name ``stage/readout/number``."""
+    readout, _, number = entry["name"].removeprefix(f"{entry['stage']}/").rpartition("/")
+    return readout, number
+
+
+def _refused(entry: Entry) -> list[str]:
+    """For each representation what spoke against it, without its numbers."""
+    found = []
+    for probe in entry["representations"]:
+        words = "; ".join(part.rpartition(": ")[2] for part in probe["reason"].split("; "))
+        undone = ", and undone after its training" if entry["chosen"] == probe["representation"] else ""
+        found.append(f"{what(entry, probe)}: {words}{undone}.")
+    if "r_after" in entry:
+        found.append(
+            f"After its training {percent(entry['r_after'])} of held-out images were answered rightly where it was "
+            f"exchanged, {percent(entry['r_without'])} where nothing was; {percent(entry['r_before'])} before."
+        )
+    return found or [entry["reason"]]
+
+
+def _numbers(entry: Entry) -> list[str]:
+    """Further figures of a round, for experts."""
+    found = []
+    if channels := entry.get("channels"):
+        found.append(f"channels that carry the answer: {len(channels['open'])}; φ {channels['phi']:.2f}")
+    if detector := entry.get("detector"):
+        auc, covers = (" / ".join(f"{one:.2f}" for one in detector[key]) for key in ("auc", "coverage"))
+        found.append(f"detector: AUC {auc}, coverage {covers}, overlap {detector['overlap']:.2f}")
+        found.append(f"analogies between units: {detector['analogies']}")
+        if moved := detector.get("translation"):
+            found.append(
+                f"changing places, they turn {percent(moved['translated'])} of the answers, random pairs "
+                f"{percent(moved['random'])}"
+            )
+    if edges := entry.get("edges"):
+        found.append(
+            f"edges to {edges['to']}: {edges['stand']} of {edges['of']} stand above what shuffled weights give"
+        )
+    if family := entry.get("family"):
+        found.append(
+            f"the family taught anew: {family['before']:.2f} → {family['after']:.2f}, untaught {family['blind']:.2f}"
+        )
+    for finding in entry["features"]:
+        found.append(f"units of class {finding['class']}: {' '.join(map(str, finding['units']))}")
+    return found
+
+
+def _rows(entry: Entry, most: int, figures: Figures) -> list[list[Figure | None]]:
+    """Rows of the round's sheet, taken evenly from all; each has image, donor, swapped view and gate. None where
+    nothing was probed, for then there is no sheet."""
+    if not entry["representations"]:
+        return []
+    sheet = figures.sheet(f"pictures/{file_name(round_picture(entry['name']))}")
+    rows: dict[int, list[Any]] = {}
+    for cutting in sheet.cuttings:
+        rows.setdefault(cutting.row, []).append(cutting)
+    every = [*rows.values()]
+    step = max(1.0, len(every) / most)
+    chosen = [every[int(place * step)] for place in range(min(most, len(every)))]
+    side = _SIDE if len(sheet.cuttings) > 1 else 1400
+    return [[figures.cut(one, side) for one in row] for row in chosen]

@@ -1,0 +1,256 @@
+"""The run's answers in short: what was found, kept and refused, and both networks' accuracy beside the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from conceptnet_ml.results.summary import (
+    NO_PROOF,
+    cost_words,
+    disagreement_words,
+    in_order,
+    shown_methods,
+    tells_worst_group,
+    why_nothing,
+)
+from conceptnet_ml.steps.ordinary import wilson
+
+Entry = dict[str, Any]
+"""A round of the summary."""
+
+PLAIN = ("test", "aligned")
+"""Test sets with the same cues as the training images, as a rule."""
+
+
+POINT, MUCH, FAR = 0.01, 0.05, 0.2
+"""Accuracy that counts as better or worse; a loss on a plain test set that asks for a warning; a gap between test sets
+that no chance makes."""
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """``96 %``, which no line breaks."""
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def kept(summary: dict[str, Any]) -> list[Entry]:
+    """The rounds that were kept."""
+    return [entry for entry in summary["rounds"] if entry["decision"] == "kept"]
+
+
+def probe_of(entry: Entry, name: str | None = None) -> Entry | None:
+    """A round's figures in the representation that was chosen, or in this one; None where there are none."""
+    name = name or entry["chosen"]
+    return next((one for one in entry["representations"] if one["representation"] == name), None)
+
+
+def what(entry: Entry, probe: Entry | None = None) -> str:
+    """What a round exchanged, or tried to, in words: ``places that cover 15 % of an image (pixels)``."""
+    probe = probe or probe_of(entry)
+    if probe is None:
+        return "nothing"
+    name, share = probe["representation"], percent(probe["price"])
+    if probe["gate"] == "place" and "exchanged" in entry:
+        return f"the surroundings: all but the places that cover {share} of an image ({name})"
+    if probe["gate"] == "place":
+        return f"places that cover {share} of an image ({name})"
+    if probe["price"] < 1:
+        return (
+            f"{share} of {name}" if probe["gate"] == "channel" else f"{name}, in places that cover {share} of an image"
+        )
+    return f"{name}, of the whole image"
+
+
+def sharing(entry: Entry, classes: Sequence[str]) -> str:
+    """The classes that a round is about: ``car and poodle``, ``all 10 classes``."""
+    probe = probe_of(entry)
+    places = None if probe is None else probe["classes"]
+    if places is None:
+        return listed(classes) if len(classes) < 5 else f"all {len(classes)} classes"
+    return listed([classes[place] for place in places])
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """``car, dog and cat``; of many the first, and how many more."""
+    shown = [*names] if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def verdict(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Five questions of a reader and their answers."""
+    found = kept(summary)
+    return [
+        ("What the network hung on", _hung_on(summary, found)),
+        ("What it let go of", _let_go(summary, found)),
+        ("Why believe it", _believe(summary, found)),
+        ("What it cost", _cost(summary, found)),
+        ("What to do next", _next(summary, found)),
+    ]
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The verdict in one line."""
+    found, sets = kept(summary), summary["test_sets"]
+    if not found:
+        return "Nothing was taken away: the learned network is the ordinary one."
+    things = "one thing" if len(found) == 1 else f"{len(found)} things"
+    gains = [_gain(row) for row in sets.values()]
+    better, worse = sum(gain >= POINT for gain in gains), sum(gain <= -POINT for gain in gains)
+    tested = "as good as before on every test set"
+    if better or worse:
+        parts = [f"{what} on {count}" for what, count in (("better", better), ("worse", worse)) if count]
+        tested = f"{' and '.join(parts)} of {len(gains)} test sets"
+        tested += ", within a point on the others" if better + worse < len(gains) else ""
+    return f"The network hung on {things} that can be exchanged, and learned to do without: {tested}."
+
+
+def _gain(row: Entry) -> float:
+    gain: float = row["learned"]["accuracy"] - row["ordinary"]["accuracy"]
+    return gain
+
+
+def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
+    if not found:
+        return (
+            f"{why_nothing(summary['rounds'])}. That is no proof that there is no shortcut: one that no exchange of "
+            f"colours, textures or places shows, or one that errors hide, is not seen.{_fails(summary['test_sets'])}"
+        )
+    parts = []
+    for number, entry in enumerate(summary["rounds"], 1):
+        probe = probe_of(entry)
+        if entry in found and probe is not None:
+            parts.append(
+                f"Round {number}: {what(entry)}, in {sharing(entry, summary['classes'])}. Where another class's "
+                f"material comes in there, {percent(probe['phi'])} of the answers change."
+            )
+    return " ".join(parts)
+
+
+def _fails(sets: dict[str, Any]) -> str:
+    """Where the network answers far worse than on the plain test set: there is something it hangs on."""
+    plain = next((name for name in PLAIN if name in sets), None)
+    worst = min(sets, key=lambda name: sets[name]["ordinary"]["accuracy"])
+    if plain is None or sets[plain]["ordinary"]["accuracy"] - sets[worst]["ordinary"]["accuracy"] < FAR:
+        return ""
+    here, there = (percent(sets[name]["ordinary"]["accuracy"]) for name in (plain, worst))
+    return f" Here there may well be one: {here} are right on '{plain}', {there} on '{worst}'."
+
+
+def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
+    others = len(summary["rounds"]) - len(found)
+    left = f"{others} more {'round was' if others == 1 else 'rounds were'} refused or undone." if others else ""
+    if not found:
+        return f"Nothing. {left.replace(' more', '')}".strip()
+    after = next((entry["r_after"] for entry in reversed(found) if "r_after" in entry), None)
+    rests = "The same: it is exchanged at random in training"
+    if after is not None:
+        rests += f", and {percent(after)} of held-out images are answered rightly then "
+        rests += f"(guessing: {percent(1 / len(summary['classes']))})"
+    return f"{rests}. {left}".strip()
+
+
+def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
+    if not found:
+        return "Each round below says what was tried, how often it changed the answer, and why it was left alone."
+    sets = summary["test_sets"]
+    name = max(sets, key=lambda name: _gain(sets[name]))
+    row = sets[name]
+    if _gain(row) < POINT:
+        return "No test set shows a gain. The probes below speak for the rounds, the test sets do not."
+    controls = [one for one in shown_methods(sets) if one not in ("ordinary", "learned")]
+    beside = [f"{one} {percent(row[one]['accuracy'])}" for one in controls]
+    control = f" Trained as long without the method: {', '.join(beside)}." if beside else ""
+    chance = 1 / len(summary["classes"])
+    if wilson(round(row["learned"]["accuracy"] * row["images"]), row["images"])[0] <= chance:
+        control += f" That is no better than guessing ({percent(chance)}): it proves little."
+    return (
+        f"On '{name}', {row['images']} images that were never trained on, the ordinary network is right in "
+        f"{percent(row['ordinary']['accuracy'])}, the learned one in {percent(row['learned']['accuracy'])}.{control}"
+    )
+
+
+def _cost(summary: dict[str, Any], found: Sequence[Entry]) -> str:
+    cost = cost_words(summary["cost"], len(found))
+    sets = summary["test_sets"]
+    plain = next((name for name in PLAIN if name in sets), None)
+    if plain is None or not found:
+        return f"Time: {cost}."
+    before, after = (percent(sets[plain][one]["accuracy"], 1) for one in ("ordinary", "learned"))
+    return f"Accuracy on '{plain}': {before} before, {after} after. Time: {cost}."
+
+
+def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
+    lost = {name: -_gain(summary["test_sets"][name]) for name in PLAIN if name in summary["test_sets"]}
+    worst = max(lost, key=lost.__getitem__, default="")
+    if found and worst and lost[worst] > MUCH:
+        return (
+            f"Be careful: it lost {100 * lost[worst]:.0f} points on '{worst}'. Look at the pictures of the rounds, the "
+            "last one first: where the gates lie on the thing itself, undo the round."
+        )
+    if not found:
+        return "Look at the pictures of the rounds. If you know a cue there, keep its round; commands are below."
+    return (
+        "Look at the pictures of the rounds: do the gates lie on a cue, or on the thing itself? If they are right, use "
+        "the learned network, and measure it on pictures of your own. If not, undo the round, or exchange the other "
+        "side."
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+def accuracy_table(summary: dict[str, Any]) -> dict[str, Any]:
+    """Every test set's line, with its worst group where it has one: each network's share and 95 % interval."""
+    sets = summary["test_sets"]
+    methods = shown_methods(sets)
+    rows = []
+    for name in in_order(sets):
+        row = sets[name]
+        rows.append(
+            {"name": name, "images": row["images"], "worst": False, "cells": _cells(row, methods, row["images"])}
+        )
+        if tells_worst_group(name, row):
+            worst = [row[method]["worst_group"] for method in methods]
+            cells = [_cell(one["accuracy"], one["images"], one["name"]) for one in worst]
+            rows.append({"name": "worst group", "images": worst[0]["images"], "worst": True, "cells": cells})
+    return {"methods": methods, "rows": rows}
+
+
+def _cells(row: Entry, methods: Sequence[str], images: int) -> list[Entry]:
+    return [_cell(row[method]["accuracy"], images) for method in methods]
+
+
+def _cell(share: float, images: int, group: str = "") -> Entry:
+    low, high = wilson(round(share * images), images) if images else (0.0, 1.0)
+    return {"share": share, "low": low, "high": high, "images": images, "group": group}
+
+
+def remarks(summary: dict[str, Any]) -> list[str]:
+    """What an honest reader must know of the table: losses, controls that are as good, and what it cannot say."""
+    table, found = accuracy_table(summary), []
+    place = {name: number for number, name in enumerate(table["methods"])}
+    changed = bool(kept(summary))
+    for row in (row for row in table["rows"] if changed and not row["worst"]):
+        before, after = (row["cells"][place[name]] for name in ("ordinary", "learned"))
+        words = []
+        if after["share"] < before["share"]:
+            fewer = round((before["share"] - after["share"]) * row["images"])
+            sure = "more than chance" if after["high"] < before["low"] else "it may be chance: the intervals overlap"
+            words.append(f"the learned network is worse by {fewer} of {row['images']} images; {sure}")
+        rivals = [name for name in table["methods"] if name not in ("ordinary", "learned")]
+        better = [name for name in rivals if row["cells"][place[name]]["low"] > after["high"]]
+        words += [f"{listed(better)}, a control, is better than the learned network"] if better else []
+        found += [f"On '{row['name']}' {'; '.join(words)}."] if words else []
+    if len(summary["test_sets"]) == 1:
+        found.append(
+            "There is one test set, with the cues of the training images: it cannot show what letting go of one is "
+            "worth. Pictures from elsewhere can: evaluate --data."
+        )
+    found += [NO_PROOF] if changed else []
+    if "target" in summary:
+        found.append(f"New world: {disagreement_words(summary['target'])}")
+    found.append(
+        f"The small figures are 95 % intervals for so many images. Another seed than {summary['seed']} may differ by "
+        "more: this is one run."
+    )
+    return found

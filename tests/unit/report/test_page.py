@@ -1,0 +1,310 @@
+"""The page of a run made by hand: it says everything, escapes everything, needs nothing, and is small."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conceptnet_ml import DataError, write_page
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.drawing.layout import below, draw, framed, text
+from conceptnet_ml.drawing.node_sheet import Example, node_strip
+from conceptnet_ml.drawing.pictures import to_image, to_jpeg, to_png
+from conceptnet_ml.drawing.sheets import Card, SwapExample, probe_sheet
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.report.concepts import strength
+from conceptnet_ml.report.figures import Figures
+from conceptnet_ml.report.graph_view import layout_graph
+from conceptnet_ml.report.records import changed_settings, command
+from conceptnet_ml.report.verdict import headline, remarks, verdict
+from conceptnet_ml.storage.run_folder import Run, round_picture
+
+EVIL = '<b onclick="x()">dog & "cat"</b>'
+CLASSES = ("car", EVIL)
+NOISE = np.random.default_rng(0)
+
+
+def picture() -> np.ndarray:
+    return NOISE.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+def probe(name: str, gate: str, keep: bool) -> dict[str, Any]:
+    shares = {"flips": [0.9, 0.9], "others": [0.8, 0.9], "mates": [0.1, 0.0], "iotas": [0.7, 0.9]}
+    figures = {"phi": 0.9, "iota": 0.7, "contrast": 0.8, "price": 0.15, "answered": 0.99}
+    more = {"images": [50, 50], "asked": [50, 50], "met": [], "classes": None, "evidence": "held-out images"}
+    reason = f"ι 0.70 {'≥' if keep else '<'} 0.53: {'one thing among others' if keep else 'this is the object'}"
+    return {"representation": name, "gate": gate, "keep": keep, "reason": reason, **shares, **figures, **more}
+
+
+def rounds() -> list[dict[str, Any]]:
+    plain = {"stage": "top", "features": [{"class": 0, "units": [1, 2], "auc": [0.9, 0.9]}]}
+    kept = {"name": "top/classes/1", "decision": "kept", "reason": "pixels: kept", "chosen": "pixels", **plain}
+    kept |= {"representations": [probe("pixels", "place", True)], "r_before": 0.98, "r_after": 0.9, "r_without": 0.95}
+    leaf = {"name": "top/classes/2", "decision": "leaf", "reason": f"none: {EVIL}", "chosen": None, **plain}
+    return [kept, leaf | {"representations": [probe("colour", "whole", False)]}]
+
+
+def summary() -> dict[str, Any]:
+    def row(*shares: float) -> dict[str, Any]:
+        names = ("ordinary", "learned", "box")
+        return {"images": 200, **{name: {"accuracy": share} for name, share in zip(names, shares, strict=True)}}
+
+    sets = {"test": row(0.99, 0.90, 0.99), EVIL: row(0.2, 0.9, 0.3)}
+    for name, found in sets[EVIL].items():
+        if name != "images":
+            found["worst_group"] = {"name": f"{EVIL}, red", "images": 20, "accuracy": found["accuracy"] / 2}
+    cost = {f"{name}_seconds": 3.0 for name in ("ordinary", "probing", "rounds", "controls")}
+    pairs = {"differ": 5, "won": 4, "lost": 1, "confused": [["car", EVIL, 4, 0]]}
+    return {
+        "data": "folder:photos",
+        "trap": "none",
+        "classes": list(CLASSES),
+        "depth": 1,
+        "seed": 0,
+        "images": {"fit": 100, "held_out": 20, "skipped": 0},
+        "rounds": rounds(),
+        "test_sets": sets,
+        "families": [{"name": "top.1", "stage": "top", "accuracy": 0.97}],
+        "cost": {**cost, "times_ordinary": 2.0, "times_ordinary_per_round": 2.0},
+        "graph": {"nodes": 8, "edges": 9},
+        "peak_memory_gib": 1.0,
+        "notes": [f"a note {EVIL}"],
+        "answers": {"sets": dict.fromkeys(sets, pairs), "picture": "pictures/answers.png"},
+    }
+
+
+def concept_graph() -> ConceptGraph:
+    graph = ConceptGraph(CLASSES, [("low", 8), ("top", 8)], network="9f", settings="03", seed=0)
+    decided = {"stage": "top", "round": 1, "decision": "kept", "phi": 0.9, "representation": "pixels"}
+    thing = graph.add_node("generalized", "thing", classes=CLASSES, units=[1, 2], coverage={"car": 0.5}, **decided)
+    for number, name in enumerate(CLASSES):
+        owner = graph.add_node("class", name, classes=[name])
+        spectrum = {one: (-1.0, place, 1.0) for place, one in enumerate(CLASSES)}
+        fields = {"effect": 3.0 - number, "units": [number + 1], "spectrum": spectrum, **decided}
+        feature = graph.add_node("feature", f"{name} 1", classes=[name], **fields)
+        graph.add_edge("built_from", owner, feature, weight=3.0 - number)
+        graph.add_edge("generalizes", thing, feature, score=0.5)
+        variant = graph.add_node("variant", f"{name} 1", classes=[name], **decided)
+        graph.add_edge("specializes", variant, thing, class_name=name)
+        unit = graph.add_node("unit", f"low unit {number}", stage="low", units=[number])
+        graph.add_edge("built_from", variant, unit, weight=-0.5)
+    for node in graph.nodes():
+        graph.update_node(node.id, pictures=[f"pictures/nodes/{node.id}.jpg"], note=EVIL)
+    return graph
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run without a network: all that the page is made of."""
+    graph = concept_graph()
+    origins = {"data.source": "--data"}
+    settings = Settings.model_validate({"data": {"source": "folder:my photos"}}).model_dump(mode="json")
+    with Run.create(
+        tmp_path_factory.mktemp("made") / "run", settings, origins, {"python": "3", "device": "cpu"}, "0.1.0"
+    ) as folder:
+        swap = SwapExample(picture(), picture(), picture(), np.full((4, 4), 0.5), "car", EVIL, "car", EVIL)
+        for entry in rounds():
+            folder.save_picture(round_picture(entry["name"]), to_png(probe_sheet([swap] * 4, "a round")))
+        for node in graph.nodes():
+            strip = node_strip("x", free=Card(picture(), lines=["seen"]), examples=[Example(EVIL, picture())] * 4)
+            folder.save_picture(f"nodes/{node.id}.jpg", to_jpeg(strip))
+        tile = below([framed(to_image(picture()).resize((64, 64))), text("seen: car", 12)], gap=4)
+        folder.save_picture("answers.png", to_png(draw(below([text("test", 15), tile], gap=8))))
+        folder.save_graph(graph.to_json())
+        folder.log(event="ordinary", accuracy=0.99)
+        curve = [[25, 1.0], [50, 0.2]]
+        folder.log(event="trained", name=EVIL, loss=0.2, steps=50.0, seconds=2.0, curve=curve)
+        folder.finish(summary(), "")
+    return folder.path
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "run")
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [found[name] for _, found in self.tags if name in found]
+
+
+@pytest.fixture(scope="module")
+def page(made: Path) -> Page:
+    return Page(write_page(made, made.parent / "page.html"))
+
+
+def test_it_says_everything(page: Page) -> None:
+    for word in ("top/classes/1", "top/classes/2", "test", "worst group", "box", "low, unit 0", "car taken for"):
+        assert word in page.text
+    assert set(page.values("id")) >= {f"node-{node.id}" for node in concept_graph().nodes()}
+    assert set(page.values("id")) >= {f"concept-{node.id}" for node in concept_graph().nodes()}
+    assert "conceptnet-ml learn --data 'folder:my photos'" in page.text
+    assert "--undo top/classes/1" in page.text
+    assert "--keep top/classes/1/pixels:outside" in page.text
+
+
+def test_nothing_that_a_user_named_becomes_markup(page: Page) -> None:
+    assert EVIL in page.text
+    assert not page.values("onclick")
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+
+
+def test_it_needs_nothing_else(made: Path, page: Page) -> None:
+    pictures = page.values("src")
+    assert len(pictures) > 20
+    assert all(source.startswith("data:image/webp;base64,") for source in pictures)
+    links = page.values("href")
+    assert all(link.startswith(("#", "data:")) for link in links)
+    ids = set(page.values("id"))
+    assert {link[1:] for link in links if link.startswith("#")} <= ids
+    written = (made.parent / "page.html").read_text(encoding="utf-8")
+    assert not re.findall(r"https?://|url\(|@import", written)
+    assert len(written) < 300_000
+
+
+def test_pictures_that_are_gone_leave_a_page_that_says_so(run: Path) -> None:
+    shutil.rmtree(run / "pictures")
+    page = Page(write_page(run))
+    assert not page.values("src")
+    assert "pictures of the run are gone" in page.text
+    assert "top/classes/1" in page.text
+
+
+def test_a_budget_leaves_later_pictures_out(run: Path) -> None:
+    figures = Figures(run, budget=9000)
+    sheet = figures.sheet(f"pictures/{round_picture('top-classes-1')}")
+    shown = [figures.cut(one, 128) for one in sheet.cuttings]
+    assert shown[0] is not None
+    assert figures.dropped == shown.count(None) > 0
+
+
+def test_a_picture_of_before_is_shown_whole(run: Path) -> None:
+    name = run / "pictures" / round_picture("top-classes-1")
+    name.write_bytes(to_png(picture()))
+    (only,) = Figures(run).sheet(f"pictures/{name.name}").cuttings
+    assert (only.image.size, only.caption) == ((16, 16), ())
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("summary.json", "has no results yet"), ("graph.json", "has no concept graph yet")]
+)
+def test_a_run_that_is_not_finished_is_refused_with_the_way_on(run: Path, missing: str, words: str) -> None:
+    (run / missing).unlink()
+    with pytest.raises(DataError, match=words) as error:
+        write_page(run)
+    assert f"learn --resume {run}" in str(error.value)
+
+
+def test_a_run_of_another_format_is_refused(run: Path) -> None:
+    header = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(header | {"version": 99}))
+    with pytest.raises(DataError, match="format 99"):
+        write_page(run)
+
+
+def test_it_can_be_written_elsewhere(run: Path, tmp_path: Path) -> None:
+    assert write_page(run, tmp_path / "new" / "page.html").exists()
+    assert not (run / "report.html").exists()
+    with pytest.raises(DataError, match="is a folder"):
+        write_page(run, tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ sentences
+
+
+def nothing_kept(found: dict[str, Any]) -> None:
+    found["rounds"] = found["rounds"][1:]
+
+
+def worse(found: dict[str, Any]) -> None:
+    found["test_sets"] = {"test": found["test_sets"]["test"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda found: None,
+            ["better on 1 and worse on 1 of 2", "lost 9 points on 'test'", "box, a control, is better"],
+        ),
+        (nothing_kept, ["Nothing was taken away", "may well be one: 99\u00a0% are right on 'test'"]),
+        (worse, ["worse on 1 of 1", "18 of 200 images; more than chance", "There is one test set"]),
+    ],
+)
+def test_the_verdict_is_honest(change: Callable[[dict[str, Any]], None], words: list[str]) -> None:
+    found = summary()
+    change(found)
+    said = " ".join([headline(found), *(answer for _, answer in verdict(found)), *remarks(found)])
+    for one in words:
+        assert one in said
+
+
+def test_the_command_has_what_is_not_at_its_default() -> None:
+    values = {"depth": 2, "data": {"trap": "a b", "skip_bad": True}, "plugins": {"controls": ["x", "y"]}}
+    settings = Settings.model_validate(values)
+    typed = "conceptnet-ml learn --depth 2 --trap 'a b' --skip-bad --set plugins.controls=x,y"
+    assert command(settings) == typed
+    assert ("depth", "2", "--depth") in changed_settings(settings, {"depth": "--depth"})
+    assert ("data.trap", "a b", "given from Python") in changed_settings(settings, {})
+
+
+def test_the_strongest_come_first_and_edges_join_what_is_drawn(run: Path) -> None:
+    graph = concept_graph()
+    (thing,) = graph.nodes("generalized")
+    assert strength(graph, thing) == 3.0
+    drawn = layout_graph(graph, Figures(run))
+    assert [name for _, name in drawn["columns"]] == ["low", "top", "classes"]
+    assert len(drawn["nodes"]) == len(graph)
+    assert {edge["tone"] for edge in drawn["edges"]} == {"for", "against", "tie"}
+    assert all(0 <= node["x"] < drawn["width"] and 0 <= node["y"] < drawn["height"] for node in drawn["nodes"])
+
+
+# ------------------------------------------------------------------------------------------------ a browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+BAD = '<img src="http://example.com/x.png"><script>console.error("oh")</script>'
+
+
+def complaints(path: Path) -> list[str]:
+    """What a browser logs, and what the page asks it to fetch."""
+    assert CHROMIUM is not None
+    net, user = path.with_suffix(".net"), path.with_suffix(".user")
+    words = [CHROMIUM, *FLAGS.split(), f"--user-data-dir={user}", f"--log-net-log={net}", "--enable-logging=stderr"]
+    words += ["--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", path.as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert "</html>" in done.stdout
+    said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    # The browser's own requests come from no page.
+    return said + re.findall(r'"initiator":"(?!not an origin)[^"]*".*?"url":"(https?:[^"]*)"', net.read_text())
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install -y chromium")
+def test_a_browser_shows_it_without_an_error_or_a_request(run: Path, tmp_path: Path) -> None:
+    assert complaints(write_page(run)) == []
+    bad = tmp_path / "bad.html"
+    bad.write_text(f"<!doctype html><title>bad</title>{BAD}")
+    assert len(complaints(bad)) == 2, "it would be seen"
