@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
 
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.errors import DataError, quoted
@@ -63,9 +63,15 @@ def _render(run: Run) -> str:
     environment.filters["percent"] = verdict.percent
     template = environment.get_template("page.html")
     figures = Figures(run.path)
-    content = _content(run, summary, graph, figures)
-    page = template.render(**content, size="")
-    return template.render(**content, size=f"{len(page.encode()) / 1e6:.1f} MB")
+    try:
+        content = _content(run, summary, graph, figures)
+        page = template.render(**content, size="")
+        return template.render(**content, size=f"{len(page.encode()) / 1e6:.1f} MB")
+    except (KeyError, UndefinedError) as error:
+        raise DataError(
+            f"{run.path / 'summary.json'}, of conceptnet_ml {run.package or '?'}, lacks what the page shows: {error}",
+            "Learn the run anew with this version, or use the one that made it.",
+        ) from error
 
 
 def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Figures) -> dict[str, Any]:

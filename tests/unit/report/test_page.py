@@ -225,6 +225,14 @@ def test_a_run_of_another_format_is_refused(run: Path) -> None:
         write_page(run)
 
 
+def test_results_that_lack_something_are_refused(run: Path) -> None:
+    found = json.loads((run / "summary.json").read_text())
+    del found["rounds"][0]["representations"][0]["evidence"]
+    (run / "summary.json").write_text(json.dumps(found))
+    with pytest.raises(DataError, match=r"summary.json, of conceptnet_ml 0.1.0, lacks .*evidence"):
+        write_page(run)
+
+
 def test_it_can_be_written_elsewhere(run: Path, tmp_path: Path) -> None:
     assert write_page(run, tmp_path / "new" / "page.html").exists()
     assert not (run / "report.html").exists()
