@@ -82,7 +82,8 @@ def test_every_figure_that_a_stop_rule_sees_is_in_the_table_with_its_type() -> N
     rows = [line for line in section("StopRule").splitlines() if line.startswith("| `")]
     for field in dataclasses.fields(SwapMeasurement):
         (row,) = (row for row in rows if f"`{field.name}`" in row.split("|")[1])
-        assert f"`{field.type}`" in row.split("|")[2]
+        cells = [cell.replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", row)]
+        assert f"`{field.type}`" in cells[2]
 
 
 def test_what_all_records_share_is_described() -> None:
