@@ -66,13 +66,14 @@ def decide(ctx: Context, measured: SwapMeasurement) -> ProbeResult:
 
 def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], None]) -> dict[str, Any]:
     own = regions(ctx, site) if codec.needs_regions else None
+    decisive = ctx.settings.round.decisive
     with frozen(*site.readout.modules()):
         measured = measure_swap(
             ctx.prober(site.readout, codec),
             ctx.views(ctx.held, site.readout.swaps),
             ctx.seed(site.name, "measure", codec.name),
             own,
-            ctx.settings.round.decisive / 2,
+            decisive if codec.record.entire else decisive / 2,
             advance,
         )
     return dict(vars(measured))

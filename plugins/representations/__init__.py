@@ -37,6 +37,7 @@ def conceptnet_representations() -> list[Representation]:
             encode="conceptnet_plugins.representations.fourier:encode_waves",
             decode="conceptnet_plugins.representations.fourier:decode_waves",
             masks="conceptnet_plugins.representations.fourier:wave_masks",
+            measure="conceptnet_plugins.representations.fourier:measure_waves",
             gate="channel",
             cost=4,
             entire=True,

@@ -78,6 +78,17 @@ def wave_masks(encoding: tuple[Tensor, int]) -> Tensor:
     return _cells(waves.shape[-3], width, waves.device)[..., None]
 
 
+def measure_waves(images: Tensor, donors: Tensor) -> Tensor:
+    """Images with all waves of the donors, moved by half an image down and across; (B, 3, H, W).
+
+    A grating has no place: moved, it tells its class as before. A frame, a word and an object have one, so a whole swap
+    is judged by moved waves, and what does not tell the class like this is not examined further
+    (docs/decisions/0040-waves.md).
+    """
+    moved = donors.roll((donors.shape[-2] // 2, donors.shape[-1] // 2), (-2, -1))
+    return moved - moved.mean((2, 3), keepdim=True) + images.mean((2, 3), keepdim=True)
+
+
 @lru_cache(maxsize=16)
 def _cells(height: int, width: int, device: torch.device) -> Tensor:
     down = torch.fft.fftfreq(height)[:, None].expand(height, width // 2 + 1)
