@@ -333,3 +333,14 @@ def test_waves_of_a_cell_take_over_a_grating_with_its_phase() -> None:
     spectra = [torch.fft.rfft2(images)[:, :, 0] for images in (host, donor, swapped)]
     torch.testing.assert_close(spectra[2][..., 8], spectra[1][..., 8], atol=1e-3, rtol=0)
     torch.testing.assert_close(spectra[2][..., 3], spectra[0][..., 3], atol=1e-3, rtol=0)
+
+
+def test_waves_are_judged_by_donors_that_are_moved() -> None:
+    codec = Codec(PLUGINS.get("representation", "waves"))  # type: ignore[arg-type]
+    host, donor = pictures(2, 32), pictures(2, 32, seed=1)
+    judged = codec.measured(host, donor)
+    moved = donor.roll((16, 16), (2, 3))
+    torch.testing.assert_close(judged - judged.mean((2, 3), keepdim=True), moved - moved.mean((2, 3), keepdim=True))
+    torch.testing.assert_close(judged.mean((2, 3)), host.mean((2, 3)))
+    whole = codec.swap(host, donor)
+    torch.testing.assert_close(torch.fft.rfft2(judged).abs(), torch.fft.rfft2(whole).abs(), atol=1e-3, rtol=0)
