@@ -132,12 +132,14 @@ def test_learning_from_failure_learns_from_the_exceptions(tmp_path: Path) -> Non
     assert means["lff"]["test"] > 0.9
 
 
+@pytest.mark.slow
 def test_balancing_what_biased_networks_tell_apart_learns_from_the_exceptions(tmp_path: Path) -> None:
     found = compared(tmp_path, with_exceptions(0.02, 320, 0.14), ["longer", "fg-ccdb"], 16, network=QUICK)
     assert found["longer"]["conflict"] < 0.85  # with three seeds 0 to .76
     assert min(found["fg-ccdb"].values()) > 0.9  # .96 to 1
 
 
+@pytest.mark.slow
 def test_disagreeing_on_unlabelled_images_leaves_a_perfect_cue(tmp_path: Path) -> None:
     world = images_with("random", 320, 7, 0.2)
     data = replace(planted_data(contrast=0.2), worlds={"unbiased": lambda: world})

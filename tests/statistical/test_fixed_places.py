@@ -89,7 +89,7 @@ def test_a_swap_is_widened_by_fixed_places_alone(tmp_path: Path, monkeypatch: py
     open_check = Closure(cast(ProbeResult, None), Readout("classes", ctx.network()), 1.0, False)
     monkeypatch.setattr(closure, "check_closure", lambda *args: open_check)
     monkeypatch.setattr(closure, "gates", lambda *args: found)
-    probed = ProbeResult(cast(SwapMeasurement, None), Decision(True, ""))
+    probed = ProbeResult(SwapMeasurement("pixels", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1), Decision(True, ""))
     monkeypatch.setattr(closure, "purify", lambda ctx, site, swap, probed: replace(swap, gates=pure))
     for places, wider in ((still[:1], still), (torch.zeros(1, 1, 4, 4), pure)):
         monkeypatch.setattr(closure, "fixed_places", lambda *args, places=places: places)
