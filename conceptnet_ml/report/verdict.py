@@ -44,6 +44,13 @@ def probe_of(entry: Entry, name: str | None = None) -> Entry | None:
     return next((one for one in entry["representations"] if one["representation"] == name), None)
 
 
+_PATTERNS = {
+    "fourier": "the strength of patterns that repeat all over an image",
+    "waves": "patterns that repeat all over an image",
+}
+"""What the channels of the built-in representations are, in words."""
+
+
 def what(entry: Entry, probe: Entry | None = None) -> str:
     """What a round exchanged, or tried to, in words: ``places that cover 15 % of an image (pixels)``."""
     probe = probe or probe_of(entry)
@@ -54,11 +61,10 @@ def what(entry: Entry, probe: Entry | None = None) -> str:
         return f"the surroundings: all but the places that cover {share} of an image ({name})"
     if probe["gate"] == "place":
         return f"places that cover {share} of an image ({name})"
-    if probe["price"] < 1:
-        return (
-            f"{share} of {name}" if probe["gate"] == "channel" else f"{name}, in places that cover {share} of an image"
-        )
-    return f"{name}, of the whole image"
+    if probe["gate"] == "channel":
+        pattern = _PATTERNS.get(name, name)
+        return f"{pattern}, {share} of them ({name})" if probe["price"] < 1 else f"{pattern} ({name})"
+    return f"{name}, " + (f"in places that cover {share} of an image" if probe["price"] < 1 else "of the whole image")
 
 
 def sharing(entry: Entry, classes: Sequence[str]) -> str:

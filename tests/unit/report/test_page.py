@@ -25,6 +25,7 @@ from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figures
 from conceptnet_ml.report.graph_view import layout_graph
 from conceptnet_ml.report.records import changed_settings, command
+from conceptnet_ml.report.rounds import round_cards
 from conceptnet_ml.report.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import Run, round_picture
 
@@ -268,6 +269,26 @@ def test_the_verdict_is_honest(change: Callable[[dict[str, Any]], None], words: 
     said = " ".join([headline(found), *(answer for _, answer in verdict(found)), *remarks(found)])
     for one in words:
         assert one in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"r_after": 0.9}, "So enough is left"),
+        ({"r_after": 0.8}, "Much went with it"),
+        ({"r_after": 0.97}, "perhaps a part of it is left"),
+        ({"alone": 0.88}, "still told the class of 94\u00a0% of held-out images"),
+        ({"representation": "waves", "gate": "channel"}, "patterns that repeat all over an image, 15\u00a0% of them"),
+    ],
+)
+def test_a_kept_round_says_what_its_figures_mean(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    found = summary()
+    entry = found["rounds"][0]
+    for name, value in changes.items():
+        (entry if name in entry else entry["representations"][0])[name] = value
+    entry["chosen"] = entry["representations"][0]["representation"]
+    card = round_cards(found, Figures(tmp_path))[0]
+    assert words in " ".join([card["what"], *card["sentences"]])
 
 
 def test_the_command_has_what_is_not_at_its_default() -> None:
