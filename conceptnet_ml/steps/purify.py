@@ -74,8 +74,8 @@ def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     they err on its exceptions only and go on so, since it lies inside the purified gates, too; a part of an object
     tells less of the class, and less again once the gates are purified (docs/decisions/0039-alone.md).
 
-    Nothing is done for a swap that is not purified, or where the user has decided. What is trained is read back by the
-    round where the swap is kept.
+    Nothing is done for a swap that is not purified, where places were exchanged before, since the object is what is
+    left then, or where the user has decided. What is trained is read back by the round where the swap is kept.
 
     Cost: that of purifying; where the first network already tells too little, ``round.cue`` epochs.
     """
@@ -83,7 +83,7 @@ def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     if not decision.undecided or decision.evidence == USER or not _can_purify(site, probed):
         return probed
     least = ctx.settings.round.alone
-    if least > 1:
+    if least > 1 or any(swap.codec.gate == "place" for swap in site.readout.swaps):
         return probed
     _, alone = _purified(ctx, site, swap_of(ctx, site, probed), probed, least)
     if alone is None:

@@ -123,6 +123,8 @@ def test_what_is_exchanged_must_tell_the_class_before_and_after_it_is_purified(
     assert not list(steps), f"{asked} networks are asked"
     assert judged.decision.keep == keep
     assert judged.measured.alone == pytest.approx(2 * min(learned) - 1)
+    after = replace(site, readout=replace(site.readout, swaps=[Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))]))
+    assert weigh_alone(ctx, after, UNDECIDED) is UNDECIDED, "what is left once places were exchanged is the object"
     for other in (KEPT, replace(UNDECIDED, decision=replace(UNDECIDED.decision, evidence=USER))):
         assert weigh_alone(ctx, site, other) is other
     ctx.run.close()
