@@ -165,7 +165,7 @@ def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
         return "No test set shows a gain. The probes below speak for the rounds, the test sets do not."
     controls = [one for one in shown_methods(sets) if one not in ("ordinary", "learned")]
     beside = [f"{one} {percent(row[one]['accuracy'])}" for one in controls]
-    control = f" Trained as long without the method: {', '.join(beside)}." if beside else ""
+    control = f" Controls, trained as long: {', '.join(beside)}." if beside else ""
     chance = 1 / len(summary["classes"])
     if wilson(round(row["learned"]["accuracy"] * row["images"]), row["images"])[0] <= chance:
         control += f" That is no better than guessing ({percent(chance)}): it proves little."
