@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -87,9 +87,16 @@ def test_a_swap_is_widened_by_fixed_places_alone(tmp_path: Path, monkeypatch: py
     held[..., 3, :], found[..., 1, :], still[..., 0, :], pure[..., 1, :2] = 1, 1, 1, 1
     swap = Swap(ctx.codec("pixels"), held)
     open_check = Closure(cast(ProbeResult, None), Readout("classes", ctx.network()), 1.0, False)
-    monkeypatch.setattr(closure, "check_closure", lambda *args: open_check)
+    known: list[float] = []
+
+    def check(*args: Any) -> Closure:
+        known.append(args[-1])
+        return open_check
+
+    monkeypatch.setattr(closure, "check_closure", check)
     monkeypatch.setattr(closure, "gates", lambda *args: found)
-    probed = ProbeResult(SwapMeasurement("pixels", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1), Decision(True, ""))
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1, alone=0.9)
+    probed = ProbeResult(measured, Decision(True, ""))
     monkeypatch.setattr(closure, "purify", lambda ctx, site, swap, probed: replace(swap, gates=pure))
     for places, wider in ((still[:1], still), (torch.zeros(1, 1, 4, 4), pure)):
         monkeypatch.setattr(closure, "fixed_places", lambda *args, places=places: places)
@@ -97,4 +104,20 @@ def test_a_swap_is_widened_by_fixed_places_alone(tmp_path: Path, monkeypatch: py
         assert widened.gates is not None
         assert torch.equal(widened.gates, held + wider)
         assert widened.widened == 1
+    assert known == pytest.approx([0.05, 0.05]), "half of what is missing to telling all of two classes"
+    ctx.run.close()
+
+
+@pytest.mark.parametrize(("exceptions", "closed"), [(0.0, True), (0.02, True), (0.05, False), (0.5, False)])
+def test_a_closure_check_does_not_count_errors_that_the_cue_makes(
+    exceptions: float, closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"fresh": 1}))
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1, 1), (0.35, 0.35), (0, 0), 0.1, answered=0.95)
+    monkeypatch.setattr(closure, "probe_representation", lambda *_: ProbeResult(measured, Decision(True, "")))
+    swap = Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))
+    site = Site("", Readout("classes", ctx.network()), "round")
+    found = closure.check_closure(ctx, site, [swap], exceptions=exceptions)
+    assert found.closed == closed
+    assert found.score == pytest.approx(0.35 - 2 * max(0, 0.05 - exceptions))
     ctx.run.close()

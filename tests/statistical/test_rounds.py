@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,25 @@ def test_a_grating_makes_the_learner_open_the_cells_of_its_frequency(seed: int, 
     assert (swap.gates[0] > swap.threshold).nonzero().flatten().tolist() == [eight_cycles, eight_cycles + 3]
     assert accuracy(found.network, ctx.data)["conflict"] > 0.8
     ctx.run.close()
+
+
+def test_waves_see_a_grating_and_not_a_patch_that_has_a_place(tmp_path: Path) -> None:
+    """Of a period that does not fit the image. A patch tells its class by its stripes, but only where it stands."""
+    sets = {
+        "grating": cued_data(partial(grating, period=5.0), 320, 0, contrast=0.06),
+        "patch": planted_data("own", 320, contrast=0.06),
+    }
+    found = {}
+    for name, data in sets.items():
+        ctx = workbench(tmp_path / name, data, one_round(network=QUICK))
+        network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, ctx.settings.training.rate)
+        site = Site("", Readout("classes", network), "probe")
+        found[name] = probe_representation(ctx, site, ctx.codec("waves"))
+        ctx.run.close()
+    assert found["grating"].decision.keep, found["grating"].decision.reason
+    assert found["grating"].measured.price <= 0.3
+    assert not found["patch"].decision.keep, found["patch"].decision.reason
+    assert found["patch"].measured.price == 1.0, "no gate is dreamed for it"
 
 
 def test_a_difference_in_sharpness_shows_in_the_spectrum_and_not_in_colour(tmp_path: Path) -> None:
