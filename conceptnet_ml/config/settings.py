@@ -217,6 +217,12 @@ class RoundSettings(SettingsGroup):
     closed: float = Field(0.3, description="ι less twice the errors of the fresh network, from which a swap is widened")
     purify: int = Field(2, ge=0, description="how often place gates are purified of the object; 0 for never")
     cue: int = Field(5, ge=1, description="epochs of a network that sees only what the gates take over, to purify them")
+    places: float = Field(
+        0.15,
+        ge=0,
+        description="ι of the places that images have in common, for the round's network: from here on a part of the "
+        "cue is left there, and all of them are opened; over 1 for never",
+    )
     outside: bool = Field(
         True, description="exchange what lies outside place gates where the class hangs on that, as on a background"
     )
@@ -319,7 +325,7 @@ class Settings(SettingsGroup):
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
         run's finished steps go on fitting to each other."""
         before: dict[str, dict[str, float]] = {
-            "round": {"purify": 0, "again": 0, "outside": False, "partly": 1.0, "alone": 9.0},
+            "round": {"purify": 0, "again": 0, "places": 9.0, "outside": False, "partly": 1.0, "alone": 9.0},
             "training": {"least_steps": 0, "above_chance": False},
         }
         return cls.model_validate({**stored, **{name: {**off, **stored.get(name, {})} for name, off in before.items()}})

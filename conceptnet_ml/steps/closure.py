@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.context import Context
@@ -43,17 +44,16 @@ def close(
         checks.append(check_closure(ctx, at, [*swaps, swap], classes, exceptions))
         if checks[-1].closed:
             break
-        wider = _widened(ctx, replace(at, readout=checks[-1].readout), swap)
-        assert swap.gates is not None
-        assert wider.gates is not None
+        more = _found(ctx, replace(at, readout=checks[-1].readout), swap)
         if ctx.settings.round.purify and classes is None:
+            wider = joined(swap, more)
+            assert wider.gates is not None
             more = fixed_places(ctx, at, swap, wider.gates)
             if not more.any():
                 pure = purify(ctx, at, wider, probed).gates
                 assert pure is not None
                 more = pure
-            wider = replace(wider, gates=torch.maximum(swap.gates, more))
-        swap = wider
+        swap = joined(swap, more)
     return swap, tuple(checks)
 
 
@@ -85,11 +85,18 @@ def check_closure(
     return Closure(probed, readout, score, closed)
 
 
-def _widened(ctx: Context, site: Site, swap: Swap) -> Swap:
-    """The swap with the gates of the site's fresh network joined to its own."""
+def _found(ctx: Context, site: Site, swap: Swap) -> Tensor:
+    """The gates of the site's fresh network, (N, 1, h, w), in the classes that share the swap's."""
     more = gates(ctx, site, swap.codec)
     assert more is not None
     assert swap.gates is not None
     shut = (swap.gates.flatten(1).amax(1) == 0).view(-1, *[1] * (more.ndim - 1))  # classes that do not share it
-    wider = torch.where(shut, 0, torch.maximum(swap.gates, more))
-    return replace(swap, gates=wider, widened=swap.widened + 1)
+    return torch.where(shut, 0, more)
+
+
+def joined(swap: Swap, more: Tensor) -> Swap:
+    """The swap with these gates joined to its own, where they open anything."""
+    assert swap.gates is not None
+    if not more.any():
+        return swap
+    return replace(swap, gates=torch.maximum(swap.gates, more), widened=swap.widened + 1)

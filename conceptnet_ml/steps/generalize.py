@@ -14,11 +14,11 @@ from conceptnet_ml.concepts.scores import Finding, map_quality, open_shares, spe
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.analogies import find_analogies, translate
-from conceptnet_ml.steps.closure import close
+from conceptnet_ml.steps.closure import close, joined
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
-from conceptnet_ml.steps.purify import purify, rests_outside, turn, weigh_alone
+from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn, weigh_alone
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
@@ -58,6 +58,9 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
         swap = first
         trained = _train(ctx, learned, site, swap, probed)
+    if asked is None and trained.decision.keep:
+        swap, trained, left = _open_places(ctx, learned, site, swap, probed, trained)
+        reason += left
     trained = ctx.override_rule.after_training(site.name, swap.codec.name, trained)
     reason += f"; {trained.decision.reason}"
     ended = Outcome(probed, False, reason, swap, closures, trained)
@@ -88,6 +91,26 @@ def _train(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: Probe
     """Train on the views of all kept swaps and this one; a widened swap is a step of its own."""
     name = f"{site.name}/closure-{swap.widened}" if swap.widened else site.name
     return train_views(ctx, name, learned, swap, probed.decision.classes)
+
+
+def _open_places(
+    ctx: Context, learned: Learned, site: Site, swap: Swap, probed: ProbeResult, trained: Trained
+) -> tuple[Swap, Trained, str]:
+    """The round, trained once more with all places opened that images have in common, where a part of the cue is left
+    there; else, or where that leaves too little, as it was. And what to say of it."""
+    settings = ctx.settings.round
+    top = site.readout.family is None and swap.codec.gate == "place" and probed.decision.classes is None
+    if not top or swap.outside or not settings.purify or settings.places > 1:
+        return swap, trained, ""
+    places, iota = places_left(ctx, site, swap, trained.network)
+    if not places.any():
+        return swap, trained, ""
+    wider = joined(swap, places)
+    again = _train(ctx, learned, site, wider, probed)
+    found = f"; places that images have in common still change the answer (ι {iota:.2f})"
+    if not _spares(ctx, again):
+        return swap, trained, f"{found}, but to open them leaves too little, r {again.r_after:.2f}"
+    return wider, again, f"{found}: they are opened, r {trained.r_after:.2f} → {again.r_after:.2f}"
 
 
 def _spares(ctx: Context, trained: Trained) -> bool:

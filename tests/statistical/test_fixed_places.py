@@ -9,15 +9,16 @@ from typing import Any, cast
 import pytest
 import torch
 from planted import QUICK, SIDE, images_with, planted_data, settings, workbench
-from torch import Tensor
+from torch import Tensor, nn
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.steps import closure, purify
+from conceptnet_ml.steps import closure, generalize, purify
 from conceptnet_ml.steps.closure import close
-from conceptnet_ml.steps.purify import fixed_places
-from conceptnet_ml.steps.records import Closure, ProbeResult, Site
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.purify import fixed_places, places_left
+from conceptnet_ml.steps.records import Closure, Learned, ProbeResult, Site, Trained
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
 from conceptnet_ml.swap.views import Swap
@@ -34,15 +35,20 @@ def data_with(cue: Tensor) -> Data:
     )
 
 
-def places(folder: Path, data: Data, some: Tensor, more: Tensor) -> Tensor:
-    """The fixed places, (CELLS, CELLS), from gates that hold some of a cue and further ones that hold more."""
+def still_bench(folder: Path, data: Data) -> Context:
+    """A workbench whose networks learn from what gates take over in a few steps."""
     chosen = settings(
         network=QUICK,
         training={"batch": 32, "rate": 0.05},
         round={"purify": 2, "cue": 6},
         probe={"dreamt": 48, "cells": CELLS},
     )
-    ctx = workbench(folder, data, chosen)
+    return workbench(folder, data, chosen)
+
+
+def places(folder: Path, data: Data, some: Tensor, more: Tensor) -> Tensor:
+    """The fixed places, (CELLS, CELLS), from gates that hold some of a cue and further ones that hold more."""
+    ctx = still_bench(folder, data)
     swap = Swap(ctx.codec("pixels"), some, grow=1)
     found = fixed_places(ctx, Site("", Readout("classes", ctx.network()), "closure-1"), swap, more)
     ctx.run.close()
@@ -78,6 +84,93 @@ def test_a_cue_that_moves_has_no_fixed_places(tmp_path: Path) -> None:
         cue[image, :, top : top + 6, left : left + 6] = True
     gates = torch.nn.functional.adaptive_max_pool2d(cue.float(), CELLS)
     assert not places(tmp_path, data_with(cue), gates, torch.zeros_like(gates)).any()
+
+
+class Reads(nn.Module):
+    """Tells the class by how red an image is in some columns of the cue."""
+
+    def __init__(self, columns: slice) -> None:
+        super().__init__()
+        self.columns = columns
+
+    def forward(self, images: Tensor) -> Tensor:
+        red = (images[:, 0] - images[:, 2])[:, 8:20, self.columns].mean((1, 2))
+        return torch.stack([red, -red], 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "left"),
+    [
+        pytest.param(slice(13, 15), True, id="reads what the gates leave out"),
+        pytest.param(slice(24, 32), False, id="reads no cue"),
+    ],
+)
+def test_places_are_left_where_the_trained_network_reads_them(
+    columns: slice, left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 240
+    cue = torch.zeros(count, 1, SIDE, SIDE, dtype=torch.bool)
+    cue[..., 8:20, 4:20] = True
+    gates = torch.zeros(count, 1, CELLS, CELLS)
+    gates[..., 4:10, 2:6] = 1  # half of the cue
+    monkeypatch.setattr(purify, "TURNS", 2)
+    ctx = still_bench(tmp_path, data_with(cue))
+    swap = Swap(ctx.codec("pixels"), gates, grow=1)
+    places, iota = places_left(ctx, Site("", Readout("classes", ctx.network()), "round"), swap, Reads(columns))
+    ctx.run.close()
+    if left:
+        assert iota > 0.3
+        assert places[0, 0, 4:10, 6:10].mean() > 0.4, "two networks find half of what was left out"
+        assert places.sum() <= places[0, 0, 4:10, 2:10].sum() + 6, "and hardly anything else"
+    else:
+        assert iota < 0.05
+        assert not places.any()
+
+
+def test_nobody_is_asked_for_the_places_of_a_cue_that_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = still_bench(tmp_path, planted_data("own", 80))
+    monkeypatch.setattr(purify, "train_cue", lambda *_: pytest.fail("a network was trained"))
+    swap = Swap(ctx.codec("pixels"), torch.eye(80, CELLS * CELLS).view(-1, 1, CELLS, CELLS))
+    site = Site("", Readout("classes", ctx.network()), "round")
+    places, iota = places_left(ctx, site, swap, ctx.network())
+    assert (places.any(), iota) == (torch.tensor(False), 0)
+    ctx.run.close()
+
+
+@pytest.mark.parametrize(
+    ("after", "wide", "said"),
+    [
+        (0.8, True, "they are opened, r 0.95 → 0.80"),
+        (0.7, False, "but to open them leaves too little, r 0.70"),
+    ],
+)
+def test_a_round_is_trained_again_with_the_places_that_were_left(
+    after: float, wide: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 1}))
+    held, places = torch.zeros(2, 80, 1, 4, 4)
+    held[..., 3, :], places[..., 0, :] = 1, 1
+    swap = Swap(ctx.codec("pixels"), held)
+    site = Site("block3", Readout("classes", ctx.network()), "round")
+    kept = Decision(True, "")
+    first, again = (Trained(ctx.network(), kept, 1.0, r, r) for r in (0.95, after))
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1)
+    monkeypatch.setattr(generalize, "places_left", lambda *_: (places[:1], 0.25))
+    monkeypatch.setattr(generalize, "_train", lambda *_: again)
+    opened = generalize._open_places
+    learned = cast(Learned, None)
+    found, trained, reason = opened(ctx, learned, site, swap, ProbeResult(measured, kept), first)
+    assert found.gates is not None
+    assert torch.equal(found.gates, held + places if wide else held)
+    assert trained is (again if wide else first)
+    assert said in reason
+    assert "0.25" in reason
+    for other in (
+        replace(swap, outside=True),
+        replace(swap, codec=ctx.codec("colour"), gates=None),
+    ):
+        assert opened(ctx, learned, site, other, ProbeResult(measured, kept), first) == (other, first, "")
+    ctx.run.close()
 
 
 def test_a_swap_is_widened_by_fixed_places_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
