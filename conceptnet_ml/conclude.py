@@ -14,7 +14,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.report.page import write_page
 from conceptnet_ml.results.answers import compare_answers
 from conceptnet_ml.results.graph_builder import build_graph
-from conceptnet_ml.results.model_files import kept_families, save_model
+from conceptnet_ml.results.model_files import kept_families, networks_before, save_model
 from conceptnet_ml.results.report import run_summary
 from conceptnet_ml.results.round_pictures import draw_rounds
 from conceptnet_ml.results.summary import to_text
@@ -33,7 +33,7 @@ def conclude(ctx: Context, learned: Learned) -> None:
     answers = compare_answers(ctx, learned)
     with ctx.progress.task("draw graph"):
         graph = ctx.history.apply(build_graph(learned, ctx.settings, ctx.data.classes, round_pictures))
-    node_pictures = album(ctx, graph, GeneralizedModel(learned.network, families))
+    node_pictures = album(ctx, graph, GeneralizedModel(learned.network, families), networks_before(learned))
     drawn = [answers["picture"]] if answers.get("picture") else []
     ctx.run.keep_pictures([*node_pictures, *chain(*round_pictures.values()), *drawn])
     with ctx.progress.task("write graph and model"):

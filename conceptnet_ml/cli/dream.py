@@ -32,6 +32,7 @@ GUIDE_HELP = "the layer is to see what it sees in this picture"
 DREAMER_HELP = "fourier, maco, pixels, natural, deepdream, turn, swap, or a plugin's; default: what suits"
 OCTAVES_HELP = "how many sizes; default: the dreamer's"
 SIZE_HELP = "side of the dreams, of --from the longer one; default: what the network was made for"
+LEARNED_HELP = "concepts in the learned network, in place of the one they were found in"
 WEIGHTS_HELP = "state dict of a network outside a run: .safetensors, .pt or .pth"
 REAL_HELP = "real images to compare dreams with; default: the run's held-out ones"
 WITNESS_HELP = "a network trained independently on the same classes: does it see it, too? default: the run's own"
@@ -60,6 +61,7 @@ def dream(
     zoom: Annotated[int, option("--zoom", "N", HOW, "so many frames into each dream, and a film of them", min=0)] = 0,
     fps: Annotated[float, option("--fps", "N", HOW, "frames of the film a second")] = 12.0,
     gif: Annotated[bool, option("--gif", None, HOW, "films as GIF in place of WebP")] = False,
+    learned: Annotated[bool, option("--learned", None, WHOSE, LEARNED_HELP)] = False,
     weights: Annotated[Path | None, option("--weights", "FILE", WHOSE, WEIGHTS_HELP)] = None,
     real: Annotated[Path | None, option("--real", "FOLDER", WHOSE, REAL_HELP)] = None,
     witness: Annotated[str | None, option("--witness", "RUN", WHOSE, WITNESS_HELP)] = None,
@@ -133,6 +135,7 @@ def _row(dream: dict[str, Any]) -> list[Text]:
     from rich.text import Text
 
     start = "" if dream["start"] is None else f" from {dream['start']}"
+    start += f", in {dream['drawn_in']}" if "drawn_in" in dream else ""
     own, judgement = dream["network"], dream["judgement"]
     missed = own is not None and not own["expected"]  # the class was not reached, however far the target rose
     failed = missed or dream["outcome"] in ("never rose", "no gradient", "not finite")

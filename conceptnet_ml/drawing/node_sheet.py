@@ -13,6 +13,15 @@ from conceptnet_ml.drawing.pictures import ImageLike, enlarge, inset, scaled, to
 from conceptnet_ml.drawing.sheets import Card, caption_lines
 from conceptnet_ml.drawing.text import font, text_width, wrap
 
+FREE = "Free dream"
+"""Above a dream from noise that has no name of its own."""
+
+BEFORE, AFTER = "Before: the network that it was found in", "After: the same dream, learned network"
+"""Above the dreams of a feature of a kept round in both networks."""
+
+MEANS = "Mean over real images:"
+"""Below each of them, before its lines on real images."""
+
 _TITLE, _KIND, _HEAD, _TEXT = 28, 16, 15, 14
 
 _GAP, _BLOCK, _TILE, _ACROSS = 14, 26, 160, 6
@@ -42,7 +51,8 @@ def node_strip(
     Args:
         label: The node's label.
         kind: Smaller words beside it: kind, stage, class.
-        free: The dream from noise, with what is to stand below it.
+        free: The dream from noise, with what is to stand below it, and beside it the same in another network, if there
+            is one; their names stand above them.
         from_real: Dreams that began at a real image of each class, named by it.
         examples: Real images that answer most, best first.
         cutoff: The masks' threshold (:func:`conceptnet_ml.drawing.masks.threshold`); None shows no masks.
@@ -62,7 +72,8 @@ def node_strip(
         ],
         _BLOCK,
     )
-    body = beside([*([] if free is None else [_free(free, groups.height)]), groups], _BLOCK)
+    dreams = [one for one in (free, free and free.after) if one is not None]
+    body = beside([*(_free(one, groups.height) for one in dreams), groups], _BLOCK)
     width = max(body.width, min(600, text_width(label, _TITLE)))
     foot = caption_lines(notes, _TEXT, width)
     return draw(below([below([_head(label, kind, width), body], gap=10), foot], _GAP))
@@ -95,10 +106,11 @@ def _free(free: Card, height: int) -> Box:
     """The free dream as large as its neighbours are high, by a whole number where it is enlarged."""
     image = to_image(free.image)
     side = min(image.size)
-    beyond = below([text("Free dream", _HEAD), *(text("one line", _TEXT) for _ in free.lines)]).height
+    name = free.name or FREE
+    beyond = below([text(name, _HEAD), *(text("one line", _TEXT) for _ in free.lines)]).height
     room = max(2 * _TILE, height - beyond - 16)
     image = scaled(image, room // side or room / side)
-    return _panel("Free dream", below([framed(image), caption_lines(free.lines, _TEXT, image.width)], gap=8))
+    return _panel(name, below([framed(image), caption_lines(free.lines, _TEXT, image.width)], gap=8))
 
 
 def _group(heading: str, images: Sequence[tuple[str | Caption, Image.Image]], across: int) -> Box:

@@ -33,13 +33,15 @@ class Card:
         image: uint8 (C, H, W), or a PIL image.
         name: Its target.
         lines: What stands below, wrapped to the picture's width.
-        start: What it began with, shown small in its corner; None for noise.
+        start: What it began with, shown small below it; None for noise.
+        after: The same dream in another network, beside it on a node's strip.
     """
 
     image: ImageLike
     name: str = ""
     lines: Sequence[str | Caption] = ()
     start: ImageLike | None = None
+    after: Card | None = None
 
 
 def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: Any = None) -> Card:

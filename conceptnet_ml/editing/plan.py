@@ -242,7 +242,12 @@ def family_of(node: Node) -> str | None:
     """Name of a generalized feature's family in the model, by the round that found it; None if an edit made it."""
     if not node.label.startswith(EXCHANGED):
         return None
-    stage, readout, number = node.label.removeprefix(EXCHANGED).split("/")
+    return family_name(node.label.removeprefix(EXCHANGED))
+
+
+def family_name(round: str) -> str:
+    """The name of the family that a round leaves where it is kept, from the round's ``stage/readout/number``."""
+    stage, readout, number = round.split("/")
     return f"{stage}.{number}" if readout == "classes" else f"{readout}.{stage}.{number}"
 
 

@@ -25,18 +25,26 @@ from conceptnet_ml.galleries.requests import LENT_CLASSES, DreamResult, PlannedD
 from conceptnet_ml.galleries.sources import draw_reference_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
+from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.hashing import sha256
+
+VERSION = "2"
+"""Of what is drawn: a run that goes on draws an album of another version again."""
 
 ORDER = ("class", "generalized", "variant", "feature", "unit")
 
 
-def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> list[str]:
+def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, before: Mapping[str, StagedNetwork]) -> list[str]:
     """Draw every node of the graph, write its picture's name into it, and record every dream.
 
     A node gets a free dream, a dream on a real image of each class, and the real images that activate it most, with
     masks. Where the run's budget of pixels does not reach for all dreams, units lose theirs first, and dreams on real
-    images before free ones; every node keeps its real images.
+    images before free ones; every node keeps its real images. A node is drawn in the network it was found in, a feature
+    of a kept round also in the learned one.
+
+    Args:
+        before: The network that each round started from, by the round's name.
 
     Returns:
         All pictures drawn, as :meth:`Run.save_picture` names them.
@@ -47,29 +55,29 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> list[st
     if ctx.settings.plugins.dreamer == "none":
         return []
     settings = ctx.settings  # on these, the network and the nodes the album rests
-    parts = [graph.header.network, *sorted(node.id for node in graph.nodes()), settings.plugins.dreamer]
+    parts = [VERSION, graph.header.network, *sorted(node.id for node in graph.nodes()), settings.plugins.dreamer]
     name = sha256("\n".join([*parts, settings.dreams.model_dump_json()]), 16)
-    drawn = ctx.once(f"album/{name}", functools.partial(_draw, ctx, graph, model), "album")
+    drawn = ctx.once(f"album/{name}", functools.partial(_draw, ctx, ConceptTargets(graph, model, before)), "album")
     for node, picture in drawn["nodes"].items():
         graph.update_node(node, pictures=[picture, *graph.node(node).pictures])
     return [*drawn["nodes"].values(), *drawn["sheets"]]
 
 
-def _draw(ctx: Context, graph: ConceptGraph, model: GeneralizedModel) -> dict[str, Any]:
+def _draw(ctx: Context, targets: ConceptTargets) -> dict[str, Any]:
     witness = witness_of(ctx) if ctx.settings.dreams.witness else None
     real = draw_reference_images(ctx)
     held = real.held
     dreamer = ctx.settings.plugins.dreamer
     recipe = recipe_of(ctx.plugins.get("dreamer", dreamer), held.images)
     recipe = replace(recipe, steps=ctx.settings.dreams.steps or recipe.steps)
-    plans = _plan(ctx, ConceptTargets(graph, model), held, recipe)
+    plans = _plan(ctx, targets, held, recipe)
     settings = RenderSettings(ctx.size, device=ctx.device, dtype=ctx.dtype)
     dreams = _render(ctx, plans, {dreamer: recipe}, settings)
     results = compare_dreams(plans, dreams, held.images, witness, settings)
     nodes: dict[str, str] = {}
     total = len({plan.node.id for plan in plans if plan.node is not None})
     with ctx.progress.task("draw the album", total=total) as task:
-        for identifier, picture in draw_nodes(plans, results, real, ctx.data.classes):
+        for identifier, picture in draw_nodes(plans, results, real, ctx.data.classes, ctx.data.tests):
             nodes[identifier] = ctx.run.save_picture(f"nodes/{identifier}.jpg", to_jpeg(picture))
             task.advance()
     sheets = _sheets(ctx, results, witness)
@@ -99,6 +107,10 @@ def _plan(ctx: Context, targets: ConceptTargets, held: ImageSet, recipe: Recipe)
             donor = pixels[donors[place]] if swaps and place is not None else None
             request = DreamRequest(target.objective, seed, start, donor)
             found.append(PlannedDream(request, target, ctx.settings.plugins.dreamer, node.id, node=node, start=name))
+        after = targets.target_after(node) if starts else None
+        if after is not None:
+            request = DreamRequest(after.objective, seed)
+            found.append(PlannedDream(request, after, ctx.settings.plugins.dreamer, node.id, node=node, after=True))
     return found
 
 
@@ -139,7 +151,7 @@ def _sheets(ctx: Context, results: Sequence[DreamResult], witness: Witness | Non
     groups: dict[str, list[Card]] = {}
     for result in results:
         node = result.plan.node
-        if node is None or result.plan.start is not None:
+        if node is None or result.plan.start is not None or result.plan.after:
             continue
         group = f"units-{node.stage}" if node.kind == "unit" else "concepts"
         card = result_card(result)
@@ -161,6 +173,7 @@ def _record(result: DreamResult, nodes: Mapping[str, str]) -> dict[str, Any]:
         "node": node.id,
         "picture": nodes.get(node.id),
         "start": result.plan.start,
+        "drawn_in": result.plan.target.where,
         **{name: getattr(result.dream, name) for name in ("seed", "before", "reached", "steps", "outcome")},
         "standing": verdict_record(result.rank),
         "judgement": verdict_record(result.judgement, "unlike"),

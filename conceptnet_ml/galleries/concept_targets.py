@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -16,6 +18,9 @@ from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.basis import BasisNetwork, Network, without_basis
+from conceptnet_ml.network.staged_network import StagedNetwork
+
+LEARNED = "the learned network"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,26 +29,43 @@ class ConceptTarget:
 
     Args:
         objective: What to maximize.
-        network: Where: the learned network, or a family's trunk.
+        network: Where: the network the concept was found in, or the learned one.
         layer: Whose maps show where a concept is active; None for a class.
+        where: Which network it is, in words.
+        lost: The run does not keep the network the concept was found in, so this is the learned one.
     """
 
     objective: Objective
     network: Network
     layer: str | None = None
+    where: str = LEARNED
+    lost: bool = False
 
 
 class ConceptTargets:
     """The targets of a run's nodes.
 
-    A class is its logit, a unit the mean of its map, a feature the mean of its units' maps; these are sought in the
-    learned network. A generalized feature is its detector's score, a variant its response; these are sought in the
-    network as it was when the family was found.
+    A class is its logit, a unit the mean of its map, a feature the mean of its units' maps, a generalized feature its
+    detector's score, a variant its response. A class is sought in the learned network, all else in the network as it
+    was when it was found: the learned one was trained to do without what was exchanged, and its units mean other
+    things.
+
+    Args:
+        before: The network that each round started from, by the round's name.
+        learned: Seek units and features in the learned network all the same. Families keep their trunk.
     """
 
-    def __init__(self, graph: ConceptGraph, model: GeneralizedModel) -> None:
-        self.graph, self.model = graph, model
+    def __init__(
+        self,
+        graph: ConceptGraph,
+        model: GeneralizedModel,
+        before: Mapping[str, StagedNetwork] = MappingProxyType({}),
+        learned: bool = False,
+    ) -> None:
+        self.graph, self.model, self.before, self.learned = graph, model, before, learned
         self._families = dict(model.named_families())
+        self._described: dict[tuple[int, str], BasisNetwork] = {}
+        self._of_before = not any(node.found_in for node in graph.nodes())
 
     def target(self, node: Node) -> ConceptTarget:
         """The target of a node.
@@ -55,16 +77,13 @@ class ConceptTargets:
             objective = Objective.logit(self.graph.classes.index(node.label), node.title)
             return ConceptTarget(objective, self.model.network)
         assert node.stage is not None
+        round = self.found_in(node)
+        where = LEARNED if round is None else f"the network before round {round}"
         if node.kind in ("unit", "feature"):
-            network = self._network_at(node.stage)
-            if node.kind == "unit":
-                objective = Objective.unit(node.stage, node.units[0], node.title)
-            else:
-                channels = without_basis(network).stage(node.stage).units
-                if isinstance(network, BasisNetwork):  # directions come first, then what they leave out of the units
-                    channels += network.widths[node.stage]
-                objective = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
-            return ConceptTarget(objective, network, node.stage)
+            found = self.model.network if round is None or self.learned else self.before.get(round)
+            if found is None or found is self.model.network:
+                return self._in_network(node, self.model.network, LEARNED, lost=found is None)
+            return self._in_network(node, found, where)
         family = self._family(node)
         network = cast(Network, family.trunk.network)
         if node.kind == "generalized":
@@ -72,16 +91,50 @@ class ConceptTargets:
         else:
             module = VariantResponses(family, network, node.stage)
             column = self.graph.classes.index(node.classes[0])
-        return ConceptTarget(Objective.module(node.stage, module, column, node.title), network, node.stage)
+        return ConceptTarget(Objective.module(node.stage, module, column, node.title), network, node.stage, where)
 
-    def _network_at(self, stage: str) -> Network:
-        """The learned network, in the stage's directions where the graph's units are directions."""
+    def target_after(self, node: Node) -> ConceptTarget | None:
+        """Of a feature of a kept round, the same objective in the learned network, which was trained to do without it;
+        None for all else, and where :meth:`target` is of the learned network already."""
+        if node.kind != "feature" or getattr(node, "decision", None) != "kept":
+            return None
+        if without_basis(self.target(node).network) is self.model.network:
+            return None
+        return self._in_network(node, self.model.network, LEARNED)
+
+    def found_in(self, node: Node) -> str | None:
+        """The name of the round that found a node, None for what an edit made. In a graph of before it is in the label,
+        and a unit's is that of the first feature that is built from it."""
+        if not self._of_before or node.found_in or self.graph.edges("became", target=node.id):
+            return node.found_in
+        if node.kind == "unit":
+            features = [self.graph.node(edge.source) for edge in self.graph.edges("built_from", target=node.id)]
+            found = [self.found_in(one) for one in features if one.kind not in ("class", "unit")]
+            return next((one for one in found if one is not None), None)
+        name = node.label.rpartition(" in ")[2]
+        return name if name.count("/") == 2 else None
+
+    def _in_network(self, node: Node, network: StagedNetwork, where: str, lost: bool = False) -> ConceptTarget:
+        """A unit or a feature in a network, in the stage's directions where the graph's units are directions."""
+        assert node.stage is not None
+        described = self._described_at(network, node.stage)
+        if node.kind == "unit":
+            objective = Objective.unit(node.stage, node.units[0], node.title)
+        else:
+            channels = network.stage(node.stage).units
+            if isinstance(described, BasisNetwork):  # directions come first, then what they leave out of the units
+                channels += described.widths[node.stage]
+            objective = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
+        return ConceptTarget(objective, described, node.stage, where, lost)
+
+    def _described_at(self, network: StagedNetwork, stage: str) -> Network:
         if next(one for one in self.graph.header.stages if one.name == stage).directions is None:
-            return self.model.network
+            return network
         for family in self._families.values():
-            network = family.trunk.network
-            if isinstance(network, BasisNetwork) and stage in network.bases:
-                return BasisNetwork(self.model.network, {stage: network.bases[stage]})
+            trunk = family.trunk.network
+            if isinstance(trunk, BasisNetwork) and stage in trunk.bases:
+                key = (id(network), stage)
+                return self._described.setdefault(key, BasisNetwork(network, {stage: trunk.bases[stage]}))
         raise DataError(
             f"the run keeps no directions of stage {stage}: no family was found there",
             f"Dream of its units instead: --layer {stage} --units 0.",

@@ -225,6 +225,7 @@ class _Folder:
             "name": dream.objective.name,
             **plan.about,
             "start": plan.start,
+            **({} if plan.node is None else {"drawn_in": plan.target.where}),
             "seed": dream.seed,
             "size": list(dream.image.shape[1:]),
             **{name: getattr(dream, name) for name in ("before", "reached", "steps", "outcome", "cached")},
@@ -244,6 +245,8 @@ def _card(result: DreamResult, answer: Mapping[str, Any] | None) -> Card:
     if answer is not None:
         chance = f"{answer['probability']:.0%}".replace("%", " %")
         lines.append(Caption(f"network: {answer['seen']} {chance}", "plain" if answer["expected"] else "wrong"))
+    if plan.node is not None and plan.node.kind != "class":
+        lines.append(Caption(f"in {plan.target.where}"))
     card = result_card(result, *lines)
     if plan.start is None:
         return card

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,13 +16,13 @@ from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.masks import SHARE, threshold
-from conceptnet_ml.drawing.node_sheet import Example, node_strip
+from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, MEANS, Example, node_strip
 from conceptnet_ml.drawing.sheets import Card, dream_card, three_digits
 from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, activation_rank
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores
 from conceptnet_ml.dreams.request import Dream
-from conceptnet_ml.galleries.concept_targets import ConceptTarget, activation_maps
+from conceptnet_ml.galleries.concept_targets import LEARNED, ConceptTarget, activation_maps
 from conceptnet_ml.galleries.requests import DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import RealImages
 from conceptnet_ml.graph.schema import Node
@@ -30,6 +31,9 @@ from conceptnet_ml.network.training import predict_logits, to_float
 
 SEARCHED, SHOWN = 1024, 5
 """Real images searched for the best examples, and how many are shown."""
+
+SETS = 6
+"""Sets of real images, and classes of each, at most, whose means of a feature are given before and after its round."""
 
 
 def render_all(
@@ -81,15 +85,26 @@ def compare_dreams(
 
 
 def draw_nodes(
-    plans: Sequence[PlannedDream], results: Sequence[DreamResult], real: RealImages | None, classes: Sequence[str]
+    plans: Sequence[PlannedDream],
+    results: Sequence[DreamResult],
+    real: RealImages | None,
+    classes: Sequence[str],
+    tests: Mapping[str, ImageSet] = MappingProxyType({}),
 ) -> Iterator[tuple[str, Image.Image]]:
     """Id and picture of every node that was planned, also where none of its dreams was made: its dreams, and the best
-    of the real images, with the names of their classes."""
-    nodes = {plan.node.id: (plan.node, plan.target) for plan in plans if plan.node is not None}
+    of the real images, with the names of their classes. Of a feature that is dreamed of in two networks, what it comes
+    to on real images in both: on these test sets, else on the held-out images."""
+    nodes = {plan.node.id: (plan.node, plan.target) for plan in plans if plan.node is not None and not plan.after}
     best = _best_examples([target for _, target in nodes.values()], real, classes)
     for identifier, (node, target) in nodes.items():
         own = [one for one in results if one.plan.node is not None and one.plan.node.id == identifier]
-        yield identifier, _draw_node(node, own, best[target])
+        means: dict[bool, list[str]] = {}
+        if real is not None and any(one.plan.after for one in own):
+            sets = tests or ({"held out": real.held} if real.labelled else {})
+            means = {
+                one.plan.after: _class_means(one.plan.target, sets, classes) for one in own if one.plan.start is None
+            }
+        yield identifier, _draw_node(node, target, own, best[target], means)
 
 
 def verdict_record(verdict: ActivationRank | Judgement | None, *more: str) -> dict[str, Any] | None:
@@ -127,10 +142,25 @@ class _BestExamples:
     searched: int
 
 
-def _draw_node(node: Node, results: Sequence[DreamResult], best: _BestExamples) -> Image.Image:
+def _draw_node(
+    node: Node,
+    target: ConceptTarget,
+    results: Sequence[DreamResult],
+    best: _BestExamples,
+    means: Mapping[bool, Sequence[str]],
+) -> Image.Image:
     """The strip of a node: its dreams, those from real images beside these, and the best real images, with masks where
-    it has maps."""
-    free = next((one for one in results if one.plan.start is None), None)
+    it has maps; ``means`` are lines on real images before and after its round."""
+    free = next((one for one in results if one.plan.start is None and not one.plan.after), None)
+    after = next((one for one in results if one.plan.after), None)
+    card = None if free is None else replace(result_card(free), name="")
+    if free is not None and after is not None:
+        first, second = (
+            replace(card, name=name, lines=[*card.lines, *means.get(one.plan.after, ())])
+            for one, name in ((free, BEFORE), (after, AFTER))
+            for card in (result_card(one),)
+        )
+        card = replace(first, after=second)
     lent = [
         Card(one.dream.image, one.plan.start or "", start=one.plan.request.start)
         for one in results
@@ -141,11 +171,11 @@ def _draw_node(node: Node, results: Sequence[DreamResult], best: _BestExamples) 
     return node_strip(
         node.title,
         " · ".join([node.kind, *([node.stage] if node.stage else []), *shown]),
-        free=None if free is None else replace(result_card(free), name=""),
+        free=card,
         from_real=lent,
         examples=best.examples,
         cutoff=best.cutoff,
-        notes=_notes(results, best),
+        notes=[_where(target), *_notes([one for one in results if not one.plan.after], best)],
     )
 
 
@@ -195,6 +225,27 @@ def _best(activations: Tensor, images: ImageSet, classes: Sequence[str]) -> _Bes
         reached = "" if mapped else three_digits(float(scores[place]))
         examples.append(Example(f"{name} {reached}".strip(), shown[row], activations[place] if mapped else None))
     return _BestExamples(examples, threshold(activations) if mapped else None, len(images))
+
+
+def _where(target: ConceptTarget) -> str | Caption:
+    """The network in which all of it was drawn."""
+    if target.lost:
+        return Caption("Drawn in the learned network: this run does not keep the one it was found in.", "wrong")
+    return f"Drawn in {target.where}{'' if target.where == LEARNED else ', in which it was found'}."
+
+
+def _class_means(target: ConceptTarget, sets: Mapping[str, ImageSet], classes: Sequence[str]) -> list[str]:
+    """The objective's mean over the images of each class, a line for each set, at most :data:`SETS`: the same measure
+    as a dream's."""
+    lines = []
+    for name, images in [*sets.items()][:SETS]:
+        means = []
+        for number in images.labels.unique().tolist():
+            pixels = images.take((images.labels == number).nonzero()[:SEARCHED, 0])
+            mean = float(scores(target.network, [target.objective], pixels).mean())
+            means.append(f"{classes[number]} {three_digits(mean)}")
+        lines.append(f"{name}: {', '.join(means[:SETS])}{' …' if len(means) > SETS else ''}")
+    return [MEANS, *lines]
 
 
 def _notes(results: Sequence[DreamResult], best: _BestExamples) -> list[str | Caption]:

@@ -51,6 +51,7 @@ class GalleryRequest:
         dreamer: Name of the plugin that says how to dream; default: ``deepdream`` for what a layer sees in a picture,
             ``turn`` for a picture turned into another class, else ``fourier``.
         steps, octaves: In place of the dreamer's own.
+        learned: Nodes in the learned network, where they are otherwise dreamed of in the network they were found in.
         zoom: Frames of a film into each dream (:func:`conceptnet_ml.dreams.zoom`); 0 for none.
         film, fps: ``.webp`` or ``.gif``, frames a second.
         weights: State dict of a network that is no run's.
@@ -76,6 +77,7 @@ class GalleryRequest:
     dreamer: str | None = None
     steps: int | None = None
     octaves: int | None = None
+    learned: bool = False
     zoom: int = 0
     film: str = ".webp"
     fps: float = 12.0
@@ -119,6 +121,7 @@ class PlannedDream:
         node: Of the concept graph, None for others.
         start: What it begins with: a file, or a class whose real image it is; None for noise.
         lent: Whether the start is a real image of that class.
+        after: Of a feature of a kept round: the free dream once more, in the learned network.
     """
 
     request: DreamRequest
@@ -129,6 +132,7 @@ class PlannedDream:
     node: Node | None = None
     start: str | None = None
     lent: bool = False
+    after: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +156,7 @@ def plan_dreams(request: GalleryRequest, opened: OpenedNetwork, real: RealImages
         found = [_plan_turn(request, opened, real, name, image) for name, image in starts]
     else:
         found = []
-        for about, target, node in _targets(request, opened):
+        for about, target, node, after in _targets(request, opened):
             begun: list[tuple[str | None, Tensor | None, bool]] = [(name, image, False) for name, image in starts]
             if not starts:
                 lent = [] if node is None else _lent_images(opened, real, request.size)
@@ -165,6 +169,10 @@ def plan_dreams(request: GalleryRequest, opened: OpenedNetwork, real: RealImages
                 dreamer = request.dreamer or ("deepdream" if of_layer else "fourier")
                 wanted = DreamRequest(target.objective, seed, image)
                 found.append(PlannedDream(wanted, target, dreamer, file, about, node, name, is_lent))
+            if after is not None and not starts:
+                file = f"{_slug(after.objective.name if node is None else f'{node.id}-{node.title}')}-learned"
+                wanted = DreamRequest(after.objective, request.seed)
+                found.append(PlannedDream(wanted, after, request.dreamer or "fourier", file, about, node, after=True))
     files = number_duplicates([one.file for one in found], "{}-{}", str.casefold)
     return [replace(one, file=file) for one, file in zip(found, files, strict=True)]
 
@@ -218,19 +226,22 @@ def unit_numbers(text: str | Sequence[int], most: int) -> list[int]:
 
 def _targets(
     request: GalleryRequest, opened: OpenedNetwork
-) -> Iterator[tuple[dict[str, Any], ConceptTarget, Node | None]]:
-    """What the record says of each target, the target, and its node."""
-    for node in _nodes(request, opened):
+) -> Iterator[tuple[dict[str, Any], ConceptTarget, Node | None, ConceptTarget | None]]:
+    """What the record says of each target, the target, its node, and the same in the learned network to compare."""
+    nodes = _nodes(request, opened)
+    if nodes:
         assert opened.run is not None
-        target = ConceptTargets(opened.run.graph, opened.run.model).target(node)
-        yield {"concept": node.id, "kind": node.kind, "stage": node.stage}, target, node
+        targets = ConceptTargets(opened.run.graph, opened.run.model, opened.run.networks_before(), request.learned)
+        for node in nodes:
+            about = {"concept": node.id, "kind": node.kind, "stage": node.stage}
+            yield about, targets.target(node), node, targets.target_after(node)
     for layer in request.layers:
         for about, objective in _layer_objectives(request, opened, layer):
-            yield about, ConceptTarget(objective, opened.network), None
+            yield about, ConceptTarget(objective, opened.network), None, None
     for word in request.classes or _all_classes(request, opened):
         number = opened.class_number(word)
         name = opened.classes[number]
-        yield {"class": name}, ConceptTarget(Objective.logit(number, name), opened.network), None
+        yield {"class": name}, ConceptTarget(Objective.logit(number, name), opened.network), None, None
 
 
 def _nodes(request: GalleryRequest, opened: OpenedNetwork) -> list[Node]:

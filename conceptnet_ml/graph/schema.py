@@ -106,6 +106,8 @@ class Node(GraphRecord):
         accuracy: How well the family (class: the network) tells the classes apart by itself.
         pictures: Dreams and contact sheets, paths relative to the run folder.
         examples: Indices of the training images that show it best, best first.
+        found_in: Name of the round that found it, of a unit the first: what is measured of it holds in the network as
+            it was before that round. None for a class, for what an edit made, and in graphs of before.
         name: The user's name for it, shown in place of the label, which is part of the id.
         note: A note of the user.
         state: ``merged`` or ``split`` (``became`` edges say into what) or ``forgotten`` by an edit.
@@ -128,6 +130,7 @@ class Node(GraphRecord):
     pictures: tuple[PicturePath, ...] = ()
     examples: tuple[Count, ...] = ()
     provenance: Provenance | None = None
+    found_in: Text | None = None
     name: Text | None = None
     note: Text | None = None
     state: Literal["merged", "split", "forgotten"] | None = None

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from conceptnet_ml.drawing.cutting import Cutting
+from conceptnet_ml.drawing.layout import Caption
+from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, MEANS
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import Edge, Node
 from conceptnet_ml.report.figures import Figure, Figures
@@ -13,7 +17,10 @@ from conceptnet_ml.report.verdict import listed, percent
 SHOWN, UNITS = 3, 12
 """Concepts that are shown at once, the rest behind a fold; and units that have pictures."""
 
-_FREE, _SIDE, _SMALL = 224, 128, 96
+_FREE, _PAIR, _SIDE, _SMALL = 224, 192, 128, 96
+
+PAIR = "Before and after: the same dream in the network it was found in, and in the learned one"
+"""Above a feature's dreams in both networks."""
 
 
 def concept_cards(graph: ConceptGraph, figures: Figures) -> dict[str, list[dict[str, Any]]]:
@@ -101,10 +108,13 @@ def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list
     sheet = figures.sheet(name)
     groups: dict[str, list[Any]] = {}
     for cutting in sheet.cuttings:
-        groups.setdefault(cutting.heading, []).append(cutting)
+        groups.setdefault(PAIR if cutting.heading in (BEFORE, AFTER) else cutting.heading, []).append(cutting)
     found = []
     for place, (heading, cuttings) in enumerate(groups.items()):
         if not large and 0 < place < len(groups) - 1:
+            continue
+        if heading == PAIR:
+            found.append({"heading": heading, "figures": _pair(cuttings, figures, side, None if large else 1)})
             continue
         free = len(cuttings) == 1 and place == 0
         most = None if large else 3
@@ -116,6 +126,41 @@ def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list
         shown: list[Figure | None] = [figures.cut(one, size, caption=words) for one in cuttings[:most]]
         found.append({"heading": heading, "figures": [one for one in shown if one is not None]})
     return found, sheet.foot
+
+
+def before_and_after(graph: ConceptGraph, figures: Figures) -> dict[str, list[dict[str, Any]]]:
+    """Of each kept round the features that the network was trained to do without, the strongest first: id, title, and
+    the same dream before and after, with what it reached and the means over real images; of the first also ``brief``,
+    for a small place.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for node in sorted(graph.nodes("feature"), key=lambda node: -strength(graph, node)):
+        name = next((one for one in node.pictures if "/nodes/" in one), None)
+        cuttings = figures.sheet(name).cuttings if name and node.found_in else ()
+        two = [one for one in cuttings if one.heading in (BEFORE, AFTER)]
+        if two and node.found_in:
+            before = found.setdefault(node.found_in, [])
+            brief = [] if before else _pair(two, figures, _SIDE, 1)
+            slim = _pair([_means(one) for one in two], figures, _PAIR)
+            before.append({"id": node.id, "title": called(graph, node), "figures": slim, "brief": brief})
+    return found
+
+
+def _means(cutting: Cutting) -> Cutting:
+    """With what was reached and the means over real images alone."""
+    lines = [one.text for one in cutting.caption]
+    start = lines.index(MEANS) if MEANS in lines else len(lines)
+    return replace(cutting, caption=(*cutting.caption[:1], *cutting.caption[start:]))
+
+
+def _pair(cuttings: Sequence[Cutting], figures: Figures, side: int, most: int | None = None) -> list[Figure]:
+    """The dreams in both networks, with the first so many lines of each; the seed is that of both."""
+    shown = []
+    for one in cuttings:
+        first, *more = one.caption or (Caption(""),)
+        when = Caption(f"{one.heading.partition(':')[0]}: {first.text.rpartition(' · ')[2]}")
+        shown.append(figures.cut(one, side, (when, *more[: None if most is None else most - 1])))
+    return [one for one in shown if one is not None]
 
 
 def _facts(graph: ConceptGraph, node: Node) -> list[str]:

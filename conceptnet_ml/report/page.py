@@ -12,7 +12,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.report import records, verdict
-from conceptnet_ml.report.concepts import concept_cards
+from conceptnet_ml.report.concepts import before_and_after, concept_cards
 from conceptnet_ml.report.figures import Figures
 from conceptnet_ml.report.graph_view import layout_graph
 from conceptnet_ml.report.rounds import round_cards
@@ -86,6 +86,7 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
         "table": verdict.accuracy_table(summary),
         "remarks": verdict.remarks(summary),
         "rounds": round_cards(summary, figures),
+        "pairs": before_and_after(graph, figures),
         "answers": _answers(summary, figures),
         "concepts": concept_cards(graph, figures),
         "graph": layout_graph(graph, figures),

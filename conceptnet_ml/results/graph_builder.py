@@ -94,7 +94,7 @@ class _GraphBuilder:
             for unit in units:
                 effects.setdefault(unit, brought_in.get((parent, unit)))
             for unit, effect in effects.items():
-                target, weight = self._unit(round.stage, unit), 0.0 if effect is None else effect
+                target, weight = self._unit(round, round.stage, unit), 0.0 if effect is None else effect
                 self.graph.add_edge("built_from", node, target, weight=weight, effect=effect)
         return nodes
 
@@ -118,7 +118,7 @@ class _GraphBuilder:
         for parent, feature in features.items():
             scores = [analogy.score for analogy in merged.analogies if parent in (analogy.parent, analogy.other)]
             self.graph.add_edge("generalizes", node, feature, **({"score": max(scores)} if scores else {}))
-        self._add_analogies(round.stage, merged, features)
+        self._add_analogies(round, merged, features)
         if round.split is None:
             return features
         variants = {}
@@ -134,13 +134,13 @@ class _GraphBuilder:
             self.graph.add_edge("specializes", variants[parent], node, class_name=name, parent=above.get(parent))
         return variants
 
-    def _add_analogies(self, stage: str, merged: Merged, features: dict[int, str]) -> None:
+    def _add_analogies(self, round: Round, merged: Merged, features: dict[int, str]) -> None:
         """Edges between features that are analogues as a whole, and between single units."""
         for whole in merged.features:
             if whole.parent in features and whole.other in features:
                 self._add_analogy(features[whole.parent], features[whole.other], whole)
         for analogy in sorted(merged.analogies, key=lambda analogy: -analogy.score):
-            source, target = (self._unit(stage, unit) for unit in (analogy.unit, analogy.analogue))
+            source, target = (self._unit(round, round.stage, unit) for unit in (analogy.unit, analogy.analogue))
             # Of the classes and rounds in which two units are matched, the best is drawn.
             if not self.graph.edges("analogous", source=source, target=target):
                 self._add_analogy(source, target, analogy)
@@ -158,7 +158,7 @@ class _GraphBuilder:
                 self.graph.update_node(source, agreement=edge.agreement)
             if not edge.is_supported:
                 continue
-            unit = self._unit(below, edge.unit)
+            unit = self._unit(round, below, edge.unit)
             if self.graph.edges("built_from", source=source, target=unit):
                 continue  # of two rounds in which no unit answers for a class, both edges would start at the class
             fields = {name: getattr(edge, name) for name in ("weight", "low", "high", "gap", "null")}
@@ -172,6 +172,7 @@ class _GraphBuilder:
             "round": round.number,
             "pictures": self.pictures.get(round.name, []),
             "provenance": self._provenance(plugin),
+            "found_in": round.name,
             "decision": record["decision"],
             "reason": record["reason"] or None,
         }
@@ -183,15 +184,16 @@ class _GraphBuilder:
             fields["iota"] = best["iota"] if parent is None else best["iotas"][parent]
         return fields | {name: record[name] for name in ("r_before", "r_after") if name in record}
 
-    def _unit(self, stage: str, unit: int) -> str:
-        """The node of a unit, or of a direction where directions take the units' place; added where there is none."""
+    def _unit(self, round: Round, stage: str, unit: int) -> str:
+        """The node of a unit, or of a direction where directions take the units' place; added where there is none, as
+        found in this round."""
         directions = {described.name for described in self.graph.header.stages if described.directions is not None}
         label = f"{stage} {'direction' if stage in directions else 'unit'} {unit}"
         identifier = node_id("unit", label, stage, units=[unit])
         if identifier in self.graph:
             return identifier
         made_by = {"provenance": self._provenance(self.settings.plugins.discoverer)} if stage in directions else {}
-        return self.graph.add_node("unit", label, stage=stage, units=[unit], **made_by)
+        return self.graph.add_node("unit", label, stage=stage, units=[unit], found_in=round.name, **made_by)
 
     def _by_class(self, values: Sequence[tuple[float, float, float]]) -> dict[str, tuple[float, float, float]]:
         return dict(zip(self.classes, values, strict=False))

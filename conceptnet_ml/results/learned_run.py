@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import torch
@@ -19,16 +19,18 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import read_image
 from conceptnet_ml.data.load import load_data, unlabelled
 from conceptnet_ml.dreams.judgement import Witness
+from conceptnet_ml.editing.plan import family_name
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation.accuracy import accuracies, disagreement
 from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.learner import run_learner
+from conceptnet_ml.network.basis import Network, without_basis
 from conceptnet_ml.network.build import export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.results.model_files import TRUNK, SavedModel, load_model, read_size, replace_network
+from conceptnet_ml.results.model_files import BEFORE, TRUNK, SavedModel, load_model, read_size, replace_network
 from conceptnet_ml.results.new_world import other_world, own_world, won_and_lost
 from conceptnet_ml.runtime import devices, seeding
 from conceptnet_ml.runtime.progress import Progress
@@ -82,8 +84,29 @@ class LearnedRun:
 
     def methods(self) -> dict[str, nn.Module]:
         """Every network of the run by name: ``ordinary``, ``learned``, and the controls."""
-        others = {name: one for name, one in self._networks[1].items() if not name.startswith(TRUNK)}
+        others = {name: one for name, one in self._networks[1].items() if not name.startswith((TRUNK, BEFORE))}
         return {"ordinary": others.pop("ordinary"), "learned": self.model, **others}
+
+    def networks_before(self) -> dict[str, StagedNetwork]:
+        """The network that each round started from, by the round's name. A run of before has only those that it keeps
+        for other reasons: of kept rounds, of rounds below these, of the first and of the last."""
+        named = self._networks[1]
+        found = {name.removeprefix(BEFORE): one for name, one in named.items() if name.startswith(BEFORE)}
+        if found:
+            return found
+        families = self.model.named_families()
+        trunks = {name: without_basis(cast(Network, family.trunk.network)) for name, family in families}
+        summary = self.summary()
+        kept = [place for place, entry in enumerate(summary["rounds"]) if entry["decision"] == "kept"]
+        for place, name in enumerate(entry["name"] for entry in summary["rounds"]):
+            _, readout, number = name.split("/")
+            trunk = trunks.get(family_name(name)) or trunks.get(readout)
+            if trunk is None and (readout, number) == ("classes", "1"):
+                trunk = self.ordinary
+            if trunk is None and not summary.get("edits") and (not kept or (readout == "classes" and place > kept[-1])):
+                trunk = self.model.network
+            found |= {name: trunk} if trunk is not None else {}
+        return found
 
     def summary(self) -> dict[str, Any]:
         """The run's summary, as it was printed."""

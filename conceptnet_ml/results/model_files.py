@@ -22,6 +22,9 @@ from conceptnet_ml.surgery.resize import load_state
 TRUNK = "trunk "
 """How the name of a network begins that is kept for a family's sake only."""
 
+BEFORE = "before "
+"""How the name of a network begins that a round started from: what the round found is to be looked at there."""
+
 SavedModel = tuple[dict[str, Tensor], dict[str, Any]]
 """The weights by their names in model.safetensors, and the content of model.json."""
 
@@ -36,8 +39,13 @@ def kept_families(ctx: Context, learned: Learned) -> dict[str, Family]:
     }
 
 
+def networks_before(learned: Learned) -> dict[str, StagedNetwork]:
+    """The network that each round started from, by the round's name: its features are units of that network."""
+    return {round.name: without_basis(round.readout.network) for round in learned.rounds}
+
+
 def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork], families: dict[str, Family]) -> None:
-    """Write the learned network, the ordinary one, the controls and all families into the run."""
+    """Write the learned network, the ordinary one, the controls, all families and what the rounds started from."""
     weights: dict[str, Tensor] = {}
 
     def add(prefix: str, module: nn.Module) -> None:
@@ -49,6 +57,7 @@ def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork
         return key
 
     named = {"ordinary": learned.ordinary, "learned": learned.network, **controls}
+    named |= {f"{BEFORE}{name}": network for name, network in networks_before(learned).items()}
     networks = {name: add_network(network) for name, network in named.items()}
     chosen = ctx.settings.plugins
     described = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from planted import COARSE, PLUGINS, QUICK, planted_data, settings
 
 from conceptnet_ml import Editor, learn, open_run
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.drawing.cutting import cut_sheet
+from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE
+from conceptnet_ml.dreams.recipe import Recipe
+from conceptnet_ml.dreams.render import Renderer, RenderSettings, scores, weights_digest
+from conceptnet_ml.dreams.request import DreamRequest
+from conceptnet_ml.galleries.concept_targets import ConceptTargets
 from conceptnet_ml.results.learned_run import LearnedRun
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -24,7 +31,7 @@ def chosen(network: dict[str, str] | None = None, **dreams: object) -> Settings:
         probe={"steps": 6, "view_steps": 6, "dreamt": 0},
         concepts=COARSE,
         plugins={"dreamer": "fourier"},
-        dreams={"steps": 24, **dreams},
+        dreams={"steps": 48, **dreams},
     )
 
 
@@ -51,6 +58,47 @@ def test_every_node_has_its_picture(learned: LearnedRun) -> None:
     assert {one["node"] for one in made} == {node.id for node in nodes}
     assert {one["start"] for one in made} == {None, *learned.classes}
     assert (learned.path / "pictures" / "dreams-concepts.png").exists()
+
+
+def test_what_was_exchanged_is_drawn_in_the_network_it_was_found_in(learned: LearnedRun) -> None:
+    (kept, *_) = [entry["name"] for entry in learned.summary()["rounds"] if entry["decision"] == "kept"]
+    before = f"the network before round {kept}"
+    features = {node.id: node for node in learned.graph.nodes("feature") if node.found_in == kept}
+    free = [one for one in records(learned) if one["node"] in features and one["start"] is None]
+    assert sorted(one["drawn_in"] for one in free) == sorted([before, "the learned network"] * len(features))
+    targets = ConceptTargets(learned.graph, learned.model, learned.networks_before())
+    for one in free:
+        node = features[one["node"]]
+        target = targets.target(node) if one["drawn_in"] == before else targets.target_after(node)
+        assert target is not None
+        request = DreamRequest(target.objective, one["seed"])
+        rendered = RenderSettings(learned.model.network.image_size, device=learned.device)
+        first = Renderer(target.network, [target.objective], Recipe(), rendered).first_image(request)
+        assert float(scores(target.network, [target.objective], first[None])) == pytest.approx(one["before"], rel=0.01)
+    for node in features.values():
+        headings = [one.heading for one in cut_sheet(learned.path / node.pictures[0]).cuttings]
+        assert headings[:2] == [BEFORE, AFTER]
+        foot = cut_sheet(learned.path / node.pictures[0]).foot
+        assert foot[0] == f"Drawn in {before}, in which it was found."
+
+
+def test_a_run_of_before_is_looked_at_in_the_networks_that_it_has(learned: LearnedRun, tmp_path: Path) -> None:
+    path = shutil.copytree(learned.path, tmp_path / "old")
+    for name in ("model.json", "graph.json"):
+        content = json.loads((path / name).read_text())
+        if name == "model.json":
+            networks = content["networks"].items()
+            content["networks"] = {key: one for key, one in networks if not key.startswith("before ")}
+        else:
+            content["nodes"] = [{k: v for k, v in node.items() if k != "found_in"} for node in content["nodes"]]
+        (path / name).write_text(json.dumps(content))
+    old = open_run(path, plugins=PLUGINS)
+    found = [ConceptTargets(one.graph, one.model, one.networks_before()) for one in (learned, old)]
+    for node in learned.graph.nodes():
+        if node.kind in ("feature", "unit", "variant"):
+            new, now = (one.target(node) for one in (found[0], found[1]))
+            assert (new.where, new.lost) == (now.where, now.lost), node
+            assert weights_digest(new.network) == weights_digest(now.network)
 
 
 def test_dreams_rise_and_are_judged(learned: LearnedRun) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conceptnet_ml.drawing.cutting import cut_sheet
-from conceptnet_ml.drawing.node_sheet import Example, node_strip
+from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, Example, node_strip
 from conceptnet_ml.drawing.pictures import to_jpeg, to_png
 from conceptnet_ml.drawing.sheets import Card, SwapExample, probe_sheet
 
@@ -38,6 +38,14 @@ def test_a_node_is_cut_into_dreams_and_real_images(tmp_path: Path) -> None:
     assert [one.heading for one in sheet.cuttings] == ["Free dream", *["Real images that answer most"] * 8]
     assert [line.text for line in sheet.cuttings[0].caption] == ["one line", "another"]
     assert sheet.foot == ("a note at the foot",)
+
+
+def test_a_dream_in_two_networks_is_cut_into_before_and_after(tmp_path: Path) -> None:
+    free = Card(RED, BEFORE, ["high"], after=Card(BLUE, AFTER, ["low"]))
+    (tmp_path / "node.jpg").write_bytes(to_jpeg(node_strip("node", free=free, examples=[Example("car", BLUE)])))
+    before, after, _ = cut_sheet(tmp_path / "node.jpg").cuttings
+    assert [(one.heading, one.caption[0].text) for one in (before, after)] == [(BEFORE, "high"), (AFTER, "low")]
+    assert np.asarray(before.image)[..., 0].mean() > 200 > 50 > np.asarray(after.image)[..., 0].mean()
 
 
 def test_other_pictures_are_whole_and_other_files_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Tru
 from conceptnet_ml.dreams.render import scores
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
 from conceptnet_ml.galleries.album import target_of
-from conceptnet_ml.galleries.concept_targets import ConceptTargets, activation_maps
+from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets, activation_maps
 from conceptnet_ml.galleries.gallery import gallery
 from conceptnet_ml.galleries.requests import GalleryRequest, plan_dreams, read_start, unit_numbers
 from conceptnet_ml.galleries.sources import OpenedNetwork, open_network, real_images
@@ -364,6 +365,57 @@ def test_a_nodes_target_is_what_it_stands_for(model: GeneralizedModel, graph: Co
     if kind == "feature":
         own = model.network.run_until(IMAGES / 255, "1")
         torch.testing.assert_close(maps, (own[:, 1] + own[:, 4]) / 2**0.5)
+
+
+def other(model: GeneralizedModel) -> StagedNetwork:
+    """A network of the same shape with other weights."""
+    network = copy.deepcopy(model.network)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    return network
+
+
+def reached(target: ConceptTarget) -> torch.Tensor:
+    return scores(target.network, [target.objective], IMAGES)[:, 0]
+
+
+@pytest.mark.parametrize("kind", ["unit", "feature"])
+def test_units_are_looked_at_in_the_network_they_were_found_in(
+    model: GeneralizedModel, graph: ConceptGraph, kind: str
+) -> None:
+    (node,) = graph.nodes(kind)
+    graph.update_node(node.id, found_in="1/classes/1", **({"decision": "kept"} if kind == "feature" else {}))
+    node, before = graph.node(node.id), other(model)
+    targets = ConceptTargets(graph, model, {"1/classes/1": before})
+    found, learned = targets.target(node), ConceptTargets(graph, model, {"1/classes/1": before}, learned=True)
+    assert (found.network, found.where, found.lost) == (before, "the network before round 1/classes/1", False)
+    plain = scores(before, [found.objective], IMAGES)[:, 0]
+    torch.testing.assert_close(reached(found), plain)
+    own = wanted(model)[kind](IMAGES / 255)
+    torch.testing.assert_close(reached(learned.target(node)), own, rtol=1e-4, atol=1e-4)
+    assert learned.target_after(node) is None
+    after = targets.target_after(node)
+    assert (after is None) == (kind == "unit")
+    if after is not None:
+        assert after.where == "the learned network"
+        torch.testing.assert_close(reached(after), own, rtol=1e-4, atol=1e-4)
+    lost = ConceptTargets(graph, model).target(node)
+    assert (lost.network, lost.lost) == (model.network, True)
+
+
+def test_a_graph_of_before_says_in_its_labels_which_round_found_what(
+    model: GeneralizedModel, graph: ConceptGraph
+) -> None:
+    (feature,), (unit,), (owner,) = (graph.nodes(kind) for kind in ("feature", "unit", "class"))
+    targets = ConceptTargets(graph, model, {"1/classes/1": other(model)})
+    assert [targets.found_in(one) for one in (feature, unit, owner)] == ["1/classes/1", None, None]
+    graph.add_edge("built_from", feature.id, unit.id, weight=1.0)
+    assert targets.found_in(unit) == "1/classes/1"
+    made = graph.add_node("unit", "1 unit 5", stage="1", units=[5])
+    graph.update_node(unit.id, state="split")
+    graph.add_edge("became", unit.id, made, edit=1)
+    graph.add_edge("built_from", feature.id, made, weight=1.0)
+    assert targets.found_in(graph.node(made)) is None, "an edit made it, in the learned network"
 
 
 @pytest.mark.parametrize("state", ["merged", "forgotten", "split"])

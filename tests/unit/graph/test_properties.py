@@ -41,6 +41,7 @@ def common(classes: tuple[str, ...]) -> dict[str, st.SearchStrategy[Any]]:
         "provenance": maybe(st.fixed_dictionaries({"plugin": TEXTS, "seed": st.integers(0, 2**63)})),
         "name": maybe(TEXTS),
         "note": maybe(TEXTS),
+        "found_in": maybe(TEXTS),
         "agreement": maybe(st.floats(-1, 1)),
         "spectrum": st.dictionaries(st.sampled_from(classes), ordered(3)),
     }

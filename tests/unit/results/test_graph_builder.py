@@ -17,6 +17,7 @@ from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.results.graph_builder import build_graph
+from conceptnet_ml.results.model_files import networks_before
 from conceptnet_ml.results.report import round_record
 from conceptnet_ml.steps.records import Learned, ProbeResult, Round, Split, Trained
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
@@ -101,6 +102,9 @@ def test_the_graph_of_a_kept_round(network: StagedNetwork, kept: Round) -> None:
         assert (node.decision, node.reason, node.representation) == ("kept", "pixels: yes", "pixels")
         assert (node.r_before, node.r_after, node.pictures) == (0.9, 0.8, ("pictures/one.png",))
         assert node.provenance.seed == 3
+    assert {node.found_in for node in graph.nodes()} == {None, kept.name}
+    assert {node.kind for node in graph.nodes() if node.found_in is None} == {"class"}
+    assert networks_before(learned) == {kept.name: network}
     units = {node.units[0]: node.id for node in graph.nodes("unit", stage=kept.stage)}
     weights = {edge.target: (edge.weight, edge.effect) for edge in graph.edges("built_from", source=poodle.id)}
     assert weights == {units[4]: (0.25, 0.25), units[7]: (0.0, None)}
