@@ -63,6 +63,7 @@ class ImageSet:
         device: Where ``take`` puts its images.
         resident: Whether the images are in memory.
         groups: Groups of the images, set by :meth:`with_groups`; None where there are none.
+        files: What the images' files are called, set by :meth:`with_files`; None where they have none.
 
     Raises:
         ValueError: Shapes or types that do not fit together.
@@ -70,6 +71,7 @@ class ImageSet:
 
     resident = True
     groups: Groups | None = None
+    files: tuple[str, ...] | None = None
     shape: tuple[int, int, int]
     device: torch.device
 
@@ -102,11 +104,13 @@ class ImageSet:
         indices = indices.cpu()
         masks = {name: mask[indices] for name, mask in self.masks.items()}
         part = ImageSet(self.take(indices), self.labels[indices], masks)
-        return part.with_groups(None if self.groups is None else self.groups.subset(indices))
+        return part.with_groups(None if self.groups is None else self.groups.subset(indices)).with_files(
+            self._files_at(indices)
+        )
 
     def with_labels(self, labels: Tensor) -> ImageSet:
         """The same images under other class numbers (N,)."""
-        return ImageSet(self.images, labels, self.masks).with_groups(self.groups)
+        return ImageSet(self.images, labels, self.masks).with_groups(self.groups).with_files(self.files)
 
     def with_groups(self: Set, groups: Groups | None) -> Set:
         """The same images in these groups.
@@ -120,9 +124,25 @@ class ImageSet:
         grouped.groups = groups
         return grouped
 
+    def with_files(self: Set, files: Sequence[str] | None) -> Set:
+        """The same images from files of these names.
+
+        Raises:
+            ValueError: They are names of another number of images.
+        """
+        if files is not None and len(files) != len(self):
+            raise ValueError(f"names of {len(files)} files for a set of {len(self)}")
+        named = copy.copy(self)
+        named.files = None if files is None else tuple(files)
+        return named
+
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with its images on ``device``; labels and masks stay on the CPU."""
-        return ImageSet(self.images.to(device), self.labels, self.masks).with_groups(self.groups)
+        moved = ImageSet(self.images.to(device), self.labels, self.masks)
+        return moved.with_groups(self.groups).with_files(self.files)
+
+    def _files_at(self, indices: Tensor) -> tuple[str, ...] | None:
+        return None if self.files is None else tuple(self.files[place] for place in indices.tolist())
 
 
 class StreamedImages(ImageSet):
@@ -171,7 +191,9 @@ class StreamedImages(ImageSet):
         """The images at these positions, in this order, still read only when taken."""
         indices = indices.cpu()
         groups = None if self.groups is None else self.groups.subset(indices)
-        return self._copy(items=self.items[indices], labels=self.labels[indices], groups=groups)
+        return self._copy(
+            items=self.items[indices], labels=self.labels[indices], groups=groups, files=self._files_at(indices)
+        )
 
     def with_labels(self, labels: Tensor) -> StreamedImages:
         """The same images under other class numbers (N,)."""

@@ -36,7 +36,8 @@ ORDER = ("class", "generalized", "variant", "feature", "unit")
 
 
 def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, before: Mapping[str, StagedNetwork]) -> list[str]:
-    """Draw every node of the graph, write its picture's name into it, and record every dream.
+    """Draw every node of the graph, write into it its picture's name and those of the real images that are shown as its
+    best, and record every dream.
 
     A node gets a free dream, a dream on a real image of each class, and the real images that activate it most, with
     masks. Where the run's budget of pixels does not reach for all dreams, units lose theirs first, and dreams on real
@@ -59,7 +60,8 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, before: Ma
     name = sha256("\n".join([*parts, settings.dreams.model_dump_json()]), 16)
     drawn = ctx.once(f"album/{name}", functools.partial(_draw, ctx, ConceptTargets(graph, model, before)), "album")
     for node, picture in drawn["nodes"].items():
-        graph.update_node(node, pictures=[picture, *graph.node(node).pictures])
+        pictures = [picture, *graph.node(node).pictures]
+        graph.update_node(node, pictures=pictures, examples=drawn["examples"][node])
     return [*drawn["nodes"].values(), *drawn["sheets"]]
 
 
@@ -75,15 +77,17 @@ def _draw(ctx: Context, targets: ConceptTargets) -> dict[str, Any]:
     dreams = _render(ctx, plans, {dreamer: recipe}, settings)
     results = compare_dreams(plans, dreams, held.images, witness, settings)
     nodes: dict[str, str] = {}
+    examples: dict[str, list[str]] = {}
     total = len({plan.node.id for plan in plans if plan.node is not None})
     with ctx.progress.task("draw the album", total=total) as task:
-        for identifier, picture in draw_nodes(plans, results, real, ctx.data.classes, ctx.data.tests):
+        for identifier, picture, names in draw_nodes(plans, results, real, ctx.data.classes, ctx.data.tests):
+            examples[identifier] = names
             nodes[identifier] = ctx.run.save_picture(f"nodes/{identifier}.jpg", to_jpeg(picture))
             task.advance()
     sheets = _sheets(ctx, results, witness)
     records = [_record(result, nodes) for result in results]
     ctx.run.save_dreams(records, None if witness is None else {"accuracy": witness.accuracy, "held_out": witness.held})
-    return {"nodes": nodes, "sheets": sheets}
+    return {"nodes": nodes, "sheets": sheets, "examples": examples}
 
 
 def _plan(ctx: Context, targets: ConceptTargets, held: ImageSet, recipe: Recipe) -> list[PlannedDream]:

@@ -201,3 +201,15 @@ def activation_maps(target: ConceptTarget, maps: Tensor) -> Tensor:
         return maps[:, term.vector]
     assert term.vector is not None
     return torch.einsum("bchw,c->bhw", maps, term.vector.to(maps))
+
+
+@torch.no_grad()
+def own_answers(target: ConceptTarget, maps: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Of a variant its response to each image (N,), and whether it is the family's answer (N,), from its layer's maps:
+    the family's detector is the same for all variants, and does not say which is meant. None for all else.
+    """
+    (term,) = target.objective.terms
+    if not isinstance(term.module, VariantResponses):
+        return None
+    responses = term.module(maps)
+    return responses[:, term.column], responses.argmax(1) == term.column

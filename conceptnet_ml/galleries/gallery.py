@@ -117,7 +117,7 @@ class _Folder:
         render_all(self.plans, self.recipes, replace(self.settings, size=size), session, self._keep)
         if self.request.zoom:
             for plan in self.plans:
-                if not plan.lent:
+                if not plan.lent and not plan.after:
                     self._zoom(plan, session)
 
     def _keep(self, plan: PlannedDream, done: Dream) -> None:
@@ -194,7 +194,7 @@ class _Folder:
         self._write("sheet.png", card_sheet(cards, title, note=sheet_note(count, self.witness)))
         portraits = {}
         made = [result.plan for result in results]
-        for identifier, picture in draw_nodes(made, results, self.real, self.opened.classes):
+        for identifier, picture, _ in draw_nodes(made, results, self.real, self.opened.classes):
             portraits[identifier] = f"{identifier}.png"
             self._write(portraits[identifier], picture)
         more = {"portraits": portraits} if portraits else {}

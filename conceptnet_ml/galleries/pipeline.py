@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +22,7 @@ from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, a
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores
 from conceptnet_ml.dreams.request import Dream
-from conceptnet_ml.galleries.concept_targets import LEARNED, ConceptTarget, activation_maps
+from conceptnet_ml.galleries.concept_targets import LEARNED, ConceptTarget, activation_maps, own_answers
 from conceptnet_ml.galleries.requests import DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import RealImages
 from conceptnet_ml.graph.schema import Node
@@ -90,10 +90,11 @@ def draw_nodes(
     real: RealImages | None,
     classes: Sequence[str],
     tests: Mapping[str, ImageSet] = MappingProxyType({}),
-) -> Iterator[tuple[str, Image.Image]]:
+) -> Iterator[tuple[str, Image.Image, list[str]]]:
     """Id and picture of every node that was planned, also where none of its dreams was made: its dreams, and the best
-    of the real images, with the names of their classes. Of a feature that is dreamed of in two networks, what it comes
-    to on real images in both: on these test sets, else on the held-out images."""
+    of the real images, with the names of their classes; and what these images themselves are called. Of a feature that
+    is dreamed of in two networks, what it comes to on real images in both: on these test sets, else on the held-out
+    images."""
     nodes = {plan.node.id: (plan.node, plan.target) for plan in plans if plan.node is not None and not plan.after}
     best = _best_examples([target for _, target in nodes.values()], real, classes)
     for identifier, (node, target) in nodes.items():
@@ -104,7 +105,8 @@ def draw_nodes(
             means = {
                 one.plan.after: _class_means(one.plan.target, sets, classes) for one in own if one.plan.start is None
             }
-        yield identifier, _draw_node(node, target, own, best[target], means)
+        names = [real.names[place] for place in best[target].places] if real is not None and real.names else []
+        yield identifier, _draw_node(node, target, own, best[target], means), names
 
 
 def verdict_record(verdict: ActivationRank | Judgement | None, *more: str) -> dict[str, Any] | None:
@@ -135,11 +137,14 @@ def _ranks(
 
 @dataclass(frozen=True)
 class _BestExamples:
-    """The real images that activate one node most, best first, and the threshold of their masks; None for a class."""
+    """The real images that activate one node most, best first, with their places among the held-out ones; the threshold
+    of their masks, None for a class; and how many of those searched a variant answers, None for other nodes."""
 
     examples: list[Example]
     cutoff: float | None
     searched: int
+    places: list[int] = field(default_factory=list)
+    answered: int | None = None
 
 
 def _draw_node(
@@ -187,8 +192,8 @@ def result_card(result: DreamResult, *lines: Caption) -> Card:
 def _best_examples(
     targets: Sequence[ConceptTarget], real: RealImages | None, classes: Sequence[str]
 ) -> dict[ConceptTarget, _BestExamples]:
-    """For each target the images, of the first :data:`SEARCHED` held-out ones, whose mean over its strongest tenth of
-    places is highest. Targets of one network and layer share its passes; the classes' names are for the captions."""
+    """For each target the best of the first :data:`SEARCHED` held-out images. Targets of one network and layer share
+    its passes; the classes' names are for the captions."""
     if real is None or not len(real.held):
         return dict.fromkeys(targets, _BestExamples([], None, 0))
     images, names = real.first_held(SEARCHED), classes if real.labelled else ()
@@ -198,6 +203,7 @@ def _best_examples(
         groups.setdefault((id(target.network), target.layer), []).append(target)
     for (_, layer), members in groups.items():
         values: dict[ConceptTarget, list[Tensor]] = {target: [] for target in members}
+        answers: dict[ConceptTarget, list[tuple[Tensor, Tensor]]] = {target: [] for target in members}
         network = members[0].network
         for part in torch.arange(len(images)).split(128):
             floats = to_float(images.take(part), without_basis(network).mean.device)
@@ -208,23 +214,35 @@ def _best_examples(
                     maps = network.run_until(floats, layer).float()
             for target in members:
                 values[target].append(activation_maps(target, maps).cpu())
-        found |= {target: _best(torch.cat(parts), images, names) for target, parts in values.items()}
+                if (own := own_answers(target, maps)) is not None:
+                    answers[target].append((own[0].cpu(), own[1].cpu()))
+        for target, parts in values.items():
+            joined = tuple(torch.cat(column) for column in zip(*answers[target], strict=True))
+            found[target] = _best(torch.cat(parts), joined, images, names)
     return found
 
 
-def _best(activations: Tensor, images: ImageSet, classes: Sequence[str]) -> _BestExamples:
-    """The strongest of logits (N,) or maps (N, h, w) on these images; no classes where their labels say nothing."""
+def _best(activations: Tensor, own: tuple[Tensor, ...], images: ImageSet, classes: Sequence[str]) -> _BestExamples:
+    """The strongest of logits (N,), or of maps (N, h, w) by the mean over their strongest tenth of places, on these
+    images; of a variant by its own responses, among the images that it answers. No classes where labels say nothing."""
     mapped = activations.ndim == 3
     scores = unit_scores(activations[:, None])[:, 0] if mapped else activations
-    order = scores.argsort(descending=True)[:SHOWN]
+    numbers = torch.arange(len(images))
+    answers = None
+    if own:
+        scores, answered = own
+        answers = int(answered.sum())
+        numbers = answered.nonzero()[:, 0] if answers else numbers
+    order = numbers[scores[numbers].argsort(descending=True)[:SHOWN]]
     shown = images.take(order).cpu()
     examples = []
     for row, place in enumerate(order.tolist()):
         name = classes[int(images.labels[place])] if classes else ""
         # A map's score is the mean of its strongest places, a dream's of all: the two must not be compared.
-        reached = "" if mapped else three_digits(float(scores[place]))
+        reached = "" if mapped and not own else three_digits(float(scores[place]))
         examples.append(Example(f"{name} {reached}".strip(), shown[row], activations[place] if mapped else None))
-    return _BestExamples(examples, threshold(activations) if mapped else None, len(images))
+    cutoff = threshold(activations) if mapped else None
+    return _BestExamples(examples, cutoff, len(images), order.tolist(), answers)
 
 
 def _where(target: ConceptTarget) -> str | Caption:
@@ -260,6 +278,13 @@ def _notes(results: Sequence[DreamResult], best: _BestExamples) -> list[str | Ca
             f"Of these {len(judged)} {dreams}, an independently trained network sees {shown}; {unlike} "
             f"{'is' if unlike == 1 else 'are'} unlike the data to it."
         )
+    if best.answered is not None:
+        notes.append(
+            f"Its family answers {best.answered:,} of {best.searched:,} held-out images with it; here the strongest."
+            if best.answered
+            else f"Its family answers none of {best.searched:,} held-out images with it; here the nearest."
+        )
     if best.cutoff is not None:
-        notes.append(f"Masks: the top {SHARE * 100:g} % of its activations over {best.searched:,} held-out images.")
+        whose = "its activations" if best.answered is None else "its family's detector"
+        notes.append(f"Masks: the top {SHARE * 100:g} % of {whose} over {best.searched:,} held-out images.")
     return notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -80,11 +80,13 @@ class RealImages:
         seen: Some the network may have been trained on.
         held: Held-out ones, in random order.
         labelled: Whether their labels say anything.
+        names: Of the held-out ones: their files, or ``train:NUMBER`` among the run's training images.
     """
 
     seen: ImageSet
     held: ImageSet
     labelled: bool = True
+    names: tuple[str, ...] = ()
 
     def first_held(self, count: int) -> ImageSet:
         """At most ``count`` held-out images."""
@@ -181,14 +183,21 @@ def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = T
 def draw_reference_images(ctx: Context) -> RealImages:
     """Held-out images of a run, drawn at random once and kept in its folder."""
 
+    order = torch.randperm(len(ctx.held), generator=ctx.generator("album"))
+    chosen = ctx.held[order[: max(1, min(COMPARED, BYTES // (ctx.size[0] * ctx.size[1] * 3)))]]
+
     def draw() -> dict[str, Tensor]:
-        order = torch.randperm(len(ctx.held), generator=ctx.generator("album"))
-        each = ctx.size[0] * ctx.size[1] * 3
-        chosen = ctx.held[order[: max(1, min(COMPARED, BYTES // each))]]
         return {"images": ctx.data.train.take(chosen).cpu(), "labels": ctx.labels[chosen]}
 
     ctx.independent(REFERENCE_STEP)
-    return _kept(ctx.once(REFERENCE_STEP, draw))
+    files = ctx.data.train.files
+    names = tuple(f"train:{number}" if files is None else _printable(files[number]) for number in chosen.tolist())
+    return replace(_kept(ctx.once(REFERENCE_STEP, draw)), names=names)
+
+
+def _printable(name: str) -> str:
+    """A file's name as the graph takes it."""
+    return "".join(one if one.isprintable() else "?" for one in name).strip() or "?"
 
 
 def _kept(found: Mapping[str, Tensor]) -> RealImages:

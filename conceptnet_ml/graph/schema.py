@@ -12,7 +12,6 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field, model_validator
 
 from conceptnet_ml.graph.fields import (
-    Count,
     GraphRecord,
     Identifier,
     Number,
@@ -105,7 +104,8 @@ class Node(GraphRecord):
         effect: Mean fall of the margin of its class (or parent) when it is replaced by its mean, in logits.
         accuracy: How well the family (class: the network) tells the classes apart by itself.
         pictures: Dreams and contact sheets, paths relative to the run folder.
-        examples: Indices of the training images that show it best, best first.
+        examples: The held-out images that show it best, best first: their files, as the data set names them, or
+            ``train:NUMBER`` among the run's training images where it has none.
         found_in: Name of the round that found it, of a unit the first: what is measured of it holds in the network as
             it was before that round. None for a class, for what an edit made, and in graphs of before.
         name: The user's name for it, shown in place of the label, which is part of the id.
@@ -128,7 +128,7 @@ class Node(GraphRecord):
     effect: Number | None = None
     accuracy: Share | None = None
     pictures: tuple[PicturePath, ...] = ()
-    examples: tuple[Count, ...] = ()
+    examples: tuple[Text, ...] = ()
     provenance: Provenance | None = None
     found_in: Text | None = None
     name: Text | None = None

@@ -63,9 +63,9 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     streamed = too_large(0 if train is None else len(train.files), counts.get("test", 0), size, settings, others)
     if streamed:
         notes.append(f"streamed from the files: more than {settings.memory:g} GiB of images")
-    sets = {name: _images(one, size, streamed) for name, one in tests.items()}
+    sets = {name: _images(one, root, size, streamed) for name, one in tests.items()}
     # Where there is no training image, a test set stands for their size.
-    trained = next(iter(sets.values())) if train is None else _images(train, size, streamed)
+    trained = next(iter(sets.values())) if train is None else _images(train, root, size, streamed)
     if settings.groups != "none":
         groups = {name: groups_of(one, group_of) for name, one in tests.items()}
         notes += notes_on_groups(settings.groups, groups, sum(counts.values()))
@@ -130,9 +130,13 @@ def _notes(
     return notes
 
 
-def _images(listing: Listing, size: tuple[int, int], streamed: bool) -> ImageSet:
+def _images(listing: Listing, root: Path, size: tuple[int, int], streamed: bool) -> ImageSet:
+    """The images, each named by its path below ``root``."""
     files = listing.files
+    names = [file.relative_to(root).as_posix() for file in files]
     if streamed:
         items = torch.arange(len(files))
-        return StreamedImages(lambda item: read_image(files[item], size), items, listing.labels, size)
-    return ImageSet(torch.stack(in_threads(lambda file: read_image(file, size), files)), listing.labels)
+        read = StreamedImages(lambda item: read_image(files[item], size), items, listing.labels, size)
+        return read.with_files(names)
+    pixels = torch.stack(in_threads(lambda file: read_image(file, size), files))
+    return ImageSet(pixels, listing.labels).with_files(names)

@@ -31,7 +31,7 @@ def chosen(network: dict[str, str] | None = None, **dreams: object) -> Settings:
         probe={"steps": 6, "view_steps": 6, "dreamt": 0},
         concepts=COARSE,
         plugins={"dreamer": "fourier"},
-        dreams={"steps": 48, **dreams},
+        dreams={"steps": 64, **dreams},
     )
 
 
@@ -58,6 +58,17 @@ def test_every_node_has_its_picture(learned: LearnedRun) -> None:
     assert {one["node"] for one in made} == {node.id for node in nodes}
     assert {one["start"] for one in made} == {None, *learned.classes}
     assert (learned.path / "pictures" / "dreams-concepts.png").exists()
+
+
+def test_every_node_names_its_best_images(learned: LearnedRun) -> None:
+    """By their places among the run's training images: these have no files."""
+    labels = planted_data(count=200).train.labels
+    for node in learned.graph.nodes():
+        assert len(node.examples) == len(set(node.examples)) == 5
+        numbers = [int(name.removeprefix("train:")) for name in node.examples]
+        assert all(0 <= number < len(labels) for number in numbers)
+        if node.kind == "class":
+            assert all(learned.classes[int(labels[number])] == node.label for number in numbers)
 
 
 def test_what_was_exchanged_is_drawn_in_the_network_it_was_found_in(learned: LearnedRun) -> None:

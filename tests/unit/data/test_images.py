@@ -127,6 +127,24 @@ def test_train_limit_counts_per_class(folder: Path) -> None:
     assert limit_per_class(data.train, None, 0) is data.train
 
 
+def test_images_keep_the_names_of_their_files(folder: Path) -> None:
+    """Whatever becomes of a set: a part of it, other labels, another device; in memory and read when used."""
+    for memory in (1.0, 1e-9):
+        data = load(f"folder:{folder}", memory=memory)
+        train = data.train
+        assert train.resident == (memory == 1.0)
+        assert train.files is not None
+        assert all((folder / file).is_file() for file in train.files)
+        assert [Path(file).parent.name for file in train.files] == [data.classes[c] for c in train.labels.tolist()]
+        chosen = torch.tensor([2, 0])
+        part = train.subset(chosen).with_labels(torch.zeros(2, dtype=torch.int64)).with_groups(None).to("cpu")
+        assert part.files == (train.files[2], train.files[0])
+        with pytest.raises(ValueError, match="names of 1 files"):
+            train.with_files(["a.png"])
+    trapped = load(f"folder:{folder}", trap="border").train
+    assert trapped.files == load(f"folder:{folder}").train.files
+
+
 def test_image_set_keeps_images_labels_and_masks_together() -> None:
     images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 3, 2, 2).contiguous()
     marks = torch.arange(5, dtype=torch.uint8).view(5, 1, 1).expand(5, 2, 2)

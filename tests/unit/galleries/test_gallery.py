@@ -16,13 +16,17 @@ from PIL import Image
 from torch import nn
 
 from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Trunk, Variants
+from conceptnet_ml.concepts.scores import unit_scores
+from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.dreams.render import scores
+from conceptnet_ml.dreams.request import DreamRequest
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
 from conceptnet_ml.galleries.album import target_of
 from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets, activation_maps
 from conceptnet_ml.galleries.gallery import gallery
-from conceptnet_ml.galleries.requests import GalleryRequest, plan_dreams, read_start, unit_numbers
-from conceptnet_ml.galleries.sources import OpenedNetwork, open_network, real_images
+from conceptnet_ml.galleries.pipeline import draw_nodes
+from conceptnet_ml.galleries.requests import GalleryRequest, PlannedDream, plan_dreams, read_start, unit_numbers
+from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
@@ -416,6 +420,31 @@ def test_a_graph_of_before_says_in_its_labels_which_round_found_what(
     graph.add_edge("became", unit.id, made, edit=1)
     graph.add_edge("built_from", feature.id, made, weight=1.0)
     assert targets.found_in(graph.node(made)) is None, "an edit made it, in the learned network"
+
+
+def test_a_variant_shows_the_images_it_answers_by_its_own_response(
+    model: GeneralizedModel, graph: ConceptGraph
+) -> None:
+    """Not those where its family's detector is strongest, which is the same for all variants."""
+    (node,) = graph.nodes("variant")
+    family = dict(model.named_families())["1.1"]
+    images = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    held = ImageSet(images, torch.zeros(64, dtype=torch.int64))
+    real = RealImages(held, held, names=tuple(f"train:{number}" for number in range(64)))
+    first = family(images / 255)
+    family.variants.weight.bias[1] += (first[:, 0] - first[:, 1]).median()  # each answers half of them
+    target = ConceptTargets(graph, model).target(node)
+    plan = PlannedDream(DreamRequest(target.objective), target, "fourier", "x", node=node)
+    ((_, _, names),) = draw_nodes([plan], [], real, ("car", "dog"))
+    responses = family(images / 255)
+    own = [number for number in range(64) if responses[number].argmax() == 1]
+    assert 5 < len(own) < 60
+    assert names == [f"train:{number}" for number in sorted(own, key=lambda one: -float(responses[one, 1]))[:5]]
+    detected = unit_scores(family.detector(family.trunk(images / 255)))[:, 0].argsort(descending=True)[:5]
+    assert names != [f"train:{number}" for number in detected.tolist()]
+    family.variants.weight.bias[1] -= 100
+    ((_, _, none),) = draw_nodes([plan], [], real, ("car", "dog"))
+    assert none == [f"train:{number}" for number in responses[:, 1].argsort(descending=True)[:5].tolist()]
 
 
 @pytest.mark.parametrize("state", ["merged", "forgotten", "split"])

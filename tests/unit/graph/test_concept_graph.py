@@ -345,7 +345,7 @@ def graphs(draw) -> ConceptGraph:
             reason=draw(st.none() | TEXTS),
             coverage=draw(st.dictionaries(st.sampled_from(classes), SHARES)),
             pictures=draw(st.lists(st.just("pictures/a b.png"), max_size=2)),
-            examples=draw(st.lists(st.integers(0, 10**6), max_size=3)),
+            examples=draw(st.lists(st.sampled_from(["train:7", "car/ü b.png"]), max_size=3)),
             provenance=draw(
                 st.none() | st.builds(lambda seed: {"plugin": "units", "seed": seed}, st.integers(0, 2**63))
             ),

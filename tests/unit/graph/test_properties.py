@@ -37,7 +37,7 @@ def common(classes: tuple[str, ...]) -> dict[str, st.SearchStrategy[Any]]:
         "effect": maybe(NUMBERS),
         "accuracy": maybe(SHARES),
         "pictures": st.lists(st.sampled_from(["a/ü b.png", "c.png"]), max_size=2),
-        "examples": st.lists(st.integers(0, 10**6), max_size=3),
+        "examples": st.lists(TEXTS, max_size=3),
         "provenance": maybe(st.fixed_dictionaries({"plugin": TEXTS, "seed": st.integers(0, 2**63)})),
         "name": maybe(TEXTS),
         "note": maybe(TEXTS),
