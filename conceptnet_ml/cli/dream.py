@@ -138,7 +138,8 @@ def _row(dream: dict[str, Any]) -> list[Text]:
     start += f", in {dream['drawn_in']}" if "drawn_in" in dream else ""
     own, judgement = dream["network"], dream["judgement"]
     missed = own is not None and not own["expected"]  # the class was not reached, however far the target rose
-    failed = missed or dream["outcome"] in ("never rose", "no gradient", "not finite")
+    fell = dream["outcome"] in ("never rose", "no gradient", "not finite")
+    failed = missed or fell
     words = dream["words"] + (f"; the network says {own['seen']}" if missed else "")
     verdict = Text()
     if judgement is not None:
@@ -146,7 +147,7 @@ def _row(dream: dict[str, Any]) -> list[Text]:
     return [
         Text(dream["name"] + start, style="bold"),
         Text(words, style="red" if failed else ""),
-        Text((dream["standing"] or {}).get("words", "")),
+        Text("" if fell else (dream["standing"] or {}).get("words", "")),
         verdict,
         Text(dream["file"], style="dim"),
     ]

@@ -67,7 +67,7 @@ def _node_facts(node: Node) -> list[str]:
     some = getattr(node, "shared_by", ())
     shared = [f"shared by {', '.join(some)}"] if some and set(some) < set(node.classes) else []
     words = [word for key in ("representation", "decision") if (word := getattr(node, key, None))]
-    covered = [f"covers {', '.join(coverage)}"] if coverage else []
+    covered = [f"gate recall {', '.join(coverage)}"] if coverage else []
     return units + numbers + shared + covered + _residual(node) + words
 
 

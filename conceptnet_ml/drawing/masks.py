@@ -18,7 +18,9 @@ SHARE = 0.02
 
 _LINE, _EDGE = (255, 214, 10), (20, 20, 22)
 
-_DIMMED = 0.28
+_DIMMED = 0.4
+
+_NEAR = 60  # a JPEG's line is not quite the line's colour
 
 _HALF, _HEAT = (190, 30, 40), ((0.0, (60, 20, 110)), (0.5, (225, 70, 60)), (1.0, (255, 225, 80)))
 
@@ -54,6 +56,21 @@ def masked(image: Image.Image, unit_map: ImageLike, cutoff: float) -> Image.Imag
     shown.paste(_EDGE, mask=_border(inside, reach + 1))
     shown.paste(_LINE, mask=_border(inside, reach))
     return shown
+
+
+def crop_active(image: Image.Image) -> Image.Image:
+    """Of a picture that :func:`masked` drew, the square around what is within its border, at least half as wide as the
+    picture, for small places; the picture itself where it has no border."""
+    line = np.abs(np.asarray(image.convert("RGB"), dtype=np.int16) - _LINE).max(-1) < _NEAR
+    if not line.any():
+        return image
+    side = min(image.size)
+    span = [(int(places.min()), int(places.max()) + 1) for places in reversed(np.nonzero(line))]
+    size = min(side, max(side // 2, *(high - low for low, high in span)))
+    x, y = (
+        min(max(0, (low + high - size) // 2), whole - size) for (low, high), whole in zip(span, image.size, strict=True)
+    )
+    return image.crop((x, y, x + size, y + size))
 
 
 def gate_overlay(image: ImageLike, gate: ImageLike) -> Image.Image:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from conceptnet_ml.drawing.layout import FAINT, Box, Caption, below, beside, draw, framed, grid, placed, text
 from conceptnet_ml.drawing.masks import masked
-from conceptnet_ml.drawing.pictures import ImageLike, enlarge, inset, scaled, to_image
-from conceptnet_ml.drawing.sheets import Card, caption_lines
+from conceptnet_ml.drawing.pictures import ImageLike, enlarge, scaled, to_image
+from conceptnet_ml.drawing.sheets import Card, caption_lines, small_start
 from conceptnet_ml.drawing.text import font, text_width, wrap
 
 FREE = "Free dream"
@@ -89,11 +89,14 @@ def _head(label: str, kind: str, width: int) -> Box:
     return below([*(text(line, _TITLE) for line in lines), beside([title, below([Box(0, drop), words])], _GAP)])
 
 
-def _from_real(dreams: Sequence[Card], across: int) -> list[tuple[str | Caption, Image.Image]]:
-    """Each start beside its dream where a row has room for all, else small within it."""
+def _from_real(dreams: Sequence[Card], across: int) -> list[tuple[str | Caption | Box, Image.Image]]:
+    """Each start beside its dream where a row has room for all, else small below it."""
     pairs = [(one.name, enlarge(to_image(one.start), _TILE), enlarge(to_image(one.image), _TILE)) for one in dreams]
     if 2 * len(dreams) > across:
-        return [(name, inset(dream, start)) for name, start, dream in pairs]
+        return [
+            (beside([small_start(start, dream), text(name, _TEXT, room=2 * dream.width // 3)], gap=8), dream)
+            for name, start, dream in pairs
+        ]
     return [tile for name, start, dream in pairs for tile in ((name, start), ("dreamed on", dream))]
 
 
@@ -113,14 +116,14 @@ def _free(free: Card, height: int) -> Box:
     return _panel(name, below([framed(image), caption_lines(free.lines, _TEXT, image.width)], gap=8))
 
 
-def _group(heading: str, images: Sequence[tuple[str | Caption, Image.Image]], across: int) -> Box:
+def _group(heading: str, images: Sequence[tuple[str | Caption | Box, Image.Image]], across: int) -> Box:
     """Pictures in rows of ``across``, each with its caption; nothing where there are none."""
     if not images:
         return Box(0, 0)
     width, height = max(image.width for _, image in images), max(image.height for _, image in images)
     tiles = []
     for caption, image in images:
-        words = text(caption, _TEXT, room=width)
+        words = caption if isinstance(caption, Box) else text(caption, _TEXT, room=width)
         tiles.append(below([placed(framed(image), width, height, 0.5, 0.5), words], gap=6))
     return _panel(heading, grid([tiles[at : at + across] for at in range(0, len(tiles), across)], _GAP))
 

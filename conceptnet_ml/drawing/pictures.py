@@ -22,8 +22,6 @@ LAYOUT = "layout"
 TILE = 112
 """Least side of a picture on a sheet, in px."""
 
-_INSET = 0.3  # of a picture's shorter side
-
 
 def to_image(picture: ImageLike) -> Image.Image:
     """A picture as an RGB image.
@@ -79,17 +77,6 @@ def scaled(image: Image.Image, scale: float) -> Image.Image:
     """The image so many times as large, bicubic."""
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
-
-
-def inset(image: Image.Image, start: Image.Image) -> Image.Image:
-    """A picture with another one small in its lower left corner."""
-    side = round(min(image.size) * _INSET)
-    small = start.resize((max(1, round(side * start.width / start.height)), side), Image.Resampling.BICUBIC)
-    whole = image.copy()
-    x, y = 6, image.height - side - 10
-    whole.paste(PAPER, (x, y, x + small.width + 4, y + side + 4))
-    whole.paste(small, (x + 2, y + 2))
-    return whole
 
 
 def to_jpeg(picture: ImageLike) -> bytes:

@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from conceptnet_ml.drawing.layout import FAINT, Box, Caption, below, draw, framed, grid, heading, placed, text
+from conceptnet_ml.drawing.layout import FAINT, Box, Caption, below, beside, draw, framed, grid, heading, placed, text
 from conceptnet_ml.drawing.masks import gate_overlay, to_gate
-from conceptnet_ml.drawing.pictures import ImageLike, enlarge, inset, square, tiled, to_image
+from conceptnet_ml.drawing.pictures import ImageLike, enlarge, scaled, square, tiled, to_image
 
 NEVER_ROSE = ("never rose", "no gradient", "not finite")
 """Outcomes of a dream that show nothing of its target."""
@@ -21,6 +21,8 @@ _GAP, _TITLE = 16, 22
 _SWAP_GAP, _SWAP_TEXT, _SWAP_TITLE = 12, 13, 18
 
 _SHAPE = 1.6  # width to height that a sheet should have
+
+_SMALL = 0.3  # of a dream's shorter side: that of what it began with
 
 _LEAST_ROOM = 190  # px for words
 
@@ -56,7 +58,7 @@ def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: A
     if dream.outcome in NEVER_ROSE:
         words.append(Caption(dream.outcome, "wrong"))
     words += lines
-    if rank is not None:
+    if rank is not None and dream.outcome not in NEVER_ROSE:  # its value is that of what it began with
         words.append(rank.phrase)
     if judgement is not None:
         tone = {True: "right", False: "wrong", None: "plain"}[judgement.recognised]
@@ -96,22 +98,27 @@ def card_sheet(cards: Sequence[Card], title: str = "", *, note: str = "") -> Ima
     worded = any(one.lines for one in cards)
     tile = _tile(len(cards), worded)
     images = [enlarge(to_image(one.image), tile) for one in cards]
-    images = [
-        image if one.start is None else inset(image, to_image(one.start))
-        for image, one in zip(images, cards, strict=True)
-    ]
     height = max(image.height for image in images)
     width = max(*(image.width for image in images), _LEAST_ROOM if worded else 0)
     dense = tile < 96
     boxes = []
     for one, image in zip(cards, images, strict=True):
         name = text(one.name, 11 if dense else 14, room=width)
-        words = below([name, caption_lines(one.lines, 11 if dense else 12, width)], gap=1)
+        began = None if one.start is None else small_start(one.start, image)
+        room = width - (0 if began is None else began.width + 8)
+        words = caption_lines(one.lines, 11 if dense else 12, room)
+        words = below([name, words if began is None else beside([began, words], gap=8)], gap=1 if began is None else 4)
         boxes.append(below([placed(framed(image), width, height, down=1), words], gap=6))
     gap = 8 if dense else _GAP
     columns = _columns(len(cards), width + gap, max(box.height for box in boxes) + gap)
     body = grid([boxes[at : at + columns] for at in range(0, len(boxes), columns)], gap)
     return draw(below([heading(title, _TITLE, body.width, note), body], gap=_GAP))
+
+
+def small_start(start: ImageLike, dream: Image.Image) -> Box:
+    """What a dream began with, small, to stand below it."""
+    image = to_image(start)
+    return framed(scaled(image, _SMALL * min(dream.size) / min(image.size)))
 
 
 def caption_lines(lines: Sequence[str | Caption], size: int, room: int) -> Box:
@@ -161,11 +168,11 @@ class SwapExample:
     seen: str
 
 
-def probe_sheet(examples: Sequence[SwapExample], title: str = "") -> Image.Image:
+def probe_sheet(examples: Sequence[SwapExample], title: str = "", note: str = "") -> Image.Image:
     """Image, donor, swapped view and gate, a row for each image. Raises ValueError where there is none.
 
     Under the image and the swapped view stands what the network sees in them, red where that is not the image's class,
-    under the donor its class, under the gate how much of it is open.
+    under the donor its class, under the gate how much of it is open. The note stands below the title.
     """
     if not examples:
         raise ValueError("a sheet needs at least one example")
@@ -180,7 +187,7 @@ def probe_sheet(examples: Sequence[SwapExample], title: str = "") -> Image.Image
     widest = max(rows, key=len)
     names = zip(("image", "donor", "swapped view", "gate"), widest, strict=False)
     body = grid([[text(name, _SWAP_TEXT, FAINT, tile.width, centred=True) for name, tile in names], *rows], _SWAP_GAP)
-    return draw(below([heading(title, _SWAP_TITLE, body.width), body], _SWAP_GAP))
+    return draw(below([heading(title, _SWAP_TITLE, body.width, note), body], _SWAP_GAP))
 
 
 def _tile(count: int, worded: bool) -> int:

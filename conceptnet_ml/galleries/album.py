@@ -24,6 +24,7 @@ from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_
 from conceptnet_ml.galleries.requests import LENT_CLASSES, DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import draw_reference_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.naming import called
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.context import Context
@@ -158,14 +159,12 @@ def _sheets(ctx: Context, results: Sequence[DreamResult], witness: Witness | Non
         if node is None or result.plan.start is not None or result.plan.after:
             continue
         group = f"units-{node.stage}" if node.kind == "unit" else "concepts"
-        card = result_card(result)
-        name = card.name if node.kind in ("unit", "class") else f"{node.kind}: {card.name}"
-        groups.setdefault(group, []).append(replace(card, name=name))
+        groups.setdefault(group, []).append(replace(result_card(result), name=called(node)))
     note = sheet_note(len(ctx.held), witness)
     found = []
     for group, cards in groups.items():
         whose = "the concepts" if group == "concepts" else f"the units of {group.removeprefix('units-')}"
-        sheet = card_sheet(cards, f"What {whose} dream of", note=note)
+        sheet = card_sheet(cards, f"Dreams of {whose}", note=note)
         found.append(ctx.run.save_picture(f"dreams-{group}.png", to_png(sheet)))
     return found
 

@@ -31,15 +31,20 @@ class ConceptTarget:
         objective: What to maximize.
         network: Where: the network the concept was found in, or the learned one.
         layer: Whose maps show where a concept is active; None for a class.
-        where: Which network it is, in words.
+        round: The name of the round that started from this network; None for the learned one.
         lost: The run does not keep the network the concept was found in, so this is the learned one.
     """
 
     objective: Objective
     network: Network
     layer: str | None = None
-    where: str = LEARNED
+    round: str | None = None
     lost: bool = False
+
+    @property
+    def where(self) -> str:
+        """Which network it is, in words."""
+        return LEARNED if self.round is None else f"the network before round {self.round}"
 
 
 class ConceptTargets:
@@ -78,12 +83,11 @@ class ConceptTargets:
             return ConceptTarget(objective, self.model.network)
         assert node.stage is not None
         round = self.found_in(node)
-        where = LEARNED if round is None else f"the network before round {round}"
         if node.kind in ("unit", "feature"):
             found = self.model.network if round is None or self.learned else self.before.get(round)
             if found is None or found is self.model.network:
-                return self._in_network(node, self.model.network, LEARNED, lost=found is None)
-            return self._in_network(node, found, where)
+                return self._in_network(node, self.model.network, None, lost=found is None)
+            return self._in_network(node, found, round)
         family = self._family(node)
         network = cast(Network, family.trunk.network)
         if node.kind == "generalized":
@@ -91,7 +95,7 @@ class ConceptTargets:
         else:
             module = VariantResponses(family, network, node.stage)
             column = self.graph.classes.index(node.classes[0])
-        return ConceptTarget(Objective.module(node.stage, module, column, node.title), network, node.stage, where)
+        return ConceptTarget(Objective.module(node.stage, module, column, node.title), network, node.stage, round)
 
     def target_after(self, node: Node) -> ConceptTarget | None:
         """Of a feature of a kept round, the same objective in the learned network, which was trained to do without it;
@@ -100,7 +104,7 @@ class ConceptTargets:
             return None
         if without_basis(self.target(node).network) is self.model.network:
             return None
-        return self._in_network(node, self.model.network, LEARNED)
+        return self._in_network(node, self.model.network, None)
 
     def found_in(self, node: Node) -> str | None:
         """The name of the round that found a node, None for what an edit made. In a graph of before it is in the label,
@@ -114,7 +118,7 @@ class ConceptTargets:
         name = node.label.rpartition(" in ")[2]
         return name if name.count("/") == 2 else None
 
-    def _in_network(self, node: Node, network: StagedNetwork, where: str, lost: bool = False) -> ConceptTarget:
+    def _in_network(self, node: Node, network: StagedNetwork, round: str | None, lost: bool = False) -> ConceptTarget:
         """A unit or a feature in a network, in the stage's directions where the graph's units are directions."""
         assert node.stage is not None
         described = self._described_at(network, node.stage)
@@ -125,7 +129,7 @@ class ConceptTargets:
             if isinstance(described, BasisNetwork):  # directions come first, then what they leave out of the units
                 channels += described.widths[node.stage]
             objective = Objective.feature(node.stage, dict.fromkeys(node.units, 1), channels, node.title)
-        return ConceptTarget(objective, described, node.stage, where, lost)
+        return ConceptTarget(objective, described, node.stage, round, lost)
 
     def _described_at(self, network: StagedNetwork, stage: str) -> Network:
         if next(one for one in self.graph.header.stages if one.name == stage).directions is None:

@@ -25,6 +25,7 @@ from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, result_card, verdict_record
 from conceptnet_ml.galleries.requests import DreamResult, GalleryRequest, PlannedDream, plan_dreams
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
+from conceptnet_ml.graph.naming import called
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices
@@ -190,7 +191,8 @@ class _Folder:
         if not results:
             return {}
         cards = [_card(result, answer) for result, answer in zip(results, answers, strict=True)]
-        title = f"What {Path(self.opened.name).name or self.opened.name} dreams of"
+        whose = "" if self.opened.run is None else "run "
+        title = f"Dreams of {whose}{Path(self.opened.name).name or self.opened.name}"
         self._write("sheet.png", card_sheet(cards, title, note=sheet_note(count, self.witness)))
         portraits = {}
         made = [result.plan for result in results]
@@ -248,6 +250,7 @@ def _card(result: DreamResult, answer: Mapping[str, Any] | None) -> Card:
     if plan.node is not None and plan.node.kind != "class":
         lines.append(Caption(f"in {plan.target.where}"))
     card = result_card(result, *lines)
+    card = card if plan.node is None else replace(card, name=called(plan.node))
     if plan.start is None:
         return card
     origin = f"on a real {plan.start}" if plan.lent else f"from {plan.start}"

@@ -22,9 +22,10 @@ from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, a
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores
 from conceptnet_ml.dreams.request import Dream
-from conceptnet_ml.galleries.concept_targets import LEARNED, ConceptTarget, activation_maps, own_answers
+from conceptnet_ml.galleries.concept_targets import ConceptTarget, activation_maps, own_answers
 from conceptnet_ml.galleries.requests import DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import RealImages
+from conceptnet_ml.graph.naming import called
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.network.training import predict_logits, to_float
@@ -174,7 +175,7 @@ def _draw_node(
     names = () if node.kind == "class" else node.classes
     shown = [", ".join(names[:6]) + (" …" if len(names) > 6 else "")] if names else []
     return node_strip(
-        node.title,
+        called(node),
         " · ".join([node.kind, *([node.stage] if node.stage else []), *shown]),
         free=card,
         from_real=lent,
@@ -249,7 +250,10 @@ def _where(target: ConceptTarget) -> str | Caption:
     """The network in which all of it was drawn."""
     if target.lost:
         return Caption("Drawn in the learned network: this run does not keep the one it was found in.", "wrong")
-    return f"Drawn in {target.where}{'' if target.where == LEARNED else ', in which it was found'}."
+    if target.round is None:
+        return f"Drawn in {target.where}."
+    stage, _, number = target.round.split("/")
+    return f"Drawn in the network before round {number} at {stage}, in which it was found."
 
 
 def _class_means(target: ConceptTarget, sets: Mapping[str, ImageSet], classes: Sequence[str]) -> list[str]:

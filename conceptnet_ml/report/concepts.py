@@ -10,16 +10,16 @@ from conceptnet_ml.drawing.cutting import Cutting
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, MEANS
 from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.naming import called, listed
 from conceptnet_ml.graph.schema import Edge, Node
 from conceptnet_ml.report.figures import Figure, Figures
-from conceptnet_ml.report.verdict import listed, percent
+from conceptnet_ml.report.verdict import percent
 
 SHOWN, UNITS = 3, 12
 """Concepts that are shown at once, the rest behind a fold; and units that have pictures."""
 
-_FREE, _PAIR, _SIDE, _SMALL = 224, 192, 128, 96
-
-PAIR = "Before and after: the same dream in the network it was found in, and in the learned one"
+_FREE, _PAIR, _SIDE, _BESIDE, _SMALL = 224, 176, 128, 106, 96
+PAIR = "The same dream before and after its round"
 """Above a feature's dreams in both networks."""
 
 
@@ -51,28 +51,12 @@ def strength(graph: ConceptGraph, node: Node) -> float:
     return max((abs(edge.strength or 0.0) for edge in graph.edges("built_from", **ends)), default=0.0)
 
 
-def called(graph: ConceptGraph, node: Node) -> str:
-    """A node by what it is: the user's name, or its part in the run."""
-    if node.name:
-        return node.name
-    at = f"round {node.round}, {node.stage}"
-    names = listed([*node.classes], 4)
-    if node.kind == "generalized":
-        return f"What {names} exchange ({at})"
-    if node.kind == "variant":
-        return f"The same as it looks in {names}"
-    if node.kind == "feature":
-        below = "" if node.parent is None else ", below what is exchanged above"
-        return f"What makes {names} ({at}{below})"
-    return node.label if node.kind == "class" else f"{node.stage}, unit {' '.join(map(str, node.units))}"
-
-
 def _card(graph: ConceptGraph, node: Node, figures: Figures, large: bool, side: int = _SIDE) -> dict[str, Any]:
     groups, notes = _figures(node, figures, large, side)
     return {
         "id": node.id,
         "kind": node.kind,
-        "title": called(graph, node),
+        "title": called(node),
         "label": node.label,
         "note": node.note,
         "facts": _facts(graph, node),
@@ -110,11 +94,14 @@ def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list
     for cutting in sheet.cuttings:
         groups.setdefault(PAIR if cutting.heading in (BEFORE, AFTER) else cutting.heading, []).append(cutting)
     found = []
+    side = min(side, _BESIDE) if PAIR in groups else side
     for place, (heading, cuttings) in enumerate(groups.items()):
         if not large and 0 < place < len(groups) - 1:
             continue
         if heading == PAIR:
-            found.append({"heading": heading, "figures": _pair(cuttings, figures, side, None if large else 1)})
+            plain = [_with_lines(one, means=False) for one in cuttings]  # the means stand at the round
+            pair = _pair(plain, figures, _PAIR) if large else _pair(plain, figures, side, 1)
+            found.append({"heading": heading, "figures": pair})
             continue
         free = len(cuttings) == 1 and place == 0
         most = None if large else 3
@@ -141,16 +128,17 @@ def before_and_after(graph: ConceptGraph, figures: Figures) -> dict[str, list[di
         if two and node.found_in:
             before = found.setdefault(node.found_in, [])
             brief = [] if before else _pair(two, figures, _SIDE, 1)
-            slim = _pair([_means(one) for one in two], figures, _PAIR)
-            before.append({"id": node.id, "title": called(graph, node), "figures": slim, "brief": brief})
+            slim = _pair([_with_lines(one, means=True) for one in two], figures, _PAIR)
+            before.append({"id": node.id, "title": called(node), "figures": slim, "brief": brief})
     return found
 
 
-def _means(cutting: Cutting) -> Cutting:
-    """With what was reached and the means over real images alone."""
+def _with_lines(cutting: Cutting, means: bool) -> Cutting:
+    """With what was reached and the means over real images alone, or with all but these means."""
     lines = [one.text for one in cutting.caption]
     start = lines.index(MEANS) if MEANS in lines else len(lines)
-    return replace(cutting, caption=(*cutting.caption[:1], *cutting.caption[start:]))
+    first, rest = (cutting.caption[:1], cutting.caption[start:]) if means else (cutting.caption[:start], ())
+    return replace(cutting, caption=(*first, *rest))
 
 
 def _pair(cuttings: Sequence[Cutting], figures: Figures, side: int, most: int | None = None) -> list[Figure]:
@@ -168,7 +156,7 @@ def _facts(graph: ConceptGraph, node: Node) -> list[str]:
     if node.kind == "generalized":
         covers = [f"{name} {percent(share)}" for name, share in getattr(node, "coverage", {}).items()]
         if covers:
-            found.append(f"Of the places exchanged, a detector that does not tell the classes finds: {listed(covers)}.")
+            found.append(f"Gate recall, what its detector finds of the places exchanged: {listed(covers)}.")
     if node.kind != "unit" and node.effect is not None:
         whose = "its variant's" if node.parent else f"{listed([*node.classes])}'s"
         found.append(f"Without it {whose} lead over the other classes falls by {node.effect:.1f} logits.")
@@ -188,7 +176,7 @@ def _facts(graph: ConceptGraph, node: Node) -> list[str]:
 def _serves(graph: ConceptGraph, node: Node) -> list[str]:
     """What a unit is strongest for."""
     edges = sorted(graph.edges("built_from", target=node.id), key=lambda edge: -abs(edge.strength or 0.0))
-    return [f"Strongest for: {called(graph, graph.node(edge.source)).lower()} ({_signed(edge)})." for edge in edges[:1]]
+    return [f"Strongest for: {called(graph.node(edge.source)).lower()} ({_signed(edge)})." for edge in edges[:1]]
 
 
 def _signed(edge: Edge) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from conceptnet_ml.drawing.masks import crop_active
 from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.naming import called
 from conceptnet_ml.graph.schema import Edge, Node
-from conceptnet_ml.report.concepts import called, strength
+from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figures
 
 MOST = {"generalized": 3, "variant": 5, "feature": 6, "unit": 6, "class": 16}
@@ -14,6 +16,8 @@ MOST = {"generalized": 3, "variant": 5, "feature": 6, "unit": 6, "class": 16}
 
 EDGES = 16
 """Edges between two columns that are drawn at most."""
+
+_BRIGHTER = [round(255 * (value / 255) ** 0.65) for value in range(256)] * 3  # what is dimmed shows at 36 px, too
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _TOP = 158, 44, 74, 12, 26
 
@@ -100,13 +104,13 @@ def _node(graph: ConceptGraph, node: Node, x: int, y: int, figures: Figures) -> 
     last = (
         [one for one in cuttings if one.heading == cuttings[-1].heading][:1] if cuttings and cuttings[0].heading else []
     )
-    thumb = figures.embed(last[0].image, 36, "") if last else None
+    thumb = figures.embed(crop_active(last[0].image).point(_BRIGHTER), 36, "") if last else None
     return {
         "id": node.id,
         "x": x,
         "y": y,
         "kind": node.kind,
-        "title": called(graph, node),
+        "title": called(node),
         "lines": _lines(node),
         "thumb": None if thumb is None else thumb.source,
     }

@@ -169,7 +169,7 @@ def _numbers(entry: Entry) -> list[str]:
         found.append(f"channels that carry the answer: {len(channels['open'])}; φ {channels['phi']:.2f}")
     if detector := entry.get("detector"):
         auc, covers = (" / ".join(f"{one:.2f}" for one in detector[key]) for key in ("auc", "coverage"))
-        found.append(f"detector: AUC {auc}, coverage {covers}, overlap {detector['overlap']:.2f}")
+        found.append(f"detector: AUC {auc}, gate recall {covers}, overlap with the gates {detector['overlap']:.2f}")
         found.append(f"analogies between units: {detector['analogies']}")
         if moved := detector.get("translation"):
             found.append(

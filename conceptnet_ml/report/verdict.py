@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from conceptnet_ml.graph.naming import listed
 from conceptnet_ml.results.summary import (
     NO_PROOF,
     cost_words,
@@ -74,12 +75,6 @@ def sharing(entry: Entry, classes: Sequence[str]) -> str:
     if places is None:
         return listed(classes) if len(classes) < 5 else f"all {len(classes)} classes"
     return listed([classes[place] for place in places])
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """``car, dog and cat``; of many the first, and how many more."""
-    shown = [*names] if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def verdict(summary: dict[str, Any]) -> list[tuple[str, str]]:

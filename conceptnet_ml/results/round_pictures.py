@@ -20,6 +20,13 @@ from conceptnet_ml.swap.representation import Codec
 PAIRS = 4
 """Image pairs shown per class."""
 
+_LEGEND = {
+    "kept": "This is exchanged in training.",
+    "leaf": "Refused: so the probe exchanged it, and the decision was not to train on it.",
+    "undone": "Refused: a network was trained on this, and undone.",
+}
+"""What became of a round's swap, by its decision."""
+
 
 def draw_rounds(ctx: Context, rounds: Sequence[Round]) -> dict[str, list[str]]:
     """A contact sheet for each round: image, donor, swapped view, gate. Returns by a round's name its pictures, as
@@ -41,10 +48,15 @@ def _draw(ctx: Context, round: Round) -> list[str]:
     )
     codec = ctx.codec(probed.measured.representation, round.readout)
     outside = round.swap is not None and round.swap.outside
-    title = f"{round.name}: {codec.name}{' outside the gates' if outside else ''}, {round.decision}"
+    decided = "refused" if round.decision == "leaf" else round.decision
+    title = f"{round.name}: {codec.name}{' outside the gates' if outside else ''}, {decided}"
+    words = [_LEGEND[round.decision], "Image, donor of another class, the image with the donor's material."]
+    if codec.gate == "place":
+        words.append("Gate: where it comes in, within the red line, and its share of the image.")
+    words.append("Below stands what the network sees, red where that is not the image's class.")
     if round.readout.swaps:
-        title += " (images and donors are views under the kept swaps)"
-    sheet = probe_sheet(_examples(ctx, round, codec), title)
+        words.append("Images and donors are views under the kept swaps.")
+    sheet = probe_sheet(_examples(ctx, round, codec), title, " ".join(words))
     return [ctx.run.save_picture(round_picture(round.name), to_png(sheet))]
 
 

@@ -147,10 +147,11 @@ def _families(summary: dict[str, Any]) -> Table:
 
 
 def masks_words(masks: dict[str, Any]) -> str:
-    """How well a detector finds the true parts, beside the best single unit."""
+    """How well a detector finds the true parts, beside the best single unit: the share of each class's true masks that
+    lies where the detector is highest, over as large an area."""
     detector, unit = masks["detector"], masks["best_unit"]
     return (
-        f"{' / '.join(masks['parts'])}: coverage {_percent(detector['coverage'])}, overlap "
+        f"{' / '.join(masks['parts'])}: mask recall {_percent(detector['coverage'])}, overlap "
         f"{detector['overlap']:.2f} (best single unit {_percent(unit['coverage'])}, {unit['overlap']:.2f})"
     )
 

@@ -91,7 +91,7 @@ def test_show_prints_a_tree_of_classes_stages_features_and_units(run):
     assert "feature car 1 · units 3 8 · AUC 0.97 · φ 0.83 · ι 0.91 · r 100% → 94% · pixels · kept" in text
     assert "interchangeable [0.91 ≥ 0.60]" in text, "brackets are text, not markup"
     assert "feature poodle 1 · analogy 0.7" in text
-    assert "units 3 5 8 · shared by car · covers car 80%" in text
+    assert "units 3 5 8 · shared by car · gate recall car 80%" in text
     assert "unit stem 1 · at stem · weight 0.5 [0, 1] · ablation 0.1 · gap 0.02" in text
     assert text.index("unit stem 0") < text.index("unit stem 7") < text.index("and 2 weaker")
     assert "unit stem 8" not in text

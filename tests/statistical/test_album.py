@@ -90,7 +90,7 @@ def test_what_was_exchanged_is_drawn_in_the_network_it_was_found_in(learned: Lea
         headings = [one.heading for one in cut_sheet(learned.path / node.pictures[0]).cuttings]
         assert headings[:2] == [BEFORE, AFTER]
         foot = cut_sheet(learned.path / node.pictures[0]).foot
-        assert foot[0] == f"Drawn in {before}, in which it was found."
+        assert foot[0] == f"Drawn in the network before round 1 at {node.stage}, in which it was found."
 
 
 def test_a_run_of_before_is_looked_at_in_the_networks_that_it_has(learned: LearnedRun, tmp_path: Path) -> None:

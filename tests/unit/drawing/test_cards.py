@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from conceptnet_ml.drawing.animation import animation
 from conceptnet_ml.drawing.layout import RIGHT, WRONG, Caption
-from conceptnet_ml.drawing.masks import active, masked, threshold
+from conceptnet_ml.drawing.masks import active, crop_active, masked, threshold
 from conceptnet_ml.drawing.node_sheet import Example, node_strip
 from conceptnet_ml.drawing.pictures import PAPER, to_image, to_png
 from conceptnet_ml.drawing.sheets import Card, card_sheet, dream_card, sprite, three_digits
@@ -82,6 +82,22 @@ def test_lines_have_their_tones_and_a_dream_that_never_rose_says_so():
     assert WRONG not in colours(good)
     assert WRONG in colours(card_sheet([dream_card(a_dream(outcome="never rose"))]))
     assert WRONG not in colours(card_sheet([dream_card(a_dream())]))
+
+
+def test_what_a_dream_began_with_stands_below_it():
+    card = Card(plain(0, 200, 0), "car", ["a line"], start=plain(200, 0, 0))
+    made = np.asarray(card_sheet([card]))
+    green, red = ((made == colour).all(-1).nonzero() for colour in ((0, 200, 0), (200, 0, 0)))
+    assert len(green[0]) == 384 * 384
+    assert red[0].min() > green[0].max()
+    assert len(red[0]) == 115 * 115
+
+
+@pytest.mark.parametrize("outcome", ["never rose", "all steps"])
+def test_a_dream_that_never_rose_is_not_compared_with_real_images(outcome):
+    """What it began with is, and that may well be the best of them."""
+    lines = dream_card(a_dream(outcome=outcome), rank=SimpleNamespace(phrase="above the best")).lines
+    assert ("above the best" in lines) == (outcome == "all steps")
 
 
 def test_a_card_says_what_was_reached():
@@ -219,11 +235,11 @@ def test_what_lies_outside_a_mask_is_dimmed_and_its_border_drawn():
     unit_map[1:3, 1:3] = 1
     shown = np.asarray(masked(to_image(plain(100, 150, 200, side=64)), unit_map, 0.5))
     assert tuple(shown[32, 32]) == (100, 150, 200)
-    assert tuple(shown[2, 2]) == (28, 42, 56)
+    assert tuple(shown[2, 2]) == (40, 60, 80)
     rows, columns = np.nonzero((shown == (255, 214, 10)).all(-1))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 47, 16, 47)
     silent = np.asarray(masked(to_image(plain(100, 150, 200, side=64)), torch.zeros(4, 4), 0.0))
-    assert (silent == (28, 42, 56)).all()
+    assert (silent == (40, 60, 80)).all()
 
 
 def strip(classes: int, **more: object) -> Image.Image:
@@ -231,21 +247,33 @@ def strip(classes: int, **more: object) -> Image.Image:
     return node_strip("block3 unit 7", "unit · block3", from_real=dreams, **more)
 
 
+def test_for_a_small_place_a_masked_picture_is_cut_to_what_is_active():
+    unit_map = torch.zeros(8, 8)
+    unit_map[6, 6] = 1.0
+    image = to_image(plain(100, 150, 200, side=160))
+    dark, small = masked(image, unit_map, 0.5), crop_active(masked(image, unit_map, 0.5))
+    assert small.size == (80, 80)
+    lit = [(np.asarray(one) == (100, 150, 200)).all(-1) for one in (dark, small)]
+    assert lit[0].sum() == lit[1].sum() > 0
+    assert crop_active(image).size == image.size
+
+
 def test_a_strip_shows_every_picture_of_its_node():
     examples = [Example("car", plain(0, 0, 50 + n)) for n in range(3)]
     many = colours(strip(8, free=Card(plain(1, 2, 3), lines=["seed 0"]), examples=examples, cutoff=0.5))
     assert {(1, 2, 3), *((0, 0, 50 + n) for n in range(3)), *((0, 10 + n, 0) for n in range(8))} <= many
-    assert {(10 + n, 0, 0) for n in range(8)} <= many, "starts are inset"
-    beside, inset = strip(2, examples=[*examples, examples[0]]), strip(2, examples=examples)
-    assert (np.asarray(beside) == (10, 0, 0)).all(-1).sum() == 160 * 160
-    assert (np.asarray(inset) == (10, 0, 0)).all(-1).sum() == 48 * 48
+    assert {(10 + n, 0, 0) for n in range(8)} <= many, "starts are there, small"
+    beside, under = strip(2, examples=[*examples, examples[0]]), strip(2, examples=examples)
+    for made, size in ((beside, 160), (under, 48)):
+        assert (np.asarray(made) == (10, 0, 0)).all(-1).sum() == size * size
+        assert (np.asarray(made) == (0, 10, 0)).all(-1).sum() == 160 * 160, "what it began with covers no dream"
 
 
 def test_a_strip_masks_its_examples_and_says_how_honest_it_is():
     example = Example("car", plain(100, 150, 200), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     without, with_mask = (node_strip("n", examples=[example], cutoff=cutoff) for cutoff in (None, 0.5))
-    assert (28, 42, 56) in colours(with_mask)
-    assert (28, 42, 56) not in colours(without)
+    assert (40, 60, 80) in colours(with_mask)
+    assert (40, 60, 80) not in colours(without)
     noted = node_strip("n", examples=[example], notes=[Caption("seen as a car", "right"), "far out"])
     assert noted.height > without.height
     assert RIGHT in colours(noted)

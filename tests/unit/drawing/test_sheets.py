@@ -118,6 +118,12 @@ def test_probe_sheet_marks_a_flip_in_red_and_the_right_class_in_green():
     assert kept[RIGHT] == 2 * flipped[RIGHT] > 0, "under the image and under the swapped view"
 
 
+def test_a_sheet_of_swaps_has_a_legend():
+    plain, told = (probe_sheet([example(torch.ones(1, 4, 4), "dog")], "t", note) for note in ("", "Refused."))
+    assert told.height > plain.height
+    assert "Refused." in told.info["layout"]
+
+
 def test_probe_sheet_without_gates_has_one_column_less():
     gated = probe_sheet([example(torch.ones(4, 4), "dog")], "colour")
     whole = probe_sheet([example(None, "dog")], "colour")
