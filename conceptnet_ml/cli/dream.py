@@ -34,6 +34,7 @@ OCTAVES_HELP = "how many sizes; default: the dreamer's"
 SIZE_HELP = "side of the dreams, of --from the longer one; default: what the network was made for"
 LEARNED_HELP = "concepts in the learned network, in place of the one they were found in"
 WEIGHTS_HELP = "state dict of a network outside a run: .safetensors, .pt or .pth"
+NAMES_HELP = "names of such a network's classes: a text file, one a line, or a JSON list"
 REAL_HELP = "real images to compare dreams with; default: the run's held-out ones"
 WITNESS_HELP = "a network trained independently on the same classes: does it see it, too? default: the run's own"
 WITNESS_WEIGHTS_HELP = "its weights, as --weights"
@@ -63,6 +64,7 @@ def dream(
     gif: Annotated[bool, option("--gif", None, HOW, "films as GIF in place of WebP")] = False,
     learned: Annotated[bool, option("--learned", None, WHOSE, LEARNED_HELP)] = False,
     weights: Annotated[Path | None, option("--weights", "FILE", WHOSE, WEIGHTS_HELP)] = None,
+    names: Annotated[Path | None, option("--names", "FILE", WHOSE, NAMES_HELP)] = None,
     real: Annotated[Path | None, option("--real", "FOLDER", WHOSE, REAL_HELP)] = None,
     witness: Annotated[str | None, option("--witness", "RUN", WHOSE, WITNESS_HELP)] = None,
     witness_weights: Annotated[Path | None, option("--witness-weights", "FILE", WHOSE, WITNESS_WEIGHTS_HELP)] = None,

@@ -72,7 +72,7 @@ def gallery(
         _recipe(request, recipe_of(plugins.get("dreamer", request.dreamer)))
     device = devices.choose_device(request.device)
     dtype = devices.choose_precision(request.precision, device)
-    opened = open_network(str(source), plugins, device, weights=request.weights, size=request.size)
+    opened = open_network(str(source), plugins, device, weights=request.weights, size=request.size, names=request.names)
     plan_dreams(request, opened, None)  # what cannot be is refused before real images are loaded
     with progress.task("real images"):
         real = real_images(opened, request.real, seen=request.witness is not None)
@@ -291,7 +291,8 @@ def _open_witness(
             "the witness is the network itself", "Give a run with another seed: it must be independent."
         )
     device = opened.network.mean.device
-    other = open_network(name, plugins, device, weights=weights, size=opened.network.image_size)
+    names = None if Path(name).is_dir() else request.names
+    other = open_network(name, plugins, device, weights=weights, size=opened.network.image_size, names=names)
     if other.classes != opened.classes:
         raise SettingsError(
             f"the witness knows {', '.join(other.classes[:5])}, the network {', '.join(opened.classes[:5])}",

@@ -55,6 +55,7 @@ class GalleryRequest:
         zoom: Frames of a film into each dream (:func:`conceptnet_ml.dreams.zoom`); 0 for none.
         film, fps: ``.webp`` or ``.gif``, frames a second.
         weights: State dict of a network that is no run's.
+        names: File with the names of such a network's classes (:func:`conceptnet_ml.galleries.sources.read_names`).
         real: Folder of real images to compare dreams with; default: the run's own.
         witness, witness_weights: Another network on the same classes, named as the source is, to say what it sees.
             Default: the run's own witness, where it keeps one.
@@ -82,6 +83,7 @@ class GalleryRequest:
     film: str = ".webp"
     fps: float = 12.0
     weights: str | Path | None = None
+    names: str | Path | None = None
     real: str | Path | None = None
     witness: str | Path | None = None
     witness_weights: str | Path | None = None

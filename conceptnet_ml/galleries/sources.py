@@ -23,6 +23,7 @@ from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.storage.files import disk_errors, read_json
 from conceptnet_ml.storage.run_folder import Run
 
 SIDES = (224, 64, 32, 28, 299, 96, 128, 48)
@@ -69,6 +70,12 @@ class OpenedNetwork:
             return folded.index(name.casefold())
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
+        if self.classes == tuple(map(str, range(len(self.classes)))):
+            raise SettingsError(
+                f"the network knows no class '{name}': its classes have no names here",
+                f"Give a number, 0-{len(self.classes) - 1}"
+                + (", or their names: --names FILE." if self.run is None else "."),
+            )
         raise SettingsError(f"the network knows no class '{name}'", nearest(name, self.classes))
 
 
@@ -106,6 +113,7 @@ def open_network(
     *,
     weights: str | Path | None = None,
     size: int | tuple[int, int] | None = None,
+    names: str | Path | None = None,
 ) -> OpenedNetwork:
     """The network that ``source`` names.
 
@@ -116,13 +124,17 @@ def open_network(
         device: Where to put it.
         weights: A file with a state dict (.safetensors, or .pt and .pth with tensors alone); not for a run.
         size: Side or (H, W) in px the network is made for; default: the first of :data:`SIDES` it takes; not for a run.
+        names: A file with the classes' names, see :func:`read_names`; not for a run. Default: the module's own
+            ``class_names`` or ``classes``, where it has as many names as outputs.
 
     Raises:
-        SettingsError, DataError: There is no such thing, or its weights do not fit.
+        SettingsError, DataError: There is no such thing, or its weights or names do not fit.
     """
     if Path(source).is_dir():
         if weights is not None:
             raise SettingsError("--weights and a run contradict each other", "A run has its own weights.")
+        if names is not None:
+            raise SettingsError("--names and a run contradict each other", "A run's classes have names.")
         run = LearnedRun(Run.open(source), plugins, device=str(device))
         return OpenedNetwork(source, run.model.network.to(device).eval(), run.classes, run)
     name, colon, argument = source.partition(":")
@@ -146,9 +158,44 @@ def open_network(
     network = _staged(model, size).to(device).eval()
     with torch.no_grad():
         outputs = network(torch.zeros(1, network.channels, *network.image_size, device=device)).shape[1]
-    names = getattr(model, "class_names", ()) if name in backbones else ()
-    names = number_duplicates(names, "{} ({})") if len(names) == outputs else map(str, range(outputs))
-    return OpenedNetwork(source, network, tuple(names), notes=notes)
+    known = _own_names(model, outputs) if names is None else read_names(names, outputs)
+    classes = number_duplicates(known, "{} ({})") if known else map(str, range(outputs))
+    return OpenedNetwork(source, network, tuple(classes), notes=notes)
+
+
+def read_names(path: str | Path, outputs: int) -> list[str]:
+    """The names of so many classes from a file: one a line, in the order of the outputs; or JSON, a list of them or, as
+    ImageNet's index is published, an object of numbers with a name each, or with a list whose last is the name.
+
+    Raises:
+        DataError: It cannot be read.
+        SettingsError: It holds another number of names.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        found = read_json(path)
+        if isinstance(found, dict):
+            found = [found.get(str(number)) for number in range(len(found))]
+        listed = found if isinstance(found, list) else []
+        names = [one[-1] if isinstance(one, list) and one else one for one in listed]
+    else:
+        with disk_errors(path, "read"):
+            names = [line.strip() for line in path.read_text("utf-8", errors="replace").strip().splitlines()]
+    if len(names) != outputs or not all(isinstance(name, str) and name for name in names):
+        raise SettingsError(
+            f"--names: {path} holds {len(names)} names, the network has {outputs} outputs",
+            "Give a text file with a name a line, in the order of the outputs, or a JSON list.",
+        )
+    return names
+
+
+def _own_names(model: nn.Module, outputs: int) -> Sequence[str]:
+    """What a module itself calls its classes, where it says so of each."""
+    for attribute in ("class_names", "classes"):
+        names = getattr(model, attribute, None)
+        if isinstance(names, list | tuple) and len(names) == outputs and all(isinstance(name, str) for name in names):
+            return names
+    return ()
 
 
 def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = True) -> RealImages | None:

@@ -67,6 +67,8 @@ def wrong():
     return "a network"
 
 ready = colour()
+named = colour()
+named.classes = ["ant", "bee", "cat", "dog"]
 """
 CPU = torch.device("cpu")
 
@@ -242,6 +244,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("colour", {"witness": net(), "real": "real"}, "the witness is the network itself"),
     ("colour", {"weights": "absent.pt"}, r"absent\.pt' does not exist"),
     ("colour", {"weights": "broken.png"}, "cannot be read"),
+    ("colour", {"names": "absent.txt"}, r"absent\.txt"),
+    ("colour", {"names": "broken.png"}, "holds 1 names, the network has 4 outputs"),
     ("picky", {}, "failed: TypeError"),
     ("wrong", {}, "returned str"),
     ("colur", {}, "no 'colur'"),
@@ -301,6 +305,32 @@ def test_units_in_words() -> None:
     for words, said in (("0-99999999999", "99999999999"), ("8-9", "no unit 9"), ("-1", "-1"), ("", "''"), ("1-", "1-")):
         with pytest.raises(SettingsError, match=said):
             unit_numbers(words, 8)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("names.txt", "heron\nkingfisher\n coot \nheron\n"),
+        ("names.json", '["heron", "kingfisher", "coot", "heron"]'),
+        ("index.json", '{"1": ["n1", "kingfisher"], "0": ["n0", "heron"], "2": ["n2", "coot"], "3": ["n3", "heron"]}'),
+    ],
+)
+def test_classes_have_the_names_of_a_file(here: Path, file: str, text: str) -> None:
+    (here / file).write_text(text)
+    opened = open_network(net(), load_plugins(), CPU, size=16, names=file)
+    assert opened.classes == ("heron", "kingfisher", "coot", "heron (2)")
+    (one,) = make("out", names=file, classes=["Kingfisher"])["dreams"]
+    assert one["class"] == "kingfisher"
+    assert (here / "out/kingfisher.png").exists()
+
+
+def test_classes_have_the_names_that_the_network_gives_them_else_numbers(here: Path) -> None:
+    assert open_network(net("named"), load_plugins(), CPU, size=16).classes == ("ant", "bee", "cat", "dog")
+    opened = open_network(net(), load_plugins(), CPU, size=16)
+    assert opened.class_number("3") == 3
+    with pytest.raises(SettingsError, match="no names here") as raised:
+        opened.class_number("heron")
+    assert "Give a number, 0-3, or their names: --names FILE." in raised.value.mend
 
 
 def test_real_images_are_halved(here: Path) -> None:
