@@ -33,8 +33,9 @@ from conceptnet_ml.network.training import predict_logits, to_float
 SEARCHED, SHOWN = 1024, 5
 """Real images searched for the best examples, and how many are shown."""
 
-SETS = 6
-"""Sets of real images, and classes of each, at most, whose means of a feature are given before and after its round."""
+SETS, MEASURED = 6, 2048
+"""Sets of real images, and classes of each, at most, whose means of a feature are given before and after its round; and
+about how many images are looked at for them."""
 
 
 def render_all(
@@ -97,15 +98,13 @@ def draw_nodes(
     is dreamed of in two networks, what it comes to on real images in both: on these test sets, else on the held-out
     images."""
     nodes = {plan.node.id: (plan.node, plan.target) for plan in plans if plan.node is not None and not plan.after}
+    made = {one.plan.node.id for one in results if one.plan.after and one.plan.node is not None}
+    both = [one.plan for one in results if one.plan.start is None and one.plan.node and one.plan.node.id in made]
+    sets = tests or ({} if real is None or not real.labelled else {"held out": real.held})
+    means = _class_means(both, sets, classes)
     best = _best_examples([target for _, target in nodes.values()], real, classes)
     for identifier, (node, target) in nodes.items():
         own = [one for one in results if one.plan.node is not None and one.plan.node.id == identifier]
-        means: dict[bool, list[str]] = {}
-        if real is not None and any(one.plan.after for one in own):
-            sets = tests or ({"held out": real.held} if real.labelled else {})
-            means = {
-                one.plan.after: _class_means(one.plan.target, sets, classes) for one in own if one.plan.start is None
-            }
         names = [real.names[place] for place in best[target].places] if real is not None and real.names else []
         yield identifier, _draw_node(node, target, own, best[target], means), names
 
@@ -153,7 +152,7 @@ def _draw_node(
     target: ConceptTarget,
     results: Sequence[DreamResult],
     best: _BestExamples,
-    means: Mapping[bool, Sequence[str]],
+    means: Mapping[PlannedDream, Sequence[str]],
 ) -> Image.Image:
     """The strip of a node: its dreams, those from real images beside these, and the best real images, with masks where
     it has maps; ``means`` are lines on real images before and after its round."""
@@ -162,7 +161,7 @@ def _draw_node(
     card = None if free is None else replace(result_card(free), name="")
     if free is not None and after is not None:
         first, second = (
-            replace(card, name=name, lines=[*card.lines, *means.get(one.plan.after, ())])
+            replace(card, name=name, lines=[*card.lines, *means.get(one.plan, ())])
             for one, name in ((free, BEFORE), (after, AFTER))
             for card in (result_card(one),)
         )
@@ -256,18 +255,33 @@ def _where(target: ConceptTarget) -> str | Caption:
     return f"Drawn in the network before round {number} at {stage}, in which it was found."
 
 
-def _class_means(target: ConceptTarget, sets: Mapping[str, ImageSet], classes: Sequence[str]) -> list[str]:
-    """The objective's mean over the images of each class, a line for each set, at most :data:`SETS`: the same measure
-    as a dream's."""
-    lines = []
-    for name, images in [*sets.items()][:SETS]:
-        means = []
-        for number in images.labels.unique().tolist():
-            pixels = images.take((images.labels == number).nonzero()[:SEARCHED, 0])
-            mean = float(scores(target.network, [target.objective], pixels).mean())
-            means.append(f"{classes[number]} {three_digits(mean)}")
-        lines.append(f"{name}: {', '.join(means[:SETS])}{' …' if len(means) > SETS else ''}")
-    return [MEANS, *lines]
+def _class_means(
+    plans: Sequence[PlannedDream], sets: Mapping[str, ImageSet], classes: Sequence[str]
+) -> dict[PlannedDream, list[str]]:
+    """The mean of each plan's objective over the images of each class, a line for each set, at most :data:`SETS`: the
+    same measure as a dream's. Plans of one network share its passes, over about :data:`MEASURED` images."""
+    shown = [(name, images) for name, images in sets.items() if len(images)][:SETS]
+    if not plans or not shown:
+        return {}
+    parts = [(name, images, images.labels.unique().tolist()[:SETS]) for name, images in shown]
+    most = max(16, MEASURED // sum(len(numbers) for _, _, numbers in parts))
+    networks: dict[int, list[PlannedDream]] = {}
+    for plan in plans:
+        networks.setdefault(id(plan.target.network), []).append(plan)
+    found = {plan: [MEANS] for plan in plans}
+    for members in networks.values():
+        objectives = [plan.target.objective for plan in members]
+        for name, images, numbers in parts:
+            means = []
+            for number in numbers:
+                own = (images.labels == number).nonzero()[:, 0]
+                pixels = images.take(own[:: -(-len(own) // most)])
+                means.append(scores(members[0].target.network, objectives, pixels).mean(0).tolist())
+            more = " …" if len(images.labels.unique()) > len(numbers) else ""
+            for plan, column in zip(members, zip(*means, strict=True), strict=True):
+                each = (f"{classes[n]} {three_digits(mean)}" for n, mean in zip(numbers, column, strict=True))
+                found[plan].append(f"{name}: {', '.join(each)}{more}")
+    return found
 
 
 def _notes(results: Sequence[DreamResult], best: _BestExamples) -> list[str | Caption]:

@@ -146,12 +146,20 @@ def test_the_nodes_of_a_run(folder: Path) -> None:
     found = json.loads(done.stdout)
     assert set(found["files"]["portraits"]) == {one["id"] for one in chosen}
     for one in chosen:
-        starts = [dream["start"] for dream in found["dreams"] if dream["concept"] == one["id"]]
-        assert starts == [None, "blue", "red"]
+        own = [dream for dream in found["dreams"] if dream["concept"] == one["id"]]
+        pair = one["kind"] == "feature" and one["decision"] == "kept"
+        assert [dream["start"] for dream in own] == [None, "blue", "red", *([None] if pair else [])]
+        learned = "the learned network"
+        before = f"the network before round {one['found_in']}" if "found_in" in one else learned
+        assert own[0]["drawn_in"] in (before, learned)
+        assert not pair or (own[0]["drawn_in"], own[3]["drawn_in"]) == (before, learned)
         assert Image.open(folder / "nodes" / f"{one['id']}.png").width > 700
     for dream in found["dreams"]:
         assert dream["judgement"]["seen"] in ("blue", "red")
         assert 0 <= dream["standing"]["percentile"] <= 1
+    asked = ["--concept", chosen[-1]["id"], "--learned", "--steps", "4", "--out", "learned", "--json"]
+    again = json.loads(run(folder, "dream", "run0", *asked).stdout)
+    assert {one["drawn_in"] for one in again["dreams"]} == {"the learned network"}
     wrong = run(folder, "dream", "run0", "--concept", "wheel-of-fire", "--out", "no")
     assert (wrong.returncode, (folder / "no").exists()) == (2, False)
     open_run(folder / "run0").witness()

@@ -18,14 +18,22 @@ from torch import nn
 from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Trunk, Variants
 from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.drawing.sheets import three_digits
 from conceptnet_ml.dreams.render import scores
-from conceptnet_ml.dreams.request import DreamRequest
+from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
 from conceptnet_ml.galleries.album import target_of
 from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets, activation_maps
 from conceptnet_ml.galleries.gallery import gallery
 from conceptnet_ml.galleries.pipeline import draw_nodes
-from conceptnet_ml.galleries.requests import GalleryRequest, PlannedDream, plan_dreams, read_start, unit_numbers
+from conceptnet_ml.galleries.requests import (
+    DreamResult,
+    GalleryRequest,
+    PlannedDream,
+    plan_dreams,
+    read_start,
+    unit_numbers,
+)
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -435,6 +443,47 @@ def test_units_are_looked_at_in_the_network_they_were_found_in(
         torch.testing.assert_close(reached(after), own, rtol=1e-4, atol=1e-4)
     lost = ConceptTargets(graph, model).target(node)
     assert (lost.network, lost.lost) == (model.network, True)
+
+
+def test_before_and_after_are_measured_on_real_images(model: GeneralizedModel, graph: ConceptGraph) -> None:
+    """The objective's own mean, as a dream's value is, in both networks, set by set and class by class."""
+    (node,) = graph.nodes("feature")
+    graph.update_node(node.id, found_in="1/classes/1", decision="kept")
+    node, before = graph.node(node.id), other(model)
+    targets = ConceptTargets(graph, model, {"1/classes/1": before})
+    first, after = targets.target(node), targets.target_after(node)
+    assert after is not None
+    plans = [
+        PlannedDream(DreamRequest(one.objective), one, "fourier", "x", node=node, after=one is after)
+        for one in (first, after)
+    ]
+    results = [
+        DreamResult(plan, Dream(plan.target.objective, 0, IMAGES[0], 0.0, 1.0, 1, "all steps")) for plan in plans
+    ]
+    held = ImageSet(IMAGES, torch.tensor([0, 1, 0, 1, 1]))
+    sets = {"test": held, "empty": ImageSet(IMAGES[:0], torch.zeros(0, dtype=torch.int64))}
+    ((_, picture, _),) = draw_nodes(plans, results, RealImages(held, held), ("car", "dog"), sets)
+    lines = [words for *_, words, tone in json.loads(picture.info["layout"])["lines"]]
+    for target in (first, after):
+        cars, dogs = (float(reached(target)[held.labels == number].mean()) for number in (0, 1))
+        assert f"test: car {three_digits(cars)}, dog {three_digits(dogs)}" in lines
+    assert not [line for line in lines if line.startswith("empty")]
+
+
+def test_a_card_says_in_which_network_it_is_drawn(model: GeneralizedModel, graph: ConceptGraph) -> None:
+    (node,) = graph.nodes("feature")
+    graph.update_node(node.id, found_in="1/classes/1")
+    held = ImageSet(IMAGES, torch.zeros(5, dtype=torch.int64))
+    for before, words in (
+        ({"1/classes/1": other(model)}, "Drawn in the network before round 1 at 1, in which it was found."),
+        ({"1/classes/1": model.network}, "Drawn in the learned network."),
+        ({}, "Drawn in the learned network: this run does not keep the one it was found in."),
+    ):
+        target = ConceptTargets(graph, model, before).target(graph.node(node.id))
+        plan = PlannedDream(DreamRequest(target.objective), target, "fourier", "x", node=graph.node(node.id))
+        ((_, picture, _),) = draw_nodes([plan], [], RealImages(held, held), ("car", "dog"))
+        lines = [words for *_, words, tone in json.loads(picture.info["layout"])["lines"]]
+        assert words in " ".join(lines)
 
 
 def test_a_graph_of_before_says_in_its_labels_which_round_found_what(
