@@ -167,11 +167,12 @@ def diff(
 
 def _read(source: Path) -> ConceptGraph:
     """The graph of a run folder or of a file, in whose format an exporter writes. Raises DataError or GraphError."""
+    from conceptnet_ml.editing.history import EditHistory
     from conceptnet_ml.graph.concept_graph import ConceptGraph
     from conceptnet_ml.storage.run_folder import Run
 
     if source.is_dir():
-        Run.open(source)
+        EditHistory(Run.open(source)).mend()
     elif source.suffix != ".json":
         for record in options.load(None, False, quiet=True).all("exporter"):
             if isinstance(record, Exporter) and record.parse is not None and record.suffix == source.suffix:

@@ -15,6 +15,7 @@ copied, where the disk can: every file of a run is replaced as a whole and never
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,15 @@ from conceptnet_ml.editing.plan import EXCHANGED
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, quoted
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import DecidedNode
-from conceptnet_ml.storage.files import disk_errors, link, pretty, read_json, replace_by_link, write_atomic
+from conceptnet_ml.storage.files import (
+    disk_errors,
+    link,
+    pretty,
+    read_json,
+    remove_folder,
+    replace_by_link,
+    write_atomic,
+)
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import PAGE, RESULTS, Run
 from conceptnet_ml.storage.tensors import Checkpoint
@@ -37,6 +46,9 @@ if TYPE_CHECKING:
 
 CHANGED = (*RESULTS, PAGE, "DONE", "edits/adopted.json")
 """Files that an edit may change, besides the folder of adapted models."""
+
+STAY = "adapted-stay"
+"""Beside the results before an edit that is being undone: adapted models stay as they are."""
 
 
 class EditHistory:
@@ -115,18 +127,23 @@ class EditHistory:
         number = len(self.log()) + 1
         before, unfinished = self._before(number), self.path / f".{number:04}.tmp"
         with disk_errors(before, "write"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-            for name in CHANGED:
-                if (self.run.path / name).exists():
-                    link(self.run.path / name, unfinished / name)
-            if (self.run.path / "adapted").is_dir():
-                shutil.copytree(self.run.path / "adapted", unfinished / "adapted", copy_function=link)
-            os.replace(unfinished, before)
+            try:
+                unfinished.mkdir(parents=True)
+                for name in CHANGED:
+                    if (self.run.path / name).exists():
+                        link(self.run.path / name, unfinished / name)
+                if (self.run.path / "adapted").is_dir():
+                    shutil.copytree(self.run.path / "adapted", unfinished / "adapted", copy_function=link)
+                os.replace(unfinished, before)
+            except (OSError, shutil.Error):
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
         return number
 
     def commit(self, entry: Mapping[str, Any], network: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Log an edit that is made. ``network`` is the state of the network after it, where it changed."""
+        """Log an edit that is made: the last of its writes, from which on it counts. ``network`` is the state of the
+        network after it, where it changed.
+        """
         if network is not None:
             self._network(entry["number"]).save(dict(network))
         self._write_log([*self.log(), dict(entry)])
@@ -134,11 +151,23 @@ class EditHistory:
 
     def repair(self) -> None:
         """Take back an edit that was cut short, and finish an undo that was."""
-        logged = len(self.log())
-        for number in sorted((int(path.name) for path in self.path.glob("[0-9]" * 4)), reverse=True):
-            if number > logged:
+        while unfinished := self._unfinished():
+            self.run.lock()
+            self._restore(unfinished[0])
+
+    def mend(self) -> None:
+        """As :meth:`repair`, for who only reads: where another process is at work on the run, or the disk cannot be
+        written, everything stays as it is.
+        """
+        if self._unfinished():
+            with contextlib.suppress(DataError), self.run:
                 self.run.lock()
-                self._restore(number)
+                self.repair()
+
+    def _unfinished(self) -> list[int]:
+        """Edits that have a folder and no entry, the last first."""
+        folders = [int(path.name) for path in self.path.glob("[0-9]" * 4)]
+        return sorted((number for number in folders if number > len(self.log())), reverse=True) if folders else []
 
     def undo(self, count: int = 1) -> list[dict[str, Any]]:
         """Take the last edits back; the run's results are bit for bit what they were before the first of them.
@@ -153,16 +182,20 @@ class EditHistory:
             have = f"{len(entries)} edit{'' if len(entries) == 1 else 's'}" if entries else "no edits"
             raise DataError(f"{self.run.path} has {have}: {count} cannot be undone", "See: graph log RUN.")
         gone = entries[-count:][::-1]
-        self._write_log(entries[:-count])  # after this, repair() finishes an undo that a crash cut short
         learned = max(self.adopted(), default=0)
         for entry in gone:
             # models that were adapted to a network that stays as it is stay, too
-            self._restore(entry["number"], adapted=entry["structural"] or entry["number"] <= learned)
+            if not entry["structural"] and entry["number"] > learned:
+                write_atomic(self._before(entry["number"]) / STAY, "")
+        self._write_log(entries[:-count])  # after this, repair() finishes an undo that a crash cut short
+        for entry in gone:
+            self._restore(entry["number"])
             self.run.log(event="undone", number=entry["number"], said=entry["said"])
         return gone
 
-    def _restore(self, number: int, adapted: bool = True) -> None:
+    def _restore(self, number: int) -> None:
         before = self._before(number)
+        adapted = not (before / STAY).exists()
         with disk_errors(self.run.path, "write"):
             for name in CHANGED:
                 if (before / name).exists():
@@ -171,11 +204,11 @@ class EditHistory:
                 else:
                     (self.run.path / name).unlink(missing_ok=True)
             if adapted:
-                shutil.rmtree(self.run.path / "adapted", ignore_errors=True)
+                remove_folder(self.run.path / "adapted")
             if adapted and (before / "adapted").is_dir():
                 shutil.copytree(before / "adapted", self.run.path / "adapted", copy_function=link)
             self._network(number).clear()
-            shutil.rmtree(before)
+            remove_folder(before)  # as one: half of it would restore half of the results
 
     def _before(self, number: int) -> Path:
         return self.path / f"{number:04}"

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
 
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.report import records, verdict
@@ -44,6 +45,7 @@ def write_page(run: LearnedRun | Run | str | Path, out: str | Path | None = None
     folder = opened if isinstance(opened, Run) else Run.open(opened)
     if out is not None and Path(out).is_dir():
         raise DataError(f"{out} is a folder", "Name a file: --out page.html.")
+    EditHistory(folder).mend()
     text = _render(folder)
     if out is not None:
         write_atomic(Path(out), text)

@@ -7,6 +7,7 @@ An edit of the graph is surgery on the learned network. It is planned and checke
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -221,19 +222,25 @@ class Editor:
         summary = self._run.summary()
         number = self.history.begin()
         entry = {"number": number, "time": round(time.time(), 3), **entry}
-        if network is not None:
-            self._opened.resave(network, without=plan.family)
         for name, row in test_sets.items():
             summary["test_sets"][name]["learned"] = row["learned"]
         if test_sets:
             summary.pop("answers", None)  # the network that gave them is no more
         summary["edits"] = [*self.history.descriptions(), f"{number}. {entry['said']}"]
         summary["graph"] = {"nodes": len(graph), "edges": len(graph.edges())}
-        self._run.save_graph(graph.to_json())
-        self.history.commit(entry, None if network is None or plan.stage is None else network.state_dict())
-        self._run.finish(summary, to_text(summary))
-        self._run.remove_page()
-        self._opened.refresh()
+        try:
+            if network is not None:
+                self._opened.resave(network, without=plan.family)
+            self._run.save_graph(graph.to_json())
+            self._run.save_summary(summary, to_text(summary))
+            self._run.remove_page()
+            self.history.commit(entry, None if network is None or plan.stage is None else network.state_dict())
+        except BaseException:
+            with contextlib.suppress(DataError):  # a full disk: done when the run is opened again
+                self.history.repair()
+            raise
+        finally:
+            self._opened.refresh()
         return entry
 
 

@@ -6,7 +6,9 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 from conceptnet_ml.errors import DataError
+
+MOST_JSON, MOST_BYTES = 2**29, 2**36
+"""Bytes of the largest JSON and of the largest file of numbers that is read; larger ones are no file of ours."""
+
+LEFTOVER = re.compile(r"\.(.+\.\d+|\d{4}|adapted)\.tmp")
+"""Names of what a killed process leaves half-written, files and folders."""
 
 
 @contextlib.contextmanager
@@ -121,14 +129,92 @@ def pretty(value: Any) -> str:
     return json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
 
 
+def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a regular file of at most so many bytes. Raises DataError for anything else: a pipe or a device
+    would be read without end.
+    """
+    with disk_errors(path, "read"):
+        # a pipe without a writer must not be waited for
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(f"{path} is not a regular file", "Put the file itself there.")
+            if status.st_size > most:
+                size = f"{status.st_size / 2**20:,.0f} MiB, more than {most / 2**20:,.0f} MiB"
+                raise DataError(f"{path} has {size}", "Check whether it is the file you mean.")
+            return file.read()
+
+
 def read_json(path: Path) -> Any:
     """The JSON in a file. Raises DataError where it cannot be read."""
-    with disk_errors(path, "read"):
-        text = path.read_bytes()
+    text = read_file(path, MOST_JSON)
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}", "Restore the file, or start a new run.") from error
+    except (ValueError, RecursionError) as error:  # too deeply nested, or a number of thousands of digits
+        reason = str(error).partition("; use sys.")[0]
+        raise DataError(f"{path} is damaged: {reason}", "Restore the file, or start a new run.") from error
+
+
+@contextlib.contextmanager
+def damaged(path: Path, mend: str = "Restore the file, or start a new run.") -> Iterator[None]:
+    """Say that a file is damaged where what was read from it has not the form that the block expects: DataError in
+    place of what Python raises then.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise DataError(f"{path} is damaged: {what}", mend) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-written below a folder: files and folders. Raises OSError."""
+    for place, folders, names in os.walk(folder):
+        for name in [name for name in folders if LEFTOVER.fullmatch(name)]:
+            folders.remove(name)
+            _remove_folder(Path(place, name))
+        for name in names:
+            if LEFTOVER.fullmatch(name):
+                Path(place, name).unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder at once: under a name that counts as a leftover, then file by file. Raises OSError."""
+    aside = path.with_name(f".{path.name}.tmp")
+    _remove_folder(aside)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, aside)
+        _remove_folder(aside)
+
+
+def _remove_folder(path: Path) -> None:
+    """A folder, a link to one, or what else has taken its name."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def foreign(folder: Path) -> Path | None:
+    """Something below a folder that is no regular file, folder, or link to one of these below it; None where there is
+    nothing. Such a link or device would have the folder's reader read, write or delete elsewhere.
+    """
+    root = os.path.realpath(folder)
+    with disk_errors(folder, "read"):
+        pending = [root]
+        while pending:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_symlink():
+                        target = os.path.realpath(entry.path)
+                        if not target.startswith(root + os.sep) or not os.path.exists(target):
+                            return folder / os.path.relpath(entry.path, root)
+                    elif not entry.is_file(follow_symlinks=False):
+                        return folder / os.path.relpath(entry.path, root)
+    return None
 
 
 def user_cache_folder() -> Path:

@@ -33,13 +33,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.storage.files import (
+    MOST_JSON,
     append_line,
     disk_errors,
     drop_torn_line,
     file_name,
     finite,
+    foreign,
     pretty,
+    read_file,
     read_json,
+    remove_folder,
+    remove_leftovers,
     write_atomic,
 )
 from conceptnet_ml.storage.hashing import sha256
@@ -116,6 +121,7 @@ class Run:
         path = Path(path)
         if not path.exists():
             return
+        _refuse_foreign(path)
         with disk_errors(path, "read"):
             occupied = sorted(item.name for item in path.iterdir() if item.name not in LOCK_FILES)
         if "settings.json" in occupied:
@@ -135,6 +141,7 @@ class Run:
             raise DataError(f"there is no run folder {path}", "Check the path; 'learn --out FOLDER' makes a run.")
         if not (path / "settings.json").is_file():
             raise DataError(f"{path} is not a run folder: it has no settings.json", "Name the folder 'learn' wrote to.")
+        _refuse_foreign(path)
         header = read_json(path / "settings.json")
         if not isinstance(header, dict) or header.get("schema") != RUN_SCHEMA:
             raise DataError(f"{path / 'settings.json'} was not written by a run", "Name the folder 'learn' wrote to.")
@@ -143,6 +150,8 @@ class Run:
                 f"{path} is a run of format {header.get('version')}, this program reads format {RUN_VERSION}",
                 f"Use conceptnet_ml {header.get('package', 'of its time')} for it, or start a new run.",
             )
+        if not all(isinstance(header.get(name), dict) for name in ("settings", "origins")):
+            raise DataError(f"{path / 'settings.json'} is damaged: it has no settings", "Restore the file.")
         run = cls(path, header)
         if write:
             run.lock()
@@ -156,8 +165,7 @@ class Run:
             return
         with disk_errors(self.path, "write"):
             self._lock.acquire()
-            for leftover in self.path.rglob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(self.path)
             drop_torn_line(self.path / "metrics.jsonl")
 
     def close(self) -> None:
@@ -229,11 +237,13 @@ class Run:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
-        with disk_errors(path, "read"):
-            *lines, _torn = path.read_bytes().split(b"\n")
+        *lines, _torn = read_file(path, MOST_JSON).split(b"\n")
         try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
+            found = [json.loads(line) for line in lines]
+            if not all(isinstance(line, dict) for line in found):
+                raise ValueError("a line is no JSON object")
+            return found
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is damaged: {error}", "Delete the file; the run does not need it.") from error
 
     # ------------------------------------------------------------------------------------------------ results
@@ -277,8 +287,7 @@ class Run:
         if not (self.path / "model.json").exists() or not path.exists():
             raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {quoted(self.path)}")
         description = read_json(self.path / "model.json")
-        with disk_errors(path, "read"):
-            data = path.read_bytes()
+        data = read_file(path)
         try:
             if sha256(data) != description.pop("sha256"):
                 raise ValueError("checksum does not match")
@@ -306,10 +315,14 @@ class Run:
         """summary.json. Raises DataError where there is none yet."""
         return read_json(self.path / "summary.json")
 
-    def finish(self, summary: Mapping[str, Any], text: str) -> None:
-        """Write summary.json, summary.txt and, last, DONE; remove the checkpoints; give the lock back."""
+    def save_summary(self, summary: Mapping[str, Any], text: str) -> None:
+        """Write summary.json and summary.txt."""
         self._write("summary.json", pretty(summary))
         self._write("summary.txt", text)
+
+    def finish(self, summary: Mapping[str, Any], text: str) -> None:
+        """Write summary.json, summary.txt and, last, DONE; remove the checkpoints; give the lock back."""
+        self.save_summary(summary, text)
         with disk_errors(self.path, "write"):
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self._write("DONE", "")
@@ -338,7 +351,7 @@ class Run:
             for name in (*RESULTS, PAGE):
                 (self.path / name).unlink(missing_ok=True)
             if adapted:
-                shutil.rmtree(self.path / "adapted", ignore_errors=True)
+                remove_folder(self.path / "adapted")
 
     def _write(self, relative: str, content: str | bytes) -> None:
         self.lock()
@@ -349,3 +362,10 @@ def _as_json(value: dict[str, Any]) -> dict[str, Any]:
     """The value as JSON reads it back."""
     loaded: dict[str, Any] = json.loads(json.dumps(finite(value)))
     return loaded
+
+
+def _refuse_foreign(path: Path) -> None:
+    """A run folder may come from anyone: nothing in it may lead out of it."""
+    if (found := foreign(path)) is not None:
+        what = "is a link that leads out of the run, or nowhere" if found.is_symlink() else "is no regular file"
+        raise DataError(f"{found} {what}", "Put the file or folder itself there, or take it out.")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.storage.files import disk_errors, write_atomic
+from conceptnet_ml.storage.files import disk_errors, read_file, write_atomic
 from conceptnet_ml.storage.hashing import sha256
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ def load_tree(path: Path) -> Tree:
     version; it names the file and says how to go on.
     """
     culprit = path
-    with disk_errors(path, "read"):
-        text = path.read_bytes()
+    text = read_file(path)
     try:
         record = json.loads(text)
         if record["version"] != TREE_VERSION:
@@ -95,11 +94,13 @@ def load_tree(path: Path) -> Tree:
         tensors: dict[str, torch.Tensor] = {}
         if reference:
             culprit = path.with_name(reference["file"])
+            if culprit.parent != path.parent:
+                raise ValueError(f"'{reference['file']}' lies elsewhere")
             data = culprit.read_bytes()
             _check(data, reference["sha256"])
             tensors = unpack(data)
         return _decode(structure, tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
         mend = f"Delete {path} and resume the run: what it held is computed anew."
         raise DataError(f"{culprit} is damaged: {reason}", mend) from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from planted import COARSE, PLUGINS, QUICK, planted_data, settings
+from torture import FAILED, KILLED, count_writes, forked
 
 from conceptnet_ml import Editor, LearnedRun, learn
 from conceptnet_ml.data.dataset import Data
@@ -254,3 +257,84 @@ def test_an_edit_cut_short_is_taken_back(opened: LearnedRun, data: Data, monkeyp
     again = learn(data, resume=opened.path, plugins=PLUGINS)
     assert files(again.path) == before
     assert torch.equal(logits(again, data), reference)
+
+
+def state(path: Path) -> dict[str, str]:
+    """What a reader sees of the run: its results and adapted models, by checksum; and that they belong together."""
+    EditHistory(Run.open(path)).mend()
+    summary, log = Run.open(path).summary(), EditHistory(Run.open(path)).log()
+    assert summary.get("edits", []) == [f"{entry['number']}. {entry['said']}" for entry in log]
+    parts = ("steps", "pictures", "edits", "dreams", "checkpoints", "settings.json", "environment.json")
+    return {name: sum for name, sum in files(path).items() if not name.startswith(parts)}
+
+
+def tortured(opened: LearnedRun, tmp_path: Path, work: Callable[[Path], object], full: bool, every: int = 1) -> None:
+    """Let work on copies of a run be cut short at every one of its writes, or at each so many. Afterwards every copy is
+    as before the work or as after it, opens, and takes the same work again.
+    """
+
+    def fresh() -> Path:
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        shutil.copytree(opened.path, tmp_path / "copy")
+        return tmp_path / "copy"
+
+    before, copy = state(fresh()), tmp_path / "copy"
+    writes = count_writes(lambda: work(copy), copy)
+    after = state(copy)
+    assert writes > 20
+    for at in range(1, writes + 1, every):
+        code = forked(lambda: work(copy), fresh(), at, full)
+        found = state(copy)
+        assert found in (before, after), f"write {at}"
+        if code in (KILLED, FAILED) and found == before:
+            assert forked(lambda: work(copy), copy) == 0, f"write {at}: the work cannot be done again"
+            assert state(copy).keys() == after.keys()
+        with Run.open(copy, write=True):
+            assert not [path.name for path in copy.rglob(".*")], f"write {at}"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(("full", "every"), [(False, 11), (True, 13)], ids=["killed", "full disk"])
+def test_a_name_cut_short_at_any_write_is_there_or_not(
+    opened: LearnedRun, tmp_path: Path, full: bool, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1.0)
+    feature = opened.graph.nodes("feature")[0].id
+    opened.folder.adapted("kept").save({"of": "the network as it is"})
+    opened.folder.close()
+    tortured(opened, tmp_path, lambda run: Editor(run, PLUGINS).rename(feature, "stripes"), full, every)
+    Editor(opened, PLUGINS).rename(feature, "stripes")
+    tortured(opened, tmp_path, lambda run: EditHistory(Run.open(run)).undo(), full, every)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("full", [False, True], ids=["killed", "full disk"])
+@pytest.mark.parametrize("verb", ["merge", "split", "forget"])
+def test_an_edit_cut_short_at_any_write_is_done_or_not(
+    opened: LearnedRun, data: Data, tmp_path: Path, full: bool, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1.0)
+    top = opened.graph.stages[-1]
+    nodes = [f"{top}:{unit}" for unit in own_units(opened)[: 2 if verb == "merge" else 1]]
+    opened.folder.adapted("kept").save({"of": "the network as it is"})
+    opened.folder.close()
+
+    def edit(run: Path) -> None:
+        getattr(Editor(LearnedRun(Run.open(run), PLUGINS, data), PLUGINS), verb)(*nodes)
+
+    tortured(opened, tmp_path, edit, full)
+    edit(opened.path)
+    tortured(opened, tmp_path, lambda run: EditHistory(Run.open(run)).undo(), full)
+
+
+@pytest.mark.parametrize("leftover", ["folder", "file", "full folder"])
+def test_what_an_edit_left_behind_keeps_no_other_from_being_made(opened: LearnedRun, leftover: str) -> None:
+    place = opened.path / "edits" / ".0001.tmp"
+    place.parent.mkdir()
+    place.touch() if leftover == "file" else place.mkdir()
+    if leftover == "full folder":
+        (place / "graph.json").write_text("{}")
+    Editor(opened, PLUGINS).rename(opened.graph.nodes("feature")[0].id, "stripes")
+    assert opened.graph.resolve("stripes")
+    assert not place.exists()

@@ -570,3 +570,84 @@ def test_reading_a_run_needs_no_torch(run):
     """
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+# ------------------------------------------------------------------------------------------------ folders of others
+
+
+@pytest.mark.parametrize("name", ["pictures", "lock", "lock.owner", "graph.json", "steps/find.json"])
+@pytest.mark.parametrize("target", ["folder", "file", "device", "nothing"])
+def test_no_link_leads_out_of_a_run(run, tmp_path, name, target):
+    run.close()
+    outside = {"folder": tmp_path / "mine", "file": tmp_path / "mine/a.png", "device": Path("/dev/zero")}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.png").write_text("mine")
+    (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / name).unlink(missing_ok=True)
+    (run.path / name).symlink_to(outside.get(target, tmp_path / "gone"))
+    with pytest.raises(DataError, match="is a link that leads out of the run, or nowhere"):
+        Run.open(run.path, write=True)
+    assert (tmp_path / "mine/a.png").read_text() == "mine"
+
+
+def test_a_new_run_follows_no_link_that_waits_in_its_folder(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock.owner").symlink_to(tmp_path / "mine")
+    with pytest.raises(DataError, match="is a link that leads out"):
+        new_run(tmp_path / "run")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_links_within_a_run_and_to_a_run_are_fine(run, tmp_path):
+    run.close()
+    (run.path / "newest.json").symlink_to("settings.json")
+    (tmp_path / "alias").symlink_to(run.path)
+    assert Run.open(tmp_path / "alias").settings == run.settings
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_are_refused_and_not_waited_for(run, tmp_path):
+    run.close()
+    os.mkfifo(run.path / "graph.json")
+    with pytest.raises(DataError, match=r"graph\.json is no regular file"):
+        Run.open(run.path)
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DataError, match="is not a regular file"):
+        read_json(tmp_path / "pipe.json")
+
+
+def test_a_file_of_any_length_is_not_read_into_memory(tmp_path):
+    with (tmp_path / "long.json").open("wb") as file:
+        file.truncate(2**40)  # takes no room
+    with pytest.raises(DataError, match="MiB, more than"):
+        read_json(tmp_path / "long.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5_000, "{", "nul", '{"a": \x00}'])
+def test_json_that_cannot_be_read_is_damaged_and_no_bug(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DataError, match=r"x\.json is damaged"):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("content", [{"settings": []}, {"settings": {}, "origins": 3}])
+def test_settings_without_settings_are_damaged(run, content):
+    run.close()
+    header = json.loads((run.path / "settings.json").read_text())
+    (run.path / "settings.json").write_text(json.dumps(header | content))
+    with pytest.raises(DataError, match=r"settings\.json is damaged"):
+        Run.open(run.path)
+
+
+def test_only_what_a_run_left_half_written_is_cleared(run):
+    run.close()
+    ours = [run.path / ".graph.json.123.tmp", run.path / "edits/.0001.tmp", run.path / ".adapted.tmp"]
+    for place in ours[1:]:
+        place.mkdir(parents=True)
+        (place / "a.json").touch()
+    ours[0].touch()
+    (run.path / ".notes.tmp").write_text("mine")
+    Run.open(run.path, write=True).close()
+    assert not any(place.exists() for place in ours)
+    assert (run.path / ".notes.tmp").read_text() == "mine"
