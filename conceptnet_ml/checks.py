@@ -16,7 +16,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, trap_arguments, unlabelled
-from conceptnet_ml.data.sampling import split_holdout
+from conceptnet_ml.data.sampling import check_class_names, split_holdout
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
@@ -85,6 +85,7 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
         _check_target(settings)
     with session.progress.task("load images"):
         images = data if data is not None else load_data(settings, session.plugins)
+    check_class_names(images.name, images.classes)
     images = images.to(device)
     check_baselines(settings.plugins.controls, session.plugins, images)
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
@@ -128,7 +129,7 @@ def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> li
     if settings.data.target is None:
         return []
     try:
-        pictures = unlabelled(settings.data.target, size or (64, 64))
+        pictures = unlabelled(settings.data.target, size or (64, 64), settings.data.megapixels)
         return _fingerprints(pictures) if size else []
     except DataError as error:
         mend = (

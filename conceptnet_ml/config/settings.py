@@ -55,6 +55,12 @@ class DataSettings(SettingsGroup):
         description="side of the square images, or HEIGHT,WIDTH, in px; default: their own if all are equal, else 64",
     )
     skip_bad: bool = Field(False, description="leave unreadable images out instead of stopping")
+    megapixels: float = Field(
+        90.0,
+        gt=0,
+        le=178,
+        description="most pixels of a picture's file, in millions; larger ones count as unreadable",
+    )
     memory: float = Field(2.0, gt=0, description="GiB of images held on the device; larger data is streamed")
     test_share: float = Field(0.2, gt=0, lt=0.9, description="share split off where there is no test folder")
     holdout: float = Field(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import stat
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +19,35 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from conceptnet_ml.errors import DataError, SettingsError
+from conceptnet_ml.storage.hashing import sha256
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".jpe",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".avif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+    }
+)
+
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM")
+"""Pillow's readers that are used, whatever a file's name says: others start programs (EPS) or are little tried."""
+
+MEGAPIXELS = 90.0
+"""Most pixels of a file, in millions, before it is decoded; the default of the setting ``data.megapixels``."""
+
+LARGE = 2**24
+"""Pixels from which a picture is first reduced by averaging whole blocks."""
 
 DEFAULT_SIZE = 64
 """Side in px of images whose own sizes differ."""
@@ -24,6 +55,9 @@ DEFAULT_SIZE = 64
 LEAST_SIDE, MOST_SIDE = 8, 1024
 
 THREADS = 8
+
+BUDGET = 2**25
+"""Pixels that all threads together decode at a time; a larger picture is decoded alone."""
 
 Item = TypeVar("Item")
 
@@ -92,32 +126,95 @@ def fit_to_size(image: Image.Image, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def read_image(path: Path | str, size: tuple[int, int]) -> Tensor:
+def read_image(path: Path | str, size: tuple[int, int], most: float = MEGAPIXELS) -> Tensor:
     """The file as uint8 (3, H, W), at a size (H, W) in px as :func:`fit_to_size` has it.
+
+    Args:
+        most: Millions of pixels beyond which a file is not decoded.
 
     Raises:
         DataError: It cannot be read as an image; names the file and the reason.
     """
-    with opened_picture(path) as image:
+    with opened_picture(path, most) as image:
         # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
         image.draft(None, (2 * size[1], 2 * size[0]))
-        return fit_to_size(image, size)
+        with _BUDGET.of(image):
+            return fit_to_size(_reduced(image, size), size)
+
+
+class _Budget:
+    """Lets threads decode pictures of so many pixels together, and a larger one alone."""
+
+    def __init__(self, pixels: int) -> None:
+        self._all, self._free, self._changed = pixels, pixels, threading.Condition()
+
+    @contextlib.contextmanager
+    def of(self, image: Image.Image) -> Iterator[None]:
+        wanted = min(image.width * image.height, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= wanted)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
+
+
+_BUDGET = _Budget(BUDGET)
+if hasattr(os, "register_at_fork"):  # a thread that held a share does not live on in the child
+    os.register_at_fork(after_in_child=lambda: _BUDGET.__init__(BUDGET))  # type: ignore[misc]
+
+
+def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A large picture averaged over whole blocks of pixels, to at least twice the size (H, W) in px: the copies that
+    are made of it then cost a fraction of it.
+    """
+    factor = min(image.height // (2 * size[0]), image.width // (2 * size[1]))
+    if image.width * image.height < LARGE or factor < 2 or image.mode not in ("RGB", "RGBA", "L", "LA", "CMYK"):
+        return image
+    orientation = image.getexif().get(0x0112, 1)
+    small = image.reduce(factor)
+    small.getexif()[0x0112] = orientation
+    return small
 
 
 @contextlib.contextmanager
-def opened_picture(path: Path | str) -> Iterator[Image.Image]:
+def opened_picture(path: Path | str, most: float = MEGAPIXELS) -> Iterator[Image.Image]:
     """A picture file; what Pillow cannot open, or decode in the block, is a DataError as of :func:`read_image`."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _open(path, most) as image:
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                yield image
+            yield image
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.", "Check the path.") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder.", "Name image files, as in FOLDER/*.jpg.") from None
     except Exception as error:  # Pillow's decoders may raise anything on broken files
         raise DataError(f"{path}: {error_line(error)}.", "Replace the file or take it out.") from error
+
+
+@functools.cache
+def _readers() -> tuple[str, ...]:
+    """Those of :data:`FORMATS` that this Pillow has; AVIF is new in it."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextlib.contextmanager
+def _open(path: Path | str, most: float) -> Iterator[Image.Image]:
+    """A regular file in one of :data:`FORMATS`, of so many millions of pixels at most."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise ValueError("not a regular file")  # a pipe would be waited for without end
+        with Image.open(path, formats=_readers()) as image:
+            if image.width * image.height > most * 1e6:
+                raise ValueError(
+                    f"{image.width}×{image.height} px are more than {most:g} million (data.megapixels), as a bomb has"
+                )
+            yield image
 
 
 def error_line(error: Exception) -> str:
@@ -132,29 +229,42 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         return list(pool.map(function, items))
 
 
-def check_files(paths: Sequence[Path]) -> tuple[list[tuple[int, int] | None], dict[int, str]]:
-    """The (height, width) of each upright image, None where it cannot be read; and the reasons, by position.
+def check_files(paths: Sequence[Path], most: float = MEGAPIXELS) -> tuple[list[tuple[int, int] | None], dict[int, str]]:
+    """The (height, width) of each upright image, None where it cannot be read; and the reasons, by position. A file of
+    more than ``most`` million pixels is not decoded.
 
     Cost: every file is decoded once, completely, ``THREADS`` at a time.
     """
 
     def check(path: Path) -> tuple[int, int] | str:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(path) as image:
-                    width, height = image.size
-                    drafted = image.draft(None, (DEFAULT_SIZE, DEFAULT_SIZE))
+            with _open(path, most) as image:
+                width, height = image.size
+                drafted = image.draft(None, (DEFAULT_SIZE, DEFAULT_SIZE))
+                with _BUDGET.of(image):
                     image.load()
-                    if not drafted:  # Pillow turns TIFF files upright as it loads them
-                        width, height = image.size
-                    return (width, height) if _lies_on_its_side(image) else (height, width)
+                if not drafted:  # Pillow turns TIFF files upright as it loads them
+                    width, height = image.size
+                return (width, height) if _lies_on_its_side(image) else (height, width)
         except Exception as error:  # Pillow's decoders may raise anything on broken files
             return error_line(error)
 
     results = in_threads(check, paths)
     sizes = [None if isinstance(result, str) else result for result in results]
     return sizes, {place: result for place, result in enumerate(results) if isinstance(result, str)}
+
+
+def count_known(files: Sequence[Path], known: Sequence[Path]) -> int:
+    """How many of the files are among the known ones, to the byte. Only files are read whose lengths occur in both."""
+    lengths = {file: file.stat().st_size for file in {*files, *known}}
+    common = {lengths[file] for file in files} & {lengths[file] for file in known}
+    own, others = ([file for file in part if lengths[file] in common] for part in (files, known))
+    digests = {*in_threads(_digest, others)}
+    return sum(one in digests for one in in_threads(_digest, own))
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes(), 32)
 
 
 def _lies_on_its_side(image: Image.Image) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from conceptnet_ml.data.files import MEGAPIXELS, read_image
 
 Set = TypeVar("Set", bound="ImageSet")
 
@@ -145,6 +149,31 @@ class ImageSet:
         return None if self.files is None else tuple(self.files[place] for place in indices.tolist())
 
 
+@dataclass(frozen=True)
+class PictureFiles:
+    """Reads picture files by their number, at a size (H, W) in px, of at most so many millions of pixels each. Unlike a
+    function within another it can be pickled.
+    """
+
+    files: Sequence[Path]
+    size: tuple[int, int]
+    most: float = MEGAPIXELS
+
+    def __call__(self, item: int) -> Tensor:
+        return read_image(self.files[item], self.size, self.most)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """``read`` of the item at a position."""
+
+    read: Callable[[int], Tensor]
+    items: Tensor
+
+    def __call__(self, place: int) -> Tensor:
+        return self.read(int(self.items[place]))
+
+
 class StreamedImages(ImageSet):
     """Images read by a pool of threads whenever they are taken; nothing is kept.
 
@@ -174,11 +203,15 @@ class StreamedImages(ImageSet):
         self.labels = _checked_labels(labels, len(items))
         self.masks: dict[str, Tensor] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_pool": None}
 
     def take(self, indices: Tensor) -> Tensor:
         """Read the images at these positions; cost: one file decoded per image, ``threads`` at a time."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads)
+        if self._pool is None or self._pid != os.getpid():  # threads do not live on in a forked child
+            self._pool, self._pid = ThreadPoolExecutor(self.threads), os.getpid()
         items = self.items[indices.cpu()]
         if not len(items):
             return torch.empty((0, *self.shape), dtype=torch.uint8, device=self.device)
@@ -208,8 +241,8 @@ class StreamedImages(ImageSet):
 
         So a change that was made for a set can look its images up by position in all its subsets.
         """
-        items, read, changes = self.items, self.read, (*self.changes, change)
-        numbered = self._copy(read=lambda item: read(int(items[item])), items=torch.arange(len(items)))
+        items, changes = self.items, (*self.changes, change)
+        numbered = self._copy(read=_Numbered(self.read, items), items=torch.arange(len(items)))
         return numbered._copy(changes=changes, shape=(3, *size))
 
     def _copy(self, **changed: Any) -> StreamedImages:

@@ -14,8 +14,8 @@ import torch
 from conceptnet_ml.config.settings import DataSettings, Settings
 from conceptnet_ml.data.class_subset import select_classes
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.files import SUFFIXES, read_image
-from conceptnet_ml.data.images import ImageSet, StreamedImages
+from conceptnet_ml.data.files import MEGAPIXELS, SUFFIXES
+from conceptnet_ml.data.images import ImageSet, PictureFiles, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, limit_per_class
 from conceptnet_ml.data.traps import Exceptions, check_traps, lay_traps
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
@@ -89,12 +89,13 @@ def trap_arguments(text: str) -> dict[str, str]:
     return dict(named)
 
 
-def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
+def unlabelled(folder: str | Path, size: tuple[int, int], most: float = MEGAPIXELS) -> ImageSet:
     """The pictures of a folder, at any depth, each read when it is needed; their labels say nothing.
 
     Args:
         folder: Its path, also as ``folder:PATH``. Hidden files and files that are no images are ignored.
         size: (H, W) to read them at, in px.
+        most: Millions of pixels beyond which a file is not decoded.
 
     Raises:
         DataError: No such folder, or no picture in it.
@@ -107,4 +108,4 @@ def unlabelled(folder: str | Path, size: tuple[int, int]) -> ImageSet:
     if not files:
         raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
     items = torch.arange(len(files))
-    return StreamedImages(lambda item: read_image(files[item], size), items, torch.zeros_like(items), size)
+    return StreamedImages(PictureFiles(files, size, most), items, torch.zeros_like(items), size)

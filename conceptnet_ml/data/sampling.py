@@ -10,11 +10,12 @@ from torch import Tensor
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import DataError
+from conceptnet_ml.graph.fields import usable
 from conceptnet_ml.runtime import seeding
 
 
 def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int, split: float = 0.0) -> None:
-    """Check that there are enough classes and images.
+    """Check that classes have usable names, and that there are enough of them and of images.
 
     Args:
         name: Of the data, for the message.
@@ -23,8 +24,10 @@ def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int
         split: Share of them that will be split off for testing before they are trained on.
 
     Raises:
-        DataError: Fewer than two classes, or a class with too few images; says how many it takes.
+        DataError: A name that the graph cannot hold, fewer than two classes, or a class with too few images; says how
+            many it takes.
     """
+    check_class_names(name, classes)
     if len(classes) < 2:
         raise DataError(f"{name} has one class only ({', '.join(classes)}).", "Give it at least two classes.")
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
@@ -38,6 +41,21 @@ def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int
             f"{name}: too few training images: {shown}; each class needs at least {least}{more}.",
             f"Add images to these classes or take the classes out{mend}.",
         )
+
+
+def check_class_names(name: str, classes: tuple[str, ...]) -> None:
+    """Every class's name can be that of a node of the graph: it is text without control characters, with no blank at
+    its ends. ``name`` is that of the data. Raises DataError.
+    """
+    wrong = [one for one in classes if not isinstance(one, str) or one != one.strip() or not usable(one)]
+    if wrong:
+        shown = ", ".join(ascii(one) for one in wrong[:10])
+        raise DataError(
+            f"{name}: {shown} cannot name a class.",
+            "Rename it (its folder): no line break, tab or other control character, no blank at its ends, UTF-8.",
+        )
+    if twice := sorted({one for one in classes if classes.count(one) > 1}):
+        raise DataError(f"{name}: two classes are called '{twice[0]}'.", "Give each a name of its own.")
 
 
 def too_large(train: int, test: int, size: tuple[int, int], settings: DataSettings, others: int = 0) -> bool:

@@ -23,9 +23,17 @@ class GraphRecord(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def _printable(text: str) -> str:
+def usable(text: str) -> bool:
+    """Whether a text can stand in the graph: it is not empty, and has no control characters and no halves of pairs."""
     # isprintable first: it is one call in C, and nearly every text passes it
-    if not text.isprintable() and any(unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" for c in text):
+    return bool(text) and (
+        text.isprintable()
+        or not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in "\ufffe\uffff" for c in text)
+    )
+
+
+def _printable(text: str) -> str:
+    if text and not usable(text):
         raise ValueError("must not contain control characters")
     return text
 
@@ -44,6 +52,12 @@ def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
 
 def _read_only(shares: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(shares))
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be an object")
+    return dict(value)
 
 
 def _low_to_high(spectrum: Mapping[str, tuple[float, float, float]]) -> Mapping[str, tuple[float, float, float]]:
@@ -70,9 +84,9 @@ PicturePath = Annotated[Text, AfterValidator(_inside)]
 
 Spectrum = Annotated[
     Mapping[Text, tuple[Number, Number, Number]],
-    BeforeValidator(dict),
+    BeforeValidator(_mapping),
     AfterValidator(_low_to_high),
     PlainSerializer(dict),
 ]
 
-Shares = Annotated[Mapping[Text, Share], BeforeValidator(dict), AfterValidator(_read_only), PlainSerializer(dict)]
+Shares = Annotated[Mapping[Text, Share], BeforeValidator(_mapping), AfterValidator(_read_only), PlainSerializer(dict)]

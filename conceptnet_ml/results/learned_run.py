@@ -19,6 +19,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import read_image
 from conceptnet_ml.data.load import load_data, unlabelled
 from conceptnet_ml.dreams.judgement import Witness
+from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.editing.plan import family_name
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.evaluation.accuracy import accuracies, disagreement
@@ -54,6 +55,7 @@ class LearnedRun:
     """
 
     def __init__(self, folder: Run, plugins: Plugins, data: Data | None = None, device: str | None = None) -> None:
+        EditHistory(folder).mend()
         self.folder = folder
         self.plugins = plugins
         self._data = data
@@ -182,7 +184,7 @@ class LearnedRun:
         Returns and raises as :func:`conceptnet_ml.evaluation.accuracy.disagreement` and
         :func:`~conceptnet_ml.data.load.unlabelled`, and the ``folder``.
         """
-        images = unlabelled(folder, read_size(self._saved))
+        images = unlabelled(folder, read_size(self._saved), self.settings.data.megapixels)
         found = disagreement(self.ordinary, self.model.to(self.device), images, self.device, self.dtype)
         return {"folder": str(folder), **found}
 
@@ -261,7 +263,8 @@ class LearnedRun:
         """
         model = self.model if adapted is None else self.adapted(adapted)
         size = read_size(self._saved)
-        images = to_float(torch.stack([read_image(Path(path), size) for path in paths]), self.device)
+        read = [read_image(Path(path), size, self.settings.data.megapixels) for path in paths]
+        images = to_float(torch.stack(read), self.device)
         learned = predict_logits(model.to(self.device), images, self.dtype).softmax(1)
         ordinary = predict_logits(self.ordinary.to(self.device), images, self.dtype).softmax(1)
         return [

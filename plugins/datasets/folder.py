@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import torch
 
 from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
-from conceptnet_ml.data.files import both_sides, check_files, common_size, in_threads, read_image
-from conceptnet_ml.data.images import StreamedImages
+from conceptnet_ml.data.files import both_sides, check_files, common_size, count_known, in_threads, read_image
+from conceptnet_ml.data.images import PictureFiles, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, split_by_class, too_large
 from conceptnet_ml.errors import DataError, SettingsError
 
@@ -40,12 +41,17 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     train, tests, known = read_listings(root, parts, settings.classes)
     whole = train or tests.get("test") or next(iter(tests.values()))
     split = settings.test_share if train is not None and "test" not in tests and settings.minimum else 0.0
-    check_counts(str(root), whole.classes, whole.labels, settings.minimum, split)
+    try:
+        check_counts(str(root), whole.classes, whole.labels, settings.minimum, split)
+    except DataError as error:
+        raise DataError(
+            f"{error.message}{_unread([whole], ' Beside them lie files that are not read: ')}", error.mend
+        ) from None
     group_of = read_groups(settings.groups, root, known, train, tests)
 
     listings = [*([] if train is None else [train]), *tests.values()]
     files = [file for one in listings for file in one.files]
-    sizes, bad = check_files(files)
+    sizes, bad = check_files(files, settings.megapixels)
     if bad and not settings.skip_bad:
         raise _unreadable(files, bad)
     broken = {files[place] for place in bad}
@@ -58,14 +64,16 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
 
     size = common_size(sizes) if settings.image_size is None else both_sides(settings.image_size)
     notes = [*parts.notes, *notes, *_notes(listings, sizes, size, bad)]
+    if train is not None and settings.minimum:
+        notes += _seen_in_training(train, tests)
     counts = {name: len(one.files) for name, one in tests.items()}
     others = sum(count for name, count in counts.items() if name != "test")
     streamed = too_large(0 if train is None else len(train.files), counts.get("test", 0), size, settings, others)
     if streamed:
         notes.append(f"streamed from the files: more than {settings.memory:g} GiB of images")
-    sets = {name: _images(one, root, size, streamed) for name, one in tests.items()}
+    sets = {name: _images(one, root, size, streamed, settings.megapixels) for name, one in tests.items()}
     # Where there is no training image, a test set stands for their size.
-    trained = next(iter(sets.values())) if train is None else _images(train, root, size, streamed)
+    trained = next(iter(sets.values())) if train is None else _images(train, root, size, streamed, settings.megapixels)
     if settings.groups != "none":
         groups = {name: groups_of(one, group_of) for name, one in tests.items()}
         notes += notes_on_groups(settings.groups, groups, sum(counts.values()))
@@ -124,19 +132,39 @@ def _notes(
         notes.append(f"{resized} image{'s' * (resized != 1)} resized to {size[1]} × {size[0]} px: {how}, centre kept")
     if bad:
         notes.append(f"{len(bad)} unreadable image{'s' * (len(bad) != 1)} left out")
-    others = sum(one.others for one in listings)
-    if others:
-        notes.append(f"{others} files that are not images left alone")
+    if unread := _unread(listings, "files that are not images left alone: "):
+        notes.append(unread)
+    if left_out := sorted({folder.name for one in listings for folder in one.left_out}):
+        count = sum(len(one.left_out) for one in listings)
+        notes.append(f"{count} hidden or system folder{'s' * (count != 1)} left out: {', '.join(left_out[:10])}")
     return notes
 
 
-def _images(listing: Listing, root: Path, size: tuple[int, int], streamed: bool) -> ImageSet:
+def _unread(listings: list[Listing], before: str) -> str:
+    """How many files of which kinds were left alone, in words that begin so; nothing where there are none."""
+    kinds = sum((one.others for one in listings), Counter[str]())
+    shown = [f"{count} {suffix}" for suffix, count in kinds.most_common(5)]
+    return f"{before}{', '.join(shown)}{' and others' * (len(kinds) > 5)}" if kinds else ""
+
+
+def _seen_in_training(train: Listing, tests: Mapping[str, Listing]) -> list[str]:
+    """A note for each test set that has files of the training images, to the byte."""
+    counts = {name: count_known(one.files, train.files) for name, one in tests.items()}
+    return [
+        f"{count} of the {len(tests[name].files)} pictures of the test set '{name}' are among the training images: "
+        "its accuracy says less"
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def _images(listing: Listing, root: Path, size: tuple[int, int], streamed: bool, most: float) -> ImageSet:
     """The images, each named by its path below ``root``."""
     files = listing.files
     names = [file.relative_to(root).as_posix() for file in files]
     if streamed:
         items = torch.arange(len(files))
-        read = StreamedImages(lambda item: read_image(files[item], size), items, listing.labels, size)
+        read = StreamedImages(PictureFiles(files, size, most), items, listing.labels, size)
         return read.with_files(names)
-    pixels = torch.stack(in_threads(lambda file: read_image(file, size), files))
+    pixels = torch.stack(in_threads(lambda file: read_image(file, size, most), files))
     return ImageSet(pixels, listing.labels).with_files(names)

@@ -25,18 +25,21 @@ _NAMED_LAYOUT = (
 )
 _NAME = re.compile(r"\w([\w .+-]*[\w+-])?")
 _RESERVED = ("train", "unbiased", "turned train", "turned test")
-_JUNK = "__macosx"
+_JUNK = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of one folder of classes; ``labels`` are places in ``classes``, ``others`` counts files of other kinds."""
+    """Files of one folder of classes; ``labels`` are places in ``classes``, ``others`` counts files of other kinds by
+    their suffix, ``left_out`` are hidden and system folders within the classes.
+    """
 
     folder: Path
     classes: tuple[str, ...]
     files: list[Path]
     labels: Tensor
-    others: int
+    others: Counter[str]
+    left_out: tuple[Path, ...] = ()
 
     def only(self, keep: Tensor) -> Listing:
         """The listing of the files at these positions."""
@@ -99,6 +102,8 @@ def find_parts(root: Path, test_alone: bool) -> Parts:
             raise DataError(f"{root} is empty.", _LAYOUT)
         raise DataError(f"{root} holds no class folders.", _LAYOUT)
     if TRAIN not in folders:
+        folders = _other_names(root, folders)
+    if TRAIN not in folders:
         part = _test_part_alone(folders)
         if part is None:
             return Parts(root, {}, [])
@@ -108,6 +113,36 @@ def find_parts(root: Path, test_alone: bool) -> Parts:
     unused = sorted(folder.name for name, folder in folders.items() if name != TRAIN and name not in used)
     notes = [f"folders left unused: {', '.join(unused)}"] if unused else []
     return Parts(folders.get(TRAIN), tests, notes)
+
+
+def _other_names(root: Path, folders: Mapping[str, Path]) -> dict[str, Path]:
+    """The folders with those called ``train`` and ``test`` that are meant so: ``Training`` and ``Testing``,
+    ``training_set`` and ``test_set``. Raises DataError where all folders look like parts and cannot be told.
+    """
+    named = {name: _part_of(name) for name in folders}
+    meant = {part: [name for name in folders if named[name] == part] for part in (TRAIN, *TESTS)}
+    inner = {name: {path.name for path in _subfolders(folder)} for name, folder in folders.items()}
+    parts = [name for name in folders if named[name] in (TRAIN, *TESTS) and len(inner[name]) > 1]
+    same = len({frozenset(inner[name]) for name in parts}) == 1
+    if same and len(meant[TRAIN]) == 1 and len(parts) > 1 and all(len(names) < 2 for names in meant.values()):
+        return {named[name] if name in parts else name: folder for name, folder in folders.items()}
+    looks = [name for name in folders if re.search("train|test|valid", name) and len(inner[name]) > 1]
+    if len(looks) == len(folders) > 1 and len({frozenset(inner[name]) for name in looks}) == 1:
+        shown, within = (
+            ", ".join(names) for names in ((folders[name].name for name in looks), sorted(inner[looks[0]]))
+        )
+        raise DataError(
+            f"{root}: are {shown} parts of the data or classes? All hold the same folders: {within}.",
+            "Parts are called train and test; classes that are called so need other folders within, or none.",
+        )
+    return dict(folders)
+
+
+def _part_of(name: str) -> str:
+    """``train`` of ``Training``, ``training_set``, ``train-images``, …; the name itself where it is none of these."""
+    plain = re.sub(r"[\s_-]+", "", name.lower())
+    plain = re.sub("(set|data|dataset|images|pictures)$", "", plain)
+    return {"training": TRAIN, "testing": TESTS[0]}.get(plain, plain)
 
 
 def _test_part_alone(folders: Mapping[str, Path]) -> Path | None:
@@ -165,7 +200,7 @@ def _subfolders(folder: Path) -> list[Path]:
         found = [path for path in folder.iterdir() if path.is_dir()]
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}.", "Make the folder readable.") from error
-    return sorted(path for path in found if not path.name.startswith(".") and path.name.lower() != _JUNK)
+    return sorted(path for path in found if not _is_system(path.name))
 
 
 def _class_folders(folder: Path, layout: str = _LAYOUT) -> list[Path]:
@@ -210,14 +245,18 @@ def _listed(folder: Path, classes: tuple[str, ...], folders: Mapping[str, Path])
     """The files of those ``classes`` that have a folder."""
     files: list[Path] = []
     labels: list[int] = []
-    others = 0
+    others: Counter[str] = Counter()
+    left_out: list[Path] = []
     for label, name in enumerate(classes):
-        found = _files(folders[name]) if name in folders else []
+        found, hidden = _files(folders[name]) if name in folders else ([], [])
         images = [file for file in found if file.suffix.lower() in SUFFIXES]
-        others += len(found) - len(images)
+        others.update(
+            file.suffix.lower() or "without a suffix" for file in found if file.suffix.lower() not in SUFFIXES
+        )
+        left_out += hidden
         files += images
         labels += [label] * len(images)
-    return Listing(folder, classes, files, torch.tensor(labels, dtype=torch.int64), others)
+    return Listing(folder, classes, files, torch.tensor(labels, dtype=torch.int64), others, tuple(left_out))
 
 
 def _different(root: Path, train: tuple[str, ...], test: tuple[str, ...]) -> DataError:
@@ -229,16 +268,31 @@ def _different(root: Path, train: tuple[str, ...], test: tuple[str, ...]) -> Dat
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    """All files below a folder, hidden ones apart, sorted."""
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """All files below a folder, hidden ones apart, sorted; and the hidden and system folders that were left out. Linked
+    folders are followed, each folder once: a link that leads round in a circle ends there.
+    """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: {error.strerror}.", "Make the folder readable.") from error
 
-    found = []
-    for place, _, names in os.walk(folder, onerror=refuse):
+    found, left_out = [], []
+    seen = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        left_out += [Path(place, name) for name in folders if _is_system(name)]
+        inside = {name: os.path.realpath(os.path.join(place, name)) for name in folders if not _is_system(name)}
+        folders[:] = []
+        for name in sorted(inside):
+            if inside[name] not in seen:
+                seen.add(inside[name])
+                folders.append(name)
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+    return sorted(found), left_out
+
+
+def _is_system(name: str) -> bool:
+    """Whether a folder is hidden, or one that systems and programs make for themselves."""
+    return name.startswith(".") or name.lower() in _JUNK
 
 
 def _plain(name: str) -> str:
