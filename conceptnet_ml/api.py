@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
-from conceptnet_ml.errors import Interrupted, SettingsError
+from conceptnet_ml.errors import DataError, Interrupted, SettingsError
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs
@@ -93,6 +94,7 @@ def start_run(
     check_depth(checked)
     folder = Path(out) if out is not None else default_folder(settings)
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
+    environment["data"] = checked.data.digests()
     run = Run.create(folder, settings.model_dump(mode="json"), dict(origins), environment, __version__)
     return execute(checked, run, session)
 
@@ -114,6 +116,7 @@ def resume_run(
         changes = _changes(run, chosen)
         edited = _has_new_edits(run, changes)
         checked = check_plan(chosen, session, data, finished=run.complete and not changes)
+        _check_same(run, checked, session.progress)
         if (changes or edited) and _revise(run, changes, origins, edited):
             session.progress.say("Models that adapt saved in this run are gone: what they were fitted to changes.")
         return execute(checked, run, session)
@@ -215,7 +218,7 @@ def _resumed_settings(
     run: Run, settings: Settings | None, given: RoundNames, origins: Mapping[str, str], progress: Progress
 ) -> tuple[Settings, Mapping[str, str]]:
     """The settings of a run that goes on, with the words on its rounds given now or found in its graph.json."""
-    stored = Settings.of_run(run.settings)
+    stored = Settings.of_run(run.settings, run.path / "settings.json")
     chosen = stored if settings is None else settings
     edited = decisions_by_hand(run)
     verbs = ("keep", "undo")
@@ -233,7 +236,7 @@ def _resumed_settings(
 
 def _changes(run: Run, chosen: Settings) -> dict[str, Any]:
     """Of the settings that may change in a finished run and ask for work, those that did, by dotted name."""
-    stored, wanted = flatten(Settings.of_run(run.settings)), flatten(chosen)
+    stored, wanted = flatten(Settings.of_run(run.settings, run.path / "settings.json")), flatten(chosen)
     return {name: wanted[name] for name in (*OVERRULING, "data.target") if stored[name] != wanted[name]}
 
 
@@ -249,12 +252,46 @@ def _has_new_edits(run: Run, changes: Mapping[str, Any]) -> bool:
     return history.pending() is not None
 
 
+def _check_same(run: Run, checked: Checked, progress: Progress) -> None:
+    """A run goes on with the pictures it began with, which may lie elsewhere now; what else is another, and makes other
+    sums, is said. Raises DataError where the pictures are others.
+    """
+    before, now = run.environment(), devices.environment(checked.device, checked.dtype, checked.network.narrow)
+    source, moved = run.settings.get("data", {}).get("source"), checked.settings.data.source
+    known = before.get("data") if isinstance(before, dict) else None
+    if moved != source and not isinstance(known, dict):
+        raise DataError(
+            f"{run.path} does not say by what its pictures are known: it was begun by a version of before",
+            f"Put them where they were: {source}.",
+        )
+    if isinstance(known, dict) and (moved != source or not run.complete):
+        found = checked.data.digests()
+        if found["labels"] != known.get("labels") or (moved != source and found != known):
+            raise DataError(
+                f"{moved}: these are not the pictures that the run began with ({source})",
+                "Name the folder they were moved to, or start a new run.",
+            )
+        if found != known:
+            progress.say("warning: pictures look otherwise than when the run began: they, or Pillow, were changed")
+    if moved != source:
+        run.move_data(moved)
+        progress.say(f"the pictures lie in {moved} now, and are the same")
+    if not run.complete and isinstance(before, dict):
+        names = ("threads", "device", "precision", "memory_format", "processor", "torch")
+        others = [f"{name} {before[name]} → {now[name]}" for name in names if before.get(name, now[name]) != now[name]]
+        if others:
+            progress.say(
+                f"warning: this run began with others: {', '.join(others)}. It goes on, but sums are taken in another "
+                "order: its weights will not be those of a run in one go."
+            )
+
+
 def _revise(run: Run, changes: Mapping[str, Any], origins: Mapping[str, str], edited: bool) -> bool:
     """Write the run's new settings and take away what no longer holds; whether adapted models were among that."""
-    settings = Settings.of_run(run.settings).model_dump(mode="json")
+    settings = copy.deepcopy(run.settings)  # as they are stored: finished steps name their digest
     for name, value in changes.items():
         group, _, field = name.partition(".")
-        settings[group][field] = value
+        settings.setdefault(group, {})[field] = value
     sources = {name: origins.get(name, "argument") for name in changes}
     adapted = edited or any(name in OVERRULING for name in changes)
     gone = adapted and any((run.path / "adapted").glob("*.json"))

@@ -84,9 +84,14 @@ def export(
 
 @app.command()
 def check(source: Source) -> None:
-    """Check every invariant of the graph; exit code 3 where one is broken."""
+    """Check every invariant of the graph, and whose network it is; exit code 3 where one is broken."""
+    from conceptnet_ml.storage.run_folder import Run
+
     graph = _read(source)
-    if problems := graph.check():
+    problems = graph.check()
+    if source.is_dir() and (learned := Run.open(source).learned_network) not in (None, graph.header.network):
+        problems.append(f"it is the graph of the network {graph.header.network}, model.json has {learned}")
+    if problems:
         listing = "\n".join(f"  - {problem}" for problem in problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise GraphError(f"{source}: {count} in the concept graph\n{listing}", "Run 'learn' again.")

@@ -105,7 +105,9 @@ def _resolve_resumed(
     if out is not None:
         raise SettingsError("--out and --resume contradict each other.", "A resumed run stays in its folder.")
     stored = Run.open(run)
-    return resume_settings(Settings.of_run(stored.settings), stored.origins, config, assignments, flags)
+    return resume_settings(
+        Settings.of_run(stored.settings, run / "settings.json"), stored.origins, config, assignments, flags
+    )
 
 
 def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun:

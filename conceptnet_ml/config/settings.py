@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from conceptnet_ml.errors import DataError
 
 Side = Annotated[int, Field(ge=8, le=1024)]
 """Of an image, in px."""
@@ -327,11 +329,29 @@ class Settings(SettingsGroup):
         return self
 
     @classmethod
-    def of_run(cls, stored: Mapping[str, Any]) -> Settings:
+    def of_run(cls, stored: Mapping[str, Any], path: object = "settings.json") -> Settings:
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
-        run's finished steps go on fitting to each other."""
+        run's finished steps go on fitting to each other. Raises DataError, which names the file ``path``, where they
+        are not those of a run.
+        """
         before: dict[str, dict[str, float]] = {
             "round": {"purify": 0, "again": 0, "places": 9.0, "outside": False, "partly": 1.0, "alone": 9.0},
             "training": {"least_steps": 0, "above_chance": False},
         }
-        return cls.model_validate({**stored, **{name: {**off, **stored.get(name, {})} for name, off in before.items()}})
+        groups = {name: stored.get(name, {}) for name in before}
+        try:
+            filled = {
+                name: {**before[name], **given} if isinstance(given, dict) else given for name, given in groups.items()
+            }
+            return cls.model_validate({**stored, **filled})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise DataError(
+                    f"{path}: this program has no setting '{name}'",
+                    "The run was made by another version, whose package is named there, or the file was changed.",
+                ) from error
+            raise DataError(
+                f"{path} is damaged: {name}: {first['msg']}", "Restore the file, or start a new run."
+            ) from error

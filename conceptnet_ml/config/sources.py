@@ -7,6 +7,7 @@ named by their dotted path, as in ``data.trap``.
 from __future__ import annotations
 
 import functools
+import json
 import re
 import sys
 import time
@@ -23,6 +24,7 @@ from pydantic.fields import FieldInfo
 from conceptnet_ml.config.overrides import add_overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.storage.hashing import sha256
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -50,7 +52,8 @@ FLAGS: dict[str, str] = {
 """Settings that have a flag of their own."""
 
 MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target", "training.above_chance")
-"""Settings that may change when a run is resumed: where it is computed, with what it is compared, whether it stops."""
+"""Settings that may change when a run is resumed: where it is computed, with what it is compared, whether it stops. So
+may ``data.source``, where the same pictures lie there: the run knows them by their fingerprint."""
 
 OVERRULING = ("round.keep", "round.undo")
 """The user's overrides, which may change, too: a flag adds to them, ``--set`` and a file replace them."""
@@ -99,7 +102,8 @@ def resume_settings(
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved:
     """The settings of a resumed run: its own. Given values must agree with them, except those in ``MOVABLE`` and
-    ``OVERRULING``. Raises SettingsError where one contradicts the run's, or is wrong in itself.
+    ``OVERRULING``, and the place of the same pictures. Raises SettingsError where one contradicts the run's, or is
+    wrong in itself.
 
     Args:
         stored, origins: The run's settings, and where each came from, by dotted name.
@@ -115,7 +119,7 @@ def resume_settings(
         overrules = name in OVERRULING
         if value == wanted[name] or (origin == DEFAULT and not overrules):
             continue
-        if overrules or name in MOVABLE:
+        if overrules or name in (*MOVABLE, "data.source"):
             values[name] = wanted[name]
             result[name] = origin if origin != DEFAULT else result[name]
         else:
@@ -140,6 +144,17 @@ def _overrides(stored: Settings, given: Resolved) -> dict[str, tuple[str, ...]]:
     rounds = stored.round.model_copy(update={name.rpartition(".")[2]: value for name, value in old.items()})
     keep, undo = add_overrides(rounds, new["round.keep"], new["round.undo"])
     return {"round.keep": keep, "round.undo": undo}
+
+
+def fixed_digest(stored: Mapping[str, Any]) -> str:
+    """Fingerprint of a run's settings as it stores them, without those that may change while it goes on: what every
+    step of it rests on.
+    """
+    fixed = json.loads(json.dumps(stored))
+    for name in (*MOVABLE, *OVERRULING, "data.source"):
+        group, _, last = name.rpartition(".")
+        (fixed.get(group) or {} if group else fixed).pop(last, None)
+    return sha256(json.dumps(fixed, sort_keys=True), 16)
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
@@ -215,8 +230,9 @@ def read_toml(path: Path, where: str, example: str) -> dict[str, Any]:
     except OSError as error:
         mend = "Give a TOML file that is there."
         raise SettingsError(f"{where}cannot read '{path}': {error.strerror}.", mend) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{where}'{path}' is not TOML: {error}.", f"Write as in: {example}") from error
+    except (ValueError, RecursionError) as error:  # too deeply nested, or a number of thousands of digits
+        reason = str(error).partition("; use sys.")[0]
+        raise SettingsError(f"{where}'{path}' is not TOML: {reason}.", f"Write as in: {example}") from error
 
 
 def flat_tables(table: Mapping[str, Any], origin: str, prefix: str = "") -> Iterator[tuple[str, Any]]:

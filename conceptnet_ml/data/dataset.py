@@ -9,6 +9,10 @@ import torch
 
 from conceptnet_ml.data.ground_truth import Truth
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.storage.hashing import digest
+
+LOOKED_AT = 32
+"""Images of each set by whose pixels data are known again."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,18 @@ class Data:
     def read_size(self) -> tuple[int, int]:
         """(H, W) at which pictures of the same kind are read that have no trap."""
         return self.unchanged or self.shape[1:]
+
+    def digests(self) -> dict[str, str]:
+        """Fingerprints by which the same images are known again, wherever they lie: of ``labels`` (classes, sizes, the
+        labels of all sets) and of ``pixels`` (of some images of every set, evenly spaced). Cost: a hundred images read.
+        """
+        sets = {"": self.train, **self.tests}
+        labels = [(name, tuple(one.shape), one.labels) for name, one in sorted(sets.items())]
+        some = [one.take(torch.linspace(0, len(one) - 1, min(len(one), LOOKED_AT)).long()) for one in sets.values()]
+        return {
+            "labels": digest(self.classes, *(part for parts in labels for part in parts))[:16],
+            "pixels": digest(*some)[:16],
+        }
 
     def to(self, device: torch.device) -> Data:
         """The training images on a device, and the test sets too unless the training images are streamed."""

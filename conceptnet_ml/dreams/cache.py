@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from torch import Tensor
+
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.storage.files import write_atomic
+from conceptnet_ml.storage.hashing import digest
 
 FIELDS = ("before", "reached", "steps", "outcome")
 
@@ -14,7 +17,7 @@ FIELDS = ("before", "reached", "steps", "outcome")
 class DreamCache:
     """A folder of dreams, each under a digest of network, objective, recipe, start and seed.
 
-    A damaged file counts as missing and is replaced. Several programs may share the folder.
+    A damaged file, or one of another key, counts as missing and is replaced. Several programs may share the folder.
 
     Args:
         path: The folder; made when the first dream is stored.
@@ -32,9 +35,11 @@ class DreamCache:
             return None
         try:
             with safe_open(path, "pt") as file:
-                fields = json.loads(file.metadata()["dream"])
-                return Dream(request.objective, request.seed, file.get_tensor("image"), **fields, cached=True)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+                fields, image = json.loads(file.metadata()["dream"]), file.get_tensor("image")
+                if file.metadata()["sha256"] != _checksum(key, fields, image):
+                    return None
+                return Dream(request.objective, request.seed, image, **fields, cached=True)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
             return None
 
     def save(self, key: str, dream: Dream) -> None:
@@ -45,8 +50,14 @@ class DreamCache:
         """
         from safetensors.torch import save
 
-        fields = json.dumps({name: getattr(dream, name) for name in FIELDS})
-        write_atomic(self._file(key), save({"image": dream.image.contiguous()}, {"dream": fields}))
+        fields = json.loads(json.dumps({name: getattr(dream, name) for name in FIELDS}))
+        image = dream.image.contiguous()
+        about = {"dream": json.dumps(fields), "sha256": _checksum(key, fields, image)}
+        write_atomic(self._file(key), save({"image": image}, about))
 
     def _file(self, key: str) -> Path:
         return self.path / key[:2] / f"{key[2:]}.safetensors"
+
+
+def _checksum(key: str, fields: object, image: Tensor) -> str:
+    return digest(key, json.dumps(fields), image)

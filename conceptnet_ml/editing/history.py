@@ -29,6 +29,7 @@ from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, quoted
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.schema import DecidedNode
 from conceptnet_ml.storage.files import (
+    damaged,
     disk_errors,
     link,
     pretty,
@@ -46,6 +47,18 @@ if TYPE_CHECKING:
 
 CHANGED = (*RESULTS, PAGE, "DONE", "edits/adopted.json")
 """Files that an edit may change, besides the folder of adapted models."""
+
+ENTRY: dict[str, Any] = {
+    "number": int,
+    "time": int | float,
+    "verb": str,
+    "said": str,
+    "structural": bool,
+    "network": str | None,
+    "arguments": dict,
+    "delta": dict,
+}
+"""Fields of an edit in the log, and their types."""
 
 STAY = "adapted-stay"
 """Beside the results before an edit that is being undone: adapted models stay as they are."""
@@ -70,14 +83,23 @@ class EditHistory:
         if not path.exists():
             return []
         entries = read_json(path)
-        if not isinstance(entries, list) or [entry.get("number") for entry in entries] != [*range(1, len(entries) + 1)]:
-            raise DataError(f"{path} is damaged", "Restore the file, or learn the run anew.")
-        return entries
+        with damaged(path, "Restore the file, or learn the run anew."):
+            for number, entry in enumerate(entries, 1):
+                known = all(isinstance(entry[name], kind) for name, kind in ENTRY.items())
+                if entry["number"] != number or not known:
+                    raise ValueError(f"edit {number} is no edit")
+        return list(entries)
 
     def adopted(self) -> list[int]:
-        """The edits from which learning went on, ascending."""
+        """The edits from which learning went on, ascending. Raises DataError where they are damaged."""
         path = self.path / "adopted.json"
-        return list(read_json(path)) if path.exists() else []
+        if not path.exists():
+            return []
+        found = read_json(path)
+        with damaged(path, "Restore the file, or learn the run anew."):
+            if not all(type(number) is int and 0 < number <= len(self.log()) for number in found):
+                raise ValueError("it names edits that were not made")
+            return list(found)
 
     def pending(self) -> int | None:
         """The last edit that changed the network and from which learning has not gone on; None where there is none."""
@@ -106,8 +128,9 @@ class EditHistory:
 
     def apply(self, graph: ConceptGraph) -> ConceptGraph:
         """A graph that was rebuilt from the run's rounds, with all edits applied to it."""
-        for entry in self.log():
-            graph = Delta(**{**entry["delta"], "network": None}).apply(graph)
+        with damaged(self.path / "log.json"):
+            for entry in self.log():
+                graph = Delta(**{**entry["delta"], "network": None}).apply(graph)
         return graph
 
     def network(self, number: int) -> dict[str, torch.Tensor]:
@@ -242,7 +265,9 @@ def decisions_by_hand(run: Run) -> tuple[list[str], list[str]]:
     except ConceptNetError as error:
         mend = f"Mend it; or delete it, and learn --resume {quoted(run.path)} writes it anew."
         raise type(error)(error.message, mend) from error
-    decided = {entry["name"]: entry["decision"] for entry in run.summary()["rounds"]}
+    summary = run.summary()
+    with damaged(run.path / "summary.json"):
+        decided = {str(entry["name"]): entry["decision"] for entry in summary["rounds"]}
     starts = (EXCHANGED, *(f"{name} in " for name in graph.classes))
     rounds = {f"{start}{name}": name for name in decided for start in starts}
     found: set[Override] = set()

@@ -78,7 +78,7 @@ def _render(run: Run) -> str:
 
 def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Figures) -> dict[str, Any]:
     """What the template shows. What comes first gets its pictures first."""
-    settings, metrics = Settings.of_run(run.settings), run.metrics()
+    settings, metrics = Settings.of_run(run.settings, run.path / "settings.json"), run.metrics()
     content: dict[str, Any] = {
         "run": run.path.name,
         "version": __version__,

@@ -195,10 +195,12 @@ class Editor:
             delta = replace(plan.delta, edges=edges, units=units, network=fingerprint(network.state_dict()))
             changed = delta.apply(graph)
             test_sets = accuracies({"learned": network}, ctx.data.tests, ctx.device, ctx.dtype)
-        before = self._run.summary()["test_sets"]
+        before = self._run.summary().get("test_sets", {})
         entry |= {"network": delta.network if plan.stage else None, "delta": delta.plain()}
         entry["accuracy"] = {
-            name: [row["learned"]["accuracy"] for row in (before[name], after)] for name, after in test_sets.items()
+            name: [row["learned"]["accuracy"] for row in (before[name], after)]
+            for name, after in test_sets.items()
+            if name in before
         }
         entry |= {"family": plan.family} if plan.family else {}
         entry["effects"] = {changed.node(unit).title: falls for unit, falls in effects.items()}

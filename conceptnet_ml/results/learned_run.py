@@ -21,7 +21,7 @@ from conceptnet_ml.data.load import load_data, unlabelled
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.editing.plan import family_name
-from conceptnet_ml.errors import DataError, SettingsError, nearest
+from conceptnet_ml.errors import DataError, SettingsError, nearest, quoted
 from conceptnet_ml.evaluation.accuracy import accuracies, disagreement
 from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS, fresh_network, witness_of
 from conceptnet_ml.graph.concept_graph import ConceptGraph
@@ -60,7 +60,7 @@ class LearnedRun:
         self.plugins = plugins
         self._data = data
         self.path = folder.path
-        self.settings = Settings.of_run(folder.settings)
+        self.settings = Settings.of_run(folder.settings, folder.path / "settings.json")
         self.device = devices.choose_device(device or ("cpu" if self.settings.device == "cpu" else "auto"))
         self.dtype = devices.choose_precision(self.settings.training.precision, self.device)
 
@@ -153,7 +153,8 @@ class LearnedRun:
                 raise
             raise DataError(
                 f"the run's own data, {values['data']['source']}, seen from {Path.cwd()}: {error.message}",
-                "Go to where the run was made, or name the data: --data folder:PATH.",
+                "Go to where the run was made; or say where they are now: "
+                f"learn --resume {quoted(self.path)} --data folder:PATH.",
             ) from error
 
     def evaluate(

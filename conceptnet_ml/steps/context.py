@@ -15,9 +15,11 @@ from torch import Tensor
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, balanced_sample, gather_evidence
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import fixed_digest
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory
+from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.batch_norms import settle_batch_norms
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
@@ -76,6 +78,7 @@ class Context:
     def __post_init__(self) -> None:
         self.override_rule = OverrideRule(self.settings.round)
         self._bases: dict[str, str] = {}
+        self._settings = fixed_digest(self.run.settings)
         self.history = EditHistory(self.run)
         self.edited = ""
         self.fit, self.held = split_holdout(self.labels, self.settings.data.holdout, self.seed("holdout"))
@@ -223,10 +226,16 @@ class Context:
         def timed() -> dict[str, Any]:
             began = time.monotonic()
             value = compute()
-            return {"value": value, "seconds": time.monotonic() - began, **({"basis": basis} if basis else {})}
+            rests = {"settings": self._settings, **({"basis": basis} if basis else {})}
+            return {"value": value, "seconds": time.monotonic() - began, **rests}
 
         basis = self._basis(name)
         done = self.run.once(name, timed)
+        if done.get("settings", self._settings) != self._settings:
+            raise DataError(
+                f"{self.run.path / 'settings.json'} was changed since the step '{name}' was computed",
+                "Restore it, or start a new run: steps under different settings do not fit together.",
+            )
         if done.get("basis", "") != basis:
             self.run.forget_step(name)
             done = self.run.once(name, timed)

@@ -35,6 +35,7 @@ from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.storage.files import (
     MOST_JSON,
     append_line,
+    damaged,
     disk_errors,
     drop_torn_line,
     file_name,
@@ -279,23 +280,37 @@ class Run:
         with disk_errors(self.path, "write"):
             (self.path / "model.json").unlink(missing_ok=True)  # never an old description beside new weights
         self._write("model.safetensors", data)
-        self._write("model.json", pretty({"sha256": sha256(data), **description}))
+        content = _as_json({"sha256": sha256(data), **description})
+        self._write("model.json", pretty({**content, "own_sha256": _own_digest(content)}))
 
     def load_model(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """The weights, on the CPU, and the description. Raises DataError where there is none, or it is damaged."""
         path = self.path / "model.safetensors"
-        if not (self.path / "model.json").exists() or not path.exists():
+        described = self.path / "model.json"
+        if not described.exists() or not path.exists():
             raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {quoted(self.path)}")
-        description = read_json(self.path / "model.json")
-        data = read_file(path)
-        try:
-            if sha256(data) != description.pop("sha256"):
-                raise ValueError("checksum does not match")
+        mend = f"Delete it and resume: learn --resume {quoted(self.path)}"
+        description, data = read_json(described), read_file(path)
+        with damaged(described, mend):
+            _check_description(description)
+            checksum = description.pop("sha256")
+        if sha256(data) != checksum:
+            raise DataError(f"{path} is damaged: checksum does not match", mend)
+        with damaged(path, mend):
             return unpack(data), description
-        except (ValueError, KeyError, AttributeError) as error:
-            raise DataError(
-                f"{path} is damaged: {error}", f"Delete it and resume: learn --resume {quoted(self.path)}"
-            ) from error
+
+    @property
+    def learned_network(self) -> str | None:
+        """Fingerprint of the learned network as model.json has it; None where there is no model. Raises DataError where
+        it is damaged.
+        """
+        path = self.path / "model.json"
+        if not path.exists():
+            return None
+        description = read_json(path)
+        with damaged(path):
+            _check_description(description)
+            return str(description["networks"]["learned"])
 
     def environment(self) -> dict[str, Any]:
         """environment.json: versions, device, machine. Raises DataError where it cannot be read."""
@@ -353,6 +368,14 @@ class Run:
             if adapted:
                 remove_folder(self.path / "adapted")
 
+    def move_data(self, source: str) -> None:
+        """The pictures lie elsewhere now: write it down as the setting ``data.source``."""
+        self.lock()
+        header = read_json(self.path / "settings.json")
+        header["settings"]["data"]["source"] = source
+        self._write("settings.json", pretty(header))
+        self.settings = header["settings"]
+
     def _write(self, relative: str, content: str | bytes) -> None:
         self.lock()
         write_atomic(self.path / relative, content)
@@ -369,3 +392,33 @@ def _refuse_foreign(path: Path) -> None:
     if (found := foreign(path)) is not None:
         what = "is a link that leads out of the run, or nowhere" if found.is_symlink() else "is no regular file"
         raise DataError(f"{found} {what}", "Put the file or folder itself there, or take it out.")
+
+
+def _own_digest(description: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(description, sort_keys=True))
+
+
+def _check_description(description: Any) -> None:
+    """What model.json must be, which loses its own checksum here. Raises ValueError, KeyError, TypeError or
+    AttributeError where it is something else; descriptions of before have no checksum of their own.
+    """
+
+    def must(holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"{what} is not what it should be")
+
+    own = description.pop("own_sha256", None)
+    must(own is None or own == _own_digest(description), "its own checksum")
+    classes, networks, families = (description[name] for name in ("classes", "networks", "families"))
+    names = isinstance(classes, list) and all(isinstance(one, str) for one in classes)
+    must(names and len({*classes}) == len(classes) > 0, "classes")
+    for name in ("image_size", *(["read_size"] if "read_size" in description else [])):
+        size = description[name]
+        must(isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size), name)
+    keys = isinstance(networks, dict) and {"ordinary", "learned"} <= networks.keys()
+    must(keys and all(isinstance(key, str) for key in networks.values()), "networks")
+    must(isinstance(families, list), "families")
+    for family in families:
+        texts = [family[name] for name in ("name", "stage", "network", "generalizer", "specializer")]
+        must(all(isinstance(text, str) for text in texts), "families")
+        must(isinstance(family.get("discoverer", ""), str) and family["network"] in networks.values(), "families")

@@ -91,7 +91,10 @@ def find_parts(root: Path, test_alone: bool) -> Parts:
         test_alone: Whether a test part is enough.
     """
     if not root.exists():
-        raise DataError(f"{root}: no such folder.", "Check the path after folder:.")
+        raise DataError(
+            f"{root}: no such folder.",
+            "Check the path after folder:. A run's pictures that were moved: --resume RUN --data folder:PATH.",
+        )
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder.", _LAYOUT)
     folders = {folder.name.lower(): folder for folder in _subfolders(root)}

@@ -1,0 +1,192 @@
+"""What may happen to a run folder: damage, moves, files of others. It is an error in words, or mended; never a bug."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import COARSE, call, noise_pictures
+
+SMALL = f"""
+[training]
+least_steps = 0
+batch = 16
+epochs = 2
+[probe]
+cells = 8
+steps = 4
+[round]
+limit = 1
+epochs = 1
+purify = 0
+closures = 0
+[dreams]
+witness = false
+megapixels = 0.02
+steps = 2
+[plugins]
+controls = []
+representations = ["colour"]
+{COARSE}"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("trust")
+    noise_pictures(root / "photos", {"bright": 150, "dark": 100}, 20, np.random.default_rng(0))
+    (root / "small.toml").write_text(SMALL)
+    done = call("learn", "--data", f"folder:{root / 'photos'}", "--config", root / "small.toml", "--out", root / "run")
+    assert done.returncode == 0, done.stderr
+    return root / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def changed(path: Path, change: Callable[[Any], object]) -> None:
+    """Change what a JSON file holds."""
+    content = json.loads(path.read_text())
+    found = change(content)
+    path.write_text(json.dumps(content if found is None else found))
+
+
+def failure(code: int, *words: str | Path) -> str:
+    done = call(*words)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == code, said
+    assert "bug:" not in said
+    return said
+
+
+# ------------------------------------------------------------------------------------------------ damage
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s["settings"].update(depth="x"), "settings.json is damaged: depth"),
+        (lambda s: s["settings"].update(data=[]), "settings.json is damaged: data"),
+        (lambda s: s["settings"].update(round=[]), "settings.json is damaged: round"),
+        (lambda s: s["settings"]["probe"].update(new=1), "settings.json: this program has no setting 'probe.new'"),
+        (lambda s: s.update(settings=5), "settings.json is damaged"),
+    ],
+)
+def test_settings_that_no_run_has(run: Path, change: Callable[[Any], object], said: str) -> None:
+    changed(run / "settings.json", change)
+    for words in (
+        ("evaluate", run),
+        ("learn", "--resume", run),
+        ("report", run),
+        ("graph", "rename", run, "bright", "x"),
+    ):
+        assert said in failure(3, *words)
+
+
+def test_a_settings_file_that_is_too_deep_or_too_long(tmp_path: Path) -> None:
+    for content in ("depth=" + "[" * 5000, "depth=" + "1" * 5000):
+        (tmp_path / "x.toml").write_text(content)
+        assert "is not TOML" in failure(2, "learn", "--config", tmp_path / "x.toml", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(classes=m["classes"][::-1]),
+        lambda m: m.update(classes=3, own_sha256=None),
+        lambda m: m.update(networks={}, own_sha256=None),
+        lambda m: m.update(families=[{}], own_sha256=None),
+        lambda m: m.update(image_size=["a", 3], own_sha256=None),
+        lambda m: [],
+    ],
+)
+def test_a_model_that_is_described_otherwise_answers_nothing(
+    run: Path, finished: Path, change: Callable[[Any], object]
+) -> None:
+    changed(run / "model.json", change)
+    picture = finished.parent / "photos" / "dark" / "0.png"
+    for words in (("predict", run, picture), ("evaluate", run), ("graph", "check", run)):
+        assert "model.json is damaged" in failure(3, *words)
+
+
+def test_a_model_of_before_has_no_checksum_of_its_own(run: Path) -> None:
+    changed(run / "model.json", lambda m: {name: value for name, value in m.items() if name != "own_sha256"})
+    assert call("evaluate", run).returncode == 0
+
+
+def test_a_graph_of_another_network_is_not_sound(run: Path) -> None:
+    assert call("graph", "check", run).returncode == 0
+    changed(run / "graph.json", lambda g: g["header"].update(network="0" * 16))
+    assert "it is the graph of the network 0000000000000000, model.json has" in failure(3, "graph", "check", run)
+
+
+@pytest.mark.parametrize("value", [True, 5, "text", [1], {"bright": 3}])
+def test_a_graph_with_values_of_other_kinds(run: Path, value: object) -> None:
+    changed(run / "graph.json", lambda g: g["nodes"][0].update(spectrum=value))
+    assert "graph.json" in failure(3, "graph", "show", run)
+
+
+@pytest.mark.parametrize(
+    "content", ['[{"number": 1}]', "[3]", "{}7", "3", '{"a": 1}', "[" * 100_000, '[{"number": 1, "delta": []}]']
+)
+def test_a_damaged_log_of_edits(run: Path, content: str) -> None:
+    (run / "edits").mkdir()
+    (run / "edits" / "log.json").write_text(content)
+    for words in (("log", run), ("undo", run), ("rename", run, "bright", "x")):
+        assert "log.json is damaged" in failure(3, "graph", *words)
+
+
+def test_steps_under_other_settings_are_not_taken_for_those_of_now(run: Path) -> None:
+    (run / "DONE").unlink()
+    changed(run / "settings.json", lambda s: s["settings"]["probe"].update(price=0.5))
+    said = failure(3, "learn", "--resume", run)
+    assert "settings.json was changed since the step 'ordinary' was computed" in said
+    changed(run / "settings.json", lambda s: s["settings"]["probe"].pop("price"))
+
+
+def test_steps_of_before_name_no_settings_and_are_taken(run: Path) -> None:
+    from conceptnet_ml.storage.tensors import load_tree, save_tree
+
+    (run / "DONE").unlink()
+    for path in sorted((run / "steps").rglob("*.json")):
+        tree = load_tree(path)
+        assert len(tree.pop("settings")) == 16
+        save_tree(path, tree)
+    changed(run / "environment.json", lambda e: e.pop("data") and None)
+    before = (run / "model.safetensors").read_bytes()
+    done = call("learn", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(run: Path) -> None:
+    (run / "DONE").unlink()
+    changed(run / "environment.json", lambda e: e.update(threads=64, torch="1.0"))
+    said = " ".join(call("learn", "--resume", run).stderr.split())
+    assert "warning: this run began with others: threads 64 → 1, torch 1.0 →" in said
+
+
+# ------------------------------------------------------------------------------------------------ moves
+
+
+def test_pictures_that_were_moved_are_known_again(run: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished.parent / "photos", tmp_path / "there")
+    changed(run / "settings.json", lambda s: s["settings"]["data"].update(source=f"folder:{tmp_path / 'gone'}"))
+    assert "--data folder:PATH" in failure(3, "learn", "--resume", run)
+    done = call("learn", "--resume", run, "--data", f"folder:{tmp_path / 'there'}")
+    assert done.returncode == 0, done.stderr
+    assert "and are the same" in done.stderr
+    assert call("evaluate", run).returncode == 0
+    noise_pictures(tmp_path / "others", {"bright": 150, "dark": 100}, 20, np.random.default_rng(1))
+    said = failure(3, "learn", "--resume", run, "--data", f"folder:{tmp_path / 'others'}")
+    assert "these are not the pictures that the run began with" in said
+    changed(run / "environment.json", lambda e: e.pop("data") and None)
+    said = failure(3, "learn", "--resume", run, "--data", f"folder:{finished.parent / 'photos'}")
+    assert "does not say by what its pictures are known" in said

@@ -1,0 +1,42 @@
+"""A stored dream is the one that was stored, or none."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from conceptnet_ml.dreams.cache import FIELDS, DreamCache
+
+KEY = "ab" + "0" * 62
+
+
+def stored(path: Path) -> tuple[DreamCache, Any, Path]:
+    cache, request = DreamCache(path), SimpleNamespace(objective=None, seed=0)
+    fields = dict(zip(FIELDS, (0.5, 2.0, 16, "rose"), strict=True))
+    cache.save(KEY, SimpleNamespace(image=torch.rand(3, 8, 8), **fields))  # type: ignore[arg-type]
+    return cache, request, cache._file(KEY)
+
+
+def test_a_changed_bit_anywhere_is_no_dream(tmp_path: Path) -> None:
+    cache, request, file = stored(tmp_path)
+    found = cache.load(KEY, request)
+    assert found is not None
+    whole, draw = file.read_bytes(), random.Random(0)
+    for place in draw.sample(range(len(whole)), 120):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << draw.randrange(8)]) + whole[place + 1 :])
+        assert cache.load(KEY, request) is None
+    for length in draw.sample(range(len(whole)), 20):
+        file.write_bytes(whole[:length])
+        assert cache.load(KEY, request) is None
+
+
+def test_a_dream_under_another_ones_name_is_none(tmp_path: Path) -> None:
+    cache, request, file = stored(tmp_path)
+    other = cache._file("cd" + KEY[2:])
+    other.parent.mkdir()
+    file.rename(other)
+    assert cache.load("cd" + KEY[2:], request) is None
