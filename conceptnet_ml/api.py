@@ -21,6 +21,7 @@ from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
 from conceptnet_ml.learner import run_learner
+from conceptnet_ml.network.build import check_backbone, name_backbone
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
@@ -49,6 +50,7 @@ def learn(
     progress: Progress | None = None,
     stopper: Stopper | None = None,
     origins: Mapping[str, str] | None = None,
+    trust: bool = False,
 ) -> LearnedRun:
     """Train a network, then find, probe, generalize, specialize and descend; leave a run folder.
 
@@ -66,6 +68,7 @@ def learn(
         progress: Where progress is shown; default: nowhere.
         stopper: Asked whether to stop; default: never.
         origins: Where each setting came from, for the run folder.
+        trust: Import a network that the run to go on with names as ``module:callable`` even if you never named it.
 
     Returns:
         The finished run.
@@ -80,6 +83,8 @@ def learn(
         load_plugins() if plugins is None else plugins, progress or Progress(quiet=True), stopper or Stopper()
     )
     if resume is not None:
+        if trust:
+            _check_backbone(Run.open(resume), session.plugins, trust)
         return resume_run(resume, session, settings, (keep, undo), given, origins or {})
     return start_run(_overruled(_settings(data, depth, settings), (keep, undo)), session, given, out, origins or {})
 
@@ -90,6 +95,7 @@ def start_run(
     """A new run in a new folder. Raises as :func:`learn`."""
     if out is not None:
         Run.check_free(out)
+    name_backbone(settings, session.plugins)
     checked = check_plan(settings, session, data)
     check_depth(checked)
     folder = Path(out) if out is not None else default_folder(settings)
@@ -112,6 +118,7 @@ def resume_run(
     Raises as :func:`learn`.
     """
     with Run.open(path, write=True) as run:
+        _check_backbone(run, session.plugins)
         chosen, origins = _resumed_settings(run, settings, words, origins, session.progress)
         changes = _changes(run, chosen)
         edited = _has_new_edits(run, changes)
@@ -142,7 +149,9 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     """What :func:`learn` would do, checked as far as it can be without training: (what, how) pairs. Raises
     SettingsError, DataError or PluginError as :func:`learn` would.
     """
-    checked = check_plan(settings, Session() if plugins is None else Session(plugins))
+    session = Session() if plugins is None else Session(plugins)
+    name_backbone(settings, session.plugins)
+    checked = check_plan(settings, session)
     check_depth(checked)
     data, network = checked.data, checked.network
     used = devices.environment(checked.device, checked.dtype, network.narrow)
@@ -180,16 +189,23 @@ def _weights(settings: Settings, network: StagedNetwork) -> str:
     return f" with weights {settings.network.weights or 'of its own'} ({rates}; {seen})"
 
 
-def open_run(path: str | Path, plugins: Plugins | None = None, device: str | None = None) -> LearnedRun:
+def _check_backbone(run: Run, plugins: Plugins, trust: bool = False) -> None:
+    check_backbone(Settings.of_run(run.settings, run.path / "settings.json"), plugins, run.path, trust)
+
+
+def open_run(
+    path: str | Path, plugins: Plugins | None = None, device: str | None = None, trust: bool = False
+) -> LearnedRun:
     """A finished run: its model, graph and figures. Raises DataError where there is no run, or it is not finished,
-    damaged, or of another version.
+    damaged, of another version, or names code that you have not named before.
 
     Args:
         path: The run folder.
         plugins: Loaded plugins; default: the built-ins and what is installed.
         device: Where to run the model; default: the run's own device, if this machine has it.
+        trust: Import a network that the run names as ``module:callable`` even if you never named it yourself.
     """
-    return LearnedRun(Run.open(path), load_plugins() if plugins is None else plugins, device=device)
+    return LearnedRun(Run.open(path), load_plugins() if plugins is None else plugins, device=device, trust=trust)
 
 
 def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settings:

@@ -188,6 +188,16 @@ class _Scheduler:
         self.progress.say(f"{one.group.name}, {method}: {words}")
 
 
+START = """
+import sys
+if sys.path[:1] == [""]:
+    del sys.path[0]
+from conceptnet_ml.bench.worker import main
+sys.exit(main())
+"""
+"""Starts a worker without the folder it is started in on its path, where a file may be called as a library's module."""
+
+
 class Worker:
     """A process at work on a group of cells. What it has done is seen in its folder, what it says in ``worker.log``.
 
@@ -206,7 +216,7 @@ class Worker:
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "conceptnet_ml.bench.worker"],
+                [sys.executable, "-c", START],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -77,6 +77,7 @@ def _finished_run(order: dict[str, Any], stopper: Stopper, progress: Progress) -
     from conceptnet_ml import api
     from conceptnet_ml.bench.measure import FinishedRun
     from conceptnet_ml.config.settings import Settings
+    from conceptnet_ml.network.build import name_backbone
     from conceptnet_ml.plugins import load_plugins
     from conceptnet_ml.storage.run_folder import Run
 
@@ -85,11 +86,13 @@ def _finished_run(order: dict[str, Any], stopper: Stopper, progress: Progress) -
     path = Path(order["folder"]) / "run"
     start = time.monotonic()
     begun = (path / "settings.json").exists()
+    settings = Settings.model_validate(order["settings"])
+    name_backbone(settings, plugins)
     if begun:
         with Run.open(path, write=True) as run:
             _note_partial(run)
     opened = api.learn(
-        settings=Settings.model_validate(order["settings"]),
+        settings=settings,
         out=None if begun else path,
         resume=path if begun else None,
         plugins=plugins,

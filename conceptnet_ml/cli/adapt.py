@@ -31,6 +31,7 @@ def adapt(
     out: Annotated[str | None, option("--out", "NAME", None, OUT_HELP)] = None,
     device: options.RunDevice = None,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:

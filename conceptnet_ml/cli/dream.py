@@ -74,6 +74,7 @@ def dream(
     cache: Annotated[Path | None, option("--cache", "DIR", OUTPUT, "earlier dreams; default: your own folder")] = None,
     no_cache: Annotated[bool, option("--no-cache", None, OUTPUT, "dream anew, and keep nothing for later")] = False,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:

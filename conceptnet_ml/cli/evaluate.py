@@ -34,6 +34,7 @@ def evaluate(
     groups: Annotated[bool, option("--groups", None, OUTPUT, GROUPS_HELP)] = False,
     device: options.RunDevice = None,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:

@@ -29,6 +29,7 @@ def merge(
     run: options.RunFolder,
     nodes: NodeNames,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
@@ -45,6 +46,7 @@ def split(
     node: NodeName,
     class_: Annotated[list[str] | None, option("--class", "NAME", None, CLASS_HELP)] = None,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
@@ -59,6 +61,7 @@ def forget(
     run: options.RunFolder,
     node: NodeName,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
@@ -71,6 +74,7 @@ def rename(
     node: NodeName,
     name: Annotated[str, typer.Argument(metavar="NAME", help="what you call it; an empty one takes the name away")],
     json: options.Json = False,
+    trust: options.Trust = False,
 ) -> None:
     """Give a node a name of your own."""
     _edit(run, lambda editor: editor.rename(node, name), json, options.load(None, False))
@@ -81,6 +85,7 @@ def annotate(
     node: NodeName,
     note: Annotated[str, typer.Argument(metavar="TEXT", help="what you want to remember; an empty one takes it away")],
     json: options.Json = False,
+    trust: options.Trust = False,
 ) -> None:
     """Write a note on a node."""
     _edit(run, lambda editor: editor.annotate(node, note), json, options.load(None, False))

@@ -59,6 +59,7 @@ def learn(
     resumed: Annotated[Path | None, option("--resume", "RUN", RUN, "go on with a run, under its own settings")] = None,
     dry_run: Annotated[bool, option("--dry-run", None, RUN, DRY_RUN_HELP)] = False,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:

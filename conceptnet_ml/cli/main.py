@@ -58,6 +58,10 @@ class Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+        except SystemExit as error:  # none of ours: Typer's exits are of another kind
+            _trace(ctx)
+            _complain("error", f"code that was called wanted to end the program: SystemExit({error.code!r})", _again())
+            raise typer.Exit(PluginError.exit_code) from error
         except Exception as error:
             if isinstance(error, BrokenPipeError) or _is_typers(error):
                 _hint_at_settings(error)

@@ -59,7 +59,17 @@ NoPlugins = Annotated[bool, option("--no-plugins", None, PLUGINS, "leave install
 Json = Annotated[bool, option("--json", None, OUTPUT, "print one JSON object, and nothing else")]
 RunFolder = Annotated[Path, argument("RUN", "folder that 'learn' wrote")]
 RunDevice = Annotated[str | None, option("--device", "DEVICE", None, "auto, cpu, cuda or cuda:N; default: the run's")]
+TRUST_HELP = "import the network that the run names as module:callable, though you never named it yourself"
+Trust = Annotated[bool, option("--trust", None, None, TRUST_HELP, callback=lambda given: _trust(given))]
 Adapted = Annotated[str | None, option("--adapted", "NAME", None, "a model that 'adapt' saved in the run, by its name")]
+
+
+def _trust(given: bool) -> bool:
+    if given:
+        from conceptnet_ml.config.trust import trust_everything
+
+        trust_everything()
+    return given
 
 
 def load(plugins_dir: Path | None, no_plugins: bool, quiet: bool = False) -> Plugins:

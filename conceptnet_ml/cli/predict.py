@@ -18,6 +18,7 @@ def predict(
     images: Annotated[list[Path], options.argument("IMAGE...", "image files")],
     adapted: options.Adapted = None,
     json: options.Json = False,
+    trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:

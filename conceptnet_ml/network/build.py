@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from conceptnet_ml.config import trust
 from conceptnet_ml.config.settings import WEIGHT_FILES, Settings
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.hook_route import PREFIX
@@ -64,6 +65,20 @@ def build_network(
     return StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise)
 
 
+def name_backbone(settings: Settings, plugins: Plugins) -> None:
+    """The user named this network himself: what it is may be imported now, and for run folders from now on."""
+    trust.remember(settings.network.backbone, {record.name for record in plugins.all("backbone")})
+
+
+def check_backbone(settings: Settings, plugins: Plugins, path: Path, trusted: bool = False) -> None:
+    """Refuse a run folder at ``path`` that names a network as code which the user never named and that is not
+    ``trusted`` now. Raises DataError.
+    """
+    if trusted:
+        name_backbone(settings, plugins)
+    trust.check_trusted(settings.network.backbone, {record.name for record in plugins.all("backbone")}, path)
+
+
 def load_users_module(
     target: str, backbones: Iterable[str] = (), classes: int | None = None, where: str = ""
 ) -> nn.Module:
@@ -84,7 +99,7 @@ def load_users_module(
     try:
         importlib.invalidate_caches()
         module = importlib.import_module(module_name)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise SettingsError(
                 f"{where}'{target}': there is neither a backbone nor a module named '{module_name}'",
@@ -101,7 +116,7 @@ def load_users_module(
         return copy.deepcopy(build)
     try:
         model = build() if classes is None else _call(build, classes)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         argument = "" if classes is None else ", or the number of classes alone"
         raise SettingsError(
             f"{where}'{target}' failed: {type(error).__name__}: {error}",

@@ -176,7 +176,7 @@ class StagedNetwork(nn.Module):
                 if in_place and isinstance(logits, Tensor) and not torch.equal(logits, self(example)):
                     for part in in_place:
                         part.inplace = True  # type: ignore[assignment]
-        except Exception as error:  # a user's network may raise anything
+        except (Exception, SystemExit) as error:  # a user's network may raise anything
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SettingsError(
                 f"the network cannot take images of {size} px: {reason}",

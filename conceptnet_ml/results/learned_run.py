@@ -27,7 +27,7 @@ from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.network.basis import Network, without_basis
-from conceptnet_ml.network.build import export_program
+from conceptnet_ml.network.build import check_backbone, export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
@@ -52,15 +52,22 @@ class LearnedRun:
         plugins: Where backbones and concept parts are looked up.
         data: The images, if they are at hand; else they are loaded from the settings when needed.
         device: Where to run the model; default: the CPU for a run that asked for it, else what there is.
+        trust: Import a network that the run names as ``module:callable`` even if the user never named it.
+
+    Raises:
+        DataError: The run is damaged, or names code that is not trusted.
     """
 
-    def __init__(self, folder: Run, plugins: Plugins, data: Data | None = None, device: str | None = None) -> None:
+    def __init__(
+        self, folder: Run, plugins: Plugins, data: Data | None = None, device: str | None = None, trust: bool = False
+    ) -> None:
         EditHistory(folder).mend()
         self.folder = folder
         self.plugins = plugins
         self._data = data
         self.path = folder.path
         self.settings = Settings.of_run(folder.settings, folder.path / "settings.json")
+        check_backbone(self.settings, plugins, folder.path, trust)
         self.device = devices.choose_device(device or ("cpu" if self.settings.device == "cpu" else "auto"))
         self.dtype = devices.choose_precision(self.settings.training.precision, self.device)
 

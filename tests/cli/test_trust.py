@@ -190,3 +190,65 @@ def test_pictures_that_were_moved_are_known_again(run: Path, finished: Path, tmp
     changed(run / "environment.json", lambda e: e.pop("data") and None)
     said = failure(3, "learn", "--resume", run, "--data", f"folder:{finished.parent / 'photos'}")
     assert "does not say by what its pictures are known" in said
+
+
+# ------------------------------------------------------------------------------------------------ code
+
+
+PAYLOAD = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+import torch
+def net(num_classes):
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(2))
+def leave(num_classes):
+    raise SystemExit(0)
+"""
+
+
+@pytest.mark.parametrize("backbone", ["payload_of_a_run:net", "os:abort", "nosuch.module:net"])
+def test_a_run_of_someone_else_runs_no_code(run: Path, finished: Path, tmp_path: Path, backbone: str) -> None:
+    (run / "payload_of_a_run.py").write_text(PAYLOAD)
+    changed(run / "settings.json", lambda s: s["settings"]["network"].update(backbone=backbone))
+    picture = finished.parent / "photos" / "dark" / "0.png"
+    for words in (
+        ("evaluate", "."),
+        ("predict", ".", picture),
+        ("adapt", "."),
+        ("dream", ".", "--class", "dark", "--out", tmp_path / "d"),
+        ("graph", "split", ".", "block3:1"),
+        ("graph", "rename", ".", "bright", "x"),
+        ("learn", "--resume", "."),
+    ):
+        done = call(*words, at=run)
+        assert done.returncode == 3, done.stderr
+        assert "that you have not named before" in done.stderr
+        assert "--trust" in done.stderr
+    assert not (run / "ran").exists()
+
+
+def test_a_run_is_trusted_by_a_word_or_where_the_user_named_the_same_file(
+    run: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from conceptnet_ml.config import trust
+
+    monkeypatch.setattr(trust, "_here", set())
+    monkeypatch.setattr(trust, "_all", [])
+    monkeypatch.setattr(trust, "_file", lambda: tmp_path / "modules.json")
+    (run / "payload_that_leaves.py").write_text(PAYLOAD)
+    changed(run / "settings.json", lambda s: s["settings"]["network"].update(backbone="payload_that_leaves:leave"))
+    done = call("evaluate", ".", "--trust", at=run)
+    assert (run / "ran").exists()
+    assert done.returncode == 2, "SystemExit(0) in it is an error"
+    assert "failed: SystemExit" in done.stderr
+    monkeypatch.setattr(trust, "_all", [])
+    assert call("evaluate", ".", at=run).returncode == 3
+    # named by the user: known from now on, also in another process
+    words = ("--data", f"folder:{finished.parent / 'photos'}", "--backbone", "payload_that_leaves:leave")
+    assert call("learn", *words, "--dry-run", at=run).returncode == 2
+    monkeypatch.setattr(trust, "_here", set())
+    assert "failed: SystemExit" in call("evaluate", ".", at=run).stderr
+    # the same name elsewhere is another module
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "payload_that_leaves.py").write_text(PAYLOAD)
+    assert call("evaluate", run, at=tmp_path / "else").returncode == 3
