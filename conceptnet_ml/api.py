@@ -141,7 +141,8 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
             if not run.complete:
                 conclude(ctx, run_learner(ctx))
         except Interrupted as error:
-            raise Interrupted(error.message, f"Go on with learn(resume='{run.path}').") from error
+            mend = f"Go on with learn(resume='{run.path}')."
+            raise Interrupted(error.message, mend, stopper.exit_code) from error
     return LearnedRun(run, session.plugins, checked.data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterable
 
@@ -51,9 +52,18 @@ class PluginError(ConceptNetError):
 
 
 class Interrupted(ConceptNetError):
-    """The user stopped the work; all finished steps are saved."""
+    """The work was stopped; all finished steps are saved.
+
+    Args:
+        message, mend: As for all errors.
+        exit_code: 128 and the number of the signal that stopped it, as shells have it; 130 is Ctrl-C.
+    """
 
     exit_code = 130
+
+    def __init__(self, message: str, mend: str = "", exit_code: int = 130) -> None:
+        super().__init__(message, mend)
+        self.exit_code = exit_code
 
 
 class TrainingDiverged(ConceptNetError):
@@ -65,6 +75,8 @@ class TrainingDiverged(ConceptNetError):
 class NothingLearned(ConceptNetError):
     """The ordinary network answers no better than chance: there is nothing in it to look for."""
 
+
+_HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 FEW, SHOWN = 20, 8
 """Names that are all listed; of more only so many, the nearest."""
@@ -87,6 +99,13 @@ def nearest(name: str, known: Iterable[str], listing: str = "") -> str:
         which = f"Nearest: {', '.join(some)}. " if some else ""
         return hint + which + (f"'{listing}' lists all {len(known)}." if listing else f"There are {len(known)}.")
     return f"{hint}Known: {', '.join(known) or 'none'}."
+
+
+def visible(text: str) -> str:
+    """A text from a file or its name as it can be written to a terminal: what moves the cursor, turns the direction of
+    writing or is half a character is written as Python writes it. Line breaks stay.
+    """
+    return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def quoted(path: object) -> str:

@@ -116,7 +116,7 @@ def _measure(suite: Suite, out: Path, jobs: int | None, plugins_dir: Path | None
             return run_bench(suite, out, **where, progress=progress, stopper=stopper)
     except (Interrupted, KeyboardInterrupt) as stop:
         mend = "Go on with the same command; --report writes what is finished into the tables."
-        raise Interrupted("stopped; finished cells are kept", mend) from stop
+        raise Interrupted("stopped; finished cells are kept", mend, stopper.exit_code) from stop
 
 
 def _show(results: dict[str, Any], out: Path, plot: bool, json: bool) -> None:

@@ -38,7 +38,7 @@ def merge(
     The others fall silent, and what follows is compensated by least squares. Features that are merged
     become one generalized feature.
     """
-    _edit(run, lambda editor: editor.merge(*nodes), json, options.load(plugins_dir, no_plugins))
+    _edit(run, nodes, lambda editor: editor.merge(*nodes), json, options.load(plugins_dir, no_plugins))
 
 
 def split(
@@ -54,7 +54,7 @@ def split(
 
     The network computes what it did, to rounding.
     """
-    _edit(run, lambda editor: editor.split(node, class_ or ()), json, options.load(plugins_dir, no_plugins))
+    _edit(run, [node], lambda editor: editor.split(node, class_ or ()), json, options.load(plugins_dir, no_plugins))
 
 
 def forget(
@@ -66,7 +66,7 @@ def forget(
     no_plugins: options.NoPlugins = False,
 ) -> None:
     """Hold a unit or a feature at its mean for ever, or take a generalized feature's family out of the model."""
-    _edit(run, lambda editor: editor.forget(node), json, options.load(plugins_dir, no_plugins))
+    _edit(run, [node], lambda editor: editor.forget(node), json, options.load(plugins_dir, no_plugins))
 
 
 def rename(
@@ -77,7 +77,7 @@ def rename(
     trust: options.Trust = False,
 ) -> None:
     """Give a node a name of your own."""
-    _edit(run, lambda editor: editor.rename(node, name), json, options.load(None, False))
+    _edit(run, [node], lambda editor: editor.rename(node, name), json, options.load(None, False))
 
 
 def annotate(
@@ -88,7 +88,7 @@ def annotate(
     trust: options.Trust = False,
 ) -> None:
     """Write a note on a node."""
-    _edit(run, lambda editor: editor.annotate(node, note), json, options.load(None, False))
+    _edit(run, [node], lambda editor: editor.annotate(node, note), json, options.load(None, False))
 
 
 def undo(
@@ -105,11 +105,11 @@ def undo(
         options.print_json({"run": str(run), "undone": undone})
         return
     for entry in undone:
-        typer.echo(f"undone: {entry['number']}. {entry['said']}")
+        options.say(f"undone: {entry['number']}. {entry['said']}")
     if any(entry["number"] <= learned for entry in undone):
         left = history.pending()
         back = f"; {options.resume()} {quoted(run)} learns from what is left" if left else ""
-        typer.echo(f"What was learned after edit {learned} is undone, too{back}.")
+        options.say(f"What was learned after edit {learned} is undone, too{back}.")
 
 
 def log(run: options.RunFolder, json: options.Json = False) -> None:
@@ -120,12 +120,12 @@ def log(run: options.RunFolder, json: options.Json = False) -> None:
         options.print_json({"run": str(run), "edits": entries, "learned_from": adopted})
         return
     if not entries:
-        typer.echo(f"{run} has no edits.")
+        options.say(f"{run} has no edits.")
     for entry in entries:
         date = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["time"]))
-        typer.echo(f"{entry['number']}. {date}  {entry['said']}")
+        options.say(f"{entry['number']}. {date}  {entry['said']}")
         if entry["number"] in adopted:
-            typer.echo("   learning went on from here")
+            options.say("   learning went on from here")
 
 
 def register(app: typer.Typer) -> None:
@@ -142,8 +142,15 @@ def _history(run: Path) -> EditHistory:
     return EditHistory(Run.open(run))
 
 
-def _edit(run: Path, edit: Callable[[Editor], dict[str, Any]], json: bool, plugins: Plugins) -> None:
-    """Make an edit and print what it did."""
+def _edit(run: Path, nodes: list[str], edit: Callable[[Editor], dict[str, Any]], json: bool, plugins: Plugins) -> None:
+    """Make an edit and print what it did. What it names is looked up first, before torch is loaded."""
+    from conceptnet_ml.editing.plan import find_node
+    from conceptnet_ml.graph.concept_graph import ConceptGraph
+
+    _history(run).mend()
+    graph = ConceptGraph.read(run)
+    for node in nodes:
+        find_node(graph, node)
     from conceptnet_ml import Editor, open_run
     from conceptnet_ml.runtime.progress import Progress
 

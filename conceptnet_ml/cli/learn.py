@@ -116,6 +116,7 @@ def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins
     from conceptnet_ml.runtime.progress import Progress
 
     folder = resumed or out
+    options.began.append(folder)
     try:
         with Stopper() as stopper, Progress() as progress:
             progress.say(f"{', '.join(_changed(resolved))}; run folder {folder}")
@@ -131,7 +132,7 @@ def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins
     except (Interrupted, KeyboardInterrupt) as stop:
         started = (folder / "settings.json").exists()
         mend = f"Go on with: {options.resume()} {quoted(folder)}" if started else "Nothing was begun."
-        raise Interrupted("stopped", mend) from stop
+        raise Interrupted("stopped", mend, stopper.exit_code) from stop
 
 
 def _changed(resolved: Resolved) -> list[str]:

@@ -1,10 +1,15 @@
 """The command line: mounts the commands and turns errors into exit codes.
 
-0 done, 1 a bug, 2 usage or settings, 3 data, 4 plugin, 130 stopped by the user.
+0 done, 1 a bug, 2 usage or settings, 3 data or a full disk, 4 plugin, 128 and a signal's number where one stopped it:
+130 Ctrl-C, 143 TERM, 129 HUP.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import re
 import shlex
 import sys
@@ -32,10 +37,11 @@ from conceptnet_ml.cli import (
     report,
 )
 from conceptnet_ml.config.sources import known_settings
-from conceptnet_ml.errors import ConceptNetError, PluginError
+from conceptnet_ml.errors import ConceptNetError, DataError, PluginError
 from conceptnet_ml.records import FILE_MODULE
 
 INTERRUPTED = 130
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 LIBRARIES = {"torch", "torchvision", "numpy", "PIL", "networkx", "pydantic"}
 
 
@@ -49,8 +55,13 @@ class Commands(TyperGroup):
         return super().get_command(ctx, cmd_name) or self._plugin_commands.get(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):  # output never fails for its letters
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full device says so here, not after the end
+            return result
         except ConceptNetError as error:
             _trace(ctx)
             plugins_own = isinstance(error, PluginError) and error.__cause__ is not None
@@ -63,6 +74,11 @@ class Commands(TyperGroup):
             _complain("error", f"code that was called wanted to end the program: SystemExit({error.code!r})", _again())
             raise typer.Exit(PluginError.exit_code) from error
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                _trace(ctx)
+                _complain("error", f"cannot write {error.filename or 'the output'}: {str(error.strerror).lower()}", "")
+                _drop_output()
+                raise typer.Exit(DataError.exit_code) from error
             if isinstance(error, BrokenPipeError) or _is_typers(error):
                 _hint_at_settings(error)
                 raise
@@ -92,6 +108,14 @@ class Commands(TyperGroup):
                 options.warn(f"left out: {error}")
         found = typer.main.get_group(ours).commands if records else {}
         return {name: command for name, command in found.items() if name not in self.commands}
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried once more at the end of the program."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _is_typers(error: Exception) -> bool:
@@ -129,6 +153,8 @@ def _trace(ctx: Any) -> None:
 
 def _again() -> str:
     words = [word for word in sys.argv[1:] if word != "--debug"]
+    if options.began and (options.began[-1] / "settings.json").exists():  # the same words would find a run there
+        words = [*shlex.split(options.resume())[len(shlex.split(options.program())) :], str(options.began[-1])]
     return f"To see where: {shlex.join([*shlex.split(options.program()), '--debug', *words])}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Container, Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from conceptnet_ml.config.sources import FLAGS, known_settings, show_value
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import SettingsError, visible
 
 DATA, NETWORK, SETTINGS, RUN, PLUGINS, OUTPUT = "Images", "Learning", "Settings", "Run", "Plugins", "Output"
 
@@ -72,6 +73,10 @@ def _trust(given: bool) -> bool:
     return given
 
 
+began: list[Path] = []
+"""The run folder that this command began or goes on with, if any."""
+
+
 def load(plugins_dir: Path | None, no_plugins: bool, quiet: bool = False) -> Plugins:
     """The plugins that the flags ask for; those that cannot be used are warned about, unless ``quiet``."""
     from conceptnet_ml.plugins import load_plugins
@@ -88,10 +93,10 @@ def warn(text: str) -> None:
 
 def console(stderr: bool = False, width: int = 160) -> Console:
     """A console that folds lines at the edge of a window, and where there is none, at ``width``."""
-    from rich.console import Console
+    from conceptnet_ml.runtime.progress import SafeConsole
 
-    here = Console(stderr=stderr, highlight=False)
-    return here if here.is_terminal else Console(stderr=stderr, highlight=False, width=width)
+    here = SafeConsole(stderr=stderr, highlight=False)
+    return here if here.is_terminal else SafeConsole(stderr=stderr, highlight=False, width=width)
 
 
 def table(
@@ -129,8 +134,24 @@ def escaped(text: str) -> str:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One object on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """One object on stdout; what steers a terminal, or its encoding lacks, is escaped as JSON has it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    lacking = "".join(sorted({letter for letter in text if not letter.isascii() and not _encodes(letter, encoding)}))
+    typer.echo(re.sub(f"[\x7f-\x9f\u2028-\u202e\u2066-\u2069{lacking}]", lambda one: json.dumps(one[0])[1:-1], text))
+
+
+def _encodes(letter: str, encoding: str) -> bool:
+    try:
+        letter.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    """A line on stdout, of any origin."""
+    typer.echo(visible(text))
 
 
 def resume() -> str:

@@ -96,6 +96,12 @@ def plan_merge(graph: ConceptGraph, nodes: Sequence[Node], number: int) -> EditP
             "Name units or features with other units.",
         )
     unit_nodes, added = _unit_nodes(graph, stage, units)
+    for known in (graph.node(one) for one in unit_nodes.values() if one in graph):
+        if known.state == "split":
+            raise GraphError(
+                f"{known} was split into variants: it cannot be merged",
+                "Undo that edit first (graph undo), or merge units that were not split.",
+            )
     kept, *others = (unit_nodes[unit] for unit in units)
     update: dict[str, dict[str, Any]] = {other: {"state": "merged"} for other in others}
     edges = [_became(other, kept, number) for other in others]
@@ -191,6 +197,8 @@ def plan_forget(graph: ConceptGraph, node: Node) -> EditPlan:
         return EditPlan("forget", f"forgot the family of {node}", delta, family=family)
     stage = _one_stage(graph, [node], "forgotten")
     units = _open_units(graph, node, "forgotten")
+    if node.kind == "feature":  # where a unit of it was split, its variants together are what the unit was
+        units = sorted({*units, *_variants(graph, stage, units)})
     unit_nodes, added = _unit_nodes(graph, stage, units)
     states = {identifier: {"state": "forgotten"} for identifier in (node.id, *unit_nodes.values())}
     delta = Delta(added, states, _edges_into(graph, unit_nodes.values()))
@@ -281,6 +289,17 @@ def _open_units(graph: ConceptGraph, node: Node, done: str) -> list[int]:
     if not units:
         raise GraphError(f"all units of {node} are merged or forgotten: it cannot be {done}", "Undo an edit.")
     return units
+
+
+def _variants(graph: ConceptGraph, stage: str, units: Iterable[int]) -> list[int]:
+    """The units that these became by splits and that no edit has closed."""
+    closed, found = closed_units(graph, stage), []
+    pending = [node for node in graph.nodes("unit", stage=stage) if node.units[0] in units]
+    while pending:
+        edges = graph.edges("became", source=pending.pop().id)
+        pending += [graph.node(edge.target) for edge in edges]
+        found += [graph.node(edge.target).units[0] for edge in edges]
+    return [unit for unit in found if unit not in closed]
 
 
 def _one_line(text: str, what: str) -> str:

@@ -92,7 +92,7 @@ def gallery(
     except Interrupted as stop:
         folder.record(time.monotonic() - started, stopped=True)
         done = f"{len(folder.found)} of {len(plans)} dreams are in {out}"
-        raise Interrupted(f"stopped; {done}", "The same command goes on from there.") from stop
+        raise Interrupted(f"stopped; {done}", "The same command goes on from there.", stopper.exit_code) from stop
     return folder.record(time.monotonic() - started, stopped=False)
 
 

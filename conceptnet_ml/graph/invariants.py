@@ -112,7 +112,9 @@ def _faults(graph: GraphStore, edge: Edge, source: Node, target: Node) -> Iterat
 
 
 def _edit_problems(graph: GraphStore) -> Iterator[str]:
-    """A merged node became one node in one edit, a split node became several; no other node became any."""
+    """A merged node became one node in one edit, a split node became several, and a unit may be forgotten since; no
+    other node became any.
+    """
     became: defaultdict[str, list[Became]] = defaultdict(list)
     for edge in graph.edges("became"):
         if isinstance(edge, Became):
@@ -120,7 +122,7 @@ def _edit_problems(graph: GraphStore) -> Iterator[str]:
     for node in graph.nodes():
         edges = became[node.id]
         if node.state not in ("merged", "split"):
-            if edges:
+            if edges and (node.kind, node.state) != ("unit", "forgotten"):
                 yield f"{node} became something, but is neither merged nor split"
         elif not edges:
             yield f"{node} was {node.state}, but nothing says into what: it needs a became edge"

@@ -14,8 +14,20 @@ from typing import IO, Any
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment
+
+from conceptnet_ml.errors import visible
 
 _REDRAW = 0.1  # seconds; below it an update costs more than it shows
+
+
+class SafeConsole(Console):
+    """A console whose texts cannot steer the terminal: names of files and classes, words of others."""
+
+    def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else visible(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)
 
 
 class Task:
@@ -79,7 +91,7 @@ class Progress:
     """
 
     def __init__(self, quiet: bool = False, stream: IO[str] | None = None, interval: float = 5.0) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False, quiet=quiet)
+        self._console = SafeConsole(file=stream or sys.stderr, highlight=False, quiet=quiet)
         self._quiet, self._interval = quiet, interval
         self._open: list[Task] = []
         self._last_line = time.monotonic()

@@ -13,9 +13,12 @@ from conceptnet_ml.errors import Interrupted
 
 _STDERR = 2
 
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Ctrl-C, the end that a system or a scheduler asks for, and the end of the terminal; Windows has no SIGHUP."""
+
 
 class Stopper:
-    """While entered, turns SIGINT and SIGTERM into a request to stop; a second signal raises KeyboardInterrupt.
+    """While entered, turns :data:`STOPPING` into a request to stop; a second signal raises KeyboardInterrupt.
 
     Signals can only be handled in the main thread; in any other thread nothing is installed, and the work stops when
     :meth:`request` is called. On exit the former handlers are installed again.
@@ -29,6 +32,8 @@ class Stopper:
     def __init__(self) -> None:
         self._requested = threading.Event()
         self._previous: dict[int, Any] = {}
+        self.exit_code = Interrupted.exit_code
+        """Of a program that was stopped so: 128 and the number of the first signal, 130 where it was no signal."""
 
     @property
     def requested(self) -> bool:
@@ -42,12 +47,13 @@ class Stopper:
     def check(self) -> None:
         """Raise ``Interrupted`` if a stop was requested. Call it where everything needed to resume is saved."""
         if self.requested:
-            raise Interrupted("Stopped; everything finished so far is saved.")
+            raise Interrupted("Stopped; everything finished so far is saved.", exit_code=self.exit_code)
 
     def __enter__(self) -> Stopper:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in (getattr(signal, name) for name in STOPPING if hasattr(signal, name)):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -61,6 +67,7 @@ class Stopper:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
+        self.exit_code = 128 + number
         self.request()
         # Not through sys.stderr: the signal may have come in the middle of a write to it, which cannot be re-entered.
         with contextlib.suppress(OSError):  # a closed stderr must not turn a clean stop into a crash

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import COARSE, call, noise_pictures
+from commands import COARSE, ROOT, call, command, noise_pictures, surroundings
+
+from conceptnet_ml.runtime.signals import Stopper
 
 SMALL = f"""
 [training]
@@ -252,3 +258,102 @@ def test_a_run_is_trusted_by_a_word_or_where_the_user_named_the_same_file(
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "payload_that_leaves.py").write_text(PAYLOAD)
     assert call("evaluate", run, at=tmp_path / "else").returncode == 3
+
+
+# ------------------------------------------------------------------------------------------------ names and output
+
+
+def printed(run: Path, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command(*words), cwd=ROOT, env=surroundings() | variables, capture_output=True, timeout=100)
+
+
+def test_names_cannot_steer_the_terminal(run: Path) -> None:
+    evil = "\x9b31m\u202e\x7f"
+    changed(run / "summary.json", lambda s: s.update(edits=[]))
+    changed(run / "graph.json", lambda g: g["nodes"][0].update(note="x\u202ey"))
+    for words in (("graph", "show", run, "--table"), ("graph", "query", run, "--json"), ("graph", "query", run)):
+        out = call(*words).stdout
+        assert "\u202e" not in out
+        assert "\\u202e" in out or "--json" not in words  # a table may fold it
+    said = failure(3, "predict", run, f"{evil}.jpg")
+    assert said.isprintable()
+    assert "\\x9b31m\\u202e\\x7f.jpg" in said
+
+
+@pytest.mark.parametrize("encoding", ["cp1252"])
+def test_output_never_fails_for_its_letters(run: Path, encoding: str) -> None:
+    changed(run / "graph.json", lambda g: g["nodes"][0].update(note="φ ≥ 🚗"))
+    for words in (("graph", "show", run), ("graph", "query", run, "--json")):
+        done = printed(run, *words, PYTHONIOENCODING=encoding)
+        assert done.returncode == 0, done.stderr
+        text = done.stdout.decode(encoding)
+        if "--json" in words:
+            assert "φ ≥ 🚗" in [node.get("note") for node in json.loads(text)["nodes"]]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("words", [("graph", "show"), ("graph", "query", "--json")])
+def test_a_full_output_is_no_bug(run: Path, words: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command(*words[:2], run, *words[2:]), cwd=ROOT, env=surroundings(), stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 3
+    assert done.stderr.decode().split("\n") == ["error: cannot write the output: no space left on device", ""]
+
+
+def test_what_an_edit_names_is_looked_up_before_torch_is_loaded(run: Path) -> None:
+    code = (
+        "import sys\nfrom conceptnet_ml.cli.main import app\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, "graph", "forget", str(run), "nosuch"]
+    done = subprocess.run(words, cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=100)
+    assert done.stdout == "2 False\n"
+    assert "no node 'nosuch'" in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ signals
+
+
+SIGNALS = pytest.mark.parametrize(("number", "code"), [(15, 143), (1, 129), (2, 130)], ids=["TERM", "HUP", "INT"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@SIGNALS
+def test_the_exit_code_is_that_of_the_signal(
+    finished: Path, tmp_path: Path, number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = Stopper.__enter__
+
+    def enter(stopper: Stopper) -> Stopper:
+        entered(stopper)
+        os.kill(os.getpid(), number)
+        return stopper
+
+    monkeypatch.setattr(Stopper, "__enter__", enter)
+    words = ("learn", "--data", f"folder:{finished.parent / 'photos'}", "--out", tmp_path / "run")
+    if code == 130:
+        with pytest.raises(KeyboardInterrupt):
+            call(*words)
+    else:
+        assert call(*words).returncode == code
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@SIGNALS
+def test_a_stopped_program_says_by_which_signal(finished: Path, tmp_path: Path, number: int, code: int) -> None:
+    photos = f"folder:{finished.parent / 'photos'}"
+    words = command("learn", "--data", photos, "--set", "training.epochs=5000", "--out", tmp_path / "run")
+    at_work = subprocess.Popen(words, cwd=ROOT, env=surroundings(), stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (tmp_path / "run" / "settings.json").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    at_work.send_signal(number)
+    said = at_work.communicate(timeout=60)[1]
+    assert at_work.returncode == code, said
+    assert f"learn --resume {tmp_path / 'run'}" in said
+    assert not [path.name for path in (tmp_path / "run").rglob(".*")]
+    assert not (tmp_path / "run" / "lock.owner").exists()

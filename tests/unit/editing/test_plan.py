@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from conceptnet_ml.editing.delta import Delta
@@ -217,3 +219,39 @@ def test_directions_are_not_operated_on(drawn):
     graph = ConceptGraph.from_plain(content)
     with pytest.raises(GraphError, match="described by directions"):
         plan_forget(graph, graph.node(drawn.unit[3]))
+
+
+def test_a_feature_is_forgotten_with_the_variants_of_its_units(drawn):
+    graph = plan_split(drawn.graph, drawn.graph.node(drawn.unit[3]), 1).delta.apply(drawn.graph)
+    plan = plan_forget(graph, graph.node(drawn.car_1))
+    assert plan.units == (3, 8, 16)
+    after = plan.delta.apply(graph)
+    assert after.check() == []
+    assert closed_units(after, "top") == (3, 8, 16)
+
+
+def test_a_unit_that_was_split_is_forgotten_by_itself(drawn):
+    graph = plan_split(drawn.graph, drawn.graph.node(drawn.unit[3]), 1).delta.apply(drawn.graph)
+    plan = plan_forget(graph, graph.node(drawn.unit[3]))
+    assert plan.units == (3,)
+    assert plan.delta.apply(graph).node(drawn.unit[3]).state == "forgotten"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_is_edited_after_whatever_is_done_or_refused_with_a_reason(seed):
+    draw, graph = random.Random(seed), Drawn().graph
+    for number in range(1, 9):
+        nodes = draw.sample(graph.nodes("unit", stage="top") + graph.nodes("feature"), 2)
+        verb = draw.choice(("merge", "split", "forget"))
+        try:
+            plan = (
+                plan_merge(graph, nodes, number)
+                if verb == "merge"
+                else plan_split(graph, nodes[0], number)
+                if verb == "split"
+                else plan_forget(graph, nodes[0])
+            )
+        except GraphError:
+            continue  # before anything was done
+        graph = plan.delta.apply(graph)
+        assert graph.check() == []

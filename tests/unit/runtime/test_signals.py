@@ -14,7 +14,7 @@ from conceptnet_ml.errors import Interrupted
 from conceptnet_ml.runtime.signals import Stopper
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_first_signal_asks_second_stops_at_once(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
     with Stopper() as stopper:
@@ -22,11 +22,22 @@ def test_first_signal_asks_second_stops_at_once(number: signal.Signals, capfd: p
         os.kill(os.getpid(), number)
         assert stopper.requested
         assert "finishing the step, saving" in capfd.readouterr().err
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted) as stopped:
             stopper.check()
+        assert stopped.value.exit_code == 128 + number
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+def test_what_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stopper() as stopper:  # as under nohup
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopper.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_come_back_after_an_error() -> None:
