@@ -89,6 +89,11 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     images = images.to(device)
     check_baselines(settings.plugins.controls, session.plugins, images)
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
+    if network.training_error and not finished:
+        raise SettingsError(
+            f"network.backbone '{settings.network.backbone}' cannot be trained: {network.training_error}",
+            "It answers in evaluation mode only; give a network that returns logits in training mode, too.",
+        )
     new_world = ""
     if not finished:
         two = images.train.take(torch.arange(2)).float() / 255

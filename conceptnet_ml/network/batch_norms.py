@@ -64,7 +64,7 @@ def settle_batch_norms(network: nn.Module, views: ViewMaker, job: TrainingJob) -
     return short
 
 
-def _augmented(views: ViewMaker, job: TrainingJob, narrow: bool) -> Iterator[Tensor]:
+def _augmented(views: ViewMaker, job: TrainingJob, narrow: layout.Narrow) -> Iterator[Tensor]:
     for number in range(BATCHES):
         generator = seeding.generator(seeding.seed_for(job.seed, "batch norms", number))
         images, _ = views(torch.randperm(job.images, generator=generator)[: job.batch], generator)

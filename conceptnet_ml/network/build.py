@@ -20,7 +20,7 @@ from conceptnet_ml.config import trust
 from conceptnet_ml.config.settings import WEIGHT_FILES, Settings
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.hook_route import PREFIX
-from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.staged_network import StagedNetwork, plain, settle_lazy
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.storage.files import write_atomic
@@ -58,11 +58,12 @@ def build_network(
         else:
             build = plugins.get("backbone", name).function("build")
             model = build(argument, len(classes), image_size, settings.network)
+        settle_lazy(model, image_size)
     if file:
         other_classes = settings.training.epochs > 0
         load_weights(model, read_weights(file, "network.weights"), f"network.weights '{file}'", other_classes)
     chosen = settings.network
-    return StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise)
+    return StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise, channels=3)
 
 
 def name_backbone(settings: Settings, plugins: Plugins) -> None:
@@ -113,7 +114,7 @@ def load_users_module(
         known = [name for name in vars(module) if not name.startswith("_")]
         raise SettingsError(f"{where}'{target}': the module has no '{attribute}'", nearest(attribute, known))
     if isinstance(build, nn.Module):
-        return copy.deepcopy(build)
+        return copy.deepcopy(plain(build))
     try:
         model = build() if classes is None else _call(build, classes)
     except (Exception, SystemExit) as error:
@@ -124,7 +125,7 @@ def load_users_module(
         ) from error
     if not isinstance(model, nn.Module):
         raise SettingsError(f"{where}'{target}' returned {type(model).__name__}", "It must return a torch.nn.Module.")
-    return model
+    return plain(model)
 
 
 def read_weights(path: str | Path, where: str) -> dict[str, Tensor]:
@@ -205,13 +206,21 @@ def export_program(network: StagedNetwork, path: Path) -> None:
     """Save a network as a ``.pt2`` program that needs torch alone: ``torch.export.load(path).module()(images)``.
 
     It takes any number of float images in [0, 1] of the network's size, on the CPU, and answers as in evaluation mode.
+    Raises SettingsError where torch.export cannot follow the network's code.
     """
     alone = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     alone.narrow = True  # contiguous, since nobody knows where it will run
     example = torch.rand(2, network.channels, *network.image_size)
     dynamic = ({0: torch.export.Dim("batch", min=1)},)
-    with torch.no_grad():
-        program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)
+    except Exception as error:  # of a user's own code, in as many ways as there are
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise SettingsError(
+            f"the network cannot be written as one program: {reason}",
+            "torch.export must follow its code for any number of images: x.shape[0] in place of len(x), for instance.",
+        ) from error
     content = io.BytesIO()
     torch.export.save(program, content)
     write_atomic(path, content.getvalue())

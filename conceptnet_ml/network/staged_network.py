@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.network.fx_route import CannotTraceError, FxRoute
+from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.hook_route import HookRoute
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages
@@ -22,6 +24,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of photographs (ImageNet), the usual normalisation; a network may bring its own."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey, as Pillow and ITU-R BT.601 have them."""
+
 TINY = torch.finfo(torch.float32).tiny
 """Nothing beside a variance, to the bit; not every torch takes an eps of 0 (2.11 does not)."""
 
@@ -31,7 +36,9 @@ fx.wrap("arranged")  # so that a graph asks for the memory format when it runs
 
 @fx.wrap
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """``(images − mean) / std``, channel by channel."""
+    """``(images − mean) / std``, channel by channel; of coloured images the luma, where a network takes one channel."""
+    if mean.shape[1] == 1 and images.shape[1] == len(LUMA):
+        images = (images * images.new_tensor(LUMA).view(1, -1, 1, 1)).sum(1, keepdim=True)
     if images.requires_grad:
         return (images - mean).mul_(std.reciprocal())  # half the time of addcmul, whose numbers are all full-sized
     # An inference-mode batch norm does it in one pass over memory, three times as fast; its backward pass is slow.
@@ -51,9 +58,11 @@ class StagedNetwork(nn.Module):
         mean, std: The normalisation, one number per channel. By default the module's own attributes ``input_mean`` and
             ``input_std`` where it has them, else :data:`MEAN` and :data:`STD`, and none for other than three channels.
         classes: Names of the classes; where given, the logits must have as many columns.
+        channels: Of the images it will be given; default: as many as it takes, three if it can.
 
     Attributes:
-        narrow: Whether a convolution has few channels, see :func:`conceptnet_ml.runtime.layout.is_narrow`.
+        narrow: Whether a convolution has few channels, or the network takes contiguous memory alone; see
+            :func:`conceptnet_ml.runtime.layout.is_narrow`.
 
     Raises:
         SettingsError: The network cannot take such images, has other logits, has no stage, or not the one asked for.
@@ -71,34 +80,48 @@ class StagedNetwork(nn.Module):
         std: Sequence[float] | None = None,
         classes: Sequence[str] = (),
         normalise: bool = True,
+        channels: int | None = None,
     ) -> None:
         super().__init__()
+        model = plain(model)
+        settle_lazy(model, image_size)
         first = next(model.parameters(), torch.empty(0))
         if first.is_floating_point() and first.dtype != torch.float32:
             raise SettingsError(f"the network's weights are {first.dtype}", "Give a network with float32 weights.")
         self.model = model
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.classes = tuple(classes)
-        count = next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), len(MEAN))
-        usual = (MEAN, STD) if normalise and count == len(MEAN) else ((0.0,) * count, (1.0,) * count)
-        usual_mean, usual_std = usual
-        mean = getattr(model, "input_mean", usual_mean) if mean is None else mean
-        std = getattr(model, "input_std", usual_std) if std is None else std
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=first.device).view(1, -1, 1, 1))
-        self.narrow = layout.is_narrow(model)
-        layout.to_device(self, first.device)
         generator = torch.Generator().manual_seed(0)
-        example = torch.rand(2, self.channels, *self.image_size, generator=generator).to(first.device)
-        self._check(example)
+        refused: SettingsError | None = None
+        for count in _channel_counts(model, mean):
+            usual = (MEAN, STD) if normalise and count == len(MEAN) else ((0.0,) * count, (1.0,) * count)
+            chosen = (getattr(model, f"input_{name}", usual[place]) for place, name in enumerate(("mean", "std")))
+            for name, given, values in zip(("mean", "std"), (mean, std), chosen, strict=True):
+                numbers = torch.tensor(values if given is None else given, dtype=torch.float32, device=first.device)
+                self.register_buffer(name, numbers.view(1, -1, 1, 1))
+            example = torch.rand(2, self.mean.shape[1], *self.image_size, generator=generator).to(first.device)
+            self.narrow = layout.is_narrow(model)
+            try:
+                self._check_layouts(example)
+                break
+            except SettingsError as error:
+                refused = refused or error
+        else:
+            assert refused is not None
+            raise refused
+        own = self.mean.shape[1]
+        if channels not in (None, own) and own != 1:
+            raise SettingsError(
+                f"the network takes images of {own} channels, these have {channels}",
+                "Give a network whose first layer takes as many channels.",
+            )
+        self.channels = own if channels is None else channels
+        """Channels of the images it is given. A network of one channel takes coloured images, too: their luma."""
+        self.training_error = self._try_training(example)
+        """Why it cannot be run in training mode, in a line; empty where it can."""
         self._route, cuts = self._find_route(example)
         self.stages = self._stages(cuts, stages)
         self._overwritten = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
-
-    @property
-    def channels(self) -> int:
-        """Channels of the images."""
-        return self.mean.shape[1]
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -164,6 +187,43 @@ class StagedNetwork(nn.Module):
             self._route.run(self, maps, stage, None)
         return maps._version != version
 
+    def _check_layouts(self, example: Tensor) -> None:
+        """Try the network in the memory format it will have, and where it cannot be run so, in contiguous memory."""
+        layout.to_device(self, example.device)
+        try:
+            self._check(example)
+            if not self.narrow:  # as it may be on another device; narrow convolutions are not tried so
+                with eval_mode(self):
+                    self.model(normalised(example, self.mean, self.std).contiguous(memory_format=torch.channels_last))
+        except Exception:
+            self.narrow = "always"
+            layout.to_device(self, example.device)
+            self._check(example)
+
+    def _try_training(self, example: Tensor) -> str:
+        """Run it once in training mode, and leave it as it was. Where it returns several outputs then, such as those of
+        auxiliary classifiers, the first is taken from now on.
+        """
+        modes = [(part, part.training) for part in self.modules()]
+        buffers = {name: value.clone() for name, value in self.named_buffers()}
+        self.train()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                output = self(example)
+                if not isinstance(output, Tensor):
+                    self.model.register_forward_hook(_first_output)
+                    output = self(example)
+            return "" if isinstance(output, Tensor) else f"it returns {type(output).__name__}"
+        except Exception as error:  # a user's network may raise anything
+            return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        finally:
+            for part, mode in modes:
+                part.training = mode
+            with torch.no_grad():
+                for name, value in self.named_buffers():
+                    if name in buffers and value.shape == buffers[name].shape:
+                        value.copy_(buffers[name])
+
     def _check(self, example: Tensor) -> None:
         """Try the network, with in-place activations switched off if that changes nothing."""
         size = "×".join(str(side) for side in self.image_size)
@@ -199,7 +259,7 @@ class StagedNetwork(nn.Module):
             cuts = traced.cuts(self, example)
             if choose_stages(cuts, self.image_size):
                 return traced, cuts
-        except CannotTraceError:
+        except Exception:  # a network may do anything in what is made of its graph; hooks ask for less
             pass
         hooked = HookRoute(self.image_size)
         return hooked, hooked.cuts(self, example)
@@ -229,3 +289,52 @@ class StagedNetwork(nn.Module):
             raise SettingsError(f"network.stages: {why}", suggestions)
         chosen = sorted(dict.fromkeys(wanted), key=lambda name: places[name])
         return tuple(Stage(name, cuts[places[name]].units, cuts[places[name]].size) for name in chosen)
+
+
+def settle_lazy(model: nn.Module, image_size: tuple[int, int]) -> None:
+    """Set the shapes of lazy layers by one forward pass; their weights are drawn by the global random state. Raises
+    SettingsError where the network cannot take such images.
+    """
+    lazy = [part for part in model.modules() if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params()]
+    if not lazy:
+        return
+    reasons = []
+    for count in _channel_counts(model, None):
+        try:
+            with eval_mode(model):
+                model(torch.zeros(2, count, *image_size))
+            return
+        except Exception as error:  # a user's network may raise anything
+            reasons.append(str(error).partition("\n")[0])
+    raise SettingsError(
+        f"the network's lazy layers cannot be set: {reasons[0]}", "Set data.image_size to what it takes."
+    )
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The network itself where it is compiled, whose parts cannot be reached. Raises SettingsError for TorchScript."""
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise SettingsError(
+            "the network is TorchScript, whose parts cannot be run one by one",
+            "Give the nn.Module that it was made from; its weights are loaded by network.weights.",
+        )
+    return model
+
+
+def _channel_counts(model: nn.Module, mean: Sequence[float] | None) -> list[int]:
+    """How many channels the network may take, likeliest first: as its normalisation has them; else three, as images
+    have them; else those of its first convolution.
+    """
+    known = mean if mean is not None else getattr(model, "input_mean", None)
+    if known is not None:
+        return [len(known)]
+    first = next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), len(MEAN))
+    return [*dict.fromkeys((len(MEAN), first or len(MEAN)))]
+
+
+def _first_output(model: nn.Module, images: object, output: Any) -> Any:
+    """Of several outputs the first; of named ones ``logits`` or ``out``."""
+    if isinstance(output, Mapping):
+        return output.get("logits", output.get("out", next(iter(output.values()), None)))
+    return output[0] if isinstance(output, tuple | list) and output else output

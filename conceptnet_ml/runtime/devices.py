@@ -201,7 +201,7 @@ def free_memory(device: torch.device | None = None) -> float:
 
 
 def environment(
-    device: torch.device | None = None, dtype: torch.dtype | None = None, narrow: bool = False
+    device: torch.device | None = None, dtype: torch.dtype | None = None, narrow: layout.Narrow = False
 ) -> dict[str, Any]:
     """What a run records of the machine: versions, platform, device, threads, precision and memory format.
 

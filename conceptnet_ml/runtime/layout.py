@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ NARROW = 8
 ROUNDS, IMAGES, WIDTH = 6, 32, 16
 """Of the measurement: steps of each kind, the first of which warms up; images a step; channels of the first layer. A
 card gets eight times as many images and channels, so that the time is not that of launching kernels."""
+
+Narrow = bool | Literal["always"]
+"""Whether a network has narrow convolutions; ``always``: it takes contiguous memory alone, on every device."""
 
 _setting = "auto"
 
@@ -70,42 +73,47 @@ def use(memory_format: str) -> None:
     _forced()
 
 
-def memory_format(device: torch.device, narrow: bool = False) -> torch.memory_format:
+def memory_format(device: torch.device, narrow: Narrow = False) -> torch.memory_format:
     """The memory format for convolutions on a device, and for the images and maps they take.
 
     Args:
         narrow: Whether one of them is narrow, see :func:`is_narrow`.
     """
     forced = _forced()
+    if narrow == "always":
+        return torch.contiguous_format
     if forced is None and narrow and device.type == "cpu":
         return torch.contiguous_format
     return MEMORY_FORMATS[forced or measured(str(device)).memory_format]
 
 
-def format_name(device: torch.device, narrow: bool = False) -> str:
+def format_name(device: torch.device, narrow: Narrow = False) -> str:
     """Name of :func:`memory_format`."""
     chosen = memory_format(device, narrow)
     return next(name for name, known in MEMORY_FORMATS.items() if known is chosen)
 
 
-def is_narrow(network: nn.Module) -> bool:
-    """Whether a convolution has fewer than :data:`NARROW` channels on a side.
+def is_narrow(network: nn.Module) -> Narrow:
+    """Whether a convolution has fewer than :data:`NARROW` channels on a side; ``always`` where a part says so of itself
+    by an attribute ``narrow``.
 
     The image's own channels do not count, where the first convolution makes enough of them. Convolutions in groups
     count the channels of a group; depthwise ones count all, since their kernels run over the groups.
     """
-    first = True
+    first, found = True, False
     for layer in network.modules():
+        if layer.__dict__.get("narrow") == "always":
+            return "always"
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             groups = 1 if layer.groups == layer.in_channels else layer.groups
             inputs = NARROW if first else layer.in_channels // groups
             if min(inputs, layer.out_channels // groups) < NARROW:
-                return True
+                found = True
             first = False
-    return False
+    return found
 
 
-def arranged(values: Tensor, narrow: bool = False) -> Tensor:
+def arranged(values: Tensor, narrow: Narrow = False) -> Tensor:
     """Images or maps (B, C, h, w) in the memory format of their device."""
     return values.contiguous(memory_format=memory_format(values.device, narrow))
 

@@ -1,0 +1,225 @@
+"""Networks as people write them: of other channels, layouts and modes, lazy, compiled, of names that are no Python."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import types
+
+import pytest
+import torch
+from planted import COARSE, PLUGINS, planted_data, settings
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conceptnet_ml import learn
+from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.galleries.sources import open_network
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.fx_route import FxRoute
+from conceptnet_ml.network.hook_route import HookRoute
+from conceptnet_ml.network.staged_network import LUMA, StagedNetwork
+from conceptnet_ml.runtime import layout
+
+SIZE = (32, 32)
+
+
+def body(channels: int) -> nn.Sequential:
+    low, high = nn.Conv2d(channels, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)
+    return nn.Sequential(low, nn.BatchNorm2d(8), nn.ReLU(), high, nn.BatchNorm2d(16), nn.ReLU())
+
+
+class Net(nn.Module):
+    """A body that takes ``channels``, of images that take ``inputs``."""
+
+    inputs, channels = 3, 3
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__()
+        self.body, self.head = body(self.channels), nn.Linear(16, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+class Viewed(Net):
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        self.head = nn.Linear(16 * 64, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).view(x.size(0), -1))
+
+
+class Grey(Net):
+    channels = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mean(1, keepdim=True))
+
+
+class GreyOnly(Net):
+    inputs = channels = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1] == 1
+        return super().forward(x)
+
+
+class Coordinates(Net):
+    channels = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        row = torch.linspace(-1, 1, x.shape[3], device=x.device).expand(x.shape[0], 1, *x.shape[2:])
+        return super().forward(torch.cat([x, row, row.flip(3)], 1))
+
+
+class Auxiliary(Net):
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        y = super().forward(x)
+        return (y, 2 * y) if self.training else y
+
+
+class NamedOutputs(Net):
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        y = super().forward(x)
+        return {"aux": 2 * y, "logits": y} if self.training else y
+
+
+class Keyword(Net):
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        self.body = nn.ModuleDict({"global": self.body, "class": nn.Identity()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body["class"](self.body["global"](x)).mean((2, 3)))
+
+
+class Lazy(nn.Module):
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__()
+        self.low, self.high = nn.LazyConv2d(8, 3, 2, 1), nn.LazyConv2d(16, 3, 2, 1)
+        self.norm, self.head = nn.LazyBatchNorm2d(), nn.LazyLinear(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(functional.relu(self.norm(self.high(functional.relu(self.low(x))))).flatten(1))
+
+
+def compiled(num_classes: int = 2) -> nn.Module:
+    return torch.compile(Net(num_classes), backend="eager")  # type: ignore[return-value]
+
+
+KINDS = [Viewed, Grey, GreyOnly, Coordinates, Auxiliary, NamedOutputs, Keyword, Lazy, compiled]
+
+
+@pytest.fixture(autouse=True)
+def module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks as a module of the user's."""
+    users = types.ModuleType("networks_of_people")
+    users.__dict__.update({kind.__name__: kind for kind in KINDS})
+    monkeypatch.setitem(sys.modules, "networks_of_people", users)
+
+
+def built(kind: object, **more: object) -> StagedNetwork:
+    chosen = settings(network={"backbone": f"networks_of_people:{kind.__name__}", **more})  # type: ignore[attr-defined]
+    return build_network(chosen, ("a", "b"), SIZE, PLUGINS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_they_run_whole_in_parts_and_alone(
+    kind: object, memory_format: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.setenv(layout.VARIABLE, memory_format)
+    network = layout.to_device(built(kind), torch.device("cpu")).eval()
+    images = torch.rand(3, 3, *SIZE)
+    with torch.no_grad():
+        logits = network(images)
+        assert logits.shape == (3, 2)
+        maps, whole = network.run_all(images)
+        assert torch.allclose(whole, logits, atol=1e-5)
+        for name in network.stage_names:
+            assert torch.allclose(network.run_from(maps[name], name), logits, atol=1e-5)
+    assert network.channels == 3
+    network.train()
+    functional.cross_entropy(network(images), torch.tensor([0, 1, 0])).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("kind", [Grey, GreyOnly, Coordinates, Auxiliary, Keyword])
+def test_they_are_learned_from_end_to_end(kind: object, tmp_path, hasty: None) -> None:  # type: ignore[no-untyped-def]
+    chosen = settings(
+        network={"backbone": f"networks_of_people:{kind.__name__}"},  # type: ignore[attr-defined]
+        training={"batch": 32, "epochs": 1},
+        round={"limit": 1, "epochs": 1, "closures": 0, "purify": 0},
+        probe={"view_steps": 2, "dreamt": 0},
+        concepts=COARSE,
+    )
+    run = learn(planted_data("own", 64), settings=chosen, out=tmp_path / "run", plugins=PLUGINS)
+    assert run.graph.check() == []
+    run.save_alone(tmp_path / "alone.pt2")
+
+
+def test_one_channel_is_the_luma_of_coloured_images() -> None:
+    network = StagedNetwork(GreyOnly().eval(), SIZE, channels=3)
+    images = torch.rand(2, 3, *SIZE)
+    grey = (images * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    with torch.no_grad():
+        assert torch.allclose(network(images), network(grey), atol=1e-6)
+    assert StagedNetwork(GreyOnly().eval(), SIZE).channels == 1
+
+
+def test_a_network_without_data_is_opened_with_its_own_channels() -> None:
+    cpu = torch.device("cpu")
+    assert open_network("networks_of_people:GreyOnly", PLUGINS, cpu).network.channels == 1
+    assert open_network("networks_of_people:Coordinates", PLUGINS, cpu).network.channels == 3
+
+
+def test_other_channels_than_the_images_have_are_said() -> None:
+    class Bands(Net):
+        channels = 12
+
+    assert StagedNetwork(Bands(), SIZE).channels == 12
+    with pytest.raises(SettingsError, match="takes images of 12 channels, these have 3"):
+        StagedNetwork(Bands(), SIZE, channels=3)
+
+
+def test_lazy_layers_are_drawn_by_the_seed() -> None:
+    random = torch.get_rng_state()
+    one, two = built(Lazy), built(Lazy)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_trying_both_modes_leaves_the_network_as_it_was() -> None:
+    given = Net().eval()
+    before, random = copy.deepcopy(given.state_dict()), torch.get_rng_state()
+    StagedNetwork(given, SIZE)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not given.training
+    assert all(torch.equal(before[name], value) for name, value in given.state_dict().items())
+
+
+def test_hooks_are_taken_where_the_graph_cannot_be_written() -> None:
+    assert isinstance(built(Keyword)._route, HookRoute)
+    assert isinstance(built(Grey)._route, FxRoute)
+
+
+def test_torchscript_is_refused_with_the_reason() -> None:
+    script = torch.jit.trace(Net().eval(), torch.rand(1, 3, *SIZE))
+    with pytest.raises(SettingsError, match="TorchScript, whose parts cannot be run one by one"):
+        StagedNetwork(script, SIZE)
+
+
+def test_a_network_that_cannot_be_trained_is_refused_before_it_is(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    class Fails(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                raise RuntimeError("needs targets")
+            return super().forward(x)
+
+    sys.modules["networks_of_people"].Fails = Fails  # type: ignore[attr-defined]
+    chosen = settings(network={"backbone": "networks_of_people:Fails"})
+    with pytest.raises(SettingsError, match="cannot be trained: RuntimeError: needs targets"):
+        learn(planted_data("own", 64), settings=chosen, out=tmp_path / "run", plugins=PLUGINS)
+    assert not (tmp_path / "run").exists()
