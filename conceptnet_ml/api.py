@@ -101,6 +101,7 @@ def start_run(
     folder = Path(out) if out is not None else default_folder(settings)
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
     environment["data"] = checked.data.digests()
+    environment["plugins"] = session.plugins.packages()
     run = Run.create(folder, settings.model_dump(mode="json"), dict(origins), environment, __version__)
     return execute(checked, run, session)
 

@@ -15,7 +15,7 @@ from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.load import load_data, trap_arguments, unlabelled
+from conceptnet_ml.data.load import load_data, trap_arguments, unlabelled, wrong_labels
 from conceptnet_ml.data.sampling import check_class_names, split_holdout
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
@@ -86,6 +86,8 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     with session.progress.task("load images"):
         images = data if data is not None else load_data(settings, session.plugins)
     check_class_names(images.name, images.classes)
+    if reason := wrong_labels(images):
+        raise DataError(f"{images.name}: {reason}", "Labels are places in classes: 0 for the first.")
     images = images.to(device)
     check_baselines(settings.plugins.controls, session.plugins, images)
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)

@@ -79,6 +79,11 @@ class Plugins:
                 return BUILT_IN if source.startswith(BUILT_IN) else source
         raise ValueError(f"{record.kind} '{record.name}' was not loaded by these plugins")
 
+    def packages(self) -> list[str]:
+        """Where all records come from that are not built in: packages with their versions, files."""
+        found = {self.origin(record) for records in self._found.values() for record, _ in records}
+        return sorted(found - {BUILT_IN})
+
     def _add(self, source: str, load: Callable[[], object]) -> str | None:
         """Load one plugin; returns its error, None where there is none."""
         offered: list[Record] = []

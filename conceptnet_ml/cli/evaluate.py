@@ -80,6 +80,8 @@ def _accuracies(test_sets: dict[str, Any], every_group: bool) -> Table:
         grouped = each[0].get("groups", {})
         if grouped:
             rows.append(line("… worst group", "", [one["worst_group"] for one in each]))
+        if all("worst_class" in one for one in each):
+            rows.append(line("… worst class", "", [one["worst_class"] for one in each]))
         for group, first in grouped.items() if every_group else ():
             rows.append(line(f"… {group}", str(first["images"]), [one["groups"][group] for one in each]))
     numbers = ("images", *methods)

@@ -68,7 +68,18 @@ def load_source(settings: DataSettings, seed: int, plugins: Plugins) -> Data:
     data = record.function("load")(argument, settings, seed)
     if not isinstance(data, Data) or not data.tests or (settings.minimum and "test" not in data.tests):
         raise PluginError(f"dataset '{name}': load() must return Data with a test set called 'test'.")
+    if reason := wrong_labels(data):
+        raise PluginError(f"dataset '{name}': {reason}", "Labels are places in classes: 0 for the first.")
     return select_classes(data, settings.classes)
+
+
+def wrong_labels(data: Data) -> str:
+    """What is wrong with the labels of a data set, in words; empty where each is the place of a class."""
+    for name, images in {"training images": data.train, **data.tests}.items():
+        wrong = images.labels[(images.labels < 0) | (images.labels >= len(data.classes))]
+        if len(wrong):
+            return f"{name}: the label {int(wrong[0])} is none of {len(data.classes)} classes"
+    return ""
 
 
 def trap_arguments(text: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,21 @@ LEAST_IN_GROUP = 10
 """Fewest images of a group that can be the worst one, where any group has as many."""
 
 
+UNEVEN = 2
+"""How many times as many images of a class as of another make a set uneven: its accuracy can hide a class."""
+
+
 def accuracies(
-    methods: Mapping[str, nn.Module], tests: Mapping[str, ImageSet], device: torch.device, dtype: torch.dtype | None
+    methods: Mapping[str, nn.Module],
+    tests: Mapping[str, ImageSet],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """``{test set: {"images": n, method: {"accuracy": share}}}``.
 
-    In a set with groups each method also has what :func:`group_accuracies` returns.
+    In a set with groups each method also has what :func:`group_accuracies` returns; where ``classes`` are named, in a
+    set of uneven classes also ``classes`` and ``worst_class``, likewise.
 
     Args:
         methods: By name; each takes float images in [0, 1] to logits.
@@ -39,8 +48,18 @@ def accuracies(
             row[method] = {"accuracy": float(right.double().mean())}
             if images.groups is not None:
                 row[method] |= group_accuracies(right, images.groups)
+            if classes and uneven(images.labels):
+                each = group_accuracies(right, Groups(tuple(classes), images.labels))
+                row[method] |= {"classes": each["groups"], "worst_class": each["worst_group"]}
         table[name] = row
     return table
+
+
+def uneven(labels: Tensor) -> bool:
+    """Whether some class has :data:`UNEVEN` times as many images as another that has any."""
+    counts = torch.bincount(labels)
+    present = counts[counts > 0]
+    return bool(len(present) > 1 and present.max() >= UNEVEN * present.min())
 
 
 def group_accuracies(right: Tensor, groups: Groups) -> dict[str, Any]:
@@ -72,7 +91,7 @@ def evaluate_run(ctx: Context, networks: Mapping[str, nn.Module]) -> dict[str, A
     table: dict[str, Any] = {}
     with ctx.progress.task("evaluate", total=len(ctx.data.tests)) as task:
         for name, images in ctx.data.tests.items():
-            work = partial(accuracies, networks, {name: images}, ctx.device, ctx.dtype)
+            work = partial(accuracies, networks, {name: images}, ctx.device, ctx.dtype, ctx.data.classes)
             table |= ctx.once(f"evaluate/{name}", work)
             task.advance()
     return table

@@ -120,11 +120,18 @@ class GraphStore:
 
     # ------------------------------------------------------------------------------------------------ the whole graph
 
-    def to_networkx(self) -> nx.MultiDiGraph:
-        """A copy with plain attributes; edge keys are the kinds, of an analogy with its two classes."""
-        copy = nx.MultiDiGraph(schema=SCHEMA, version=SCHEMA_VERSION, **self.header.plain())
-        copy.add_nodes_from((node.id, node.plain()) for node in self.nodes())
-        copy.add_edges_from((edge.source, edge.target, edge.key, edge.plain()) for edge in self.edges())
+    def to_networkx(self, flat: bool = False) -> nx.MultiDiGraph:
+        """A copy with plain attributes; edge keys are the kinds, of an analogy with its two classes. With ``flat``
+        lists and objects are JSON strings, as ``nx.write_graphml(graph.to_networkx(flat=True), PATH)`` needs them.
+        """
+
+        def made(record: dict[str, Any]) -> dict[str, Any]:
+            nested = {name: value for name, value in record.items() if flat and isinstance(value, list | dict)}
+            return record | {name: json.dumps(value, sort_keys=True) for name, value in nested.items()}
+
+        copy = nx.MultiDiGraph(schema=SCHEMA, version=SCHEMA_VERSION, **made(self.header.plain()))
+        copy.add_nodes_from((node.id, made(node.plain())) for node in self.nodes())
+        copy.add_edges_from((edge.source, edge.target, edge.key, made(edge.plain())) for edge in self.edges())
         return copy
 
     def to_plain(self) -> dict[str, Any]:

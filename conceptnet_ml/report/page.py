@@ -97,7 +97,9 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
         "settings": records.changed_settings(settings, run.origins),
         "command": records.command(settings),
         "steps": records.next_steps(run.path, summary),
-        "environment": run.environment(),
+        "environment": {
+            name: value for name, value in run.environment().items() if isinstance(value, str | int | float)
+        },
         "package": run.package,
         "missing": figures.missing,
         "dropped": figures.dropped,

@@ -194,7 +194,7 @@ class Editor:
             edges = [*plan.delta.edges, *plans.measured_edges(plan.sources, effects)]
             delta = replace(plan.delta, edges=edges, units=units, network=fingerprint(network.state_dict()))
             changed = delta.apply(graph)
-            test_sets = accuracies({"learned": network}, ctx.data.tests, ctx.device, ctx.dtype)
+            test_sets = accuracies({"learned": network}, ctx.data.tests, ctx.device, ctx.dtype, ctx.data.classes)
         before = self._run.summary().get("test_sets", {})
         entry |= {"network": delta.network if plan.stage else None, "delta": delta.plain()}
         entry["accuracy"] = {

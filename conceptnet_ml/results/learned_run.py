@@ -184,7 +184,8 @@ class LearnedRun:
         if families:
             methods |= {f"family {name}": family for name, family in self.model.named_families()}
         methods = {name: network.to(self.device) for name, network in methods.items()}
-        return {"run": str(self.path), "test_sets": accuracies(methods, images.tests, self.device, self.dtype)}
+        found = accuracies(methods, images.tests, self.device, self.dtype, images.classes)
+        return {"run": str(self.path), "test_sets": found}
 
     def disagreement(self, folder: str | Path) -> dict[str, Any]:
         """How often the ordinary and the learned network disagree on the pictures of a folder, at any depth.

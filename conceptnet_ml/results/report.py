@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from conceptnet_ml.data.load import unlabelled
-from conceptnet_ml.evaluation.accuracy import disagreement
+from conceptnet_ml.evaluation.accuracy import disagreement, uneven
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.runtime import devices
@@ -36,7 +38,7 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
         "cost": _cost(ctx, learned),
         "graph": {"nodes": len(graph), "edges": len(graph.edges())},
         "peak_memory_gib": devices.peak_memory(ctx.device),
-        "notes": [*ctx.data.notes, *ctx.override_rule.unused_words(learned.rounds)],
+        "notes": [*ctx.data.notes, *_remarks(ctx, learned), *ctx.override_rule.unused_words(learned.rounds)],
     }
     if edits := ctx.history.descriptions():
         summary["edits"] = edits
@@ -49,6 +51,24 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
     if ctx.settings.data.target is not None:
         summary["target"] = _new_world(ctx, learned, ctx.settings.data.target)
     return summary
+
+
+def _remarks(ctx: Context, learned: Learned) -> list[str]:
+    """What the figures do not say by themselves."""
+    notes = []
+    counts = torch.bincount(ctx.labels, minlength=ctx.classes)
+    if uneven(ctx.labels):
+        most, fewest = (ctx.data.classes[int(place)] for place in (counts.argmax(), counts.argmin()))
+        notes.append(
+            f"uneven classes: {int(counts.max())} training images of {most}, {int(counts.min())} of {fewest}; accuracy "
+            "may be that of the most frequent class, see the worst one"
+        )
+    if ctx.settings.plugins.controls and not learned.epochs:
+        controls = ", ".join(ctx.settings.plugins.controls)
+        notes.append(
+            f"no round was trained, so there is nothing to compare with, and no control was trained: {controls}"
+        )
+    return notes
 
 
 def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:

@@ -124,6 +124,10 @@ def _test_sets(summary: dict[str, Any]) -> Table:
         if tells_worst_group(name, row):
             worst = (f"{100 * row[method]['worst_group']['accuracy']:.1f}" for method in shown)
             table.add_row("… worst group", "", *worst)
+        if all("worst_class" in row[method] for method in shown):
+            table.add_row(
+                "… worst class", "", *(f"{100 * row[method]['worst_class']['accuracy']:.1f}" for method in shown)
+            )
     return table
 
 

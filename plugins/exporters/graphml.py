@@ -154,4 +154,6 @@ class _Reader:
                 raise DataError(f"this GraphML says twice what {name} is: {self._owner[name]} and {value}", MEND)
             self._owner[name] = value
         elif tag in (_NODE, _EDGE):
+            if tag == _EDGE:
+                self._owner.pop("id", None)  # an edge has none; networkx, which read one, writes it as data
             self._owner = self.header

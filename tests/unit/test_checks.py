@@ -158,3 +158,19 @@ def test_a_representation_is_tried_before_anything_is_trained(
         check_plan(settings, Session(plugins), data)
     assert caught.value.message.startswith("representation 'own': ")
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_that_are_no_classes(label: int) -> None:
+    images = ImageSet(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), torch.arange(40) % 2)
+    labels = images.labels.clone()
+    labels[3] = label
+    data = Data("mine", ("a", "b"), images, {"test": images.with_labels(labels)})
+    with pytest.raises(DataError, match=f"mine: test: the label {label} is none of 2 classes"):
+        check_plan(Settings(), Session(PLUGINS), data)
+
+
+def test_names_of_given_data_are_checked_as_those_of_folders() -> None:
+    images = ImageSet(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), torch.arange(40) % 2)
+    with pytest.raises(DataError, match="cannot name a class"):
+        check_plan(Settings(), Session(PLUGINS), Data("mine", ("a", "b\n"), images, {"test": images}))

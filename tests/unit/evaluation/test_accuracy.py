@@ -95,3 +95,18 @@ def test_a_folder_of_pictures_needs_no_labels(tmp_path: Path) -> None:
     assert images.take(torch.arange(2)).shape == (2, 3, 8, 8)
     assert len(images) == 2
     assert unlabelled(tmp_path, (16, 8)).take(torch.arange(2)).shape == (2, 3, 16, 8), "not square either"
+
+
+def test_in_a_set_of_uneven_classes_each_is_judged_by_itself() -> None:
+    class Majority(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+    pixels = torch.zeros(120, 3, 8, 8, dtype=torch.uint8)
+    labels = (torch.arange(120) >= 100).long()
+    sets = {"uneven": ImageSet(pixels, labels), "even": ImageSet(pixels, torch.arange(120) % 2)}
+    table = accuracies({"it": Majority()}, sets, CPU, None, ("most", "few"))
+    assert table["uneven"]["it"]["accuracy"] == 100 / 120
+    assert table["uneven"]["it"]["worst_class"] == {"name": "few", "images": 20, "accuracy": 0.0}
+    assert table["uneven"]["it"]["classes"]["most"] == {"images": 100, "accuracy": 1.0}
+    assert table["even"]["it"] == {"accuracy": 0.5}

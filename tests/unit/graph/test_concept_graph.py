@@ -280,6 +280,14 @@ def test_path_goes_as_low_as_it_can_and_then_by_the_strongest(small):
         graph.paths("cat")
 
 
+def test_what_networkx_writes_is_read(small, tmp_path):
+    nx.write_graphml(small.graph.to_networkx(flat=True), tmp_path / "own.graphml")
+    (tmp_path / "ours.graphml").write_text(to_graphml(small.graph))
+    nx.write_graphml(nx.read_graphml(tmp_path / "ours.graphml"), tmp_path / "again.graphml")
+    for name in ("own", "again"):
+        assert ConceptGraph.read(tmp_path / f"{name}.graphml", parse) == small.graph
+
+
 def test_to_networkx_has_plain_attributes(small):
     copy = small.graph.to_networkx()
     assert isinstance(copy, nx.MultiDiGraph)
