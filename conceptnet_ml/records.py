@@ -70,8 +70,21 @@ class Record:
                 value = getattr(importlib.import_module(module), attribute)
             except (ImportError, AttributeError) as error:
                 raise PluginError(f"{self.kind} '{self.name}': cannot import '{value}': {error}") from error
-        ours = str(getattr(value, "__module__", "")).partition(".")[0] in OURS
-        return value if ours else self._named(field, value)
+        return self.guard(field, value)
+
+    def guard(self, field: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, or the module that a function of this record returned: what it raises names the plugin as
+        in :meth:`function`, unless it is ours.
+        """
+        ours = str(getattr(function, "__module__", "")).partition(".")[0] in OURS
+        return function if ours else self._named(field, function)
+
+    def must_return(self, field: str, what: str, value: Any, shape: tuple[int, ...]) -> None:
+        """Raise PluginError where what a function made is no tensor of this shape; ``what`` it should be, in words."""
+        found = tuple(getattr(value, "shape", ())) or type(value).__name__
+        if found != shape:
+            kind = f"{self.kind} '{self.name}'"
+            raise PluginError(f"{kind}: {field}: {what} must be {shape}, not {found}", "See docs/plugins.md.")
 
     def _named(self, field: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, with the plugin's name at what it raises."""

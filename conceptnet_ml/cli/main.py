@@ -55,6 +55,7 @@ class Commands(TyperGroup):
         return super().get_command(ctx, cmd_name) or self._plugin_commands.get(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
+        options.began.clear()
         for stream in (sys.stdout, sys.stderr):  # output never fails for its letters
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")

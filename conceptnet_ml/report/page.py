@@ -69,9 +69,10 @@ def _render(run: Run) -> str:
         content = _content(run, summary, graph, figures)
         page = template.render(**content, size="")
         return template.render(**content, size=f"{len(page.encode()) / 1e6:.1f} MB")
-    except (KeyError, UndefinedError) as error:
+    except (KeyError, UndefinedError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
         raise DataError(
-            f"{run.path / 'summary.json'}, of conceptnet_ml {run.package or '?'}, lacks what the page shows: {error}",
+            f"{run.path / 'summary.json'}, of conceptnet_ml {run.package or '?'}, lacks what the page shows, or it, "
+            f"metrics.jsonl or environment.json is damaged: {error}",
             "Learn the run anew with this version, or use the one that made it.",
         ) from error
 

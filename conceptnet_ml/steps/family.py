@@ -33,6 +33,9 @@ def split(ctx: Context, site: Site, merged: Merged) -> Split:
         seed = ctx.seed(site.name, "split")
         evidence = SplitEvidence(merged.detector, maps, labels, ctx.classes, seed, ctx.settings.concepts)
         variants = record.function("split")(evidence)
+        with torch.no_grad():
+            answers = record.guard("split", variants)(maps[:2], merged.detector(maps[:2]))
+        record.must_return("split", "the answers of variants", answers, (len(maps[:2]), ctx.classes))
         family = Family(trunk, merged.detector, variants)
         return {"state": variants.state_dict(), "accuracy": accuracy(ctx, site.name, family, swaps)}
 

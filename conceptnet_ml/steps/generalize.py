@@ -197,7 +197,9 @@ def merge(ctx: Context, site: Site, swap: Swap, findings: list[Finding]) -> Merg
             ctx.settings.concepts,
         )
         detector = record.function("merge")(evidence)
-        looks = detector(maps).detach()
+        looks = record.guard("merge", detector)(maps)
+        record.must_return("merge", "logits of maps", looks, (len(maps), 1, *maps.shape[2:]))
+        looks = looks.detach()
         quality = map_quality(looks[half:], targets[half:], labels[half:], ctx.classes)
         return {
             "state": detector.state_dict(),

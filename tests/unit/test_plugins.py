@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins, load_plugins
-from conceptnet_ml.records import KINDS
+from conceptnet_ml.records import KINDS, Generalizer, Representation
 
 GOOD = """
 from conceptnet_ml import Trap, hookimpl
@@ -230,3 +231,23 @@ def test_every_folder_of_built_ins_is_in_the_wheel_and_the_entry_points() -> Non
         assert f'{folder} = "conceptnet_plugins.{folder}"' in text
     for folder in sorted(path.name for path in (root / "conceptnet_ml").iterdir() if (path / "__init__.py").exists()):
         assert f'"conceptnet_ml.{folder}",' in text
+
+
+def test_what_a_plugins_function_returned_is_its_own_too() -> None:
+    class Detector:
+        def __call__(self, maps: object) -> object:
+            raise RuntimeError("expected 12 channels")
+
+    record = Generalizer(name="mine", api="1", merge=lambda evidence: Detector())
+    with pytest.raises(PluginError, match=r"generalizer 'mine': merge failed: RuntimeError: expected 12 channels"):
+        record.guard("merge", Detector())(None)
+    with pytest.raises(PluginError, match=r"generalizer 'mine': merge: logits must be \(2, 1\), not \(2, 3\)"):
+        record.must_return("merge", "logits", SimpleNamespace(shape=(2, 3)), (2, 1))
+    with pytest.raises(PluginError, match="not NoneType"):
+        record.must_return("merge", "logits", None, (2, 1))
+
+
+@pytest.mark.parametrize("gate", ["places", "", "Place"])
+def test_a_gate_that_is_none_is_refused_when_the_plugin_is_loaded(gate: str) -> None:
+    with pytest.raises(PluginError, match="is none of place, channel, whole"):
+        Representation(name="mine", api="1", encode=str, decode=str, gate=gate)
