@@ -85,7 +85,7 @@ def kills(count: int, seed: int) -> int:
             codes[forked(lambda: small_run(cut), cut, at, full=bool(number % 2))] += 1
             if forked(lambda: small_run(cut), cut) or _results(cut) != wanted:
                 lost += 1
-                print(f"write {at} of {writes}: what it goes on to is not what it was")
+                print(f"write {at} of {writes}: what it goes on to is not what it was", flush=True)
     print(f"{writes} writes, {sum(codes.values())} cut short (exit codes {dict(codes)}), {lost} lost")
     return lost
 

@@ -63,7 +63,8 @@ def build_network(
         other_classes = settings.training.epochs > 0
         load_weights(model, read_weights(file, "network.weights"), f"network.weights '{file}'", other_classes)
     chosen = settings.network
-    return StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise, channels=3)
+    network = StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise)
+    return network.for_images(3)
 
 
 def name_backbone(settings: Settings, plugins: Plugins) -> None:

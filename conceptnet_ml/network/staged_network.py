@@ -58,7 +58,6 @@ class StagedNetwork(nn.Module):
         mean, std: The normalisation, one number per channel. By default the module's own attributes ``input_mean`` and
             ``input_std`` where it has them, else :data:`MEAN` and :data:`STD`, and none for other than three channels.
         classes: Names of the classes; where given, the logits must have as many columns.
-        channels: Of the images it will be given; default: as many as it takes, three if it can.
 
     Attributes:
         narrow: Whether a convolution has few channels, or the network takes contiguous memory alone; see
@@ -80,7 +79,6 @@ class StagedNetwork(nn.Module):
         std: Sequence[float] | None = None,
         classes: Sequence[str] = (),
         normalise: bool = True,
-        channels: int | None = None,
     ) -> None:
         super().__init__()
         model = plain(model)
@@ -109,19 +107,26 @@ class StagedNetwork(nn.Module):
         else:
             assert refused is not None
             raise refused
-        own = self.mean.shape[1]
-        if channels not in (None, own) and own != 1:
-            raise SettingsError(
-                f"the network takes images of {own} channels, these have {channels}",
-                "Give a network whose first layer takes as many channels.",
-            )
-        self.channels = own if channels is None else channels
-        """Channels of the images it is given. A network of one channel takes coloured images, too: their luma."""
+        self.channels = self.mean.shape[1]
+        """Channels of the images: as many as the network takes, three if it can; see :meth:`for_images`."""
         self.training_error = self._try_training(example)
         """Why it cannot be run in training mode, in a line; empty where it can."""
         self._route, cuts = self._find_route(example)
         self.stages = self._stages(cuts, stages)
         self._overwritten = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
+
+    def for_images(self, channels: int) -> StagedNetwork:
+        """The network itself, for images of so many channels. A network of one channel takes coloured images, too:
+        their luma. Raises SettingsError where it takes others.
+        """
+        own = self.mean.shape[1]
+        if own not in (1, channels):
+            raise SettingsError(
+                f"the network takes images of {own} channels, these have {channels}",
+                "Give a network whose first layer takes as many channels.",
+            )
+        self.channels = channels
+        return self
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -206,7 +206,9 @@ class LearnedRun:
         same examples, its ridge chosen by cross-validation, for comparison.
 
         Args:
-            data: The new world: its training images are the pool, its test images the test. By default the run's own
+            data: The new world: its training images are the pool, its test images the test; of a folder without a test
+                part a fifth is the test. Given as :class:`Data` they are uint8 as in an ``ImageSet``, whereas
+                :attr:`model` takes floats in [0, 1]. By default the run's own
                 held-out images with random cues, and its own test sets; the run must have had a trap.
             shots: Labelled examples per class.
             turned: The run's own world turned round instead: the cue is the label.

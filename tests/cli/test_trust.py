@@ -313,6 +313,17 @@ def test_what_an_edit_names_is_looked_up_before_torch_is_loaded(run: Path) -> No
     assert "no node 'nosuch'" in done.stderr
 
 
+def test_advice_after_a_bug_goes_on_with_the_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from conceptnet_ml.cli import main, options
+
+    words = ["cli.py", "learn", "--data", "x", "--out", str(run), "--plugins-dir", "mine"]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(options, "began", [run])
+    assert main._again() == f"To see where: python cli.py --debug learn --plugins-dir mine --resume {run}"
+    monkeypatch.setattr(options, "began", [tmp_path / "nothing was begun"])
+    assert main._again() == f"To see where: python cli.py --debug {' '.join(words[1:])}"
+
+
 # ------------------------------------------------------------------------------------------------ signals
 
 

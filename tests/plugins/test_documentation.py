@@ -150,7 +150,7 @@ def test_links_lead_somewhere_and_code_that_is_named_exists(page: Path) -> None:
             assert (page.parent / target).exists(), target
     outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     root = DOCS.parent
-    folders = (root / "conceptnet_ml", root / "plugins", root / "benchmarks", DOCS)
+    folders = (root / "conceptnet_ml", root / "plugins", root / "benchmarks", root / "tests", DOCS)
     files = {str(path.relative_to(root)) for folder in folders for path in folder.rglob("*.py")}
     for name in re.findall(r"`((?:[\w-]+/)*\w+\.py)`", outside):
         if name not in ("gamma.py", "FILE.py"):

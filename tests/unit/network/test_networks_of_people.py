@@ -161,7 +161,7 @@ def test_they_are_learned_from_end_to_end(kind: object, tmp_path, hasty: None) -
 
 
 def test_one_channel_is_the_luma_of_coloured_images() -> None:
-    network = StagedNetwork(GreyOnly().eval(), SIZE, channels=3)
+    network = StagedNetwork(GreyOnly().eval(), SIZE).for_images(3)
     images = torch.rand(2, 3, *SIZE)
     grey = (images * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     with torch.no_grad():
@@ -181,7 +181,7 @@ def test_other_channels_than_the_images_have_are_said() -> None:
 
     assert StagedNetwork(Bands(), SIZE).channels == 12
     with pytest.raises(SettingsError, match="takes images of 12 channels, these have 3"):
-        StagedNetwork(Bands(), SIZE, channels=3)
+        StagedNetwork(Bands(), SIZE).for_images(3)
 
 
 def test_lazy_layers_are_drawn_by_the_seed() -> None:
