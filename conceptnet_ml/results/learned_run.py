@@ -346,7 +346,11 @@ class LearnedRun:
 
     @cached_property
     def _saved(self) -> SavedModel:
-        return self.folder.load_model()
+        saved = self.folder.load_model()
+        if missing := sorted({"classes", "image_size", "networks", "families"} - saved[1].keys()):
+            mend = f"Delete it and resume: learn --resume {quoted(self.path)}"
+            raise DataError(f"{self.path / 'model.json'} is damaged: it has no '{missing[0]}'", mend)
+        return saved
 
     @cached_property
     def _networks(self) -> tuple[GeneralizedModel, dict[str, StagedNetwork]]:

