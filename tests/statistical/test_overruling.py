@@ -79,7 +79,8 @@ def again(data: Data, tmp_path: Path) -> Callable[..., LearnedRun]:
 
     def go_on(run: Path, **words: Any) -> LearnedRun:
         if run != tmp_path / "copy":
-            shutil.copytree(run, tmp_path / "copy", dirs_exist_ok=True)
+            shutil.rmtree(tmp_path / "copy", ignore_errors=True)  # steps of two runs do not fit together
+            shutil.copytree(run, tmp_path / "copy")
         return learn(data, resume=tmp_path / "copy", plugins=PLUGINS, **words)
 
     return go_on
