@@ -226,10 +226,10 @@ class RoundSettings(SettingsGroup):
     purify: int = Field(2, ge=0, description="how often place gates are purified of the object; 0 for never")
     cue: int = Field(5, ge=1, description="epochs of a network that sees only what the gates take over, to purify them")
     places: float = Field(
-        0.15,
+        0.08,
         ge=0,
-        description="ι of the places that images have in common, for the round's network: from here on a part of the "
-        "cue is left there, and all of them are opened; over 1 for never",
+        description="ι of the places that images have in common, for the round's network, less what r fell: from here "
+        "on a part of the cue is left there, and all of them are opened; over 1 for never",
     )
     outside: bool = Field(
         True, description="exchange what lies outside place gates where the class hangs on that, as on a background"

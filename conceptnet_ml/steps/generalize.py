@@ -102,7 +102,7 @@ def _open_places(
     top = site.readout.family is None and swap.codec.gate == "place" and probed.decision.classes is None
     if not top or swap.outside or not settings.purify or settings.places > 1:
         return swap, trained, ""
-    places, iota = places_left(ctx, site, swap, trained.network)
+    places, iota = places_left(ctx, site, swap, trained)
     if not places.any():
         return swap, trained, ""
     wider = joined(swap, places)

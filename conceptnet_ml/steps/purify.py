@@ -15,7 +15,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import decide, gates, swap_of
-from conceptnet_ml.steps.records import ProbeResult, Site
+from conceptnet_ml.steps.records import ProbeResult, Site, Trained
 from conceptnet_ml.swap.representation import open_cells
 from conceptnet_ml.swap.stop_rule import USER, residual_accuracy
 from conceptnet_ml.swap.views import DonatedViews, PartViews, Swap, Views
@@ -250,35 +250,37 @@ def fixed_places(
     return places if stand else torch.zeros_like(places)
 
 
-def places_left(ctx: Context, site: Site, swap: Swap, network: nn.Module) -> tuple[Tensor, float]:
+def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple[Tensor, float]:
     """Places, (1, 1, h, w), where a part of the cue is left in the views of a swap; how much the answer rests on them.
 
     Gates hold what is read of a cue. What is left of one that stands in the same places of all images the network of
     the round learns with the object, and the short training of a closure check may not tell the two apart. A network
     that has been trained on the views can be asked: at the places that images have in common another class's image
-    changes its answer more often than a class-mate's does, by ``round.places`` or more. Places that hold no more of the
-    class than the gates do already are not opened: something of the object would go with them.
+    changes its answer more often than a class-mate's does, by ι. So it does where a part of the object lies there; but
+    then the cue as a whole is gone, and r fell. So ι counts less what r fell. Places that hold no more of the class
+    than the gates do already are not opened: something of the object would go with them.
 
     Args:
-        network: Trained on the views of the swap.
+        trained: On the views of the swap.
 
     Returns:
         The places of :func:`fixed_places`, none where nothing is left or the cue moves; and ι of those that the second
         network opened, or the first where it is far from that; 0 where none was asked.
 
     Cost: where the gates stand still, ``round.cue`` epochs, the gates of all images and ``3 · DRAWS`` passes over the
-    held-out ones, mostly twice; where something is left, that of :func:`fixed_places`.
+    held-out ones, sometimes twice; where something is left, that of :func:`fixed_places`.
     """
     assert isinstance(swap.gates, Tensor)
     none, iota = torch.zeros_like(swap.gates[:1]), 0.0
     if _standing(_common(swap, swap.gates)) < MOVING:
         return none, iota
+    fell, least = max(0.0, trained.r_before - trained.r_after), ctx.settings.round.places
 
     def asked(places: Tensor, turn: int) -> bool:
         nonlocal iota
-        iota = _rests_on(ctx, site, swap, network, places)
-        ctx.run.log(event="places left", name=site.name, turn=turn, iota=iota)
-        return iota >= ctx.settings.round.places * (1 if turn > 1 else FIRST)
+        iota = _rests_on(ctx, site, swap, trained.network, places)
+        ctx.run.log(event="places left", name=site.name, turn=turn, iota=iota, fell=fell)
+        return iota - fell >= least * (1 if turn > 1 else FIRST)
 
     return fixed_places(ctx, replace(site, name=f"{site.name}/places"), swap, torch.zeros_like(swap.gates), asked), iota
 
