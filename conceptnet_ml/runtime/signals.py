@@ -51,9 +51,13 @@ class Stopper:
 
     def __enter__(self) -> Stopper:
         if threading.current_thread() is threading.main_thread():
-            for number in (getattr(signal, name) for name in STOPPING if hasattr(signal, name)):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-                    self._previous[number] = signal.signal(number, self._handle)
+            for name in STOPPING:
+                number = getattr(signal, name, None)
+                # nohup ignores the end of the terminal, and is obeyed. A shell ignores Ctrl-C for what it runs in the
+                # background, but who sends that process the signal means it.
+                if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                    continue
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

@@ -30,14 +30,21 @@ def test_first_signal_asks_second_stops_at_once(number: signal.Signals, capfd: p
     assert signal.getsignal(number) is before
 
 
-def test_what_is_ignored_stays_so() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize(
+    ("number", "heard"),
+    [
+        pytest.param(signal.SIGHUP, False, id="under nohup"),
+        pytest.param(signal.SIGINT, True, id="in the background of a script, from whoever means it"),
+    ],
+)
+def test_what_is_ignored(number: signal.Signals, heard: bool) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
     try:
-        with Stopper() as stopper:  # as under nohup
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stopper.requested
+        with Stopper() as stopper:
+            os.kill(os.getpid(), number)
+            assert stopper.requested == heard
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
 
 
 def test_handlers_come_back_after_an_error() -> None:
