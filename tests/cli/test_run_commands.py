@@ -119,9 +119,11 @@ def test_a_finished_run_resumes_to_the_same_and_refuses_other_settings(learned: 
 
 
 def test_a_network_at_chance_stops_the_run_which_can_go_on_all_the_same(folder: Path, tmp_path: Path) -> None:
-    noise_pictures(tmp_path / "photos", {"one": 110, "other": 110}, 40, np.random.default_rng(0), 32)
+    noise_pictures(tmp_path / "photos", {"one": 110}, 60, np.random.default_rng(0), 32)
+    shutil.copytree(tmp_path / "photos/one", tmp_path / "photos/other")  # so that no processor is lucky
     words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{tmp_path / 'photos'}"]
     words += ["--set", "training.least_steps=12", "--set", "training.epochs=1", "--out", tmp_path / "run"]
+    words += ["--set", "data.holdout=.4"]  # enough to tell
     plan = json.loads(call(*words, "--dry-run", "--json").stdout)["plan"]
     assert plan["ordinary training"] == "1 epoch of 3 steps is too few: 4 epochs instead, 12 steps in all"
     assert plan["rounds"].startswith("at most 1 a stage: 1 epoch of 3 steps is too few")
