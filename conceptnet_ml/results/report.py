@@ -104,6 +104,8 @@ def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
         }
     if round.trained is not None:
         record |= {name: getattr(round.trained, name) for name in ("r_before", "r_after", "r_without")}
+        if round.trained.left is not None:
+            record["places_left"] = round.trained.left
     if round.swap is not None and round.swap.outside:
         record["exchanged"] = "outside the gates"
     if round.closures:

@@ -110,7 +110,7 @@ def _open_places(
     found = f"; places that images have in common still change the answer (ι {iota:.2f})"
     if not _spares(ctx, again):
         return swap, trained, f"{found}, but to open them leaves too little, r {again.r_after:.2f}"
-    return wider, again, f"{found}: they are opened, r {trained.r_after:.2f} → {again.r_after:.2f}"
+    return wider, replace(again, left=iota), f"{found}: they are opened, r {trained.r_after:.2f} → {again.r_after:.2f}"
 
 
 def _spares(ctx: Context, trained: Trained) -> bool:

@@ -144,6 +144,7 @@ class Trained:
         r_before: Accuracy of the network before on the views so far.
         r_after: Accuracy of the trained one on the new views.
         r_without: Its accuracy on the views so far, without the new swap.
+        left: ι of the places that were opened since a training before this one still read them; None where none were.
     """
 
     network: StagedNetwork
@@ -151,6 +152,7 @@ class Trained:
     r_before: float
     r_after: float
     r_without: float
+    left: float | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def kept(network: StagedNetwork) -> Round:
         "kept",
         "pixels: yes",
         chosen=probed[1],
-        trained=Trained(network, Decision(True, "yes"), 0.9, 0.8, 0.7),
+        trained=Trained(network, Decision(True, "yes"), 0.9, 0.8, 0.7, left=0.2),
         merged=Merged(
             nn.Identity(),
             {0: (4, 2), 1: (4, 7)},
@@ -73,7 +73,7 @@ def test_a_round_is_recorded_as_plain_values(kept: Round) -> None:
     record = round_record(kept, ["pixels: said so"])
     assert list(record) == [
         *("name", "stage", "decision", "reason", "representations", "chosen", "features", "overruled", "detector"),
-        *("edges", "r_before", "r_after", "r_without"),
+        *("edges", "r_before", "r_after", "r_without", "places_left"),
     ]
     assert [probe["phi"] for probe in record["representations"]] == [pytest.approx(0.6), 0.625]
     assert record["representations"][1]["iotas"] == (0.375, 0.125)
@@ -82,7 +82,7 @@ def test_a_round_is_recorded_as_plain_values(kept: Round) -> None:
     assert record["overruled"] == ["pixels: said so"]
     assert record["detector"] == {"auc": (0.5, 0.625), "coverage": (0.25, 0.75), "overlap": 0.5, "analogies": 1}
     assert record["edges"] == {"to": kept.below, "stand": 1, "of": 2, "null": 0.125, "agreement": {1: 0.9}}
-    assert (record["r_before"], record["r_after"], record["r_without"]) == (0.9, 0.8, 0.7)
+    assert (record["r_before"], record["r_after"], record["r_without"], record["places_left"]) == (0.9, 0.8, 0.7, 0.2)
     assert "overruled" not in round_record(kept)
 
 
