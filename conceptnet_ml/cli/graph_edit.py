@@ -153,8 +153,11 @@ def _edit(run: Path, nodes: list[str], edit: Callable[[Editor], dict[str, Any]],
         find_node(graph, node)
     from conceptnet_ml import Editor, open_run
     from conceptnet_ml.runtime.progress import Progress
+    from conceptnet_ml.storage.run_folder import PAGE
 
     editor = Editor(open_run(run, plugins), plugins)
+    page = editor.path / PAGE
+    had_page = page.exists()
     with Progress() as progress:
         editor.progress = progress
         entry = edit(editor)
@@ -168,6 +171,10 @@ def _edit(run: Path, nodes: list[str], edit: Callable[[Editor], dict[str, Any]],
     if accuracy := entry.get("accuracy"):
         listed = ", ".join(f"{name} {100 * old:.1f} → {100 * new:.1f}" for name, (old, new) in accuracy.items())
         lines.append(f"   accuracy, %: {listed}")
+    if had_page and not page.exists():
+        lines.append(
+            f"{PAGE} no longer holds and is removed; write it anew: {options.program()} report {quoted(editor.path)}"
+        )
     lines.append(f"Take it back: {options.program()} graph undo {quoted(editor.path)}")
     if entry["network"]:
         lines.append(f"Go on learning from it: {options.resume()} {quoted(editor.path)}")

@@ -60,6 +60,7 @@ def test_a_unit_is_split_named_learned_from_and_undone(folder: Path) -> None:
     assert "accuracy, %: " in said
     assert f"graph undo {folder}" in said
     assert f"learn --resume {folder}" in said
+    assert f"report.html no longer holds and is removed; write it anew: python cli.py report {folder}" in said
     named = json.loads(told("rename", folder, "block3:7", "brightness", "--json"))
     assert named["said"].endswith("'brightness'")
     learned = call("learn", "--resume", folder)
