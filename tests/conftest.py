@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -12,6 +13,9 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, which reads it then
 os.environ.setdefault("CONCEPTNET_MEMORY_FORMAT", "contiguous")
+
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the suite under nohup: what is tested hears it
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
