@@ -44,16 +44,16 @@ def close(
         checks.append(check_closure(ctx, at, [*swaps, swap], classes, exceptions))
         if checks[-1].closed:
             break
-        more = _found(ctx, replace(at, readout=checks[-1].readout), swap)
+        wider = _widened(ctx, replace(at, readout=checks[-1].readout), swap)
         if ctx.settings.round.purify and classes is None:
-            wider = joined(swap, more)
             assert wider.gates is not None
             more = fixed_places(ctx, at, swap, wider.gates)
             if not more.any():
                 pure = purify(ctx, at, wider, probed).gates
                 assert pure is not None
                 more = pure
-        swap = joined(swap, more)
+            wider = joined(swap, more)
+        swap = wider
     return swap, tuple(checks)
 
 
@@ -85,13 +85,13 @@ def check_closure(
     return Closure(probed, readout, score, closed)
 
 
-def _found(ctx: Context, site: Site, swap: Swap) -> Tensor:
-    """The gates of the site's fresh network, (N, 1, h, w), in the classes that share the swap's."""
+def _widened(ctx: Context, site: Site, swap: Swap) -> Swap:
+    """The swap with the gates of the site's fresh network joined to its own, in the classes that share these."""
     more = gates(ctx, site, swap.codec)
     assert more is not None
     assert swap.gates is not None
     shut = (swap.gates.flatten(1).amax(1) == 0).view(-1, *[1] * (more.ndim - 1))  # classes that do not share it
-    return torch.where(shut, 0, more)
+    return joined(swap, torch.where(shut, 0, more))
 
 
 def joined(swap: Swap, more: Tensor) -> Swap:
