@@ -14,8 +14,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, which reads it then
 os.environ.setdefault("CONCEPTNET_MEMORY_FORMAT", "contiguous")
 
-if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the suite under nohup: what is tested hears it
+# Whoever runs the suite under nohup, or in the background of a script: the programs that are tested hear their signals.
+for _name, _handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -99,7 +99,8 @@ def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list
         if not large and 0 < place < len(groups) - 1:
             continue
         if heading == PAIR:
-            plain = [_with_lines(one, means=False) for one in cuttings]  # the means stand at the round
+            # the means stand at the round
+            plain = [replace(one, caption=one.caption[: len(one.caption) - len(_from_means(one))]) for one in cuttings]
             pair = _pair(plain, figures, _PAIR) if large else _pair(plain, figures, side, 1)
             found.append({"heading": heading, "figures": pair})
             continue
@@ -117,8 +118,8 @@ def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list
 
 def before_and_after(graph: ConceptGraph, figures: Figures) -> dict[str, list[dict[str, Any]]]:
     """Of each kept round the features that the network was trained to do without, the strongest first: id, title, and
-    the same dream before and after, with what it reached and the means over real images; of the first also ``brief``,
-    for a small place.
+    the same dream before and after, with what it reached; ``means`` over real images as (images, before, after); of the
+    first also ``brief``, for a small place.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for node in sorted(graph.nodes("feature"), key=lambda node: -strength(graph, node)):
@@ -128,17 +129,31 @@ def before_and_after(graph: ConceptGraph, figures: Figures) -> dict[str, list[di
         if two and node.found_in:
             before = found.setdefault(node.found_in, [])
             brief = [] if before else _pair(two, figures, _SIDE, 1)
-            slim = _pair([_with_lines(one, means=True) for one in two], figures, _PAIR)
-            before.append({"id": node.id, "title": called(node), "figures": slim, "brief": brief})
+            before.append(
+                {
+                    "id": node.id,
+                    "title": called(node),
+                    "figures": _pair(two, figures, _PAIR, 1),
+                    "means": _means(two),
+                    "brief": brief,
+                }
+            )
     return found
 
 
-def _with_lines(cutting: Cutting, means: bool) -> Cutting:
-    """With what was reached and the means over real images alone, or with all but these means."""
+def _means(cuttings: Sequence[Cutting]) -> list[tuple[str, ...]]:
+    """What the captions say of real images, a row for each set of them: its name, and the means in each network."""
+    rows = []
+    for lines in zip(*([line.text for line in _from_means(one)[1:]] for one in cuttings), strict=False):
+        name = lines[0].partition(": ")[0]
+        rows.append((name, *(line.partition(": ")[2] for line in lines)))
+    return rows
+
+
+def _from_means(cutting: Cutting) -> Sequence[Caption]:
+    """The lines of a caption from the means over real images on, which come last."""
     lines = [one.text for one in cutting.caption]
-    start = lines.index(MEANS) if MEANS in lines else len(lines)
-    first, rest = (cutting.caption[:1], cutting.caption[start:]) if means else (cutting.caption[:start], ())
-    return replace(cutting, caption=(*first, *rest))
+    return cutting.caption[lines.index(MEANS) if MEANS in lines else len(lines) :]
 
 
 def _pair(cuttings: Sequence[Cutting], figures: Figures, side: int, most: int | None = None) -> list[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from conceptnet_ml.results.summary import (
     why_nothing,
 )
 from conceptnet_ml.steps.ordinary import wilson
+from conceptnet_ml.swap.stop_rule import USER
 
 Entry = dict[str, Any]
 """A round of the summary."""
@@ -75,6 +77,9 @@ def sharing(entry: Entry, classes: Sequence[str]) -> str:
     if places is None:
         return listed(classes) if len(classes) < 5 else f"all {len(classes)} classes"
     return listed([classes[place] for place in places])
+
+
+BESIDES = " for probes and rounds; controls, witness, dreams and pictures come on top"
 
 
 def verdict(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -153,11 +158,16 @@ def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if not found:
         return "Each round below says what was tried, how often it changed the answer, and why it was left alone."
+    by_hand = [
+        f"round {number}" for number, entry in enumerate(summary["rounds"], 1) if entry in found and _forced(entry)
+    ]
+    word = f"The rule refused {listed(by_hand)}: kept by hand. " if by_hand else ""
     sets = summary["test_sets"]
     name = max(sets, key=lambda name: _gain(sets[name]))
     row = sets[name]
     if _gain(row) < POINT:
-        return "No test set shows a gain. The probes below speak for the rounds, the test sets do not."
+        speak = "" if by_hand else " The probes below speak for the rounds, the test sets do not."
+        return f"{word}No test set shows a gain.{speak}"
     controls = [one for one in shown_methods(sets) if one not in ("ordinary", "learned")]
     beside = [f"{one} {percent(row[one]['accuracy'])}" for one in controls]
     control = f" Controls, trained as long: {', '.join(beside)}." if beside else ""
@@ -165,9 +175,15 @@ def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if wilson(round(row["learned"]["accuracy"] * row["images"]), row["images"])[0] <= chance:
         control += f" That is no better than guessing ({percent(chance)}): it proves little."
     return (
-        f"On '{name}', {row['images']} images that were never trained on, the ordinary network is right in "
+        f"{word}On '{name}', {row['images']} images that were never trained on, the ordinary network is right in "
         f"{percent(row['ordinary']['accuracy'])}, the learned one in {percent(row['learned']['accuracy'])}.{control}"
     )
+
+
+def _forced(entry: Entry) -> bool:
+    """Whether a round is kept by the user's word alone."""
+    probe = probe_of(entry)
+    return probe is not None and probe.get("evidence") == USER
 
 
 def _cost(summary: dict[str, Any], found: Sequence[Entry]) -> str:
@@ -175,9 +191,9 @@ def _cost(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     sets = summary["test_sets"]
     plain = next((name for name in PLAIN if name in sets), None)
     if plain is None or not found:
-        return f"Time: {cost}."
+        return f"Time: {cost}{BESIDES}."
     before, after = (percent(sets[plain][one]["accuracy"], 1) for one in ("ordinary", "learned"))
-    return f"Accuracy on '{plain}': {before} before, {after} after. Time: {cost}."
+    return f"Accuracy on '{plain}': {before} before, {after} after. Time: {cost}{BESIDES}."
 
 
 def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
@@ -198,6 +214,17 @@ def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ the table
+
+
+def _sure(before: Entry, after: Entry, pairs: Entry | None) -> str:
+    """Whether a loss is more than chance: by the images that one network alone answers rightly (the exact sign test of
+    McNemar 1947, p < .05), since both answer the same ones; by the intervals where that was not counted.
+    """
+    if pairs is None:
+        return "more than chance" if after["high"] < before["low"] else "it may be chance: the intervals overlap"
+    won, lost = pairs["won"], pairs["lost"]
+    tail = sum(math.comb(won + lost, count) for count in range(min(won, lost) + 1)) / 2 ** (won + lost)
+    return f"{'more than chance' if 2 * tail < 0.05 else 'it may be chance'}: {lost} answers lost, {won} won"
 
 
 def accuracy_table(summary: dict[str, Any]) -> dict[str, Any]:
@@ -236,8 +263,10 @@ def remarks(summary: dict[str, Any]) -> list[str]:
         words = []
         if after["share"] < before["share"]:
             fewer = round((before["share"] - after["share"]) * row["images"])
-            sure = "more than chance" if after["high"] < before["low"] else "it may be chance: the intervals overlap"
-            words.append(f"the learned network is worse by {fewer} of {row['images']} images; {sure}")
+            pairs = summary.get("answers", {}).get("sets", {}).get(row["name"])
+            words.append(
+                f"the learned network is worse by {fewer} of {row['images']} images; {_sure(before, after, pairs)}"
+            )
         rivals = [name for name in table["methods"] if name not in ("ordinary", "learned")]
         better = [name for name in rivals if row["cells"][place[name]]["low"] > after["high"]]
         words += [f"{listed(better)}, a control, is better than the learned network"] if better else []

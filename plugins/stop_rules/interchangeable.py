@@ -30,6 +30,8 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
         some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {iota:.2f}"
         return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few)
     if measured.iota < least:
+        if f"{measured.iota:.2f}" == f"{least:.2f}":  # rounded it would look as if the errors alone refused it
+            found = f"ι {measured.iota:.3f} < {least:.3f}, and − {wrong:.2f} for errors"
         return Decision(False, f"{found} < {least:.2f}: it cannot be exchanged, this is the object")
     # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
     if measured.alone is None:

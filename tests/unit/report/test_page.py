@@ -120,8 +120,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for node in graph.nodes():
             free = Card(picture(), lines=["seen"])
             if node.kind == "feature":
-                after = Card(picture(), AFTER, ["it fell to 2.3", "rank", MEANS, f"{EVIL} 7.9"])
-                free = Card(picture(), BEFORE, ["it rose to 38.6", "rank", MEANS, f"{EVIL} 23.7"], after=after)
+                after = Card(picture(), AFTER, ["it fell to 2.3", "rank", MEANS, f"test: {EVIL} 7.9"])
+                free = Card(picture(), BEFORE, ["it rose to 38.6", "rank", MEANS, f"test: {EVIL} 23.7"], after=after)
             strip = node_strip("x", free=free, examples=[Example(EVIL, picture())] * 4)
             folder.save_picture(f"nodes/{node.id}.jpg", to_jpeg(strip))
         tile = below([framed(to_image(picture()).resize((64, 64))), text("seen: car", 12)], gap=4)
@@ -273,7 +273,10 @@ def worse(found: dict[str, Any]) -> None:
             ["better on 1 and worse on 1 of 2", "lost 9 points on 'test'", "box, a control, is better"],
         ),
         (nothing_kept, ["Nothing was taken away", "may well be one: 99\u00a0% are right on 'test'"]),
-        (worse, ["worse on 1 of 1", "18 of 200 images; more than chance", "There is one test set"]),
+        (
+            worse,
+            ["worse on 1 of 1", "18 of 200 images; it may be chance: 1 answers lost, 4 won", "There is one test set"],
+        ),
     ],
 )
 def test_the_verdict_is_honest(change: Callable[[dict[str, Any]], None], words: list[str]) -> None:
