@@ -38,6 +38,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
     is_kept = entry["decision"] == "kept"
     probe = probe_of(entry) or _nearest(entry)
     readout, _ = _parts(entry)
+    rows = _rows(entry, PAIRS if is_kept else REFUSED_PAIRS, figures)
     return {
         "number": number,
         "name": entry["name"],
@@ -51,7 +52,8 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "sentences": _kept(entry, probe, summary) if is_kept and probe else _refused(entry),
         "bars": _bars(probe) if probe else [],
         "overruled": entry.get("overruled", ()),
-        "rows": _rows(entry, PAIRS if is_kept else REFUSED_PAIRS, figures),
+        "rows": rows,
+        **_telling(rows),
         "numbers": _numbers(entry),
         "reason": entry["reason"],
         "probes": entry["representations"],
@@ -193,6 +195,13 @@ def _numbers(entry: Entry) -> list[str]:
     for finding in entry["features"]:
         found.append(f"units of class {finding['class']}: {' '.join(map(str, finding['units']))}")
     return found
+
+
+def _telling(rows: list[list[Figure | None]]) -> dict[str, Any]:
+    """``telling``: the first and last row in which the donor's material ``changed`` the answer, if it did in any."""
+    changed = [row for row in rows if any(one and any(line.tone == "wrong" for line in one.caption) for one in row)]
+    found = changed or rows
+    return {"telling": [found[0], found[-1]] if len(found) > 1 else found, "changed": bool(changed)}
 
 
 def _rows(entry: Entry, most: int, figures: Figures) -> list[list[Figure | None]]:

@@ -28,6 +28,7 @@ from conceptnet_ml.report.records import changed_settings, command
 from conceptnet_ml.report.rounds import round_cards
 from conceptnet_ml.report.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import Run, round_picture
+from conceptnet_ml.swap.stop_rule import USER
 
 EVIL = '<b onclick="x()">dog & "cat"</b>'
 CLASSES = ("car", EVIL)
@@ -265,9 +266,29 @@ def worse(found: dict[str, Any]) -> None:
     found["test_sets"] = {"test": found["test_sets"]["test"]}
 
 
+def worse_for_sure(found: dict[str, Any]) -> None:
+    worse(found)
+    found["answers"]["sets"] = {"test": {"won": 0, "lost": 18}}
+
+
+def uncounted(found: dict[str, Any]) -> None:
+    worse(found)
+    del found["answers"]
+
+
+def by_hand(found: dict[str, Any]) -> None:
+    found["rounds"][0]["representations"][0]["evidence"] = USER
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (worse_for_sure, ["18 of 200 images; more than chance: 18 answers lost, 0 won"]),
+        (uncounted, ["18 of 200 images; more than chance; box"]),
+        (
+            by_hand,
+            ["The rule refused round 1: kept by hand. On ", "controls, witness, dreams and pictures come on top"],
+        ),
         (
             lambda found: None,
             ["better on 1 and worse on 1 of 2", "lost 9 points on 'test'", "box, a control, is better"],

@@ -126,6 +126,13 @@ def test_the_object_itself_flips_but_cannot_be_exchanged() -> None:
     assert not decide(measured, RoundSettings()).keep
 
 
+def test_what_misses_by_less_than_is_shown_is_shown_finer() -> None:
+    """Else it would look as if the errors alone refused it."""
+    measured = SwapMeasurement("pixels", "place", (50, 50), (1, 1), (0.528, 0.528), (0, 0), 0.1, answered=0.95)
+    reason = decide(measured, RoundSettings(interchangeable=0.53)).reason
+    assert reason.startswith("ι 0.528 < 0.530, and − 0.50 for errors < 0.53: it cannot be exchanged")
+
+
 def test_a_gate_that_never_pays_flips_nothing() -> None:
     measured = measure(in_one_place(), price=1e6)
     assert measured.flips == (0.0, 0.0)
