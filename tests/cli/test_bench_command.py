@@ -206,7 +206,7 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(measured: Meas
     assert "stopped; finished cells are kept" in measured.told
     assert "Traceback" not in measured.told
     assert "cells/tinted/0/ordinary.cell.json" in measured.kept
-    assert len(measured.kept) < 3
+    assert len(measured.kept) < len(METHODS), "on a busy machine it hears of the signal when two quick cells have ended"
     after = cells(measured.out)
     assert len(after) == len(METHODS)
     assert {name: after[name] for name in measured.kept} == measured.kept
