@@ -11,6 +11,7 @@ from conceptnet_ml.results.summary import (
     NO_PROOF,
     cost_words,
     disagreement_words,
+    few_words,
     in_order,
     shown_methods,
     tells_worst_group,
@@ -119,7 +120,8 @@ def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if not found:
         return (
             f"{why_nothing(summary['rounds'])}. That is no proof that there is no shortcut: one that no exchange of "
-            f"colours, textures or places shows, or one that errors hide, is not seen.{_fails(summary['test_sets'])}"
+            f"colours, textures or places shows, or one that errors hide, is not seen."
+            f"{_fails(summary['test_sets'])}{few_words(summary)}"
         )
     parts = []
     for number, entry in enumerate(summary["rounds"], 1):

@@ -24,6 +24,10 @@ NO_PROOF = (
 ORDER = ("test", "aligned", "conflict", "random", "absent")
 
 
+FEW = 100
+"""Held-out images under which a run that keeps nothing says how few they were."""
+
+
 def to_text(summary: dict[str, Any], width: int = 110) -> str:
     """The summary as plain text, for a terminal and for summary.txt."""
     console = Console(file=io.StringIO(), width=width, highlight=False, no_color=True)
@@ -65,8 +69,19 @@ def tables(summary: dict[str, Any]) -> list[Any]:
         lines.append(f"Edited: {'; '.join(edits)}.")
     lines[:0] = [f"{entry['name']}: {words}." for entry in summary["rounds"] for words in entry.get("overruled", ())]
     if not kept:
-        lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.")
+        lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.{few_words(summary)}")
     return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
+
+
+def few_words(summary: dict[str, Any]) -> str:
+    """What to say where nothing is kept and few images decided so, after a full stop; empty where there were enough."""
+    held = summary["images"]["held_out"]
+    if held >= FEW or any(entry["decision"] == "kept" for entry in summary["rounds"]):
+        return ""
+    return (
+        f" Only {held} held-out images decided: with so few, a cue beside which the network errs now and then is taken "
+        "for the object. More pictures, or some of the new world (--target), may decide otherwise."
+    )
 
 
 def _undone(entry: dict[str, Any]) -> bool:
