@@ -206,10 +206,12 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(measured: Meas
     assert "stopped; finished cells are kept" in measured.told
     assert "Traceback" not in measured.told
     assert "cells/tinted/0/ordinary.cell.json" in measured.kept
-    assert len(measured.kept) < len(METHODS), "on a busy machine it hears of the signal when two quick cells have ended"
+    assert len(measured.kept) < len(METHODS)
     after = cells(measured.out)
     assert len(after) == len(METHODS)
-    assert {name: after[name] for name in measured.kept} == measured.kept
+    # On a busy machine it hears of the signal when the one that fails has ended, too; that is tried again.
+    finished = {name: cell for name, cell in measured.kept.items() if not json.loads(cell).get("error")}
+    assert {name: after[name] for name in finished} == finished
 
 
 def test_a_plan_of_the_matrix_has_a_line_for_each_column(tmp_path: Path) -> None:
