@@ -18,7 +18,6 @@ from conceptnet_ml.results.summary import (
     why_nothing,
 )
 from conceptnet_ml.steps.ordinary import wilson
-from conceptnet_ml.swap.stop_rule import USER
 
 Entry = dict[str, Any]
 """A round of the summary."""
@@ -183,9 +182,8 @@ def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 
 
 def _forced(entry: Entry) -> bool:
-    """Whether a round is kept by the user's word alone."""
-    probe = probe_of(entry)
-    return probe is not None and probe.get("evidence") == USER
+    """Whether a round is kept by the user's word alone, and not by the rule as well."""
+    return any(words.startswith(f"{entry['chosen']}: ") for words in entry.get("overruled", ()))
 
 
 def _cost(summary: dict[str, Any], found: Sequence[Entry]) -> str:

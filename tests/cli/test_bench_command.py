@@ -66,7 +66,7 @@ def cells(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.cell.json"))}
 
 
-METHODS = ("ordinary", "learned", "raises", "dies", "longer")
+METHODS = ("ordinary", "longer", "raises", "dies", "learned")  # the one that takes long is the one that is stopped
 STOPPED = "tinted, seed 0, ordinary: conflict"
 
 
@@ -206,12 +206,10 @@ def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(measured: Meas
     assert "stopped; finished cells are kept" in measured.told
     assert "Traceback" not in measured.told
     assert "cells/tinted/0/ordinary.cell.json" in measured.kept
-    assert len(measured.kept) < len(METHODS)
+    assert len(measured.kept) < 3
     after = cells(measured.out)
     assert len(after) == len(METHODS)
-    # On a busy machine it hears of the signal when the one that fails has ended, too; that is tried again.
-    finished = {name: cell for name, cell in measured.kept.items() if not json.loads(cell).get("error")}
-    assert {name: after[name] for name in finished} == finished
+    assert {name: after[name] for name in measured.kept} == measured.kept
 
 
 def test_a_plan_of_the_matrix_has_a_line_for_each_column(tmp_path: Path) -> None:

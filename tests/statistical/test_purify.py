@@ -232,12 +232,20 @@ def test_the_side_is_the_users_or_the_one_that_was_found(
     monkeypatch.setattr(generalize_step, "close", close)
     monkeypatch.setattr(generalize_step, "rests_outside", lambda *_: (found, "the signs"))
     monkeypatch.setattr(generalize_step, "_spares", lambda *_: True)
+    monkeypatch.setattr(
+        generalize_step,
+        "_open_places",
+        lambda ctx, learned, site, swap, probed, trained: (replace(swap, name="opened"), trained, "; opened"),
+    )
     ended = generalize(ctx, Learned(network, network), site, [], KEPT)
     swap = ended.swap
     assert swap is not None
     said = f"the user decided to exchange what is {side} the gates" if side else "the signs"
     assert said in ended.reason
     assert swap.outside == outside
+    assert ("; opened" in ended.reason) == (swap.name == "opened") == (not side), (
+        "a side that is asked for stays as it is"
+    )
     assert bool(widened) == (side != "outside"), "nothing is widened where the user wants the outside"
     assert swap.widened == (0 if outside else 1), "the gates of before are turned, not the widened ones"
     if outside:

@@ -16,16 +16,16 @@ import pytest
 
 from conceptnet_ml import DataError, write_page
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.drawing.layout import below, draw, framed, text
+from conceptnet_ml.drawing.layout import Caption, below, draw, framed, text
 from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, MEANS, Example, node_strip
 from conceptnet_ml.drawing.pictures import to_image, to_jpeg, to_png
 from conceptnet_ml.drawing.sheets import Card, SwapExample, probe_sheet
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.report.concepts import strength
-from conceptnet_ml.report.figures import Figures
+from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import layout_graph
 from conceptnet_ml.report.records import changed_settings, command
-from conceptnet_ml.report.rounds import round_cards
+from conceptnet_ml.report.rounds import _telling, round_cards
 from conceptnet_ml.report.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import Run, round_picture
 from conceptnet_ml.swap.stop_rule import USER
@@ -277,7 +277,13 @@ def uncounted(found: dict[str, Any]) -> None:
 
 
 def by_hand(found: dict[str, Any]) -> None:
+    found["rounds"][0]["overruled"] = ["colour: the user decided to undo it", "pixels: the user decided to keep it"]
+
+
+def by_both(found: dict[str, Any]) -> None:
+    """The user says what the rule says, and overrules it in another representation."""
     found["rounds"][0]["representations"][0]["evidence"] = USER
+    found["rounds"][0]["overruled"] = ["colour: the user decided to undo it"]
 
 
 @pytest.mark.parametrize(
@@ -313,6 +319,23 @@ def test_the_verdict_is_honest(change: Callable[[dict[str, Any]], None], words: 
     said = " ".join([headline(found), *(answer for _, answer in verdict(found)), *remarks(found)])
     for one in words:
         assert one in said
+
+
+def test_who_says_what_the_rule_says_overrules_nothing() -> None:
+    found = summary()
+    by_both(found)
+    assert "by hand" not in " ".join(answer for _, answer in verdict(found))
+
+
+def test_the_verdict_shows_swaps_that_changed_the_answer() -> None:
+    def row(number: int, tone: str) -> list[Figure | None]:
+        return [Figure(str(number), 1, 1, "", (Caption("seen: car", tone),)), None]
+
+    same, first, again = row(0, "right"), row(1, "wrong"), row(2, "wrong")
+    assert _telling([same, first, same, again, same]) == {"telling": [first, again], "changed": True}
+    assert _telling([same, first]) == {"telling": [first], "changed": True}
+    assert _telling([same, same]) == {"telling": [same, same], "changed": False}
+    assert _telling([]) == {"telling": [], "changed": False}
 
 
 @pytest.mark.parametrize(
