@@ -139,6 +139,9 @@ class TrainingSettings(SettingsGroup):
     weight_decay: float = Field(
         DECAYS["sgd"], ge=0, description=f"shrinks the weights; default of adamw {DECAYS['adamw']:g}"
     )
+    clip: float = Field(
+        1.0, ge=0, description="largest norm of the gradient of a step; a larger one is scaled down to it; 0: none is"
+    )
     flip: bool = Field(True, description="random horizontal flips")
     shift: float = Field(0.0625, ge=0, lt=0.5, description="random shifts up to this share of the side")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -336,7 +339,7 @@ class Settings(SettingsGroup):
         """
         before: dict[str, dict[str, float]] = {
             "round": {"purify": 0, "again": 0, "places": 9.0, "outside": False, "partly": 1.0, "alone": 9.0},
-            "training": {"least_steps": 0, "above_chance": False},
+            "training": {"least_steps": 0, "clip": 0, "above_chance": False},
         }
         groups = {name: stored.get(name, {}) for name in before}
         try:

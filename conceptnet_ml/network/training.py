@@ -252,7 +252,9 @@ def _step(
     at_a_time: int,
 ) -> Tensor:
     """One step of the optimizer; returns the loss of the batch. Gradients of its parts are summed, each with the weight
-    of its images; only batch norms see the parts by themselves."""
+    of its images; only batch norms see the parts by themselves. A gradient above ``training.clip`` is scaled down: at
+    the peak of the rate a single one can throw a network back to chance, and it depends on the order of sums whether it
+    does (docs/decisions/0048-clipped-gradients.md)."""
     optimizer.zero_grad(set_to_none=True)
     whole = torch.zeros((), device=job.device)
     for part, right in zip(images.split(at_a_time), labels.split(at_a_time), strict=True):
@@ -263,6 +265,10 @@ def _step(
             loss = loss * (len(part) / len(images))
         scaler.scale(loss).backward()
         whole += loss.detach()
+    if job.settings.clip:
+        scaler.unscale_(optimizer)
+        parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, job.settings.clip)
     scaler.step(optimizer)
     scaler.update()
     return whole

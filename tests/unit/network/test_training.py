@@ -216,6 +216,27 @@ def test_a_loss_that_is_no_number_is_an_error_and_the_last_good_state_is_kept(ba
     assert not made.training
 
 
+def moved(objective: Callable[..., Tensor] | None = None, **changes: Any) -> float:
+    """How far all weights moved in six epochs without momentum and decay."""
+    made = network()
+    before = [one.detach().clone() for one in made.parameters()]
+    plain = replace(job(momentum=0.0, weight_decay=0.0, **changes), objective=objective)
+    train(made, ImageViews(images(), CPU), plain)
+    steps = [one.detach() - old for one, old in zip(made.parameters(), before, strict=True)]
+    return float(torch.cat([step.flatten() for step in steps]).norm())
+
+
+def test_a_gradient_is_scaled_down_to_the_norm_of_clip_and_a_smaller_one_is_not_touched() -> None:
+    def steep(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return 1000 * nn.functional.cross_entropy(network(images), labels)
+
+    plain = job()
+    most = sum(one_cycle_rate(plain.rate, step, plain.steps) for step in range(plain.steps))
+    assert moved(steep, clip=0.25) <= 0.25 * most
+    assert moved(steep, clip=0) > 10 * most
+    assert equal(trained(clip=1e6), trained(clip=0))
+
+
 def gradient(count: int, height: int, width: int) -> Tensor:
     """Images in which every pixel is different."""
     values = torch.arange(count * 3 * height * width, dtype=torch.float32).view(count, 3, height, width)
