@@ -69,6 +69,7 @@ from conceptnet_ml.results.editor import Editor as Editor
 from conceptnet_ml.results.learned_run import LearnedRun as LearnedRun
 from conceptnet_ml.swap.interchangeability import SwapMeasurement as SwapMeasurement
 from conceptnet_ml.swap.representation import Codec as Codec
+from conceptnet_ml.swap.stop_rule import Compared as Compared
 from conceptnet_ml.swap.stop_rule import Decision as Decision
 from conceptnet_ml.swap.views import Views as Views
 from conceptnet_ml.version import __version__ as __version__

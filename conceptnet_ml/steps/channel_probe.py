@@ -63,7 +63,8 @@ def moves_channels(result: ProbeResult, found: ChannelProbe) -> ProbeResult:
     alone = "; below the top it must decide alone" if decision.keep and decision.last else ""
     reason = f"{decision.reason}{alone}; moves the carrying channels with AUROC {moves:.2f}"
     keep = decision.keep and not decision.last and moves > 0.5
-    return replace(result, decision=replace(decision, keep=keep, reason=reason))
+    sure = decision.sureness if keep == decision.keep else None  # of channels that a swap moves nobody knows how sure
+    return replace(result, decision=decision.instead(keep, reason, sure=sure))
 
 
 def _maps(

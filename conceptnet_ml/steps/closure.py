@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -12,6 +13,8 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import gates, probe_representation
 from conceptnet_ml.steps.purify import fixed_places, purify
 from conceptnet_ml.steps.records import Closure, ProbeResult, Site
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.sureness import Sureness, sureness
 from conceptnet_ml.swap.views import Swap
 
 WEIGHT = 2.0
@@ -77,12 +80,33 @@ def check_closure(
     fresh = ctx.train(f"{site.name}/fresh", ctx.network(), views, settings.round.fresh, settings.training.rate)
     readout = Readout("classes", fresh, swaps=swaps)
     probed = probe_representation(ctx, replace(site, readout=readout), swaps[-1].codec)
-    measured = probed.measured
-    score = measured.iota_less_errors(WEIGHT) if classes is None else measured.within(classes, WEIGHT)[1]
-    score += WEIGHT * min(exceptions, 1 - measured.answered)
-    closed = score < settings.round.closed or measured.phi < settings.round.flips
-    ctx.run.log(event="closure", name=site.name, score=score, closed=closed)
-    return Closure(probed, readout, score, closed)
+    measured, least = probed.measured, settings.round.closed
+
+    def score_of(one: SwapMeasurement) -> float:
+        score = one.iota_less_errors(WEIGHT) if classes is None else one.within(classes, WEIGHT)[1]
+        return score + WEIGHT * min(exceptions, 1 - one.answered)
+
+    score = score_of(measured)
+    closed = score < least or measured.phi < settings.round.flips
+    sure = _how_sure(measured, score_of, least, settings.round.flips)
+    found = {} if sure is None else {"sureness": sure.record()}
+    ctx.run.log(event="closure", name=site.name, score=score, closed=closed, **found)
+    return Closure(probed, readout, score, closed, sure)
+
+
+def _how_sure(
+    measured: SwapMeasurement, score_of: Callable[[SwapMeasurement], float], least: float, flips: float
+) -> Sureness | None:
+    """How sure it is that a check is closed, or open: by φ or by its score, each below what is asked closes it."""
+    if measured.hits is None:
+        return None
+    again, images = list(measured.redrawn()), len(measured.hits.labels)
+    scores, phis = [score_of(one) for one in again], [one.phi for one in again]
+    if measured.phi < flips:
+        return sureness("φ", flips, measured.phi, phis, [True if one < least else None for one in scores], images)
+    value = score_of(measured)
+    same = [value < least if phi < flips else None for phi in phis]
+    return sureness("ι less errors", least, value, scores, same, images)
 
 
 def _widened(ctx: Context, site: Site, swap: Swap) -> Swap:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from conceptnet_ml.swap.interchangeability import SwapMeasurement, measure_swap
 from conceptnet_ml.swap.pairs import Pairs, pairs
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
-from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.stop_rule import Decision, how_sure
 from conceptnet_ml.swap.views import Swap
 
 
@@ -49,19 +49,25 @@ def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
         own_places(ctx, site)  # beforehand, so that its time is not booked twice
     with ctx.progress.task(f"{site.name} probe {codec.name}", total=len(ctx.held)) as task:
         work = partial(_measure, ctx, site, codec, task.advance)
-        measured = SwapMeasurement(**ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
+        measured = SwapMeasurement.restored(ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
     result = decide(ctx, measured)
     ctx.run.log(event="probe", name=site.name, **result.record())
     return result
 
 
 def decide(ctx: Context, measured: SwapMeasurement) -> ProbeResult:
-    """What the plugin of ``plugins.stop_rule`` says of this. Raises PluginError where that returns no decision."""
-    rule = ctx.plugins.get("stop_rule", ctx.settings.plugins.stop_rule)
-    decision = rule.function("decide")(measured, ctx.settings.round)
-    if not isinstance(decision, Decision):
-        raise PluginError(f"stop_rule '{rule.name}' must return a Decision, not {type(decision).__name__}")
-    return ProbeResult(measured, decision)
+    """What the plugin of ``plugins.stop_rule`` says of this, and how sure that is. Raises PluginError where it returns
+    no decision."""
+    record = ctx.plugins.get("stop_rule", ctx.settings.plugins.stop_rule)
+
+    def rule(measured: SwapMeasurement) -> Decision:
+        decision = record.function("decide")(measured, ctx.settings.round)
+        if not isinstance(decision, Decision):
+            raise PluginError(f"stop_rule '{record.name}' must return a Decision, not {type(decision).__name__}")
+        return decision
+
+    decision = rule(measured)
+    return ProbeResult(measured, replace(decision, sureness=how_sure(measured, decision, rule)))
 
 
 def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], None]) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], No
             decisive if codec.record.entire else decisive / 2,
             advance,
         )
-    return dict(vars(measured))
+    return measured.stored()
 
 
 def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:

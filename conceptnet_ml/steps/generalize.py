@@ -23,7 +23,7 @@ from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Si
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
-from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_accuracy
+from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_hits, share, sure_of_round
 from conceptnet_ml.swap.views import Swap
 
 
@@ -52,7 +52,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     elif probed.rival and closures and not closures[-1].closed and probed.decision.evidence != USER:
         reason += f"; it stays open: {probed.rival} is exchanged instead"
         said = reason.removeprefix(f"{probed.measured.representation}: ")
-        return Outcome(replace(probed, decision=replace(probed.decision, keep=False, reason=said)), False, reason)
+        return Outcome(replace(probed, decision=probed.decision.instead(False, said)), False, reason)
     trained = _train(ctx, learned, site, swap, probed)
     if swap is not first and not _spares(ctx, trained):
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
@@ -102,7 +102,8 @@ def _open_places(
     top = site.readout.family is None and swap.codec.gate == "place" and probed.decision.classes is None
     if not top or swap.outside or not settings.purify or settings.places > 1:
         return swap, trained, ""
-    places, iota = places_left(ctx, site, swap, trained)
+    places, iota, sure = places_left(ctx, site, swap, trained)
+    trained = replace(trained, asked=sure)
     if not places.any():
         return swap, trained, ""
     wider = joined(swap, places)
@@ -110,7 +111,11 @@ def _open_places(
     found = f"; places that images have in common still change the answer (ι {iota:.2f})"
     if not _spares(ctx, again):
         return swap, trained, f"{found}, but to open them leaves too little, r {again.r_after:.2f}"
-    return wider, replace(again, left=iota), f"{found}: they are opened, r {trained.r_after:.2f} → {again.r_after:.2f}"
+    return (
+        wider,
+        replace(again, left=iota, asked=sure),
+        f"{found}: they are opened, r {trained.r_after:.2f} → {again.r_after:.2f}",
+    )
 
 
 def _spares(ctx: Context, trained: Trained) -> bool:
@@ -149,16 +154,19 @@ def train_views(
     numbers = ctx.held
     if classes is not None:
         numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
-    r_before = residual_accuracy(learned.network, before, numbers, seed, ctx.dtype)
+    hits_before = residual_hits(learned.network, before, numbers, seed, ctx.dtype)
     views = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
     count = ctx.epochs(settings.epochs)
     network, rate, step = learned.network, ctx.settings.training.warm_rate, f"{name}/train-{swap.codec.name}-{count}"
     if swap.outside:  # the network so far rests on what is exchanged, all over the image: it has little to keep
         network, rate, step = ctx.network(), ctx.settings.training.rate, f"{step}-outside"
     trained = ctx.train(step, network, views, count, rate, timed_as)
-    r_after = residual_accuracy(trained, after, numbers, seed, ctx.dtype)
-    r_without = residual_accuracy(trained, before, numbers, seed, ctx.dtype)
-    decision = decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings)
+    hits_after = residual_hits(trained, after, numbers, seed, ctx.dtype)
+    hits_without = residual_hits(trained, before, numbers, seed, ctx.dtype)
+    hits = hits_before, hits_after, hits_without
+    r_before, r_after, r_without = map(share, hits)
+    sure = sure_of_round(hits, ctx.labels[numbers], ctx.classes, settings)
+    decision = replace(decide_round(r_before, r_after, r_without, 1 / ctx.classes, settings), sureness=sure)
     ctx.run.log(
         event="round",
         name=name,
@@ -167,8 +175,9 @@ def train_views(
         r_after=r_after,
         r_without=r_without,
         keep=decision.keep,
+        sureness=sure.record(),
     )
-    return Trained(trained, decision, r_before, r_after, r_without)
+    return Trained(trained, decision, r_before, r_after, r_without, hits=(hits_before, hits_after))
 
 
 def merge(ctx: Context, site: Site, swap: Swap, findings: list[Finding]) -> Merged:

@@ -161,7 +161,7 @@ class OverrideRule:
             return replace(rule, reason=f"{rule.reason}; the user says so too", evidence=USER)
         would = "keep it" if rule.keep else "undo it" if when else "refuse it"
         reason = f"the user decided to {what}; the rule would {would}: {rule.reason}"
-        return self._overrule(name, representation, when, replace(rule, keep=keep, reason=reason, evidence=USER))
+        return self._overrule(name, representation, when, rule.instead(keep, reason, USER))
 
     def _overrule(self, name: str, representation: str, when: str, decision: Decision) -> Decision:
         self._changed.append((name, representation, when, decision.keep))

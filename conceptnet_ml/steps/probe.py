@@ -62,7 +62,7 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
 
 def _refused_at_first(result: ProbeResult) -> ProbeResult:
     reason = f"{result.decision.reason}; the others are tried first"
-    return replace(result, decision=replace(result.decision, keep=False, reason=reason))
+    return replace(result, decision=result.decision.instead(False, reason))
 
 
 def choose_partners(ctx: Context, network: StagedNetwork) -> Tensor | None:

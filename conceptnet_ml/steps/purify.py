@@ -16,8 +16,11 @@ from conceptnet_ml.network.training import predict_logits
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import decide, gates, swap_of
 from conceptnet_ml.steps.records import ProbeResult, Site, Trained
+from conceptnet_ml.steps.signs import iota_of, mean_of, sure_of_places, weigh_sides
+from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.representation import open_cells
-from conceptnet_ml.swap.stop_rule import USER, residual_accuracy
+from conceptnet_ml.swap.stop_rule import USER, residual_hits
+from conceptnet_ml.swap.sureness import Sureness, sure_words
 from conceptnet_ml.swap.views import DonatedViews, PartViews, Swap, Views
 
 STEPS = 64
@@ -38,10 +41,6 @@ TURNS = 5
 
 DRAWS = 4
 """Views of each held-out image by which the sides of a swap are judged."""
-
-REST = 0.2
-"""The share of the views, above chance, in which the answer goes with what is outside widened gates: from here on these
-do not hold what the class hangs on."""
 
 SOMETIMES, MOSTLY = 0.15, 0.4
 """The share of the images in which a fixed place is open, for the network that opens it most; and that of all that is
@@ -95,10 +94,12 @@ def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     least = ctx.settings.round.alone
     if least > 1 or any(swap.codec.gate == "place" for swap in site.readout.swaps):
         return probed
-    _, alone = _purified(ctx, site, swap_of(ctx, site, probed), probed, least)
-    if alone is None:
+    _, learned = _purified(ctx, site, swap_of(ctx, site, probed), probed, least)
+    if not learned:
         return probed
-    judged = decide(ctx, replace(probed.measured, alone=alone))
+    hits, alone = probed.measured.hits, above_chance(min(map(mean_of, learned)), ctx.classes)
+    hits = None if hits is None else replace(hits, alone=torch.stack(learned, 1))
+    judged = decide(ctx, replace(probed.measured, alone=alone, hits=hits))
     ctx.run.log(event="alone", name=site.name, **judged.record())
     return replace(probed, measured=judged.measured, decision=judged.decision)
 
@@ -109,36 +110,33 @@ def _can_purify(site: Site, probed: ProbeResult) -> bool:
 
 def _purified(
     ctx: Context, site: Site, swap: Swap, probed: ProbeResult, least: float = 0.0
-) -> tuple[Swap, float | None]:
-    """The swap as :func:`purify` returns it; and the least of what the networks that it asks have learned, as a share
-    above chance: what lies in the gates tells as much by itself. None where none was asked.
+) -> tuple[Swap, list[Tensor]]:
+    """The swap as :func:`purify` returns it; and what each network that it asks has learned, as :func:`train_cue` says
+    it: what lies in the gates tells by itself what the one that learned least does.
 
     Args:
-        least: No further network is asked where one learned less than this.
+        least: No further network is asked where one learned less than this, as a share above chance.
     """
-    learned: list[float] = []
+    learned: list[Tensor] = []
     if not _can_purify(site, probed):
-        return swap, None
+        return swap, learned
     before = swap
     for turn in range(1, ctx.settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")
-        cue, right = train_cue(ctx, at, swap)
-        lost = bool(learned) and right < learned[-1] - LOST
-        learned.append(right)
+        cue, hits = train_cue(ctx, at, swap)
+        right = mean_of(hits)
+        lost = bool(learned) and right < mean_of(learned[-1]) - LOST
+        learned.append(hits)
         if lost:
             swap = before
             break
-        if cue is None or _above_chance(ctx, right) < least:
+        if cue is None or above_chance(right, ctx.classes) < least:
             break
         found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), probed)
         if _open_share(found) < _open_share(swap) / 2:
             break
         before, swap = swap, replace(found, name=swap.name)
-    return swap, _above_chance(ctx, min(learned)) if learned else None
-
-
-def _above_chance(ctx: Context, right: float) -> float:
-    return (right - 1 / ctx.classes) / (1 - 1 / ctx.classes)
+    return swap, learned
 
 
 def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: ProbeResult) -> tuple[bool, str]:
@@ -153,8 +151,8 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     - it is learned as soon or sooner: of two fresh networks, trained for ``round.fresh`` epochs on one side each, the
       one of the rest does not answer fewer of its held-out views rightly;
     - gates that were widened as far as the closure check asks do not hold it either: the answer still goes with the
-      rest in ``REST`` of the views, above chance. Where gates hold a part of a cue, its other part shows the first two
-      signs as well, but is inside the widened gates.
+      rest in ``signs.REST`` of the views, above chance. Where gates hold a part of a cue, its other part shows the
+      first two signs as well, but is inside the widened gates.
 
     Asked with ``round.outside``, and where the stop rule itself keeps the swap: it refuses what errs, so each side fits
     nearly all labels.
@@ -177,30 +175,29 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     def views(kind: type[Views], pool: Tensor, seen: Swap) -> Views:
         return kind(ctx.data.train, pool, [*site.readout.swaps, seen], ctx.classes, ctx.device, partners=ctx.partners)
 
-    def right(network: nn.Module, kind: type[Views], seen: Swap) -> float:
-        held = views(kind, ctx.held, seen)
-        return residual_accuracy(network, held, ctx.held.repeat(DRAWS), ctx.seed(name, "r"), ctx.dtype)
+    def hits(network: nn.Module, kind: type[Views], seen: Swap) -> Tensor:
+        return _hits(ctx, network, views(kind, ctx.held, seen), name)
 
     with frozen(*site.readout.modules()):
-        by_rest, by_part = (right(network, kind, swap) for kind in (Views, DonatedViews))
-    found = {"by_rest": by_rest, "by_part": by_part}
-    if by_rest > by_part:
+        found = {f"by_{side}": hits(network, kind, swap) for side, kind in (("rest", Views), ("part", DonatedViews))}
+    if mean_of(found["by_rest"]) > mean_of(found["by_part"]):
         epochs, rate = ctx.epochs(ctx.settings.round.fresh, STEPS), ctx.settings.training.rate
         for side, kind in (("rest", Views), ("part", DonatedViews)):
             fresh = ctx.train(f"{name}/{side}", ctx.network(), views(kind, ctx.fit, swap), epochs, rate, "probing")
-            found[side] = right(fresh, kind, swap)
+            found[side] = hits(fresh, kind, swap)
         with frozen(*site.readout.modules()):
-            found["by_wider_rest"] = right(network, Views, wide)
-    ctx.run.log(event="side", name=site.name, **found)
-    if by_rest <= by_part:
+            found["by_wider_rest"] = hits(network, Views, wide)
+    outside, sure = weigh_sides(found, ctx.labels[ctx.held], ctx.classes)
+    means = {side: mean_of(one) for side, one in found.items()}
+    ctx.run.log(event="side", name=site.name, **means, sureness=sure.record())
+    if len(found) == 2:
         return False, ""
     reason = (
-        f"the answer goes with what is outside the gates ({by_rest:.2f}) more than with what is inside ({by_part:.2f}) "
-        f"and with what is outside the widened ones in {found['by_wider_rest']:.2f}; "
-        f"a short training tells {found['rest']:.2f} by the one, {found['part']:.2f} by the other"
+        f"the answer goes with what is outside the gates ({means['by_rest']:.2f}) more than with what is inside "
+        f"({means['by_part']:.2f}) and with what is outside the widened ones in {means['by_wider_rest']:.2f}; "
+        f"a short training tells {means['rest']:.2f} by the one, {means['part']:.2f} by the other"
     )
-    outside = found["rest"] >= found["part"] and _above_chance(ctx, found["by_wider_rest"]) >= REST
-    return outside, f"{reason}: what is {'out' if outside else 'in'}side is exchanged"
+    return outside, f"{reason}: what is {'out' if outside else 'in'}side is exchanged ({sure_words(sure.record())})"
 
 
 def turn(swap: Swap) -> Swap:
@@ -250,7 +247,7 @@ def fixed_places(
     return places if stand else torch.zeros_like(places)
 
 
-def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple[Tensor, float]:
+def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple[Tensor, float, Sureness | None]:
     """Places, (1, 1, h, w), where a part of the cue is left in the views of a swap; how much the answer rests on them.
 
     Gates hold what is read of a cue. What is left of one that stands in the same places of all images the network of
@@ -265,46 +262,48 @@ def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple
 
     Returns:
         The places of :func:`fixed_places`, none where nothing is left or the cue moves; and ι of those that the second
-        network opened, or the first where it is far from that; 0 where none was asked.
+        network opened, or the first where it is far from that; 0 where none was asked. How sure it is that this is
+        enough, or too little; None where none was asked.
 
     Cost: where the gates stand still, ``round.cue`` epochs, the gates of all images and ``3 · DRAWS`` passes over the
     held-out ones, sometimes twice; where something is left, that of :func:`fixed_places`.
     """
     assert isinstance(swap.gates, Tensor)
-    none, iota = torch.zeros_like(swap.gates[:1]), 0.0
+    none, iota, sure = torch.zeros_like(swap.gates[:1]), 0.0, None
     if _standing(_common(swap, swap.gates)) < MOVING:
-        return none, iota
+        return none, iota, sure
     fell, least = max(0.0, trained.r_before - trained.r_after), ctx.settings.round.places
 
     def asked(places: Tensor, turn: int) -> bool:
-        nonlocal iota
-        iota = _rests_on(ctx, site, swap, trained.network, places)
-        ctx.run.log(event="places left", name=site.name, turn=turn, iota=iota, fell=fell)
-        return iota - fell >= least * (1 if turn > 1 else FIRST)
+        nonlocal iota, sure
+        counts, enough = _rests_on(ctx, site, swap, trained.network, places), least * (1 if turn > 1 else FIRST)
+        iota = iota_of(*counts.sum(1).tolist())
+        sure = sure_of_places(counts / DRAWS, trained, enough, ctx.labels[ctx.held], ctx.classes)
+        told = {} if sure is None else {"sureness": sure.record()}
+        ctx.run.log(event="places left", name=site.name, turn=turn, iota=iota, fell=fell, **told)
+        return iota - fell >= enough
 
-    return fixed_places(ctx, replace(site, name=f"{site.name}/places"), swap, torch.zeros_like(swap.gates), asked), iota
+    at = replace(site, name=f"{site.name}/places")
+    return fixed_places(ctx, at, swap, torch.zeros_like(swap.gates), asked), iota, sure
 
 
-def _rests_on(ctx: Context, site: Site, swap: Swap, network: nn.Module, places: Tensor) -> float:
-    """ι of these places, (1, 1, h, w), for a network, in ``DRAWS`` views of each held-out image that it answers
-    rightly: how much more often it changes its answer for what an image of another class has there than for what a
-    class-mate has."""
+def _rests_on(ctx: Context, site: Site, swap: Swap, network: nn.Module, places: Tensor) -> Tensor:
+    """How a network rests on these places, (1, 1, h, w): (3, N), in how many of ``DRAWS`` views of each held-out image
+    it answers rightly, and changes that for what an image of another class, and what a class-mate has there."""
     before, views = (ctx.views(ctx.held, swaps) for swaps in (site.readout.swaps, [*site.readout.swaps, swap]))
     gate = open_cells(places.to(ctx.device), ctx.size, swap.threshold, swap.grow).bool()
-    right, changed = 0, [0, 0]
+    counts: list[list[Tensor]] = [[], [], []]
     for draw in range(DRAWS):
         generator = ctx.generator(site.name, "places", draw)
         for hosts in ctx.held.split(512):
             images, labels = views.of(hosts, generator), ctx.labels[hosts]
             known = predict_logits(network, images, ctx.dtype).argmax(1).cpu() == labels
-            right += int(known.sum())
-            for kind, donors in enumerate((views.donors.foreign, views.donors.mates)):
+            counts[0].append(known)
+            for row, donors in zip(counts[1:], (views.donors.foreign, views.donors.mates), strict=True):
                 material = before.of(donors(hosts, generator), generator)
                 seen = swap.codec.swap(images, material, gate.expand(len(hosts), -1, -1, -1))
-                changed[kind] += int(
-                    (known & (predict_logits(network, seen, ctx.dtype).argmax(1).cpu() != labels)).sum()
-                )
-    return (changed[0] - changed[1]) / max(1, right)
+                row.append(known & (predict_logits(network, seen, ctx.dtype).argmax(1).cpu() != labels))
+    return torch.stack([torch.cat(row).view(DRAWS, -1).sum(0) for row in counts])
 
 
 def _common(swap: Swap, gates: Tensor) -> Tensor:
@@ -319,9 +318,9 @@ def _standing(often: Tensor) -> float:
 
 def train_cue(
     ctx: Context, site: Site, swap: Swap, shown: type[DonatedViews] = DonatedViews
-) -> tuple[StagedNetwork | None, float]:
+) -> tuple[StagedNetwork | None, Tensor]:
     """A network that has seen of each image only what the swap takes over, in random hosts, None where it learned too
-    little of that; and the share of held-out images that it answers rightly by this.
+    little of that; and for each held-out image, (N,), in what share of its views it answers rightly by this.
 
     Args:
         shown: What it learns from; what it has learned is asked of ``DonatedViews``.
@@ -333,9 +332,15 @@ def train_cue(
     )
     epochs = ctx.epochs(settings.round.cue, STEPS)
     cue = ctx.train(f"{site.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
-    right = residual_accuracy(cue, held, ctx.held.repeat(DRAWS), ctx.seed(site.name, "r"), ctx.dtype)
-    ctx.run.log(event="cue", name=site.name, accuracy=right)
-    return cue if _above_chance(ctx, right) >= LEARNED else None, right
+    hits = _hits(ctx, cue, held, site.name)
+    ctx.run.log(event="cue", name=site.name, accuracy=mean_of(hits))
+    return cue if above_chance(mean_of(hits), ctx.classes) >= LEARNED else None, hits
+
+
+def _hits(ctx: Context, network: nn.Module, views: Views, name: str) -> Tensor:
+    """(N,) for each held-out image the share of ``DRAWS`` views that are answered rightly."""
+    hits = residual_hits(network, views, ctx.held.repeat(DRAWS), ctx.seed(name, "r"), ctx.dtype)
+    return hits.view(DRAWS, -1).double().mean(0)
 
 
 def _open_share(swap: Swap) -> float:

@@ -17,6 +17,7 @@ from conceptnet_ml.network.basis import Network, with_basis
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.sureness import Sureness
 from conceptnet_ml.swap.views import Swap
 
 
@@ -102,12 +103,14 @@ class ProbeResult:
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""
         decision = self.decision
-        found = {
+        found: dict[str, Any] = {
             "keep": decision.keep,
             "reason": decision.reason,
             "classes": decision.classes,
             "evidence": decision.evidence,
         }
+        if decision.sureness is not None:
+            found["sureness"] = decision.sureness.record()
         return {**self.measured.record(), **found}
 
 
@@ -120,12 +123,14 @@ class Closure:
         readout: The fresh network.
         score: ι less errors: high if something in the views can still be exchanged.
         closed: Whether it is so low that what the network found is taken for the object.
+        sureness: How sure that is; None where it is not known.
     """
 
     probed: ProbeResult
     readout: Readout
     score: float
     closed: bool
+    sureness: Sureness | None = None
 
     @property
     def reason(self) -> str:
@@ -145,6 +150,8 @@ class Trained:
         r_after: Accuracy of the trained one on the new views.
         r_without: Its accuracy on the views so far, without the new swap.
         left: ι of the places that were opened since a training before this one still read them; None where none were.
+        asked: How sure it is that places were opened, or that none were; None where none were asked for.
+        hits: (N,) each: which held-out images are behind ``r_before`` and ``r_after``; None where they are not kept.
     """
 
     network: StagedNetwork
@@ -153,6 +160,8 @@ class Trained:
     r_after: float
     r_without: float
     left: float | None = None
+    asked: Sureness | None = None
+    hits: tuple[Tensor, Tensor] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

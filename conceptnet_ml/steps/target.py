@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.network.training import predict_set
@@ -14,6 +18,7 @@ from conceptnet_ml.steps.purify import purify, train_cue
 from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.swap.stop_rule import NEW_WORLD, USER
+from conceptnet_ml.swap.sureness import Sureness, redrawn_shares, sureness
 
 SURE = 3.0
 """Standard errors by which the agreement must fall; chance alone gets there once in 700 times."""
@@ -47,11 +52,16 @@ class Agreement:
         return (self.old - self.new) - (self.rest_old - self.rest_new)
 
     @property
-    def errors(self) -> float:
-        """The fall in its standard errors."""
+    def standard_error(self) -> float:
+        """Of the fall."""
         held, new = self.images
         shares = ((self.old, held), (self.rest_old, held), (self.new, new), (self.rest_new, new))
-        return self.fall / math.sqrt(sum(max(p * (1 - p), 1 / n) / n for p, n in shares))
+        return math.sqrt(sum(max(p * (1 - p), 1 / n) / n for p, n in shares))
+
+    @property
+    def errors(self) -> float:
+        """The fall in its standard errors."""
+        return self.fall / self.standard_error
 
     @property
     def broken(self) -> bool:
@@ -97,17 +107,21 @@ def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     found = _agreement(ctx, site, probed, settings.data.target)
     if found is None:
         return probed
-    if not found.broken:
-        reason = f"{decision.reason}; in the new world it still goes with the rest of an image ({found})"
-        return replace(probed, decision=replace(decision, reason=reason))
-    parted = f"a cue: in the new world it no longer goes with the rest of an image ({found})"
+    agreement, sure = found
+    if not agreement.broken:
+        reason = f"{decision.reason}; in the new world it still goes with the rest of an image ({agreement})"
+        both = [one for one in (decision.sureness, sure) if one is not None]  # that either refuses is less sure
+        least = min(both, key=lambda one: one.agree) if len(both) == 2 else None
+        return replace(probed, decision=replace(decision, reason=reason, sureness=least))
+    parted = f"a cue: in the new world it no longer goes with the rest of an image ({agreement})"
     reason = f"{parted}; the rule would refuse it: {decision.reason}"
-    decision = replace(decision, keep=True, reason=reason, evidence=NEW_WORLD)
+    decision = decision.instead(True, reason, NEW_WORLD, sure)
     return ctx.override_rule.by_new_world(site.name, probed, decision)
 
 
-def _agreement(ctx: Context, site: Site, probed: ProbeResult, folder: str) -> Agreement | None:
-    """None where the network of what is exchanged has not learned it."""
+def _agreement(ctx: Context, site: Site, probed: ProbeResult, folder: str) -> tuple[Agreement, Sureness | None] | None:
+    """What was found, and how sure that is, unless a run of before found it; None where the network of what is
+    exchanged has not learned it."""
     name = f"{site.name}/target-{probed.measured.representation}"
     swap = purify(ctx, site, swap_of(ctx, site, probed), probed)
     cue, _ = train_cue(ctx, replace(site, name=f"{name}/cue"), swap)
@@ -118,15 +132,46 @@ def _agreement(ctx: Context, site: Site, probed: ProbeResult, folder: str) -> Ag
     rest = [ctx.train(f"{name}/rest-{turn}", ctx.network(), views, epochs, rate, "probing") for turn in (1, 2)]
 
     def work() -> dict[str, Any]:
-        shares, sizes = [], []
+        same = []
         for images in (ctx.data.train.subset(ctx.held), unlabelled(folder, ctx.data.read_size)):
             one, first, second = (predict_set(net, images, ctx.device, ctx.dtype).argmax(1) for net in (cue, *rest))
-            shares += [float((a == b).double().mean()) for a, b in ((one, first), (first, second))]
-            sizes.append(len(images))
-        return asdict(Agreement(shares[0], shares[2], shares[1], shares[3], (sizes[0], sizes[1])))
+            same.append([(a == b).cpu() for a, b in ((one, first), (first, second))])
+        sure = sure_of_target(same[0], same[1], ctx.labels[ctx.held])
+        return {**asdict(_agreement_of(same[0], same[1])), "sureness": asdict(sure)}
 
     with ctx.progress.task(f"{site.name} new world"):
-        found = ctx.once(f"{name}/agreement-{sha256(folder, 8)}", work, "probing")
+        found = dict(ctx.once(f"{name}/agreement-{sha256(folder, 8)}", work, "probing"))
+    stored = found.pop("sureness", None)
+    sure = None if stored is None else Sureness(**stored)
     agreement = Agreement(**{**found, "images": tuple(found["images"])})
-    ctx.run.log(event="target", name=site.name, broken=agreement.broken, errors=agreement.errors, **found)
-    return agreement
+    told = {} if sure is None else {"sureness": sure.record()}
+    ctx.run.log(event="target", name=site.name, broken=agreement.broken, errors=agreement.errors, **found, **told)
+    return agreement, sure
+
+
+def _agreement_of(held: Sequence[Tensor], new: Sequence[Tensor]) -> Agreement:
+    """From which images the two networks agree on, and then the two of the control, (N,) each."""
+    (old, rest_old), (now, rest_now) = ([float(one.double().mean()) for one in world] for world in (held, new))
+    return Agreement(old, now, rest_old, rest_now, (len(held[0]), len(new[0])))
+
+
+def sure_of_target(held: Sequence[Tensor], new: Sequence[Tensor], labels: Tensor) -> Sureness:
+    """How sure it is that an agreement is broken, or not; here other pictures of the new world are drawn, too.
+
+    Args:
+        held, new: Which held-out images and pictures of the new world the two networks agree on, and then the two of
+            the control, (N,) each.
+        labels: (N,) classes of the held-out images.
+    """
+    agreement = _agreement_of(held, new)
+    classes = int(labels.max()) + 1
+    drawn = zip(
+        redrawn_shares(held, labels, classes),
+        redrawn_shares(new, torch.zeros(len(new[0]), dtype=torch.int64), 1, seed=1),
+        strict=True,
+    )
+    again = [Agreement(old, now, rest, rest_now, agreement.images) for (old, rest), (now, rest_now) in drawn]
+    least = max(LEAST, SURE * agreement.standard_error)
+    same = (one.broken == agreement.broken for one in again)
+    figure = "fall of the agreement"
+    return sureness(figure, least, agreement.fall, (one.fall for one in again), same, sum(agreement.images))

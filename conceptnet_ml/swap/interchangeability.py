@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,9 +25,11 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.runtime import seeding
+from conceptnet_ml.swap.hits import Hits
 from conceptnet_ml.swap.pairs import Donations, Donors, hosts_and_donors, pairs
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.representation import Regions
+from conceptnet_ml.swap.sureness import Redraws
 from conceptnet_ml.swap.views import Views
 
 DONORS = 3
@@ -54,6 +56,7 @@ class SwapMeasurement:
         alone: How well what is exchanged tells the class by itself, to networks that see nothing else of an image:
             the share of held-out images above chance. None where none was asked.
         entire: Whether the representation's channels hold the image as a whole.
+        hits: The same image by image; None in runs of before, and where it is not kept.
     """
 
     representation: str
@@ -68,6 +71,7 @@ class SwapMeasurement:
     met: tuple[tuple[int, int, int, int], ...] = ()
     alone: float | None = None
     entire: bool = False
+    hits: Hits | None = field(default=None, compare=False, repr=False)
 
     @property
     def phi(self) -> float:
@@ -110,7 +114,60 @@ class SwapMeasurement:
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""
-        return {**asdict(self), "phi": self.phi, "iotas": self.iotas, "iota": self.iota, "contrast": self.contrast}
+        figures = {name: value for name, value in vars(self).items() if name != "hits"}
+        return {**figures, "phi": self.phi, "iotas": self.iotas, "iota": self.iota, "contrast": self.contrast}
+
+    def stored(self) -> dict[str, Any]:
+        """As plain values and tensors, for a step of the run."""
+        return {**vars(self), "hits": None if self.hits is None else dict(vars(self.hits))}
+
+    @classmethod
+    def restored(cls, stored: dict[str, Any]) -> SwapMeasurement:
+        """From what :meth:`stored` gave; steps of before have no ``hits``."""
+        hits = stored.get("hits")
+        return cls(**{**stored, "hits": None if hits is None else Hits(**hits)})
+
+    def redrawn(self) -> Iterator[SwapMeasurement]:
+        """What would have been found, had other images been held out: see :mod:`conceptnet_ml.swap.sureness`.
+
+        None without ``hits``. Price and asked images stay as they are.
+        """
+        hits, classes = self.hits, len(self.images)
+        if hits is None:
+            return
+        draws = Redraws(hits.labels, classes)
+        images, flips = draws.totals(torch.stack([hits.answered, hits.flips], 1), nested=True).unbind(2)
+        rates = [
+            (flips / images.clamp_min(1)).tolist(),
+            *(
+                draws.pair_rates(hits.answered, met, changed).tolist()
+                for met, changed in ((hits.donors, hits.others), (hits.fellows, hits.mates))
+            ),
+        ]
+        right = (images.sum(1) / len(hits.labels)).tolist()
+        alone: list[float | None] = [self.alone] * len(right)
+        if hits.alone is not None:
+            told = (draws.totals(hits.alone).sum(1) / len(hits.labels)).amin(1).tolist()
+            alone = [above_chance(one, classes) for one in told]
+        met = hits.pairs_again(draws, self.met)
+        for draw, counted in enumerate(images.long().tolist()):
+            flipped, others, mates = (tuple(one[draw]) for one in rates)
+            yield replace(
+                self,
+                images=tuple(counted),
+                flips=flipped,
+                others=others,
+                mates=mates,
+                answered=right[draw],
+                met=tuple((host, donor, tried[draw], hit[draw]) for host, donor, tried, hit in met),
+                alone=alone[draw],
+                hits=None,
+            )
+
+
+def above_chance(right: float, classes: int) -> float:
+    """A share of right answers as one above chance: 0 is guessing, 1 all."""
+    return (right - 1 / classes) / (1 - 1 / classes)
 
 
 def pooled_iota(iotas: tuple[float, ...]) -> float:
@@ -206,47 +263,48 @@ class _HeldImages:
         """(classes,) how many of these hosts are hit."""
         return torch.bincount(self.labels[hosts], hits.double(), self.classes)
 
-    def measurement(
-        self, flips: Tensor, others: Tensor, mates: Tensor, draws: int, met: tuple[tuple[int, int, int, int], ...] = ()
-    ) -> SwapMeasurement:
-        """From how many answers were changed, (classes,) each: by the probe's own swap, and in so many draws of others
-        and of mates."""
+    def measurement(self, flips: Tensor, met: _Met, pairs: bool = True) -> SwapMeasurement:
+        """From which answers were changed: by the probe's own swap, (N,), and by those of :func:`_meet`.
+
+        Args:
+            pairs: Whether the pairs of classes are counted, too.
+        """
+        hits = Hits(self.labels, self.answered, flips, *met)
         images = self.per_class(self.places, self.answered)
-        seen = images.clamp_min(1)
+        seen, draws = images.clamp_min(1), hits.others.shape[1]
+        others, mates = (self.per_class(self.places, one.sum(1)) / seen / draws for one in (hits.others, hits.mates))
         opened = None if self.gates is None else (self.gates > self.prober.settings.threshold).float()
         return SwapMeasurement(
             self.prober.codec.name,
             self.prober.codec.record.gate,
             tuple(int(n) for n in images),
-            tuple((flips / seen).tolist()),
-            tuple((others / seen / draws).tolist()),
-            tuple((mates / seen / draws).tolist()),
+            tuple((self.per_class(self.places, flips) / seen).tolist()),
+            tuple(others.tolist()),
+            tuple(mates.tolist()),
             1.0 if opened is None else float(opened.mean()),
             float(images.sum()) / len(self.labels),
             tuple(torch.bincount(self.labels, minlength=self.classes).tolist()),
-            met,
+            hits.pairs(self.classes) if pairs else (),
             entire=self.prober.codec.record.entire,
+            hits=hits,
         )
 
 
 def _swap_whole(held: _HeldImages) -> SwapMeasurement:
     """Step 2: what swapping everything does, with one donor of another class and one class-mate per image."""
-    counts = torch.zeros(2, held.classes, dtype=torch.float64)
-    for hosts, images, met in held.meet("entire", 1):
-        for row, (_, material) in enumerate(met):
-            swapped = held.prober.hard_swap(images, material, None)
-            counts[row] += held.per_class(hosts, held.changed(hosts, swapped))
-    others, mates = counts
-    return held.measurement(others, others, mates, 1)
+    met = _meet(
+        held, "entire", 1, lambda hosts, donors, images, material: held.prober.hard_swap(images, material, None)
+    )
+    return held.measurement(met[2][:, 0], met, pairs=False)
 
 
 def _probe(held: _HeldImages, advance: Callable[[int], None]) -> Tensor:
-    """Step 3: every image's gate, found with one donor of another class; (classes,) how many answers it flips.
+    """Step 3: every image's gate, found with one donor of another class; (N,) which answers it flips.
 
     A gate on channels is found on the first batch, for all.
     """
     shared: Tensor | None = None
-    prober, flips, gates = held.prober, torch.zeros(held.classes, dtype=torch.float64), []
+    prober, flips, gates = held.prober, torch.zeros(len(held.labels), dtype=torch.bool), []
     batches = pairs(held, held.places, prober.settings.batch, partial(held.generator, "donors"))
     for hosts, donors, images, material, targets in batches:
         where = held.where(hosts, donors)
@@ -255,7 +313,7 @@ def _probe(held: _HeldImages, advance: Callable[[int], None]) -> Tensor:
             shared = found[:1] if found is not None and prober.codec.gate == "channel" else None
         else:
             found = shared.expand(len(hosts), -1)
-        flips += held.per_class(hosts, held.changed(hosts, prober.hard_swap(images, material, found, where)))
+        flips[hosts] = held.changed(hosts, prober.hard_swap(images, material, found, where))
         if found is not None:
             gates.append(found.cpu())
         advance(len(hosts))
@@ -265,21 +323,35 @@ def _probe(held: _HeldImages, advance: Callable[[int], None]) -> Tensor:
 
 def _exchange(held: _HeldImages, flips: Tensor) -> SwapMeasurement:
     """Steps 4 and 5: further donors of other classes and class-mates, under the joined gates."""
-    mates = torch.zeros(held.classes, dtype=torch.float64)
-    tried, changed = torch.zeros(2, held.classes, held.classes, dtype=torch.int64)
-    for hosts, images, met in held.meet("others", DONORS):
-        for draw, (donors, material) in enumerate(met):
-            gates = None
-            if held.gates is not None:
-                gates = held.gates[hosts].to(images.device)
-                if held.prober.codec.joins:
-                    gates = torch.maximum(gates, held.gates[donors].to(images.device))
-            hits = held.changed(hosts, held.prober.hard_swap(images, material, gates, held.where(hosts, donors)))
-            if draw % 2:
-                mates += held.per_class(hosts, hits)
-            else:
-                classes = held.labels[hosts], held.labels[donors]
-                tried.index_put_(classes, held.answered[hosts].long(), accumulate=True)
-                changed.index_put_(classes, hits.long(), accumulate=True)
-    met_classes = tuple((h, d, int(tried[h, d]), int(changed[h, d])) for h, d in tried.nonzero().tolist())
-    return held.measurement(flips, changed.sum(1), mates, DONORS, met_classes)
+
+    def swap(hosts: Tensor, donors: Tensor, images: Tensor, material: Tensor) -> Tensor:
+        gates = None
+        if held.gates is not None:
+            gates = held.gates[hosts].to(images.device)
+            if held.prober.codec.joins:
+                gates = torch.maximum(gates, held.gates[donors].to(images.device))
+        return held.prober.hard_swap(images, material, gates, held.where(hosts, donors))
+
+    return held.measurement(flips, _meet(held, "others", DONORS, swap))
+
+
+_Met = tuple[Tensor, Tensor, Tensor, Tensor]
+"""(N, draws) each: donors of other classes and class-mates, and which of their swaps change the answer."""
+
+
+def _meet(
+    held: _HeldImages, purpose: str, draws: int, swap: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+) -> _Met:
+    """Every image with so many donors of other classes and as many class-mates.
+
+    Args:
+        swap: Hosts, donors, both their images to the hosts' images after it.
+    """
+    who = torch.zeros(2, len(held.labels), draws, dtype=torch.int64)
+    changed = torch.zeros(2, len(held.labels), draws, dtype=torch.bool)
+    for hosts, images, met in held.meet(purpose, draws):
+        for turn, (donors, material) in enumerate(met):
+            draw, kind = divmod(turn, 2)
+            who[kind, hosts, draw] = donors
+            changed[kind, hosts, draw] = held.changed(hosts, swap(hosts, donors, images, material))
+    return who[0], who[1], changed[0], changed[1]

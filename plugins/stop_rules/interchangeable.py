@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from conceptnet_ml import Decision, SwapMeasurement
+from functools import partial
+
+from conceptnet_ml import Compared, Decision, SwapMeasurement
 from conceptnet_ml.config.settings import RoundSettings
 
 
@@ -16,32 +18,41 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
     """
     if measured.phi < settings.flips:
         found = "no cheap gate changes the answer" if measured.gate == "place" else "exchanging it changes few answers"
-        return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: {found}")
+        compared = Compared("φ", settings.flips, lambda one: one.phi)
+        return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: {found}", compared=compared)
     wrong = settings.imperfection * (1 - measured.answered)
     if measured.gate != "place":
         return _decide_global(measured, wrong, settings)
     score, least = measured.iota_less_errors(settings.imperfection), settings.interchangeable
     found = f"ι {measured.iota:.2f} − {wrong:.2f} for errors"
+    compared = Compared("ι less errors", least, lambda one: one.iota_less_errors(settings.imperfection))
+    decision = partial(Decision, compared=compared)
     if score >= least:
-        return Decision(True, f"{found} ≥ {least:.2f}: one thing among others, it can be exchanged")
+        return decision(True, f"{found} ≥ {least:.2f}: one thing among others, it can be exchanged")
     few = sharing_classes(measured, settings)
     if few:
         _, iota = measured.within(few, 0)
         some = f"but {len(few)} of {len(measured.iotas)} classes share it, ι {iota:.2f}"
-        return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few)
+        rest = Compared(
+            "ι less errors in these", strict(settings), lambda one: one.within(few, settings.imperfection)[1]
+        )
+        return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few, compared=rest)
     if measured.iota < least:
         if f"{measured.iota:.2f}" == f"{least:.2f}":  # rounded it would look as if the errors alone refused it
             found = f"ι {measured.iota:.3f} < {least:.3f}, and − {wrong:.2f} for errors"
-        return Decision(False, f"{found} < {least:.2f}: it cannot be exchanged, this is the object")
+        return decision(False, f"{found} < {least:.2f}: it cannot be exchanged, this is the object")
     # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
     if measured.alone is None:
-        return Decision(False, f"{found} < {least:.2f}: it errs too often to tell", undecided=True)
+        return decision(False, f"{found} < {least:.2f}: it errs too often to tell", undecided=True)
     alone = f"what is exchanged tells {measured.alone:.2f} of the classes by itself, above chance"
-    if measured.alone >= settings.alone:
-        return Decision(True, f"{found} < {least:.2f}, but {alone} ≥ {settings.alone:.2f}: a cue with exceptions")
-    return Decision(
-        False, f"{found} < {least:.2f}, and {alone} < {settings.alone:.2f}: a part of the object does no more"
+    told = Compared("told by itself", settings.alone, lambda one: one.alone or 0.0)
+    keep = measured.alone >= settings.alone
+    reason = (
+        f"but {alone} ≥ {settings.alone:.2f}: a cue with exceptions"
+        if keep
+        else f"and {alone} < {settings.alone:.2f}: a part of the object does no more"
     )
+    return Decision(keep, f"{found} < {least:.2f}, {reason}", compared=told)
 
 
 def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSettings) -> Decision:
@@ -55,34 +66,43 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
     (docs/decisions/0036-in-part.md).
     """
     contrast, decisive, partly = measured.contrast, settings.decisive, settings.partly
+    decision = partial(Decision, compared=Compared("contrast", decisive, lambda one: one.contrast))
     if measured.entire and contrast >= decisive:
         share = f"contrast {contrast:.2f} ≥ {decisive:.2f} through {measured.price:.2f} of the channels"
         if measured.price > settings.narrow:
-            return Decision(False, f"{share} > {settings.narrow:.2f}: an object takes as many")
-        return Decision(True, f"{share} ≤ {settings.narrow:.2f}: it decides by itself, and is narrow", last=True)
+            shut = Compared("shut channels", 1 - settings.narrow, lambda one: 1 - one.price)
+            return Decision(False, f"{share} > {settings.narrow:.2f}: an object takes as many", compared=shut)
+        return decision(True, f"{share} ≤ {settings.narrow:.2f}: it decides by itself, and is narrow", last=True)
     if contrast >= decisive:
-        return Decision(True, f"contrast {contrast:.2f} ≥ {decisive:.2f}: it decides by itself")
+        return decision(True, f"contrast {contrast:.2f} ≥ {decisive:.2f}: it decides by itself")
     if measured.gate == "channel":
-        return Decision(False, f"contrast {contrast:.2f} < {decisive:.2f}: it does not decide by itself")
+        return decision(False, f"contrast {contrast:.2f} < {decisive:.2f}: it does not decide by itself")
     found = f"contrast {contrast:.2f} − {wrong:.2f} for errors"
+    less = Compared(
+        "contrast less errors", partly, lambda one: one.contrast - settings.imperfection * (1 - one.answered)
+    )
     if contrast - wrong >= partly:
         reason = f"{found} ≥ {partly:.2f}: it decides in part, and surer than an object's own would"
-        return Decision(True, reason, last=True)
-    return Decision(False, f"{found} < {partly:.2f}: what it decides, an object's own may, too")
+        return Decision(True, reason, last=True, compared=less)
+    return Decision(False, f"{found} < {partly:.2f}: what it decides, an object's own may, too", compared=less)
+
+
+def strict(settings: RoundSettings) -> float:
+    """What the ι of some classes, less errors, must reach: three quarters of the way from the threshold to one."""
+    return (settings.interchangeable + 3) / 4
 
 
 def sharing_classes(measured: SwapMeasurement, settings: RoundSettings) -> tuple[int, ...]:
     """The classes that share an exchangeable feature, where not all do; empty if there are none.
 
     The class with the lowest ι is left out, again and again, until the rest passes. A search over subsets finds
-    something by chance, so the rest must pass three quarters of the way from the threshold to one.
+    something by chance, so the rest must pass :func:`strict`.
     """
     classes = tuple(range(len(measured.iotas)))
-    strict = (settings.interchangeable + 3) / 4
     while len(classes) > 2 and measured.met:
         iotas, _ = measured.within(classes, settings.imperfection)
         lowest = min(range(len(classes)), key=iotas.__getitem__)
         classes = (*classes[:lowest], *classes[lowest + 1 :])
-        if measured.within(classes, settings.imperfection)[1] >= strict:
+        if measured.within(classes, settings.imperfection)[1] >= strict(settings):
             return classes
     return ()

@@ -123,7 +123,7 @@ def test_places_are_left_where_the_trained_network_reads_them(
     monkeypatch.setattr(purify, "TURNS", 2)
     ctx = still_bench(tmp_path, data_with(cue))
     swap = Swap(ctx.codec("pixels"), gates, grow=1)
-    places, iota = places_left(
+    places, iota, _ = places_left(
         ctx, Site("", Readout("classes", ctx.network()), "round"), swap, read_by(Reads(columns), fell)
     )
     ctx.run.close()
@@ -140,7 +140,7 @@ def test_nobody_is_asked_for_the_places_of_a_cue_that_moves(tmp_path: Path, monk
     monkeypatch.setattr(purify, "train_cue", lambda *_: pytest.fail("a network was trained"))
     swap = Swap(ctx.codec("pixels"), torch.eye(80, CELLS * CELLS).view(-1, 1, CELLS, CELLS))
     site = Site("", Readout("classes", ctx.network()), "round")
-    places, iota = places_left(ctx, site, swap, read_by(ctx.network(), 0.0))
+    places, iota, _ = places_left(ctx, site, swap, read_by(ctx.network(), 0.0))
     assert (places.any(), iota) == (torch.tensor(False), 0)
     ctx.run.close()
 
@@ -163,7 +163,7 @@ def test_a_round_is_trained_again_with_the_places_that_were_left(
     kept = Decision(True, "")
     first, again = (Trained(ctx.network(), kept, 1.0, r, r) for r in (0.95, after))
     measured = SwapMeasurement("pixels", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1)
-    monkeypatch.setattr(generalize, "places_left", lambda *_: (places[:1], 0.25))
+    monkeypatch.setattr(generalize, "places_left", lambda *_: (places[:1], 0.25, None))
     monkeypatch.setattr(generalize, "_train", lambda *_: again)
     opened = generalize._open_places
     learned = cast(Learned, None)

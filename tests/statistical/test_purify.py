@@ -89,6 +89,11 @@ def test_a_network_that_learned_nothing_is_not_asked(tmp_path: Path, monkeypatch
     ctx.run.close()
 
 
+def told(share: float) -> Tensor:
+    """What a network tells of each of the held-out images: the same of all."""
+    return torch.full((40,), share, dtype=torch.float64)
+
+
 @pytest.mark.parametrize(("learned", "taken"), [((0.98, 0.96), 2), ((0.95, 0.87), 0)])
 def test_gates_that_lost_a_part_of_the_cue_are_not_taken(
     learned: tuple[float, float], taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,7 +102,7 @@ def test_gates_that_lost_a_part_of_the_cue_are_not_taken(
     site, steps = Site("", Readout("classes", ctx.network()), "round"), iter(learned)
     found = [Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4), name=name) for name in ("mixed", "first", "second")]
     turns = iter(found[1:])
-    monkeypatch.setattr(purify_step, "train_cue", lambda *args: (ctx.network(), next(steps)))
+    monkeypatch.setattr(purify_step, "train_cue", lambda *args: (ctx.network(), told(next(steps))))
     monkeypatch.setattr(purify_step, "swap_of", lambda *args: next(turns))
     assert purify(ctx, site, found[0], KEPT).gates is found[taken].gates
     ctx.run.close()
@@ -117,7 +122,7 @@ def test_what_is_exchanged_must_tell_the_class_before_and_after_it_is_purified(
 ) -> None:
     ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 2}))
     site, steps = Site("", Readout("classes", ctx.network()), "round"), iter(learned)
-    monkeypatch.setattr(purify_step, "train_cue", lambda *args: (ctx.network(), next(steps)))
+    monkeypatch.setattr(purify_step, "train_cue", lambda *args: (ctx.network(), told(next(steps))))
     monkeypatch.setattr(purify_step, "swap_of", lambda *args: Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4)))
     judged = weigh_alone(ctx, site, UNDECIDED)
     assert not list(steps), f"{asked} networks are asked"
