@@ -62,7 +62,7 @@ def _node_facts(node: Node) -> list[str]:
     units = [f"units {_units(node)}"] if node.units and node.kind != "unit" else []
     accuracy = "accuracy on views" if node.kind == "class" else "accuracy"
     names = {"auc": "AUC", "effect": "effect", "accuracy": accuracy, "phi": "φ", "iota": "ι", "overlap": "overlap"}
-    numbers = _facts(node, **names, swap_cost="gate", agreement="agreement")
+    numbers = _facts(node, **names, swap_cost="gate", agreement="agreement", sureness="sureness")
     coverage = [f"{name} {share:.0%}" for name, share in getattr(node, "coverage", {}).items()]
     some = getattr(node, "shared_by", ())
     shared = [f"shared by {', '.join(some)}"] if some and set(some) < set(node.classes) else []

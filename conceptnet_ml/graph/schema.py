@@ -170,6 +170,8 @@ class DecidedNode(Node):
         iota: ι, interchangeability: about 1 for a thing among others, about 0 for a part of the object itself.
         decision: ``kept``, ``undone``, or ``leaf`` (the object itself, or nothing decided).
         reason: Why, in a sentence.
+        sureness: Share of other draws of the held-out images that decide the same, by the least sure of the decisions
+            that the round hung on. None where that is not known, as in graphs of before.
         representation: Name of the representation in which it was swapped.
         r_before, r_after: Residual accuracy before and after the round.
         swap_cost: Mean of the gate.
@@ -181,6 +183,7 @@ class DecidedNode(Node):
     iota: Number | None = None
     decision: Literal["kept", "undone", "leaf"] | None = None
     reason: Text | None = None
+    sureness: Share | None = None
     representation: Text | None = None
     r_before: Share | None = None
     r_after: Share | None = None

@@ -10,6 +10,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import DEFAULT, FLAGS, flatten, show_value
 from conceptnet_ml.errors import quoted
 from conceptnet_ml.report.verdict import Entry, kept
+from conceptnet_ml.results.summary import close_words, other_word
 
 PROGRAM = "conceptnet-ml"
 
@@ -88,6 +89,9 @@ def next_steps(path: object, summary: dict[str, Any]) -> list[tuple[str, str]]:
         steps.append(
             (f"{PROGRAM} learn --resume {run} --keep {name}", "exchange it all the same: you know that it is a cue")
         )
+    for entry in (one for one in summary["rounds"] if one not in found and close_words(one)):
+        keep = f"{PROGRAM} learn --resume {run} {other_word(entry)}"
+        steps.append((keep, "exchange this, too: that it was refused is a close call"))
     for entry in (one for one in found if _gate(one) == "place"):
         side = "inside" if "exchanged" in entry else "outside"
         keep = f"{PROGRAM} learn --resume {run} --keep {entry['name']}/{entry['chosen']}:{side}"

@@ -7,10 +7,11 @@ from typing import Any
 
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.verdict import Entry, percent, probe_of, sharing, what
-from conceptnet_ml.results.summary import masks_words
+from conceptnet_ml.results.summary import close_words, masks_words, other_word
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
 from conceptnet_ml.storage.run_folder import round_picture
+from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_words
 
 PAIRS, REFUSED_PAIRS = 8, 2
 """Rows of image, donor, swapped view and gate that are shown of a round that was kept, and of another."""
@@ -52,6 +53,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "sentences": _kept(entry, probe, summary) if is_kept and probe else _refused(entry),
         "bars": _bars(probe) if probe else [],
         "overruled": entry.get("overruled", ()),
+        "sure": _how_sure(entry),
         "rows": rows,
         **_telling(rows),
         "numbers": _numbers(entry),
@@ -143,6 +145,21 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
     return found
 
 
+def _how_sure(entry: Entry) -> dict[str, Any] | None:
+    """The grade of a round, what it means, and of a close call the word that decides otherwise; None where nobody
+    knows."""
+    sure = entry.get("sureness")
+    if sure is None:
+        return None
+    words, by_hand = close_words(entry).removeprefix("a close call: "), ""
+    if words:
+        by_hand = other_word(entry)
+    else:
+        draws = f"{hundredths(sure['agree'])} of 100 draws of other held-out images decide the same"
+        words = f"{draws} ({sure['of']}: {interval_words(sure)})"
+    return {"grade": grade(sure["agree"]).capitalize(), "words": f"{words}.", "by_hand": by_hand}
+
+
 def _family(entry: Entry) -> str:
     """The name of the family that the round left: ``block3.1``."""
     readout, number = _parts(entry)
@@ -172,7 +189,11 @@ def _refused(entry: Entry) -> list[str]:
 
 def _numbers(entry: Entry) -> list[str]:
     """Further figures of a round, for experts."""
-    found = []
+    probes = [(one["representation"], one) for one in entry["representations"]]
+    checks = [(f"check {number} by a fresh network", one) for number, one in enumerate(entry.get("closures", ()), 1)]
+    others = [("after training", "r_sureness"), ("places that images have in common", "places_sureness")]
+    asked = [*probes, *checks, *((name, {"sureness": entry[key]}) for name, key in others if key in entry)]
+    found = [f"{name}: {sure_words(one['sureness'])}" for name, one in asked if "sureness" in one]
     if channels := entry.get("channels"):
         found.append(f"channels that carry the answer: {len(channels['open'])}; φ {channels['phi']:.2f}")
     if detector := entry.get("detector"):

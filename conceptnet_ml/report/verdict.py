@@ -9,6 +9,7 @@ from typing import Any
 from conceptnet_ml.graph.naming import listed
 from conceptnet_ml.results.summary import (
     NO_PROOF,
+    close_words,
     cost_words,
     disagreement_words,
     few_words,
@@ -88,7 +89,7 @@ def verdict(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("What the network hung on", _hung_on(summary, found)),
         ("What it let go of", _let_go(summary, found)),
-        ("Why believe it", _believe(summary, found)),
+        ("Why believe it", f"{_believe(summary, found)}{_close_calls(summary)}"),
         ("What it cost", _cost(summary, found)),
         ("What to do next", _next(summary, found)),
     ]
@@ -179,6 +180,16 @@ def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
         f"{word}On '{name}', {row['images']} images that were never trained on, the ordinary network is right in "
         f"{percent(row['ordinary']['accuracy'])}, the learned one in {percent(row['learned']['accuracy'])}.{control}"
     )
+
+
+def _close_calls(summary: dict[str, Any]) -> str:
+    """The rounds that other held-out images might have decided otherwise, after a full stop; empty where there are
+    none."""
+    rounds = enumerate(summary["rounds"], 1)
+    found = [
+        f" Round {number} is {words.partition(' (')[0]}." for number, entry in rounds if (words := close_words(entry))
+    ]
+    return "".join(found)
 
 
 def _forced(entry: Entry) -> bool:

@@ -176,6 +176,8 @@ class _GraphBuilder:
             "decision": record["decision"],
             "reason": record["reason"] or None,
         }
+        if "sureness" in record:
+            fields["sureness"] = record["sureness"]["agree"]
         probes = record["representations"]
         if probes:
             best = max(probes, key=lambda probe: (probe["representation"] == record["chosen"], probe["phi"]))

@@ -12,9 +12,10 @@ from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.evaluation.accuracy import disagreement, uneven
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.results.summary import TRAINING
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.records import Learned, Round
+from conceptnet_ml.steps.records import Closure, Learned, Round
 
 
 def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph: ConceptGraph) -> dict[str, Any]:
@@ -106,13 +107,43 @@ def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
         record |= {name: getattr(round.trained, name) for name in ("r_before", "r_after", "r_without")}
         if round.trained.left is not None:
             record["places_left"] = round.trained.left
+        for name, sure in (("r_sureness", round.trained.decision.sureness), ("places_sureness", round.trained.asked)):
+            if sure is not None:
+                record[name] = sure.record()
     if round.swap is not None and round.swap.outside:
         record["exchanged"] = "outside the gates"
     if round.closures:
-        record["closures"] = [{"score": check.score, "closed": check.closed} for check in round.closures]
+        record["closures"] = [_closure(check) for check in round.closures]
     if round.refit is not None:
         record["family"] = {name: getattr(round.refit, name) for name in ("before", "blind", "after")}
+    if (least := _least_sure(record)) is not None:
+        record["sureness"] = least
     return record
+
+
+def _closure(check: Closure) -> dict[str, Any]:
+    sure = {} if check.sureness is None else {"sureness": check.sureness.record()}
+    return {"score": check.score, "closed": check.closed, **sure}
+
+
+def _least_sure(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The least sure of the decisions that a round hangs on, with whose it is (``of``); None where one is not known.
+
+    A kept round hangs on the probe of what was chosen and on its training; one that was not on the refusal of every
+    representation, the one that was undone on its training.
+    """
+    chosen, trained = record["chosen"], "r_before" in record
+    probes = record["representations"]
+    if record["decision"] == "kept":
+        probes = [one for one in probes if one["representation"] == chosen]
+    elif trained:
+        probes = [one for one in probes if one["representation"] != chosen]
+    found = [(one["representation"], one.get("sureness")) for one in probes]
+    if trained:
+        found.append((TRAINING, record.get("r_sureness")))
+    if not found or not all(sure for _, sure in found):
+        return None
+    return min(({"of": of, **sure} for of, sure in found), key=lambda one: float(one["agree"]))
 
 
 def _families(ctx: Context, learned: Learned) -> list[dict[str, Any]]:

@@ -9,9 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_words, with_interval
+
 LEGEND = (
     "φ: share of the answers that a swap with another class changes. ι: how much more often it does than one within "
-    "the class. r: accuracy on held-out views, before → after. A leaf is the object itself. More: docs/concepts.md"
+    "the class. r: accuracy on held-out views, before → after. A leaf is the object itself. Draws: of so many of 100 "
+    "choices of the held-out images the same comes out; other seeds are not in it. More: docs/concepts.md"
 )
 """Below the rounds."""
 
@@ -23,6 +26,9 @@ NO_PROOF = (
 
 ORDER = ("test", "aligned", "conflict", "random", "absent")
 
+
+TRAINING = "its training"
+"""What the least sure decision of a round is about, where it is about no representation's probe."""
 
 FEW = 100
 """Held-out images under which a run that keeps nothing says how few they were."""
@@ -68,6 +74,11 @@ def tables(summary: dict[str, Any]) -> list[Any]:
     if edits := summary.get("edits"):
         lines.append(f"Edited: {'; '.join(edits)}.")
     lines[:0] = [f"{entry['name']}: {words}." for entry in summary["rounds"] for words in entry.get("overruled", ())]
+    lines[:0] = [
+        f"{entry['name']}: {words}; {other_word(entry)} decides it by hand."
+        for entry in summary["rounds"]
+        if (words := close_words(entry))
+    ]
     if not kept:
         lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.{few_words(summary)}")
     return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
@@ -82,6 +93,27 @@ def few_words(summary: dict[str, Any]) -> str:
         f" Only {held} held-out images decided: with so few, a cue beside which the network errs now and then is taken "
         "for the object. More pictures, or some of the new world (--target), may decide otherwise."
     )
+
+
+def close_words(entry: dict[str, Any]) -> str:
+    """Of a round that is a close call: how often other held-out images would have decided otherwise. Empty where it is
+    not, or nobody knows."""
+    sure = entry.get("sureness")
+    if sure is None or grade(sure["agree"]) != "close call":
+        return ""
+    others = 100 - hundredths(sure["agree"])
+    return (
+        f"a close call: other held-out images would have decided otherwise in {others} of 100 draws ({sure['of']}: "
+        f"{interval_words(sure)})"
+    )
+
+
+def other_word(entry: dict[str, Any]) -> str:
+    """The word that decides such a round otherwise: ``--keep block3/classes/1/pixels``."""
+    if entry["decision"] == "kept":
+        return f"--undo {entry['name']}"
+    of = entry["sureness"]["of"]
+    return f"--keep {entry['name']}" + (f"/{of}" if of != TRAINING else "")
 
 
 def _undone(entry: dict[str, Any]) -> bool:
@@ -121,12 +153,29 @@ def _rounds(summary: dict[str, Any]) -> Table:
                 f"{probe['iota']:.2f}",
                 residual,
                 "not chosen" if probe["keep"] and not used else verdict,
-                probe["reason"] + ("; undone after its training" if used and _undone(entry) else ""),
+                probe["reason"] + _sure(probe) + (_after(entry) if used else ""),
                 end_section=place == len(probes),
             )
     table.caption = LEGEND
     table.caption_justify = "left"
     return table
+
+
+def _sure(one: dict[str, Any]) -> str:
+    """`` (sure, 98 of 100 draws: 0.85 [0.81, 0.89])``: the reason before it names the figure and what is asked."""
+    sure = one.get("sureness")
+    if sure is None:
+        return ""
+    draws = f"{grade(sure['agree'])}, {hundredths(sure['agree'])} of 100 draws"
+    return f" ({draws}: {with_interval(sure)})"
+
+
+def _after(entry: dict[str, Any]) -> str:
+    """What the training of a round says of it, beyond the reason of its probe."""
+    words = "; undone after its training" if _undone(entry) else ""
+    if "r_sureness" in entry:
+        words = f"{words or '; its training'} ({sure_words(entry['r_sureness'])})"
+    return words
 
 
 def _test_sets(summary: dict[str, Any]) -> Table:

@@ -54,6 +54,7 @@ def judged(classes: tuple[str, ...]) -> dict[str, st.SearchStrategy[Any]]:
         "iota": maybe(NUMBERS),
         "decision": st.sampled_from([None, "kept", "undone", "leaf"]),
         "reason": maybe(TEXTS),
+        "sureness": maybe(SHARES),
         "representation": maybe(TEXTS),
         "r_before": maybe(SHARES),
         "r_after": maybe(SHARES),

@@ -321,6 +321,45 @@ def test_the_verdict_is_honest(change: Callable[[dict[str, Any]], None], words: 
         assert one in said
 
 
+def sure(agree: float, **changes: Any) -> dict[str, Any]:
+    """The sureness of a decision, as a summary has it."""
+    figures = {"figure": "ι less errors", "value": 0.51, "low": 0.46, "high": 0.56, "least": 0.53, "images": 300}
+    return {**figures, "agree": agree, "of": "pixels", **changes}
+
+
+@pytest.mark.parametrize(
+    ("agree", "words"),
+    [
+        (
+            1.0,
+            "Sure: 100 of 100 draws of other held-out images decide the same (pixels: ι less errors 0.51 [0.46, 0.56]",
+        ),
+        (0.9, "Likely: 90 of 100 draws"),
+        (0.7, "Close call: other held-out images would have decided otherwise in 30 of 100 draws"),
+    ],
+)
+def test_a_round_says_how_sure_it_is(agree: float, words: str, run: Path) -> None:
+    found = summary()
+    for entry in found["rounds"]:
+        entry["sureness"] = entry["representations"][0]["sureness"] = sure(agree)
+    found["rounds"][0]["r_sureness"] = sure(1.0, figure="r")
+    (run / "summary.json").write_text(json.dumps(found))
+    said = Page(write_page(run)).text
+    assert said.count(words) == 2
+    assert "after training: sure, 100 of 100 draws: r 0.51 [0.46, 0.56], 0.53 asked" in said
+    assert "not about seeds, other trainings or processors, nor about another world" in said
+    assert ("--undo top/classes/1 decides it by hand" in said) == (agree < 0.8)
+    assert ("--keep top/classes/2/pixels decides it by hand" in said) == (agree < 0.8)
+    assert said.count(" --keep top/classes/2/pixels") == 2 * (agree < 0.8), "in the round and among the commands"
+    close = "Round 2 is a close call: other held-out images would have decided otherwise in 30 of 100 draws."
+    assert (close in dict(verdict(found))["Why believe it"]) == (agree < 0.8)
+
+
+def test_a_run_of_before_says_nothing_of_it(page: Page) -> None:
+    assert "100 draws" not in page.text
+    assert "How sure:" not in page.text
+
+
 def test_who_says_what_the_rule_says_overrules_nothing() -> None:
     found = summary()
     by_both(found)

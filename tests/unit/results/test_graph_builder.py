@@ -19,9 +19,10 @@ from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.results.graph_builder import build_graph
 from conceptnet_ml.results.model_files import networks_before
 from conceptnet_ml.results.report import round_record
-from conceptnet_ml.steps.records import Learned, ProbeResult, Round, Split, Trained
+from conceptnet_ml.steps.records import Closure, Learned, ProbeResult, Round, Split, Trained
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.sureness import Sureness
 
 CLASSES = ("car", "poodle")
 
@@ -116,6 +117,32 @@ def test_the_graph_of_a_kept_round(network: StagedNetwork, kept: Round) -> None:
     assert (variants[("car",)].accuracy, variants[("poodle",)].agreement) == (0.95, 0.9)
     (below,) = graph.edges("built_from", source=variants[("poodle",)].id)
     assert (graph.node(below.target).units, below.weight, below.effect, below.null) == ((3,), 0.5, 0.25, 0.125)
+
+
+def of(agree: float) -> Sureness:
+    return Sureness("ι less errors", 0.5, 0.4, 0.6, 0.53, agree, 90)
+
+
+def test_a_round_is_as_sure_as_the_least_sure_decision_it_hangs_on(network: StagedNetwork, kept: Round) -> None:
+    colour, pixels = (
+        replace(one, decision=replace(one.decision, sureness=of(agree)))
+        for one, agree in zip(kept.probed, (0.6, 0.9), strict=True)
+    )
+    assert kept.trained is not None
+    trained = replace(kept.trained, decision=replace(kept.trained.decision, sureness=of(0.97)), asked=of(0.5))
+    closures = (Closure(pixels, kept.readout, 0.1, True, of(0.4)), Closure(pixels, kept.readout, 0.1, True))
+    sure = replace(kept, probed=[colour, pixels], chosen=pixels, trained=trained, closures=closures)
+    record = round_record(sure)
+    assert (record["sureness"]["of"], record["sureness"]["agree"]) == ("pixels", 0.9), "colour was refused: no matter"
+    assert (record["r_sureness"]["agree"], record["places_sureness"]["agree"]) == (0.97, 0.5)
+    assert [one.get("sureness", {}).get("grade") for one in record["closures"]] == ["close call", None]
+    graph = build_graph(Learned(network, network, rounds=[sure]), Settings(), CLASSES)
+    assert {node.sureness for node in graph.nodes("feature")} == {0.9}
+    undone = round_record(replace(sure, decision="undone"))["sureness"]
+    assert (undone["of"], undone["agree"]) == ("colour", 0.6), "had it been kept, the round had been"
+    leaf = round_record(replace(sure, decision="leaf", chosen=None, trained=None))["sureness"]
+    assert leaf["agree"] == 0.6
+    assert "sureness" not in round_record(kept), "nobody knows"
 
 
 def test_the_graph_of_a_round_that_kept_nothing_shows_the_best_probe(network: StagedNetwork, kept: Round) -> None:

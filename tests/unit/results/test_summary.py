@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conceptnet_ml.results.summary import few_words, why_nothing
+from conceptnet_ml.results.summary import _rounds, close_words, few_words, other_word, why_nothing
 
 FOUND = {"name": "block3/classes/1", "decision": "undone", "chosen": "pixels", "r_before": 1.0, "r_after": 0.56}
 
@@ -34,3 +34,37 @@ def test_a_run_that_keeps_nothing_says_how_few_images_decided(held: int, decisio
     words = few_words({"images": {"held_out": held}, "rounds": [{"decision": decision}]})
     assert ("Only 38 held-out images decided" in words) is said
     assert bool(words) is said
+
+
+SURE = {"figure": "ι less errors", "value": 0.51, "low": 0.46, "high": 0.56, "least": 0.53, "images": 300}
+
+
+@pytest.mark.parametrize(
+    ("decision", "of", "word"),
+    [
+        ("kept", "pixels", "--undo block3/classes/1"),
+        ("leaf", "pixels", "--keep block3/classes/1/pixels"),
+        ("undone", "its training", "--keep block3/classes/1"),
+    ],
+)
+def test_a_close_call_says_how_often_and_what_to_type(decision: str, of: str, word: str) -> None:
+    entry = {"name": "block3/classes/1", "decision": decision, "sureness": {**SURE, "of": of, "agree": 0.7}}
+    assert close_words(entry) == (
+        f"a close call: other held-out images would have decided otherwise in 30 of 100 draws ({of}: ι less errors "
+        "0.51 [0.46, 0.56], 0.53 asked)"
+    )
+    assert other_word(entry) == word
+    assert not close_words({**entry, "sureness": {**SURE, "of": "pixels", "agree": 0.8}})
+    assert not close_words({"name": "block3/classes/1", "decision": decision}), "a run of before"
+
+
+def test_the_table_of_rounds_says_how_sure() -> None:
+    one = {"representation": "pixels", "phi": 1.0, "iota": 0.5, "keep": True, "reason": "so"}
+    entry = {**FOUND, "decision": "kept", "reason": "so", "representations": [one]}
+    assert [*_rounds({"rounds": [entry]}).columns[-1].cells] == ["so"]
+    one["sureness"], entry["r_sureness"] = {**SURE, "agree": 0.7}, {**SURE, "figure": "r", "agree": 1.0}
+    (why,) = _rounds({"rounds": [entry]}).columns[-1].cells
+    assert why == (
+        "so (close call, 70 of 100 draws: 0.51 [0.46, 0.56]); its training (sure, 100 of 100 draws: r 0.51 "
+        "[0.46, 0.56], 0.53 asked)"
+    )
