@@ -82,7 +82,7 @@ class Drawn:
             fields |= {
                 "reason": "ι 0.83 is above 0.6",
                 "representation": "pixels",
-                "examples": draw.sample(range(999), 5),
+                "examples": [f"train:{one}" for one in draw.sample(range(999), 5)],
             }
             fields |= {"provenance": {"plugin": "units", "seed": 0}, "classes": [draw.choice(self.classes)]}
             fields["spectrum"] = {name: [-1.0, draw.gauss(0, 1), 1.0] for name in self.classes}

@@ -1,12 +1,14 @@
-"""A finished run as one HTML file that needs nothing else: no script, no other file, no network."""
+"""A finished run as one HTML file that needs nothing else: no other file, no network, no script but its own."""
 
 from __future__ import annotations
 
+import base64
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
+from markupsafe import Markup
 
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.editing.history import EditHistory
@@ -15,13 +17,17 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.report import records, verdict
 from conceptnet_ml.report.concepts import before_and_after, concept_cards
 from conceptnet_ml.report.figures import Figures
-from conceptnet_ml.report.graph_view import layout_graph
+from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.rounds import round_cards
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.summary import in_order
 from conceptnet_ml.storage.files import write_atomic
+from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
+
+THUMBNAILS = 1_000_000
+"""Bytes of thumbnails in the graph, as they are embedded."""
 
 _ANSWERS = 6
 """Test sets of which pictures that the two networks answer differently are shown."""
@@ -58,12 +64,7 @@ def _render(run: Run) -> str:
     if not (run.path / "summary.json").exists():
         raise DataError(f"{run.path} has no results yet", f"Finish the run: learn --resume {quoted(run.path)}")
     graph, summary = ConceptGraph.read(run.path), run.summary()
-    loader = DictLoader({name: (files(__package__) / name).read_text("utf-8") for name in ("page.html", "page.css")})
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = verdict.percent
-    template = environment.get_template("page.html")
+    template = templates().get_template("page.html")
     figures = Figures(run.path)
     try:
         content = _content(run, summary, graph, figures)
@@ -75,6 +76,25 @@ def _render(run: Run) -> str:
             f"metrics.jsonl or environment.json is damaged: {error}",
             "Learn the run anew with this version, or use the one that made it.",
         ) from error
+
+
+def templates() -> Environment:
+    """The page's templates and styles, which escape all that they are given."""
+    names = ("page.html", "page.css", "graph.html", "graph.css")
+    loader = DictLoader({name: (files(__package__) / name).read_text("utf-8") for name in names})
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = verdict.percent
+    return environment
+
+
+def graph_content(view: GraphView) -> dict[str, Any]:
+    """What ``graph.html`` shows: the drawing, and the script with its data, its thumbnails and the digest by which the
+    page's content security policy knows it."""
+    script = (files(__package__) / "graph.js").read_text("utf-8")
+    digest = base64.b64encode(bytes.fromhex(sha256(script))).decode()
+    return {**view.drawing(), "sprite": view.sprite, "data": view.data(), "script": Markup(script), "digest": digest}
 
 
 def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Figures) -> dict[str, Any]:
@@ -92,7 +112,7 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
         "pairs": before_and_after(graph, figures),
         "answers": _answers(summary, figures),
         "concepts": concept_cards(graph, figures),
-        "graph": layout_graph(graph, figures),
+        "graph": graph_content(GraphView(graph, thumbs := Figures(run.path, THUMBNAILS))),
         "curves": records.curves(metrics),
         "along": records.accuracies_along(summary, metrics),
         "settings": records.changed_settings(settings, run.origins),
@@ -102,8 +122,8 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
             name: value for name, value in run.environment().items() if isinstance(value, str | int | float)
         },
         "package": run.package,
-        "missing": figures.missing,
-        "dropped": figures.dropped,
+        "missing": [*dict.fromkeys([*figures.missing, *thumbs.missing])],
+        "dropped": figures.dropped + thumbs.dropped,
     }
     cards = [card for cards in content["concepts"].values() for card in cards]
     described = {one["id"] for card in cards for one in (card, *card["variants"])}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from conceptnet_ml.errors import GraphError, SettingsError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.queries import influence
 
 
 def empty() -> ConceptGraph:
@@ -295,3 +296,24 @@ def test_a_chain_goes_on_from_a_feature_to_its_own_variant(wheels: Wheels) -> No
     assert chain.weights == (0.5, 1.0, 8.0)
     titles = [[node.title for node in one.nodes] for one in graph.paths("dog", 9)]
     assert titles == [["dog", "dog 1", "dog variant", "low unit 6"]]
+
+
+# ----------------------------------------------------------------------------------------------------- influence
+
+
+def test_influence_is_handed_down_by_the_sizes_of_the_weights(wheels: Wheels) -> None:
+    found = influence(wheels.graph)
+    expected = {wheels.car: 1, wheels.dog: 1, wheels.fur: 1, wheels.wheel: 5 / 6, wheels.top_1: 5 / 6 * 8 / 9}
+    expected |= {wheels.top_2: 5 / 54, wheels.low_5: 1 / 6 + 5 / 54 / 9, wheels.low_6: 5 / 54 * 8 / 9}
+    assert found == pytest.approx(expected)
+
+
+def test_what_no_class_leads_to_has_no_influence_and_large_weights_are_shared_evenly() -> None:
+    graph = empty()
+    car = graph.add_node("class", "car", classes=["car"])
+    graph.add_node("class", "dog", classes=["dog"])
+    units = [graph.add_node("unit", f"unit {number}", stage="low", units=[number]) for number in range(3)]
+    for unit in units[:2]:
+        graph.add_edge("built_from", car, unit, weight=-1.7e308)
+    found = influence(graph)
+    assert [found[unit] for unit in units] == [0.5, 0.5, 0.0]
