@@ -222,8 +222,8 @@
       if (block.nodes.length > 1) { context.fillStyle = colours.tint; round(context, lane.x - FRAME, block.y, WIDTH + 2 * FRAME, block.height, 10); context.fill(); }
     let last = "", count = 0;
     const stroke = () => { if (count) context.stroke(); count = 0; };
-    for (const edge of some) {
-      if (!inside(edge, seen)) continue;
+    const near = some.filter((edge) => inside(edge, seen)), faint = Math.max(0.1, Math.min(0.5, 1200 / near.length));
+    for (const edge of near) {
       const style = edge.line + edge.wide;
       if (style !== last || count >= 60) {
         stroke();
@@ -231,9 +231,9 @@
         last = style;
         context.beginPath();
         context.strokeStyle = colours[edge.line];
-        context.globalAlpha = far ? 0.35 : 0.5;
+        context.globalAlpha = faint;
         context.setLineDash(edge.line === "tie" ? [4, 3] : []);
-        context.lineWidth = Math.max(edge.wide, 0.6 / at.z);
+        context.lineWidth = Math.max(edge.wide, (0.3 + 0.2 * edge.wide) / at.z);
       }
       trace(context, edge, far);
       count++;
