@@ -1,13 +1,13 @@
-"""How long the page's concept graph takes to load and to move, in headless Chromium, beside sigma drawing the same.
+"""How long the page's concept graph takes to load and to move in headless Chromium, beside sigma and cytoscape.
 
     python benchmarks/graph_page.py --out docs/results/graph_page.md
-    npm install --prefix /tmp/rival sigma@3.0.3 graphology@0.26.0
+    npm install --prefix /tmp/rival sigma@3.0.3 graphology@0.26.0 cytoscape@3.35.0
     python benchmarks/graph_page.py --rival /tmp/rival/node_modules --out docs/results/graph_page.md
 
 Graphs are those of `graph_size.py`, four edges a node, with thumbnails of noise. Load: from the address to the first
 whole drawing. A frame is the time between two callbacks of `requestAnimationFrame`, 16.7 ms at best, while the mouse
-drags the graph to and fro for three seconds, and while it zooms in and out. The rival gets the same places, sizes and
-colours; its edges are straight, its nodes circles without pictures.
+drags the graph to and fro for three seconds, and while it zooms in and out. The rivals get the same places, sizes and
+colours; their edges are straight, their nodes circles without pictures.
 """
 
 from __future__ import annotations
@@ -45,15 +45,33 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>graph</title><link rel="ic
 <style>{% include "page.css" %}{% include "graph.css" %}</style><h2 id="graph">graph</h2>{% include "graph.html" %}"""
 
 RIVAL = """<!doctype html><meta charset="utf-8"><title>rival</title><link rel="icon" href="data:,">
-<div id="live" style="width:1000px;height:640px"></div><script>%1</script><script>%2</script>
+<div id="live" style="width:1000px;height:640px"></div><script>%1</script>
 <script type="application/json" id="d">%3</script><script>
-const data = JSON.parse(document.getElementById("d").textContent), graph = new graphology.MultiDirectedGraph();
+const data = JSON.parse(document.getElementById("d").textContent), live = document.getElementById("live");
+%2
+</script>"""
+
+SIGMA = """const graph = new graphology.MultiDirectedGraph();
 for (const [id, x, y, size, color, label] of data.nodes) graph.addNode(id, { x, y, size, color, label });
 for (const [from, to, size, color] of data.edges) graph.addEdge(from, to, { size, color });
-const live = document.getElementById("live"), drawn = new Sigma(graph, live);
+const drawn = new Sigma(graph, live);
 drawn.once("afterRender", () => requestAnimationFrame(() => { live.dataset.ready = Math.round(performance.now()); }));
-drawn.refresh();
-</script>"""
+drawn.refresh();"""
+
+CYTOSCAPE = """const drawn = cytoscape({ container: live, layout: { name: "preset" }, textureOnViewport: true,
+  elements: [
+  ...data.nodes.map(([id, x, y, size, color, label]) => ({ data: { id, size, color, label }, position: { x, y: -y } })),
+  ...data.edges.map(([source, target, size, color]) => ({ data: { source, target, size, color } }))], style: [
+  { selector: "node", style: { width: "data(size)", height: "data(size)", "background-color": "data(color)" } },
+  { selector: "edge", style: { width: "data(size)", "line-color": "data(color)", "curve-style": "haystack" } }] });
+drawn.ready(() => requestAnimationFrame(() => requestAnimationFrame(() => {
+  live.dataset.ready = Math.round(performance.now()); })));"""
+
+RIVALS = {
+    "sigma": (SIGMA, "graphology/dist/graphology.umd.min.js", "sigma/dist/sigma.min.js"),
+    "cytoscape": (CYTOSCAPE, "cytoscape/dist/cytoscape.min.js", "cytoscape/dist/cytoscape.min.js"),
+}
+"""The script, and the files of the library."""
 
 START = """window.frames_ = []; (() => { let last = 0; const step = (now) => { if (last) frames_.push(now - last);
   last = now; window.going = requestAnimationFrame(step); }; requestAnimationFrame(step); })()"""
@@ -75,8 +93,9 @@ def own_page(graph: ConceptGraph) -> tuple[str, float]:
     return text, time.perf_counter() - start
 
 
-def rival_page(graph: ConceptGraph, modules: Path) -> str:
-    """The same graph, drawn by sigma."""
+def rival_page(graph: ConceptGraph, modules: Path, name: str) -> str:
+    """The same graph, drawn by another."""
+    script, *libraries = RIVALS[name]
     view = GraphView(graph, Figures(Path()))
     packed = pack_columns(view.columns, {node.id: 50.0 for node in graph.nodes()})
     nodes = [
@@ -87,9 +106,10 @@ def rival_page(graph: ConceptGraph, modules: Path) -> str:
     edges = [
         [edge.source, edge.target, 1, "#2f6fb5" if (edge.strength or 0) > 0 else "#b02a24"] for edge in graph.edges()
     ]
+    texts = dict.fromkeys((modules / one).read_text(encoding="utf-8") for one in libraries)
     parts = {
-        "%1": (modules / "graphology/dist/graphology.umd.min.js").read_text(encoding="utf-8"),
-        "%2": (modules / "sigma/dist/sigma.min.js").read_text(encoding="utf-8"),
+        "%1": "\n".join(texts),
+        "%2": script,
         "%3": json.dumps({"nodes": nodes, "edges": edges}).replace("<", "\\u003c"),
     }
     return re.sub(r"%[123]", lambda found: parts[found[0]], RIVAL)
@@ -150,7 +170,7 @@ def main() -> None:
     """Measure every size, print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--rival", type=Path, help="node_modules with sigma and graphology")
+    parser.add_argument("--rival", type=Path, help="node_modules with sigma, graphology and cytoscape")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     results: dict[str, dict[str, Any]] = {}
@@ -166,10 +186,10 @@ def main() -> None:
             size = {"made in": 1000 * seconds, "MB": len(text.encode()) / 1e6}
             results[f"{what}: as it opens"] = {**size, **measure(page)}
             results[f"{what}: all"] = {**size, **measure(page, "#show=1&more=1")}
-            if options.rival:
-                page.write_text(rival_page(graph, options.rival), encoding="utf-8")
-                rival = {"MB": page.stat().st_size / 1e6}
-                results[f"{what}: sigma"] = {**rival, **measure(page, flags=("--enable-unsafe-swiftshader",))}
+            for rival in RIVALS if options.rival else ():
+                page.write_text(rival_page(graph, options.rival, rival), encoding="utf-8")
+                size = {"MB": page.stat().st_size / 1e6}
+                results[f"{what}: {rival}"] = {**size, **measure(page, flags=("--enable-unsafe-swiftshader",))}
             print(f"{what} measured", file=sys.stderr)
     text = page_of(results)
     print(text)
@@ -193,7 +213,8 @@ def page_of(results: dict[str, dict[str, Any]]) -> str:
             f"Load of the machine's {os.cpu_count()} cores: {os.getloadavg()[0]:.1f} processes at the end.",
             "",
             "Milliseconds, and MB of the page. Frames are 16.7 ms at best. *As it opens*: pruned to 80 % of all",
-            "influence; *all*: every node and edge; *sigma*: sigma 3.0.3 with every node and edge, WebGL in software.",
+            "influence; *all*: every node and edge. *sigma* is 3.0.3, WebGL in software; *cytoscape* is 3.35.0,",
+            "a canvas moved as a texture; both with every node and edge.",
             "*Sharp after*: from the last zoom to the whole drawing; until then the last one is moved as a picture.",
             "",
             *table(["", *names], rows),

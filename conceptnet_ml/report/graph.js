@@ -10,8 +10,9 @@
   // ------------------------------------------------------------------------------------------------ the graph
   const data = JSON.parse(source.textContent), { nodes, edges, sizes } = data;
   const { width: WIDTH, across: ACROSS, gap: GAP, frame: FRAME, tile: TILE } = sizes;
-  const FINE = 0.28, TEXT = 0.45, HEAD = 26; // zooms from which boxes and words are drawn; px of the columns' names
+  const FINE = 0.22, TEXT = 0.45, HEAD = 26; // zooms from which boxes and words are drawn; px of the columns' names
   const LEGIBLE = 0.8, MANY = 300; // the zoom at which it opens, unless it shows so many nodes that the whole says more
+  const BOLD = 300; // the strongest lines in view have their width; of more, the weaker are a dot wide, forty times as quick
   const SLOW = 14, SLICE = 6; // ms: a drawing that takes longer is moved as a picture while the next is made, so much a frame
   const ids = new Map(), strongest = {};
   nodes.forEach((node, number) => {
@@ -118,34 +119,38 @@
     shown = nodes.filter((node) => node.id === state.node || state.pin.includes(node.id) || ((!kept || kept.has(node)) && passes(node)));
     pack();
     drawn = edges.filter((edge) => edge.source.lane && edge.target.lane && weighs(edge) && (edge.line !== "tie" || state.more) && !inFrame(edge));
-    drawn.sort((a, b) => a.wide - b.wide);
+    drawn.sort((a, b) => a.wide - b.wide || a.line.localeCompare(b.line)); // those of one look are drawn at once
     drawn.forEach((edge) => { edge.way = null; });
     spoiled = true;
     show();
   }
 
-  function pack() { // as graph_layout.pack_columns
+  function pack() { // as graph_layout.pack_columns, but columns of very many nodes in several lanes, dealt out in turn
     for (const node of nodes) node.lane = null;
-    lanes = [];
-    let lane = null, block = null;
+    const columns = [];
+    let block = null;
     for (const node of shown) {
-      if (!lane || lane.column !== node.column) lanes.push(lane = { column: node.column, blocks: [], place: lanes.length });
+      if (!block || block.column !== node.column) columns.push([]);
       if (!block || block.column !== node.column || block.block !== node.block)
-        lane.blocks.push(block = { column: node.column, block: node.block, nodes: [] });
+        columns.at(-1).push(block = { column: node.column, block: node.block, nodes: [] });
       block.nodes.push(node);
-      node.lane = lane;
     }
+    const frame = (some) => (some.nodes.length > 1 ? FRAME : 0);
+    const tall = (some) => some.reduce((all, one) => all + 2 * frame(one) + one.nodes.reduce((sum, node) => sum + node.height + GAP, 0), 0);
+    const most = Math.max(700, Math.sqrt(0.66 * (WIDTH + ACROSS) * tall(columns.flat()))); // so that it is half as wide again as high
+    lanes = columns.flatMap((blocks) => {
+      const count = Math.ceil(tall(blocks) / most / 1.2) || 1;
+      return Array.from({ length: count }, (_, turn) => ({ column: blocks[0].column, blocks: blocks.filter((_one, row) => row % count === turn) }));
+    });
     let top = 0, bottom = 0;
     lanes.forEach((one, place) => {
-      one.x = place * (WIDTH + ACROSS);
-      const frame = (some) => (some.nodes.length > 1 ? FRAME : 0);
-      const total = one.blocks.reduce((sum, some) => sum + 2 * frame(some) + some.nodes.reduce((all, node) => all + node.height + GAP, 0), 0);
-      let y = (GAP - total) / 2;
+      Object.assign(one, { place, x: place * (WIDTH + ACROSS) });
+      let y = (GAP - tall(one.blocks)) / 2;
       one.gaps = [y - GAP];
       for (const some of one.blocks) {
         some.y = y;
         y += frame(some);
-        for (const node of some.nodes) { node.x = one.x; node.y = y; node.middle = y + node.height / 2; y += node.height + GAP; }
+        for (const node of some.nodes) { node.lane = one; node.x = one.x; node.y = y; node.middle = y + node.height / 2; y += node.height + GAP; }
         y += frame(some);
         some.height = y - GAP - some.y;
         one.gaps.push(y - GAP / 2);
@@ -158,7 +163,8 @@
 
   function way(edge) { // as graph_layout.route: numbers of curves (6) and straight pieces (2), after the start
     if (edge.way) return edge.way;
-    const { source: end, target: start } = edge, found = [];
+    const turned = edge.source.lane.place < edge.target.lane.place, found = []; // an analogy within a stage
+    const [start, end] = turned ? [edge.source, edge.target] : [edge.target, edge.source];
     let x = start.x + WIDTH, y = start.middle;
     if (start.lane === end.lane) {
       const bow = x + ACROSS * 0.55;
@@ -204,7 +210,7 @@
   function trace(context, edge, straight) {
     const [x, y, pieces] = way(edge);
     context.moveTo(x, y);
-    if (straight && edge.source.lane !== edge.target.lane) return context.lineTo(edge.source.x, edge.source.middle);
+    if (straight && edge.source.lane !== edge.target.lane) return context.lineTo(...pieces.at(-1).slice(-2));
     for (const piece of pieces) piece.length > 2 ? context.bezierCurveTo(...piece) : context.lineTo(...piece);
   }
 
@@ -217,23 +223,22 @@
   function* lay(context, at, ratio, some, boxes = null) { // in pieces, so that a page with very many edges stays quick
     const seen = window_(at), far = at.z < 0.16;
     place(context, at, ratio);
-    context.lineCap = "round";
     if (!far && !boxes) for (const lane of lanes) for (const block of lane.blocks)
       if (block.nodes.length > 1) { context.fillStyle = colours.tint; round(context, lane.x - FRAME, block.y, WIDTH + 2 * FRAME, block.height, 10); context.fill(); }
     let last = "", count = 0;
     const stroke = () => { if (count) context.stroke(); count = 0; };
     const near = some.filter((edge) => inside(edge, seen)), faint = Math.max(0.1, Math.min(0.5, 1200 / near.length));
-    for (const edge of near) {
-      const style = edge.line + edge.wide;
+    for (const [place, edge] of near.entries()) {
+      const bold = place >= near.length - BOLD, style = edge.line + edge.wide + bold;
       if (style !== last || count >= 60) {
         stroke();
         if (count === 0) yield;
         last = style;
         context.beginPath();
         context.strokeStyle = colours[edge.line];
-        context.globalAlpha = faint;
-        context.setLineDash(edge.line === "tie" ? [4, 3] : []);
-        context.lineWidth = Math.max(edge.wide, (0.3 + 0.2 * edge.wide) / at.z);
+        context.globalAlpha = faint * (bold ? 1 : 0.4 + 0.15 * edge.wide);
+        context.setLineDash(edge.line === "tie" && bold && !far ? [4, 3] : []);
+        context.lineWidth = bold ? Math.max(edge.wide, (0.3 + 0.2 * edge.wide) / at.z) : 0.95 / at.z / ratio;
       }
       trace(context, edge, far);
       count++;
@@ -260,7 +265,7 @@
     context.fillStyle = z < FINE ? (strong ? colours.learned : colours.soft) : colours.card;
     context.strokeStyle = strong ? colours.learned : colours.line;
     context.lineWidth = strong ? 1.6 : 1;
-    if (z < FINE && node.tile === undefined) { context.fillRect(node.x, node.y, WIDTH, node.height); context.globalAlpha = 1; return; }
+    if (z < FINE) { context.fillRect(node.x, node.y, WIDTH, node.height); context.globalAlpha = 1; return; }
     round(context, node.x, node.y, WIDTH, node.height, 6);
     context.fill(); context.stroke();
     const side = node.height - 8, x = node.x + 4;
@@ -308,13 +313,17 @@
     spoiled = false;
     making.width = base.width; making.height = base.height;
     job = { view: { ...view }, time: 0 };
-    job.steps = lay(making.getContext("2d"), job.view, sheet.ratio, drawn);
+    job.context = making.getContext("2d", { willReadFrequently: true });
+    job.steps = lay(job.context, job.view, sheet.ratio, drawn);
   }
 
   function run(most) {
     const began = performance.now();
     let done = false;
-    while (!done && performance.now() - began < most) done = job.steps.next().done;
+    while (!done && performance.now() - began < most) {
+      done = job.steps.next().done;
+      job.context.getImageData(0, 0, 1, 1); // what was asked for is drawn now, and counts
+    }
     job.time += performance.now() - began;
     if (!done) return;
     took = job.time;
@@ -347,7 +356,7 @@
       upper.fillRect(0, 0, over.width, over.height);
       upper.globalAlpha = 1;
       const near = around(node), ends = new Set([node, ...near.flatMap((edge) => [edge.source, edge.target])]);
-      const lines = near.filter((edge) => !inFrame(edge)).sort((a, b) => b.part - a.part).slice(0, 600);
+      const lines = near.filter((edge) => !inFrame(edge)).sort((a, b) => a.part - b.part).slice(-600);
       for (const step of lay(upper, view, sheet.ratio, lines, ends)) void step;
       upper.strokeStyle = colours.learned;
       upper.lineWidth = Math.max(2.4, 2 / view.z);
@@ -362,14 +371,15 @@
     upper.globalAlpha = 1;
     upper.fillStyle = colours.soft;
     let free = 0;
-    for (const lane of lanes) {
-      const x = Math.max(free, sheet.width / 2 + (lane.x - view.x) * view.z), room = Math.max(WIDTH * view.z, 44), name = data.columns[lane.column];
-      const wide = upper.measureText(name).width;
-      if (sheet.width / 2 + (lane.x + WIDTH - view.x) * view.z < 0 || x + wide > sheet.width) continue;
-      if (x === free && free > 0 || wide > room + ACROSS * view.z) { if (view.z > 0.3) upper.fillText(name, x + 2, 17, room + ACROSS * view.z - 8); continue; }
-      upper.fillText(name, x + 2, 17);
+    lanes.forEach((lane, place) => {
+      if (place && lanes[place - 1].column === lane.column) return;
+      const last = lanes.findLast((one) => one.column === lane.column), name = data.columns[lane.column], wide = upper.measureText(name).width;
+      const right = sheet.width / 2 + (last.x + WIDTH + ACROSS / 2 - view.x) * view.z;
+      const x = Math.max(free, Math.min(Math.max(6, sheet.width / 2 + (lane.x - view.x) * view.z), right - wide));
+      if (right < 20 || x + wide > sheet.width - 4 || x + wide > right + 10) return;
+      upper.fillText(name, x, 17);
       free = x + wide + 10;
-    }
+    });
   }
 
   const around = (node) => [...node.out, ...node.in].filter((edge) => edge.source.lane && edge.target.lane);
