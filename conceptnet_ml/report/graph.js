@@ -13,7 +13,7 @@
   const FINE = 0.22, TEXT = 0.45, HEAD = 26; // zooms from which boxes and words are drawn; px of the columns' names
   const LEGIBLE = 0.8, MANY = 300; // the zoom at which it opens, unless it shows so many nodes that the whole says more
   const BOLD = 300; // the strongest lines in view have their width; of more, the weaker are a dot wide, forty times as quick
-  const SLOW = 14, SLICE = 6; // ms: a drawing that takes longer is moved as a picture while the next is made, so much a frame
+  const SLOW = 8, SLICE = 6; // ms: a drawing that takes longer is moved as a picture while the next is made, so much a frame
   const ids = new Map(), strongest = {};
   nodes.forEach((node, number) => {
     Object.assign(node, { number, id: node.record.id, kind: node.record.kind, out: [], in: [] });
