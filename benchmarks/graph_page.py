@@ -58,7 +58,7 @@ const drawn = new Sigma(graph, live);
 drawn.once("afterRender", () => requestAnimationFrame(() => { live.dataset.ready = Math.round(performance.now()); }));
 drawn.refresh();"""
 
-CYTOSCAPE = """const drawn = cytoscape({ container: live, layout: { name: "preset" }, textureOnViewport: true,
+CYTOSCAPE = """const drawn = cytoscape({ container: live, layout: { name: "preset" }, textureOnViewport: true, autoungrabify: true,
   elements: [
   ...data.nodes.map(([id, x, y, size, color, label]) => ({ data: { id, size, color, label }, position: { x, y: -y } })),
   ...data.edges.map(([source, target, size, color]) => ({ data: { source, target, size, color } }))], style: [
@@ -197,6 +197,14 @@ def main() -> None:
         options.out.write_text(text, encoding="utf-8")
 
 
+def _processor() -> str:
+    """The processor's name, where the system tells."""
+    found = (
+        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    )
+    return found[1] if found else platform.machine()
+
+
 def page_of(results: dict[str, dict[str, Any]]) -> str:
     """The figures as a page."""
     names = [name for name in next(iter(results.values())) if name != "version"]
@@ -209,7 +217,7 @@ def page_of(results: dict[str, dict[str, Any]]) -> str:
             "# The concept graph in a browser",
             "",
             "Written by `python benchmarks/graph_page.py --rival NODE_MODULES --out docs/results/graph_page.md`, with",
-            f"{version}, headless, without a GPU, on {platform.machine()}, commit {commit}.",
+            f"{version}, headless, without a GPU, on {_processor()}, commit {commit}.",
             f"Load of the machine's {os.cpu_count()} cores: {os.getloadavg()[0]:.1f} processes at the end.",
             "",
             "Milliseconds, and MB of the page. Frames are 16.7 ms at best. *As it opens*: pruned to 80 % of all",
