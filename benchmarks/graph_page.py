@@ -58,8 +58,8 @@ const drawn = new Sigma(graph, live);
 drawn.once("afterRender", () => requestAnimationFrame(() => { live.dataset.ready = Math.round(performance.now()); }));
 drawn.refresh();"""
 
-CYTOSCAPE = """const drawn = cytoscape({ container: live, layout: { name: "preset" }, textureOnViewport: true, autoungrabify: true,
-  elements: [
+CYTOSCAPE = """const drawn = cytoscape({ container: live, layout: { name: "preset" }, textureOnViewport: true,
+  autoungrabify: true, elements: [
   ...data.nodes.map(([id, x, y, size, color, label]) => ({ data: { id, size, color, label }, position: { x, y: -y } })),
   ...data.edges.map(([source, target, size, color]) => ({ data: { source, target, size, color } }))], style: [
   { selector: "node", style: { width: "data(size)", height: "data(size)", "background-color": "data(color)" } },
