@@ -139,7 +139,7 @@
     const tall = (some) => some.reduce((all, one) => all + 2 * frame(one) + one.nodes.reduce((sum, node) => sum + node.height + GAP, 0), 0);
     const most = Math.max(700, Math.sqrt(0.66 * (WIDTH + ACROSS) * tall(columns.flat()))); // so that it is half as wide again as high
     lanes = columns.flatMap((blocks) => {
-      const count = Math.ceil(tall(blocks) / most / 1.2) || 1;
+      const count = blocks.length < 12 ? 1 : Math.ceil(tall(blocks) / most / 1.2); // few blocks leave few gaps for edges
       return Array.from({ length: count }, (_, turn) => ({ column: blocks[0].column, blocks: blocks.filter((_one, row) => row % count === turn) }));
     });
     let top = 0, bottom = 0;
