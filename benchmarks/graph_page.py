@@ -35,7 +35,8 @@ from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.report.figures import Figures
 from conceptnet_ml.report.graph_layout import pack_columns
 from conceptnet_ml.report.graph_view import TILE, GraphView
-from conceptnet_ml.report.page import THUMBNAILS, graph_content, templates
+from conceptnet_ml.report.page import THUMBNAILS, graph_content
+from conceptnet_ml.report.templates import templates
 
 SIZES = (100, 1_000, 5_000)
 SECONDS = 3.0

@@ -47,6 +47,9 @@ from conceptnet_ml.galleries.gallery import gallery as gallery
 from conceptnet_ml.galleries.requests import GalleryRequest as GalleryRequest
 from conceptnet_ml.graph.concept_graph import ConceptGraph as ConceptGraph
 from conceptnet_ml.hookspecs import hookimpl as hookimpl
+from conceptnet_ml.inspect.inspection import Inspection as Inspection
+from conceptnet_ml.inspect.inspection import inspect_data as inspect_data
+from conceptnet_ml.inspect.inspection_page import write_inspection as write_inspection
 from conceptnet_ml.network.basis import BasisEvidence as BasisEvidence
 from conceptnet_ml.network.basis import Directions as Directions
 from conceptnet_ml.network.staged_network import StagedNetwork as StagedNetwork

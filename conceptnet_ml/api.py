@@ -15,7 +15,7 @@ from conceptnet_ml.checks import Checked, Session, check_depth, check_plan
 from conceptnet_ml.conclude import conclude
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten
+from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten, source_of
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
@@ -219,8 +219,7 @@ def _settings(data: Any, depth: int | None, settings: Settings | None) -> Settin
     if isinstance(data, Data):
         values["data"]["source"] = data.name
     elif data is not None:
-        text = str(data)
-        values["data"]["source"] = f"folder:{text}" if isinstance(data, Path) or Path(text).is_dir() else text
+        values["data"]["source"] = source_of(data)
     if depth is not None:
         values["depth"] = depth
     return Settings.model_validate(values)

@@ -7,6 +7,7 @@ evaluate     evaluate
 predict      predict
 adapt        adapt
 bench        bench
+inspect      inspect
 report       report
 dream        dream
 graph        show, export, check, query, path, diff: questions to a concept graph

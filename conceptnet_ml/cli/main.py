@@ -30,6 +30,7 @@ from conceptnet_ml.cli import (
     evaluate,
     graph,
     graph_edit,
+    inspect,
     learn,
     options,
     plugins,
@@ -183,6 +184,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=options.examples(
         ("learn --depth 2", "the embedded cars and poodles"),
+        ("inspect photos", "what could be a shortcut in a folder"),
         ("learn --data folder:photos", "one folder a class"),
         ("evaluate runs/NAME", "accuracy on every test set"),
         ("graph show runs/NAME", "what it found"),
@@ -211,6 +213,7 @@ app.command(rich_help_panel="Learn and use", epilog=predict.EXAMPLES)(predict.pr
 app.command(rich_help_panel="Learn and use", epilog=adapt.EXAMPLES)(adapt.adapt)
 app.command(rich_help_panel="Learn and use", epilog=bench.EXAMPLES)(bench.bench)
 graph_edit.register(graph.app)
+app.command(rich_help_panel="Look", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(rich_help_panel="Look", epilog=report.EXAMPLES)(report.report)
 app.command(rich_help_panel="Look", epilog=dream.EXAMPLES)(dream.dream)
 app.add_typer(graph.app, name="graph", rich_help_panel="Look")

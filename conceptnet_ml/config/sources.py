@@ -190,6 +190,11 @@ def show_value(value: Any) -> str:
     return ",".join(map(show_value, value)) if isinstance(value, tuple) else str(value)
 
 
+def source_of(data: str | Path) -> str:
+    """The setting ``data.source`` of a folder's path, or of a source as the setting has it."""
+    return f"folder:{data}" if isinstance(data, Path) or Path(data).is_dir() else data
+
+
 def default_folder(settings: Settings) -> Path:
     """The folder of a run that is given none: ``runs/DATA-TRAP-DATE-TIME``."""
     name = re.split(r"[/\\]", settings.data.source.rstrip("/\\"))[-1]

@@ -26,6 +26,7 @@ class Data:
         tests: ``test`` is the plain test set; others may be beside it, such as a trap's.
         notes: Sentences for the summary: what was converted, split or left out.
         skipped: How many unreadable images were left out.
+        unreadable: Why, for each of their files, where the data set says.
         worlds: Where there is a trap, other worlds with the same images, each made when it is first used and then
             kept: ``unbiased``, the training images with a random cue for each trap; ``turned train`` and
             ``turned test``, numbered as ``train`` and ``test``, with one random cue for all traps that is the label.
@@ -42,6 +43,7 @@ class Data:
     worlds: Mapping[str, Callable[[], ImageSet]] = field(default_factory=dict)
     truth: Truth | None = None
     unchanged: tuple[int, int] | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:

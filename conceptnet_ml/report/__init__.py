@@ -1,6 +1,6 @@
 """One page that explains a run to someone who has nothing else of it: report.html.
 
-page          write_page, graph_content, templates: reads a run folder and writes the page
+page          write_page, graph_content: reads a run folder and writes the page
 verdict       verdict, accuracy_table, remarks: the answers in short, every figure beside its controls, in words
 rounds        round_cards: what was exchanged in each round, why it was kept or refused, how sure that is
 concepts      concept_cards, strength: what was found, by effect, with dreams and real images
@@ -8,4 +8,5 @@ graph_layout  arrange, crossings, pack_columns, route: where the graph's nodes s
 graph_view    GraphView, shares_before: the strongest nodes and edges as a drawing, and all of them for graph.js
 records       curves, changed_settings, command, next_steps: losses, and all that is needed to repeat the run and go on
 figures       Figures: the run's pictures, cut out of their sheets and put into the page
+templates     templates: HTML with these styles, everything from outside escaped; other pages use it, too
 """

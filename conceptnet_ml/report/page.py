@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
+from jinja2 import UndefinedError
 from markupsafe import Markup
 
 from conceptnet_ml.config.settings import Settings
@@ -19,6 +19,7 @@ from conceptnet_ml.report.concepts import before_and_after, concept_cards
 from conceptnet_ml.report.figures import Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.rounds import round_cards
+from conceptnet_ml.report.templates import templates
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.summary import in_order
 from conceptnet_ml.storage.files import write_atomic
@@ -76,17 +77,6 @@ def _render(run: Run) -> str:
             f"metrics.jsonl or environment.json is damaged: {error}",
             "Learn the run anew with this version, or use the one that made it.",
         ) from error
-
-
-def templates() -> Environment:
-    """The page's templates and styles, which escape all that they are given."""
-    names = ("page.html", "page.css", "graph.html", "graph.css")
-    loader = DictLoader({name: (files(__package__) / name).read_text("utf-8") for name in names})
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = verdict.percent
-    return environment
 
 
 def graph_content(view: GraphView) -> dict[str, Any]:

@@ -58,7 +58,11 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     train = None if train is None else _without(train, broken)
     tests = {name: _without(one, broken) for name, one in tests.items()}
     if train is not None:
-        check_counts(str(root), train.classes, train.labels, settings.minimum, split)
+        try:
+            check_counts(str(root), train.classes, train.labels, settings.minimum, split)
+        except DataError as error:
+            lost = f" Files that cannot be read, and are left out: {_reasons(files, bad)}" if bad else ""
+            raise DataError(f"{error.message}{lost}", error.mend) from None
     train, tests, notes = _with_test(train, tests, settings, seed)
     _check_tests(root, tests)
 
@@ -78,7 +82,10 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
         groups = {name: groups_of(one, group_of) for name, one in tests.items()}
         notes += notes_on_groups(settings.groups, groups, sum(counts.values()))
         sets = {name: images.with_groups(groups[name]) for name, images in sets.items()}
-    return Data(f"folder:{argument}", whole.classes, trained, sets, tuple(notes), skipped=len(bad))
+    unreadable = {files[place].relative_to(root).as_posix(): why for place, why in bad.items()}
+    return Data(
+        f"folder:{argument}", whole.classes, trained, sets, tuple(notes), skipped=len(bad), unreadable=unreadable
+    )
 
 
 def _with_test(
@@ -114,12 +121,16 @@ def _check_tests(root: Path, tests: Mapping[str, Listing]) -> None:
 
 
 def _unreadable(files: list[Path], bad: dict[int, str]) -> DataError:
-    shown = [f"  {files[place]}: {why}" for place, why in list(bad.items())[:10]]
-    rest = [f"  … and {len(bad) - 10} more"] if len(bad) > 10 else []
     return DataError(
-        "\n".join([f"{len(bad)} of {len(files)} images cannot be read:", *shown, *rest]),
+        f"{len(bad)} of {len(files)} images cannot be read:{_reasons(files, bad)}",
         "Replace them or take them out; learn leaves them out with --skip-bad.",
     )
+
+
+def _reasons(files: list[Path], bad: dict[int, str]) -> str:
+    """A line for each of the first ten unreadable files, each begun by a line break."""
+    shown = [f"\n  {files[place]}: {why}" for place, why in list(bad.items())[:10]]
+    return "".join(shown) + (f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else "")
 
 
 def _notes(

@@ -15,7 +15,19 @@ from commands import call
 from conceptnet_ml import __version__
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("learn", "evaluate", "predict", "adapt", "bench", "report", "dream", "graph", "config", "plugins")
+COMMANDS = (
+    "learn",
+    "evaluate",
+    "predict",
+    "adapt",
+    "bench",
+    "inspect",
+    "report",
+    "dream",
+    "graph",
+    "config",
+    "plugins",
+)
 RAISING = """
 import typer
 from conceptnet_ml import Command, hookimpl

@@ -33,7 +33,7 @@ FLOORS = (
     ("evaluation",),
     ("results",),
     ("galleries", "report"),
-    ("conclude", "checks"),
+    ("conclude", "checks", "inspect"),
     ("api",),
     ("__init__",),
     ("bench",),

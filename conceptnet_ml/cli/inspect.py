@@ -1,0 +1,107 @@
+"""``inspect``: what could be a shortcut in a folder of pictures, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from conceptnet_ml.cli import options
+from conceptnet_ml.cli.options import DATA, OUTPUT, argument, option, setting
+from conceptnet_ml.config.sources import FLAGS, resolve_settings, source_of
+
+EXAMPLES = options.examples(
+    ("inspect photos", "photos/CLASS/*.jpg, or train/ and test/ in it"),
+    ("inspect photos --out shortcuts.html", "and a page with example pictures"),
+    ("inspect torchvision:CIFAR10 --root data", "anything that 'learn --data' takes"),
+    ("inspect photos --trap tint", "see a planted cue found"),
+)
+DATA_HELP = "folder, or NAME[:ARGUMENT] as 'learn --data' has it"
+OUT_HELP = "HTML file to write with example pictures of every finding"
+PAIRS_SHOWN = 5
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from conceptnet_ml.inspect.inspection import Inspection
+
+
+def inspect(
+    ctx: typer.Context,
+    source: Annotated[str, argument("DATA", DATA_HELP)],
+    trap: Annotated[str | None, setting("data.trap", DATA, "NAME[:ARGUMENT][+…]")] = None,
+    root: Annotated[str | None, setting("data.root", DATA, "FOLDER")] = None,
+    download: Annotated[bool | None, setting("data.download", DATA)] = None,
+    seed: Annotated[str | None, setting("seed", DATA, "NUMBER")] = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    out: Annotated[Path | None, option("--out", "FILE", OUTPUT, OUT_HELP)] = None,
+    json: options.Json = False,
+    plugins_dir: options.PluginsDir = None,
+    no_plugins: options.NoPlugins = False,
+) -> None:
+    """Say what could be a shortcut in pictures, before anything is trained.
+
+    Measures brightness, colour, sharpness, border, places, compression and facts of
+    the files, and how far each gets [bold]alone[/] in telling the classes of held-out images,
+    beside chance and shuffled labels. Lists near-duplicates across classes and
+    sets, uneven classes and broken files. About a minute for some thousand pictures.
+    """
+    from conceptnet_ml import inspect_data, write_inspection
+    from conceptnet_ml.runtime.progress import Progress
+
+    names = {"data.trap", "data.root", "data.download", "seed"}
+    flags = {name: ctx.params[FLAGS[name].removeprefix("--")] for name in names}
+    resolved = resolve_settings(config, assignments or (), flags | {"data.source": source_of(source)})
+    plugins = options.load(plugins_dir, no_plugins)
+    with Progress() as progress:
+        found = inspect_data(resolved.settings, plugins=plugins, progress=progress)
+    page = None if out is None else write_inspection(found, out)
+    if json:
+        options.print_json({**found.plain(), "page": None if page is None else str(page)})
+        return
+    _show(found)
+    if page is not None:
+        options.console().print(f"{page}: example pictures, in any browser", markup=False, soft_wrap=True)
+
+
+def _show(found: Inspection) -> None:
+    from rich.text import Text
+
+    console = options.console()
+    console.print(_properties(found))
+    for one in found.findings:
+        console.print(Text.assemble((f"{one.level}: ", "bold yellow"), one.text))
+        console.print(f"    {' '.join(one.follows)}", markup=False, style="dim")
+    for pair in found.pairs()[:PAIRS_SHOWN]:
+        console.print(f"    alike: {pair[0]} and {pair[1]}", markup=False)
+    if len(found.pairs()) > PAIRS_SHOWN:
+        console.print("    --json lists more pairs.", style="dim")
+    if not found.findings:
+        console.print("Nothing that was measured tells the classes far enough to be a shortcut by itself.")
+    console.print(
+        "A finding could be a shortcut, or belong to the thing itself: 'learn' shows what a network rests on. "
+        f"Chance is {1 / len(found.data.classes):.0%}; {found.seconds:.0f} s.",
+        markup=False,
+    )
+
+
+def _properties(found: Inspection) -> Table:
+    rows = []
+    tests = [name for name in found.counts if name != "train"][:3]
+    for one in found.results:
+        score = one.score
+        control = "" if one.control is None else f"{one.control:.2f}"
+        shares = [f"{100 * share:.0f}" for share in (score.accuracy, score.low, score.high, score.shuffled)]
+        held_out = f"{shares[0]} ({shares[1]}–{shares[2]})"
+        on_tests = [f"{100 * one.tests[name]:.0f}" if name in one.tests else "" for name in tests]
+        told = found.data.classes[score.told]
+        strength = f"{score.strength:.2f}"
+        level = "" if one.level == "none" else one.level
+        rows.append((one.about.name, held_out, shares[3], *on_tests, strength, control, told, level, one.differs))
+    numbers = ("held-out %", "shuffled", *tests, "strength", "control")
+    columns = ("property", *numbers, "tells", "could be", "classes")
+    styles = {"property": "bold cyan", "shuffled": "dim", "control": "dim", "could be": "yellow", "classes": "dim"}
+    title = f"{found.data.name}: how far each property gets alone"
+    return options.table(columns, rows, right=numbers, styles=styles, title=title, pad_edge=False)

@@ -1,0 +1,88 @@
+"""``inspect``, the real command: table, JSON, page, mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import call, noise_pictures
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bright and a dark class."""
+    root = tmp_path_factory.mktemp("photos")
+    noise_pictures(root, {"bright": 170.0, "dark": 80.0}, 30, np.random.default_rng(0), side=20)
+    return root
+
+
+def test_the_table_names_what_could_be_a_shortcut(photos: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = call("inspect", photos, "--out", page)
+    assert done.returncode == 0, done.stderr
+    assert "brightness" in done.stdout
+    assert "could be a shortcut" in done.stdout
+    assert "is a shortcut" not in done.stdout
+    assert page.exists()
+
+
+def test_json_alone(photos: Path) -> None:
+    done = call("inspect", f"folder:{photos}", "--json", "--set", "data.train_limit=20", "--trap", "tint")
+    found = json.loads(done.stdout)
+    assert found["images"]["train"] == {"bright": 20, "dark": 20}
+    assert found["properties"][0]["level"] == "very strong"
+    assert found["chance"] == 0.5
+    assert found["page"] is None
+
+
+def test_a_broken_file_is_listed(photos: Path) -> None:
+    broken = photos / "dark" / "x.png"
+    broken.write_text("nothing")
+    try:
+        done = call("inspect", photos)
+        assert done.returncode == 0
+        assert "dark/x.png" in " ".join(done.stdout.split())
+    finally:
+        broken.unlink()
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "message"),
+    [
+        ((), 3, "is empty"),
+        (("a.png",), 3, "holds images but no folders of classes"),
+        (("one/a.png",), 3, "one class only"),
+        (("one/a.png", "two/a.png"), 3, "cannot be read"),
+        (("one/a.txt", "two/a.txt"), 3, "too few training images"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_said(tmp_path: Path, make: tuple[str, ...], code: int, message: str) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name in make:
+        for copy in range(4):
+            path = root / name
+            path.parent.mkdir(exist_ok=True)
+            path.with_stem(f"{path.stem}{copy}").write_text("broken")
+    done = call("inspect", root)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["inspect"], 2, "Missing argument"),
+        (["inspect", "folder:nowhere"], 3, "no such folder"),
+        (["inspect", "nowhere"], 2, "nowhere"),
+        (["inspect", "cars-and-poodles", "--set", "data.clases=a,b"], 2, "Did you mean 'data.classes'?"),
+        (["inspect", "cars-and-poodles", "--trap", "wheel"], 2, "Did you mean 'wheels'?"),
+    ],
+)
+def test_mistakes(words: list[str], code: int, message: str) -> None:
+    done = call(*words)
+    assert done.returncode == code
+    assert message in done.stderr
