@@ -14,5 +14,5 @@ graph        show, export, check, query, path, diff: questions to a concept grap
 graph_views  node_table, edge_table, trees, diff_tables: how a concept graph is printed
 graph_edit   merge, split, forget, rename, annotate, undo, log: edits of a run
 config       show_settings, validate
-plugins      list_plugins
+plugins      list_plugins, show_plugin, begin_plugin
 """
