@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,4 +152,5 @@ def _said(record: Record, field: str) -> dict[str, str]:
         function = record.function(field)
     except PluginError as error:
         return {"signature": "", "says": error.message}
-    return {"signature": str(inspect.signature(function)), "says": inspect.getdoc(function) or "(no docstring)"}
+    signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))  # annotations without quotes
+    return {"signature": signature, "says": inspect.getdoc(function) or "(no docstring)"}

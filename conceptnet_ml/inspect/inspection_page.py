@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from conceptnet_ml.config.sources import flatten
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.pictures import enlarge, to_image
 from conceptnet_ml.errors import DataError
@@ -48,8 +47,11 @@ def write_inspection(inspection: Inspection, out: str | Path) -> Path:
 
 def _learn(inspection: Inspection) -> str:
     """The command that shows what a network rests on; of data that came from Python there is none."""
-    known = flatten(inspection.settings)["data.source"] == inspection.data.name
-    return command(inspection.settings) if known else f"{PROGRAM} learn --data folder:PATH"
+    settings = inspection.settings
+    if settings.data.source != inspection.data.name:
+        return f"{PROGRAM} learn --data folder:PATH"
+    skip = settings.data.skip_bad or bool(inspection.data.unreadable)
+    return command(settings.model_copy(update={"data": settings.data.model_copy(update={"skip_bad": skip})}))
 
 
 def _card(inspection: Inspection, number: int, figures: Figures) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_show_says_what_a_plugin_is() -> None:
     done = call("plugins", "show", "tint")
     assert "trap tint (built-in)" in done.stdout
     assert "learn --trap tint" in done.stdout
-    assert "plant(images" in done.stdout
+    assert "plant(images: Tensor, cues" in done.stdout
     assert "Multiply the channels" in done.stdout
     both = json.loads(call("plugins", "show", "pixels", "--json").stdout)["plugins"]
     assert [one["kind"] for one in both] == ["representation", "dreamer"]

@@ -106,6 +106,7 @@ def test_copies_balance_and_broken_files_are_told_by_name(tmp_path: Path) -> Non
     assert {"duplicates", "balance", "unreadable files"} <= told.keys()
     assert "train/cat/broken.png" in told["unreadable files"]
     assert [*found.data.unreadable] == ["train/cat/broken.png"]
+    assert "--skip-bad" in write_inspection(found, tmp_path / "page.html").read_text(encoding="utf-8")
     plain = found.plain()
     assert plain["duplicates"]["in_test"] == {"test": {"images": 1, "other_class": 0}}
     assert plain["duplicates"]["across_classes"] == 2
