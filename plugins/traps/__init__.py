@@ -107,6 +107,20 @@ def conceptnet_traps() -> list[Trap]:
             classes=2,
         ),
         Trap(
+            name="compression",
+            api="1",
+            summary="the first class compressed more by JPEG than the second",
+            plant="conceptnet_plugins.traps.quality:compression",
+            classes=2,
+        ),
+        Trap(
+            name="grain",
+            api="1",
+            summary="more noise on the first class than on the second, another on each image",
+            plant="conceptnet_plugins.traps.quality:grain",
+            classes=2,
+        ),
+        Trap(
             name="text",
             api="1",
             summary="a word near the lower right corner of the first class",

@@ -155,7 +155,7 @@ def test_a_matrix_crosses_its_axes_but_for_its_rules(tmp_path: Path) -> None:
 def test_the_shipped_matrix_is_sound(tmp_path: Path) -> None:
     suite = read_suite(MATRIX, {name: str(tmp_path) for name in ("pictures", "cifar", "mnist")})
     assert not [case for case in suite.cases if case.missing or case.marks]
-    assert len(suite.cases) == 5 + 13 * 4 * 4 + 4
+    assert len(suite.cases) == 5 + 15 * 4 * 4 + 4
     assert check_suite(suite.only(["*/0.1/*", "none/*"]), PLUGINS) == ("ordinary", "learned", "unbiased")
     drawings = [case for case in read_suite(MATRIX).cases if not case.missing]
     assert {case.place["data"] for case in drawings} == {"drawings"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
@@ -22,7 +24,7 @@ from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.records import Trap
 from conceptnet_plugins.datasets import glyphs
-from conceptnet_plugins.traps import sticker
+from conceptnet_plugins.traps import quality, sticker
 from conceptnet_plugins.traps.coloured import palette
 
 PLUGINS = load_plugins(use_entry_points=False)
@@ -446,6 +448,46 @@ def test_blur_brightness_and_contrast_change_what_they_are_called_after_and_noth
     assert (poorer.mean() - light.mean()).abs() < 0.5
     assert abs(richer.std() / light.std() - 1.25) < 0.02
     assert abs(poorer.std() / light.std() - 0.8) < 0.02
+
+
+def test_grain_is_noise_of_its_own_on_every_image_and_more_of_it_on_the_first_class() -> None:
+    plant = PLUGINS.get("trap", "grain").function("plant")
+    images, seeds = torch.full((400, 3, 16, 12), 120, dtype=torch.uint8), torch.arange(400)
+    for cue, (least, most) in enumerate(quality.GRAIN):
+        added = plant(images, torch.full((400,), cue), seeds).double() - 120
+        assert added.mean(0).abs().max() < 5 * most / 400**0.5, "no pixel is fixed"
+        assert abs(float(torch.corrcoef(added[:2].flatten(1))[0, 1])) < 0.2, "another pattern on each"
+        deviations = added.std((1, 2, 3))
+        assert least - 0.1 <= deviations.quantile(0.02)
+        assert deviations.quantile(0.98) <= 1.1 * most
+        assert deviations.std() > 0.2 * (most - least), "an amplitude by image"
+    assert torch.equal(plant(images, torch.full((400,), -1), seeds), images)
+    mixed = torch.arange(400) % 3 - 1
+    alone = [plant(images[:1], mixed[place : place + 1], seeds[place : place + 1]) for place in range(6)]
+    assert torch.equal(torch.cat(alone), plant(images, mixed, seeds)[:6]), "the same in whatever batch"
+
+
+def test_compression_is_that_of_jpeg_and_stronger_on_the_first_class() -> None:
+    plant = PLUGINS.get("trap", "compression").function("plant")
+    draw = torch.Generator().manual_seed(0)
+    images = (120 + 15 * torch.randn(40, 1, 24, 40, generator=draw)).to(torch.uint8).repeat(1, 3, 1, 1)
+    seeds, lost = torch.arange(40), []
+
+    def reread(image: Tensor, at: int) -> Tensor:
+        file = io.BytesIO()
+        to_pil_image(image).save(file, "JPEG", quality=at)
+        return pil_to_tensor(Image.open(file))
+
+    for cue, (least, most) in enumerate(quality.QUALITY):
+        stored = plant(images, torch.full((40,), cue), seeds)
+        assert torch.equal(stored[7:8], plant(images[7:8], torch.tensor([cue]), seeds[7:8])), "by itself as in a batch"
+        made = [torch.stack([reread(one, at) for one in images]) for at in range(least, most + 1)]
+        at = torch.stack([(each == stored).flatten(1).all(1) for each in made])
+        assert at.any(0).all(), "one of its qualities"
+        assert at.any(1).sum() > 5, "any of its qualities"
+        lost.append((stored.double() - images.double()).square().mean().sqrt())
+    assert lost[0] > 1.5 * lost[1] > 0
+    assert torch.equal(plant(images, torch.full((40,), -1), seeds), images)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (20, 12), (8, 8)])
