@@ -174,6 +174,8 @@ class Representation(Record):
             less of their own than views do; default: as in views.
         entire: The channels hold the image as a whole: where all are exchanged, hardly anything of it is left. What
             tells the classes apart then may be the object itself, so the rule asks for a narrow gate.
+        redundant: The encoding says the same of an image more than once, so that no image has just any encoding: after
+            a swap the image's own encoding need not be the one it was made of.
     """
 
     kind: ClassVar[str] = "representation"
@@ -185,6 +187,7 @@ class Representation(Record):
     cost: int = 10
     regional: bool = False
     entire: bool = False
+    redundant: bool = False
 
     def __post_init__(self) -> None:
         if self.gate not in GATES:

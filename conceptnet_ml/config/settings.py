@@ -295,7 +295,8 @@ class PluginSettings(SettingsGroup):
     """Which plugin supplies which step."""
 
     representations: tuple[str, ...] = Field(
-        ("colour", "fourier", "waves", "pixels"), description="representations that the learner may choose from"
+        ("colour", "fourier", "blocks", "waves", "pixels"),
+        description="representations that the learner may choose from",
     )
     discoverer: str = Field("units", description="the find step")
     stop_rule: str = Field("interchangeable", description="the rule that keeps or refuses a swap before training")

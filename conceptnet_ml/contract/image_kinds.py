@@ -122,7 +122,8 @@ def check_representation(trial: Trial) -> None:
     theirs, now = codec.encode(donors), codec.encode(full)
     wanted = theirs[0] if isinstance(theirs, tuple) else theirs
     found = now[0] if isinstance(now, tuple) else now
-    torch.testing.assert_close(found, swapped_part + exchanged * (wanted - swapped_part), atol=0.02, rtol=0)
+    if not record.redundant:
+        torch.testing.assert_close(found, swapped_part + exchanged * (wanted - swapped_part), atol=0.02, rtol=0)
     # Image by image, and differentiable.
     torch.testing.assert_close(codec.swap(pictures[2:3], donors[2:3]), full[2:3], atol=1e-4, rtol=0)
     free, gate = pictures.clone().requires_grad_(True), torch.full(shape, 0.5, requires_grad=True)

@@ -51,8 +51,9 @@ def probe_of(entry: Entry, name: str | None = None) -> Entry | None:
 _PATTERNS = {
     "fourier": "the strength of patterns that repeat all over an image",
     "waves": "patterns that repeat all over an image",
+    "blocks": "how grainy, sharp or compressed an image is",
 }
-"""What the channels of the built-in representations are, in words."""
+"""What the built-in representations exchange of the whole image, in words."""
 
 
 def what(entry: Entry, probe: Entry | None = None) -> str:
@@ -65,7 +66,7 @@ def what(entry: Entry, probe: Entry | None = None) -> str:
         return f"the surroundings: all but the places that cover {share} of an image ({name})"
     if probe["gate"] == "place":
         return f"places that cover {share} of an image ({name})"
-    if probe["gate"] == "channel":
+    if probe["gate"] == "channel" or name in _PATTERNS:
         pattern = _PATTERNS.get(name, name)
         return f"{pattern}, {share} of them ({name})" if probe["price"] < 1 else f"{pattern} ({name})"
     return f"{name}, " + (f"in places that cover {share} of an image" if probe["price"] < 1 else "of the whole image")

@@ -8,7 +8,7 @@ from conceptnet_ml.records import Representation
 
 @hookimpl
 def conceptnet_representations() -> list[Representation]:
-    """Colour statistics first (cheapest, most global), then Fourier amplitudes, then waves, then gated pixels."""
+    """Colour statistics first (cheapest, most global), then Fourier amplitudes, blocks, waves, and gated pixels."""
     return [
         Representation(
             name="colour",
@@ -30,6 +30,17 @@ def conceptnet_representations() -> list[Representation]:
             gate="channel",
             cost=2,
             summary="amplitudes of spatial frequencies, through gates on fineness and direction",
+        ),
+        Representation(
+            name="blocks",
+            api="1",
+            encode="conceptnet_plugins.representations.blocks:encode",
+            decode="conceptnet_plugins.representations.blocks:decode",
+            masks="conceptnet_plugins.representations.blocks:masks",
+            gate="whole",
+            cost=3,
+            redundant=True,
+            summary="how strong the waves of small blocks are: grain, compression, sharpness",
         ),
         Representation(
             name="waves",

@@ -133,11 +133,17 @@ def grating(images: Tensor, shown: Tensor, amplitude: float = 0.06, period: floa
     return images + wave[:, None]
 
 
+def grainy(images: Tensor, shown: Tensor) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] with much noise (0) or hardly any (1), another on each."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(len(images)))
+    return images + torch.tensor([0.05, 0.01])[shown].view(-1, 1, 1, 1) * noise
+
+
 def cued_data(cue: Callable[[Tensor, Tensor], Tensor], count: int, seed: int, contrast: float) -> Data:
     """Nearly grey bars without a patch, whose class a cue of the whole image tells too.
 
     Args:
-        cue: ``cue(images, shown) -> images``, :func:`cast`, :func:`sharpened` or :func:`grating`.
+        cue: ``cue(images, shown) -> images``, :func:`cast`, :func:`sharpened`, :func:`grating` or :func:`grainy`.
     """
 
     def laid(images: ImageSet, shown: Tensor) -> ImageSet:

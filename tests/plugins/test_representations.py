@@ -10,10 +10,12 @@ from torch import Tensor
 
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_plugins.representations import colour, fourier, pixels
+from conceptnet_plugins.representations import blocks, colour, fourier, pixels
+from conceptnet_plugins.traps import quality
 
 PLUGINS = load_plugins(use_entry_points=False)
 FOURIER = Codec(PLUGINS.get("representation", "fourier"))  # type: ignore[arg-type]
+BLOCKS = Codec(PLUGINS.get("representation", "blocks"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -344,3 +346,99 @@ def test_waves_are_judged_by_donors_that_are_moved() -> None:
     torch.testing.assert_close(judged.mean((2, 3)), host.mean((2, 3)))
     whole = codec.swap(host, donor)
     torch.testing.assert_close(torch.fft.rfft2(judged).abs(), torch.fft.rfft2(whole).abs(), atol=1e-3, rtol=0)
+
+
+def shapes(count: int = 6, side: int = 32) -> Tensor:
+    """Soft shades of grey, another square in another place on each: clean pictures with edges."""
+    draw = torch.Generator().manual_seed(3)
+    line = torch.linspace(0.35, 0.5, side)
+    images = (line[:, None] + line).div(2).expand(count, 3, side, side).clone()
+    for image, (top, left) in zip(
+        images, torch.randint(2, side - 14, (count, 2), generator=draw).tolist(), strict=True
+    ):
+        image[:, top : top + 12, left : left + 12] += 0.25
+    return images
+
+
+def planted(trap: str, images: Tensor, cue: int) -> Tensor:
+    """The images with this class's cue of a trap of the camera."""
+    whole = (images * 255).round().to(torch.uint8)
+    count = len(images)
+    return getattr(quality, trap)(whole, torch.full((count,), cue), torch.arange(count) + 100 * cue).float() / 255
+
+
+def noise_of(images: Tensor) -> Tensor:
+    """The deviation of noise, (B,): from the finest differences, of which edges are few (Donoho, Johnstone 1994)."""
+    fine = images[..., 1:, 1:] - images[..., 1:, :-1] - images[..., :-1, 1:] + images[..., :-1, :-1]
+    return fine.abs().flatten(1).median(1).values / 0.6745 / 2
+
+
+def test_blocks_bring_the_donors_grain_both_ways_and_leave_the_picture() -> None:
+    clean = shapes()
+    grainy, fine = planted("grain", clean, 0), planted("grain", clean.flip(0), 1)
+    assert (noise_of(grainy) > 0.04).all()
+    assert (noise_of(fine) < 0.01).all()
+    now_fine, now_grainy = BLOCKS.swap(grainy, fine), BLOCKS.swap(fine, grainy)
+    assert (noise_of(now_fine) < 0.015).all()
+    assert (noise_of(now_grainy) > 0.035).all()
+    # The square is where it was, and not where the donor's is.
+    for swapped, own in ((now_fine, clean), (now_grainy, clean.flip(0))):
+        like = [
+            torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(swapped, own, strict=True)
+        ]
+        assert min(like) > 0.8
+
+
+def edges_of_blocks(images: Tensor) -> Tensor:
+    """How much larger steps are between JPEG's blocks than within them, in the mean."""
+    steps = (images[..., 1:] - images[..., :-1]).abs().mean((0, 1, 2))
+    between = torch.arange(1, images.shape[-1]) % 8 == 0
+    return steps[between].mean() / steps[~between].mean()
+
+
+def nought(images: Tensor) -> Tensor:
+    """The share of the fine waves of light in JPEG's blocks that are as good as not there."""
+    return (blocks._coefficients(images, 0)[:, 0, 9:].abs() < 0.004).float().mean()
+
+
+def test_blocks_bring_compression_and_take_it_away() -> None:
+    """Fine waves come and go wholly, the edges of blocks go in part."""
+    draw = torch.Generator().manual_seed(0)
+    soft = torch.randn(40, 1, 20, 20, generator=draw).repeat(1, 3, 1, 1)
+    soft = 0.5 + 0.15 * torch.nn.functional.interpolate(soft, (64, 64), mode="bicubic") + 0.02 * pictures(40, 64)
+    strong, weak = planted("compression", soft[:20], 0), planted("compression", soft[20:], 1)
+    assert edges_of_blocks(strong) > 1.3
+    assert edges_of_blocks(weak) < 1.05
+    assert nought(strong) > nought(weak) + 0.1
+    now_strong, now_weak = BLOCKS.swap(weak, strong), BLOCKS.swap(strong, weak)
+    torch.testing.assert_close(nought(now_strong), nought(strong), atol=0.02, rtol=0)
+    torch.testing.assert_close(nought(now_weak), nought(weak), atol=0.02, rtol=0)
+    assert edges_of_blocks(now_strong) > 1.3
+    assert edges_of_blocks(now_weak) < edges_of_blocks(strong) - 0.1
+
+
+def test_blocks_know_neither_directions_nor_places() -> None:
+    """So a grating, a frame's place and an object's outline stay with the image."""
+    side = torch.arange(32)
+    line = 0.5 + 0.1 * torch.sin(2 * math.pi * side / 4 + 0.7)
+    upright, lying = line.expand(1, 3, 32, 32), line[:, None].expand(1, 3, 32, 32)
+    torch.testing.assert_close(BLOCKS.swap(upright, lying), upright, atol=1e-4, rtol=0)
+    moved = pictures(3, 32)
+    torch.testing.assert_close(BLOCKS.swap(moved, moved.transpose(2, 3)), moved, atol=1e-4, rtol=0)
+    torch.testing.assert_close(BLOCKS.swap(moved, moved.roll((8, 16), (2, 3))), moved, atol=1e-4, rtol=0)
+
+
+def test_blocks_leave_an_even_ground_even() -> None:
+    drawing = torch.zeros(2, 3, 32, 32)
+    drawing[:, :, 9:15, 9:15] = 0.8
+    swapped = BLOCKS.swap(drawing, pictures(2, 32))
+    assert torch.equal(swapped[..., 24:, 24:], drawing[..., 24:, 24:])
+    assert (swapped[..., 8:16, 8:16] - drawing[..., 8:16, 8:16]).abs().max() > 0.02
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (21, 50), (5, 3)])
+def test_a_round_trip_of_blocks_is_exact(height: int, width: int) -> None:
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    encoding = blocks.encode(images)
+    assert encoding[0].shape[2:4] == (3, 36)
+    torch.testing.assert_close(blocks.decode(encoding), images, atol=1e-5, rtol=0)

@@ -18,6 +18,7 @@ from planted import (
     bars_on_grounds,
     cast,
     cued_data,
+    grainy,
     grating,
     planted_data,
     settings,
@@ -127,6 +128,20 @@ def test_a_grating_makes_the_learner_open_the_cells_of_its_frequency(seed: int, 
     assert torch.equal(swap.gates, swap.gates[:1].expand_as(swap.gates))  # one gate for all images
     eight_cycles = 4 * 6  # in 32 px: the fifth of six rings
     assert (swap.gates[0] > swap.threshold).nonzero().flatten().tolist() == [eight_cycles, eight_cycles + 3]
+    assert accuracy(found.network, ctx.data)["conflict"] > 0.8
+    ctx.run.close()
+
+
+@pytest.mark.usefixtures("hasty_merges")
+def test_grain_makes_the_learner_choose_blocks(tmp_path: Path) -> None:
+    """Without colour: on drawings that are nearly grey, noise is all the hue there is, which colour takes over, too."""
+    plugins = {"representations": ("blocks", "waves", "pixels")}
+    ctx, found = learned(tmp_path, grainy, 0, contrast=0.14, network=QUICK, plugins=plugins)
+    story = found.rounds[0]
+    assert story.decision == "kept"
+    assert story.chosen.measured.representation == "blocks", story.reason
+    again = probe_representation(ctx, Site("", Readout("classes", found.network), "again"), ctx.codec("blocks"))
+    assert again.measured.contrast < 0.2 < 0.8 < story.chosen.measured.contrast
     assert accuracy(found.network, ctx.data)["conflict"] > 0.8
     ctx.run.close()
 
