@@ -33,6 +33,10 @@ LOST = 0.05
 """By how much less a network may learn from what purified gates take over than from what they took over before: what it
 learns less than that is a part of the cue that they lost."""
 
+UNREAD = 0.3
+"""By how much less often the probed network may answer as what purified gates take over says than by what they took
+over before. Where one class's sticker tells as much as both, a network that is asked for gates may read that alone."""
+
 PRICE = 2.0
 """λ of the gates that are asked for the places they have in common: so low that they open what is seldom needed too."""
 
@@ -68,9 +72,10 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     Only for a place gate at the top stage that all classes share; another swap is returned as it is. So is the last one
     where the network that it gives something to see has not learned it, or where its gates are shut, and the one before
     where such a network learns less from the purified gates than from those: there is more in a part of the cue than in
-    none, so gates may lose it part by part.
+    none, so gates may lose it part by part. And so is one before where the probed network no longer answers by what the
+    purified gates take over.
 
-    Cost: each time ``round.cue`` epochs and the gates of all images.
+    Cost: each time ``round.cue`` epochs, the gates of all images and twice ``DRAWS`` passes over the held-out ones.
     """
     return _purified(ctx, site, swap, probed)[0]
 
@@ -133,10 +138,20 @@ def _purified(
         if cue is None or above_chance(right, ctx.classes) < least:
             break
         found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), probed)
-        if _open_share(found) < _open_share(swap) / 2:
+        if _open_share(found) < _open_share(swap) / 2 or _read(ctx, site, found) < _read(ctx, site, swap) - UNREAD:
             break
         before, swap = swap, replace(found, name=swap.name)
     return swap, learned
+
+
+def _read(ctx: Context, site: Site, swap: Swap) -> float:
+    """The share of views of held-out images, shown in random hosts, in which the probed network answers as what the
+    swap takes over says."""
+    views = DonatedViews(
+        ctx.data.train, ctx.held, [*site.readout.swaps, swap], ctx.classes, ctx.device, partners=ctx.partners
+    )
+    with frozen(*site.readout.modules()):
+        return mean_of(_hits(ctx, site.readout.network, views, f"{site.name}/read"))
 
 
 def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: ProbeResult) -> tuple[bool, str]:

@@ -56,6 +56,8 @@ class SwapMeasurement:
         alone: How well what is exchanged tells the class by itself, to networks that see nothing else of an image:
             the share of held-out images above chance. None where none was asked.
         entire: Whether the representation's channels hold the image as a whole.
+        in_part: Whether a swap of the whole image may be kept where it decides in part: where the representation has a
+            ``measure``, by which what nature gives two classes rises little.
         hits: The same image by image; None in runs of before, and where it is not kept.
     """
 
@@ -71,6 +73,7 @@ class SwapMeasurement:
     met: tuple[tuple[int, int, int, int], ...] = ()
     alone: float | None = None
     entire: bool = False
+    in_part: bool = True
     hits: Hits | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -286,6 +289,7 @@ class _HeldImages:
             tuple(torch.bincount(self.labels, minlength=self.classes).tolist()),
             hits.pairs(self.classes) if pairs else (),
             entire=self.prober.codec.record.entire,
+            in_part=self.prober.codec.record.measure is not None,
             hits=hits,
         )
 

@@ -61,9 +61,9 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
     Waves hold the whole object: they must decide alone through a narrow gate, and a swap of places comes first where it
     is as interchangeable (docs/decisions/0040-waves.md).
 
-    Colour may decide in part only, and is a cue all the same where the network hardly errs: what nature gives two
-    classes of colour is never so sure. It comes last then, since a coloured thing changes an image's colours, too
-    (docs/decisions/0036-in-part.md).
+    Colour, which is judged by a measure of its own, may decide in part only, and is a cue all the same where the
+    network hardly errs: what nature gives two classes of colour is never so sure. It comes last then, since a coloured
+    thing changes an image's colours, too (docs/decisions/0036-in-part.md). Nothing says so of other whole images.
     """
     contrast, decisive, partly = measured.contrast, settings.decisive, settings.partly
     decision = partial(Decision, compared=Compared("contrast", decisive, lambda one: one.contrast))
@@ -75,7 +75,7 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
         return decision(True, f"{share} ≤ {settings.narrow:.2f}: it decides by itself, and is narrow", last=True)
     if contrast >= decisive:
         return decision(True, f"contrast {contrast:.2f} ≥ {decisive:.2f}: it decides by itself")
-    if measured.gate == "channel":
+    if measured.gate == "channel" or not measured.in_part:
         return decision(False, f"contrast {contrast:.2f} < {decisive:.2f}: it does not decide by itself")
     found = f"contrast {contrast:.2f} − {wrong:.2f} for errors"
     less = Compared(

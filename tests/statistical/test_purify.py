@@ -108,6 +108,22 @@ def test_gates_that_lost_a_part_of_the_cue_are_not_taken(
     ctx.run.close()
 
 
+@pytest.mark.parametrize(("reads", "taken"), [((1.0, 0.9, 0.61), 2), ((1.0, 0.9, 0.59), 1), ((1.0, 0.6), 0)])
+def test_gates_by_which_the_probed_network_no_longer_answers_are_not_taken(
+    reads: tuple[float, ...], taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left tells the class as well: of two stickers the one that is there or not."""
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 2}))
+    site = Site("", Readout("classes", ctx.network()), "round")
+    found = [Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4), name=name) for name in ("mixed", "first", "second")]
+    turns, read = iter(found[1:]), {id(swap.gates): share for swap, share in zip(found, reads, strict=False)}
+    monkeypatch.setattr(purify_step, "train_cue", lambda *args: (ctx.network(), told(1.0)))
+    monkeypatch.setattr(purify_step, "swap_of", lambda *args: next(turns))
+    monkeypatch.setattr(purify_step, "_read", lambda ctx, site, swap: read[id(swap.gates)])
+    assert purify(ctx, site, found[0], KEPT).gates is found[taken].gates
+    ctx.run.close()
+
+
 UNDECIDED = replace(
     KEPT, measured=replace(KEPT.measured, answered=0.93), decision=Decision(False, "it errs", undecided=True)
 )

@@ -457,6 +457,7 @@ def test_colour_that_decides_in_part_is_kept_where_the_network_hardly_errs(
     assert decision.keep is keep
     assert "contrast 0.50" in decision.reason
     assert not decide(measured, RoundSettings(partly=1.0)).keep
+    assert not decide(replace(measured, in_part=False), RoundSettings()).keep, "only what is judged by its own measure"
 
 
 @pytest.mark.parametrize("gate", ["place", "whole", "channel"])
