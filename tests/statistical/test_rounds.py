@@ -309,7 +309,12 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
     rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
     plugins = {"representations": ("colour", "pixels")}  # the patch's stripes are a grating
     chosen = settings(
-        network=QUICK, training={"batch": 32}, round=rounds, probe={"dreamt": 0}, concepts=COARSE, plugins=plugins
+        network=QUICK,
+        training={"batch": 32, "clip": 0.0},  # then the check widens this swap
+        round=rounds,
+        probe={"dreamt": 0},
+        concepts=COARSE,
+        plugins=plugins,
     )
     ctx = workbench(tmp_path, planted_data("own", 240, contrast=0.06), chosen)
     found = run_learner(ctx)

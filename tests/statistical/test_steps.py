@@ -64,7 +64,12 @@ SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
 @pytest.fixture(scope="module", params=SEEDS)
 def shortcut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The patch tells the class."""
-    made = world(tmp_path_factory.mktemp("shortcut"), planted_data("own", seed=request.param), request.param)
+    made = world(
+        tmp_path_factory.mktemp("shortcut"),
+        planted_data("own", seed=request.param),
+        request.param,
+        training={"epochs": 12},
+    )
     yield made
     made.ctx.run.close()
 

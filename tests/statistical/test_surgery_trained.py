@@ -48,7 +48,7 @@ BATCHES = [to_float(TRAIN.take(part), DEVICE) for part in torch.arange(360).spli
 def taught(network: StagedNetwork, epochs: int = 1, images: ImageSet = TRAIN) -> StagedNetwork:
     network = copy.deepcopy(network)
     job = TrainingJob(len(images), epochs, 0.1, 0, DEVICE)
-    job.settings = job.settings.model_copy(update={"batch": 20})
+    job.settings = job.settings.model_copy(update={"batch": 20, "clip": 0.0})  # steps as long as they come
     train(network, ImageViews(images, DEVICE), job)
     return network
 
