@@ -40,9 +40,8 @@ def memory_format() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    chosen = settings(
-        data={"holdout": 0.3}, training={"epochs": 6, "batch": 32, "clip": 0.0}
-    )  # what it misses is this network's
+    # What a witness misses without one of its parts is told of a network trained without clipping.
+    chosen = settings(data={"holdout": 0.3}, training={"epochs": 6, "batch": 32, "clip": 0.0})
     return workbench(tmp_path_factory.mktemp("witness"), data(), chosen)
 
 
