@@ -225,7 +225,7 @@ class RoundSettings(SettingsGroup):
     spares: float = Field(
         0.5, ge=0, le=1, description="share of r above chance that a widened swap must leave, else it is dropped"
     )
-    closed: float = Field(0.3, description="ι less twice the errors of the fresh network, from which a swap is widened")
+    closed: float = Field(0.5, description="ι less twice the errors of the fresh network, from which a swap is widened")
     purify: int = Field(2, ge=0, description="how often place gates are purified of the object; 0 for never")
     cue: int = Field(5, ge=1, description="epochs of a network that sees only what the gates take over, to purify them")
     places: float = Field(
