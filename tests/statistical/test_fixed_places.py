@@ -213,7 +213,7 @@ def test_a_swap_is_widened_by_fixed_places_alone(tmp_path: Path, monkeypatch: py
 def test_a_closure_check_does_not_count_errors_that_the_cue_makes(
     exceptions: float, closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"fresh": 1}))
+    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"fresh": 1, "closed": 0.3}))
     measured = SwapMeasurement("pixels", "place", (9, 9), (1, 1), (0.35, 0.35), (0, 0), 0.1, answered=0.95)
     monkeypatch.setattr(closure, "probe_representation", lambda *_: ProbeResult(measured, Decision(True, "")))
     swap = Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))

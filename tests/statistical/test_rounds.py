@@ -306,7 +306,7 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
         return narrow[-1]
 
     monkeypatch.setattr(generalize_step, "swap_of", left)
-    rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0}
+    rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0, "closed": 0.3}
     plugins = {"representations": ("colour", "pixels")}  # the patch's stripes are a grating
     chosen = settings(
         network=QUICK,
