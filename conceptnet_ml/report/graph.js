@@ -120,7 +120,7 @@
     pack();
     drawn = edges.filter((edge) => edge.source.lane && edge.target.lane && weighs(edge) && (edge.line !== "tie" || state.more) && !inFrame(edge));
     drawn.sort((a, b) => a.wide - b.wide || a.line.localeCompare(b.line)); // those of one look are drawn at once
-    drawn.forEach((edge) => { edge.way = null; });
+    edges.forEach((edge) => { edge.way = null; }); // those of a chosen node are drawn besides
     spoiled = true;
     show();
   }
@@ -516,9 +516,9 @@
       under = node;
       tip.hidden = !node;
       if (node) {
-        const { effect } = node.record;
+        const { effect } = node.record, built = (some) => some.filter((edge) => edge.kind === "built_from").length;
         tip.replaceChildren(el("strong", {}, node.title), el("div", { className: "soft" }, kinds[node.kind]), thumbs(node, 4) || "",
-          el("div", {}, effect === undefined ? "" : `Effect: ${number(effect)} logits. `, `Edges: ${node.in.length} to what rests on it, ${node.out.length} to what it is built from.`));
+          el("div", {}, effect === undefined ? "" : `Effect: ${number(effect)} logits. `, `${built(node.in)} rest on it, it is built from ${built(node.out)}.`));
       }
       light();
     }
@@ -610,7 +610,9 @@
     const built = edges.length;
     part(".state").textContent = `${shown.length} of ${nodes.length} nodes, ${drawn.length} of ${built} edges` +
       (state.show < 1 ? `: those that carry ${Math.round(100 * state.show)}\u00a0% of all influence on the classes` : "") +
-      (state.pin ? `; pinned to ${state.pin.split(",").map((id) => ids.get(id).title).join(", ")}` : "") + ".";
+      (state.pin ? `; pinned to ${state.pin.split(",").map((id) => ids.get(id).title).join(", ")}` : "") + "." +
+      (state.show < 1 || state.more ? "" : " Analogies are behind Filters.") +
+      (box.width * LEGIBLE > sheet.width && shown.length <= MANY ? " More lies to the left: drag, Fit, or Whole window." : "");
     panel();
     write();
   }

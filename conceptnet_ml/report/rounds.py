@@ -119,7 +119,7 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
         )
     if closures := entry.get("closures"):
         found.append(
-            "A fresh network that is taught by these pictures no longer finds it."
+            f"A fresh network that is taught by these pictures no longer finds it{_in_draws(closures[-1])}."
             if closures[-1]["closed"]
             else "A fresh network that is taught by these pictures still finds something of it: the exchange may be "
             "too narrow."
@@ -143,6 +143,12 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
         f"erred in {percent(wrong, 1)}. " + ("An object is seldom that easy; a cue is." if wrong < 0.01 else "")
     )
     return found
+
+
+def _in_draws(check: Entry) -> str:
+    """`` (likely, 87 of 100 draws)``; empty for a check of before."""
+    sure = check.get("sureness")
+    return f" ({grade(sure['agree'])}, {hundredths(sure['agree'])} of 100 draws)" if sure else ""
 
 
 def _how_sure(entry: Entry) -> dict[str, Any] | None:

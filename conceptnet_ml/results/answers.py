@@ -52,9 +52,10 @@ def _compare(ctx: Context, ordinary: nn.Module, learned: nn.Module, images: Imag
     labels = images.labels
     before, after = (predict_set(one, images, ctx.device, ctx.dtype).argmax(1) for one in (ordinary, learned))
     won, lost = (after == labels) & (before != labels), (before == labels) & (after != labels)
-    # Half of the places are for what was lost, however seldom that is; taken evenly from the set, not the worst first.
-    some = [*_evenly(lost, SHOWN // 2)]
-    some = [*_evenly(won, SHOWN - len(some)), *some]
+    # Half of the places are for what was lost, however seldom that is, and more where less was won; taken evenly from
+    # the set, not the worst first.
+    some = _evenly(won, SHOWN - min(SHOWN // 2, int(lost.sum())))
+    some += _evenly(lost, SHOWN - len(some))
     return {
         "differ": int((before != after).sum()),
         "won": int(won.sum()),
