@@ -190,6 +190,9 @@ class RoundSettings(SettingsGroup):
     interchangeable: float = Field(
         0.53, description="ι less imperfection × errors, from which a place-gated round is kept"
     )
+    later: float = Field(
+        0.17, description="by how much more it must be where places were exchanged before: what is left is the object"
+    )
     imperfection: float = Field(
         10.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
     )
@@ -339,7 +342,15 @@ class Settings(SettingsGroup):
         are not those of a run.
         """
         before: dict[str, dict[str, float]] = {
-            "round": {"purify": 0, "again": 0, "places": 9.0, "outside": False, "partly": 1.0, "alone": 9.0},
+            "round": {
+                "purify": 0,
+                "again": 0,
+                "places": 9.0,
+                "outside": False,
+                "partly": 1.0,
+                "alone": 9.0,
+                "later": 0,
+            },
             "training": {"least_steps": 0, "clip": 0, "above_chance": False},
         }
         groups = {name: stored.get(name, {}) for name in before}

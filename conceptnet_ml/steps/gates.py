@@ -82,7 +82,8 @@ def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], No
             decisive if codec.record.entire else decisive / 2,
             advance,
         )
-    return measured.stored()
+    top, places = site.readout.family is None, any(swap.codec.gate == "place" for swap in site.readout.swaps)
+    return replace(measured, later=top and places).stored()
 
 
 def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:

@@ -58,6 +58,7 @@ class SwapMeasurement:
         entire: Whether the representation's channels hold the image as a whole.
         in_part: Whether a swap of the whole image may be kept where it decides in part: where the representation has a
             ``measure``, by which what nature gives two classes rises little.
+        later: Whether places were exchanged before at the top stage: what is left is the object sooner than a cue.
         hits: The same image by image; None in runs of before, and where it is not kept.
     """
 
@@ -74,6 +75,7 @@ class SwapMeasurement:
     alone: float | None = None
     entire: bool = False
     in_part: bool = True
+    later: bool = False
     hits: Hits | None = field(default=None, compare=False, repr=False)
 
     @property

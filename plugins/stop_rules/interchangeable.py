@@ -24,6 +24,8 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
     if measured.gate != "place":
         return _decide_global(measured, wrong, settings)
     score, least = measured.iota_less_errors(settings.imperfection), settings.interchangeable
+    if measured.later:  # as ι of a second cue is, and that of easy objects is not (docs/decisions/0051-later-places.md)
+        least += settings.later
     found = f"ι {measured.iota:.2f} − {wrong:.2f} for errors"
     compared = Compared("ι less errors", least, lambda one: one.iota_less_errors(settings.imperfection))
     decision = partial(Decision, compared=compared)
