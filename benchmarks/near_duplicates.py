@@ -23,6 +23,8 @@ from conceptnet_ml.inspect.pixel_measures import thumbnails
 
 
 def stored(quality: int) -> Callable[[Image.Image], Image.Image]:
+    """To a JPEG file of this quality and back."""
+
     def change(image: Image.Image) -> Image.Image:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=quality)
@@ -32,6 +34,7 @@ def stored(quality: int) -> Callable[[Image.Image], Image.Image]:
 
 
 def rim_cut(width: int) -> Callable[[Image.Image], Image.Image]:
+    """So many px cut off on all sides, the rest brought to the old size."""
     return lambda one: one.crop((width, width, one.width - width, one.height - width)).resize(one.size, 3)
 
 
@@ -51,6 +54,7 @@ def tensor(images: list[Image.Image]) -> Tensor:
 
 
 def main() -> None:
+    """Change every picture in every way, and count which are taken for copies of what they were."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="CLASS/PICTURE, all of one size")
     parser.add_argument("--count", type=int, default=600, help="pictures a class")

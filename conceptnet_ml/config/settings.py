@@ -230,6 +230,13 @@ class RoundSettings(SettingsGroup):
     )
     closed: float = Field(0.5, description="ι less twice the errors of the fresh network, from which a swap is widened")
     purify: int = Field(2, ge=0, description="how often place gates are purified of the object; 0 for never")
+    unread: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="by how much less often the probed network may answer by what purified gates take over than "
+        "by what those of before do, which are kept else",
+    )
     cue: int = Field(5, ge=1, description="epochs of a network that sees only what the gates take over, to purify them")
     places: float = Field(
         0.08,
@@ -344,6 +351,7 @@ class Settings(SettingsGroup):
         before: dict[str, dict[str, float]] = {
             "round": {
                 "purify": 0,
+                "unread": 1.0,
                 "again": 0,
                 "places": 9.0,
                 "outside": False,

@@ -33,10 +33,6 @@ LOST = 0.05
 """By how much less a network may learn from what purified gates take over than from what they took over before: what it
 learns less than that is a part of the cue that they lost."""
 
-UNREAD = 0.3
-"""By how much less often the probed network may answer as what purified gates take over says than by what they took
-over before. Where one class's sticker tells as much as both, a network that is asked for gates may read that alone."""
-
 PRICE = 2.0
 """λ of the gates that are asked for the places they have in common: so low that they open what is seldom needed too."""
 
@@ -75,7 +71,7 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
     none, so gates may lose it part by part. And so is one before where the probed network no longer answers by what the
     purified gates take over.
 
-    Cost: each time ``round.cue`` epochs, the gates of all images and twice ``DRAWS`` passes over the held-out ones.
+    Cost: each time ``round.cue`` epochs, the gates of all images and ``DRAWS`` passes over the held-out ones.
     """
     return _purified(ctx, site, swap, probed)[0]
 
@@ -123,9 +119,9 @@ def _purified(
         least: No further network is asked where one learned less than this, as a share above chance.
     """
     learned: list[Tensor] = []
-    if not _can_purify(site, probed):
+    if not (_can_purify(site, probed) and ctx.settings.round.purify):
         return swap, learned
-    before = swap
+    before, read = swap, _read(ctx, site, swap)
     for turn in range(1, ctx.settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")
         cue, hits = train_cue(ctx, at, swap)
@@ -138,7 +134,10 @@ def _purified(
         if cue is None or above_chance(right, ctx.classes) < least:
             break
         found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), probed)
-        if _open_share(found) < _open_share(swap) / 2 or _read(ctx, site, found) < _read(ctx, site, swap) - UNREAD:
+        if _open_share(found) < _open_share(swap) / 2:
+            break
+        was, read = read, _read(ctx, site, found)
+        if read < was - ctx.settings.round.unread:
             break
         before, swap = swap, replace(found, name=swap.name)
     return swap, learned
@@ -146,7 +145,8 @@ def _purified(
 
 def _read(ctx: Context, site: Site, swap: Swap) -> float:
     """The share of views of held-out images, shown in random hosts, in which the probed network answers as what the
-    swap takes over says."""
+    swap takes over says. Where one class's sticker tells as much as both, a network that is asked for gates may read
+    that alone (docs/decisions/0049-gates-that-are-read.md)."""
     views = DonatedViews(
         ctx.data.train, ctx.held, [*site.readout.swaps, swap], ctx.classes, ctx.device, partners=ctx.partners
     )

@@ -22,7 +22,7 @@ from conceptnet_ml.steps import purify as purify_step
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import probe_representation
 from conceptnet_ml.steps.generalize import generalize, train_views
-from conceptnet_ml.steps.purify import purify, rests_outside, turn, weigh_alone
+from conceptnet_ml.steps.purify import _read, purify, rests_outside, turn, weigh_alone
 from conceptnet_ml.steps.records import Learned, ProbeResult, Round, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.representation import open_cells
@@ -69,6 +69,10 @@ def test_purified_gates_let_go_of_the_object(seed: int, tmp_path: Path) -> None:
     probed = probe_representation(ctx, site, ctx.codec("pixels"))
     both = (patch | upper_half(bar))[:, None].float()
     mixed = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(both, 16), name="mixed")
+    assert mixed.gates is not None
+    nothing = replace(mixed, gates=torch.zeros_like(mixed.gates))
+    assert _read(ctx, site, mixed) > 0.8, "the network answers by the patch and half of the bar, and not by chance"
+    assert _read(ctx, site, nothing) < 0.65
     pure = purify(ctx, site, mixed, probed)
     assert pure.name == mixed.name
     assert share(pure, ctx.size, patch) > share(mixed, ctx.size, patch) + 0.15
@@ -86,6 +90,18 @@ def test_a_network_that_learned_nothing_is_not_asked(tmp_path: Path, monkeypatch
     patch = ctx.data.train.masks["patch"][:, None].float()
     swap = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(patch, 16), name="patch")
     assert purify(ctx, site, swap, probed) is swap
+    ctx.run.close()
+
+
+def test_a_probe_says_whether_places_were_exchanged_before_and_by_what_it_is_judged(tmp_path: Path) -> None:
+    ctx = workbench(tmp_path, planted_data("own", 80), settings())
+    network, swap = ctx.network(), Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))
+    for name, swaps in (("first", []), ("second", [Swap(ctx.codec("colour"), None)]), ("third", [swap])):
+        site = Site("", Readout("classes", network, swaps=swaps), name)
+        places, colour = (probe_representation(ctx, site, ctx.codec(one)).measured for one in ("pixels", "colour"))
+        assert places.later == colour.later == (swap in swaps)
+        assert colour.in_part
+        assert not places.in_part
     ctx.run.close()
 
 
