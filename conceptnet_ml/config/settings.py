@@ -191,7 +191,7 @@ class RoundSettings(SettingsGroup):
         0.53, description="ι less imperfection × errors, from which a place-gated round is kept"
     )
     later: float = Field(
-        0.17, description="by how much more it must be where places were exchanged before: what is left is the object"
+        0.12, description="by how much more it must be where places were exchanged before: what is left is the object"
     )
     imperfection: float = Field(
         10.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
