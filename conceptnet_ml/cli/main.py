@@ -72,6 +72,9 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
         except SystemExit as error:  # none of ours: Typer's exits are of another kind
+            if isinstance(error.__context__, BrokenPipeError):  # Rich's word for a reader that has gone, as in | head
+                _drop_output()
+                raise typer.Exit(1) from error
             _trace(ctx)
             _complain("error", f"code that was called wanted to end the program: SystemExit({error.code!r})", _again())
             raise typer.Exit(PluginError.exit_code) from error

@@ -203,3 +203,14 @@ def test_a_dry_run_refuses_a_folder_that_holds_a_run(tmp_path: Path) -> None:
     done = call("learn", "--out", tmp_path, "--dry-run")
     assert done.returncode == 3
     assert "holds a run already" in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    # as in `cli.py bench --help | head -1`
+    process = subprocess.Popen(
+        [sys.executable, "cli.py", "bench", "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=120) == 1
