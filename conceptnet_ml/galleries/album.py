@@ -19,7 +19,6 @@ from conceptnet_ml.dreams.render import RenderSession, RenderSettings
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.witness import witness_of
-from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets
 from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, result_card, verdict_record
 from conceptnet_ml.galleries.requests import LENT_CLASSES, DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import draw_reference_images
@@ -27,6 +26,7 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.naming import called
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.results.concept_targets import ConceptTarget, ConceptTargets
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.hashing import sha256
 

@@ -22,13 +22,13 @@ from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, a
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores
 from conceptnet_ml.dreams.request import Dream
-from conceptnet_ml.galleries.concept_targets import ConceptTarget, activation_maps, own_answers
 from conceptnet_ml.galleries.requests import DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import RealImages
 from conceptnet_ml.graph.naming import called
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.network.training import predict_logits, to_float
+from conceptnet_ml.results.concept_targets import ConceptTarget, activation_maps, own_answers
 
 SEARCHED, SHOWN = 1024, 5
 """Real images searched for the best examples, and how many are shown."""

@@ -20,11 +20,11 @@ from conceptnet_ml.dreams.judgement import ActivationRank, Judgement
 from conceptnet_ml.dreams.objectives import LOGITS, Objective
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import GraphError, SettingsError
-from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, number_duplicates
 from conceptnet_ml.graph.queries import resolve_node
 from conceptnet_ml.graph.schema import Node
 from conceptnet_ml.network.training import predict_logits, to_float
+from conceptnet_ml.results.concept_targets import ConceptTarget, ConceptTargets
 
 MOST_CLASSES = 64
 """The most classes that are all dreamed of where nothing is named."""

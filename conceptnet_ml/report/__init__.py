@@ -1,7 +1,6 @@
 """One page that explains a run to someone who has nothing else of it: report.html.
 
 page          write_page, graph_content: reads a run folder and writes the page
-verdict       verdict, accuracy_table, remarks: the answers in short, every figure beside its controls, in words
 rounds        round_cards: what was exchanged in each round, why it was kept or refused, how sure that is
 concepts      concept_cards, strength: what was found, by effect, with dreams and real images
 graph_layout  arrange, crossings, pack_columns, route: where the graph's nodes stand so that edges cross little

@@ -13,7 +13,7 @@ from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.naming import called, listed
 from conceptnet_ml.graph.schema import Edge, Node
 from conceptnet_ml.report.figures import Figure, Figures
-from conceptnet_ml.report.verdict import percent
+from conceptnet_ml.results.verdict import percent
 
 SHOWN, UNITS = 3, 12
 """Concepts that are shown at once, the rest behind a fold; and units that have pictures."""

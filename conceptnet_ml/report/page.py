@@ -14,12 +14,13 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.report import records, verdict
+from conceptnet_ml.report import records
 from conceptnet_ml.report.concepts import before_and_after, concept_cards
 from conceptnet_ml.report.figures import Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.rounds import round_cards
 from conceptnet_ml.report.templates import templates
+from conceptnet_ml.results import verdict
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.summary import in_order
 from conceptnet_ml.storage.files import write_atomic

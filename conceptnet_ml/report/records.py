@@ -9,8 +9,8 @@ from typing import Any
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import DEFAULT, FLAGS, flatten, show_value
 from conceptnet_ml.errors import quoted
-from conceptnet_ml.report.verdict import Entry, kept
 from conceptnet_ml.results.summary import close_words, other_word
+from conceptnet_ml.results.verdict import Entry, kept
 
 PROGRAM = "conceptnet-ml"
 

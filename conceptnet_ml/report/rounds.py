@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from conceptnet_ml.report.figures import Figure, Figures
-from conceptnet_ml.report.verdict import Entry, percent, probe_of, sharing, what
 from conceptnet_ml.results.summary import close_words, masks_words, other_word
+from conceptnet_ml.results.verdict import Entry, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
 from conceptnet_ml.storage.run_folder import round_picture

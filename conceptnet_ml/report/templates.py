@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from conceptnet_ml.report.verdict import percent
+from conceptnet_ml.results.verdict import percent
 
 
 def templates(package: str | None = None) -> Environment:

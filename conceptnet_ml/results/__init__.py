@@ -4,7 +4,9 @@ report          run_summary, round_record: rounds, families, costs and notes as 
 graph_builder   build_graph: from the rounds to the concept graph
 round_pictures  draw_rounds: what was exchanged in each round, as a picture
 answers         compare_answers: where the ordinary and the learned network answer differently
+verdict         verdict, headline, accuracy_table, remarks: the answers in short, every figure beside its controls
 summary         to_text, tables, cost_words, why_nothing, ...: the summary as it is printed
+concept_targets  ConceptTargets, ConceptTarget, activation_maps: what a node of the graph is in which network
 model_files     save_model, load_model, read_size, replace_network: what model.safetensors and model.json hold
 learned_run     LearnedRun: a finished run, opened
 new_world       NewWorld, own_world, other_world, won_and_lost: adapting to other data, and what that wins and loses

@@ -18,7 +18,7 @@ from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import Renderer, RenderSettings, scores, weights_digest
 from conceptnet_ml.dreams.request import DreamRequest
-from conceptnet_ml.galleries.concept_targets import ConceptTargets
+from conceptnet_ml.results.concept_targets import ConceptTargets
 from conceptnet_ml.results.learned_run import LearnedRun
 
 pytestmark = pytest.mark.usefixtures("hasty")

@@ -23,7 +23,6 @@ from conceptnet_ml.dreams.render import scores
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
 from conceptnet_ml.galleries.album import target_of
-from conceptnet_ml.galleries.concept_targets import ConceptTarget, ConceptTargets, activation_maps
 from conceptnet_ml.galleries.gallery import gallery
 from conceptnet_ml.galleries.pipeline import draw_nodes
 from conceptnet_ml.galleries.requests import (
@@ -38,6 +37,7 @@ from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_netw
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
+from conceptnet_ml.results.concept_targets import ConceptTarget, ConceptTargets, activation_maps
 from conceptnet_ml.runtime.signals import Stopper
 
 NETWORKS = """

@@ -23,7 +23,7 @@ from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import changed_settings, command
 from conceptnet_ml.report.rounds import _telling, round_cards
-from conceptnet_ml.report.verdict import headline, remarks, verdict
+from conceptnet_ml.results.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
 from conceptnet_ml.swap.stop_rule import USER
 
