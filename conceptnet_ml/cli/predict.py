@@ -1,31 +1,59 @@
-"""``predict``: what a run's network sees in image files."""
+"""``predict``: what a run's network sees in image files, and why."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from conceptnet_ml.cli import options
+from conceptnet_ml.cli.options import OUTPUT, option
+from conceptnet_ml.errors import SettingsError
+
+if TYPE_CHECKING:
+    from conceptnet_ml import Explanation, LearnedRun
 
 EXAMPLES = options.examples(
     ("predict runs/NAME photo.jpg", "one picture"),
     ("predict runs/NAME photos/*.png --json", "many, for a script"),
+    ("predict runs/NAME photo.jpg --explain --out why", "why, as a page why/photo.html, too"),
+)
+SHOWN = 8
+"""Concepts of a picture that are printed."""
+EXPLAIN_HELP = "say which concepts answer in each picture, where, and what becomes of the answers without them"
+OUT_HELP = "with --explain: a page for each picture in this folder"
+LEGEND = (
+    "Strength: beside held-out images of each class. Lends: by how many logits the lead of the answer falls when the "
+    "concept is set to its mean."
 )
 
 
 def predict(
     run: options.RunFolder,
     images: Annotated[list[Path], options.argument("IMAGE...", "image files")],
+    explain: Annotated[bool, option("--explain", None, OUTPUT, EXPLAIN_HELP)] = False,
+    out: Annotated[Path | None, option("--out", "FOLDER", OUTPUT, OUT_HELP)] = None,
     adapted: options.Adapted = None,
     json: options.Json = False,
     trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
-    """Say what the learned network sees in pictures, and what the ordinary network would have said."""
+    """Say what the learned network sees in pictures, and what the ordinary network would have said; or why."""
     from conceptnet_ml import open_run
 
-    found = open_run(run, options.load(plugins_dir, no_plugins)).predict(images, adapted)
+    if out is not None and not explain:
+        raise SettingsError("--out is for explanations", "Add --explain.")
+    if explain and adapted is not None:
+        raise SettingsError(
+            "--explain and --adapted contradict each other", "The run's graph is about its own networks: leave one out."
+        )
+    if out is not None and out.exists() and not out.is_dir():
+        raise SettingsError(f"--out {out} is a file", "Name a folder for the pages.")
+    opened = open_run(run, options.load(plugins_dir, no_plugins))
+    if explain:
+        _explain(opened, images, out, json)
+        return
+    found = opened.predict(images, adapted)
     if json:
         options.print_json({"run": str(run), "images": found})
         return
@@ -42,3 +70,57 @@ def predict(
     ]
     columns = ("file", "class", "probability", "ordinary network")
     options.console().print(options.table(columns, rows, right=("probability",)))
+
+
+def _explain(run: LearnedRun, images: list[Path], out: Path | None, json: bool) -> None:
+    from conceptnet_ml import write_explanation
+
+    found, pages = run.explain(images), list[Path]()
+    for one in found if out is not None else ():
+        assert out is not None
+        stem, number = Path(one.file).stem, 1
+        while (page := out / f"{stem}{f'-{number}' if number > 1 else ''}.html") in pages:
+            number += 1
+        pages.append(write_explanation(one, page, run.path.name))
+    if json:
+        records = [one.record() for one in found]
+        for record, page in zip(records, pages, strict=False):
+            record["page"] = str(page)
+        options.print_json({"run": str(run.path), "images": records})
+        return
+    console = options.console()
+    for one in found:
+        _print(one)
+    if any(one.concepts for one in found):
+        console.print(LEGEND, style="dim", markup=False)
+    for page in pages:
+        console.print(f"{page}: in any browser", markup=False, soft_wrap=True)
+
+
+def _print(one: Explanation) -> None:
+    from rich.text import Text
+
+    from conceptnet_ml.graph.naming import called
+
+    console = options.console()
+    console.print(Text(one.file, style="bold"), Text(one.headline), sep="\n")
+    for exchange in one.exchanges:
+        console.print(Text(f"Round {exchange.number} exchanges {exchange.what}."))
+        for words in exchange.sentences:
+            console.print(Text(f"  {words}"))
+    rows = [
+        (
+            called(each.node),
+            f"{each.strength}: {each.ranks}",
+            each.place,
+            each.effect + ("" if each.says is None else f"; its variants say {each.says}"),
+            each.network,
+        )
+        for each in one.concepts[:SHOWN]
+    ]
+    if rows:
+        console.print(options.table(("concept", "strength", "strongest at the", "lends", "looked at in"), rows))
+    if len(one.concepts) > SHOWN:
+        console.print(f"{len(one.concepts) - SHOWN} more lend less; --json has all.", style="dim", markup=False)
+    for words in one.left_out:
+        console.print(Text(f"Left out: {words}", style="dim"))

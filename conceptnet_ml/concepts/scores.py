@@ -112,12 +112,13 @@ class FindEvidence:
         return self.falls([[unit] for unit in units.tolist()])
 
     @torch.no_grad()
-    def falls(self, sets: Sequence[Sequence[int]]) -> Tensor:
+    def falls(self, sets: Sequence[Sequence[int]], mean: Tensor | None = None) -> Tensor:
         """(K, len(sets)): real mean fall of each parent's margin when a set of units is replaced by its mean maps.
 
-        Cost: one pass from this stage on per set.
+        The means are those of ``mean``, (C, h, w), where the evidence itself is too little to have any. Cost: one pass
+        from this stage on per set.
         """
-        mean = self.mean
+        mean = self.mean if mean is None else mean
         falls = torch.zeros(self.parents, len(sets), device=mean.device)
         counts = torch.zeros(self.parents, device=mean.device)
         for maps, parents in self.batches:

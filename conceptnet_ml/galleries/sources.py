@@ -20,7 +20,7 @@ from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.network.build import load_users_module, load_weights, read_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.results.learned_run import COMPARED, REFERENCE_STEP, LearnedRun
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.files import disk_errors, read_json
@@ -29,13 +29,7 @@ from conceptnet_ml.storage.run_folder import Run
 SIDES = (224, 64, 32, 28, 299, 96, 128, 48)
 """Sizes in px that are tried where a network outside a run is given none."""
 
-COMPARED = 512
-"""Real images that each dream is compared with, and that a run keeps for it, at most."""
-
 IMAGENET = 1000
-
-REFERENCE_STEP = "album/real"
-"""Where a run keeps held-out images to compare its dreams with, without loading the data again."""
 
 BYTES = 16 * 2**20
 """Of the images that a run keeps, at most."""
@@ -219,7 +213,7 @@ def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = T
     if opened.run is None:
         return None
     if not seen and opened.run.folder.has_step(REFERENCE_STEP):
-        return _kept(opened.run.folder.step_value(REFERENCE_STEP))
+        return RealImages(kept := opened.run.held_out(), kept)
     settings = opened.run.settings
     train = opened.run.images().train
     fit, held = split_holdout(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 
+from conceptnet_ml.errors import visible
 from conceptnet_ml.results.verdict import percent
 
 
@@ -21,5 +24,11 @@ def templates(package: str | None = None) -> Environment:
     environment = Environment(
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.finalize = _shown
     environment.filters["percent"] = percent
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """What steers the direction of writing is written out: a name must not turn the words beside it round."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

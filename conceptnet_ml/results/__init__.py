@@ -9,6 +9,8 @@ summary         to_text, tables, cost_words, why_nothing, ...: the summary as it
 concept_targets  ConceptTargets, ConceptTarget, activation_maps: what a node of the graph is in which network
 model_files     save_model, load_model, read_size, replace_network: what model.safetensors and model.json hold
 learned_run     LearnedRun: a finished run, opened
+explain         explain, OpenedRun: why pictures are answered as they are, from what a run keeps
+explanation     Explanation, ConceptAnswer, Exchange, DonorTrial: what is said of a picture
 new_world       NewWorld, own_world, other_world, won_and_lost: adapting to other data, and what that wins and loses
 editor          Editor: merge, split, forget, rename, annotate, undo on the graph of a finished run
 """

@@ -9,7 +9,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conceptnet_ml.adaptation.adapted_model import AdaptedModel
 from conceptnet_ml.adaptation.curves import Adapter
@@ -17,7 +17,9 @@ from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import read_image
+from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, unlabelled
+from conceptnet_ml.data.sampling import split_holdout
 from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.editing.plan import family_name
@@ -31,6 +33,8 @@ from conceptnet_ml.network.build import check_backbone, export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.results.explain import explain
+from conceptnet_ml.results.explanation import Explanation
 from conceptnet_ml.results.model_files import BEFORE, TRUNK, SavedModel, load_model, read_size, replace_network
 from conceptnet_ml.results.new_world import other_world, own_world, won_and_lost
 from conceptnet_ml.runtime import devices, seeding
@@ -39,6 +43,12 @@ from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.run_folder import Run
+
+REFERENCE_STEP = "album/real"
+"""Where a run keeps held-out images to compare its dreams with, without loading the data again."""
+
+COMPARED = 512
+"""Real images that each dream is compared with, and that a run keeps for it, at most."""
 
 Source = str | Path | Data | None
 """Data, or a folder or the name of a data set to read; None for the run's own."""
@@ -273,9 +283,7 @@ class LearnedRun:
         adapted model.
         """
         model = self.model if adapted is None else self.adapted(adapted)
-        size = read_size(self._saved)
-        read = [read_image(Path(path), size, self.settings.data.megapixels) for path in paths]
-        images = to_float(torch.stack(read), self.device)
+        images = to_float(self._read(paths), self.device)
         learned = predict_logits(model.to(self.device), images, self.dtype).softmax(1)
         ordinary = predict_logits(self.ordinary.to(self.device), images, self.dtype).softmax(1)
         return [
@@ -288,6 +296,31 @@ class LearnedRun:
             }
             for path, mine, other in zip(paths, learned, ordinary, strict=True)
         ]
+
+    def explain(self, paths: Sequence[str | Path]) -> list[Explanation]:
+        """Why image files are answered as they are: what both networks say, which concepts answer in each, how strongly
+        and where, and what becomes of the answers under the exchanges of the kept rounds.
+
+        Returns, raises and costs as :func:`conceptnet_ml.results.explain.explain`, and raises as :meth:`predict`.
+        """
+        return explain(self, [str(path) for path in paths], self._read(paths))
+
+    def _read(self, paths: Sequence[str | Path]) -> Tensor:
+        """Image files as the networks see them, uint8 (N, 3, H, W)."""
+        size = read_size(self._saved)
+        return torch.stack([read_image(Path(path), size, self.settings.data.megapixels) for path in paths])
+
+    def held_out(self) -> ImageSet:
+        """Some held-out images, in random order: those that the run keeps beside its dreams, else read with its data.
+        Raises DataError where it has neither."""
+        if self.folder.has_step(REFERENCE_STEP):
+            kept = self.folder.step_value(REFERENCE_STEP)
+            return ImageSet(kept["images"], kept["labels"])
+        train = self.images().train
+        _, held = split_holdout(
+            train.labels, self.settings.data.holdout, seeding.seed_for(self.settings.seed, "holdout")
+        )
+        return train.subset(held[torch.randperm(len(held), generator=seeding.generator(0))[:COMPARED]])
 
     def witness(self) -> Witness:
         """The independently trained network that judges dreams. A run without one trains it now, at the cost of

@@ -98,6 +98,43 @@ def test_predict(folder: Path, learned: Path) -> None:
     assert "absent.png" in absent.stderr
 
 
+def test_predict_explains(folder: Path, learned: Path, tmp_path: Path) -> None:
+    picture = folder / "photos" / "red" / "0.png"
+    again = tmp_path / "0.png"
+    shutil.copy(picture, again)
+    out = tmp_path / "why"
+    done = call("predict", learned, picture, again, "--explain", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["images"]
+    assert [first["page"], second["page"]] == [str(out / "0.html"), str(out / "0-2.html")]
+    assert first["probabilities"] == second["probabilities"]
+    assert {*first["probabilities"]["ordinary"]} == {"blue", "red"}
+    assert first["concepts"]
+    page = (out / "0.html").read_text(encoding="utf-8")
+    assert all(word in page for word in ("The concepts in it", "photos/red/0.png", first["concepts"][0]["title"]))
+    shown = " ".join(call("predict", learned, picture, "--explain").stdout.split())
+    assert "the learned one" in shown
+    assert "strength" in shown
+    assert not list(tmp_path.glob("*.html")), "pages are written where a folder is named, and nowhere else"
+
+
+def test_what_cannot_be_explained_is_said(folder: Path, learned: Path, tmp_path: Path) -> None:
+    picture = folder / "photos" / "red" / "0.png"
+    (tmp_path / "file").write_text("")
+    bare = shutil.copytree(learned, tmp_path / "bare")
+    (bare / "graph.json").unlink()
+    cases = (
+        (("predict", learned, picture, "--out", tmp_path / "why"), 2, "--out is for explanations"),
+        (("predict", learned, picture, "--explain", "--adapted", "x"), 2, "--explain and --adapted contradict"),
+        (("predict", learned, picture, "--explain", "--out", tmp_path / "file"), 2, "is a file"),
+        (("predict", learned, "absent.png", "--explain"), 3, "absent.png: no such file"),
+        (("predict", bare, picture, "--explain"), 3, "has no concept graph yet"),
+    )
+    for words, code, said in cases:
+        done = call(*words)
+        assert (done.returncode, said in " ".join(done.stderr.split())) == (code, True), done.stderr
+
+
 def test_a_run_leaves_a_page_and_report_writes_it_anew(learned: Path, tmp_path: Path) -> None:
     left = (learned / "report.html").read_text(encoding="utf-8")
     assert all(word in left for word in ("block3/classes/1", "blue", "concept graph"))

@@ -1,0 +1,251 @@
+"""What is said of one picture: both networks' answers, the concepts in it, what an exchange does to the answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from conceptnet_ml.drawing.masks import active
+from conceptnet_ml.graph.naming import called, listed
+from conceptnet_ml.graph.schema import Node
+from conceptnet_ml.results.verdict import percent
+
+NETWORKS = ("ordinary", "learned")
+
+TYPICAL = 0.05
+"""A score with at most this share of a class's images below it, or above it, is unusual for the class."""
+
+HANGS, PARTLY = 0.5, 0.2
+"""By how much more often other classes' material than the own class's must change an answer that hangs on it, or does
+in part."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptAnswer:
+    """How a concept answers in a picture.
+
+    Args:
+        node: The concept.
+        network: In which network, in words; below a feature also whose answer it is about there.
+        score: Mean of the strongest tenth of its map.
+        percentile: Share of all held-out images with a lower score.
+        by_class: The same among those of each class.
+        contribution: By how many logits the lead of ``answer`` falls without it; None where the run does not keep whose
+            answer it is about.
+        answer: What that network, or the family, says.
+        says: What the variants of a generalized feature say; None of all else.
+        unit_map: (h, w), of which the strongest tenth lies above ``cutoff``.
+        size: (H, W) of the picture.
+    """
+
+    node: Node
+    network: str
+    score: float
+    percentile: float
+    by_class: Mapping[str, float]
+    contribution: float | None
+    answer: str
+    says: str | None
+    unit_map: Tensor
+    size: tuple[int, int]
+
+    @property
+    def cutoff(self) -> float:
+        """Between the places of the strongest tenth of its map, as :func:`unit_scores` counts them, and the others."""
+        values = self.unit_map.flatten().sort(descending=True).values
+        last = max(1, round(0.1 * len(values))) - 1
+        return float(values[last : last + 2].mean())
+
+    @property
+    def strength(self) -> str:
+        """``as in car``, ``stronger than in car and poodle``: the classes in which such a score is usual, or how it
+        lies to all."""
+        usual = [name for name, share in self.by_class.items() if TYPICAL <= share <= 1 - TYPICAL]
+        if usual:
+            return f"as in {listed(usual, 4)}"
+        above = [name for name, share in self.by_class.items() if share > 0.5]
+        below = [name for name in self.by_class if name not in above]
+        parts = (("stronger than usual in", above), ("weaker than usual in", below))
+        return ", ".join(f"{words} {listed(names, 4)}" for words, names in parts if names)
+
+    @property
+    def ranks(self) -> str:
+        """``above 61 % of car, 100 % of poodle``; of many classes the highest and the lowest."""
+        rows = sorted(self.by_class.items(), key=lambda row: -row[1])
+        rows = rows if len(rows) <= 4 else [*rows[:2], *rows[-2:]]
+        return "above " + ", ".join(f"{percent(share)} of {name}" for name, share in rows)
+
+    @property
+    def effect(self) -> str:
+        """``+5.9 for car``, in logits; of a feature also whether that is by its strength or by its weakness."""
+        if self.contribution is None:
+            return "not known"
+        how = "strong" if self.percentile >= 0.5 else "weak"
+        how = f", being {how}" if self.node.kind == "feature" else ""
+        return f"{self.contribution:+.1f} for {self.answer}{how}".replace("-", "−", 1)
+
+    @property
+    def place(self) -> str:
+        """Where the middle of its strongest tenth lies: ``bottom left``."""
+        inside = active(self.unit_map, self.cutoff, self.size)
+        if not inside.any():
+            return "nowhere more than elsewhere"
+        thirds = [int(3 * (place.mean() + 0.5) / side) for place, side in zip(inside.nonzero(), self.size, strict=True)]
+        words = (("top", "", "bottom")[thirds[0]], ("left", "", "right")[thirds[1]])
+        return " ".join(filter(None, words)) or "middle"
+
+    def record(self) -> dict[str, Any]:
+        """As plain values."""
+        node = {"id": self.node.id, "kind": self.node.kind, "title": called(self.node), "stage": self.node.stage}
+        strength = {"score": self.score, "percentile": self.percentile, "by_class": dict(self.by_class)}
+        words = {"words": self.strength, "network": self.network, "place": self.place}
+        answers = {"contribution": self.contribution, "answer": self.answer, "says": self.says}
+        return {**node, **strength, **words, **answers}
+
+
+@dataclass(frozen=True, eq=False)
+class DonorTrial:
+    """What both networks say when material of some images of a class comes in.
+
+    Args:
+        name: The class; ``donors`` how many images.
+        opened: Mean share of the picture that comes from them.
+        answers: By network, how often it gives which answer.
+        donor, swapped: The first of them, and the picture with its material, uint8 (3, H, W).
+        gate: (1, h, w) the soft gate there, the picture's own joined with the donor's; None for the whole picture.
+        seen: What each network sees in it.
+    """
+
+    name: str
+    donors: int
+    opened: float
+    answers: Mapping[str, Mapping[str, int]]
+    donor: Tensor
+    swapped: Tensor
+    gate: Tensor | None
+    seen: Mapping[str, str]
+
+    def said(self, network: str) -> str:
+        """``poodle in 8 of 8``."""
+        parts = [f"{name} in {count}" for name, count in self.answers[network].items()]
+        return f"{listed(parts)} of {self.donors}"
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """A picture through the exchange of a kept round.
+
+    Args:
+        round: The round's name; ``number`` its place in the run, from 1.
+        what: What the round exchanges, in words.
+        outside: Whether all but what the gate covers comes from the donors.
+        answers: Each network's answer to the picture as it is.
+        trials: One for each class of donors.
+    """
+
+    round: str
+    number: int
+    what: str
+    outside: bool
+    answers: Mapping[str, str]
+    trials: Sequence[DonorTrial]
+
+    def changed(self, network: str) -> tuple[float, float]:
+        """How often other classes' material changes the network's answer, and how often its own class's does."""
+        own = self.answers[network]
+        shares: dict[bool, list[float]] = {False: [], True: []}
+        for trial in self.trials:
+            shares[trial.name == own].append(1 - trial.answers[network].get(own, 0) / trial.donors)
+        others, mates = (sum(shares[kin]) / max(1, len(shares[kin])) for kin in (False, True))
+        return others, mates
+
+    def says(self, trial: DonorTrial) -> str:
+        """What some images' material does to both answers."""
+        where = f"held-out images of {trial.name} in {percent(trial.opened)} of the picture"
+        says = [trial.said(network) for network in NETWORKS]
+        return (
+            f"With material of {trial.donors} {where} the ordinary network says {says[0]}, the learned one {says[1]}."
+        )
+
+    @property
+    def conclusion(self) -> str:
+        """What becomes of each network's answer."""
+        words = []
+        for network in NETWORKS:
+            own, (others, mates) = self.answers[network], self.changed(network)
+            answers = Counter[str]()
+            for trial in self.trials:
+                answers.update({} if trial.name == own else trial.answers[network])
+            if others - mates >= HANGS:
+                said = f"says {answers.most_common(1)[0][0]} in place of {own}"
+            elif others >= HANGS:
+                said = f"leaves its {own} with any material, that of {own} too, which says little"
+            else:
+                said = f"leaves its {own} at times" if others - mates >= PARTLY else f"says {own} all the same"
+            words.append(f"the {network} network {said}")
+        return f"So with another class's material there, {words[0]}; {words[1]}."
+
+    @property
+    def sentences(self) -> list[str]:
+        """What each class's material does, and the conclusion."""
+        return [*map(self.says, self.trials), self.conclusion]
+
+    def record(self) -> dict[str, Any]:
+        """As plain values."""
+        trials = [
+            {"class": one.name, "donors": one.donors, "open": one.opened, "answers": {**one.answers}}
+            for one in self.trials
+        ]
+        head = {"round": self.round, "exchanges": self.what, "outside": self.outside}
+        changed = {name: dict(zip(("others", "mates"), self.changed(name), strict=True)) for name in NETWORKS}
+        return {**head, "trials": trials, "changed": changed, "conclusion": self.conclusion}
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why a picture is answered as it is.
+
+    Args:
+        file: The picture's file.
+        image: uint8 (3, H, W), as the networks see it.
+        probabilities: By network, of every class, the most probable first.
+        concepts: Those of the ordinary network first, by the size of what they contribute.
+        exchanges: Of each kept round about the classes' own answers.
+        left_out: What could not be computed from what the run keeps, and why.
+        held_out: With how many held-out images it is compared.
+    """
+
+    file: str
+    image: Tensor
+    probabilities: Mapping[str, Mapping[str, float]]
+    concepts: Sequence[ConceptAnswer]
+    exchanges: Sequence[Exchange]
+    left_out: Sequence[str]
+    held_out: int
+
+    def answer(self, network: str) -> str:
+        """The network's answer."""
+        return next(iter(self.probabilities[network]))
+
+    @property
+    def headline(self) -> str:
+        """Both answers in one line."""
+        one, two = ((name := self.answer(which), percent(self.probabilities[which][name])) for which in NETWORKS)
+        if one[0] == two[0]:
+            return f"Both networks say {one[0]}: the ordinary one with {one[1]}, the learned one with {two[1]}."
+        return f"The ordinary network says {one[0]} ({one[1]}), the learned one {two[0]} ({two[1]})."
+
+    def record(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "file": self.file,
+            "probabilities": {name: dict(shares) for name, shares in self.probabilities.items()},
+            "concepts": [one.record() for one in self.concepts],
+            "exchanges": [one.record() for one in self.exchanges],
+            "left_out": list(self.left_out),
+            "held_out": self.held_out,
+        }

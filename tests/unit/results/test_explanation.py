@@ -1,0 +1,113 @@
+"""What is said of a picture, in words and as a page: with markup, emoji and marks of direction for names."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from made_run import concept_graph
+
+from conceptnet_ml import DataError, write_explanation
+from conceptnet_ml.errors import visible
+from conceptnet_ml.results.explanation import ConceptAnswer, DonorTrial, Exchange, Explanation
+
+EVIL = '<b onclick="x()">🐩 & "cat"</b>\u202e'
+IMAGE = torch.randint(0, 256, (3, 24, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+MAP = torch.zeros(6, 8)
+MAP[5, :3] = torch.tensor([3.0, 2.0, 2.0])
+MAP[4, :2] = 1.0
+
+
+def trial(name: str, ordinary: dict[str, int], learned: dict[str, int]) -> DonorTrial:
+    seen = {"ordinary": next(iter(ordinary)), "learned": next(iter(learned))}
+    return DonorTrial(
+        name, 8, 0.25, {"ordinary": ordinary, "learned": learned}, IMAGE, IMAGE, torch.rand(1, 4, 4), seen
+    )
+
+
+def exchange(*trials: DonorTrial) -> Exchange:
+    return Exchange("top/classes/1", 1, "places", False, {"ordinary": "car", "learned": EVIL}, trials)
+
+
+def answer(by_class: dict[str, float], percentile: float = 0.9, contribution: float | None = 2.25) -> ConceptAnswer:
+    node = next(one for one in concept_graph().nodes("feature") if one.classes == ("car",))
+    return ConceptAnswer(
+        node, "the ordinary network", 1.0, percentile, by_class, contribution, "car", None, MAP, (24, 32)
+    )
+
+
+def explanation() -> Explanation:
+    swaps = exchange(trial(EVIL, {EVIL: 7, "car": 1}, {EVIL: 8}), trial("car", {"car": 8}, {EVIL: 6, "car": 2}))
+    probabilities = {"ordinary": {"car": 0.9, EVIL: 0.1}, "learned": {EVIL: 0.8, "car": 0.2}}
+    concepts = [answer({"car": 0.5, EVIL: 0.99}), replace(answer({"car": 0.5}), says=EVIL)]
+    return Explanation(f"photos/{EVIL}.png", IMAGE, probabilities, concepts, [swaps], [f"left: {EVIL}"], 40)
+
+
+def test_a_conclusion_is_drawn_beside_its_control() -> None:
+    other = trial(EVIL, {EVIL: 8}, {EVIL: 8})
+    kin = trial("car", {"car": 7, EVIL: 1}, {"car": 2, EVIL: 6})
+    found = exchange(other, kin)
+    assert found.changed("ordinary") == (1.0, 0.125)
+    assert found.changed("learned") == (0.25, 0.0)
+    assert f"the ordinary network says {EVIL} in place of car" in found.conclusion
+    assert f"the learned network leaves its {EVIL} at times" in found.conclusion
+    still = exchange(trial(EVIL, {"car": 8}, {EVIL: 8}), kin)
+    assert "the ordinary network says car all the same" in still.conclusion
+    anything = exchange(other, trial("car", {EVIL: 8}, {EVIL: 8}))
+    assert "leaves its car with any material, that of car too, which says little" in anything.conclusion
+
+
+def test_strength_is_told_by_the_classes_it_is_usual_in() -> None:
+    assert answer({"car": 0.3, "dog": 1.0}).strength == "as in car"
+    assert answer({"car": 0.0, "dog": 1.0}).strength == "stronger than usual in dog, weaker than usual in car"
+    assert answer({"car": 1.0, "dog": 1.0}).strength == "stronger than usual in car and dog"
+    assert answer({"car": 0.0, "dog": 0.99}).ranks.replace("\u00a0", " ") == "above 99 % of dog, 0 % of car"
+    many = answer({f"c{n}": n / 10 for n in range(8)})
+    assert many.ranks.replace("\u00a0", " ") == "above 70 % of c7, 60 % of c6, 10 % of c1, 0 % of c0"
+
+
+def test_place_and_effect_in_words() -> None:
+    assert answer({}).place == "bottom left"
+    assert replace(answer({}), unit_map=torch.zeros(6, 8)).place == "nowhere more than elsewhere"
+    assert answer({}).effect == "+2.2 for car, being strong"
+    assert answer({}, 0.2, -1.5).effect == "−1.5 for car, being weak"
+    assert answer({}, contribution=None).effect == "not known"
+
+
+def test_it_becomes_json() -> None:
+    record = json.loads(json.dumps(explanation().record()))
+    assert record["probabilities"]["learned"] == {EVIL: 0.8, "car": 0.2}
+    assert record["concepts"][0]["by_class"] == {"car": 0.5, EVIL: 0.99}
+    assert record["exchanges"][0]["changed"]["ordinary"] == {"others": 0.875, "mates": 0.0}
+    assert record["left_out"] == [f"left: {EVIL}"]
+
+
+def test_the_page_needs_nothing_and_names_stay_text(tmp_path: Path) -> None:
+    page = write_explanation(explanation(), tmp_path / "why" / "page.html", EVIL).read_text(encoding="utf-8")
+    tags: list[tuple[str, dict[str, str | None]]] = []
+    text: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            tags.append((tag, dict(attrs)))
+
+        def handle_data(self, data: str) -> None:
+            text.append(data)
+
+    Reader().feed(page)
+    assert "".join(text).count(visible(EVIL)) > 8
+    assert "\u202e" not in page, "a name does not turn the page round"
+    assert not [tag for tag, given in tags if tag in ("script", "b") and given]
+    assert not [given for _, given in tags if "onclick" in given]
+    sources = [str(given["src"]) for _, given in tags if "src" in given]
+    assert len(sources) == 1 + 2 * 4 + 2
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
+    assert not re.findall(r"https?://|url\(|@import", page)
+    assert len(page) < 200_000
+    with pytest.raises(DataError, match="is a folder"):
+        write_explanation(explanation(), tmp_path)
