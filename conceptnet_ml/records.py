@@ -261,7 +261,8 @@ class Dreamer(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Exporter(Record):
-    """``write(graph: ConceptGraph, path: Path) -> None``: ``graph export --format NAME``.
+    """``write(graph: ConceptGraph, path: Path) -> None``: ``graph export --format NAME``. One that writes several files
+    returns their paths.
 
     ``parse(text: str) -> Any``, where there is one, makes of a file's text what ``ConceptGraph.from_plain`` takes:
     commands read files by their ``suffix``.

@@ -64,7 +64,7 @@ def show(
 @app.command()
 def export(
     source: Source,
-    out: Annotated[Path, option("--out", None, None, "file to write")],
+    out: Annotated[Path, option("--out", None, None, "file to write; csv also takes a folder")],
     format: Annotated[str | None, option("--format", None, None, "exporter; default: by the file's ending")] = None,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
@@ -78,8 +78,9 @@ def export(
             raise SettingsError(f"--out: no exporter writes '{out.suffix}' files.", known)
         format = suffixes[out.suffix]
     write = plugins.get("exporter", format).function("write")
-    write(_read(source), out)
-    typer.echo(f"wrote {out}")
+    written = write(_read(source), out)
+    for path in written if isinstance(written, list) else [out]:
+        typer.echo(f"wrote {path}")
 
 
 @app.command()
