@@ -2,6 +2,6 @@
 
 settings     Settings, DataSettings, RoundSettings, ...: every setting with its default and meaning
 overrides    Override, parse_overrides, add_overrides, check_overrides: rounds that the user keeps or undoes
-sources      resolve_settings, resume_settings, known_settings, FLAGS, ...: defaults, TOML, ``--set``, flags
+sources      resolve_settings, resume_settings, known_settings, command, ...: defaults, TOML, ``--set``, flags
 trust        remember, check_trusted: which modules may be imported because a run folder names them
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +33,8 @@ else:
     import tomli as tomllib
 
 DEFAULT = "default"
+
+PROGRAM = "conceptnet-ml"
 
 FLAGS: dict[str, str] = {
     "depth": "--depth",
@@ -349,3 +352,17 @@ def _type_name(kind: Any) -> str:
         return "one of " + ", ".join(get_args(kind))
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}
     return names.get(kind, str(kind))
+
+
+def command(settings: Settings) -> str:
+    """The command that makes such a run."""
+    words, usual = [PROGRAM, "learn"], flatten(Settings())
+    for name, value in flatten(settings).items():
+        if value == usual[name]:
+            continue
+        flag = FLAGS.get(name)
+        if flag is None or isinstance(value, tuple):
+            words += ["--set", f"{name}={show_value(value)}"]
+        else:
+            words += [flag] if value is True else [flag, show_value(value)]
+    return shlex.join(words)

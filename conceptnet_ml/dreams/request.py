@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from conceptnet_ml.drawing.notebook import picture_html
+from conceptnet_ml.drawing.pictures import enlarge, to_image
 from conceptnet_ml.dreams.objectives import Objective
 from conceptnet_ml.dreams.parametrizations import Gate
 from conceptnet_ml.dreams.recipe import Recipe
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import SettingsError, visible
 from conceptnet_ml.network.basis import Network, without_basis
 
 ALL_STEPS, STALLED, NEVER_ROSE = "all steps", "stalled", "never rose"
@@ -63,6 +66,11 @@ class Dream:
     def rose(self) -> bool:
         """Whether the objective is higher than at the start."""
         return self.reached > self.before
+
+    def _repr_html_(self) -> str:
+        said = f"{self.objective.name}: {self.before:.3g} → {self.reached:.3g}, {self.outcome}"
+        picture = picture_html(enlarge(to_image(self.image)), 256, self.objective.name)
+        return f"<figure>{picture}<figcaption>{escape(visible(said))}</figcaption></figure>"
 
 
 def checked(network: Any, requests: Any, recipe: Any, seed: int) -> list[DreamRequest]:

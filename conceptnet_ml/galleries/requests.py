@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from conceptnet_ml.dreams.activations import Layers, probe_maps
 from conceptnet_ml.dreams.judgement import ActivationRank, Judgement
 from conceptnet_ml.dreams.objectives import LOGITS, Objective
 from conceptnet_ml.dreams.request import Dream, DreamRequest
-from conceptnet_ml.errors import GraphError, SettingsError
+from conceptnet_ml.errors import GraphError, SettingsError, visible
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, number_duplicates
 from conceptnet_ml.graph.queries import resolve_node
 from conceptnet_ml.graph.schema import Node
@@ -145,6 +146,10 @@ class DreamResult:
     dream: Dream
     rank: ActivationRank | None = None
     judgement: Judgement | None = None
+
+    def _repr_html_(self) -> str:
+        said = [one.phrase for one in (self.rank, self.judgement) if one is not None]
+        return f"<div>{self.dream._repr_html_()}{''.join(f'<p>{escape(visible(words))}</p>' for words in said)}</div>"
 
 
 def plan_dreams(request: GalleryRequest, opened: OpenedNetwork, real: RealImages | None) -> list[PlannedDream]:

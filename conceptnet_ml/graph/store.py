@@ -7,14 +7,20 @@ The only module that uses networkx objects, besides the writes of
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
+from html import escape
 from operator import itemgetter
 from typing import Any
 
 import networkx as nx
 
-from conceptnet_ml.errors import GraphError, nearest
+from conceptnet_ml.errors import GraphError, nearest, visible
+from conceptnet_ml.graph.naming import called
 from conceptnet_ml.graph.schema import NODE_KINDS, SCHEMA, SCHEMA_VERSION, Edge, Header, Node, node_id
+
+SHOWN = 12
+"""Concepts that are shown in a notebook."""
 
 
 class GraphStore:
@@ -160,6 +166,22 @@ class GraphStore:
         return (self.header, self.nodes(), self.edges()) == (other.header, other.nodes(), other.edges())
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _repr_html_(self) -> str:
+        """In a notebook: how many nodes there are of each kind, and the concepts with the largest effects."""
+        counts = Counter(node.kind for node in self.nodes())
+        found = [node for node in self.nodes() if node.kind in ("generalized", "feature")]
+        found.sort(key=lambda node: (node.kind != "generalized", -abs(node.effect or 0.0)))
+        rows = [
+            (called(node), node.kind, node.id, "" if node.effect is None else f"{node.effect:.2f}")
+            for node in found[:SHOWN]
+        ]
+        cells = ("".join(f"<td>{escape(visible(cell))}</td>" for cell in row) for row in rows)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        more = f"<small>{len(found) - SHOWN} more</small>" if len(found) > SHOWN else ""
+        head = "<tr><th>concept</th><th>kind</th><th>id</th><th>effect, logits</th></tr>"
+        said = ", ".join(f"{counts[kind]} {kind}" for kind in NODE_KINDS if kind in counts)
+        return f"<div><b>{len(self)} nodes</b>: {said}<table>{head}{body}</table>{more}</div>"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._graph)} nodes, {self._graph.number_of_edges()} edges)"

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from conceptnet_ml.config.sources import PROGRAM, command
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.pictures import enlarge, to_image
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.inspect.inspection import Inspection
 from conceptnet_ml.inspect.property_results import TRAIN, PropertyResult
 from conceptnet_ml.report.figures import Figure, Figures
-from conceptnet_ml.report.records import PROGRAM, command
 from conceptnet_ml.report.templates import templates
 from conceptnet_ml.storage.files import write_atomic
 from conceptnet_ml.version import __version__

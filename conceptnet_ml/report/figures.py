@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +9,10 @@ from PIL import Image
 
 from conceptnet_ml.drawing.cutting import CutSheet, Cutting, cut_sheet
 from conceptnet_ml.drawing.layout import Caption
+from conceptnet_ml.drawing.notebook import data_uri
 
 BUDGET = 3_000_000
 """Bytes of pictures in a page, as they are embedded."""
-
-_QUALITY = 76
 
 
 @dataclass(frozen=True)
@@ -55,18 +52,12 @@ class Figures:
 
     def embed(self, image: Image.Image, side: int, alt: str, caption: tuple[Caption, ...] = ()) -> Figure | None:
         """A picture, its longer side at most ``side`` px; None where there is no room."""
-        scale = min(1.0, side / max(image.size))
-        if scale < 1:
-            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            image = image.resize(size, Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=_QUALITY, method=4)
-        text = base64.b64encode(buffer.getvalue()).decode()
-        if len(text) > self.left:
+        source, image = data_uri(image, side)
+        if len(source) > self.left:
             self.dropped += 1
             return None
-        self.left -= len(text)
-        return Figure(f"data:image/webp;base64,{text}", *image.size, alt, caption)
+        self.left -= len(source)
+        return Figure(source, *image.size, alt, caption)
 
     def cut(self, cutting: Cutting, side: int, caption: tuple[Caption, ...] | None = None) -> Figure | None:
         """A picture of a sheet with the words below it, or with these in their place."""

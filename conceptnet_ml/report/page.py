@@ -11,8 +11,9 @@ from jinja2 import UndefinedError
 from markupsafe import Markup
 
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import command
 from conceptnet_ml.editing.history import EditHistory
-from conceptnet_ml.errors import DataError, quoted
+from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.report import records
 from conceptnet_ml.report.concepts import before_and_after, concept_cards
@@ -63,9 +64,7 @@ def write_page(run: LearnedRun | Run | str | Path, out: str | Path | None = None
 
 
 def _render(run: Run) -> str:
-    if not (run.path / "summary.json").exists():
-        raise DataError(f"{run.path} has no results yet", f"Finish the run: learn --resume {quoted(run.path)}")
-    graph, summary = ConceptGraph.read(run.path), run.summary()
+    summary, graph = run.summary(), ConceptGraph.read(run.path)
     template = templates().get_template("page.html")
     figures = Figures(run.path)
     try:
@@ -107,7 +106,7 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
         "curves": records.curves(metrics),
         "along": records.accuracies_along(summary, metrics),
         "settings": records.changed_settings(settings, run.origins),
-        "command": records.command(settings),
+        "command": command(settings),
         "steps": records.next_steps(run.path, summary),
         "environment": {
             name: value for name, value in run.environment().items() if isinstance(value, str | int | float)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import DEFAULT, FLAGS, flatten, show_value
+from conceptnet_ml.config.sources import DEFAULT, PROGRAM, flatten, show_value
 from conceptnet_ml.errors import quoted
 from conceptnet_ml.results.summary import close_words, other_word
 from conceptnet_ml.results.verdict import Entry, kept
-
-PROGRAM = "conceptnet-ml"
 
 _WIDTH, _HEIGHT = 240, 64
 
@@ -66,20 +63,6 @@ def changed_settings(settings: Settings, origins: Mapping[str, str]) -> list[tup
     ]
 
 
-def command(settings: Settings) -> str:
-    """The command that makes such a run."""
-    words, usual = [PROGRAM, "learn"], flatten(Settings())
-    for name, value in flatten(settings).items():
-        if value == usual[name]:
-            continue
-        flag = FLAGS.get(name)
-        if flag is None or isinstance(value, tuple):
-            words += ["--set", f"{name}={show_value(value)}"]
-        else:
-            words += [flag] if value is True else [flag, show_value(value)]
-    return shlex.join(words)
-
-
 def next_steps(path: object, summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Commands to go on with, and what each is for."""
     run, found = quoted(path), kept(summary)
@@ -99,7 +82,7 @@ def next_steps(path: object, summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         *steps,
         (f"{PROGRAM} evaluate {run} --data folder:PATH", "accuracy on pictures of your own"),
-        (f"{PROGRAM} predict {run} photo.jpg", "what it sees, and what the ordinary network sees"),
+        (f"{PROGRAM} predict {run} photo.jpg --explain", "what both networks see in a picture, and why"),
         (f"{PROGRAM} graph show {run}", "the whole concept graph; query, path, merge, split, rename"),
     ]
 

@@ -5,6 +5,7 @@ graph_builder   build_graph: from the rounds to the concept graph
 round_pictures  draw_rounds: what was exchanged in each round, as a picture
 answers         compare_answers: where the ordinary and the learned network answer differently
 verdict         verdict, headline, accuracy_table, remarks: the answers in short, every figure beside its controls
+card            model_card, run_html: a run in short, to be published, and in a notebook
 summary         to_text, tables, cost_words, why_nothing, ...: the summary as it is printed
 concept_targets  ConceptTargets, ConceptTarget, activation_maps: what a node of the graph is in which network
 model_files     save_model, load_model, read_size, replace_network: what model.safetensors and model.json hold

@@ -33,6 +33,7 @@ from conceptnet_ml.network.build import check_backbone, export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.results.card import model_card, run_html
 from conceptnet_ml.results.explain import explain
 from conceptnet_ml.results.explanation import Explanation
 from conceptnet_ml.results.model_files import BEFORE, TRUNK, SavedModel, load_model, read_size, replace_network
@@ -130,6 +131,13 @@ class LearnedRun:
     def summary(self) -> dict[str, Any]:
         """The run's summary, as it was printed."""
         return self.folder.summary()
+
+    def card(self) -> str:
+        """The run's model card in Markdown, see :func:`conceptnet_ml.results.card.model_card`."""
+        return model_card(self.folder)
+
+    def _repr_html_(self) -> str:
+        return run_html(self.folder)
 
     def images(self, data: Source = None, trap: str | None = None, minimum: int = 1) -> Data:
         """The images it learned from and was tested on, read again where they are not at hand; or other ones. Raises
@@ -298,28 +306,23 @@ class LearnedRun:
         ]
 
     def explain(self, paths: Sequence[str | Path]) -> list[Explanation]:
-        """Why image files are answered as they are: what both networks say, which concepts answer in each, how strongly
-        and where, and what becomes of the answers under the exchanges of the kept rounds.
-
-        Returns, raises and costs as :func:`conceptnet_ml.results.explain.explain`, and raises as :meth:`predict`.
-        """
+        """Why image files are answered as they are, see :func:`conceptnet_ml.results.explain.explain`. Raises as that,
+        and as :meth:`predict`."""
         return explain(self, [str(path) for path in paths], self._read(paths))
 
     def _read(self, paths: Sequence[str | Path]) -> Tensor:
         """Image files as the networks see them, uint8 (N, 3, H, W)."""
-        size = read_size(self._saved)
-        return torch.stack([read_image(Path(path), size, self.settings.data.megapixels) for path in paths])
+        size, most = read_size(self._saved), self.settings.data.megapixels
+        return torch.stack([read_image(Path(path), size, most) for path in paths])
 
     def held_out(self) -> ImageSet:
-        """Some held-out images, in random order: those that the run keeps beside its dreams, else read with its data.
-        Raises DataError where it has neither."""
+        """Some held-out images: those that the run keeps, else of its data, which must be at hand (DataError)."""
         if self.folder.has_step(REFERENCE_STEP):
             kept = self.folder.step_value(REFERENCE_STEP)
             return ImageSet(kept["images"], kept["labels"])
         train = self.images().train
-        _, held = split_holdout(
-            train.labels, self.settings.data.holdout, seeding.seed_for(self.settings.seed, "holdout")
-        )
+        seed = seeding.seed_for(self.settings.seed, "holdout")
+        _, held = split_holdout(train.labels, self.settings.data.holdout, seed)
         return train.subset(held[torch.randperm(len(held), generator=seeding.generator(0))[:COMPARED]])
 
     def witness(self) -> Witness:

@@ -304,7 +304,7 @@ def remarks(summary: dict[str, Any]) -> list[str]:
     if "target" in summary:
         found.append(f"New world: {disagreement_words(summary['target'])}")
     found.append(
-        f"The small figures are 95 % intervals for so many images. Another seed than {summary['seed']} may differ by "
-        "more: this is one run."
+        "The intervals beside the shares are of 95 %, for so many images. Another seed than "
+        f"{summary['seed']} may differ by more: this is one run."
     )
     return found

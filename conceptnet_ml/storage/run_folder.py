@@ -328,6 +328,8 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """summary.json. Raises DataError where there is none yet."""
+        if not (self.path / "summary.json").exists():
+            raise DataError(f"{self.path} has no results yet", f"Finish the run: learn --resume {quoted(self.path)}")
         return read_json(self.path / "summary.json")
 
     def save_summary(self, summary: Mapping[str, Any], text: str) -> None:

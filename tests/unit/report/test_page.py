@@ -16,12 +16,13 @@ from made_run import EVIL, concept_graph, make_run, picture, summary
 
 from conceptnet_ml import DataError, write_page
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import command
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
-from conceptnet_ml.report.records import changed_settings, command
+from conceptnet_ml.report.records import changed_settings
 from conceptnet_ml.report.rounds import _telling, round_cards
 from conceptnet_ml.results.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
