@@ -119,7 +119,7 @@ def _print(one: Explanation) -> None:
         for each in one.concepts[:SHOWN]
     ]
     if rows:
-        console.print(options.table(("concept", "strength", "strongest at the", "lends", "looked at in"), rows))
+        console.print(options.table(("concept", "strength", "where", "lends", "looked at in"), rows))
     if len(one.concepts) > SHOWN:
         console.print(f"{len(one.concepts) - SHOWN} more lend less; --json has all.", style="dim", markup=False)
     for words in one.left_out:

@@ -81,22 +81,25 @@ class ConceptAnswer:
 
     @property
     def effect(self) -> str:
-        """``+5.9 for car``, in logits; of a feature also whether that is by its strength or by its weakness."""
+        """``+5.9 for car``, in logits; of a feature also whether it is strong here or weak: that can speak, too."""
         if self.contribution is None:
             return "not known"
-        how = "strong" if self.percentile >= 0.5 else "weak"
+        how = f"{'above' if self.percentile >= 0.5 else 'below'} its median"
         how = f", being {how}" if self.node.kind == "feature" else ""
         return f"{self.contribution:+.1f} for {self.answer}{how}".replace("-", "−", 1)
 
     @property
     def place(self) -> str:
-        """Where the middle of its strongest tenth lies: ``bottom left``."""
+        """Where the middle of its strongest tenth lies: ``bottom left``; and where that is unusually weak for its own
+        classes, that it is."""
         inside = active(self.unit_map, self.cutoff, self.size)
         if not inside.any():
             return "nowhere more than elsewhere"
         thirds = [int(3 * (place.mean() + 0.5) / side) for place, side in zip(inside.nonzero(), self.size, strict=True)]
         words = (("top", "", "bottom")[thirds[0]], ("left", "", "right")[thirds[1]])
-        return " ".join(filter(None, words)) or "middle"
+        place = " ".join(filter(None, words)) or "middle"
+        weak = all(self.by_class.get(name, 1.0) < TYPICAL for name in self.node.classes)
+        return f"weak here; most {place}" if weak else place
 
     def record(self) -> dict[str, Any]:
         """As plain values."""
@@ -187,7 +190,7 @@ class Exchange:
             else:
                 said = f"leaves its {own} at times" if others - mates >= PARTLY else f"says {own} all the same"
             words.append(f"the {network} network {said}")
-        return f"So with another class's material there, {words[0]}; {words[1]}."
+        return f"With another class's material where round {self.number} found a cue, {words[0]}; {words[1]}."
 
     @property
     def sentences(self) -> list[str]:

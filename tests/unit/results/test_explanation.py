@@ -72,10 +72,11 @@ def test_strength_is_told_by_the_classes_it_is_usual_in() -> None:
 
 
 def test_place_and_effect_in_words() -> None:
-    assert answer({}).place == "bottom left"
+    assert answer({}).place == answer({"car": 0.05}).place == "bottom left"
+    assert answer({"car": 0.04, "dog": 0.9}).place == "weak here; most bottom left"
     assert replace(answer({}), unit_map=torch.zeros(6, 8)).place == "nowhere more than elsewhere"
-    assert answer({}).effect == "+2.2 for car, being strong"
-    assert answer({}, 0.2, -1.5).effect == "−1.5 for car, being weak"
+    assert answer({}).effect == "+2.2 for car, being above its median"
+    assert answer({}, 0.2, -1.5).effect == "−1.5 for car, being below its median"
     assert answer({}, contribution=None).effect == "not known"
 
 
