@@ -24,7 +24,7 @@ EXAMPLES = options.examples(
 
 WHAT, HOW, WHOSE = "What to dream of", "How", "Whose dreams, and are they honest?"
 SOURCE_HELP = "folder that 'learn' wrote; or a network, as in torchvision:resnet18 or module:callable"
-CONCEPT_HELP = "a node of the run's concept graph: id, label, name or STAGE:UNIT; repeatable"
+CONCEPT_HELP = "a node of the run's concept graph: id, STAGE:UNIT, or as its page or you call it; repeatable"
 LAYER_HELP = "a stage or any module's path: whatever it sees, more of it; repeatable"
 CLASS_HELP = "a class, by name or number; repeatable"
 FROM_HELP = "begin with a picture in place of noise, made square unless --size is given; repeatable"

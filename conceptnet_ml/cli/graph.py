@@ -25,7 +25,7 @@ DIFF_EXAMPLES = options.examples(
     ("graph diff runs/A runs/B", "two runs"), ("graph diff runs/A old.json --tolerance 1e-6", "a run and a file")
 )
 MIN_WEIGHT_HELP = "with an edge of at least this weight or score, of either sign"
-TEXT_HELP = "whose id, label, name, note or reason contains it"
+TEXT_HELP = "whose id, label, name, note or reason contains it, or what the page calls it"
 
 app = typer.Typer(
     name="graph", help="Look at a run's concept graph, and work on it.", no_args_is_help=True, rich_markup_mode="rich"

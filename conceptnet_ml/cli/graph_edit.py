@@ -14,7 +14,7 @@ from conceptnet_ml.cli.options import argument, option
 from conceptnet_ml.errors import quoted
 
 EDIT = "Change the graph and the network"
-NODE = "unit as STAGE:NUMBER, or a node by id, label or the name you gave it"
+NODE = "unit as STAGE:NUMBER, or a node by id, or as the page or you call it"
 CLASS_HELP = "a class that gets a variant of its own; default: every class"
 NodeName = Annotated[str, argument("NODE", NODE)]
 NodeNames = Annotated[list[str], argument("NODE NODE...", NODE)]

@@ -20,7 +20,7 @@ from conceptnet_ml.dreams.activations import Layers, probe_maps
 from conceptnet_ml.dreams.judgement import ActivationRank, Judgement
 from conceptnet_ml.dreams.objectives import LOGITS, Objective
 from conceptnet_ml.dreams.request import Dream, DreamRequest
-from conceptnet_ml.errors import GraphError, SettingsError, visible
+from conceptnet_ml.errors import SettingsError, visible
 from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, number_duplicates
 from conceptnet_ml.graph.queries import resolve_node
 from conceptnet_ml.graph.schema import Node
@@ -39,7 +39,8 @@ class GalleryRequest:
     """What to dream of, how, and what to compare it with.
 
     Args:
-        concepts: Nodes of the run's graph, by id, label, name or ``STAGE:UNIT``; each gets all of a node's pictures.
+        concepts: Nodes of the run's graph, by id, label, name, ``STAGE:UNIT`` or what its page calls them; each gets
+            all of a node's pictures.
         layers: Stages or paths of modules. Alone: whatever they see; with units: these; with a guide: what it shows
             them.
         units: Of these layers: numbers, or text such as ``0-63,70`` or ``all``. All of them also in one sprite.
@@ -260,12 +261,12 @@ def _nodes(request: GalleryRequest, opened: OpenedNetwork) -> list[Node]:
     for text in request.concepts:
         try:
             found.append(resolve_node(graph, text))
-        except GraphError as error:
+        except SettingsError as error:
             unit = re.fullmatch(r"(.+):(\d+)", text)
             if unit is None or unit[1] not in opened.network.stage_names:
                 raise
             mend = f"It is no part of any feature; dream of it as a unit: --layer {unit[1]} --units {unit[2]}."
-            raise GraphError(error.message, mend) from error
+            raise SettingsError(error.message, mend) from error
     return found
 
 

@@ -11,15 +11,45 @@ def called(node: Node) -> str:
     """A node by what it is, its classes and where it was found; or the user's name for it."""
     if node.name:
         return node.name
-    at, names = f"round {node.round}, {node.stage}", listed([*node.classes], 4)
+    at, names = f"round {node.round}, {node.stage}{_below(node)}", listed([*node.classes], 4)
     if node.kind == "generalized":
         return f"What {names} exchange ({at})"
     if node.kind == "variant":
         return f"What is exchanged, as it looks in {names} ({at})"
     if node.kind == "feature":
-        below = "" if node.parent is None else ", below what is exchanged above"
-        return f"What makes {names} ({at}{below})"
-    return node.label if node.kind == "class" else f"{node.stage}, unit {' '.join(map(str, node.units))}"
+        return f"What makes {names} ({at})"
+    return node.label if node.kind == "class" else f"{node.stage}, {_units(node)}"
+
+
+def brief(node: Node) -> str:
+    """What it is in few words, for a small place; or the user's name for it."""
+    who = listed([*node.classes], 3)
+    words = {
+        "class": node.label,
+        "generalized": f"what {who} exchange",
+        "variant": f"exchanged, in {who}",
+        "feature": f"what makes {who}",
+    }
+    return node.name or words.get(node.kind) or _units(node)
+
+
+def spoken(node: Node) -> set[str]:
+    """All that it is called anywhere, in small letters: commands find it by each."""
+    bare = called(node).partition(" (")[0]
+    words = (node.label, node.name, called(node), bare, brief(node), f"{node.kind} {node.id}")
+    return {one.casefold() for one in words if one}
+
+
+def _below(node: Node) -> str:
+    """Below the top stage, whose answers it was found in: ``, below what block3.1 found``, from the round's name."""
+    readout = (node.found_in or "").removeprefix(f"{node.stage}/").rpartition("/")[0]
+    if readout in ("", "classes"):
+        return "" if node.parent is None or readout else ", below what is exchanged above"
+    return f", below what {readout} found"
+
+
+def _units(node: Node) -> str:
+    return f"unit {' '.join(map(str, node.units))}"
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:

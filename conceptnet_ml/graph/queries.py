@@ -8,11 +8,13 @@ from __future__ import annotations
 import heapq
 import math
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.graph.naming import called, spoken
 from conceptnet_ml.graph.schema import EDGES, NODES, Analogous, BuiltFrom, Edge, Node, Specializes
 from conceptnet_ml.graph.store import GraphStore
 
@@ -32,7 +34,7 @@ class Conditions:
         stage: The node's stage.
         class_: A class to which the node belongs, or that the edge names.
         state: merged, split or forgotten by an edit; ``current`` for nodes that none has put aside.
-        text: Part of the node's id, label, name, note or reason, in upper or lower case.
+        text: Part of the node's id, label, name, note or reason, or of what pages call it, in upper or lower case.
         min_weight: The edge, or an edge at the node, has at least this weight or score, of either sign.
     """
 
@@ -96,7 +98,7 @@ def _current(node: Node) -> bool:
 
 
 def _contains(node: Node, text: str) -> bool:
-    words = (node.id, node.label, node.name, node.note, getattr(node, "reason", None))
+    words = (node.id, node.label, node.name, node.note, called(node), getattr(node, "reason", None))
     return any(text in some.casefold() for some in words if some)
 
 
@@ -118,9 +120,10 @@ def _names(edge: Edge, class_: str) -> bool:
 def resolve_node(graph: GraphStore, text: str) -> Node:
     """The one node that a user's words mean.
 
-    Its id; else its label or name, or ``STAGE:UNIT`` or ``STAGE/UNIT`` for a unit's node; else the beginning of its id.
-    Nodes that an edit put aside are found by such words only where no current one is, by their id always. Raises
-    SettingsError where no node or several are meant; the mend names the nearest.
+    Its id; else its label or name, or ``STAGE:UNIT`` or ``STAGE/UNIT`` for a unit's node; else what pages call it, in
+    upper or lower case (:mod:`conceptnet_ml.graph.naming`); else the beginning of its id. Nodes that an edit put aside
+    are found by such words only where no current one is, by their id always. Raises SettingsError where no node or
+    several are meant; the mend names the nearest that mean one.
     """
     text = text.strip()
     if text in graph:
@@ -129,6 +132,7 @@ def resolve_node(graph: GraphStore, text: str) -> Node:
     place = unit_place(graph, text)
     meant = None if place is None else ("unit", place[0], (place[1],))
     found = [one for one in nodes if text in (one.label, one.name) or (one.kind, one.stage, one.units) == meant]
+    found = found or [node for node in nodes if text.casefold() in spoken(node)]
     found = [node for node in found if _current(node)] or found
     found = found or [node for node in nodes if text and node.id.startswith(text)]
     if len(found) == 1:
@@ -140,10 +144,18 @@ def resolve_node(graph: GraphStore, text: str) -> Node:
     if place is not None:
         stage, unit = place
         raise SettingsError(f"unit {unit} of stage {stage} has no node in the graph.", _units_near(graph, stage, unit))
-    names = {name for node in nodes for name in (node.label, node.name) if name}
     raise SettingsError(
-        f"there is no node '{text}' in the graph.", f"{nearest(text, names)} An id, or STAGE:UNIT, names one, too."
+        f"there is no node '{text}' in the graph.",
+        f"{nearest(text, _that_mean_one(nodes), 'graph show RUN --table')} An id, or STAGE:UNIT, names one, too.",
     )
+
+
+def _that_mean_one(nodes: Sequence[Node]) -> list[str]:
+    """Labels, names, and what pages call nodes, where :func:`resolve_node` takes them for one node."""
+    first = Counter(name for node in nodes for name in {node.label, node.name} if name)
+    other = Counter(name for node in nodes for name in spoken(node))
+    shown = {called(node) for node in nodes if called(node) not in first and other[called(node).casefold()] == 1}
+    return [*(name for name, count in first.items() if count == 1), *shown]
 
 
 def unit_place(graph: GraphStore, text: str) -> tuple[str, int] | None:

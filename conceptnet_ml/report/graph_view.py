@@ -12,7 +12,7 @@ from PIL import Image
 from conceptnet_ml.drawing.masks import crop_active
 from conceptnet_ml.drawing.text import wrap
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.graph.naming import called, listed
+from conceptnet_ml.graph.naming import brief, called
 from conceptnet_ml.graph.queries import influence
 from conceptnet_ml.graph.schema import Edge, Node
 from conceptnet_ml.report.concepts import strength
@@ -215,15 +215,7 @@ def shares_before(graph: ConceptGraph, columns: Sequence[Column]) -> dict[str, f
 
 def box_lines(node: Node) -> list[str]:
     """Up to two lines of what it is and one of where it belongs, short enough for its box."""
-    who = listed([*node.classes], 3)
-    words = {
-        "class": node.label,
-        "unit": f"unit {' '.join(map(str, node.units))}",
-        "generalized": f"what {who} exchange",
-        "variant": f"exchanged, in {who}",
-        "feature": f"what makes {who}",
-    }[node.kind]
-    lines = wrap(node.name or words, _TEXT, WIDTH - _HIGH - 4)
+    lines = wrap(brief(node), _TEXT, WIDTH - _HIGH - 4)
     if len(lines) > 2:
         lines = [lines[0], lines[1].rstrip("… ") + "…"]
     where = node.stage if node.kind == "unit" else node.kind + (f", round {node.round}" if node.round else "")

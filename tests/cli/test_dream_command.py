@@ -16,6 +16,8 @@ from commands import COARSE, ROOT, call, noise_pictures, surroundings
 from PIL import Image
 
 from conceptnet_ml import open_run
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.naming import called
 
 NETWORK = """
 import torch
@@ -157,11 +159,18 @@ def test_the_nodes_of_a_run(folder: Path) -> None:
     for dream in found["dreams"]:
         assert dream["judgement"]["seen"] in ("blue", "red")
         assert 0 <= dream["standing"]["percentile"] <= 1
-    asked = ["--concept", chosen[-1]["id"], "--learned", "--steps", "4", "--out", "learned", "--json"]
+    learned_graph = ConceptGraph.read(folder / "run0")
+    on_the_page = called(learned_graph.node(chosen[-1]["id"]))
+    asked = ["--concept", on_the_page, "--learned", "--steps", "4", "--out", "learned", "--json"]
     again = json.loads(run(folder, "dream", "run0", *asked).stdout)
     assert {one["drawn_in"] for one in again["dreams"]} == {"the learned network"}
     wrong = run(folder, "dream", "run0", "--concept", "wheel-of-fire", "--out", "no")
     assert (wrong.returncode, (folder / "no").exists()) == (2, False)
+    taken = {(node.stage, node.units[0]) for node in learned_graph.nodes("unit")}
+    free = next((top, unit) for top in learned_graph.stages[-1:] for unit in range(999) if (top, unit) not in taken)
+    if free[1] < learned_graph.header.stages[-1].units:
+        wrong = run(folder, "dream", "run0", "--concept", f"{free[0]}:{free[1]}", "--out", "no")
+        assert f"dream of it as a unit: --layer {free[0]} --units {free[1]}" in wrong.stderr
     open_run(folder / "run0").witness()
     own = json.loads(run(folder, "dream", "run0", "--class", "red", "--steps", "4", "--out", "own", "--json").stdout)
     assert own["witness"]["source"] == "run0"

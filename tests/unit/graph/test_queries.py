@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from conceptnet_ml.errors import GraphError, SettingsError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.naming import called
 from conceptnet_ml.graph.queries import influence
 
 
@@ -126,6 +127,11 @@ def test_resolve_finds_a_node_by_whatever_names_it(wheels: Wheels) -> None:
         ("low:5", wheels.low_5),
         ("low/6", wheels.low_6),
         ("low unit 6", wheels.low_6),
+        ("low, unit 6", wheels.low_6),
+        (f"unit {wheels.low_6}", wheels.low_6),
+        ("What makes dog (round None, top)", wheels.fur),
+        ("what makes dog", wheels.fur),
+        ("WHEEL", wheels.wheel),
     ):
         assert graph.resolve(text).id == expected, text
 
@@ -140,6 +146,21 @@ def test_resolve_refuses_what_is_not_there_with_the_nearest(wheels: Wheels) -> N
     ):
         with pytest.raises(SettingsError, match=message):
             wheels.graph.resolve(text)
+
+
+def test_each_name_on_the_page_means_its_node(wheels: Wheels) -> None:
+    """Two features of one class, stage and round, found in the answers of two families, are told apart."""
+    graph = wheels.graph
+    for readout in ("classes", "top.1", "top.2"):
+        found = {"stage": "low", "round": 1, "classes": ["car"], "units": [1], "found_in": f"low/{readout}/1"}
+        graph.add_node("feature", f"car in low/{readout}/1", **found)
+    for node in graph.nodes():
+        assert graph.resolve(called(node)) == node
+        assert graph.resolve(f"{node.kind} {node.id}") == node
+    with pytest.raises(SettingsError, match=r"Did you mean 'What makes car .round 1, low, below what top.2 found.'"):
+        graph.resolve("What makes car (round 1, low, below what top.22 found)")
+    with pytest.raises(SettingsError, match="could be 3 nodes"):
+        graph.resolve("what makes car")
 
 
 def test_resolve_refuses_what_could_be_several(wheels: Wheels) -> None:
