@@ -172,7 +172,7 @@ def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if not found:
         return "Each round below says what was tried, how often it changed the answer, and why it was left alone."
     by_hand = [
-        f"round {number}" for number, entry in enumerate(summary["rounds"], 1) if entry in found and _forced(entry)
+        f"round {number}" for number, entry in enumerate(summary["rounds"], 1) if entry in found and is_forced(entry)
     ]
     word = f"The rule refused {listed(by_hand)}: kept by hand. " if by_hand else ""
     sets = summary["test_sets"]
@@ -205,7 +205,7 @@ def _close_calls(summary: dict[str, Any]) -> str:
     return "".join(found)
 
 
-def _forced(entry: Entry) -> bool:
+def is_forced(entry: Entry) -> bool:
     """Whether a round is kept by the user's word alone, and not by the rule as well."""
     return any(words.startswith(f"{entry['chosen']}: ") for words in entry.get("overruled", ()))
 

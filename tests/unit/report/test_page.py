@@ -23,10 +23,13 @@ from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import changed_settings
-from conceptnet_ml.report.rounds import _telling, round_cards
+from conceptnet_ml.report.rounds import _REFUSED, _UNDONE, _telling, decided, round_cards
 from conceptnet_ml.results.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
 from conceptnet_ml.swap.stop_rule import USER
+
+ROOT = Path(__file__).parents[3]
+DECIDING = ("swap/stop_rule", "steps/channel_probe", "steps/generalize", "steps/family", "steps/target")
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +304,47 @@ def test_a_kept_round_says_what_its_figures_mean(changes: dict[str, Any], words:
     entry["chosen"] = entry["representations"][0]["representation"]
     card = round_cards(found, Figures(tmp_path))[0]
     assert words in " ".join([card["what"], *card["sentences"]])
+
+
+REASONS = [
+    ("ι 0.52 − 0.40 for errors < 0.53: it cannot be exchanged, this is the object", "left alone: it is the object"),
+    ("ι 0.83 − 0.33 for errors < 0.70: it errs too often to tell", "not decided: too many errors to tell"),
+    ("φ 0.07 < 0.20: no cheap gate changes the answer", "left alone: no small exchange changes the answer"),
+    (
+        "contrast 0.51 ≥ 0.20: it decides in part, and surer than an object's own would; below the top it must decide "
+        "alone; moves the carrying channels with AUROC 0.71",
+        "left alone: it decides only in part of the answers",
+    ),
+    ("score 3 < 4: somebody's own rule", "left alone: somebody's own rule"),
+]
+
+
+@pytest.mark.parametrize(("reason", "badge"), REASONS)
+def test_a_badge_says_the_one_thing_that_decided(reason: str, badge: str) -> None:
+    entry = summary()["rounds"][1]
+    entry["representations"][0]["reason"] = reason
+    assert decided(entry) == badge
+    assert decided(entry | {"representations": []}) == "not tried: nothing more elementary is left"
+
+
+def test_a_badge_of_a_round_that_was_trained() -> None:
+    kept = summary()["rounds"][0]
+    assert decided(kept) == "kept: it is exchanged in training"
+    assert decided(kept | {"overruled": ["pixels: the user"]}) == "kept by hand: it is exchanged in training"
+    for reason, badge in (
+        ("r 0.98 → 0.55 < 0.62, the least that must remain", "too little was left to tell the classes by"),
+        ("r 0.98 → 0.9, but 0.2 where nothing is exchanged: it was the object itself", "it was the object"),
+        ("r 1 → 1 ≥ 0.6, the least that must remain; the family 1 → 0.5 < 0.7", "what was found no longer tells the"),
+    ):
+        undone = kept | {"decision": "undone", "reason": f"pixels: ι 0.7; {reason}"}
+        assert decided(undone).startswith(f"undone after training: {badge}")
+    assert decided({name: value for name, value in undone.items() if name != "r_after"}) == "undone by hand"
+
+
+def test_badges_know_what_the_rules_say() -> None:
+    rules = ("plugins/stop_rules/interchangeable.py", *(f"conceptnet_ml/{name}.py" for name in DECIDING))
+    said = " ".join(re.sub(r'"\s+f?"', "", (ROOT / rule).read_text()) for rule in rules)
+    assert [words for words in (*_REFUSED, *_UNDONE) if words not in said] == []
 
 
 def test_the_command_has_what_is_not_at_its_default() -> None:
