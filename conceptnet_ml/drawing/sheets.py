@@ -46,13 +46,14 @@ class Card:
     after: Card | None = None
 
 
-def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: Any = None) -> Card:
+def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: Any = None, seen: str = "") -> Card:
     """A dream with its seed, the activation reached, further lines, and how honest it is.
 
     Args:
         dream: A dream of :mod:`conceptnet_ml.dreams.render`.
         lines: Further ones.
         rank, judgement: Of :mod:`conceptnet_ml.dreams.judgement`; None where it was not asked.
+        seen: What the witness sees in this and other starts of the dream; default: in this one.
     """
     words: list[str | Caption] = [f"seed {dream.seed} · {three_digits(dream.before)} → {three_digits(dream.reached)}"]
     if dream.outcome in NEVER_ROSE:
@@ -62,7 +63,7 @@ def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: A
         words.append(rank.phrase)
     if judgement is not None:
         tone = {True: "right", False: "wrong", None: "plain"}[judgement.recognised]
-        words += [Caption(judgement.sees, tone), Caption(judgement.likeness, "wrong" if judgement.unlike else "plain")]
+        words += [Caption(seen or judgement.sees, tone), judgement.likeness]  # most dreams are unlike the data
     return Card(dream.image, dream.objective.name, words)
 
 

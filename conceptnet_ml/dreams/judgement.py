@@ -8,6 +8,7 @@ inside that network (:class:`Witness`)? The last is answered by p-values, calibr
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,16 @@ class Judgement:
     def phrase(self) -> str:
         """Both in one line."""
         return f"{self.sees}, {self.likeness}"
+
+
+def seen_words(judgements: Sequence[Judgement]) -> str:
+    """What is seen in one picture, ``seen: car 98 %``; of several starts of one dream in how many of them:
+    ``seen: car in 3 of 4 starts, poodle in 1``."""
+    if len(judgements) == 1:
+        return judgements[0].sees
+    (name, count), *others = Counter(one.seen for one in judgements).most_common()
+    rest = "".join(f", {other} in {times}" for other, times in others)
+    return f"seen: {name} in {count} of {len(judgements)} starts{rest}"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,14 @@ from conceptnet_ml.dreams.render import RenderSession, RenderSettings
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.evaluation.witness import witness_of
-from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, result_card, verdict_record
+from conceptnet_ml.galleries.pipeline import (
+    compare_dreams,
+    draw_nodes,
+    join_starts,
+    render_all,
+    result_card,
+    verdict_record,
+)
 from conceptnet_ml.galleries.requests import LENT_CLASSES, DreamResult, PlannedDream
 from conceptnet_ml.galleries.sources import draw_reference_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
@@ -30,8 +37,11 @@ from conceptnet_ml.results.concept_targets import ConceptTarget, ConceptTargets
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.storage.hashing import sha256
 
-VERSION = "2"
+VERSION = "3"
 """Of what is drawn: a run that goes on draws an album of another version again."""
+
+STARTS = 4
+"""Starts of a dream that is shown before and after its round: what the witness sees in one may be the noise's doing."""
 
 ORDER = ("class", "generalized", "variant", "feature", "unit")
 
@@ -43,7 +53,7 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, before: Ma
     A node gets a free dream, a dream on a real image of each class, and the real images that activate it most, with
     masks. Where the run's budget of pixels does not reach for all dreams, units lose theirs first, and dreams on real
     images before free ones; every node keeps its real images. A node is drawn in the network it was found in, a feature
-    of a kept round also in the learned one.
+    of a kept round also in the learned one; of both its dreams :data:`STARTS` starts are shown to the witness.
 
     Args:
         before: The network that each round started from, by the round's name.
@@ -76,7 +86,7 @@ def _draw(ctx: Context, targets: ConceptTargets) -> dict[str, Any]:
     plans = _plan(ctx, targets, held, recipe)
     settings = RenderSettings(ctx.size, device=ctx.device, dtype=ctx.dtype)
     dreams = _render(ctx, plans, {dreamer: recipe}, settings)
-    results = compare_dreams(plans, dreams, held.images, witness, settings)
+    results = join_starts(compare_dreams(plans, dreams, held.images, witness, settings))
     nodes: dict[str, str] = {}
     examples: dict[str, list[str]] = {}
     total = len({plan.node.id for plan in plans if plan.node is not None})
@@ -116,7 +126,16 @@ def _plan(ctx: Context, targets: ConceptTargets, held: ImageSet, recipe: Recipe)
         if after is not None:
             request = DreamRequest(after.objective, seed)
             found.append(PlannedDream(request, after, ctx.settings.plugins.dreamer, node.id, node=node, after=True))
+            found += _further_starts(found[-1], target, [seed + turn * len(nodes) for turn in range(1, STARTS)])
     return found
+
+
+def _further_starts(after: PlannedDream, target: ConceptTarget, seeds: Sequence[int]) -> list[PlannedDream]:
+    """The dream before and after its round from the noise of other seeds."""
+    both = (replace(after, target=target, after=False), after)
+    return [
+        replace(one, request=DreamRequest(one.target.objective, seed), again=True) for one in both for seed in seeds
+    ]
 
 
 def target_of(targets: ConceptTargets, node: Node) -> ConceptTarget | None:
@@ -148,7 +167,7 @@ def _render(
 
 def _rank(plan: PlannedDream) -> int:
     assert plan.node is not None
-    return 2 * (plan.node.kind == "unit") + (plan.start is not None)
+    return 2 * (plan.node.kind == "unit") + (plan.start is not None or plan.again)
 
 
 def _sheets(ctx: Context, results: Sequence[DreamResult], witness: Witness | None) -> list[str]:
@@ -180,4 +199,7 @@ def _record(result: DreamResult, nodes: Mapping[str, str]) -> dict[str, Any]:
         **{name: getattr(result.dream, name) for name in ("seed", "before", "reached", "steps", "outcome")},
         "standing": verdict_record(result.rank),
         "judgement": verdict_record(result.judgement, "unlike"),
+        "starts": [
+            {"seed": one.dream.seed, "judgement": verdict_record(one.judgement, "unlike")} for one in result.starts
+        ],
     }

@@ -18,7 +18,7 @@ from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.masks import SHARE, threshold
 from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, MEANS, Example, node_strip
 from conceptnet_ml.drawing.sheets import Card, dream_card, three_digits
-from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, activation_rank
+from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, activation_rank, seen_words
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores
 from conceptnet_ml.dreams.request import Dream
@@ -186,7 +186,21 @@ def _draw_node(
 
 def result_card(result: DreamResult, *lines: Caption) -> Card:
     """A dream's card: these lines, then its rank and judgement."""
-    return dream_card(result.dream, *lines, rank=result.rank, judgement=result.judgement)
+    judged = [one.judgement for one in (result, *result.starts) if one.judgement is not None]
+    seen = seen_words(judged) if judged else ""
+    return dream_card(result.dream, *lines, rank=result.rank, judgement=result.judgement, seen=seen)
+
+
+def join_starts(results: Sequence[DreamResult]) -> list[DreamResult]:
+    """Further starts of a dream at the first one, no longer by themselves."""
+    again = [one for one in results if one.plan.again]
+    return [
+        replace(one, starts=tuple(other for other in again if other.plan.target is one.plan.target))
+        if one.plan.start is None
+        else one
+        for one in results
+        if not one.plan.again
+    ]
 
 
 def _best_examples(
@@ -292,8 +306,9 @@ def _notes(results: Sequence[DreamResult], best: _BestExamples) -> list[str | Ca
         shown = ", ".join(f"{name} in {count}" for name, count in seen[:6]) + (" …" if len(seen) > 6 else "")
         unlike = sum(one.unlike for one in judged)
         dreams = "dream" if len(judged) == 1 else "dreams"
+        seeds = ", ".join(str(seed) for seed in sorted({one.dream.seed for one in results}))
         notes.append(
-            f"Of these {len(judged)} {dreams}, an independently trained network sees {shown}; {unlike} "
+            f"Of these {len(judged)} {dreams} (seed {seeds}), an independently trained network sees {shown}; {unlike} "
             f"{'is' if unlike == 1 else 'are'} unlike the data to it."
         )
     if best.answered is not None:

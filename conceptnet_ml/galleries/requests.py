@@ -126,6 +126,7 @@ class PlannedDream:
         start: What it begins with: a file, or a class whose real image it is; None for noise.
         lent: Whether the start is a real image of that class.
         after: Of a feature of a kept round: the free dream once more, in the learned network.
+        again: A further start of a free dream, only for what the witness sees in it.
     """
 
     request: DreamRequest
@@ -137,16 +138,19 @@ class PlannedDream:
     start: str | None = None
     lent: bool = False
     after: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class DreamResult:
-    """A dream and what others say of it: real images and the witness, None where there are none."""
+    """A dream and what others say of it: real images and the witness, None where there are none; and further starts of
+    it, from other noise."""
 
     plan: PlannedDream
     dream: Dream
     rank: ActivationRank | None = None
     judgement: Judgement | None = None
+    starts: tuple[DreamResult, ...] = ()
 
     def _repr_html_(self) -> str:
         said = [one.phrase for one in (self.rank, self.judgement) if one is not None]

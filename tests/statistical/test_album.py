@@ -78,6 +78,8 @@ def test_what_was_exchanged_is_drawn_in_the_network_it_was_found_in(learned: Lea
     free = [one for one in records(learned) if one["node"] in features and one["start"] is None]
     assert sorted(one["drawn_in"] for one in free) == sorted([before, "the learned network"] * len(features))
     targets = ConceptTargets(learned.graph, learned.model, learned.networks_before())
+    assert len({seed["seed"] for one in free for seed in one["starts"]}) == 3 * len(features)
+    assert {len(one["starts"]) for one in free} == {3}, "beside the one that is shown"
     for one in free:
         node = features[one["node"]]
         target = targets.target(node) if one["drawn_in"] == before else targets.target_after(node)

@@ -16,6 +16,7 @@ from conceptnet_ml.dreams.judgement import (
     Witness,
     activation_rank,
     energy,
+    seen_words,
     tail_p,
     two_sided_p,
 )
@@ -301,6 +302,14 @@ def test_pictures_that_cannot_be_judged_are_refused(witness: Witness) -> None:
 def test_what_a_caption_says(changes: dict[str, float], phrase: str) -> None:
     plain = Judgement("car", 0.98, -5.0, 0.5, True, 0.1, 0.2, "image", 0.002)
     assert dataclasses.replace(plain, **changes).phrase == phrase
+
+
+def test_of_several_starts_a_caption_says_in_how_many() -> None:
+    car = Judgement("car", 0.98, -5.0, 0.5, True, 0.1, 0.2, "image", 0.002)
+    dog = dataclasses.replace(car, seen="dog")
+    assert seen_words([car]) == "seen: car 98 %"
+    assert seen_words([dog, car, car, car]) == "seen: car in 3 of 4 starts, dog in 1"
+    assert seen_words([dog] * 4) == "seen: dog in 4 of 4 starts"
 
 
 REAL = torch.tensor([1.0, 2.0, 3.0, 4.0])

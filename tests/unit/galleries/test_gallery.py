@@ -6,6 +6,7 @@ import copy
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from conceptnet_ml.concepts.model import Detector, Family, GeneralizedModel, Tru
 from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.sheets import three_digits
+from conceptnet_ml.dreams.judgement import Judgement
 from conceptnet_ml.dreams.render import scores
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
 from conceptnet_ml.galleries.album import target_of
 from conceptnet_ml.galleries.gallery import gallery
-from conceptnet_ml.galleries.pipeline import draw_nodes
+from conceptnet_ml.galleries.pipeline import draw_nodes, join_starts, result_card
 from conceptnet_ml.galleries.requests import (
     DreamResult,
     GalleryRequest,
@@ -468,6 +470,28 @@ def test_before_and_after_are_measured_on_real_images(model: GeneralizedModel, g
         cars, dogs = (float(reached(target)[held.labels == number].mean()) for number in (0, 1))
         assert f"test: car {three_digits(cars)}, dog {three_digits(dogs)}" in lines
     assert not [line for line in lines if line.startswith("empty")]
+
+
+def test_further_starts_stand_at_the_first_and_on_no_picture(model: GeneralizedModel, graph: ConceptGraph) -> None:
+    (node,) = graph.nodes("feature")
+    target = ConceptTargets(graph, model).target(node)
+    first = PlannedDream(DreamRequest(target.objective), target, "fourier", "x", node=node)
+    plans = [first, replace(first, start="car"), *(replace(first, again=True) for _ in range(3))]
+    seen = ("car", "car", "dog", "dog", "dog")
+    results = [
+        DreamResult(plan, Dream(target.objective, seed, IMAGES[0], 0.0, 1.0, 1, "all steps"), None, judged(name))
+        for seed, (plan, name) in enumerate(zip(plans, seen, strict=True))
+    ]
+    free, lent = join_starts(results)
+    assert ([one.dream.seed for one in free.starts], lent.starts) == ([2, 3, 4], ())
+    lines = [one if isinstance(one, str) else one.text for one in result_card(free).lines]
+    assert lines == ["seed 0 · 0 → 1", "seen: dog in 3 of 4 starts, car in 1", "within the data: p = .40"]
+    unlike = replace(free, judgement=replace(judged("car"), distance_p=0.001))
+    assert "unlike the data: p < .01" in result_card(unlike).lines, "nothing is wrong with that"
+
+
+def judged(seen: str) -> Judgement:
+    return Judgement(seen, 0.98, -5.0, 0.5, True, 0.1, 0.2, "image", 0.002)
 
 
 def test_a_card_says_in_which_network_it_is_drawn(model: GeneralizedModel, graph: ConceptGraph) -> None:
