@@ -19,6 +19,8 @@ SHOWN, UNITS = 3, 12
 """Concepts that are shown at once, the rest behind a fold; and units that have pictures."""
 
 _FREE, _PAIR, _SIDE, _BESIDE, _SMALL = 224, 176, 128, 106, 96
+_UNLIKE = "unlike the data"
+
 PAIR = "The same dream before and after its round"
 """Above a feature's dreams in both networks."""
 
@@ -109,9 +111,10 @@ def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list
         size = (_FREE if large else side) if free else side
         if not heading:  # a sheet that does not say what is where
             size = 740
-        # Below a small dream there is no room for its words; the sheet's lines say how honest it is.
-        words = None if large or not free else ()
-        shown: list[Figure | None] = [figures.cut(one, size, caption=words) for one in cuttings[:most]]
+        shown: list[Figure | None] = [
+            figures.cut(one, size, caption=_plain(one.caption) if large or not free else _seed(one))
+            for one in cuttings[:most]
+        ]
         found.append({"heading": heading, "figures": [one for one in shown if one is not None]})
     return found, sheet.foot
 
@@ -157,21 +160,32 @@ def _from_means(cutting: Cutting) -> Sequence[Caption]:
 
 
 def _pair(cuttings: Sequence[Cutting], figures: Figures, side: int, most: int | None = None) -> list[Figure]:
-    """The dreams in both networks, with the first so many lines of each; the seed is that of both."""
+    """The dreams in both networks, with the first so many lines of each."""
     shown = []
     for one in cuttings:
-        first, *more = one.caption or (Caption(""),)
-        when = Caption(f"{one.heading.partition(':')[0]}: {first.text.rpartition(' · ')[2]}")
+        first, *more = _plain(one.caption) or (Caption(""),)
+        when = Caption(f"{one.heading.partition(':')[0]}: {first.text}")
         shown.append(figures.cut(one, side, (when, *more[: None if most is None else most - 1])))
     return [one for one in shown if one is not None]
+
+
+def _seed(cutting: Cutting) -> tuple[Caption, ...]:
+    """Below a small dream there is room for its seed alone; the sheet's lines say how honest it is."""
+    seed, dot, _ = cutting.caption[0].text.partition(" · ") if cutting.caption else ("", "", "")
+    return (Caption(seed),) if dot else ()
+
+
+def _plain(caption: Sequence[Caption]) -> tuple[Caption, ...]:
+    """Lines in which nothing is red that is as usual: hardly any dream is like a real image."""
+    return tuple(Caption(one.text) if one.text.startswith(_UNLIKE) else one for one in caption)
 
 
 def _facts(graph: ConceptGraph, node: Node) -> list[str]:
     found = []
     if node.kind == "generalized":
-        covers = [f"{name} {percent(share)}" for name, share in getattr(node, "coverage", {}).items()]
+        covers = [f"{percent(share)} in {name}" for name, share in getattr(node, "coverage", {}).items()]
         if covers:
-            found.append(f"Gate recall, what its detector finds of the places exchanged: {listed(covers)}.")
+            found.append(f"Of the places on which the answer hangs its detector finds {listed(covers)}.")
     if node.kind != "unit" and node.effect is not None:
         whose = "its variant's" if node.parent else f"{listed([*node.classes])}'s"
         found.append(f"Without it {whose} lead over the other classes falls by {node.effect:.1f} logits.")

@@ -532,7 +532,7 @@
     name: "name given to it", note: "note", effect: "effect: fall of its class's lead without it, in logits", auc: "tells its class from the others, AUC",
     accuracy: "tells the classes apart by itself", phi: "φ: answers that change where it is exchanged", iota: "ι: how exchangeable it is, 1 is fully",
     decision: "decision", reason: "why", representation: "exchanged in", swap_cost: "open part of the gates", r_before: "residual accuracy before its round",
-    r_after: "residual accuracy after its round", coverage: "gate recall by class", overlap: "overlap of its detector with the gates",
+    r_after: "residual accuracy after its round", coverage: "gate recall: share of its places that its detector finds, by class", overlap: "overlap of its detector with the gates",
     agreement: "rank agreement of attribution and ablation", spectrum: "where the classes lie on it: 10 % quantile, mean, 90 % quantile",
     classes: "classes", shared_by: "exchanged by", stage: "stage", round: "round", found_in: "found in", units: "units", examples: "images that show it best",
     pictures: "pictures in the run folder", provenance: "found by", parent: "below", state: "after an edit", label: "label", id: "id",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from conceptnet_ml.graph.naming import listed
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.summary import close_words, masks_words, other_word
 from conceptnet_ml.results.verdict import Entry, is_forced, percent, probe_of, sharing, what
@@ -73,7 +74,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "sure": _how_sure(entry),
         "rows": rows,
         **_telling(rows),
-        "numbers": _numbers(entry),
+        "numbers": [*_numbers(entry), *_family_numbers(entry, summary)],
         "reason": entry["reason"],
         "probes": entry["representations"],
     }
@@ -171,11 +172,10 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
             f"class's material changed its answer {100 * left:.0f} points more often than a class-mate's. So these "
             "places are exchanged as a whole, and it was trained again."
         )
-    families = [one for one in summary["families"] if one["name"] == _family(entry)]
     found += [
         f"By itself, what was found tells the classes apart in {percent(one['accuracy'])} of held-out images."
-        + (f" Beside the true masks: {masks_words(one['true_masks'])}." if "true_masks" in one else "")
-        for one in families
+        + (_true_parts(one["true_masks"]) if "true_masks" in one else "")
+        for one in _families(entry, summary)
     ]
     images = sum(probe["images"])
     wrong = 1 - probe["answered"]
@@ -184,6 +184,25 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
         f"erred in {percent(wrong, 1)}. " + ("An object is seldom that easy; a cue is." if wrong < 0.01 else "")
     )
     return found
+
+
+def _families(entry: Entry, summary: dict[str, Any]) -> list[Entry]:
+    return [one for one in summary["families"] if one["name"] == _family(entry)]
+
+
+def _true_parts(masks: Entry) -> str:
+    """How much of the parts that the data's maker marked a family's detector finds, after a full stop."""
+    found, best = ([percent(one) for one in masks[who]["coverage"]] for who in ("detector", "best_unit"))
+    parts = [f"{share} of each {part}" for share, part in zip(found, masks["parts"], strict=True)]
+    return (
+        f" The data says where its parts truly are: of their area it finds {listed(parts)} (the best single unit: "
+        f"{listed(best)})."
+    )
+
+
+def _family_numbers(entry: Entry, summary: dict[str, Any]) -> list[str]:
+    masked = [one["true_masks"] for one in _families(entry, summary) if "true_masks" in one]
+    return [f"mask recall: {masks_words(masks)}" for masks in masked]
 
 
 def _in_draws(check: Entry) -> str:

@@ -206,7 +206,7 @@ def tells_worst_group(name: str, row: dict[str, Any]) -> bool:
 
 
 def _families(summary: dict[str, Any]) -> Table:
-    heads = ("family", "tells the classes apart, held-out %", "finds the true parts")
+    heads = ("family", "tells the classes apart, held-out %", "finds of the true parts")
     table = _table("Families: what was generalized, and is kept", heads)
     for family in summary["families"]:
         masks = family.get("true_masks")
@@ -216,12 +216,13 @@ def _families(summary: dict[str, Any]) -> Table:
 
 def masks_words(masks: dict[str, Any]) -> str:
     """How well a detector finds the true parts, beside the best single unit: the share of each class's true masks that
-    lies where the detector is highest, over as large an area."""
+    lies where the detector is highest, over as large an area (mask recall); and the overlap of both."""
     detector, unit = masks["detector"], masks["best_unit"]
-    return (
-        f"{' / '.join(masks['parts'])}: mask recall {_percent(detector['coverage'])}, overlap "
-        f"{detector['overlap']:.2f} (best single unit {_percent(unit['coverage'])}, {unit['overlap']:.2f})"
+    shares = (
+        f"{_percent([share])} of {part}" for share, part in zip(detector["coverage"], masks["parts"], strict=True)
     )
+    best = f"best single unit {_percent(unit['coverage'])}, {unit['overlap']:.2f}"
+    return f"{', '.join(shares)}; overlap {detector['overlap']:.2f} ({best})"
 
 
 def disagreement_words(target: dict[str, Any]) -> str:

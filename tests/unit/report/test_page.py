@@ -18,7 +18,9 @@ from conceptnet_ml import DataError, write_page
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import command
 from conceptnet_ml.drawing.layout import Caption
-from conceptnet_ml.drawing.pictures import to_png
+from conceptnet_ml.drawing.node_sheet import Example, node_strip
+from conceptnet_ml.drawing.pictures import to_jpeg, to_png
+from conceptnet_ml.drawing.sheets import Card
 from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
@@ -81,6 +83,37 @@ def test_a_kept_round_shows_its_features_before_and_after(page: Page) -> None:
     for words, times in (("it rose to 38.6", 5), ("it fell to 2.3", 5), ("23.7", 2), ("7.9", 2)):
         assert page.text.count(words) == times, words
     assert page.text.index("it rose to 38.6") < page.text.index("Rounds: what was exchanged")
+
+
+def test_nothing_is_red_but_what_is_wrong_and_every_dream_says_its_seed(run: Path) -> None:
+    """Hardly any dream is like a real image. Sheets of before have it in red."""
+    node = concept_graph().nodes("class")[0]
+    lines = ["seed 7 · 0.1 → 5", Caption("never rose", "wrong"), Caption("unlike the data: p < .01", "wrong")]
+    for name in (node.id, concept_graph().nodes("generalized")[0].id):
+        strip = node_strip("x", free=Card(picture(), lines=lines), examples=[Example("car", picture())] * 4)
+        (run / f"pictures/nodes/{name}.jpg").write_bytes(to_jpeg(strip))
+    text = write_page(run).read_text(encoding="utf-8")
+    assert '<span class="plain">unlike the data: p &lt; .01</span>' in text
+    assert '<span class="wrong">unlike' not in text
+    assert '<span class="wrong">never rose</span>' in text
+    assert text.count('<span class="plain">seed 7</span>') == 1, "below a small one, too"
+
+
+def test_masks_are_said_in_plain_words_and_in_figures(tmp_path: Path) -> None:
+    found = summary()
+    detector, unit = {"coverage": [0.82, 0.56], "overlap": 0.5}, {"coverage": [0.97, 0.0], "overlap": 0.2}
+    found["families"][0]["true_masks"] = {"parts": ["wheel", "curl"], "detector": detector, "best_unit": unit}
+    card = round_cards(found, Figures(tmp_path))[0]
+    said = " ".join(card["sentences"])
+    assert (
+        "finds 82\u00a0% of each wheel and 56\u00a0% of each curl (the best single unit: 97\u00a0% and 0\u00a0%)"
+        in said
+    )
+    assert "recall" not in said
+    assert any(
+        line.startswith("mask recall: 82 % of wheel, 56 % of curl; ") and "overlap 0.50" in line
+        for line in card["numbers"]
+    )
 
 
 def test_nothing_that_a_user_named_becomes_markup(page: Page) -> None:
