@@ -9,7 +9,9 @@
 
   // ------------------------------------------------------------------------------------------------ the graph
   const data = JSON.parse(source.textContent), { nodes, edges, sizes } = data;
-  const { width: WIDTH, across: ACROSS, gap: GAP, frame: FRAME, tile: TILE } = sizes;
+  const { gap: GAP, frame: FRAME, tile: TILE } = sizes;
+  const PHONE = 560; // px; in a narrower sheet all of it opens in view, boxes hold their picture alone
+  let WIDTH = sizes.width, ACROSS = sizes.across, small = false;
   const FINE = 0.22, TEXT = 0.45, HEAD = 26; // zooms from which boxes and words are drawn; px of the columns' names
   const LEGIBLE = 0.8, MANY = 300; // the zoom at which it opens, unless it shows so many nodes that the whole says more
   const BOLD = 300; // the strongest lines in view have their width; of more, the weaker are a dot wide, forty times as quick
@@ -42,7 +44,7 @@
 
   function read() {
     const hash = decode(location.hash.slice(1)), given = new URLSearchParams(hash);
-    if (hash.startsWith("node-") && ids.has(hash.slice(5))) return follow({ node: hash.slice(5) });
+    if (hash.startsWith("node-")) return follow({ node: hash.slice(5) });
     if (Object.keys(OPENS).some((name) => given.has(name))) follow(Object.fromEntries(given));
   }
 
@@ -55,17 +57,26 @@
       const value = given[name] ?? OPENS[name];
       state[name] = typeof OPENS[name] === "number" ? Math.min(1, Math.max(0, Number(value) || 0)) : String(value);
     }
+    const asked = [state.node, ...state.pin.split(",")], gone = [...new Set(asked.filter((id) => id && !ids.has(id)))];
     if (!ids.has(state.node)) state.node = "";
     state.pin = state.pin.split(",").filter((id) => ids.has(id)).join(",");
+    if (gone.length) Object.assign(state, { ...OPENS, show: 1 });
     for (const name of ["class", "kind", "stage"])
       if (![...field(name).options].some((one) => one.value === state[name])) state[name] = "";
     arrange();
+    missed(gone.length ? `No concept of this run is called ${gone.map((id) => `“${id}”`).join(", ")}: here is the whole graph. Find one by its name above.` : "");
     const at = state.at.split(",").map(Number);
     if (at.length === 3 && at.every(Number.isFinite)) Object.assign(view, { x: at[0], y: at[1], z: clamp(at[2]) });
     else if (state.node) centre(ids.get(state.node));
+    else if (gone.length) fit();
     else open();
     draw();
     live.scrollIntoView({ block: "start" });
+  }
+
+  function missed(words) { // what the address asks for and is not there
+    part(".missed").textContent = words;
+    part(".missed").hidden = !words;
   }
 
   let writing = 0, touched = false; // a page that was only opened keeps its address
@@ -137,7 +148,7 @@
     }
     const frame = (some) => (some.nodes.length > 1 ? FRAME : 0);
     const tall = (some) => some.reduce((all, one) => all + 2 * frame(one) + one.nodes.reduce((sum, node) => sum + node.height + GAP, 0), 0);
-    const most = Math.max(700, Math.sqrt(0.66 * (WIDTH + ACROSS) * tall(columns.flat()))); // so that it is half as wide again as high
+    const most = Math.max(700, Math.sqrt((small ? 1.4 : 0.66) * (WIDTH + ACROSS) * tall(columns.flat()))); // so that it is half as wide again as high
     lanes = columns.flatMap((blocks) => {
       const count = blocks.length < 12 ? 1 : Math.ceil(tall(blocks) / most / 1.2); // few blocks leave few gaps for edges
       return Array.from({ length: count }, (_, turn) => ({ column: blocks[0].column, blocks: blocks.filter((_one, row) => row % count === turn) }));
@@ -268,10 +279,10 @@
     if (z < FINE) { context.fillRect(node.x, node.y, WIDTH, node.height); context.globalAlpha = 1; return; }
     round(context, node.x, node.y, WIDTH, node.height, 6);
     context.fill(); context.stroke();
-    const side = node.height - 8, x = node.x + 4;
+    const side = Math.min(node.height, WIDTH) - 8, x = node.x + (small ? (WIDTH - side) / 2 : 4);
     if (node.tile !== undefined && sprite) {
       const [left, top] = tile(node);
-      context.drawImage(sprite, left, top, TILE, TILE, x, node.y + 4, side, side);
+      context.drawImage(sprite, left, top, TILE, TILE, x, node.middle - side / 2, side, side);
     }
     if (z >= TEXT) words(node).forEach(({ text, x, y, last, room }) => {
       context.font = `${last ? 11 : 13}px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif`;
@@ -284,6 +295,7 @@
   const tile = (node) => [(node.tile % data.row) * TILE, Math.floor(node.tile / data.row) * TILE];
 
   function words(node) {
+    if (small) return node.tile === undefined && node.kind !== "class" ? [{ text: node.lines[0], x: node.x + 4, y: node.middle + 4, last: true, room: WIDTH - 8 }] : [];
     const left = node.tile === undefined ? 10 : node.height + 2, first = node.middle - 7.5 * node.lines.length + 11.5;
     return node.lines.map((text, row) => ({ text, x: node.x + left, y: first + 15 * row, last: row === node.lines.length - 1, room: WIDTH - left - 6 }));
   }
@@ -364,7 +376,8 @@
       upper.stroke();
     }
     upper.setTransform(sheet.ratio, 0, 0, sheet.ratio, 0, 0);
-    upper.font = '600 12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif';
+    upper.font = `600 ${small ? 10 : 12}px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif`;
+    if (small) name_classes();
     upper.fillStyle = colours.paper;
     upper.globalAlpha = 0.88;
     upper.fillRect(0, 0, sheet.width, HEAD);
@@ -373,13 +386,28 @@
     let free = 0;
     lanes.forEach((lane, place) => {
       if (place && lanes[place - 1].column === lane.column) return;
-      const last = lanes.findLast((one) => one.column === lane.column), name = data.columns[lane.column], wide = upper.measureText(name).width;
+      const last = lanes.findLast((one) => one.column === lane.column), full = data.columns[lane.column], name = small ? full.split(": ").at(-1) : full;
+      const wide = upper.measureText(name).width, left = sheet.width / 2 + (lane.x - view.x) * view.z;
       const right = sheet.width / 2 + (last.x + WIDTH + ACROSS / 2 - view.x) * view.z;
-      const x = Math.max(free, Math.min(Math.max(6, sheet.width / 2 + (lane.x - view.x) * view.z), right - wide));
-      if (right < 20 || x + wide > sheet.width - 4 || x + wide > right + 10) return;
+      const x = Math.max(free, Math.min(Math.max(6, left), right - wide, small ? sheet.width - 4 - wide : Infinity));
+      if (right < 20 || left > sheet.width || x + wide > sheet.width - 4 + small || x + wide > right + 10) return;
       upper.fillText(name, x, 17);
       free = x + wide + 10;
     });
+  }
+
+  function name_classes() { // in a narrow sheet, whose boxes have no room for words
+    for (const node of shown) {
+      if (node.kind !== "class" || node.height * view.z < 18) continue;
+      const right = sheet.width / 2 + (node.x + WIDTH - view.x) * view.z, bottom = sheet.height / 2 + (node.y + node.height - view.y) * view.z;
+      const wide = Math.min(90, upper.measureText(node.title).width);
+      upper.fillStyle = colours.paper;
+      upper.globalAlpha = 0.88;
+      upper.fillRect(right - wide - 4, bottom - 12, wide + 4, 12);
+      upper.globalAlpha = 1;
+      upper.fillStyle = colours.ink;
+      upper.fillText(node.title, right - wide - 2, bottom - 3, 90);
+    }
   }
 
   const around = (node) => [...node.out, ...node.in].filter((edge) => edge.source.lane && edge.target.lane);
@@ -393,8 +421,15 @@
     if (!there.width || !there.height) return;
     sheet = { width: there.width, height: there.height, ratio: Math.min(2, window.devicePixelRatio || 1) };
     for (const one of [base, over]) { one.width = Math.round(sheet.width * sheet.ratio); one.height = Math.round(sheet.height * sheet.ratio); }
+    if (small !== sheet.width < PHONE) { shape(!small); open(); }
     spoiled = true;
     draw();
+  }
+
+  function shape(to) { // boxes with a picture alone, or with words beside it
+    small = to;
+    [WIDTH, ACROSS] = small ? [60, 44] : [sizes.width, sizes.across];
+    arrange();
   }
 
   const whole = () => clamp(Math.min(1.2, sheet.width / (box.width + 30), (sheet.height - HEAD) / (box.height + 30)));
@@ -403,7 +438,7 @@
 
   function open() { // legible, the classes in sight
     fit();
-    if (view.z >= LEGIBLE || shown.length > MANY) return;
+    if (view.z >= LEGIBLE || shown.length > MANY || small) return;
     view.z = LEGIBLE;
     view.x = Math.max(box.x + box.width / 2, box.x + box.width + 12 - sheet.width / 2 / view.z);
     view.y = -HEAD / 2 / view.z;
@@ -593,6 +628,7 @@
     const node = ids.get(id), hidden = node && !node.lane, was = state.node && !passes(ids.get(state.node));
     state.node = node ? id : "";
     under = null;
+    missed("");
     part(".tip").hidden = true;
     if (hidden || was) arrange(); else show();
     if (node && (move || hidden)) centre(node);
@@ -612,12 +648,13 @@
       (state.show < 1 ? `: those that carry ${Math.round(100 * state.show)}\u00a0% of all influence on the classes` : "") +
       (state.pin ? `; pinned to ${state.pin.split(",").map((id) => ids.get(id).title).join(", ")}` : "") + "." +
       (state.show < 1 || state.more ? "" : " Analogies are behind Filters.") +
-      (box.width * LEGIBLE > sheet.width && shown.length <= MANY ? " More lies to the left: drag, Fit, or Whole window." : "");
+      (box.width * LEGIBLE > sheet.width && shown.length <= MANY ? small ? " Tap a box, or spread two fingers." : " More lies to the left: drag, Fit, or Whole window." : "");
     panel();
     write();
   }
 
   function change(name, value) {
+    missed("");
     state[name] = value;
     arrange();
     open();
@@ -723,8 +760,8 @@
     const between = edges.filter((edge) => edge.source.lane && edge.target.lane && weighs(edge));
     save("graph.json", new Blob([JSON.stringify({ view: { ...state }, nodes: shown.map((node) => node.record), edges: between.map(plain) }, null, 1)], { type: "application/json" }));
   }
-  field("png").addEventListener("click", png);
-  field("svg").addEventListener("click", svg);
+  for (const [name, made] of [["png", png], ["svg", svg]])
+    field(name).addEventListener("click", () => { const was = small; if (was) shape(false); made(); if (was) shape(true); }); // with their words
   field("json").addEventListener("click", json);
 
   // ------------------------------------------------------------------------------------------------ the start

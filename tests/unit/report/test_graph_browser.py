@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,11 @@ def dots(picture: Path) -> int:
     return len(Image.open(picture).convert("RGB").resize((300, 300)).getcolors(90_000) or ())
 
 
+def dots_of(data: str) -> int:
+    picture = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2])))
+    return len(picture.convert("RGB").resize((300, 300)).getcolors(90_000) or ())
+
+
 def test_a_reader_follows_an_address_clicks_and_closes(
     browser: Chromium, page: Path, graph: ConceptGraph, tmp_path: Path
 ) -> None:
@@ -148,6 +155,35 @@ def test_filters_search_and_pins_are_in_the_address_and_come_back(
     assert (words(browser, ".state"), state(browser)) == (said, kept)
     press(browser, "reset")
     assert "pinned" not in words(browser, ".state")
+
+
+def test_on_a_phone_all_of_it_opens_in_view(browser: Chromium, page: Path) -> None:
+    """As Fit shows it; before, the left half lay outside."""
+    drawn = "document.querySelector('canvas.base').toDataURL()"
+    go(browser, page)
+    if browser.phone:
+        assert "Whole window" not in words(browser, ".state")
+    opened = browser.run(drawn)
+    press(browser, "out")
+    assert browser.run(drawn) != opened
+    press(browser, "fit")
+    assert browser.run(drawn) == opened
+    assert dots_of(opened) > 30
+
+
+@pytest.mark.parametrize("address", ["#node=nonsense", "#node-nonsense", "#pin=nonsense&class=car"])
+def test_what_is_not_there_is_said_and_the_whole_graph_shown(
+    desktop: Chromium, page: Path, graph: ConceptGraph, address: str
+) -> None:
+    go(desktop, page, address)
+    assert "“nonsense”" in words(desktop, ".missed")
+    assert f"{len(graph)} of {len(graph)} nodes" in words(desktop, ".state")
+    press(desktop, "all")
+    assert desktop.run("document.querySelector('#live .missed').hidden"), "it is done with"
+    go(desktop, page, f"#node={graph.nodes('feature')[0].id}")
+    assert desktop.run("document.querySelector('#live .missed').hidden")
+    go(desktop, page, "#accuracy")
+    assert desktop.run("document.querySelector('#live .missed').hidden")
 
 
 def test_names_with_markup_are_shown_and_do_nothing(desktop: Chromium, page: Path, graph: ConceptGraph) -> None:
