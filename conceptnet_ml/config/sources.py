@@ -361,7 +361,7 @@ def command(settings: Settings) -> str:
         if value == usual[name]:
             continue
         flag = FLAGS.get(name)
-        if flag is None or isinstance(value, tuple):
+        if flag is None or value is None or isinstance(value, tuple):
             words += ["--set", f"{name}={show_value(value)}"]
         else:
             words += [flag] if value is True else [flag, show_value(value)]

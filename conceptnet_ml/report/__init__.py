@@ -5,7 +5,7 @@ rounds        round_cards: what was exchanged in each round, why it was kept or 
 concepts      concept_cards, strength: what was found, by effect, with dreams and real images
 graph_layout  arrange, crossings, pack_columns, route: where the graph's nodes stand so that edges cross little
 graph_view    GraphView, shares_before: the strongest nodes and edges as a drawing, and all of them for graph.js
-records       curves, changed_settings, next_steps: losses, what is not at its default, and how to go on
+records       curves, changed_settings, again, next_steps: losses, and all to repeat the run and go on
 explanation_page  write_explanation: why a picture is answered as it is, as a page
 figures       Figures: the run's pictures, cut out of their sheets and put into the page
 templates     templates: HTML with these styles, everything from outside escaped; other pages use it, too

@@ -106,7 +106,8 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
         "curves": records.curves(metrics),
         "along": records.accuracies_along(summary, metrics),
         "settings": records.changed_settings(settings, run.origins),
-        "command": command(settings),
+        "command": records.again(run.path, settings, run.environment()),
+        "command_notes": records.again_notes(summary, run.origins, run.environment()),
         "steps": records.next_steps(run.path, summary),
         "environment": {
             name: value for name, value in run.environment().items() if isinstance(value, str | int | float)

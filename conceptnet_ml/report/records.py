@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import DEFAULT, PROGRAM, flatten, show_value
+from conceptnet_ml.config.sources import DEFAULT, PROGRAM, command, flatten, show_value
 from conceptnet_ml.errors import quoted
 from conceptnet_ml.results.summary import close_words, other_word
 from conceptnet_ml.results.verdict import Entry, kept
@@ -61,6 +62,27 @@ def changed_settings(settings: Settings, origins: Mapping[str, str]) -> list[tup
         for name, value in flatten(settings).items()
         if value != usual[name]
     ]
+
+
+def again(path: object, settings: Settings, environment: Mapping[str, Any]) -> str:
+    """The command that makes this run once more, in a folder beside it, with the plugin files that it had."""
+    files = [PurePath(one) for one in environment.get("plugins", ()) if one.endswith(".py")]
+    given = f" --plugins-dir {quoted(files[0] if len(files) == 1 else files[0].parent)}" if files else ""
+    return f"{command(settings)}{given} --out {quoted(f'{path}-again')}"
+
+
+def again_notes(summary: dict[str, Any], origins: Mapping[str, str], environment: Mapping[str, Any]) -> list[str]:
+    """What that command needs beside itself to come to the same."""
+    needs = {"torch": "torch", "processor": "processor", "threads": "threads", "memory_format": "memory format"}
+    known = [f"{name} {environment[key]}" for key, name in needs.items() if key in environment]
+    found = ["Type it in the folder in which the run was started: relative paths begin there."]
+    if known:
+        found.append(f"The same figures come out on the same machine with the same versions ({', '.join(known)}).")
+    if origins.get("data.source", DEFAULT) == DEFAULT and summary["data"] != Settings().data.source:
+        found.append("The run was started from Python. Images that were handed over there have no name to type.")
+    if summary.get("edits"):
+        found.append("The edits of its graph, in 'graph log', are not in it.")
+    return found
 
 
 def next_steps(path: object, summary: dict[str, Any]) -> list[tuple[str, str]]:

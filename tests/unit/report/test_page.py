@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from made_run import EVIL, concept_graph, make_run, picture, summary
 
 from conceptnet_ml import DataError, write_page
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import command
+from conceptnet_ml.config.sources import FLAGS as SETTINGS_FLAGS
+from conceptnet_ml.config.sources import command, resolve_settings
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.node_sheet import Example, node_strip
 from conceptnet_ml.drawing.pictures import to_jpeg, to_png
@@ -24,7 +26,7 @@ from conceptnet_ml.drawing.sheets import Card
 from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
-from conceptnet_ml.report.records import changed_settings
+from conceptnet_ml.report.records import again, again_notes, changed_settings
 from conceptnet_ml.report.rounds import _REFUSED, _UNDONE, _telling, decided, round_cards
 from conceptnet_ml.results.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
@@ -387,6 +389,50 @@ def test_the_command_has_what_is_not_at_its_default() -> None:
     assert command(settings) == typed
     assert ("depth", "2", "--depth") in changed_settings(settings, {"depth": "--depth"})
     assert ("data.trap", "a b", "given from Python") in changed_settings(settings, {})
+
+
+def typed_settings(typed: str) -> tuple[Settings, list[str]]:
+    """The settings that a shell and the command line make of it, and the words that are none."""
+    words, given, flags = iter(shlex.split(typed)[2:]), [], {}
+    names = {flag: name for name, flag in SETTINGS_FLAGS.items()}
+    rest = []
+    for word in words:
+        if word == "--set":
+            given.append(next(words))
+        elif word in names:
+            flags[names[word]] = True if word == "--skip-bad" else next(words)
+        else:
+            rest.append(word)
+    return resolve_settings(None, given, flags).settings, rest
+
+
+def test_the_command_can_be_pasted_and_makes_the_same_run(tmp_path: Path) -> None:
+    data = {"source": "folder:it's my $photos", "classes": ("a b", "c"), "skip_bad": True, "trap": "tint:0.5+text"}
+    odd = {
+        "data": data,
+        "seed": 3,
+        "depth": 2,
+        "plugins": {"controls": (), "dreamer": "none"},
+        "round": {"keep": ("a", "b")},
+    }
+    settings = Settings.model_validate(odd)
+    folder = tmp_path / "my runs" / "it's"
+    typed = again(folder, settings, {"plugins": ["colours 0.1 (colours)", str(tmp_path / "a b.py")]})
+    made, rest = typed_settings(typed)
+    assert made == settings
+    assert rest == ["--plugins-dir", str(tmp_path / "a b.py"), "--out", f"{folder}-again"]
+    two = again("runs/x", Settings(), {"plugins": ["p/a.py", "p/b.py"]})
+    assert two == "conceptnet-ml learn --plugins-dir p --out runs/x-again"
+
+
+def test_the_page_says_what_the_command_needs(page: Page) -> None:
+    assert "made0/run-again" in page.text
+    assert "Type it in the folder in which the run was started" in page.text
+    assert "started from Python" not in page.text
+    notes = again_notes(summary() | {"edits": ["split"]}, {}, {"threads": 2})
+    assert [
+        words for words in ("threads 2", "started from Python", "'graph log'") if words not in " ".join(notes)
+    ] == []
 
 
 def test_the_strongest_come_first_and_edges_join_what_is_drawn(run: Path) -> None:
