@@ -78,8 +78,8 @@ def _show(found: Inspection) -> None:
         console.print(f"    alike: {pair[0]} and {pair[1]}", markup=False)
     if len(found.pairs()) > PAIRS_SHOWN:
         console.print("    --json lists more pairs.", style="dim")
-    if not found.findings:
-        console.print("Nothing that was measured tells the classes far enough to be a shortcut by itself.")
+    if found.nothing:
+        console.print(found.nothing, markup=False)
     console.print(
         "A finding could be a shortcut, or belong to the thing itself: 'learn' shows what a network rests on. "
         f"Chance is {1 / len(found.data.classes):.0%}; {found.seconds:.0f} s.",

@@ -9,7 +9,7 @@ import numpy as np
 
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.inspect.near_duplicates import NearDuplicates
-from conceptnet_ml.inspect.properties import PLACE
+from conceptnet_ml.inspect.properties import PLACE, TINT
 from conceptnet_ml.inspect.property_results import LEVELS, TRAIN, PropertyResult
 
 UNEVEN = 2.0
@@ -38,6 +38,28 @@ class ShortcutFinding:
     result: PropertyResult | None = None
 
 
+def why_no_property(results: Sequence[PropertyResult], classes: Sequence[str]) -> str:
+    """Where no property could be a shortcut: which comes nearest, how far it gets, and what is asked. Else empty.
+
+    Args:
+        results: Every property, the strongest first.
+        classes: Their names.
+    """
+    if any(one.level != "none" for one in results):
+        return ""
+    said = "Nothing that was measured tells the classes far enough to be a shortcut by itself"
+    if not results:
+        return f"{said}: all of it is the same in all images."
+    best, asked = results[0], min(LEVELS.values())
+    name, score, control = best.about.name, best.score, "" if best.control is None else ", above its control"
+    return (
+        f"{said}. {name[0].upper()}{name[1:]} comes nearest: alone it names {_percent(score.accuracy)} % of held-out "
+        f"images rightly ({_percent(score.low)}–{_percent(score.high)}; chance {_percent(1 / len(classes))}). It tells "
+        f"{classes[score.told]} with strength {score.strength:.2f}, at the lower end of its interval{control} "
+        f"{best.beyond:.2f}, and {asked:.2f} is asked (0 is chance, 1 is always)."
+    )
+
+
 def list_findings(
     data: Data, results: Sequence[PropertyResult], duplicates: NearDuplicates, counts: Mapping[str, Mapping[str, int]]
 ) -> list[ShortcutFinding]:
@@ -63,6 +85,8 @@ def _of_property(one: PropertyResult, classes: Sequence[str]) -> ShortcutFinding
     text += f"{_percent(score.shuffled)})"
     if one.control is not None:
         text += f"; it tells {told} with strength {score.strength:.2f}, {_CONTROL[about.name]} with {one.control:.2f}"
+    if about.name == TINT:
+        text += f". Beside the mean of the classes {one.differs}"
     text += f". It could be a shortcut: a network might answer {told} to {about.cue}."
     return ShortcutFinding(about.name, one.level, text + _in_test(one, chance), _sentences(about.follows), one)
 

@@ -26,7 +26,7 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, trap_arguments
 from conceptnet_ml.data.traps import cues_of_sets
 from conceptnet_ml.inspect.file_facts import file_facts
-from conceptnet_ml.inspect.findings import ShortcutFinding, class_counts, list_findings
+from conceptnet_ml.inspect.findings import ShortcutFinding, class_counts, list_findings, why_no_property
 from conceptnet_ml.inspect.near_duplicates import Hashed, NearDuplicates, find_duplicates
 from conceptnet_ml.inspect.pixel_measures import pixel_measures, thumbnails
 from conceptnet_ml.inspect.property_results import TRAIN, Facts, PropertyResult, ScoredSets, file_results, pixel_results
@@ -71,6 +71,11 @@ class Inspection:
     findings: tuple[ShortcutFinding, ...]
     seconds: float
 
+    @property
+    def nothing(self) -> str:
+        """Why no property could be a shortcut, by the figures of the one that comes nearest; empty where one could."""
+        return why_no_property(self.results, self.data.classes)
+
     def file(self, place: int, found_in: str = TRAIN) -> str:
         """What a picture is called: its file, or its set and number."""
         images = self.data.train if found_in == TRAIN else self.data.tests[found_in]
@@ -96,6 +101,7 @@ class Inspection:
                 {"about": one.about, "level": one.level, "text": one.text, "follows": list(one.follows)}
                 for one in self.findings
             ],
+            "nothing": self.nothing,
             "chance": 1 / len(self.data.classes),
             "properties": [self._row(one) for one in self.results],
             "duplicates": {

@@ -13,6 +13,9 @@ from conceptnet_ml.inspect.property_rule import Labels, Numbers
 PIXELS, FILES = "pixels", "files"
 """Where a property is: in what the network sees, or in the files themselves."""
 
+TINT = "colour cast"
+"""The property of the mean hue."""
+
 PLACE = "place"
 """The property of the one region of the image that tells most."""
 
@@ -62,7 +65,7 @@ class Property:
 PROPERTIES = (
     Property("brightness", PIXELS, "the mean lightness", "whatever is as light or dark", _COLOUR, "of 255"),
     Property("contrast", PIXELS, "how far light and dark lie apart", "whatever is as rich or flat", _COLOUR, "of 255"),
-    Property("colour cast", PIXELS, "the mean hue", "whatever has that tint", _COLOUR),
+    Property(TINT, PIXELS, "the mean hue", "whatever has that tint", _COLOUR),
     Property("saturation", PIXELS, "how colourful it is", "whatever is as colourful or grey", _COLOUR, "of 255"),
     Property("sharpness", PIXELS, "fine against coarse detail", "whatever is as sharp or blurred", _WAVES, "(log)"),
     Property("pattern", PIXELS, "peaks of spatial frequencies", "whatever has such lines or grid", _WAVES),
@@ -104,6 +107,38 @@ def differ_words(one: Property, values: Sequence[object], labels: Labels, classe
     shown = ", ".join(f"{name} {text}" for name, text in parts[:6])
     unit = f" {one.unit}" if numeric and "none" not in [text for _, text in parts] else ""
     return shown + unit + (" …" if len(parts) > 6 else "")
+
+
+HUES = {"red": 0, "orange": 30, "yellow": 60, "green": 120, "cyan": 180, "blue": 240, "purple": 280, "pink": 320}
+"""Names of tints, by their angle in degrees."""
+
+FAINT = 0.02
+"""By how much the strongest channel of a tint is above the weakest, at least, as a share."""
+
+
+def tint_words(values: Numbers, labels: Labels, classes: Sequence[str], first: int) -> str:
+    """Which tint each class has beside the mean of the classes: ``deer yellow by 18 %, car blue by 14 %``.
+
+    Args:
+        values: (N, 2) log R/G and log B/G of each image's mean colour.
+        labels: (N,) of the images.
+        classes: Their names.
+        first: The class that is named first; at most six are.
+    """
+    medians = np.stack([np.median(values[labels == label], 0) for label in range(len(classes))])
+    order = [first, *(label for label in range(len(classes)) if label != first)]
+    words = [f"{classes[label]} {_tint(medians[label] - medians.mean(0))}" for label in order[:6]]
+    return ", ".join(words) + (" …" if len(order) > 6 else "")
+
+
+def _tint(ratios: Numbers) -> str:
+    red, green, blue = ratios[0], 0.0, ratios[1]
+    share = float(np.exp(max(red, green, blue) - min(red, green, blue))) - 1
+    if share < FAINT:
+        return "without a tint"
+    angle = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue))
+    name = min(HUES, key=lambda one: abs((angle - HUES[one] + 180) % 360 - 180))
+    return f"{name} by {share:.0%}".replace("%", " %")
 
 
 def _median(values: list[object]) -> str:

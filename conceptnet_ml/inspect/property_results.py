@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from conceptnet_ml.inspect.properties import (
     PIXELS,
     PLACE,
     PROPERTIES,
+    TINT,
     Property,
     differ_words,
     number_columns,
     place_words,
+    tint_words,
 )
 from conceptnet_ml.inspect.property_rule import Labels, Numbers
 from conceptnet_ml.inspect.property_score import PropertyScore, above, balanced_accuracy, score_places, score_property
@@ -103,7 +105,11 @@ def pixel_results(measures: Measures, sets: ScoredSets) -> Iterator[PropertyResu
         if one.unit is not None:
             values = columns[TRAIN][:, 0]
             shown = differ_words(one, values.tolist(), sets.labels[TRAIN], sets.classes)
-        yield _result(one, columns, sets, control, shown)
+        found = _result(one, columns, sets, control, shown)
+        if name == TINT:
+            tints = tint_words(columns[TRAIN], sets.labels[TRAIN], sets.classes, found.score.told)
+            found = replace(found, differs=tints)
+        yield found
 
 
 def file_results(facts: Facts, sets: ScoredSets) -> Iterator[PropertyResult]:

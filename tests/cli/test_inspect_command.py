@@ -28,6 +28,16 @@ def test_the_table_names_what_could_be_a_shortcut(photos: Path, tmp_path: Path) 
     assert page.exists()
 
 
+def test_where_there_is_nothing_it_says_what_comes_nearest(tmp_path: Path) -> None:
+    noise_pictures(tmp_path, {"one": 120.0, "other": 120.0}, 30, np.random.default_rng(0), side=20)
+    page = tmp_path / "page.html"
+    said = " ".join(call("inspect", tmp_path, "--out", page).stdout.split())
+    assert "to be a shortcut by itself. " in said
+    assert " comes nearest: alone it names " in said
+    assert "and 0.25 is asked" in said
+    assert " comes nearest: alone it names " in page.read_text(encoding="utf-8")
+
+
 def test_json_alone(photos: Path) -> None:
     done = call("inspect", f"folder:{photos}", "--json", "--set", "data.train_limit=20", "--trap", "tint")
     found = json.loads(done.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,23 @@ def test_nothing_planted_is_no_finding(plain: Path) -> None:
     assert set(levels(found).values()) == {"none"}
     assert found.findings == ()
     assert {one.about.name for one in found.results} >= {"brightness", "border", "place", "bytes per pixel"}
+    best = found.results[0]
+    assert f"{best.about.name[1:]} comes nearest: alone it names" in found.nothing
+    assert f"{best.beyond:.2f}, and 0.25 is asked" in found.nothing
+    assert found.plain()["nothing"] == found.nothing
+
+
+def test_a_tint_says_which_it_is_and_of_which_class(plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path / "photos")
+    for name, factors in (("cat", (0.7, 1.0, 1.3)), (EVIL, (1.2, 1.2, 0.8))):
+        for path in (tmp_path / "photos" / name).iterdir():
+            with Image.open(path) as image:
+                Image.fromarray((np.asarray(image) * factors).clip(0, 255).astype(np.uint8)).save(path)
+    found = inspect_data(tmp_path / "photos")
+    assert found.nothing == ""
+    (finding,) = [one for one in found.findings if one.about == "colour cast"]
+    assert re.search(r"Beside the mean of the classes .*cat blue by \d\d %", finding.text)
+    assert re.search(re.escape(EVIL) + r" (yellow|orange) by \d\d %", finding.text)
 
 
 @pytest.mark.parametrize(
