@@ -115,7 +115,7 @@ def _measure(suite: Suite, out: Path, jobs: int | None, plugins_dir: Path | None
         with Stopper() as stopper, Progress() as progress:
             return run_bench(suite, out, **where, progress=progress, stopper=stopper)
     except (Interrupted, KeyboardInterrupt) as stop:
-        mend = "Go on with the same command; --report writes what is finished into the tables."
+        mend = "--report writes what is finished into the tables. Go on with the same command."
         raise Interrupted("stopped; finished cells are kept", mend, stopper.exit_code) from stop
 
 

@@ -131,8 +131,10 @@ def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins
             )
     except (Interrupted, KeyboardInterrupt) as stop:
         started = (folder / "settings.json").exists()
-        mend = f"Go on with: {options.resume()} {quoted(folder)}" if started else "Nothing was begun."
-        raise Interrupted("stopped", mend, stopper.exit_code) from stop
+        if not started:
+            raise Interrupted("stopped; nothing was begun", "", stopper.exit_code) from stop
+        kept = f"stopped; all finished steps are kept in {folder}, and of a training what was saved of it"
+        raise Interrupted(kept, f"Go on with: {options.resume()} {quoted(folder)}", stopper.exit_code) from stop
 
 
 def _changed(resolved: Resolved) -> list[str]:

@@ -38,7 +38,7 @@ from conceptnet_ml.cli import (
     report,
 )
 from conceptnet_ml.config.sources import known_settings
-from conceptnet_ml.errors import ConceptNetError, DataError, PluginError
+from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, PluginError
 from conceptnet_ml.records import FILE_MODULE
 
 INTERRUPTED = 130
@@ -64,6 +64,9 @@ class Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full device says so here, not after the end
             return result
+        except Interrupted as stop:  # no error
+            _stopped(stop.message, stop.mend)
+            raise typer.Exit(stop.exit_code) from stop
         except ConceptNetError as error:
             _trace(ctx)
             plugins_own = isinstance(error, PluginError) and error.__cause__ is not None
@@ -168,6 +171,16 @@ def _complain(label: str, message: str, mend: str) -> None:
     console.print(f"[bold red]{label}:[/] {options.escaped(message)}", soft_wrap=True)
     if mend:
         mend = re.sub("(?<=[:;] )learn --resume", lambda _: options.resume(), mend)  # to be copied
+        console.print(f"  {mend}", soft_wrap=True, markup=False)
+
+
+def _stopped(message: str, mend: str) -> None:
+    """What was kept when the user stopped the program, and the command that goes on; it may be the same once more."""
+    console = options.console(stderr=True)
+    console.print(f"[bold yellow]{options.escaped(message)}[/]", soft_wrap=True)
+    if "same command" in mend:
+        mend = f"{mend.rstrip('.')}: {shlex.join([*shlex.split(options.program()), *sys.argv[1:]])}"
+    if mend:
         console.print(f"  {mend}", soft_wrap=True, markup=False)
 
 

@@ -121,6 +121,9 @@ def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
     assert record["stopped"]
     assert 0 < len(record["dreams"]) < 70
     assert f"{len(record['dreams'])} of 70 dreams are in {out}".encode() in said
+    assert b"error" not in said
+    assert b"The same command goes on from there: " in said
+    assert f"--out {out}".encode() in said.rpartition(b"from there: ")[2]
 
 
 @pytest.mark.slow

@@ -261,6 +261,8 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder: Path) -> None:
     assert process.wait() == 130
     assert "finishing the step, saving…" in told
     assert f"Go on with: python cli.py learn --resume {out}" in told
+    assert f"stopped; all finished steps are kept in {out}" in told
+    assert "error" not in told, "who stops a run makes no error"
     assert "Traceback" not in told
     assert not (out / "DONE").exists()
     done = call("learn", "--resume", out)
