@@ -4,13 +4,14 @@ from conceptnet_ml.testing import check_plugin
 
 
 def test_it() -> None:
-    check_plugin("gamma.py")
+    check_plugin("gamma.py")  # prints a line for each record; pytest -rP shows them
 """
 
 from __future__ import annotations
 
 import linecache
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,22 @@ CHECKS: dict[str, Sequence[Callable[[Trial], None]]] = {
 }
 """What a record of each kind is held to."""
 
+PROMISES = {
+    "dataset": "two classes or more, images of one size, labels that are classes, the same for the same seed",
+    "trap": "a cue where one is asked for and nowhere else, another for each class, the same in every batch",
+    "backbone": "logits for three classes, stages through each of which it runs in two parts",
+    "representation": "there and back again, image by image, differentiable, swaps alike by every way",
+    "discoverer": "finds the unit that tells each class, the same each time; directions, if any, hold the maps",
+    "stop_rule": "a decision with a reason on every kind of figures and gate, the same each time",
+    "generalizer": "a detector that finds the feature of every class, restored from its state",
+    "specializer": "variants that tell the classes and read where the detector looks, restored from their state",
+    "dreamer": "brings up a unit of a small network, the same each time",
+    "exporter": "writes a graph with the classes' names, the same bytes each time",
+    "baseline": "finite weights, other than before, the same again even if stopped; views of its own in [0, 1]",
+    "command": "commands with a help text, the program's own left alone",
+}
+"""The same in words."""
+
 
 def check_plugin(plugin: str | Path | None = None, arguments: Mapping[str, str] | None = None) -> list[Record]:
     """Hold every record of a plugin to the contract of its kind; the built-in ones are held to the same.
@@ -56,7 +73,7 @@ def check_plugin(plugin: str | Path | None = None, arguments: Mapping[str, str] 
         arguments: For records that need one, by name, what stands behind it in ``--trap NAME:ARGUMENT``.
 
     Returns:
-        The records that were checked.
+        The records that were checked. Each is printed with what it was held to as soon as it has passed.
 
     Raises:
         PluginError: The plugin cannot be loaded, has no record, or breaks a promise; says which record and which.
@@ -73,7 +90,12 @@ def check_plugin(plugin: str | Path | None = None, arguments: Mapping[str, str] 
     if not records:
         raise PluginError(f"{plugin or 'installed packages'}: no plugin was found", "Give a file, or a package's name.")
     for record in records:
+        began = time.monotonic()
         check_record(record, plugins, (arguments or {}).get(record.name, ""))
+        seconds = time.monotonic() - began
+        print(
+            f"{record.kind} '{record.name}' keeps its contract ({seconds:.0f} s): {PROMISES[record.kind]}.", flush=True
+        )
     return records
 
 

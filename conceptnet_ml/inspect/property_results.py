@@ -105,11 +105,11 @@ def pixel_results(measures: Measures, sets: ScoredSets) -> Iterator[PropertyResu
         if one.unit is not None:
             values = columns[TRAIN][:, 0]
             shown = differ_words(one, values.tolist(), sets.labels[TRAIN], sets.classes)
-        found = _result(one, columns, sets, control, shown)
+        result = _result(one, columns, sets, control, shown)
         if name == TINT:
-            tints = tint_words(columns[TRAIN], sets.labels[TRAIN], sets.classes, found.score.told)
-            found = replace(found, differs=tints)
-        yield found
+            tints = tint_words(columns[TRAIN], sets.labels[TRAIN], sets.classes, result.score.told)
+            result = replace(result, differs=tints)
+        yield result
 
 
 def file_results(facts: Facts, sets: ScoredSets) -> Iterator[PropertyResult]:

@@ -15,7 +15,7 @@ from commands import ROOT, call
 from conceptnet_ml import PluginError, SettingsError, load_plugins
 from conceptnet_ml.records import KINDS
 from conceptnet_ml.scaffold.plugin_files import USES, new_plugin, usage
-from conceptnet_ml.testing import CHECKS, check_plugin
+from conceptnet_ml.testing import CHECKS, PROMISES, check_plugin
 
 NAMES = ("one", "a-rather-long-name-with-30-signs")
 
@@ -31,17 +31,22 @@ def cleans(*paths: Path) -> None:
 
 
 def test_every_kind_has_checks_and_a_use() -> None:
-    assert set(CHECKS) == set(USES) == set(KINDS)
+    assert set(CHECKS) == set(PROMISES) == set(USES) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_loads_and_keeps_its_contract(kind: str, tmp_path: Path) -> None:
+def test_a_new_plugin_loads_and_keeps_its_contract(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = new_plugin("mine-1", kind, tmp_path)
     assert made.written == (tmp_path / "mine_1.py",)
     plugins = load_plugins(made.plugin, use_entry_points=False)
     assert plugins.broken == []
     assert plugins.origin(plugins.get(kind, "mine-1")) == str(made.plugin)
     assert [record.name for record in check_plugin(made.plugin)] == ["mine-1"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{kind} 'mine-1' keeps its contract (")
+    assert line.endswith(f"): {PROMISES[kind]}.")
 
 
 def test_new_plugins_are_clean_whatever_their_name(tmp_path: Path) -> None:
