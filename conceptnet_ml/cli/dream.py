@@ -144,12 +144,14 @@ def _row(dream: dict[str, Any]) -> list[Text]:
     fell = dream["outcome"] in ("never rose", "no gradient", "not finite")
     failed = missed or fell
     words = dream["words"] + (f"; the network says {own['seen']}" if missed else "")
+    texture = (own or {}).get("texture", {}).get("words", "")
+    words += f"; {texture}" if texture else ""
     verdict = Text()
     if judgement is not None:
         verdict = Text(judgement["words"], style={True: "green", False: "red", None: ""}[judgement["recognised"]])
     return [
         Text(dream["name"] + start, style="bold"),
-        Text(words, style="red" if failed else ""),
+        Text(words, style="red" if failed or texture else ""),
         Text("" if fell else (dream["standing"] or {}).get("words", "")),
         verdict,
         Text(dream["file"], style="dim"),

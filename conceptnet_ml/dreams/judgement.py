@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.dreams.ood import ActivationReader, ActivationStatistics, Pictures, StageStatistics, furthest
@@ -24,6 +25,9 @@ from conceptnet_ml.runtime import seeding
 
 UNLIKE = 0.05
 """p at or below which a picture is called unlike the data."""
+
+COARSE = 0.25
+""":func:`coarse_share` below which a picture that was turned into another class is called only texture."""
 
 ROUNDING = 1e-4
 """Relative difference of two scores that counts as none, so that the last digits of a sum decide nothing."""
@@ -323,6 +327,32 @@ def activation_rank(reached: float, real: Tensor) -> ActivationRank:
         ratio=value / best if finite and best > 0 else None,
         reach=(value - median) / spread if finite and spread > small else None,
     )
+
+
+def coarse_share(image: Tensor, start: Tensor, real: Tensor) -> float:
+    """How far the coarse part of a picture moved from its start, as a share of how far that of a real image lies off.
+
+    The coarse part is the mean over patches of :func:`texture_patch` px: it has shapes and tints, and no texture. Far
+    is the root mean square, of real images the median. Near 1 for another real image, near 0 where only texture moved.
+
+    Args:
+        image, start: uint8 (C, H, W).
+        real: uint8 (N, C, H, W), of the class that the picture was turned into, or of any.
+    """
+    patch, began = texture_patch(image), start[None].float()
+    moved, apart = (
+        F.avg_pool2d(some.float() - began, patch, ceil_mode=True, count_include_pad=False)
+        .square()
+        .mean((1, 2, 3))
+        .sqrt()
+        for some in (image[None], real)
+    )
+    return float(moved[0] / apart.median().clamp_min(1e-6))
+
+
+def texture_patch(image: Tensor) -> int:
+    """Px of a patch below which a change counts as texture: an eighth of the shorter side, two at least."""
+    return max(2, min(image.shape[1:]) // 8)
 
 
 def energy(logits: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.pictures import ImageLike, to_png
 from conceptnet_ml.drawing.sheets import Card, card_sheet, sheet_note, sprite, three_digits
 from conceptnet_ml.dreams.cache import DreamCache
-from conceptnet_ml.dreams.judgement import Witness
+from conceptnet_ml.dreams.judgement import COARSE, Witness, coarse_share, texture_patch
 from conceptnet_ml.dreams.recipe import Recipe, recipe_of
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings
 from conceptnet_ml.dreams.request import Dream
@@ -24,7 +24,7 @@ from conceptnet_ml.dreams.zoom import FRAME_RECIPE, ZoomSettings, zoom
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, render_all, result_card, verdict_record
 from conceptnet_ml.galleries.requests import DreamResult, GalleryRequest, PlannedDream, plan_dreams
-from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
+from conceptnet_ml.galleries.sources import COMPARED, OpenedNetwork, RealImages, open_network, real_images
 from conceptnet_ml.graph.naming import called
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins, load_plugins
@@ -182,7 +182,24 @@ class _Folder:
         floats = to_float(result.dream.image[None], self.opened.network.mean.device)
         chances = predict_logits(result.plan.target.network, floats, None)[0].softmax(0)
         seen = int(chances.argmax())
-        return {"seen": self.opened.classes[seen], "probability": float(chances[seen]), "expected": seen == expected}
+        answer = {"seen": self.opened.classes[seen], "probability": float(chances[seen]), "expected": seen == expected}
+        return {**answer, **self._texture(result, expected)}
+
+    def _texture(self, result: DreamResult, expected: int) -> dict[str, Any]:
+        """Of a picture that was turned into another class whether more than texture changed, measured by real images of
+        that class, or by any where their classes are not known; nothing where there are none of its size."""
+        image, start = result.dream.image, result.plan.request.start
+        if "instead of" not in result.plan.about or start is None or self.real is None:
+            return {}
+        real = self.real.first_held(COMPARED)
+        mine = (real.labels == expected).nonzero()[:, 0] if self.real.labelled else torch.arange(len(real))
+        images = real.take(mine).cpu()
+        if not len(images) or not images.shape[1:] == start.shape == image.shape:
+            return {}
+        share, patch = coarse_share(image, start, images), texture_patch(image)
+        whom = f"a real {self.opened.classes[expected]}" if self.real.labelled else "a real image"
+        words = f"only texture: parts of over {patch} px moved {share:.0%} as far as {whom} lies".replace("%", " %")
+        return {"texture": {"patch": patch, "coarse": share, "words": words if share < COARSE else ""}}
 
     def _draw(
         self, results: Sequence[DreamResult], answers: Sequence[dict[str, Any] | None], count: int
@@ -247,6 +264,8 @@ def _card(result: DreamResult, answer: Mapping[str, Any] | None) -> Card:
     if answer is not None:
         chance = f"{answer['probability']:.0%}".replace("%", " %")
         lines.append(Caption(f"network: {answer['seen']} {chance}", "plain" if answer["expected"] else "wrong"))
+        if words := answer.get("texture", {}).get("words"):
+            lines.append(Caption(words, "wrong"))
     if plan.node is not None and plan.node.kind != "class":
         lines.append(Caption(f"in {plan.target.where}"))
     card = result_card(result, *lines)

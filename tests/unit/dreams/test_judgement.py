@@ -15,9 +15,11 @@ from conceptnet_ml.dreams.judgement import (
     Judgement,
     Witness,
     activation_rank,
+    coarse_share,
     energy,
     seen_words,
     tail_p,
+    texture_patch,
     two_sided_p,
 )
 from conceptnet_ml.dreams.ood import ActivationReader, StageStatistics, ledoit_wolf
@@ -302,6 +304,19 @@ def test_pictures_that_cannot_be_judged_are_refused(witness: Witness) -> None:
 def test_what_a_caption_says(changes: dict[str, float], phrase: str) -> None:
     plain = Judgement("car", 0.98, -5.0, 0.5, True, 0.1, 0.2, "image", 0.002)
     assert dataclasses.replace(plain, **changes).phrase == phrase
+
+
+def test_how_far_more_than_texture_moved() -> None:
+    """Of a picture with stripes of one px as good as nothing, of another real image all, of light as much as it is."""
+    draw = torch.Generator().manual_seed(0)
+    real = torch.randint(0, 256, (40, 3, 4, 4), generator=draw).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    real = real.to(torch.uint8)
+    start, stripes = torch.full((3, 32, 32), 100, dtype=torch.uint8), torch.tensor([60, -60]).repeat(16)
+    assert texture_patch(start) == 4
+    assert coarse_share((start.int() + stripes).to(torch.uint8), start, real) == pytest.approx(0.0, abs=1e-6)
+    assert coarse_share(real[0], start, real) == pytest.approx(1.0, abs=0.25)
+    lighter, far = coarse_share(start + 40, start, real), (real.float() - 100).square().mean((1, 2, 3)).sqrt().median()
+    assert lighter == pytest.approx(40 / float(far))
 
 
 def test_of_several_starts_a_caption_says_in_how_many() -> None:

@@ -159,6 +159,24 @@ def test_a_picture_is_turned_into_another_class(here: Path) -> None:
         make("same", starts=["wide.png"], toward=str(seen))
 
 
+@pytest.mark.parametrize("steps", [1, 60])
+def test_a_class_that_is_only_texture_is_called_so(here: Path, steps: int) -> None:
+    """One step changes hardly anything; what is coarse is measured by real images."""
+    opened = open_network(net(), load_plugins(), CPU, size=16)
+    Image.new("RGB", (16, 16), (90, 90, 90)).save(here / "flat.png")
+    seen = int(opened.network(read_start("flat.png", opened, 16)[None] / 255).argmax())
+    asked = {"starts": ["flat.png"], "toward": str((seen + 1) % 4), "size": 16, "steps": steps}
+    (one,) = make("out", **asked, real="real")["dreams"]
+    texture = one["network"]["texture"]
+    said = f"only texture: parts of over 2 px moved {texture['coarse']:.0%} as far as a real image lies".replace(
+        "%", " %"
+    )
+    assert texture["words"] == (said if texture["coarse"] < 0.25 else "")
+    assert steps > 1 or texture["words"]
+    (other,) = make("other", **asked)["dreams"]
+    assert "texture" not in other["network"], "there are no real images"
+
+
 @pytest.mark.parametrize("film", [".webp", ".gif"])
 def test_a_film_has_every_frame(here: Path, film: str) -> None:
     (one,) = make("out", classes=["1"], zoom=4, film=film, fps=10)["dreams"]
