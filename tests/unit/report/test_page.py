@@ -426,7 +426,7 @@ def test_the_command_can_be_pasted_and_makes_the_same_run(tmp_path: Path) -> Non
 
 
 def test_the_page_says_what_the_command_needs(page: Page) -> None:
-    assert "made0/run-again" in page.text
+    assert "/run-again" in page.text
     assert "Type it in the folder in which the run was started" in page.text
     assert "started from Python" not in page.text
     notes = again_notes(summary() | {"edits": ["split"]}, {}, {"threads": 2})
