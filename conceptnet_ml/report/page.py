@@ -11,7 +11,6 @@ from jinja2 import UndefinedError
 from markupsafe import Markup
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import command
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.concept_graph import ConceptGraph

@@ -208,9 +208,14 @@ def test_a_dry_run_refuses_a_folder_that_holds_a_run(tmp_path: Path) -> None:
 def test_a_reader_that_has_gone_is_no_error() -> None:
     # as in `cli.py bench --help | head -1`
     process = subprocess.Popen(
-        [sys.executable, "cli.py", "bench", "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "cli.py", "bench", "--help"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=120) == 1
