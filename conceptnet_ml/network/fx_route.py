@@ -214,6 +214,9 @@ def _compile(trace: Trace, first: fx.Node, last: Sequence[fx.Node]) -> Callable[
     def copy(node: fx.Node) -> fx.Node:
         if node not in copies:  # weights, and what is computed from them alone, are fetched where they are needed
             copies[node] = graph.node_copy(node, copy)
+            # Else the code would register the functions it calls with torch.fx, which holds on to that for good and
+            # patches all of it at every trace. What is compiled here is never traced.
+            copies[node].meta.pop("is_wrapped", None)
         return copies[node]
 
     begin, stop = trace.data.index(first), max(trace.data.index(node) for node in last)

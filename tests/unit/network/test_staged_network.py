@@ -12,6 +12,7 @@ import torch
 import torchvision
 from surgical import ablated
 from torch import Tensor, nn
+from torch.fx import _symbolic_trace
 from torch.nn import functional
 
 from conceptnet_ml.config.settings import NetworkSettings, Settings
@@ -216,6 +217,15 @@ def test_routes_and_names() -> None:
     assert isinstance(hooked._route, HookRoute)
     assert hooked.stage_names == ("low", "high")
     assert [stage.size for stage in hooked.stages] == [(16, 16), (8, 8)]
+
+
+def test_nothing_of_a_network_that_is_gone_slows_the_next_ones_trace() -> None:
+    """torch.fx keeps the names of code that registers functions with it, and patches all of them at every trace."""
+    before = len(_symbolic_trace._wrapped_fns_to_patch)
+    images = torch.rand(2, 3, *SIZE)
+    network = StagedNetwork(Functional(), SIZE)
+    network.run_from(network.run_until(images, "conv1.relu"), "conv1.relu")
+    assert len(_symbolic_trace._wrapped_fns_to_patch) == before
 
 
 def test_hooked_refuses_a_place_that_does_not_decide_alone() -> None:
