@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -94,10 +95,11 @@ def load_model(
     """
     weights, description = saved
     bare = settings.model_copy(update={"network": settings.network.model_copy(update={"weights": None})})
+    fresh = build_network(bare, description["classes"], tuple(description["image_size"]), plugins)
     networks: dict[str, StagedNetwork] = {}
     for key in sorted(set(description["networks"].values())):
-        network = build_network(bare, description["classes"], tuple(description["image_size"]), plugins)
-        networks[key] = layout.to_device(load_state(network, _below(weights, f"networks.{key}.")), device).eval()
+        network = load_state(copy.deepcopy(fresh), _below(weights, f"networks.{key}."))
+        networks[key] = layout.to_device(network, device).eval()
 
     def part(family: dict[str, Any], kind: str, name: str) -> nn.Module:
         restore = plugins.get(kind, family[kind]).function("restore")

@@ -155,9 +155,14 @@ class Context:
         )
         return Prober(readout.logits, codec, settings, self.dtype)
 
+    @cached_property
+    def _fresh(self) -> StagedNetwork:
+        """The network as it is built, which is costly: it is run and traced to find its stages."""
+        return build_network(self.settings, self.data.classes, self.size, self.plugins)
+
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""
-        network = build_network(self.settings, self.data.classes, self.size, self.plugins)
+        network = copy.deepcopy(self._fresh)
         layout.to_device(network, self.device)
         return (network if state is None else load_state(network, state)).eval()
 
