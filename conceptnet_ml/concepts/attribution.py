@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
-from conceptnet_ml.concepts.scores import FindEvidence, Head
+from conceptnet_ml.concepts.scores import FindEvidence, Head, mean_ranks
 from conceptnet_ml.runtime import seeding
 
 RANKED = 64
@@ -182,7 +181,8 @@ def rank_correlation(first: Tensor, second: Tensor) -> float | None:
     """Spearman's, of two lists; None where one does not vary."""
     if len(first) < 3 or float(first.std()) == 0 or float(second.std()) == 0:
         return None
-    return max(-1.0, min(1.0, float(spearmanr(first.numpy(), second.numpy()).statistic)))
+    ranks = mean_ranks(torch.stack([first, second], 1).double())
+    return max(-1.0, min(1.0, float(torch.corrcoef(ranks.T)[0, 1])))
 
 
 def _interval(values: Tensor, resamples: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
@@ -164,12 +163,24 @@ def spectrum(scores: Tensor, parents: Tensor, count: int) -> tuple[tuple[float, 
     return tuple((float(own.quantile(0.1)), float(own.mean()), float(own.quantile(0.9))) for own in classes)
 
 
+def mean_ranks(values: Tensor) -> Tensor:
+    """Ranks from 1 within each column of (N, C), in fp64; equal values share the mean of theirs, a NaN makes all NaN.
+
+    As ``scipy.stats.rankdata``, whose import alone takes half as long as torch's. Cost: one sort per column.
+    """
+    columns = values.T.contiguous()
+    ordered = columns.sort(1).values
+    first, last = (torch.searchsorted(ordered, columns, side=side) for side in ("left", "right"))
+    ranks = (first + last + 1).double() / 2
+    return ranks.masked_fill(columns.isnan().any(1, keepdim=True), torch.nan).T
+
+
 def auroc(scores: Tensor, positive: Tensor) -> Tensor:
     """Area under the ROC curve of each column, (C,) from scores (N, C) and a mask (N,); ties count one half.
 
     The Mann–Whitney U statistic over ranks. Cost: one sort per column, on the CPU.
     """
-    ranks = torch.from_numpy(rankdata(scores.detach().double().cpu().numpy(), axis=0)).to(scores.device)
+    ranks = mean_ranks(scores.detach().double().cpu()).to(scores.device)
     hits = positive.double()[:, None]
     yes = hits.sum()
     no = len(hits) - yes

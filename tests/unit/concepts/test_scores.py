@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from conceptnet_ml.concepts.scores import FindEvidence, auroc, balanced_sample, gather_evidence, spectrum, unit_scores
+from conceptnet_ml.concepts.scores import (
+    FindEvidence,
+    auroc,
+    balanced_sample,
+    gather_evidence,
+    mean_ranks,
+    spectrum,
+    unit_scores,
+)
 from conceptnet_ml.config.settings import ConceptSettings
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.swap.probe import margin_over_runner_up
@@ -28,6 +37,15 @@ def test_auroc_against_all_pairs(levels: int) -> None:
     scores[:, 0] += positive
     expected = [brute_force(scores[:, column], positive) for column in range(5)]
     assert auroc(scores, positive).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("levels", [1, 4, 1000])
+def test_ranks_are_scipys(levels: int) -> None:
+    values = torch.randint(levels, (60, 5), generator=torch.Generator().manual_seed(levels)).double()
+    values[3, 4] = torch.nan
+    torch.testing.assert_close(
+        mean_ranks(values), torch.from_numpy(rankdata(values.numpy(), axis=0)), rtol=0, atol=0, equal_nan=True
+    )
 
 
 def test_auroc_at_its_ends() -> None:
