@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -39,7 +40,7 @@ def encode(images: Tensor) -> tuple[Tensor, Tensor]:
         an image has, and once more with :func:`decode`.
     """
     padded = _padded(images)
-    return torch.stack([_sizes(_coefficients(padded, grid)).sort(3).values for grid in GRIDS], 1), images
+    return torch.stack([_ordered(_sizes(_coefficients(padded, grid))) for grid in GRIDS], 1), images
 
 
 def decode(encoding: tuple[Tensor, Tensor]) -> Tensor:
@@ -86,6 +87,13 @@ def _sizes(coefficients: Tensor) -> Tensor:
     rows, columns = torch.triu_indices(SIDE, SIDE).unbind()
     turned = [coefficients[:, :, SIDE * one + other] for one, other in ((rows, columns), (columns, rows))]
     return torch.cat(turned, 3).abs()
+
+
+def _ordered(sizes: Tensor) -> Tensor:
+    """Sorted along the last axis. NumPy sorts rows as short as these many times as fast as torch does on a CPU."""
+    if sizes.device.type != "cpu" or sizes.dtype != torch.float32 or sizes.requires_grad:
+        return sizes.sort(3).values
+    return torch.from_numpy(np.sort(sizes.numpy(), axis=3))
 
 
 def _unsorted(ordered: Tensor, order: Tensor) -> Tensor:
