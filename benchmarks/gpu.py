@@ -54,12 +54,12 @@ TINY = """data.image_size=32 data.train_limit=24 training.epochs=2 training.batc
     concepts.edge_groups=1 plugins.representations=pixels plugins.controls= plugins.dreamer=none dreams.witness=false
     dreams.megapixels=0"""
 QUICK = Scale(
-    turns=3,
+    turns=1,
     seeds=1,
     loops=(("small", 32, 16, 2), ("torchvision:resnet18", 32, 4, 1)),
     dreams=(Order("", "small", 32, "block3", 2),),
     dream_steps=3,
-    signs=("glyphs:2", 32, 3, "small", 16),
+    signs=("glyphs:2", 32, 1, "small", 16),
     scarce=32,
     learn=TINY,
     pretrained=TINY,

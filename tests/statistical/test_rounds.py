@@ -338,7 +338,7 @@ def one_training(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_gates_are_predicted_from_those_that_were_dreamt(
     dreamt: int, one_training: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = settings(training={"batch": 32}, probe={"dreamt": dreamt})
+    chosen = settings(network=QUICK, training={"batch": 32}, probe={"dreamt": dreamt})
     ctx = workbench(one_training, planted_data("own", 280), chosen)
     network = ctx.train("ordinary", ctx.network(), ctx.views(ctx.fit, []), 8, chosen.training.rate)
     parents = Readout("classes", network)
