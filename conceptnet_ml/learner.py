@@ -54,7 +54,7 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
                         break
                 kept = outcomes[-1] if outcomes and outcomes[-1].keep else None
                 family = specialize(ctx, site, kept) if kept is not None else None  # 4
-                answers = family.readout if family is not None else leaf(ctx, site, outcomes) if number == 1 else None
+                answers = family.readout if family is not None else leaf(ctx, site, outcomes)
                 descent = descend(ctx, learned, site, answers, below)  # 5
                 readouts_below += descent.readouts
                 ended = _end_round(ctx, site, (findings, channels), outcomes, family, descent)

@@ -60,7 +60,7 @@ class _GraphBuilder:
         if round.merged is not None and features:  # without a feature there is no member of what is generalized
             sources = self._add_generalized(round, round.merged, features, above)
         else:
-            self.variants[f"{round.stage}.leaf"] = features
+            self.variants[round.site.key_below("leaf")] = features
         if round.family is not None:
             self.variants[round.family.key] = sources
         if round.below is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.concepts.model import Trunk
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import auroc
 from conceptnet_ml.network.basis import units_of
 from conceptnet_ml.network.modes import frozen
@@ -56,13 +57,19 @@ def probe_channels(ctx: Context, site: Site) -> ChannelProbe | None:
     return found
 
 
-def moves_channels(result: ProbeResult, found: ChannelProbe) -> ProbeResult:
-    """Refuse a swap that does not move the channels the readout's difference is carried by, and one that decides in
-    part only: a family hardly ever errs, so its errors do not tell a cue from what its parts are like."""
+def moves_channels(result: ProbeResult, found: ChannelProbe, readout: Readout) -> ProbeResult:
+    """Refuse a swap that does not move the channels the readout's difference is carried by, and mostly one that decides
+    in part only.
+
+    A family hardly ever errs, and neither does a network whose object is easy, so errors do not tell a cue from what
+    their parts are like. They do below an object that the swaps kept above left with less than it had
+    (docs/decisions/0053-below-the-object.md).
+    """
     decision, moves = result.decision, found.moves.get(result.measured.representation, 0.0)
-    alone = "; below the top it must decide alone" if decision.keep and decision.last else ""
+    in_part = decision.keep and decision.last and (readout.family is not None or not readout.swaps)
+    alone = "; below the top it must decide alone" if in_part else ""
     reason = f"{decision.reason}{alone}; moves the carrying channels with AUROC {moves:.2f}"
-    keep = decision.keep and not decision.last and moves > 0.5
+    keep = decision.keep and not in_part and moves > 0.5
     sure = decision.sureness if keep == decision.keep else None  # of channels that a swap moves nobody knows how sure
     return replace(result, decision=decision.instead(keep, reason, sure=sure))
 

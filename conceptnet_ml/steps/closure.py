@@ -40,7 +40,7 @@ def close(
     checks: list[Closure] = []
     classes, alone = probed.decision.classes, probed.measured.alone
     exceptions = 0.0 if alone is None else (1 - alone) * (1 - 1 / ctx.classes)
-    if site.readout.family is not None or swap.codec.gate != "place":
+    if not site.at_top or swap.codec.gate != "place":
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
         at = replace(site, name=f"{site.name}/closure-{turn}")

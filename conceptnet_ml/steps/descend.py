@@ -15,15 +15,20 @@ from conceptnet_ml.steps.records import Descent, Learned, Outcome, Site
 from conceptnet_ml.steps.stage_basis import describe
 
 
-def leaf(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Readout:
-    """The object itself, where nothing was kept, as the readout of the stage below: its answers stay what they are.
+def leaf(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Readout | None:
+    """The object itself, where nothing more is kept, as the readout of the stage below: its answers stay what they are.
+
+    The network rests on the object more than it did before the swaps kept above, and an object has parts, too
+    (docs/decisions/0053-below-the-object.md). None below a family that something was found below: it has had its turn.
 
     Args:
         outcomes: Of the representations tried. Where one exchanged places, only cheaper ones are tried below.
     """
+    if site.number > 1 and site.readout.family is not None:
+        return None
     spatial = [one.probed.measured for one in outcomes if one.probed.measured.gate == "place"]
     cost = ctx.codec(spatial[0].representation).record.cost if spatial else site.readout.elementary
-    return replace(site.readout, key=f"{site.stage}.leaf", elementary=cost)
+    return replace(site.readout, key=site.key_below("leaf"), elementary=cost)
 
 
 def descend(ctx: Context, learned: Learned, site: Site, readout: Readout | None, below: str | None) -> Descent:

@@ -82,8 +82,8 @@ def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], No
             decisive if codec.record.entire else decisive / 2,
             advance,
         )
-    top, places = site.readout.family is None, any(swap.codec.gate == "place" for swap in site.readout.swaps)
-    return replace(measured, later=top and places).stored()
+    places = any(swap.codec.gate == "place" for swap in site.readout.swaps)
+    return replace(measured, later=site.at_top and places).stored()
 
 
 def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:

@@ -99,7 +99,7 @@ def _open_places(
     """The round, trained once more with all places opened that images have in common, where a part of the cue is left
     there; else, or where that leaves too little, as it was. And what to say of it."""
     settings = ctx.settings.round
-    top = site.readout.family is None and swap.codec.gate == "place" and probed.decision.classes is None
+    top = site.at_top and swap.codec.gate == "place" and probed.decision.classes is None
     if not top or swap.outside or not settings.purify or settings.places > 1:
         return swap, trained, ""
     places, iota, sure = places_left(ctx, site, swap, trained)

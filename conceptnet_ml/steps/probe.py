@@ -39,7 +39,7 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     for codec in tried:
         result = probe_representation(ctx, site, codec)
         if channels is not None:
-            result = moves_channels(result, channels)
+            result = moves_channels(result, channels, site.readout)
         results.append(ctx.override_rule.before_training(site.name, result, [codec.name for codec in tried]))
         decision = results[-1].decision
         # What is of the whole image, too, does not come before it: light by class makes all amplitudes larger.

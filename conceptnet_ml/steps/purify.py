@@ -106,7 +106,7 @@ def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
 
 
 def _can_purify(site: Site, probed: ProbeResult) -> bool:
-    return site.readout.family is None and probed.measured.gate != "whole" and probed.decision.classes is None
+    return site.at_top and probed.measured.gate != "whole" and probed.decision.classes is None
 
 
 def _purified(
@@ -182,7 +182,7 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     Cost: twice ``DRAWS`` passes over the held-out images; where the first sign holds, twice ``round.fresh`` epochs and
     ``DRAWS`` passes more.
     """
-    top = site.readout.family is None and swap.codec.gate == "place" and probed.decision.classes is None
+    top = site.at_top and swap.codec.gate == "place" and probed.decision.classes is None
     if not (top and ctx.settings.round.outside) or ctx.override_rule.has_overruled(site.name, probed):
         return False, ""
     name, network = f"{site.name}/side", site.readout.network

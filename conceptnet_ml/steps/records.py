@@ -42,6 +42,16 @@ class Site:
         """The site of a round."""
         return cls(stage, readout, f"{stage}/{readout.key}/{number}", number)
 
+    @property
+    def at_top(self) -> bool:
+        """Whether nothing stands above: below the top, what is exchanged is a part of something found there."""
+        return self.readout.elementary is None
+
+    def key_below(self, what: object) -> str:
+        """The key of what is found here, as a readout of the stage below: a round's number, or ``leaf``."""
+        above = "" if self.readout.key == "classes" else f"{self.readout.key}."
+        return f"{above}{self.stage}.{what}"
+
 
 @dataclass(frozen=True)
 class StageBasis:

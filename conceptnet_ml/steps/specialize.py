@@ -18,6 +18,5 @@ def specialize(ctx: Context, site: Site, outcome: Outcome) -> Specialized:
     assert outcome.swap is not None
     readout, stage = site.readout, site.stage
     found = split(ctx, site, outcome.merged)
-    key = f"{readout.key}.{stage}.{site.number}" if readout.key != "classes" else f"{stage}.{site.number}"
-    cost = outcome.swap.codec.record.cost
+    key, cost = site.key_below(site.number), outcome.swap.codec.record.cost
     return Specialized(found, Readout(key, readout.network, stage, found.family, list(readout.swaps), cost))

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import RoundSettings
 from conceptnet_ml.steps import generalize
 from conceptnet_ml.steps import probe as step
@@ -120,15 +121,18 @@ def test_a_swap_that_stays_open_gives_way_to_the_one_that_waits(
     assert outcome.reason == f"pixels: {outcome.probed.decision.reason}"
 
 
+@pytest.mark.parametrize(("family", "swaps"), [(True, 1), (False, 0), (False, 1)])
 @pytest.mark.parametrize(("decision", "moves", "keep"), [(KEEP, 0.9, True), (KEEP, 0.4, False), (LAST, 0.9, False)])
 def test_below_the_top_a_swap_decides_alone_and_moves_the_channels(
-    decision: Decision, moves: float, keep: bool
+    decision: Decision, moves: float, keep: bool, family: bool, swaps: int
 ) -> None:
     measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
     channels = cast(ChannelProbe, SimpleNamespace(moves={"colour": moves}))
-    judged = moves_channels(ProbeResult(measured, decision), channels).decision
-    assert judged.keep is keep
-    assert ("must decide alone" in judged.reason) is decision.last
+    readout = cast(Readout, SimpleNamespace(family=object() if family else None, swaps=[None] * swaps))
+    judged = moves_channels(ProbeResult(measured, decision), channels, readout).decision
+    tells = swaps > 0 and not family  # below an object that swaps kept above it left with less, errors tell
+    assert judged.keep is (keep or (decision.last and tells))
+    assert ("must decide alone" in judged.reason) is (decision.last and not tells)
 
 
 def test_the_reason_says_that_the_others_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
