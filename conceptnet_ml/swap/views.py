@@ -67,7 +67,8 @@ class Swap:
         """The swap of views so far, floats in [0, 1] (B, 3, H, W), with the donors' views or encoding.
 
         Where the codec joins gates, the open gate is the image's joined with the donor's: so the image's own feature
-        leaves and the donor's comes in.
+        leaves and the donor's comes in. A regional swap changes the image's own region, too: its gate opens as little
+        of it as flips the answer.
         """
         if self.outside:  # the donor receives what is inside the image's gate
             assert isinstance(donors, Tensor)
@@ -81,6 +82,8 @@ class Swap:
         where = None
         if self.codec.needs_regions:
             where = (self._region(numbers, size, device), self._region(donor_numbers, size, device))
+            assert gate is not None
+            gate = gate | where[0].bool()
         return self.codec.swap(images, donors, gate, where)
 
     def add(self, views: Tensor, donors: Tensor, donor_numbers: Tensor) -> Tensor:

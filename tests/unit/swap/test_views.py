@@ -104,16 +104,19 @@ def test_regional_codec_changes_what_its_gate_opens_and_takes_from_the_donors_ow
     assert slope.abs().max() > 0
 
 
-def test_a_regional_swap_uses_the_images_own_gate_and_comes_before_transplants(ruler: ImageSet) -> None:
-    gates, own = torch.zeros(8, 1, 8, 8), torch.ones(8, 1, 8, 8)
-    gates[..., :4] = 1
+def test_a_regional_swap_changes_the_images_own_gate_and_region_and_comes_before_transplants(ruler: ImageSet) -> None:
+    gates, own = torch.zeros(8, 1, 8, 8), torch.zeros(8, 1, 8, 8)
+    gates[..., :2], own[..., 3:5] = 1, 1
     regional = Swap(RegionalCodec(WHOLE.record), gates, regions=own)
     indices, images, _ = batch(Views(ruler, torch.arange(8), [regional], 2, CPU))
     raw = 100 + 2 * torch.tensor(RULER)[indices]
     levels = {100 + 2 * step for step in RULER}
-    assert torch.equal((images[:, 0, 0, -1] * 255).round().long(), raw)
-    assert set((images[:, 0, 0, 0] * 255).round().long().tolist()) <= levels
-    assert ((images[:, 0, 0, 0] * 255).round().long() != raw).any()
+    row = (images[:, 0, 0] * 255).round().long()
+    width = row.shape[1]
+    assert torch.equal(row[:, -1], raw)
+    for changed in (0, width // 2):  # in the gate, and in the region
+        assert set(row[:, changed].tolist()) <= levels
+        assert (row[:, changed] != raw).any()
     transplant = Swap(PLACE, gates)
     assert Views(ruler, torch.arange(8), [transplant, regional], 2, CPU).swaps == [regional, transplant]
 
