@@ -45,7 +45,13 @@ def _below(node: Node) -> str:
     readout = (node.found_in or "").removeprefix(f"{node.stage}/").rpartition("/")[0]
     if readout in ("", "classes"):
         return "" if node.parent is None or readout else ", below what is exchanged above"
-    return f", below what {readout} found"
+    return f", {below(readout)}"
+
+
+def below(readout: str) -> str:
+    """Where a round below the top stage works, by its readout's key: ``below what block3.1 found``."""
+    above, _, last = readout.rpartition(".")
+    return f"below the object that is left at {above}" if last == "leaf" else f"below what {readout} found"
 
 
 def _units(node: Node) -> str:

@@ -151,7 +151,7 @@ def test_resolve_refuses_what_is_not_there_with_the_nearest(wheels: Wheels) -> N
 def test_each_name_on_the_page_means_its_node(wheels: Wheels) -> None:
     """Two features of one class, stage and round, found in the answers of two families, are told apart."""
     graph = wheels.graph
-    for readout in ("classes", "top.1", "top.2"):
+    for readout in ("classes", "top.1", "top.2", "top.leaf"):
         found = {"stage": "low", "round": 1, "classes": ["car"], "units": [1], "found_in": f"low/{readout}/1"}
         graph.add_node("feature", f"car in low/{readout}/1", **found)
     for node in graph.nodes():
@@ -159,8 +159,10 @@ def test_each_name_on_the_page_means_its_node(wheels: Wheels) -> None:
         assert graph.resolve(f"{node.kind} {node.id}") == node
     with pytest.raises(SettingsError, match=r"Did you mean 'What makes car .round 1, low, below what top.2 found.'"):
         graph.resolve("What makes car (round 1, low, below what top.22 found)")
-    with pytest.raises(SettingsError, match="could be 3 nodes"):
+    with pytest.raises(SettingsError, match="could be 4 nodes"):
         graph.resolve("what makes car")
+    object_s = graph.resolve("What makes car (round 1, low, below the object that is left at top)")
+    assert object_s.found_in == "low/top.leaf/1"
 
 
 def test_resolve_refuses_what_could_be_several(wheels: Wheels) -> None:
