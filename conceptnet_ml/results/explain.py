@@ -170,6 +170,7 @@ class _Concepts:
         for node, target, _ in members:
             known = unit_scores(torch.cat([activation_maps(target, part)[:, None] for part, _ in real.batches])).cpu()
             here = activation_maps(target, maps).cpu()
+            excess = (here.mean((1, 2)) - activation_maps(target, mean[None]).mean().cpu()).tolist()
             says = self._says(node, maps)
             for place, score in enumerate(unit_scores(here[:, None])[:, 0].tolist()):
                 below = (known[:, 0] < score).double()
@@ -177,8 +178,11 @@ class _Concepts:
                 alone = FindEvidence([(maps[place : place + 1], own)], head, len(classes), settings, real.width)
                 fall = None if readout is None else float(alone.falls([node.units], mean)[int(own), 0])
                 where, ranks = self._where(target, readout), (float(below.mean()), self._by_class(below))
-                answer = classes[int(own)]
-                yield place, ConceptAnswer(node, where, score, *ranks, fall, answer, says[place], here[place], size)
+                answer, more = classes[int(own)], excess[place]
+                yield (
+                    place,
+                    ConceptAnswer(node, where, score, *ranks, fall, answer, more, says[place], here[place], size),
+                )
 
     def _says(self, node: Node, maps: Tensor) -> list[str | None]:
         """What the variants of a generalized feature say, from its stage's maps."""

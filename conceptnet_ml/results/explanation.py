@@ -37,6 +37,8 @@ class ConceptAnswer:
         contribution: By how many logits the lead of ``answer`` falls without it; None where the run does not keep whose
             answer it is about.
         answer: What that network, or the family, says.
+        excess: By how much its map's mean over all places exceeds that over the held-out images, to which its units are
+            set for ``contribution``.
         says: What the variants of a generalized feature say; None of all else.
         unit_map: (h, w), of which the strongest tenth lies above ``cutoff``.
         size: (H, W) of the picture.
@@ -49,6 +51,7 @@ class ConceptAnswer:
     by_class: Mapping[str, float]
     contribution: float | None
     answer: str
+    excess: float
     says: str | None
     unit_map: Tensor
     size: tuple[int, int]
@@ -81,11 +84,15 @@ class ConceptAnswer:
 
     @property
     def effect(self) -> str:
-        """``+5.9 for car``, in logits; of a feature also whether it is strong here or weak: that can speak, too."""
+        """``+5.9 for car``, in logits; of a feature also whether it is stronger here or weaker than the mean that
+        it is set to: a weak one can speak for another class."""
         if self.contribution is None:
             return "not known"
-        how = f"{'above' if self.percentile >= 0.5 else 'below'} its median"
-        how = f", being {how}" if self.node.kind == "feature" else ""
+        how = (
+            f", being {'stronger' if self.excess > 0 else 'weaker'} than on average"
+            if self.node.kind == "feature"
+            else ""
+        )
         return f"{self.contribution:+.1f} for {self.answer}{how}".replace("-", "−", 1)
 
     @property
@@ -106,7 +113,7 @@ class ConceptAnswer:
         node = {"id": self.node.id, "kind": self.node.kind, "title": called(self.node), "stage": self.node.stage}
         strength = {"score": self.score, "percentile": self.percentile, "by_class": dict(self.by_class)}
         words = {"words": self.strength, "network": self.network, "place": self.place}
-        answers = {"contribution": self.contribution, "answer": self.answer, "says": self.says}
+        answers = {"contribution": self.contribution, "excess": self.excess, "answer": self.answer, "says": self.says}
         return {**node, **strength, **words, **answers}
 
 

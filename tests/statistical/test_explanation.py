@@ -99,6 +99,8 @@ def test_ranks_and_contributions_are_those_computed_by_hand(run: LearnedRun) -> 
                 margins = [float(margin_over_runner_up(these, answers[0].argmax(1))) for these in answers]
                 assert each.contribution == pytest.approx(margins[0] - margins[1], abs=1e-3)
                 assert each.answer == run.classes[int(answers[0].argmax())]
+                taken = len(units) ** 0.5 * (maps[place, units].mean() - without[0, units].mean())
+                assert each.excess == pytest.approx(float(taken), abs=1e-4), "by what the ablation takes away"
 
 
 def test_the_same_pictures_are_explained_the_same_alone_and_together(

@@ -34,10 +34,16 @@ def exchange(*trials: DonorTrial) -> Exchange:
     return Exchange("top/classes/1", 1, "places", False, {"ordinary": "car", "learned": EVIL}, trials)
 
 
-def answer(by_class: dict[str, float], percentile: float = 0.9, contribution: float | None = 2.25) -> ConceptAnswer:
+def answer(
+    by_class: dict[str, float],
+    percentile: float = 0.9,
+    contribution: float | None = 2.25,
+    says: str = "car",
+    excess: float = 1.0,
+) -> ConceptAnswer:
     node = next(one for one in concept_graph().nodes("feature") if one.classes == ("car",))
     return ConceptAnswer(
-        node, "the ordinary network", 1.0, percentile, by_class, contribution, "car", None, MAP, (24, 32)
+        node, "the ordinary network", 1.0, percentile, by_class, contribution, says, excess, None, MAP, (24, 32)
     )
 
 
@@ -75,8 +81,11 @@ def test_place_and_effect_in_words() -> None:
     assert answer({}).place == answer({"car": 0.05}).place == "bottom left"
     assert answer({"car": 0.04, "dog": 0.9}).place == "weak here; most bottom left"
     assert replace(answer({}), unit_map=torch.zeros(6, 8)).place == "nowhere more than elsewhere"
-    assert answer({}).effect == "+2.2 for car, being above its median"
-    assert answer({}, 0.2, -1.5).effect == "−1.5 for car, being below its median"
+    assert answer({}).effect == "+2.2 for car, being stronger than on average"
+    assert answer({}, 0.2, -1.5, excess=-1.0).effect == "−1.5 for car, being weaker than on average"
+    between = answer({"car": 0.0, "dog": 1.0}, 0.5, 5.2, "dog", -0.3)
+    assert between.effect == "+5.2 for dog, being weaker than on average", "what counts is the mean that it is set to"
+    assert between.record()["excess"] == -0.3
     assert answer({}, contribution=None).effect == "not known"
 
 
