@@ -19,9 +19,13 @@ NETWORKS = ("ordinary", "learned")
 TYPICAL = 0.05
 """A score with at most this share of a class's images below it, or above it, is unusual for the class."""
 
-HANGS, PARTLY = 0.5, 0.2
-"""By how much more often other classes' material than the own class's must change an answer that hangs on it, or does
-in part."""
+PARTLY, MOST = 0.2, 0.75
+"""How often other classes' material must change an answer, and by how much more often than its own class's does, for it
+to be said; from how often on not only at times."""
+
+FAILED, LARGE = 0.25, 0.2
+"""From how often on the control, material of the answer's own class, changes it, too; from which share of the picture
+on material may cover the object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +168,20 @@ class Exchange:
     answers: Mapping[str, str]
     trials: Sequence[DonorTrial]
 
+    def counted(self, network: str, own: bool) -> tuple[int, int, float]:
+        """How often material of the network's own answer, or of other classes, changes it; of how many images; in what
+        share of the picture."""
+        trials = self._trials(network, own)
+        donors = sum(one.donors for one in trials)
+        stays = sum(one.answers[network].get(self.answers[network], 0) for one in trials)
+        return donors - stays, donors, sum(one.donors * one.opened for one in trials) / max(1, donors)
+
+    def _trials(self, network: str, own: bool) -> list[DonorTrial]:
+        return [one for one in self.trials if (one.name == self.answers[network]) == own]
+
     def changed(self, network: str) -> tuple[float, float]:
         """How often other classes' material changes the network's answer, and how often its own class's does."""
-        own = self.answers[network]
-        shares: dict[bool, list[float]] = {False: [], True: []}
-        for trial in self.trials:
-            shares[trial.name == own].append(1 - trial.answers[network].get(own, 0) / trial.donors)
-        others, mates = (sum(shares[kin]) / max(1, len(shares[kin])) for kin in (False, True))
+        others, mates = ((count := self.counted(network, own))[0] / max(1, count[1]) for own in (False, True))
         return others, mates
 
     def says(self, trial: DonorTrial) -> str:
@@ -183,21 +194,41 @@ class Exchange:
 
     @property
     def conclusion(self) -> str:
-        """What becomes of each network's answer."""
-        words = []
+        """What becomes of each network's answer, with how often, in how much of the picture, and the control."""
+        words, before = [], ""
         for network in NETWORKS:
-            own, (others, mates) = self.answers[network], self.changed(network)
-            answers = Counter[str]()
-            for trial in self.trials:
-                answers.update({} if trial.name == own else trial.answers[network])
-            if others - mates >= HANGS:
-                said = f"says {answers.most_common(1)[0][0]} in place of {own}"
-            elif others >= HANGS:
-                said = f"leaves its {own} with any material, that of {own} too, which says little"
-            else:
-                said = f"leaves its {own} at times" if others - mates >= PARTLY else f"says {own} all the same"
-            words.append(f"the {network} network {said}")
-        return f"With another class's material where round {self.number} found a cue, {words[0]}; {words[1]}."
+            names, opened = [one.name for one in self._trials(network, False)], self.counted(network, False)[2]
+            where = f" in {percent(opened)} of the picture" if self._placed else ""
+            material = f"With material of {listed(names, 4)}{where}, as round {self.number} exchanges it, "
+            head = "The " if material == before else f"{material}the "
+            words.append(f"{head}{network} network {self._outcome(network)}.")
+            before = material
+        return " ".join(words)
+
+    @property
+    def _placed(self) -> bool:
+        return any(trial.gate is not None for trial in self.trials)
+
+    def _outcome(self, network: str) -> str:
+        own, (others, mates) = self.answers[network], self.changed(network)
+        (turned, donors, opened), (left, kin, theirs) = (self.counted(network, which) for which in (False, True))
+        if others < PARTLY:
+            return f"says {own} all the same, in {donors - turned} of {donors}"
+        if others - mates < PARTLY:
+            said = f"leaves its {own} with any material, that of {own} too, which says little"
+            return f"{said}: in {turned} of {donors}, and in {left} of {kin}"
+        answers = sum((Counter(trial.answers[network]) for trial in self._trials(network, False)), Counter[str]())
+        del answers[own]
+        said = f"leaves its {own} at times, in {turned} of {donors}"
+        if others >= MOST:
+            said = f"says {answers.most_common(1)[0][0]} in place of {own} in {turned} of {donors}"
+        if mates >= FAILED:
+            needs = "what comes in there covers what it needs, which need be no cue"
+            return f"{said}, but material of its own class changes it, too, in {left} of {kin}: {needs}"
+        control = f"material of {own}{f' in {percent(theirs)}' if self._placed else ''} changes it in {left} of {kin}"
+        control = control if kin else f"no material of {own} was tried beside it"
+        much = "; so much material may cover the object, too" if self._placed and opened >= LARGE else ""
+        return f"{said}; {control}{much}"
 
     @property
     def sentences(self) -> list[str]:

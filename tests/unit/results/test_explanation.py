@@ -68,6 +68,34 @@ def test_a_conclusion_is_drawn_beside_its_control() -> None:
     assert "leaves its car with any material, that of car too, which says little" in anything.conclusion
 
 
+def test_each_network_has_its_own_counts_and_share() -> None:
+    poodle = replace(trial("poodle", {"poodle": 8}, {"poodle": 8}), opened=0.13)
+    car = replace(trial("car", {"car": 7, "poodle": 1}, {"car": 5, "poodle": 3}), opened=0.23)
+    found = replace(exchange(poodle, car), answers={"ordinary": "car", "learned": "poodle"})
+    assert found.conclusion.replace("\u00a0", " ") == (
+        "With material of poodle in 13 % of the picture, as round 1 exchanges it, the ordinary network says poodle in "
+        "place of car in 8 of 8; material of car in 23 % changes it in 1 of 8. With material of car in 23 % of the "
+        "picture, as round 1 exchanges it, the learned network leaves its poodle at times, in 5 of 8; material of "
+        "poodle in 13 % changes it in 0 of 8; so much material may cover the object, too."
+    )
+    whole = replace(found, trials=[replace(one, gate=None) for one in found.trials])
+    assert "%" not in whole.conclusion
+    assert "cover" not in whole.conclusion, "patterns of the whole picture cover nothing"
+    alone = replace(found, trials=[poodle], answers={"ordinary": "car", "learned": "car"})
+    assert "no material of car was tried beside it. The learned network says" in alone.conclusion
+
+
+def test_a_control_that_fails_is_said_and_is_no_cue() -> None:
+    poodle = trial("poodle", {"poodle": 8}, {"car": 7, "poodle": 1})
+    found = exchange(poodle, trial("car", {"poodle": 4, "car": 4}, {"car": 8}))
+    found = replace(found, answers={"ordinary": "car", "learned": "car"})
+    assert found.conclusion.replace("\u00a0", " ") == (
+        "With material of poodle in 25 % of the picture, as round 1 exchanges it, the ordinary network says poodle in "
+        "place of car in 8 of 8, but material of its own class changes it, too, in 4 of 8: what comes in there covers "
+        "what it needs, which need be no cue. The learned network says car all the same, in 7 of 8."
+    )
+
+
 def test_strength_is_told_by_the_classes_it_is_usual_in() -> None:
     assert answer({"car": 0.3, "dog": 1.0}).strength == "as in car"
     assert answer({"car": 0.0, "dog": 1.0}).strength == "stronger than usual in dog, weaker than usual in car"
