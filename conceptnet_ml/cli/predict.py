@@ -17,13 +17,13 @@ EXAMPLES = options.examples(
     ("predict runs/NAME photos/*.png --json", "many, for a script"),
     ("predict runs/NAME photo.jpg --explain --out why", "why, as a page why/photo.html, too"),
 )
-SHOWN = 8
-"""Concepts of a picture that are printed."""
+SHOWN = 4
+"""Concepts of a picture that are printed: those that lend most."""
 EXPLAIN_HELP = "say which concepts answer in each picture, where, and what becomes of the answers without them"
 OUT_HELP = "with --explain: a page for each picture in this folder"
 LEGEND = (
-    "Strength: beside held-out images of each class. Lends: by how many logits the lead of the answer falls when the "
-    "concept is set to its mean."
+    "+2.0 for car: car's lead falls by 2 logits when the concept is set to its mean; below zero it grows. The strength "
+    "beside held-out images, the place and all other concepts are on the page{}, and in --json."
 )
 
 
@@ -92,7 +92,7 @@ def _explain(run: LearnedRun, images: list[Path], out: Path | None, json: bool) 
     for one in found:
         _print(one)
     if any(one.concepts for one in found):
-        console.print(LEGEND, style="dim", markup=False)
+        console.print(LEGEND.format("" if pages else " (--out FOLDER)"), style="dim", markup=False)
     for page in pages:
         console.print(f"{page}: in any browser", markup=False, soft_wrap=True)
 
@@ -103,24 +103,12 @@ def _print(one: Explanation) -> None:
     from conceptnet_ml.graph.naming import called
 
     console = options.console()
-    console.print(Text(one.file, style="bold"), Text(one.headline), sep="\n")
+    console.print(Text(one.file, style="bold"), *map(Text, (one.headline, *one.why)), sep="\n")
     for exchange in one.exchanges:
         console.print(Text(f"Round {exchange.number} exchanges {exchange.what}."))
         for words in exchange.sentences:
             console.print(Text(f"  {words}"))
-    rows = [
-        (
-            called(each.node),
-            f"{each.strength}: {each.ranks}",
-            each.place,
-            each.effect + ("" if each.says is None else f"; its variants say {each.says}"),
-            each.network,
-        )
-        for each in one.concepts[:SHOWN]
-    ]
-    if rows:
-        console.print(options.table(("concept", "strength", "where", "lends", "looked at in"), rows))
-    if len(one.concepts) > SHOWN:
-        console.print(f"{len(one.concepts) - SHOWN} more lend less; --json has all.", style="dim", markup=False)
+    for each in one.lending[:SHOWN]:
+        console.print(Text(f"  {called(each.node)}: {each.effect} ({each.network.removeprefix('the ')})"))
     for words in one.left_out:
         console.print(Text(f"Left out: {words}", style="dim"))

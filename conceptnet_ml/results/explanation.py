@@ -97,7 +97,12 @@ class ConceptAnswer:
             if self.node.kind == "feature"
             else ""
         )
-        return f"{self.contribution:+.1f} for {self.answer}{how}".replace("-", "−", 1)
+        return f"{self.logits} for {self.answer}{how}"
+
+    @property
+    def logits(self) -> str:
+        """``+5.9``: what it lends."""
+        return f"{self.contribution or 0.0:+.1f}".replace("-", "−")
 
     @property
     def place(self) -> str:
@@ -183,6 +188,12 @@ class Exchange:
         """How often other classes' material changes the network's answer, and how often its own class's does."""
         others, mates = ((count := self.counted(network, own))[0] / max(1, count[1]) for own in (False, True))
         return others, mates
+
+    def turns(self, network: str) -> str:
+        """``in 8 of 8``; where the control fails, how often that turns it, too."""
+        (turned, donors, _), (left, kin, _) = (self.counted(network, which) for which in (False, True))
+        fails = f" (with its own class's material in {left} of {kin})" if self.changed(network)[1] >= FAILED else ""
+        return f"in {turned} of {donors}{fails}"
 
     def says(self, trial: DonorTrial) -> str:
         """What some images' material does to both answers."""
@@ -273,6 +284,44 @@ class Explanation:
         return next(iter(self.probabilities[network]))
 
     @property
+    def lending(self) -> list[ConceptAnswer]:
+        """The concepts of which it is known what they lend, by the size of it; last those that lend to what a family
+        says, and not to a network's answer: their logits are others."""
+        known = [one for one in self.concepts if one.contribution is not None]
+        return sorted(known, key=lambda one: (", about family" in one.network, -abs(one.contribution or 0.0)))
+
+    @property
+    def why(self) -> list[str]:
+        """For each network, on what its answer leans most, and what becomes of it where that is exchanged."""
+        return [self._leans(network) for network in NETWORKS]
+
+    def _leans(self, network: str) -> str:
+        answer = self.answer(network)
+        about = [one for one in self.lending if (one.network, one.answer) == (f"the {network} network", answer)]
+        whose, most = (
+            f"The {network} network's {answer}",
+            max(about, key=lambda one: one.contribution or 0.0, default=None),
+        )
+        if most is None:
+            return f"{whose}: no concept that was found in this network could be looked at."
+        title = f"\u201c{called(most.node)}\u201d"
+        if (most.contribution or 0.0) <= 0:
+            return f"{whose} leans on none of the concepts that were found: each speaks against it, or lends nothing."
+        if most.node.kind == "feature" and most.excess <= 0:
+            words = f"{whose} leans most on {title} being weaker than on average ({most.logits})"
+        else:
+            where = most.place.removeprefix("weak here; most ")
+            lies = (
+                "" if where.startswith("nowhere") else f", which lies {'in' if where == 'middle' else 'at'} the {where}"
+            )
+            words = f"{whose} leans most on {title} ({most.logits}){lies}"
+        exchange = next((one for one in self.exchanges if one.round == most.node.found_in), None)
+        if most.node.kind == "generalized" and exchange is not None:
+            one, two = (exchange.turns(name) for name in NETWORKS)
+            words += f"; where it is exchanged, the ordinary network turns {one}, the learned one {two}"
+        return f"{words}."
+
+    @property
     def headline(self) -> str:
         """Both answers in one line."""
         one, two = ((name := self.answer(which), percent(self.probabilities[which][name])) for which in NETWORKS)
@@ -285,6 +334,7 @@ class Explanation:
         return {
             "file": self.file,
             "probabilities": {name: dict(shares) for name, shares in self.probabilities.items()},
+            "why": self.why,
             "concepts": [one.record() for one in self.concepts],
             "exchanges": [one.record() for one in self.exchanges],
             "left_out": list(self.left_out),

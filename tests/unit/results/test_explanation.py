@@ -96,6 +96,31 @@ def test_a_control_that_fails_is_said_and_is_no_cue() -> None:
     )
 
 
+def test_why_is_said_of_what_lends_most_to_each_network() -> None:
+    learned = replace(answer({}, contribution=5.2, says=EVIL, excess=-1.0), network="the learned network")
+    node = concept_graph().nodes("generalized")[0]
+    shared = replace(answer({}, contribution=3.4), node=node)
+    below = replace(answer({}, contribution=12.0), network="the ordinary network, about family block3.1")
+    unknown = answer({}, contribution=None)
+    found = replace(explanation(), concepts=[answer({}), shared, below, unknown, learned])
+    swaps = replace(found.exchanges[0], round=node.found_in)
+    said = replace(found, exchanges=[swaps]).why
+    assert said[0].endswith(
+        "(+3.4), which lies at the bottom left; where it is exchanged, the ordinary network turns in 7 of 8, the "
+        "learned one in 2 of 8."
+    )
+    assert said[0].startswith("The ordinary network's car leans most on \u201cWhat ")
+    assert said[1].endswith("\u201d being weaker than on average (+5.2).")
+    assert [one.contribution for one in found.lending] == [5.2, 3.4, 2.25, 12.0], "families last"
+    control = trial("car", {"car": 5, EVIL: 3}, {EVIL: 8})
+    fails = replace(swaps, trials=[swaps.trials[0], control])
+    turns = "the ordinary network turns in 7 of 8 (with its own class's material in 3 of 8), the learned one in 0 of 8."
+    assert replace(found, exchanges=[fails]).why[0].endswith(turns)
+    against = replace(found, concepts=[answer({}, contribution=-2.0)]).why
+    assert "leans on none of the concepts" in against[0]
+    assert "no concept that was found in this network could be looked at" in against[1]
+
+
 def test_strength_is_told_by_the_classes_it_is_usual_in() -> None:
     assert answer({"car": 0.3, "dog": 1.0}).strength == "as in car"
     assert answer({"car": 0.0, "dog": 1.0}).strength == "stronger than usual in dog, weaker than usual in car"
@@ -127,6 +152,9 @@ def test_it_becomes_json() -> None:
 
 def test_the_page_needs_nothing_and_names_stay_text(tmp_path: Path) -> None:
     page = write_explanation(explanation(), tmp_path / "why" / "page.html", EVIL).read_text(encoding="utf-8")
+    assert page.count("<dt>Lends</dt>") == 2
+    unknown = replace(explanation(), concepts=[answer({"car": 0.5}, contribution=None)])
+    assert "<dt>Lends</dt>" not in write_explanation(unknown, tmp_path / "unknown.html").read_text(encoding="utf-8")
     tags: list[tuple[str, dict[str, str | None]]] = []
     text: list[str] = []
 
