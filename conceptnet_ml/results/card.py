@@ -39,6 +39,17 @@ def model_card(run: Run) -> str:
         raise DataError(f"{run.path / 'summary.json'} lacks what a card says, or is damaged: {error}", mend) from error
 
 
+def run_words(run: Run) -> str:
+    """A run in a line: folder, data, classes, kept rounds; the folder alone where it has no results."""
+    try:
+        summary = run.summary()
+        rounds = listed([entry["name"] for entry in kept(summary)]) or "no round"
+        about = f", data {summary['data']}, classes {listed(summary['classes'], 4)}, kept {rounds}"
+    except (ConceptNetError, OSError, *_CHANGED):
+        about = ""
+    return visible(f"LearnedRun({str(run.path)!r}{about})")
+
+
 def run_html(run: Run) -> str:
     """A run in a notebook: its headline, its accuracies and the picture of the first round that was kept; in a line
     what is wrong with it where something is."""

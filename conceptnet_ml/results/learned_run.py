@@ -33,7 +33,7 @@ from conceptnet_ml.network.build import check_backbone, export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
-from conceptnet_ml.results.card import model_card, run_html
+from conceptnet_ml.results.card import model_card, run_html, run_words
 from conceptnet_ml.results.explain import explain
 from conceptnet_ml.results.explanation import Explanation
 from conceptnet_ml.results.model_files import BEFORE, TRUNK, SavedModel, load_model, read_size, replace_network
@@ -135,6 +135,9 @@ class LearnedRun:
     def card(self) -> str:
         """The run's model card in Markdown, see :func:`conceptnet_ml.results.card.model_card`."""
         return model_card(self.folder)
+
+    def __repr__(self) -> str:
+        return run_words(self.folder)
 
     def _repr_html_(self) -> str:
         return run_html(self.folder)

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from conceptnet_ml import ConceptGraph, DataError, Dream, Objective
 from conceptnet_ml.drawing.notebook import LARGEST, picture_html
 from conceptnet_ml.errors import visible
-from conceptnet_ml.results.card import model_card, run_html
+from conceptnet_ml.results.card import model_card, run_html, run_words
 from conceptnet_ml.storage.run_folder import Run
 
 NAME = '<i onclick="x()">🐩 | `*a*`</i> [b](http://c) www.d_e \u202eback'
@@ -129,6 +129,16 @@ def test_a_run_in_a_notebook(folder: Path) -> None:
     assert len(html) < LARGEST + 5_000
     shutil.rmtree(folder / "pictures")
     assert "<img" not in run_html(Run.open(folder))
+
+
+def test_a_run_in_a_line(folder: Path) -> None:
+    said = run_words(Run.open(folder))
+    assert said.startswith(f"LearnedRun({str(folder)!r}, data ")
+    assert visible(NAME) in said
+    assert "\u202e" not in said
+    assert ", kept top/" in said
+    (folder / "summary.json").unlink()
+    assert run_words(Run.open(folder)) == f"LearnedRun({str(folder)!r})"
 
 
 def test_a_graph_in_a_notebook() -> None:
