@@ -234,7 +234,7 @@ class Exchange:
         if others >= MOST:
             said = f"says {answers.most_common(1)[0][0]} in place of {own} in {turned} of {donors}"
         if mates >= FAILED:
-            needs = "what comes in there covers what it needs, which need be no cue"
+            needs = "what comes in there covers what it needs, which need not be a cue"
             return f"{said}, but material of its own class changes it, too, in {left} of {kin}: {needs}"
         control = f"material of {own}{f' in {percent(theirs)}' if self._placed else ''} changes it in {left} of {kin}"
         control = control if kin else f"no material of {own} was tried beside it"
@@ -306,7 +306,7 @@ class Explanation:
             return f"{whose}: no concept that was found in this network could be looked at."
         title = f"\u201c{called(most.node)}\u201d"
         if (most.contribution or 0.0) <= 0:
-            return f"{whose} leans on none of the concepts that were found: each speaks against it, or lends nothing."
+            return f"{whose} leans on none of the concepts found for it: each speaks against it, or lends nothing."
         if most.node.kind == "feature" and most.excess <= 0:
             words = f"{whose} leans most on {title} being weaker than on average ({most.logits})"
         else:

@@ -92,7 +92,7 @@ def test_a_control_that_fails_is_said_and_is_no_cue() -> None:
     assert found.conclusion.replace("\u00a0", " ") == (
         "With material of poodle in 25 % of the picture, as round 1 exchanges it, the ordinary network says poodle in "
         "place of car in 8 of 8, but material of its own class changes it, too, in 4 of 8: what comes in there covers "
-        "what it needs, which need be no cue. The learned network says car all the same, in 7 of 8."
+        "what it needs, which need not be a cue. The learned network says car all the same, in 7 of 8."
     )
 
 
@@ -117,7 +117,7 @@ def test_why_is_said_of_what_lends_most_to_each_network() -> None:
     turns = "the ordinary network turns in 7 of 8 (with its own class's material in 3 of 8), the learned one in 0 of 8."
     assert replace(found, exchanges=[fails]).why[0].endswith(turns)
     against = replace(found, concepts=[answer({}, contribution=-2.0)]).why
-    assert "leans on none of the concepts" in against[0]
+    assert "leans on none of the concepts found for it" in against[0]
     assert "no concept that was found in this network could be looked at" in against[1]
 
 
