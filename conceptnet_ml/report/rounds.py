@@ -148,13 +148,15 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
     if "r_after" in entry:
         fall = entry["r_before"] - entry["r_after"]
         found.append(
-            f"The network was trained on pictures in which it is exchanged at random. It then answers held-out ones "
-            f"rightly in {percent(entry['r_after'])} (before: {percent(entry['r_before'])}, guessing: {chance}), and "
-            f"in {percent(entry['r_without'])} where nothing is exchanged. "
+            "The network was trained on pictures in which it is exchanged at random. Before, it answered "
+            f"{percent(entry['r_before'])} of held-out pictures without this exchange rightly; after, "
+            f"{percent(entry['r_after'])} of those with it and {percent(entry['r_without'])} of those without it "
+            f"(guessing: {chance}). "
             + (
                 "Much went with it: look whether the gates took a part of the object, too."
                 if fall > 0.1
-                else "That is hardly less: perhaps a part of it is left, or something else tells the class as surely."
+                else "With it that is hardly less: perhaps a part of it is left, or something else tells the class as "
+                "surely."
                 if fall < STAYS
                 else "So enough is left to tell the classes by."
             )
@@ -247,8 +249,9 @@ def _refused(entry: Entry) -> list[str]:
         found.append(f"{what(entry, probe)}: {words}{undone}.")
     if "r_after" in entry:
         found.append(
-            f"After its training {percent(entry['r_after'])} of held-out images were answered rightly where it was "
-            f"exchanged, {percent(entry['r_without'])} where nothing was; {percent(entry['r_before'])} before."
+            f"After its training {percent(entry['r_after'])} of held-out pictures with this exchange were answered "
+            f"rightly, {percent(entry['r_without'])} of those without it; before, {percent(entry['r_before'])} of "
+            "those without it."
         )
     return found or [entry["reason"]]
 

@@ -163,7 +163,7 @@ def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     after = next((entry["r_after"] for entry in reversed(found) if "r_after" in entry), None)
     rests = "The same: it is exchanged at random in training"
     if after is not None:
-        rests += f", and {percent(after)} of held-out images are answered rightly then "
+        rests += f", and {percent(after)} of held-out images with it exchanged are answered rightly "
         rests += f"(guessing: {percent(1 / len(summary['classes']))})"
     return f"{rests}. {left}".strip()
 

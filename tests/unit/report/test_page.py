@@ -323,6 +323,10 @@ def test_the_verdict_shows_swaps_that_changed_the_answer() -> None:
     ("changes", "words"),
     [
         ({"r_after": 0.9}, "So enough is left"),
+        (
+            {"r_before": 1.0},
+            "Before, it answered 100\u00a0% of held-out pictures without this exchange rightly; after, ",
+        ),
         ({"r_after": 0.8}, "Much went with it"),
         ({"r_after": 0.97}, "perhaps a part of it is left"),
         ({"alone": 0.88}, "still told the class of 94\u00a0% of held-out images"),
