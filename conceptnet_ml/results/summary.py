@@ -13,9 +13,9 @@ from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_
 
 LEGEND = (
     "φ: share of the answers that a swap with another class changes. ι: how much more often it does than one within "
-    "the class. r: accuracy on held-out images: before, without this exchange → after, with it. A leaf is the object "
-    "itself. Draws: of so many of 100 choices of the held-out images the same comes out; other seeds are not in it. "
-    "More: docs/concepts.md"
+    "the class. r: accuracy on held-out images: before, without this exchange → after, with it. leaf: nothing was "
+    "kept: the object itself, or not told. Draws: of so many of 100 choices of the held-out images the same comes out; "
+    "other seeds are not in it. More: docs/concepts.md"
 )
 """Below the rounds."""
 

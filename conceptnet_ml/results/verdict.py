@@ -156,16 +156,24 @@ def _fails(sets: dict[str, Any]) -> str:
 
 
 def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
-    others = len(summary["rounds"]) - len(found)
-    left = f"{others} more {'round was' if others == 1 else 'rounds were'} refused or undone." if others else ""
+    left = _not_kept(summary["rounds"], " more" if found else "")
     if not found:
-        return f"Nothing. {left.replace(' more', '')}".strip()
+        return f"Nothing. {left}".strip()
     after = next((entry["r_after"] for entry in reversed(found) if "r_after" in entry), None)
     rests = "The same: it is exchanged at random in training"
     if after is not None:
         rests += f", and {percent(after)} of held-out images with it exchanged are answered rightly "
         rests += f"(guessing: {percent(1 / len(summary['classes']))})"
     return f"{rests}. {left}".strip()
+
+
+def _not_kept(rounds: Sequence[Entry], more: str) -> str:
+    """``3 more rounds were refused; 1 more round was undone.``: what became of the others."""
+    parts = []
+    for decision, word in (("leaf", "refused"), ("undone", "undone")):
+        count = sum(entry["decision"] == decision for entry in rounds)
+        parts += [f"{count}{more} {'round was' if count == 1 else 'rounds were'} {word}"] if count else []
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:

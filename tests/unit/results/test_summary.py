@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from conceptnet_ml.results.summary import _rounds, close_words, few_words, other_word, why_nothing
+from conceptnet_ml.results.summary import LEGEND, _rounds, close_words, few_words, other_word, why_nothing
+from conceptnet_ml.results.verdict import _not_kept
 
 FOUND = {"name": "block3/classes/1", "decision": "undone", "chosen": "pixels", "r_before": 1.0, "r_after": 0.56}
 
@@ -68,3 +69,21 @@ def test_the_table_of_rounds_says_how_sure() -> None:
         "so (close call, 70 of 100 draws: 0.51 [0.46, 0.56]); its training (sure, 100 of 100 draws: r 0.51 "
         "[0.46, 0.56], 0.53 asked)"
     )
+
+
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        (("kept", "leaf", "leaf"), "2 more rounds were refused."),
+        (("kept", "leaf", "undone"), "1 more round was refused; 1 more round was undone."),
+        (("kept",), ""),
+    ],
+)
+def test_what_became_of_the_other_rounds_is_counted_by_what_happened(decisions: tuple[str, ...], said: str) -> None:
+    rounds = [{"decision": decision} for decision in decisions]
+    assert _not_kept(rounds, " more") == said
+    assert _not_kept(rounds, "") == said.replace(" more", "")
+
+
+def test_the_legend_does_not_say_more_of_a_leaf_than_is_known() -> None:
+    assert "leaf: nothing was kept: the object itself, or not told." in LEGEND
