@@ -48,6 +48,13 @@ def _below(node: Node) -> str:
     return f", {below(readout)}"
 
 
+def round_called(name: str, stage: str) -> str:
+    """A round, by its name and stage, in the words that :func:`called` has for what it found: ``round 1, block2, below
+    what block3.1 found``."""
+    readout, _, number = name.removeprefix(f"{stage}/").rpartition("/")
+    return f"round {number}, {stage}" + ("" if readout in ("", "classes") else f", {below(readout)}")
+
+
 def below(readout: str) -> str:
     """Where a round below the top stage works, by its readout's key: ``below what block3.1 found``."""
     above, _, last = readout.rpartition(".")

@@ -8,7 +8,7 @@ from typing import Any
 from conceptnet_ml.graph.naming import below, listed
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.summary import close_words, masks_words, other_word
-from conceptnet_ml.results.verdict import Entry, is_forced, percent, probe_of, sharing, what
+from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
 from conceptnet_ml.storage.run_folder import round_picture
@@ -61,6 +61,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
     return {
         "number": number,
         "name": entry["name"],
+        "title": capital(at(entry)),
         "kept": is_kept,
         "decision": entry["decision"],
         "decided": decided(entry),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from conceptnet_ml.graph.naming import listed
+from conceptnet_ml.graph.naming import listed, round_called
 from conceptnet_ml.results.summary import (
     NO_PROOF,
     close_words,
@@ -40,6 +40,16 @@ def percent(share: float, digits: int = 0) -> str:
 def kept(summary: dict[str, Any]) -> list[Entry]:
     """The rounds that were kept."""
     return [entry for entry in summary["rounds"] if entry["decision"] == "kept"]
+
+
+def at(entry: Entry) -> str:
+    """A round as concepts name it: ``round 1, block3``."""
+    return round_called(entry["name"], entry["stage"])
+
+
+def capital(words: str) -> str:
+    """With a capital to begin a sentence; names within it stay as they are."""
+    return words[:1].upper() + words[1:]
 
 
 def probe_of(entry: Entry, name: str | None = None) -> Entry | None:
@@ -135,11 +145,11 @@ def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
             f"{_fails(summary['test_sets'])}{few_words(summary)}"
         )
     parts = []
-    for number, entry in enumerate(summary["rounds"], 1):
+    for entry in summary["rounds"]:
         probe = probe_of(entry)
         if entry in found and probe is not None:
             parts.append(
-                f"Round {number}: {what(entry)}, in {sharing(entry, summary['classes'])}. Where another class's "
+                f"{capital(at(entry))}: {what(entry)}, in {sharing(entry, summary['classes'])}. Where another class's "
                 f"material comes in there, {percent(probe['phi'])} of the answers change."
             )
     return " ".join(parts)
@@ -179,9 +189,7 @@ def _not_kept(rounds: Sequence[Entry], more: str) -> str:
 def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if not found:
         return "Each round below says what was tried, how often it changed the answer, and why it was left alone."
-    by_hand = [
-        f"round {number}" for number, entry in enumerate(summary["rounds"], 1) if entry in found and is_forced(entry)
-    ]
+    by_hand = [at(entry) for entry in found if is_forced(entry)]
     word = f"The rule refused {listed(by_hand)}: kept by hand. " if by_hand else ""
     sets = summary["test_sets"]
     name = max(sets, key=lambda name: (_lead(sets[name]), _gain(sets[name])))
@@ -206,9 +214,10 @@ def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 def _close_calls(summary: dict[str, Any]) -> str:
     """The rounds that other held-out images might have decided otherwise, after a full stop; empty where there are
     none."""
-    rounds = enumerate(summary["rounds"], 1)
     found = [
-        f" Round {number} is {words.partition(' (')[0]}." for number, entry in rounds if (words := close_words(entry))
+        f" {capital(at(entry))} is {words.partition(' (')[0]}."
+        for entry in summary["rounds"]
+        if (words := close_words(entry))
     ]
     return "".join(found)
 

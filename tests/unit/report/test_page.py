@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import EVIL, concept_graph, make_run, picture, summary
+from made_run import CLASSES, EVIL, concept_graph, make_run, picture, summary
 
 from conceptnet_ml import DataError, write_page
 from conceptnet_ml.config.settings import Settings
@@ -23,6 +23,8 @@ from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.node_sheet import Example, node_strip
 from conceptnet_ml.drawing.pictures import to_jpeg, to_png
 from conceptnet_ml.drawing.sheets import Card
+from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.graph.naming import called, round_called
 from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
@@ -235,7 +237,7 @@ def by_both(found: dict[str, Any]) -> None:
         (uncounted, ["18 of 200 images; more than chance; box"]),
         (
             by_hand,
-            ["The rule refused round 1: kept by hand. On ", "controls, witness, dreams and pictures come on top"],
+            ["The rule refused round 1, top: kept by hand. On ", "controls, witness, dreams and pictures come on top"],
         ),
         (
             lambda found: None,
@@ -293,7 +295,7 @@ def test_a_round_says_how_sure_it_is(agree: float, words: str, run: Path) -> Non
     assert ("--undo top/classes/1 decides it by hand" in said) == (agree < 0.8)
     assert ("--keep top/classes/2/pixels decides it by hand" in said) == (agree < 0.8)
     assert said.count(" --keep top/classes/2/pixels") == 2 * (agree < 0.8), "in the round and among the commands"
-    close = "Round 2 is a close call: other held-out images would have decided otherwise in 30 of 100 draws."
+    close = "Round 2, top is a close call: other held-out images would have decided otherwise in 30 of 100 draws."
     assert (close in dict(verdict(found))["Why believe it"]) == (agree < 0.8)
 
 
@@ -477,3 +479,11 @@ def test_a_browser_shows_it_without_an_error_or_a_request(run: Path, tmp_path: P
     bad = tmp_path / "bad.html"
     bad.write_text(f"<!doctype html><title>bad</title>{BAD}")
     assert len(complaints(bad)) == 2, "it would be seen"
+
+
+@pytest.mark.parametrize("name", ["top/classes/2", "low/top.1/1", "low/top.leaf/1"])
+def test_a_round_is_called_as_its_concepts_call_it(name: str) -> None:
+    graph = ConceptGraph(CLASSES, [("low", 8), ("top", 8)], network="9f", settings="03", seed=0)
+    stage, _, number = name.split("/")
+    node = graph.add_node("feature", "x", classes=CLASSES[:1], units=[1], stage=stage, round=int(number), found_in=name)
+    assert f"({round_called(name, stage)})" in called(graph.node(node))
