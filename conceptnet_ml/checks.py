@@ -229,6 +229,9 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         "dreamer": () if chosen.dreamer == "none" else (chosen.dreamer,),
         "baseline": chosen.controls,
     }
+    for setting, wanted in (("representations", chosen.representations), ("controls", chosen.controls)):
+        if twice := next((name for name in wanted if wanted.count(name) > 1), None):
+            raise SettingsError(f"plugins.{setting} names '{twice}' twice", "Name each once.")
     for kind, wanted in names.items():
         for name in wanted:
             record = plugins.get(kind, name)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.errors import SettingsError, nearest, quoted
 from conceptnet_ml.records import KINDS
 from conceptnet_ml.storage.files import write_atomic
@@ -17,7 +18,7 @@ USES = {
     "dataset": "learn --data {name}",
     "trap": "learn --trap {name}",
     "backbone": "learn --backbone {name}",
-    "representation": "learn --set plugins.representations=colour,{name}",
+    "representation": "learn --set plugins.representations={representations}",
     "discoverer": "learn --set plugins.discoverer={name}",
     "stop_rule": "learn --set plugins.stop_rule={name}",
     "generalizer": "learn --set plugins.generalizer={name}",
@@ -51,7 +52,9 @@ class PluginFiles:
 
 def usage(kind: str, name: str, where: str = "") -> str:
     """How a record is chosen, with the flag ``where``, as in ``--plugins-dir FILE``, behind the command."""
-    words = USES[kind].format(name=name, suffix=_module(name))
+    usual = Settings().plugins.representations
+    representations = ",".join(dict.fromkeys((*usual, name)))  # it comes to the others, and takes no one's place
+    words = USES[kind].format(name=name, suffix=_module(name), representations=representations)
     command, _, rest = words.partition(" --")
     return f"{command} {where} --{rest}" if where else words
 

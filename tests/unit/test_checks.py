@@ -65,6 +65,13 @@ def test_a_rule_that_is_not_there_and_none_at_all() -> None:
     assert "pip install -e ." in caught.value.mend
 
 
+@pytest.mark.parametrize("name", ["representations", "controls"])
+def test_a_plugin_that_is_named_twice(name: str) -> None:
+    settings = Settings.model_validate({"plugins": {name: ["pixels", "pixels"]}})
+    with pytest.raises(SettingsError, match=f"plugins.{name} names 'pixels' twice"):
+        check_settings(settings, PLUGINS)
+
+
 def test_exceptions_are_no_more_than_a_half() -> None:
     with pytest.raises(SettingsError, match=r"data.exceptions: '0.6' is not allowed.* at most 0.5"):
         resolve_settings(assignments=["data.trap=tint", "data.exceptions=0.6"])
