@@ -119,6 +119,7 @@ def resume_run(
     Raises as :func:`learn`.
     """
     with Run.open(path, write=True) as run:
+        session.plugins.expect(run.plugin_files())
         _check_backbone(run, session.plugins)
         chosen, origins = _resumed_settings(run, settings, words, origins, session.progress)
         changes = _changes(run, chosen)

@@ -82,20 +82,24 @@ FEW, SHOWN = 20, 8
 """Names that are all listed; of more only so many, the nearest."""
 
 
-def nearest(name: str, known: Iterable[str], listing: str = "") -> str:
-    """A mend with the names that exist, the closest first: ``Did you mean 'wheels'? Known: …``.
+def nearest(name: str, known: Iterable[str], listing: str = "", cutoff: float = 0.5) -> str:
+    """A mend with the names that exist, the closest first: ``Did you mean 'wheels'? Known: …``. What begins like the
+    name is closest.
 
     Args:
         name: What was asked for.
         known: What exists.
         listing: The command that lists all.
+        cutoff: How alike, of 1, a name must be to be suggested.
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    begins = [one for one in known if len(name) > 2 and one.casefold().startswith(name.casefold())]
+    close = begins or difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     if len(known) > FEW:
         inside = [one for one in known if name.casefold() in one.casefold()]
-        some = [*dict.fromkeys([*difflib.get_close_matches(name, known, n=SHOWN, cutoff=0.4), *inside])][:SHOWN]
+        alike = difflib.get_close_matches(name, known, n=SHOWN, cutoff=cutoff - 0.1)
+        some = [*dict.fromkeys([*alike, *inside])][:SHOWN]
         which = f"Nearest: {', '.join(some)}. " if some else ""
         return hint + which + (f"'{listing}' lists all {len(known)}." if listing else f"There are {len(known)}.")
     return f"{hint}Known: {', '.join(known) or 'none'}."

@@ -10,21 +10,23 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 import pluggy
 
 from conceptnet_ml import hookspecs
-from conceptnet_ml.errors import PluginError, SettingsError, nearest
+from conceptnet_ml.errors import PluginError, SettingsError, nearest, visible
 from conceptnet_ml.records import API, FILE_MODULE, KINDS, Record
 from conceptnet_ml.storage.hashing import sha256
 
 BUILT_IN = "built-in"
+NEAR = 0.8
+"""How alike the name of a plugin must be to be suggested: one that only shares letters helps nobody."""
 _PACKAGE = "conceptnet_plugins"
 _KIND_OF_HOOK = {f"conceptnet_{kind}s": kind for kind in KINDS}
 _LOG = logging.getLogger(hookspecs.PROJECT)
@@ -39,6 +41,7 @@ class Plugins:
     broken: list[tuple[str, str]] = field(default_factory=list)
     _found: dict[_Key, list[tuple[Record, str]]] = field(default_factory=dict)
     _refused: dict[_Key, tuple[str, str]] = field(default_factory=dict)
+    _lacking: list[str] = field(default_factory=list)
 
     def get(self, kind: str, name: str) -> Record:
         """The record of this kind and name.
@@ -55,7 +58,7 @@ class Plugins:
         if (kind, name) in self._refused:
             source, error = self._refused[kind, name]
             raise PluginError(f"{kind} '{name}' comes from a plugin that cannot be used: {source}: {error}")
-        mend = nearest(name, (record.name for record in self.all(kind)))
+        mend = nearest(name, (record.name for record in self.all(kind)), cutoff=NEAR)
         if not self.all(kind):
             mend = "None is installed: after an update, run 'pip install -e .' again in the project's folder."
         if kind == "dataset" and Path(name).is_dir():
@@ -64,6 +67,8 @@ class Plugins:
             mend = f"A folder of pictures is written folder:PATH, and there is no folder {name}."
         if kind == "backbone":
             mend += " Others: torchvision:MODEL, timm:MODEL, or module:callable."
+        for file in self._lacking:
+            mend += f"\n  The run was made with the plugin file {visible(file)}: give --plugins-dir PATH."
         for source, error in self.broken:
             mend += f"\n  It may be in a plugin that could not be loaded: {source}: {error}"
         raise SettingsError(f"There is no {kind} named '{name}'.", mend)
@@ -85,6 +90,11 @@ class Plugins:
         """Where all records come from that are not built in: packages with their versions, files."""
         found = {self.origin(record) for records in self._found.values() for record, _ in records}
         return sorted(found - {BUILT_IN})
+
+    def expect(self, files: Iterable[str]) -> None:
+        """Say in later errors which of the plugin files that a run was made with are not loaded."""
+        here = {PurePath(source).name for source in self.packages()}
+        self._lacking = [file for file in files if PurePath(file).name not in here]
 
     def _add(self, source: str, load: Callable[[], object]) -> str | None:
         """Load one plugin; returns its error, None where there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import argument, option
-from conceptnet_ml.errors import PluginError, SettingsError, nearest
+from conceptnet_ml.errors import PluginError, SettingsError, nearest, quoted, visible
 from conceptnet_ml.records import KINDS, Record
 
 app = typer.Typer(help="List, show and begin plugins.", no_args_is_help=True, rich_markup_mode="rich")
@@ -80,7 +81,7 @@ def show_plugin(
     every = [record for one in kinds for record in plugins.all(one)]
     found = [record for record in every if record.name == name]
     if not found:
-        raise SettingsError(f"There is no plugin named '{name}'.", nearest(name, {one.name for one in every}))
+        raise SettingsError(f"There is no plugin named '{name}'.", _mend(name, every, plugins_dir))
     shown: list[dict[str, Any]] = [
         {
             "kind": record.kind,
@@ -137,6 +138,16 @@ def _kind(text: str) -> str:
     if kind not in KINDS:
         raise SettingsError(f"--kind: there is no kind '{text}'.", nearest(kind, KINDS))
     return kind
+
+
+def _mend(name: str, every: Sequence[Record], plugins_dir: Path | None) -> str:
+    """Where a plugin may be that is not loaded: in a file of its name, here."""
+    from conceptnet_ml.plugins import NEAR
+
+    file = Path(f"{name.replace('-', '_')}.py")
+    if plugins_dir is None and file.is_file():
+        return f"Is it in {visible(str(file))}? Then give --plugins-dir {quoted(file)}."
+    return nearest(name, {one.name for one in every}, "plugins list", NEAR)
 
 
 def _fields(record: Record) -> dict[str, Any]:

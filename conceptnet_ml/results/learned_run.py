@@ -75,6 +75,7 @@ class LearnedRun:
         EditHistory(folder).mend()
         self.folder = folder
         self.plugins = plugins
+        plugins.expect(folder.plugin_files())
         self._data = data
         self.path = folder.path
         self.settings = Settings.of_run(folder.settings, folder.path / "settings.json")

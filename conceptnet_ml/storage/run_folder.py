@@ -316,6 +316,14 @@ class Run:
         """environment.json: versions, device, machine. Raises DataError where it cannot be read."""
         return read_json(self.path / "environment.json")
 
+    def plugin_files(self) -> list[str]:
+        """The plugin files that the run was made with, as they were named then; none where that cannot be read."""
+        try:
+            found = self.environment().get("plugins", ())
+        except DataError:
+            return []
+        return [str(one) for one in found if str(one).endswith(".py")]
+
     def save_page(self, text: str) -> Path:
         """Write report.html; returns its path."""
         self._write(PAGE, text)

@@ -13,6 +13,7 @@ import pytest
 from commands import ROOT, call
 
 from conceptnet_ml import PluginError, SettingsError, load_plugins
+from conceptnet_ml.cli.plugins import show_plugin
 from conceptnet_ml.records import KINDS
 from conceptnet_ml.scaffold.plugin_files import USES, new_plugin, usage
 from conceptnet_ml.testing import CHECKS, PROMISES, check_plugin
@@ -144,6 +145,7 @@ def test_the_command_says_what_was_written_and_how_to_go_on(tmp_path: Path) -> N
     [
         (["new", "x"], "Missing option"),
         (["new", "x", "--kind", "trip"], "Did you mean 'trap'?"),
+        (["new", "x", "--kind", "repr"], "Did you mean 'representation'?"),
         (["new", "tint", "--kind", "trap"], "There is a trap 'tint' already (built-in)"),
         (["show", "tintt"], "Did you mean 'tint'?"),
         (["show", "tint", "--kind", "dreamer"], "There is no plugin named 'tint'"),
@@ -164,3 +166,27 @@ def test_show_says_what_a_plugin_is() -> None:
     both = json.loads(call("plugins", "show", "pixels", "--json").stdout)["plugins"]
     assert [one["kind"] for one in both] == ["representation", "dreamer"]
     assert both[0]["fields"]["gate"] == "place"
+
+
+def test_a_plugin_that_is_in_a_file_here_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    new_plugin("mine", "representation", tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        show_plugin("mine")
+    assert caught.value.mend == "Is it in mine.py? Then give --plugins-dir mine.py."
+    with pytest.raises(SettingsError) as caught:
+        show_plugin("min")
+    assert not {"Did", "dominoes"} & set(caught.value.mend.replace(",", "").split())
+
+
+def test_a_run_without_its_plugin_file_says_which(tmp_path: Path) -> None:
+    plugins = load_plugins()
+    plugins.expect(["some where/mine.py"])
+    with pytest.raises(SettingsError, match="'mine'") as caught:
+        plugins.get("representation", "mine")
+    assert "The run was made with the plugin file some where/mine.py: give --plugins-dir PATH." in str(caught.value)
+    plugins = load_plugins(new_plugin("mine", "representation", tmp_path).plugin)
+    plugins.expect(["some where/mine.py"])
+    with pytest.raises(SettingsError) as caught:
+        plugins.get("representation", "other")
+    assert "was made with" not in str(caught.value)
