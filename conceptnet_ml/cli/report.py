@@ -12,7 +12,7 @@ from conceptnet_ml.errors import DataError, SettingsError
 EXAMPLES = options.examples(
     ("report runs/NAME", "report.html in the run folder"),
     ("report runs/NAME --out page.html", "elsewhere, to be handed on"),
-    ("report runs/NAME --card README.md", "a model card, to be published beside the model"),
+    ("report runs/NAME --card card.md", "a model card, to be published beside the model"),
 )
 CARD_HELP = "write a model card in Markdown to this file, in place of the page"
 OUT_HELP = "the file to write; default: report.html in the run folder"
@@ -45,12 +45,14 @@ def report(
 
 
 def _write_card(run: Path, card: Path, json: bool) -> None:
-    from conceptnet_ml.results.card import model_card
+    from conceptnet_ml.results.card import may_write_card, model_card
     from conceptnet_ml.storage.files import write_atomic
     from conceptnet_ml.storage.run_folder import Run
 
     if card.is_dir():
-        raise DataError(f"{card} is a folder", "Name a file: --card README.md.")
+        raise DataError(f"{card} is a folder", "Name a file: --card card.md.")
+    if not may_write_card(card):
+        raise DataError(f"{card} is there already, and is no card of a run", "Name another file, or move it away.")
     write_atomic(card, model_card(Run.open(run)))
     if json:
         options.print_json({"run": str(run), "card": str(card), "bytes": card.stat().st_size})

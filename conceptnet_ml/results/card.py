@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -19,6 +20,9 @@ from conceptnet_ml.results.verdict import accuracy_table, headline, kept, percen
 from conceptnet_ml.storage.run_folder import Run, round_picture
 
 TAGS = ("image-classification", "robustness", "shortcut-learning", "interpretability", "concept-graph")
+
+HEAD = ("---", "library_name: conceptnet_ml")
+"""How every card begins."""
 
 _CHANGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration, ZeroDivisionError)
 
@@ -50,6 +54,18 @@ def run_words(run: Run) -> str:
     return visible(f"LearnedRun({str(run.path)!r}{about})")
 
 
+def may_write_card(path: Path) -> bool:
+    """Whether a card takes nobody's file: there is none, or a card that was written before. Raises DataError where the
+    file cannot be read."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return tuple(file.readline().rstrip() for _ in HEAD) == HEAD
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", "Name another file.") from error
+
+
 def run_html(run: Run) -> str:
     """A run in a notebook: its headline, its accuracies and the picture of the first round that was kept; in a line
     what is wrong with it where something is."""
@@ -70,7 +86,7 @@ def run_html(run: Run) -> str:
 
 
 def _head(run: Run, summary: dict[str, Any]) -> Iterator[str]:
-    yield from ("---", "library_name: conceptnet_ml", "pipeline_tag: image-classification", "tags:")
+    yield from (*HEAD, "pipeline_tag: image-classification", "tags:")
     yield from (f"- {tag}" for tag in TAGS)
     yield from ("metrics:", "- accuracy", "model-index:", f"- name: {_yaml(run.path.name)}", "  results:")
     for name, row in summary["test_sets"].items():

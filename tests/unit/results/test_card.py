@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from conceptnet_ml import ConceptGraph, DataError, Dream, Objective
 from conceptnet_ml.drawing.notebook import LARGEST, picture_html
 from conceptnet_ml.errors import visible
-from conceptnet_ml.results.card import model_card, run_html, run_words
+from conceptnet_ml.results.card import may_write_card, model_card, run_html, run_words
 from conceptnet_ml.storage.run_folder import Run
 
 NAME = '<i onclick="x()">🐩 | `*a*`</i> [b](http://c) www.d_e \u202eback'
@@ -116,6 +116,17 @@ def test_the_command_writes_it(folder: Path, tmp_path: Path) -> None:
     both = call("report", folder, "--card", tmp_path / "a.md", "--out", tmp_path / "a.html")
     assert (both.returncode, "contradict each other" in both.stderr) == (2, True)
     assert call("report", folder, "--card", tmp_path).returncode == 3
+
+
+def test_a_card_takes_the_place_of_a_card_and_of_nothing_else(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    assert may_write_card(file)
+    file.write_text(model_card(Run.open(folder)), encoding="utf-8")
+    assert may_write_card(file)
+    file.write_text("---\nlibrary_name: other\n---\n", encoding="utf-8")
+    done = call("report", folder, "--card", file)
+    assert (done.returncode, "is there already, and is no card of a run" in done.stderr) == (3, True)
+    assert "other" in file.read_text(encoding="utf-8")
 
 
 def test_a_run_in_a_notebook(folder: Path) -> None:
