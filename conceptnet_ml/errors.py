@@ -82,7 +82,7 @@ FEW, SHOWN = 20, 8
 """Names that are all listed; of more only so many, the nearest."""
 
 
-def nearest(name: str, known: Iterable[str], listing: str = "", cutoff: float = 0.5) -> str:
+def nearest(name: str, known: Iterable[str], listing: str = "", cutoff: float = 0.5, things: str = "") -> str:
     """A mend with the names that exist, the closest first: ``Did you mean 'wheels'? Known: …``. What begins like the
     name is closest.
 
@@ -91,6 +91,7 @@ def nearest(name: str, known: Iterable[str], listing: str = "", cutoff: float = 
         known: What exists.
         listing: The command that lists all.
         cutoff: How alike, of 1, a name must be to be suggested.
+        things: How many it lists, where names are not all that is listed: ``97 nodes``.
     """
     known = sorted(known)
     begins = [one for one in known if len(name) > 2 and one.casefold().startswith(name.casefold())]
@@ -98,10 +99,12 @@ def nearest(name: str, known: Iterable[str], listing: str = "", cutoff: float = 
     hint = f"Did you mean '{close[0]}'? " if close else ""
     if len(known) > FEW:
         inside = [one for one in known if name.casefold() in one.casefold()]
-        alike = difflib.get_close_matches(name, known, n=SHOWN, cutoff=cutoff - 0.1)
+        alike = difflib.get_close_matches(name, known, n=SHOWN, cutoff=cutoff - 0.05)
         some = [*dict.fromkeys([*alike, *inside])][:SHOWN]
         which = f"Nearest: {', '.join(some)}. " if some else ""
-        return hint + which + (f"'{listing}' lists all {len(known)}." if listing else f"There are {len(known)}.")
+        return (
+            hint + which + (f"'{listing}' lists all {things or len(known)}." if listing else f"There are {len(known)}.")
+        )
     return f"{hint}Known: {', '.join(known) or 'none'}."
 
 

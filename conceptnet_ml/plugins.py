@@ -25,7 +25,7 @@ from conceptnet_ml.records import API, FILE_MODULE, KINDS, Record
 from conceptnet_ml.storage.hashing import sha256
 
 BUILT_IN = "built-in"
-NEAR = 0.8
+NEAR = 0.75
 """How alike the name of a plugin must be to be suggested: one that only shares letters helps nobody."""
 _PACKAGE = "conceptnet_plugins"
 _KIND_OF_HOOK = {f"conceptnet_{kind}s": kind for kind in KINDS}

@@ -25,6 +25,7 @@ DIFF_EXAMPLES = options.examples(
     ("graph diff runs/A runs/B", "two runs"), ("graph diff runs/A old.json --tolerance 1e-6", "a run and a file")
 )
 MIN_WEIGHT_HELP = "with an edge of at least this weight or score, of either sign"
+FOLDER = "Name one, as in graph.json; for a folder of tables: --format csv."
 TEXT_HELP = "whose id, label, name, note or reason contains it, or what the page calls it"
 
 app = typer.Typer(
@@ -73,6 +74,8 @@ def export(
     plugins = options.load(plugins_dir, no_plugins)
     if format is None:
         suffixes = {record.suffix: record.name for record in plugins.all("exporter") if isinstance(record, Exporter)}
+        if not out.suffix:
+            raise SettingsError(f"--out: '{out}' has no ending to tell the format by.", FOLDER)
         if out.suffix not in suffixes:
             known = f"Known: {', '.join(sorted(suffixes))}."
             raise SettingsError(f"--out: no exporter writes '{out.suffix}' files.", known)

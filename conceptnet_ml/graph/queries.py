@@ -144,10 +144,8 @@ def resolve_node(graph: GraphStore, text: str) -> Node:
     if place is not None:
         stage, unit = place
         raise SettingsError(f"unit {unit} of stage {stage} has no node in the graph.", _units_near(graph, stage, unit))
-    raise SettingsError(
-        f"there is no node '{text}' in the graph.",
-        f"{nearest(text, _that_mean_one(nodes), 'graph show RUN --table')} An id, or STAGE:UNIT, names one, too.",
-    )
+    near = nearest(text, _that_mean_one(nodes), "graph show RUN --table", things=f"{len(nodes)} nodes")
+    raise SettingsError(f"there is no node '{text}' in the graph.", f"{near} An id, or STAGE:UNIT, names one, too.")
 
 
 def _that_mean_one(nodes: Sequence[Node]) -> list[str]:

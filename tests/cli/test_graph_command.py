@@ -173,6 +173,7 @@ def test_export_refuses_an_unknown_format_and_a_bad_place(run, tmp_path):
     assert "Did you mean 'graphml'" in failure(
         SettingsError, "export", run, "--format", "grafml", "--out", tmp_path / "x"
     )
+    assert "for a folder of tables: --format csv" in failure(SettingsError, "export", run, "--out", tmp_path / "tables")
     assert "cannot write" in failure(DataError, "export", run, "--format", "json", "--out", run / "settings.json" / "x")
 
 

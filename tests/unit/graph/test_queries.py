@@ -148,6 +148,14 @@ def test_resolve_refuses_what_is_not_there_with_the_nearest(wheels: Wheels) -> N
             wheels.graph.resolve(text)
 
 
+def test_of_many_nodes_it_says_how_many_there_are_and_not_how_many_names() -> None:
+    graph = empty()
+    for number in range(22):
+        graph.add_node("feature", f"thing {number}", stage="top", units=[number % 2])
+    with pytest.raises(SettingsError, match=f"lists all {len(graph)} nodes"):
+        graph.resolve("nothing like it")
+
+
 def test_each_name_on_the_page_means_its_node(wheels: Wheels) -> None:
     """Two features of one class, stage and round, found in the answers of two families, are told apart."""
     graph = wheels.graph
