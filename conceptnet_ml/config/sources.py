@@ -194,8 +194,11 @@ def show_value(value: Any) -> str:
 
 
 def source_of(data: str | Path) -> str:
-    """The setting ``data.source`` of a folder's path, or of a source as the setting has it."""
-    return f"folder:{data}" if isinstance(data, Path) or Path(data).is_dir() else data
+    """The setting ``data.source`` of a folder's path, or of a source as the setting has it. What is written like a path
+    is one, there or not.
+    """
+    is_path = isinstance(data, Path) or Path(data).is_dir() or (":" not in data and bool({"/", "\\"} & {*data}))
+    return f"folder:{data}" if is_path else str(data)
 
 
 def default_folder(settings: Settings) -> Path:
