@@ -45,17 +45,17 @@ def _below(node: Node) -> str:
     readout = (node.found_in or "").removeprefix(f"{node.stage}/").rpartition("/")[0]
     if readout in ("", "classes"):
         return "" if node.parent is None or readout else ", below what is exchanged above"
-    return f", {below(readout)}"
+    return f", {below_what(readout)}"
 
 
 def round_called(name: str, stage: str) -> str:
     """A round, by its name and stage, in the words that :func:`called` has for what it found: ``round 1, block2, below
     what block3.1 found``."""
     readout, _, number = name.removeprefix(f"{stage}/").rpartition("/")
-    return f"round {number}, {stage}" + ("" if readout in ("", "classes") else f", {below(readout)}")
+    return f"round {number}, {stage}" + ("" if readout in ("", "classes") else f", {below_what(readout)}")
 
 
-def below(readout: str) -> str:
+def below_what(readout: str) -> str:
     """Where a round below the top stage works, by its readout's key: ``below what block3.1 found``."""
     above, _, last = readout.rpartition(".")
     return f"below the object that is left at {above}" if last == "leaf" else f"below what {readout} found"

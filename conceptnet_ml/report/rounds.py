@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from conceptnet_ml.graph.naming import below, listed
+from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.summary import close_words, masks_words, other_word
 from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
@@ -65,7 +65,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "kept": is_kept,
         "decision": entry["decision"],
         "decided": decided(entry),
-        "asked": "the classes' own answers" if "." not in readout else below(readout),
+        "asked": "the classes' own answers" if "." not in readout else below_what(readout),
         "stage": entry["stage"],
         "what": what(entry, probe) if probe else "",
         "classes": sharing(entry, summary["classes"]) if is_kept else "",

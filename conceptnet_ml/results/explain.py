@@ -153,7 +153,8 @@ class _Concepts:
         family = dict(self.run.model.named_families()).get(key)
         if family is not None:
             return Readout(key, target.network, str(family.trunk.stage), family)
-        return Readout(key, target.network) if key == "classes" or key.startswith("edit") else None
+        own = key == "classes" or key.startswith("edit") or key.endswith(".leaf")
+        return Readout(key, target.network) if own else None
 
     def _in_group(self, members: Sequence[_Member]) -> Iterator[tuple[int, ConceptAnswer]]:
         """Concepts of one stage of one network, about the same answer: each picture's place and what it is there."""
@@ -231,7 +232,7 @@ class _Exchanges:
         """Why a round's exchange cannot be made on a new picture; empty where it can."""
         key = entry["name"].split("/")[1]
         if key != "classes" and not key.startswith("edit"):
-            return "it is about what a family says, and not about the networks' answers"
+            return "it is made in a region that is known of the run's own images only"
         if entry["name"] not in before:
             return "the run does not keep the network that it started from"
         codec = self._codec(entry)
