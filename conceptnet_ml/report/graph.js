@@ -11,9 +11,10 @@
   const data = JSON.parse(source.textContent), { nodes, edges, sizes } = data;
   const { gap: GAP, frame: FRAME, tile: TILE } = sizes;
   const PHONE = 560; // px; in a narrower sheet all of it opens in view, boxes hold their picture alone
-  let WIDTH = sizes.width, ACROSS = sizes.across, small = false;
+  let WIDTH = sizes.width, ACROSS = sizes.across, small = false, tight = false;
   const FINE = 0.22, TEXT = 0.45, HEAD = 26; // zooms from which boxes and words are drawn; px of the columns' names
   const LEGIBLE = 0.8, MANY = 300; // the zoom at which it opens, unless it shows so many nodes that the whole says more
+  const READ = 9 / 13; // the zoom at which letters still have 9 px: narrower boxes are taken where all of it opens in view by that
   const BOLD = 300; // the strongest lines in view have their width; of more, the weaker are a dot wide, forty times as quick
   const SLOW = 8, SLICE = 6; // ms: a drawing that takes longer is moved as a picture while the next is made, so much a frame
   const ids = new Map(), strongest = {};
@@ -285,7 +286,7 @@
       context.drawImage(sprite, left, top, TILE, TILE, x, node.middle - side / 2, side, side);
     }
     if (z >= TEXT) words(node).forEach(({ text, x, y, last, room }) => {
-      context.font = `${last ? 11 : 13}px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif`;
+      context.font = `${last && !tight ? 11 : 13}px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif`;
       context.fillStyle = last ? colours.soft : colours.ink;
       context.fillText(text, x, y, room);
     });
@@ -426,10 +427,16 @@
     draw();
   }
 
-  function shape(to) { // boxes with a picture alone, or with words beside it
-    small = to;
-    [WIDTH, ACROSS] = small ? [60, 44] : [sizes.width, sizes.across];
+  function shape(to, narrow = tight) { // boxes with a picture alone, or with words beside it
+    [small, tight] = [to, narrow];
+    [WIDTH, ACROSS] = small ? [60, 44] : tight ? [152, 44] : [sizes.width, sizes.across];
     arrange();
+  }
+
+  function tighten() { // once, by the view that the page opens with: an address with a place means the same place then
+    if (small || shown.length > MANY || whole() >= LEGIBLE) return;
+    shape(false, true);
+    if (whole() < READ) shape(false, false);
   }
 
   const whole = () => clamp(Math.min(1.2, sheet.width / (box.width + 30), (sheet.height - HEAD) / (box.height + 30)));
@@ -438,7 +445,7 @@
 
   function open() { // legible, the classes in sight
     fit();
-    if (view.z >= LEGIBLE || shown.length > MANY || small) return;
+    if (view.z >= (tight ? READ : LEGIBLE) || shown.length > MANY || small) return;
     view.z = LEGIBLE;
     view.x = Math.max(box.x + box.width / 2, box.x + box.width + 12 - sheet.width / 2 / view.z);
     view.y = -HEAD / 2 / view.z;
@@ -648,7 +655,7 @@
       (state.show < 1 ? `: those that carry ${Math.round(100 * state.show)}\u00a0% of all influence on the classes` : "") +
       (state.pin ? `; pinned to ${state.pin.split(",").map((id) => ids.get(id).title).join(", ")}` : "") + "." +
       (state.show < 1 || state.more ? "" : " Analogies are behind Filters.") +
-      (box.width * LEGIBLE > sheet.width && shown.length <= MANY ? small ? " Tap a box, or spread two fingers." : " More lies to the left: drag, Fit, or Whole window." : "");
+      (box.width * (tight ? READ : LEGIBLE) > sheet.width && shown.length <= MANY ? small ? " Tap a box, or spread two fingers." : " More lies to the left: drag, Fit, or Whole window." : "");
     panel();
     write();
   }
@@ -761,7 +768,7 @@
     save("graph.json", new Blob([JSON.stringify({ view: { ...state }, nodes: shown.map((node) => node.record), edges: between.map(plain) }, null, 1)], { type: "application/json" }));
   }
   for (const [name, made] of [["png", png], ["svg", svg]])
-    field(name).addEventListener("click", () => { const was = small; if (was) shape(false); made(); if (was) shape(true); }); // with their words
+    field(name).addEventListener("click", () => { const was = [small, tight]; if (small || tight) shape(false, false); made(); shape(...was); }); // with all their words
   field("json").addEventListener("click", json);
 
   // ------------------------------------------------------------------------------------------------ the start
@@ -775,6 +782,7 @@
   dark.addEventListener("change", () => { paint(); spoiled = true; draw(); });
   arrange();
   size();
+  tighten();
   open();
   new ResizeObserver(size).observe(part(".sheet"));
   window.addEventListener("hashchange", read);

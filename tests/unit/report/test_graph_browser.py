@@ -253,3 +253,26 @@ def test_a_page_that_complains_is_noticed(tmp_path: Path) -> None:
         browser.open(bad)
         browser.wait("true")
         assert len(browser.complaints) >= 3
+
+
+def test_a_graph_that_is_a_little_too_wide_opens_whole_in_narrower_boxes(desktop: Chromium, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    graph = ConceptGraph(
+        ("car", "dog"), [(f"stage{number}", 8) for number in range(7)], network="9f", settings="03", seed=0
+    )
+    graph.add_node("class", "dog", classes=["dog"])
+    above = graph.add_node("class", "car", classes=["car"])
+    for number in range(6, -1, -1):
+        node = graph.add_node("unit", f"unit {number}", stage=f"stage{number}", units=[number])
+        graph.add_edge("built_from", above, node, weight=1.0)
+        above = node
+    (run / "graph.json").write_text(graph.to_json(), encoding="utf-8")
+    go(desktop, write_page(run))
+    assert "More lies" not in words(desktop, ".state")
+    opened = desktop.run("document.querySelector('canvas.base').toDataURL()")
+    press(desktop, "fit")
+    assert desktop.run("document.querySelector('canvas.base').toDataURL()") == opened
+    zoom = float(state(desktop)["at"].split(",")[2])
+    assert 9 / 13 <= zoom < 0.8, "letters of 13 have 9 px or more"
+    press(desktop, "png")
+    assert "More lies" not in words(desktop, ".state"), "saved with wide boxes, shown with narrow ones"
