@@ -231,8 +231,10 @@ class _Exchanges:
     def _obstacle(self, entry: Entry, before: Mapping[str, StagedNetwork]) -> str:
         """Why a round's exchange cannot be made on a new picture; empty where it can."""
         key = entry["name"].split("/")[1]
-        if key != "classes" and not key.startswith("edit"):
+        if key.endswith(".leaf"):
             return "it is made in a region that is known of the run's own images only"
+        if key != "classes" and not key.startswith("edit"):
+            return "it is about what a family says, and not about the networks' answers"
         if entry["name"] not in before:
             return "the run does not keep the network that it started from"
         codec = self._codec(entry)
