@@ -193,6 +193,10 @@ class RoundSettings(SettingsGroup):
     later: float = Field(
         0.12, description="by how much more it must be where places were exchanged before: what is left is the object"
     )
+    first: float = Field(
+        0.35,
+        description="ι less errors of a swap of the whole image that decides in part, from which places give way to it",
+    )
     imperfection: float = Field(
         10.0, ge=0, description="weight of the held-out error rate against ι: a shortcut fits perfectly"
     )
@@ -358,6 +362,7 @@ class Settings(SettingsGroup):
                 "partly": 1.0,
                 "alone": 9.0,
                 "later": 0,
+                "first": 2.0,
             },
             "training": {"least_steps": 0, "clip": 0, "above_chance": False},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn, weigh_alone
-from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Round, Site, Trained
+from conceptnet_ml.steps.records import Closure, Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
@@ -49,8 +50,8 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     reason += "".join(f"; {what}" for what in (*(check.reason for check in closures), side) if what)
     if outside:
         first = swap = turn(first)
-    elif probed.rival and closures and not closures[-1].closed and probed.decision.evidence != USER:
-        reason += f"; it stays open: {probed.rival} is exchanged instead"
+    elif (why := _gives_way(probed, closures)) and probed.decision.evidence != USER:
+        reason += f"; {why}: {probed.rival} is exchanged instead"
         said = reason.removeprefix(f"{probed.measured.representation}: ")
         return Outcome(replace(probed, decision=probed.decision.instead(False, said)), False, reason)
     trained = _train(ctx, learned, site, swap, probed)
@@ -76,6 +77,13 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         reason += f"; {fitted.decision.reason}"
     merged = merge(ctx, site, swap, findings) if keep else None
     return replace(ended, keep=keep, reason=reason, refit=fitted, merged=merged, next_readout=readout if keep else None)
+
+
+def _gives_way(probed: ProbeResult, closures: Sequence[Closure]) -> str:
+    """Why a swap of places gives way to the representation that waits; empty where it does not."""
+    if probed.rival and closures and not closures[-1].closed:
+        return "it stays open"
+    return f"any donor's {probed.rival} serves, too" if probed.gives_way else ""
 
 
 def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork | None:

@@ -52,8 +52,12 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
             if before.measured.iota > result.measured.iota + AHEAD:
                 waiting.remove(before)
                 yield before
-        rival = next((one.measured.representation for one in waiting if one.measured.gate == "whole"), "")
-        yield replace(results[-1], rival=rival)
+        rival = next((one for one in waiting if one.measured.gate == "whole"), None)
+        if rival is None:
+            yield results[-1]
+            continue
+        sure = rival.measured.iota_less_errors(ctx.settings.round.imperfection) >= ctx.settings.round.first
+        yield replace(results[-1], rival=rival.measured.representation, gives_way=sure)
     yield from waiting
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:

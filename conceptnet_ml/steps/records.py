@@ -103,12 +103,15 @@ class ProbeResult:
         decision: Whether to train on its swap: the rule's, or the user's in its place.
         insisted: Whether the user keeps the round with this representation after the rule kept none.
         rival: Another representation that is kept if this one is not; empty for none.
+        gives_way: Whether it does so to its rival, of which any donor's serves, unless what lies outside its gates is
+            exchanged (docs/decisions/0054-colour-first.md).
     """
 
     measured: SwapMeasurement
     decision: Decision
     insisted: bool = False
     rival: str = ""
+    gives_way: bool = False
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""

@@ -25,7 +25,8 @@ SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=None))
 def decisions(
     monkeypatch: pytest.MonkeyPatch, rule: dict[str, Decision], **words: tuple[str, ...]
 ) -> tuple[list[tuple[str, bool]], list[str]]:
-    """Representation and decision of all that ``probe`` yields where nothing of it is kept in the end; their rivals."""
+    """Representation and decision of all that ``probe`` yields where nothing of it is kept in the end; their rivals,
+    with ! where they give way to these."""
 
     def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
         iota = (IOTA.get(codec.name, 0.9),) * 2
@@ -37,13 +38,16 @@ def decisions(
     codecs = [SimpleNamespace(name=name, gate=gates[name]) for name in rule]
     monkeypatch.setattr(step, "codecs", lambda ctx, readout: codecs)
     monkeypatch.setattr(step, "probe_representation", judged)
-    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings(**cast(Any, words)))))
+    rounds = RoundSettings(**cast(Any, words))
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(rounds), settings=SimpleNamespace(round=rounds)))
     found = list(step.probe(ctx, SITE, None))
-    return [(one.measured.representation, one.decision.keep) for one in found], [one.rival for one in found]
+    return [(one.measured.representation, one.decision.keep) for one in found], [
+        one.rival + "!" * one.gives_way for one in found
+    ]
 
 
-IOTA: dict[str, float] = {}
-"""Of representations, where it is not .9."""
+IOTA: dict[str, float] = {"colour": 0.2}
+"""Of representations, where it is not .9; what decides in part is hardly every donor's."""
 
 KEEP, LAST, REFUSE = Decision(True, "yes"), Decision(True, "in part", last=True), Decision(False, "no")
 
@@ -52,6 +56,16 @@ def test_what_decides_in_part_is_tried_after_all_others(monkeypatch: pytest.Monk
     found, rivals = decisions(monkeypatch, {"colour": LAST, "fourier": REFUSE, "pixels": KEEP})
     assert found == [("colour", False), ("fourier", False), ("pixels", True), ("colour", True)]
     assert rivals == ["", "colour", "colour", ""]
+
+
+@pytest.mark.parametrize(("iota", "rival"), [(0.3, "colour"), (0.4, "colour!")])
+def test_places_give_way_to_colour_of_which_any_donors_serves(
+    iota: float, rival: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(IOTA, "colour", iota)
+    found, rivals = decisions(monkeypatch, {"colour": LAST, "pixels": KEEP})
+    assert found == [("colour", False), ("pixels", True), ("colour", True)]
+    assert rivals == ["", rival, ""]
 
 
 def test_a_spectrum_does_not_come_before_colour_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,19 +100,21 @@ def test_the_users_word_on_it_is_taken_at_once(
 
 
 @pytest.mark.parametrize(
-    ("rival", "closed", "outside", "gives_way"),
+    ("rival", "serves", "closed", "outside", "why"),
     [
-        ("colour", False, False, True),
-        ("", False, False, False),
-        ("colour", True, False, False),
-        ("colour", False, True, False),
+        ("colour", False, False, False, "it stays open"),
+        ("", False, False, False, ""),
+        ("colour", False, True, False, ""),
+        ("colour", False, False, True, ""),
+        ("colour", True, True, False, "any donor's colour serves, too"),
+        ("colour", True, True, True, ""),
     ],
 )
-def test_a_swap_that_stays_open_gives_way_to_the_one_that_waits(
-    rival: str, closed: bool, outside: bool, gives_way: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_swap_gives_way_to_the_one_that_waits(
+    rival: str, serves: bool, closed: bool, outside: bool, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
-    probed = ProbeResult(measured, KEEP, rival=rival)
+    probed = ProbeResult(measured, KEEP, rival=rival, gives_way=serves)
     checks = (SimpleNamespace(closed=closed, reason="a fresh network was asked"),)
     for name, result in {"swap_of": None, "purify": None, "turn": None, "rests_outside": (outside, "")}.items():
         monkeypatch.setattr(generalize, name, lambda *_, result=result: result)
@@ -110,14 +126,14 @@ def test_a_swap_that_stays_open_gives_way_to_the_one_that_waits(
 
     monkeypatch.setattr(generalize, "_train", train)
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
-    if not gives_way:
+    if not why:
         with pytest.raises(InterruptedError):
             generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), SITE, [], probed)
         return
     outcome = generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), SITE, [], probed)
     assert not outcome.keep
     assert not outcome.probed.decision.keep
-    assert outcome.reason == "pixels: yes; a fresh network was asked; it stays open: colour is exchanged instead"
+    assert outcome.reason == f"pixels: yes; a fresh network was asked; {why}: colour is exchanged instead"
     assert outcome.reason == f"pixels: {outcome.probed.decision.reason}"
 
 
