@@ -28,7 +28,8 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     The decision is the rule's unless the user named the round. One that is to come last is refused at first, and comes
     once more, kept, where all were asked for, or before a swap of places whose ι is lower, where its channels hold the
     image as a whole: a word in the corner is narrow in the spectrum, too, and is more easily exchanged as places. So
-    does, where the user keeps the round, the best of them, as the one the user insists on.
+    does, where the user keeps the round, the best of them, as the one the user insists on. A swap of places says which
+    swap of the whole image waits behind it, and whether it gives way to that one.
 
     Args:
         channels: Below the top stage, the probe of its channels: a swap that does not move them is refused.
