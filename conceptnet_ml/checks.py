@@ -13,6 +13,7 @@ from torch import Tensor
 
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.contract.step_kinds import CALLS, try_step
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, trap_arguments, unlabelled, wrong_labels
@@ -23,7 +24,7 @@ from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import check_baselines
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.plugins import Plugins, load_plugins
+from conceptnet_ml.plugins import BUILT_IN, Plugins, load_plugins
 from conceptnet_ml.records import Record, Representation, Trap
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
@@ -102,6 +103,10 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
         tried = [session.plugins.get("representation", name) for name in settings.plugins.representations]
         for record in tried:
             _try_representation(record, two)
+        for kind in CALLS:
+            step = session.plugins.get(kind, getattr(settings.plugins, kind))
+            if session.plugins.origin(step) != BUILT_IN:
+                try_step(step)
         places = [one.name for one in tried if isinstance(one, Representation) and one.gate == "place"]
         overrides.check_overrides(settings, network.stage_names, places)
         if count := len(prints := _check_target(settings, images.read_size)):

@@ -167,6 +167,46 @@ def test_a_representation_is_tried_before_anything_is_trained(
     assert words in caught.value.message
 
 
+STEPS = {
+    "Discoverer": ("find", "def find(evidence):\n    return [3]\n", "find must return Finding, not int"),
+    "StopRule": (
+        "decide",
+        "def decide(measured, settings):\n    return True\n",
+        "decide must return Decision, not bool",
+    ),
+    "Generalizer": (
+        "merge, restore",
+        "from torch import nn\ndef merge(evidence):\n    return nn.Conv2d(8, 2, 1)\n"
+        "def restore(state):\n    return nn.Conv2d(8, 2, 1)\n",
+        "merge: logits of maps must be (90, 1, 4, 4), not (90, 2, 4, 4)",
+    ),
+    "Specializer": (
+        "split, restore",
+        "def split(evidence):\n    return evidence.nothing\nrestore = split\n",
+        "split failed: AttributeError",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_step_of_a_plugin_is_tried_before_anything_is_trained(tmp_path: Path, kind: str) -> None:
+    functions, source, words = STEPS[kind]
+    field = {"StopRule": "stop_rule"}.get(kind, kind.lower())
+    given = ", ".join(f"{name}={name}" for name in functions.split(", "))
+    (tmp_path / "own.py").write_text(
+        f"from conceptnet_ml import {kind}, hookimpl\n{source}"
+        f"@hookimpl\ndef conceptnet_{field}s():\n    return [{kind}(name='own', api='1', {given})]\n"
+    )
+    plugins = load_plugins(tmp_path / "own.py", use_entry_points=False)
+    noise = torch.randint(0, 256, (32, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(noise, torch.arange(32) % 2)
+    settings = Settings.model_validate({"device": "cpu", "plugins": {field: "own"}})
+    with pytest.raises(PluginError) as caught:
+        check_plan(settings, Session(plugins), Data("noise", ("a", "b"), images, {"test": images}))
+    assert caught.value.message.startswith(f"{field} 'own': ")
+    assert words in caught.value.message
+
+
 @pytest.mark.parametrize("label", [-1, 2])
 def test_labels_that_are_no_classes(label: int) -> None:
     images = ImageSet(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), torch.arange(40) % 2)
