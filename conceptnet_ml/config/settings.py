@@ -248,8 +248,21 @@ class RoundSettings(SettingsGroup):
         description="ι of the places that images have in common, for the round's network, less what r fell: from here "
         "on a part of the cue is left there, and all of them are opened; over 1 for never",
     )
+    fills: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="largest share of an image that such places may take up, or those that a widened swap is given: a "
+        "scene or an object in the middle is open nearly everywhere",
+    )
     outside: bool = Field(
         True, description="exchange what lies outside place gates where the class hangs on that, as on a background"
+    )
+    rest: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share above chance of the views whose answer must go with what is outside widened gates, for that",
     )
     keep: tuple[str, ...] = Field(
         (),
@@ -363,6 +376,8 @@ class Settings(SettingsGroup):
                 "alone": 9.0,
                 "later": 0,
                 "first": 2.0,
+                "fills": 1.0,
+                "rest": 0.2,
             },
             "training": {"least_steps": 0, "clip": 0, "above_chance": False},
         }

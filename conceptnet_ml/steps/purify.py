@@ -166,11 +166,12 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     - it is learned as soon or sooner: of two fresh networks, trained for ``round.fresh`` epochs on one side each, the
       one of the rest does not answer fewer of its held-out views rightly;
     - gates that were widened as far as the closure check asks do not hold it either: the answer still goes with the
-      rest in ``signs.REST`` of the views, above chance. Where gates hold a part of a cue, its other part shows the
+      rest in ``round.rest`` of the views, above chance. Where gates hold a part of a cue, its other part shows the
       first two signs as well, but is inside the widened gates.
 
     Asked with ``round.outside``, and where the stop rule itself keeps the swap: it refuses what errs, so each side fits
-    nearly all labels.
+    nearly all labels. Not asked where it keeps the swap for what it tells alone (see :func:`weigh_alone`): that errs as
+    a cue with exceptions does, and outside is the object, which an easy one is learned as soon by.
 
     Args:
         swap: Before it was widened, purified.
@@ -183,7 +184,8 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     ``DRAWS`` passes more.
     """
     top = site.at_top and swap.codec.gate == "place" and probed.decision.classes is None
-    if not (top and ctx.settings.round.outside) or ctx.override_rule.has_overruled(site.name, probed):
+    settled = probed.measured.alone is not None or ctx.override_rule.has_overruled(site.name, probed)
+    if settled or not (top and ctx.settings.round.outside):
         return False, ""
     name, network = f"{site.name}/side", site.readout.network
 
@@ -202,7 +204,7 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
             found[side] = hits(fresh, kind, swap)
         with frozen(*site.readout.modules()):
             found["by_wider_rest"] = hits(network, Views, wide)
-    outside, sure = weigh_sides(found, ctx.labels[ctx.held], ctx.classes)
+    outside, sure = weigh_sides(found, ctx.labels[ctx.held], ctx.classes, ctx.settings.round.rest)
     means = {side: mean_of(one) for side, one in found.items()}
     ctx.run.log(event="side", name=site.name, **means, sureness=sure.record())
     if len(found) == 2:
@@ -229,7 +231,8 @@ def fixed_places(
     easiest, and so does the next one. Here it is shown a random half of what the swap takes over at a time, so that it
     must read each part. Asked for gates at a low price it opens all of the cue, and elsewhere what chance puts there,
     in each image something else: places that many images have in common are the cue's. They join the swap's gates in
-    place of ``more``, and another network is asked, until there are no more, ``TURNS`` at most.
+    place of ``more``, and another network is asked, until there are no more, ``TURNS`` at most. Places that take up
+    more than ``round.fills`` of the image are a scene's, or those of a thing that is in the middle of every image.
 
     Args:
         more: Gates (N, 1, h, w) in which more of the cue may be, and of the object, too.
@@ -254,7 +257,7 @@ def fixed_places(
         standing = _standing(often)
         stand = bool(places.any()) and standing >= MOSTLY
         ctx.run.log(event="places", name=at.name, standing=standing, open=float(places.mean()))
-        if turn <= 2 and not asked(places, turn):
+        if places.mean() > ctx.settings.round.fills or (turn <= 2 and not asked(places, turn)):
             return torch.zeros_like(places)
         if torch.equal(before, places) or (turn > 1 and not stand):
             break

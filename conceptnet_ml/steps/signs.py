@@ -8,17 +8,13 @@ from conceptnet_ml.steps.records import Trained
 from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.sureness import Sureness, redrawn_shares, sureness
 
-REST = 0.2
-"""The share of the views, above chance, in which the answer goes with what is outside widened gates: from here on these
-do not hold what the class hangs on."""
-
 
 def mean_of(hits: Tensor) -> float:
     """Of (N,) shares."""
     return float(hits.mean())
 
 
-def weigh_sides(hits: dict[str, Tensor], labels: Tensor, classes: int) -> tuple[bool, Sureness]:
+def weigh_sides(hits: dict[str, Tensor], labels: Tensor, classes: int, rest_least: float) -> tuple[bool, Sureness]:
     """Whether what is outside is exchanged, by the signs of :func:`conceptnet_ml.steps.purify.rests_outside`, and how
     sure that is.
 
@@ -27,6 +23,8 @@ def weigh_sides(hits: dict[str, Tensor], labels: Tensor, classes: int) -> tuple[
             which it does counts as another decision.
         labels: (N,) classes of the images.
         classes: How many there are.
+        rest_least: The share of the views, above chance, in which the answer must go with what is outside widened
+            gates: from here on these do not hold what the class hangs on.
     """
 
     def signs(means: list[float]) -> list[tuple[str, float, float]]:
@@ -37,7 +35,7 @@ def weigh_sides(hits: dict[str, Tensor], labels: Tensor, classes: int) -> tuple[
             return [first]
         rest, part, wider = more
         learned = ("learned from the outside − from the inside", rest - part, 0.0)
-        return [first, learned, ("answers as the widened outside says", above_chance(wider, classes), REST)]
+        return [first, learned, ("answers as the widened outside says", above_chance(wider, classes), rest_least)]
 
     def holds(means: list[float]) -> bool:
         (_, first, _), *others = signs(means)

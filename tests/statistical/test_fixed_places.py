@@ -87,6 +87,15 @@ def test_a_cue_that_moves_has_no_fixed_places(tmp_path: Path) -> None:
     assert not places(tmp_path, data_with(cue), gates, torch.zeros_like(gates)).any()
 
 
+def test_what_is_asked_for_nearly_everywhere_is_no_fixed_cue(tmp_path: Path) -> None:
+    count = 240
+    scene = torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
+    scene[..., 8:16, 8:16] = False
+    some, more = torch.zeros(2, count, 1, CELLS, CELLS)
+    some[:, :, :4], more[:, :, -6:] = 1, 1
+    assert not places(tmp_path, data_with(scene.expand(count, -1, -1, -1)), some, more).any()
+
+
 class Reads(nn.Module):
     """Tells the class by how red an image is in some columns of the cue."""
 

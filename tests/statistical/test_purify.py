@@ -240,6 +240,8 @@ def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Pat
     half = patch * (torch.arange(patch[0].numel()).view(16, 16) % 2)  # the other half of the cue is outside
     part = Swap(ctx.codec("pixels"), half)
     assert rests_outside(ctx, site, part, part, KEPT)[0]
+    told = replace(KEPT, measured=replace(KEPT.measured, alone=0.9))
+    assert rests_outside(ctx, site, part, part, told) == (False, ""), "it errs as a cue with exceptions does"
     outside, reason = rests_outside(ctx, site, part, swap, KEPT)
     assert not outside
     assert "outside the widened ones" in reason

@@ -28,15 +28,15 @@ def share(of: float) -> Tensor:
         ((0.2, 0.8), False, "answers as the outside says", "sure"),
         ((0.9, 0.1, 0.9, 0.6, 0.9), True, "answers as the widened outside says", "sure"),
         ((0.9, 0.1, 0.6, 0.9, 0.9), False, "learned from the outside", "sure"),
-        ((0.9, 0.1, 0.9, 0.6, 0.61), True, "answers as the widened outside says", "close call"),
-        ((0.9, 0.1, 0.9, 0.6, 0.5), False, "answers as the widened outside says", "sure"),
+        ((0.9, 0.1, 0.9, 0.6, 0.56), True, "answers as the widened outside says", "close call"),
+        ((0.9, 0.1, 0.9, 0.6, 0.4), False, "answers as the widened outside says", "sure"),
     ],
 )
 def test_which_side_is_exchanged_and_how_sure_it_is(
     shares: tuple[float, ...], outside: bool, figure: str, grade: str
 ) -> None:
     names = ("by_rest", "by_part", "rest", "part", "by_wider_rest")
-    found, sure = weigh_sides(dict(zip(names, map(share, shares), strict=False)), LABELS, 2)
+    found, sure = weigh_sides(dict(zip(names, map(share, shares), strict=False)), LABELS, 2, 0.1)
     assert found == outside
     assert (sure.grade, sure.figure.startswith(figure), sure.images) == (grade, True, 200)
     assert sure.low <= sure.value <= sure.high
