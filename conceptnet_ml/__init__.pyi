@@ -67,8 +67,10 @@ from conceptnet_ml.records import Representation as Representation
 from conceptnet_ml.records import Specializer as Specializer
 from conceptnet_ml.records import StopRule as StopRule
 from conceptnet_ml.records import Trap as Trap
+from conceptnet_ml.report.comparison_page import write_comparison as write_comparison
 from conceptnet_ml.report.explanation_page import write_explanation as write_explanation
 from conceptnet_ml.report.page import write_page as write_page
+from conceptnet_ml.results.comparison import Comparison as Comparison
 from conceptnet_ml.results.editor import Editor as Editor
 from conceptnet_ml.results.explanation import Explanation as Explanation
 from conceptnet_ml.results.learned_run import LearnedRun as LearnedRun

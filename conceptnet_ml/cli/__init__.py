@@ -9,6 +9,7 @@ adapt        adapt
 bench        bench
 inspect      inspect
 report       report
+compare      compare
 dream        dream
 graph        show, export, check, query, path, diff: questions to a concept graph
 graph_views  node_table, edge_table, trees, diff_tables: how a concept graph is printed

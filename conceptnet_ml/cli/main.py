@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 from conceptnet_ml.cli import (
     adapt,
     bench,
+    compare,
     config,
     dream,
     evaluate,
@@ -231,6 +232,7 @@ app.command(rich_help_panel="Learn and use", epilog=bench.EXAMPLES)(bench.bench)
 graph_edit.register(graph.app)
 app.command(rich_help_panel="Look", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(rich_help_panel="Look", epilog=report.EXAMPLES)(report.report)
+app.command(rich_help_panel="Look", epilog=compare.EXAMPLES)(compare.compare)
 app.command(rich_help_panel="Look", epilog=dream.EXAMPLES)(dream.dream)
 app.add_typer(graph.app, name="graph", rich_help_panel="Look")
 app.add_typer(config.app, name="config", rich_help_panel="Look")

@@ -1,4 +1,4 @@
-"""Accuracy of several networks on every test set; how often two of them disagree on unlabelled pictures."""
+"""What several networks answer on every test set, and their accuracy; how often two disagree on unlabelled pictures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.training import predict_set
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.ordinary import wilson
+from conceptnet_ml.storage.hashing import digest, fingerprint
+from conceptnet_ml.storage.run_folder import Run
 
 LEAST_IN_GROUP = 10
 """Fewest images of a group that can be the worst one, where any group has as many."""
 
+ANSWERED = "answered"
+"""How the steps begin that hold the answers to the images of a test set."""
+
+SAMPLED = 256
+"""Pictures of a test set by which it is known, at most."""
 
 UNEVEN = 2
 """How many times as many images of a class as of another make a set uneven: its accuracy can hide a class."""
@@ -40,19 +47,38 @@ def accuracies(
         tests: Labelled images by name.
         device, dtype: Where and in which autocast type to run them.
     """
-    table: dict[str, Any] = {}
-    for name, images in tests.items():
-        row: dict[str, Any] = {"images": len(images)}
-        for method, network in methods.items():
-            right = predict_set(network, images, device, dtype).argmax(1) == images.labels
-            row[method] = {"accuracy": float(right.double().mean())}
-            if images.groups is not None:
-                row[method] |= group_accuracies(right, images.groups)
-            if classes and uneven(images.labels):
-                each = group_accuracies(right, Groups(tuple(classes), images.labels))
-                row[method] |= {"classes": each["groups"], "worst_class": each["worst_group"]}
-        table[name] = row
-    return table
+    return {
+        name: _accuracy_row(answer_set(methods, images, device, dtype), images, classes)
+        for name, images in tests.items()
+    }
+
+
+def answer_set(
+    methods: Mapping[str, nn.Module], images: ImageSet, device: torch.device, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """Each network's answers, class numbers int32 (N,), on a set of images. Cost: a pass over the set for each."""
+    return {
+        name: predict_set(network, images, device, dtype).argmax(1).to(torch.int32) for name, network in methods.items()
+    }
+
+
+def set_digest(images: ImageSet) -> str:
+    """Tells a set of images from another: of all labels, and of up to :data:`SAMPLED` pictures taken evenly."""
+    some = torch.linspace(0, max(0, len(images) - 1), min(SAMPLED, len(images))).round().long()
+    return digest(images.labels, images.take(some).cpu())[:16]
+
+
+def _accuracy_row(answers: Mapping[str, Tensor], images: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"images": len(images)}
+    for method, answered in answers.items():
+        right = answered == images.labels
+        row[method] = {"accuracy": float(right.double().mean())}
+        if images.groups is not None:
+            row[method] |= group_accuracies(right, images.groups)
+        if classes and uneven(images.labels):
+            each = group_accuracies(right, Groups(tuple(classes), images.labels))
+            row[method] |= {"classes": each["groups"], "worst_class": each["worst_group"]}
+    return row
 
 
 def uneven(labels: Tensor) -> bool:
@@ -87,14 +113,38 @@ def group_accuracies(right: Tensor, groups: Groups) -> dict[str, Any]:
 
 
 def evaluate_run(ctx: Context, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
-    """:func:`accuracies` on all test sets of a run; each set is a step that the run remembers."""
+    """:func:`accuracies` on all test sets of a run; each set is a step that the run remembers, and so are the answers
+    to its images, by which the run can be compared with another (:func:`recorded_answers`)."""
     table: dict[str, Any] = {}
+    learned = fingerprint(networks["learned"].state_dict())
+
+    def answered(images: ImageSet) -> dict[str, Any]:
+        found = answer_set(networks, images, ctx.device, ctx.dtype)
+        return {"images": set_digest(images), "labels": images.labels, "learned": learned, "answers": found}
+
+    def measured(name: str, images: ImageSet) -> dict[str, Any]:
+        found = ctx.once(f"{ANSWERED}/{name}", partial(answered, images))
+        return {name: _accuracy_row(found["answers"], images, ctx.data.classes)}
+
     with ctx.progress.task("evaluate", total=len(ctx.data.tests)) as task:
         for name, images in ctx.data.tests.items():
-            work = partial(accuracies, networks, {name: images}, ctx.device, ctx.dtype, ctx.data.classes)
-            table |= ctx.once(f"evaluate/{name}", work)
+            table |= ctx.once(f"evaluate/{name}", partial(measured, name, images))
             task.advance()
     return table
+
+
+def recorded_answers(run: Run, name: str) -> dict[str, Any] | None:
+    """What the networks of a finished run answered on its test set ``name``.
+
+    Returns:
+        ``{"images": digest, "labels": (N,), "learned": fingerprint, "answers": {method: (N,)}}``; None where the run is
+        of before answers were kept, or its learned network was edited since. Raises DataError where they are damaged.
+    """
+    step = f"{ANSWERED}/{name}"
+    if not run.has_step(step):
+        return None
+    found: dict[str, Any] = run.step_value(step)
+    return found if found["learned"] == run.learned_network else None
 
 
 def disagreement(

@@ -54,7 +54,7 @@ def strength(graph: ConceptGraph, node: Node) -> float:
 
 
 def _card(graph: ConceptGraph, node: Node, figures: Figures, large: bool, side: int = _SIDE) -> dict[str, Any]:
-    groups, notes = _figures(node, figures, large, side)
+    groups, notes = node_figures(node, figures, large, side)
     return {
         "id": node.id,
         "kind": node.kind,
@@ -77,7 +77,7 @@ def _variants(graph: ConceptGraph, node: Node, figures: Figures) -> list[dict[st
     variants.sort(key=lambda one: [graph.classes.index(name) for name in one.classes])
     found = []
     for one in variants:
-        groups, _ = _figures(one, figures, False, _SMALL)
+        groups, _ = node_figures(one, figures, False, _SMALL)
         phi = getattr(one, "phi", None)
         changes = "" if phi is None else f"{percent(phi)} of answers change"
         words = {"name": one.name or listed([*one.classes]), "says": changes, "accuracy": one.accuracy}
@@ -85,8 +85,8 @@ def _variants(graph: ConceptGraph, node: Node, figures: Figures) -> list[dict[st
     return found
 
 
-def _figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """The node's pictures under their headings, and its sheet's lines on how honest they are. All of a card that is
+def node_figures(node: Node, figures: Figures, large: bool, side: int) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """A node's pictures under their headings, and its sheet's lines on how honest they are. All of a card that is
     shown at once, else its free dream and the best real images."""
     name = next((one for one in node.pictures if "/nodes/" in one), None)
     if name is None:

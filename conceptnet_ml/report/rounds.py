@@ -7,8 +7,9 @@ from typing import Any
 
 from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
+from conceptnet_ml.results.badges import decided, shown_probe, without_numbers
 from conceptnet_ml.results.summary import close_words, masks_words, other_word
-from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
+from conceptnet_ml.results.verdict import Entry, at, capital, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
 from conceptnet_ml.storage.run_folder import round_picture
@@ -23,29 +24,6 @@ that a part is left (docs/results.md, cases that nothing was settled on)."""
 
 _SIDE = 128
 
-_REFUSED = {
-    "is exchanged instead": "left alone: another thing is exchanged instead",
-    "still goes with the rest of an image": "left alone: in the new world it goes with the rest of the image",
-    "below the top it must decide alone": "left alone: it decides only in part of the answers",
-    "this is the object": "left alone: it is the object",
-    "it errs too often to tell": "not decided: too many errors to tell",
-    "a part of the object does no more": "left alone: by itself it tells no more than a part of the object",
-    "no cheap gate changes the answer": "left alone: no small exchange changes the answer",
-    "exchanging it changes few answers": "left alone: exchanging it changes few answers",
-    "it does not decide by itself": "left alone: it does not decide the answer by itself",
-    "an object takes as many": "left alone: it is as broad as an object",
-    "an object's own may, too": "not decided: an object's own may decide as much",
-    "moves the carrying channels": "left alone: it does not move what carries the answer",
-}
-"""What a refused probe says, the first that is in its reason, and the one thing that this comes to."""
-
-_UNDONE = {
-    "it was the object itself": "undone after training: it was the object",
-    "the family": "undone after training: what was found no longer tells the classes",
-    "the least that must remain": "undone after training: too little was left to tell the classes by",
-}
-"""The same of a round that was trained and not kept, of the last part of its reason."""
-
 
 def round_cards(summary: dict[str, Any], figures: Figures) -> list[dict[str, Any]]:
     """What the page says of every round, those that were kept first."""
@@ -55,7 +33,7 @@ def round_cards(summary: dict[str, Any], figures: Figures) -> list[dict[str, Any
 
 def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) -> dict[str, Any]:
     is_kept = entry["decision"] == "kept"
-    probe = probe_of(entry) or _nearest(entry)
+    probe = probe_of(entry) or shown_probe(entry)
     readout, _ = _parts(entry)
     rows = _rows(entry, PAIRS if is_kept else REFUSED_PAIRS, figures)
     return {
@@ -79,36 +57,6 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "reason": entry["reason"],
         "probes": entry["representations"],
     }
-
-
-def decided(entry: Entry) -> str:
-    """A round's badge: what was decided, and the one thing that was measured which decided it.
-
-    Of a round in which nothing is chosen it is said of the representation whose pictures are shown.
-    """
-    kind, probe = entry["decision"], _nearest(entry)
-    if kind == "kept":
-        return f"kept{' by hand' if is_forced(entry) else ''}: it is exchanged in training"
-    if kind == "undone":
-        last = entry["reason"].rpartition("; r ")[2] if "r_after" in entry else ""
-        return _first(_UNDONE, last) or "undone by hand"
-    if probe is None:
-        return "not tried: nothing more elementary is left"
-    return _first(_REFUSED, probe["reason"]) or f"left alone: {_without_numbers(probe['reason'])}"
-
-
-def _first(says: dict[str, str], reason: str) -> str:
-    return next((badge for words, badge in says.items() if words in reason), "")
-
-
-def _without_numbers(reason: str) -> str:
-    return "; ".join(part.rpartition(": ")[2] for part in reason.split("; "))
-
-
-def _nearest(entry: Entry) -> Entry | None:
-    """The representation whose swap the round's picture shows where none was chosen."""
-    probes = entry["representations"]
-    return max(probes, key=lambda one: (one["gate"] == "place", one["phi"])) if probes else None
 
 
 def _bars(probe: Entry) -> list[dict[str, Any]]:
@@ -245,7 +193,7 @@ def _refused(entry: Entry) -> list[str]:
     """For each representation what spoke against it, without its numbers."""
     found = []
     for probe in entry["representations"]:
-        words = _without_numbers(probe["reason"])
+        words = without_numbers(probe["reason"])
         undone = ", and undone after its training" if entry["chosen"] == probe["representation"] else ""
         found.append(f"{what(entry, probe)}: {words}{undone}.")
     if "r_after" in entry:

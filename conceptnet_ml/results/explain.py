@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, gather_evidence, unit_scores
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.editing.plan import family_of
 from conceptnet_ml.errors import DataError
@@ -68,7 +69,9 @@ class OpenedRun(Protocol):
     def ordinary(self) -> StagedNetwork: ...
     def networks_before(self) -> dict[str, StagedNetwork]: ...
     def summary(self) -> dict[str, Any]: ...
-    def held_out(self) -> ImageSet: ...
+    def held_out(self, read: bool = True) -> ImageSet: ...
+    def images(self) -> Data: ...
+    def methods(self) -> dict[str, nn.Module]: ...
 
 
 _Member = tuple[Node, ConceptTarget, Readout | None]

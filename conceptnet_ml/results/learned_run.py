@@ -34,6 +34,8 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.card import model_card, run_html, run_words
+from conceptnet_ml.results.compare import compare_runs
+from conceptnet_ml.results.comparison import Comparison
 from conceptnet_ml.results.explain import explain
 from conceptnet_ml.results.explanation import Explanation
 from conceptnet_ml.results.model_files import BEFORE, TRUNK, SavedModel, load_model, read_size, replace_network
@@ -314,16 +316,23 @@ class LearnedRun:
         and as :meth:`predict`."""
         return explain(self, [str(path) for path in paths], self._read(paths))
 
+    def compare(self, other: LearnedRun, answer: bool = False) -> Comparison:
+        """This run beside another, see :func:`conceptnet_ml.results.compare.compare_runs`. Raises as that."""
+        return compare_runs(self, other, answer)
+
     def _read(self, paths: Sequence[str | Path]) -> Tensor:
         """Image files as the networks see them, uint8 (N, 3, H, W)."""
         size, most = read_size(self._saved), self.settings.data.megapixels
         return torch.stack([read_image(Path(path), size, most) for path in paths])
 
-    def held_out(self) -> ImageSet:
-        """Some held-out images: those that the run keeps, else of its data, which must be at hand (DataError)."""
+    def held_out(self, read: bool = True) -> ImageSet:
+        """Some held-out images: those that the run keeps, else of its data, which must be at hand (DataError), and is
+        not read without ``read`` (DataError, too)."""
         if self.folder.has_step(REFERENCE_STEP):
             kept = self.folder.step_value(REFERENCE_STEP)
             return ImageSet(kept["images"], kept["labels"])
+        if not read:
+            raise DataError(f"{self.path} keeps no held-out images, as it drew no dreams", "Let its data be read.")
         train = self.images().train
         seed = seeding.seed_for(self.settings.seed, "holdout")
         _, held = split_holdout(train.labels, self.settings.data.holdout, seed)

@@ -23,6 +23,7 @@ COMMANDS = (
     "bench",
     "inspect",
     "report",
+    "compare",
     "dream",
     "graph",
     "config",

@@ -29,7 +29,8 @@ from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import again, again_notes, changed_settings
-from conceptnet_ml.report.rounds import _REFUSED, _UNDONE, _telling, decided, round_cards
+from conceptnet_ml.report.rounds import _telling, round_cards
+from conceptnet_ml.results.badges import _REFUSED, _UNDONE, decided
 from conceptnet_ml.results.verdict import headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
 from conceptnet_ml.swap.stop_rule import USER

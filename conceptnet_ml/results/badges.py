@@ -1,0 +1,59 @@
+"""What was decided of a round, in the words of its badge."""
+
+from __future__ import annotations
+
+from conceptnet_ml.results.verdict import Entry, is_forced
+
+_REFUSED = {
+    "is exchanged instead": "left alone: another thing is exchanged instead",
+    "still goes with the rest of an image": "left alone: in the new world it goes with the rest of the image",
+    "below the top it must decide alone": "left alone: it decides only in part of the answers",
+    "this is the object": "left alone: it is the object",
+    "it errs too often to tell": "not decided: too many errors to tell",
+    "a part of the object does no more": "left alone: by itself it tells no more than a part of the object",
+    "no cheap gate changes the answer": "left alone: no small exchange changes the answer",
+    "exchanging it changes few answers": "left alone: exchanging it changes few answers",
+    "it does not decide by itself": "left alone: it does not decide the answer by itself",
+    "an object takes as many": "left alone: it is as broad as an object",
+    "an object's own may, too": "not decided: an object's own may decide as much",
+    "moves the carrying channels": "left alone: it does not move what carries the answer",
+}
+"""What a refused probe says, the first that is in its reason, and the one thing that this comes to."""
+
+_UNDONE = {
+    "it was the object itself": "undone after training: it was the object",
+    "the family": "undone after training: what was found no longer tells the classes",
+    "the least that must remain": "undone after training: too little was left to tell the classes by",
+}
+"""The same of a round that was trained and not kept, of the last part of its reason."""
+
+
+def decided(entry: Entry) -> str:
+    """A round's badge: what was decided, and the one thing that was measured which decided it.
+
+    Of a round in which nothing is chosen it is said of the representation whose pictures are shown.
+    """
+    kind, probe = entry["decision"], shown_probe(entry)
+    if kind == "kept":
+        return f"kept{' by hand' if is_forced(entry) else ''}: it is exchanged in training"
+    if kind == "undone":
+        last = entry["reason"].rpartition("; r ")[2] if "r_after" in entry else ""
+        return _first(_UNDONE, last) or "undone by hand"
+    if probe is None:
+        return "not tried: nothing more elementary is left"
+    return _first(_REFUSED, probe["reason"]) or f"left alone: {without_numbers(probe['reason'])}"
+
+
+def _first(says: dict[str, str], reason: str) -> str:
+    return next((badge for words, badge in says.items() if words in reason), "")
+
+
+def without_numbers(reason: str) -> str:
+    """The reasons of a probe, in words alone."""
+    return "; ".join(part.rpartition(": ")[2] for part in reason.split("; "))
+
+
+def shown_probe(entry: Entry) -> Entry | None:
+    """The representation whose swap the round's picture shows where none was chosen."""
+    probes = entry["representations"]
+    return max(probes, key=lambda one: (one["gate"] == "place", one["phi"])) if probes else None
