@@ -138,7 +138,12 @@ def path(
     count: Annotated[int, option("--count", None, None, "how many chains", min=1)] = 1,
     json: options.Json = False,
 ) -> None:
-    """Print the strongest chains from a class down: those that come nearest to the image, by the product of weights."""
+    """Print the strongest chains from a class down: what it is built from, and what that is built from.
+
+    First the strongest chain of each thing that the class is built from, the
+    strongest feature first; then the second of each. A number is the product of
+    a chain's weights: below zero it speaks against the class.
+    """
     graph = _read(source)
     _check_class(graph, class_name)
     chains = graph.paths(class_name, count)

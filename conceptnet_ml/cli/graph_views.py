@@ -50,12 +50,16 @@ def line(node: Node, facts: Sequence[str] | None = None) -> Text:
 
 
 def chain_line(number: int, chain: Chain) -> Text:
-    """``1. strength 0.4: car → 0.8 feature wheel at top → 0.5 unit stem unit 3 at stem``."""
-    text = Text(f"{number}. strength {chain.strength:.3g}: ").append_text(name_of(chain.nodes[0]))
+    """``1. +0.4: car → +0.8 feature wheel at top → +0.5 unit stem unit 3 at stem``, the first the product."""
+    text = Text(f"{number}. {_signed(chain.sign * chain.strength)}: ").append_text(name_of(chain.nodes[0]))
     for weight, node in zip(chain.weights, chain.nodes[1:], strict=True):
-        text.append(f" → {weight:.3g} ", style="dim").append_text(name_of(node))
+        text.append(f" → {_signed(weight)} ", style="dim").append_text(name_of(node))
         text.append(f" at {node.stage}", style="dim")
     return text
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
 
 
 def _node_facts(node: Node) -> list[str]:

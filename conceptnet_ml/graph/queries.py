@@ -198,10 +198,15 @@ class Chain:
         """Product of the weights' sizes, at most the largest float."""
         return min(math.prod(map(abs, self.weights)), sys.float_info.max)
 
+    @property
+    def sign(self) -> int:
+        """1 where the chain speaks for the class, -1 where against it: where an odd number of weights is negative."""
+        return -1 if sum(weight < 0 for weight in self.weights) % 2 else 1
+
     def plain(self) -> dict[str, Any]:
-        """As JSON values: the nodes' ids and titles, the weights, the strength."""
+        """As JSON values: the nodes' ids and titles, the weights, strength and sign."""
         nodes = [{"id": node.id, "title": node.title, "kind": node.kind, "stage": node.stage} for node in self.nodes]
-        return {"strength": self.strength, "weights": list(self.weights), "nodes": nodes}
+        return {"strength": self.strength, "sign": self.sign, "weights": list(self.weights), "nodes": nodes}
 
 
 class _Tail(NamedTuple):
@@ -214,7 +219,12 @@ class _Tail(NamedTuple):
 
 
 def strongest_chains(graph: GraphStore, class_name: str, count: int = 1) -> list[Chain]:
-    """The ``count`` strongest chains down from a class among those that end lowest, strongest first.
+    """The ``count`` strongest chains down from a class, whatever their sign: of each thing the class is built from the
+    strongest, the thing of the largest weight first; then the second strongest of each, and so on.
+
+    So the class's strongest features come first, though the chains of another may have larger products: weights are of
+    other scales from stage to stage, and features that are worked through deeper have more of them. Of one thing the
+    chains are those that end lowest, strongest first.
 
     A chain follows ``built_from`` edges between current nodes. From a feature it also goes to the feature's own
     variant, which is the same concept with its parts one stage down. A node without ``built_from`` edges is left by
@@ -233,13 +243,16 @@ def strongest_chains(graph: GraphStore, class_name: str, count: int = 1) -> list
             tails[identifier] = [_Tail(0.0)]
             continue
         lowest[identifier] = min(lowest[target] for target in steps)
-        candidates = (
+        candidates = [
             _Tail(tail.log + (math.log(abs(weight)) if weight else -math.inf), target, -place, weight)
             for target, weight in steps.items()
-            if lowest[target] == lowest[identifier]
+            if identifier == start or lowest[target] == lowest[identifier]
             for place, tail in enumerate(tails[target])
-        )
-        tails[identifier] = heapq.nlargest(count, candidates)
+        ]
+        if identifier == start:
+            tails[start] = heapq.nlargest(count, candidates, key=lambda one: (one.minus_place, abs(one.weight), one))
+        else:
+            tails[identifier] = heapq.nlargest(count, candidates)
     return [_chain(graph, tails, start, tail) for tail in tails[start]]
 
 

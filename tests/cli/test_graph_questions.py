@@ -127,9 +127,9 @@ def test_query_refuses_what_is_not_there(file: Path, words: tuple[str, ...], mes
 def test_path_prints_the_strongest_chains(edited: Edited, file: Path) -> None:
     lines = output("path", file, "car", "--count", "5").splitlines()
     assert lines == [
-        "1. strength 0.25: car → 0.5 feature wheel (car 1) at top → -2 unit top unit 1 at top "
-        "→ 0.25 unit stem unit 9 at stem",
-        "2. strength 0.0625: car → 0.5 feature wheel (car 1) at top → 0.125 unit stem unit 9 at stem",
+        "1. −0.25: car → +0.5 feature wheel (car 1) at top → −2 unit top unit 1 at top "
+        "→ +0.25 unit stem unit 9 at stem",
+        "2. +0.0625: car → +0.5 feature wheel (car 1) at top → +0.125 unit stem unit 9 at stem",
     ]
     assert output("path", file, "car").splitlines() == lines[:1]
     found = json.loads(output("path", file, "car", "--json"))
@@ -214,7 +214,7 @@ def test_dot_has_names_states_and_dashed_analogies(edited: Edited, file: Path, t
 
 def test_the_real_commands_answer_and_end_with_the_code_of_their_error(file: Path) -> None:
     found = commands.run("graph", "path", file, "car")
-    assert (found.returncode, found.stdout[:16]) == (0, "1. strength 0.25")
+    assert (found.returncode, found.stdout[:9]) == (0, "1. −0.25:")
     assert commands.run("graph", "diff", file, file).returncode == 0
     refused = commands.run("graph", "query", file, "--kind", "thing")
     assert refused.returncode == 2

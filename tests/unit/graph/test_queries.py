@@ -203,7 +203,7 @@ def test_a_name_means_what_is_current_and_an_id_means_its_node(wheels: Wheels) -
 # --------------------------------------------------------------------------------------------------------- paths
 
 
-def test_paths_are_the_strongest_that_come_lowest(wheels: Wheels) -> None:
+def test_paths_are_the_strongest_of_each_thing_that_come_lowest(wheels: Wheels) -> None:
     found = wheels.graph.paths("car", 9)
     ids = [[node.id for node in chain.nodes] for chain in found]
     through = [wheels.car, wheels.wheel, wheels.top_2]
@@ -212,6 +212,32 @@ def test_paths_are_the_strongest_that_come_lowest(wheels: Wheels) -> None:
     assert found[0].weights == (0.5, -0.5, -2.0)
     assert [chain.strength for chain in wheels.graph.paths("car", 2)] == [0.5, 0.1]
     assert found[0].plain()["nodes"][1] == {"id": wheels.wheel, "title": "wheel", "kind": "feature", "stage": "top"}
+
+
+def test_paths_begin_with_the_classs_strongest_features_whatever_comes_lower() -> None:
+    """As in runs of two stages: the strongest feature ends at the middle stage, a weak one goes down to the image by
+    large negative weights. All paths went through the weak one."""
+    graph = ConceptGraph(["car"], [("low", 8), ("mid", 8), ("top", 8)], network="n", settings="s", seed=0)
+    car = graph.add_node("class", "car", classes=["car"])
+    strong, second, weak = (graph.add_node("feature", name, stage="top", units=[0]) for name in ("a", "b", "c"))
+    mid = [graph.add_node("unit", f"mid unit {n}", stage="mid", units=[n]) for n in range(2)]
+    low = [graph.add_node("unit", f"low unit {n}", stage="low", units=[n]) for n in range(3)]
+    for target, weight in ((strong, 3.0), (second, -2.0), (weak, 0.5)):
+        graph.add_edge("built_from", car, target, weight=weight)
+    for source, target, weight in (
+        (strong, mid[0], 0.5),
+        (strong, mid[1], -0.25),
+        (second, mid[1], 0.5),
+        *((weak, one, -9.0 - place) for place, one in enumerate(low)),
+    ):
+        graph.add_edge("built_from", source, target, weight=weight)
+    found = graph.paths("car", 5)
+    ids = [[node.id for node in chain.nodes[1:]] for chain in found]
+    assert ids[:3] == [[strong, mid[0]], [second, mid[1]], [weak, low[2]]]
+    assert ids[3:] == [[strong, mid[1]], [weak, low[1]]], "then the second of each"
+    assert [chain.sign for chain in found] == [1, -1, -1, -1, -1]
+    assert [chain.strength for chain in found] == [1.5, 1.0, 5.5, 0.75, 5.0]
+    assert found[1].plain()["sign"] == -1
 
 
 def test_paths_of_a_class_made_of_nothing_are_the_class_itself() -> None:
@@ -305,11 +331,20 @@ def test_chains_are_those_of_going_through_all_of_them(weights: dict, count: int
     def rank(trail: list[int]) -> int:
         return 2 if trail[-1] == 0 else 1 if trail[-1] < 4 else 0
 
-    every = list(all_chains([0]))
-    lowest = [trail for trail in every if rank(trail) == min(map(rank, every))]
-    strengths = sorted((math.prod(abs(weights[pair]) for pair in itertools.pairwise(t)) for t in lowest), reverse=True)
+    def size(trail: list[int]) -> float:
+        return math.prod(abs(weights[pair]) for pair in itertools.pairwise(trail))
+
+    first: dict[int, list[list[int]]] = {}
+    for trail in all_chains([0]):
+        first.setdefault(trail[1] if len(trail) > 1 else 0, []).append(trail)
+    ranked = []  # of each thing the chains that come lowest, the strongest first
+    for thing, trails in first.items():
+        lowest = [trail for trail in trails if rank(trail) == min(map(rank, trails))]
+        sizes = sorted(map(size, lowest), reverse=True)
+        ranked += [(place, -abs(weights.get((0, thing), 1.0)), -one) for place, one in enumerate(sizes)]
+    expected = [-one for _, _, one in sorted(ranked)]
     found = graph.paths("car", count)
-    assert [chain.strength for chain in found] == pytest.approx(strengths[:count])
+    assert [chain.strength for chain in found] == pytest.approx(expected[:count])
     assert len({tuple(node.id for node in chain.nodes) for chain in found}) == len(found)
 
 
