@@ -37,11 +37,16 @@ Source = Annotated[Path, options.argument("RUN", "run folder, or a graph file (.
 @app.command()
 def show(
     source: Source,
-    table: Annotated[bool, option("--table", None, None, "one line per node instead of a tree")] = False,
+    every: Annotated[bool, option("--all", None, None, "all of it as a tree, with the evidence for each")] = False,
+    table: Annotated[bool, option("--table", None, None, "one line per node")] = False,
     class_: Annotated[str | None, option("--class", None, None, "only what speaks for this class")] = None,
     json: Annotated[bool, option("--json", None, None, "print the graph itself as JSON")] = False,
 ) -> None:
-    """Print the graph: for each class its stages, their features, and the units those are made of."""
+    """Print the strongest concepts: what each is, of which class, where, what feeds it and what it feeds.
+
+    With [bold]--all[/] the whole graph: for each class its stages, their features,
+    and the units those are made of, with all that was measured.
+    """
     graph = _read(source)
     if class_ is not None:
         _check_class(graph, class_, "--class: ")
@@ -50,12 +55,17 @@ def show(
         return
     from conceptnet_ml.cli import graph_views as views
 
-    console = options.console(width=240)
+    console, classes = options.console(width=240), graph.classes if class_ is None else (class_,)
     if table:
         console.print(views.node_table(graph, graph.nodes(class_=class_)))
-    else:
-        for tree in views.trees(graph, graph.classes if class_ is None else (class_,)):
+    elif every:
+        for tree in views.trees(graph, classes):
             console.print(tree)
+    else:
+        from conceptnet_ml.cli.graph_brief import brief_parts
+
+        for part in brief_parts(graph, classes):
+            options.console().print(part)
     if problems := graph.check():
         one = len(problems) == 1
         hint = "1 problem; 'graph check' says which." if one else f"{len(problems)} problems; 'graph check' lists them."

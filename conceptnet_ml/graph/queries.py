@@ -265,6 +265,18 @@ def _chain(graph: GraphStore, tails: dict[str, list[_Tail]], start: str, tail: _
     return Chain(tuple(nodes), tuple(weights))
 
 
+def strength(graph: GraphStore, node: Node) -> float:
+    """How much hangs on a node: its own effect in logits; of what was generalized the largest of its members', of a
+    variant the size of what it is built from, of a unit the largest weight of an edge that leads to it."""
+    if node.effect is not None:
+        return abs(node.effect)
+    if node.kind == "generalized":
+        members = [graph.node(edge.target) for edge in graph.edges("generalizes", source=node.id)]
+        return max((strength(graph, member) for member in members), default=0.0)
+    ends = {"target": node.id} if node.kind == "unit" else {"source": node.id}
+    return max((abs(edge.strength or 0.0) for edge in graph.edges("built_from", **ends)), default=0.0)
+
+
 def influence(graph: GraphStore) -> dict[str, float]:
     """How much of the classes rests on each node, by its id.
 
@@ -320,7 +332,7 @@ def _below(
 
 def _steps(graph: GraphStore, source: str) -> dict[str, float]:
     """Nodes at which a chain goes on, with the weight; a node's own edge counts before one to a node it became."""
-    direct: dict[str, float] = dict.fromkeys(_own_variants(graph, source), 1.0)
+    direct: dict[str, float] = dict.fromkeys(own_variants(graph, source), 1.0)
     replaced: dict[str, float] = {}
     edges = graph.edges(source=source)
     built: list[Edge] = [edge for edge in edges if isinstance(edge, BuiltFrom)]
@@ -334,8 +346,9 @@ def _steps(graph: GraphStore, source: str) -> dict[str, float]:
     return {**replaced, **direct}
 
 
-def _own_variants(graph: GraphStore, identifier: str) -> list[str]:
-    """A feature's own variants of the generalized features it is a member of."""
+def own_variants(graph: GraphStore, identifier: str) -> list[str]:
+    """A feature's own variants of the generalized features it is a member of, by their ids: the same concept, with its
+    parts one stage down. None of a node of another kind."""
     node = graph.node(identifier)
     if node.kind != "feature":
         return []

@@ -2,7 +2,7 @@
 
 page          write_page, graph_content: reads a run folder and writes the page
 rounds        round_cards: what was exchanged in each round, why it was kept or refused, how sure that is
-concepts      concept_cards, node_figures, strength: what was found, by effect, with dreams and real images
+concepts      concept_cards, node_figures: what was found, by effect, with dreams and real images
 graph_layout  arrange, crossings, pack_columns, route: where the graph's nodes stand so that edges cross little
 graph_view    GraphView, shares_before: the strongest nodes and edges as a drawing, and all of them for graph.js
 records       curves, changed_settings, again, next_steps: losses, and all to repeat the run and go on

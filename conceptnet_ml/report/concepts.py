@@ -11,6 +11,7 @@ from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, MEANS
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.naming import called, listed
+from conceptnet_ml.graph.queries import strength
 from conceptnet_ml.graph.schema import Edge, Node
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.verdict import percent
@@ -39,18 +40,6 @@ def concept_cards(graph: ConceptGraph, figures: Figures) -> dict[str, list[dict[
     units = sorted((node for node in nodes if node.kind == "unit"), key=lambda node: -strength(graph, node))
     shown = [_card(graph, node, figures, False, _SMALL) for node in units[:UNITS]]
     return {"first": cards[:SHOWN], "more": cards[SHOWN:], "classes": classes, "units": shown}
-
-
-def strength(graph: ConceptGraph, node: Node) -> float:
-    """How much hangs on a node: its own effect in logits; of what was generalized the largest of its members', of a
-    variant the size of what it is built from, of a unit the largest weight of an edge that leads to it."""
-    if node.effect is not None:
-        return abs(node.effect)
-    if node.kind == "generalized":
-        members = [graph.node(edge.target) for edge in graph.edges("generalizes", source=node.id)]
-        return max((strength(graph, member) for member in members), default=0.0)
-    ends = {"target": node.id} if node.kind == "unit" else {"source": node.id}
-    return max((abs(edge.strength or 0.0) for edge in graph.edges("built_from", **ends)), default=0.0)
 
 
 def _card(graph: ConceptGraph, node: Node, figures: Figures, large: bool, side: int = _SIDE) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from conceptnet_ml.drawing.masks import crop_active
 from conceptnet_ml.drawing.text import wrap
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.naming import brief, called
-from conceptnet_ml.graph.queries import influence
+from conceptnet_ml.graph.queries import influence, strength
 from conceptnet_ml.graph.schema import Edge, Node
-from conceptnet_ml.report.concepts import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_layout import ACROSS, FRAME, GAP, WIDTH, Column, Packed, arrange, pack_columns, route
 

@@ -84,7 +84,7 @@ def failure(kind: type[Exception], *arguments: object) -> str:
 
 
 def test_show_prints_a_tree_of_classes_stages_features_and_units(run):
-    lines = output("show", run).splitlines()
+    lines = output("show", run, "--all").splitlines()
     assert lines[0] == "car · accuracy on views 0.94"
     assert lines[1] == "└── block1"
     text = "\n".join(lines)
@@ -98,8 +98,56 @@ def test_show_prints_a_tree_of_classes_stages_features_and_units(run):
     assert any(line.startswith("poodle") for line in lines)
 
 
+def test_show_says_in_short_what_each_concept_is(run):
+    lines = output("show", run).splitlines()
+    assert lines[0] == "car and poodle: 3 concepts; 17 nodes and 26 edges"
+    at = next(place for place, line in enumerate(lines) if ". What makes car (round 1, block1)" in line)
+    graph = wheels()
+    (car,) = (node for node in graph.nodes("feature") if node.label == "car 1")
+    assert lines[at].endswith(f"feature {car.id}")
+    rows = {line[:11].strip(): line[11:].strip() for line in lines[at + 1 : lines.index("", at)]}
+    assert (
+        rows["is"]
+        == "kept: it is exchanged in training, as pixels; 83% of answers change where it comes from another class"
+    )
+    assert rows["of"] == "car; at block1, the top stage"
+    assert rows["fed by"] == "stem:0 +1; stem:1 +0.5; stem:2 +0.33; stem:3 +0.25; 6 weaker", "by its variant"
+    assert rows["feeds"] == "car +0.8; part of: What car and poodle exchange (round 1, block1)"
+    text = "\n".join(lines)
+    assert "made of What makes car (round 1, block1); What makes poodle (round 1, block1)" in text
+    assert "its variants in car and poodle" in text
+    assert "--all shows everything" in text
+    assert "AUC" not in text
+    assert "What makes car" not in output("show", run, "--class", "poodle").partition("made of")[0]
+
+
+def test_show_has_twelve_concepts_at_most_the_strongest(tmp_path):
+    graph = ConceptGraph(["car"], [("stem", 40), ("top", 40)], network="n", settings="s", seed=0)
+    car = graph.add_node("class", "car", classes=["car"])
+    for number in range(20):
+        stage = "top" if number % 2 else "stem"
+        feature = graph.add_node(
+            "feature",
+            f"car {number}",
+            name=f"thing {number}",
+            stage=stage,
+            round=1,
+            classes=["car"],
+            units=[number],
+            effect=number,
+        )
+        graph.add_edge("built_from", car, feature, weight=-number)
+    (tmp_path / "g.json").write_text(graph.to_json())
+    lines = output("show", tmp_path / "g.json").splitlines()
+    assert lines[0] == "car: 20 concepts, the 12 strongest here; 21 nodes and 20 edges"
+    heads = [line.split()[1:3] for line in lines if line[:3].strip().rstrip(".").isdigit()]
+    numbers = [int(number) for _, number in heads]
+    assert numbers == [19, 17, 15, 13, 11, 9, 18, 16, 14, 12, 10, 8], "from the top stage down"
+    assert "feeds   car −19" in "\n".join(lines)
+
+
 def test_show_one_class_only(run):
-    text = output("show", run, "--class", "poodle")
+    text = output("show", run, "--all", "--class", "poodle")
     assert "poodle · accuracy" in text
     assert "thing 1 in poodle" in text
     assert "thing 1 in car" not in text
@@ -224,7 +272,7 @@ def test_the_real_command_ends_with_the_code_of_its_error(run):
         return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
 
     assert real("check", run).returncode == 0
-    assert "feature car 1" in real("show", run).stdout
+    assert "feature car 1" in real("show", run, "--all").stdout
     (run / "graph.json").write_text("{")
     broken = real("check", run)
     assert broken.returncode == 3

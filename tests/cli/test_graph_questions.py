@@ -183,7 +183,7 @@ def test_diff_of_the_same_graph_is_none(file: Path, tmp_path: Path) -> None:
 
 
 def test_show_says_names_notes_states_analogies_and_spectra(file: Path) -> None:
-    lines = [line.lstrip("│ ├└─") for line in output("show", file).splitlines()]
+    lines = [line.lstrip("│ ├└─") for line in output("show", file, "--all").splitlines()]
     assert "feature wheel (car 1) · units 1 · agreement 0.75" in lines
     assert "round [and black]" in lines, "brackets are text, not markup"
     assert "spectrum: car 1.2 [0.5, 2] · dog -0.5 [-1, 0]" in lines

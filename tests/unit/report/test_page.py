@@ -25,7 +25,7 @@ from conceptnet_ml.drawing.pictures import to_jpeg, to_png
 from conceptnet_ml.drawing.sheets import Card
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.graph.naming import called, round_called
-from conceptnet_ml.report.concepts import strength
+from conceptnet_ml.graph.queries import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import again, again_notes, changed_settings
