@@ -30,6 +30,7 @@ from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.outline import RunOutline
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
 
@@ -139,12 +140,15 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
         EditHistory(run).adopt()
         plugins, progress, stopper = session.plugins, session.progress, session.stopper
         ctx = Context(checked.settings, plugins, checked.data, run, progress, stopper, checked.device, checked.dtype)
+        progress.outline = RunOutline(checked.settings, len(ctx.fit))
         try:
             if not run.complete:
                 conclude(ctx, run_learner(ctx))
         except Interrupted as error:
             mend = f"Go on with learn(resume='{run.path}')."
             raise Interrupted(error.message, mend, stopper.exit_code) from error
+        finally:
+            progress.outline = None
     return LearnedRun(run, session.plugins, checked.data)
 
 

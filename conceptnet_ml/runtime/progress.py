@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -78,6 +78,22 @@ class Task:
         return "  " * self.depth + "  ".join(part for part in (begin, *parts) if part)
 
 
+class Outline(Protocol):
+    """What is known of the whole work, of which each outermost task is a step."""
+
+    def words(self, name: str) -> str:
+        """What a task of this name does, in plain words."""
+
+    def begin(self, name: str) -> str:
+        """A step begins: its number and its words."""
+
+    def end(self, seconds: float) -> None:
+        """The step is done."""
+
+    def left(self, task: Task | None = None) -> float | None:
+        """About how many seconds are left in all, with those of the step under way; None where nobody knows."""
+
+
 class Progress:
     """Shows what is being done and how long it will still take.
 
@@ -93,6 +109,8 @@ class Progress:
     def __init__(self, quiet: bool = False, stream: IO[str] | None = None, interval: float = 5.0) -> None:
         self._console = SafeConsole(file=stream or sys.stderr, highlight=False, quiet=quiet)
         self._quiet, self._interval = quiet, interval
+        self.outline: Outline | None = None
+        """What is known of the whole; None for work that is its own whole."""
         self._open: list[Task] = []
         self._last_line = time.monotonic()
         self._bars = Bars(
@@ -118,6 +136,9 @@ class Progress:
             name: What is being done, ``"train ordinary"``.
             total: Number of steps; None where that is not known.
         """
+        outline = self.outline
+        if outline is not None:
+            name = outline.words(name) if self._open else outline.begin(name)
         task = Task(name, total, len(self._open), self._update)
         self._open.append(task)
         task.bar = self._bars.add_task(task.line(name), total=total, counts="", figures="")
@@ -127,9 +148,12 @@ class Progress:
         try:
             yield task
             # There may be hundreds of short inner tasks: no line for each.
+            if outline is not None and not task.depth:
+                outline.end(task.seconds)
             if task.depth == 0 or task.seconds >= self._interval:
                 counts = task.counts() if task.done else ""
-                self.say(task.line(f"{name}: done in {_clock(task.seconds)}", counts, task.figures_text()))
+                rest = "" if task.depth else self._rest()
+                self.say(task.line(f"{name}: done in {_clock(task.seconds)}", counts, task.figures_text(), rest))
         finally:
             self._bars.remove_task(task.bar)
             self._open.remove(task)
@@ -151,15 +175,31 @@ class Progress:
             assert task.bar is not None
             # Figures are read here, in the thread that computes, never in the one that draws.
             counts, figures = task.counts(), task.figures_text()
+            if rest := "" if task.depth else self._rest(task):
+                figures = f"{figures}  {rest}".strip()
             self._bars.update(task.bar, completed=task.done, total=task.total, counts=counts, figures=figures)
         elif not self._quiet and time.monotonic() - self._last_line >= self._interval:
             self._last_line = time.monotonic()
             left = "" if task.left is None else f"{_clock(task.left)} left"
-            self.say(task.line(task.name, task.counts(), task.figures_text(), left))
+            rest = "" if task.depth else self._rest(task)
+            self.say(task.line(task.name, task.counts(), task.figures_text(), ", ".join(filter(None, (left, rest)))))
+
+    def _rest(self, task: Task | None = None) -> str:
+        """``about 5 min to go``, of the whole, where that is known."""
+        left = None if self.outline is None else self.outline.left(task)
+        return f"{about(left)} to go" if left else ""
 
 
 def _number(value: Any) -> str:
     return value if isinstance(value, str) else f"{float(value):.3g}"
+
+
+def about(seconds: float) -> str:
+    """A time that nobody knows exactly: ``under a minute``, ``about 5 min``, ``about 2.5 h``."""
+    if seconds < 50:
+        return "under a minute"
+    minutes = max(1, round(seconds / 60))
+    return f"about {minutes} min" if minutes < 90 else f"about {seconds / 3600:.2g} h"
 
 
 def _clock(seconds: float) -> str:

@@ -18,5 +18,6 @@ descend        descend, leaf, edges_to: step 5, what a readout is built from, on
 gates          codecs, gates, swap_of, probe_representation, own_places, regions: what steps 2 and 3 share
 family         split, accuracy, refit: what steps 3 and 4 share
 stage_basis    describe, stage_basis: directions of a stage in place of its units
+outline        RunOutline: the steps in plain words, and about how much is still to come
 override_rule  OverrideRule: the user's word on a round, wherever the rule decides
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,11 @@ def learned(folder: Path) -> Path:
     assert summary["run"] == str(out)
     assert summary["classes"] == ["blue", "red"]
     assert "load images" in done.stderr
+    assert "train the ordinary network: done in" in done.stderr
+    steps = re.findall(r"^step (\d+) of about (\d+): .*: done in", done.stderr, re.MULTILINE)
+    assert [int(step) for step, _ in steps] == list(range(1, len(steps) + 1))
+    assert len({*steps[-1]}) == 1, "at the last step it knows how many there were"
+    assert "block3/classes" not in done.stderr
     return out
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.progress import Progress, Task, about
 
 
 class Terminal(io.StringIO):
@@ -109,6 +109,50 @@ def test_a_failed_task_is_not_called_done_and_the_next_can_begin(stream: io.Stri
             assert task.depth == 0
     assert "first: done" not in stream.getvalue()
     assert "second: done" in stream.getvalue()
+
+
+class Three:
+    """An outline of three steps of a minute each."""
+
+    def __init__(self) -> None:
+        self.step, self.ended = 0, list[float]()
+
+    def words(self, name: str) -> str:
+        return name.upper()
+
+    def begin(self, name: str) -> str:
+        self.step += 1
+        return f"step {self.step} of about 3: {self.words(name)}"
+
+    def end(self, seconds: float) -> None:
+        self.ended.append(seconds)
+
+    def left(self, task: Task | None = None) -> float | None:
+        return 60.0 * (3 - self.step) + ((task.left or 0.0) if task else 0.0)
+
+
+def test_steps_of_a_whole_are_numbered_in_words_and_say_how_long_the_rest_takes() -> None:
+    stream, outline = io.StringIO(), Three()
+    with Progress(stream=stream, interval=0.0) as progress:
+        progress.outline = outline
+        for _ in range(3):
+            with progress.task("train", total=2) as task, progress.task("inner"):
+                task.started -= 10  # as if ten seconds had passed
+                task.advance(1)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "step 1 of about 3: TRAIN  1/2  0:10 left, about 2 min to go"
+    assert lines[1] == "  INNER: done in 0:00"
+    assert lines[2] == "step 1 of about 3: TRAIN: done in 0:10  1/2  about 2 min to go"
+    assert lines[-1] == "step 3 of about 3: TRAIN: done in 0:10  1/2", "nothing is to go"
+    assert len(outline.ended) == 3, "of the steps alone"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "under a minute"), (61, "about 1 min"), (400, "about 7 min"), (5300, "about 88 min"), (9000, "about 2.5 h")],
+)
+def test_a_time_that_nobody_knows_exactly(seconds: float, words: str) -> None:
+    assert about(seconds) == words
 
 
 def test_time_left_is_the_mean_pace_times_what_is_left() -> None:
