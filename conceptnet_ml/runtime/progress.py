@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.segment import Segment
+from rich.table import Column
 
 from conceptnet_ml.errors import visible
 
+_WIDE = 130  # columns of a terminal that hold a bar beside a line of words
 _REDRAW = 0.1  # seconds; below it an update costs more than it shows
 
 
@@ -113,14 +115,16 @@ class Progress:
         """What is known of the whole; None for work that is its own whole."""
         self._open: list[Task] = []
         self._last_line = time.monotonic()
+        wide = self._console.width >= _WIDE
+        words = Column(max_width=max(24, self._console.width * (5 if wide else 4) // 10))  # longer ones are folded
         self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False, table_column=words),
+            BarColumn(bar_width=24 if wide else 8),
             TextColumn("{task.fields[counts]}", "cyan", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
             TextColumn("left", "dim"),
-            TextColumn("{task.fields[figures]}", "magenta", markup=False),
+            TextColumn("{task.fields[figures]}", "magenta", markup=False, table_column=Column()),
             console=self._console,
             transient=True,
             redirect_stdout=False,
