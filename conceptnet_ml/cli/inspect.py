@@ -23,6 +23,7 @@ PAIRS_SHOWN = 5
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from conceptnet_ml.inspect.inspection import Inspection
 
@@ -71,6 +72,9 @@ def _show(found: Inspection) -> None:
 
     console = options.console()
     console.print(_properties(found))
+    for column, words in _columns(found):
+        console.print(f"{column}: {words}", markup=False, style="dim")
+    console.print()
     for one in found.findings:
         console.print(Text.assemble((f"{one.level}: ", "bold yellow"), one.text))
         console.print(f"    {' '.join(one.follows)}", markup=False, style="dim")
@@ -87,21 +91,46 @@ def _show(found: Inspection) -> None:
     )
 
 
+def _columns(found: Inspection) -> list[tuple[str, str]]:
+    """What the columns of the table say."""
+    from conceptnet_ml.inspect.property_results import LEVELS
+
+    chance, tests = 100 / len(found.data.classes), ", ".join(_tests(found))
+    shown = "share of held-out pictures that a rule of this property alone names rightly, classes counting alike"
+    rest = "a ring further in (border), the middle one of all places (place)"
+    least = ", ".join(f"{name} from {share:g}" for name, share in reversed(LEVELS.items()))
+    lines = [
+        ("held-out %", f"{shown}, with its 95 % interval; chance is {chance:.0f}"),
+        ("shuffled", "the same with shuffled labels: what is found where there is nothing"),
+        (tests, "the same rule on a test set: where it fails, accuracy there would show a shortcut"),
+        ("strength, tells", "how well it tells the class it tells best from the others: 0 is chance, 1 is always"),
+        ("control", f"strength of what holds the object as well: {rest}"),
+        ("could be", f"a shortcut, by the lower end of the strength above its control: {least}"),
+    ]
+    return [(column, words) for column, words in lines if column]
+
+
+def _tests(found: Inspection) -> list[str]:
+    """The test sets that have a column."""
+    return [name for name in found.counts if name != "train"][:3]
+
+
 def _properties(found: Inspection) -> Table:
-    rows = []
-    tests = [name for name in found.counts if name != "train"][:3]
+    from rich.text import Text
+
+    rows: list[tuple[str | Text, ...]] = []
+    tests = _tests(found)
     for one in found.results:
         score = one.score
         control = "" if one.control is None else f"{one.control:.2f}"
         shares = [f"{100 * share:.0f}" for share in (score.accuracy, score.low, score.high, score.shuffled)]
         held_out = f"{shares[0]} ({shares[1]}–{shares[2]})"
         on_tests = [f"{100 * one.tests[name]:.0f}" if name in one.tests else "" for name in tests]
-        told = found.data.classes[score.told]
+        told, could = found.data.classes[score.told], Text(one.could_be, style="" if one.level == "none" else "yellow")
         strength = f"{score.strength:.2f}"
-        level = "" if one.level == "none" else one.level
-        rows.append((one.about.name, held_out, shares[3], *on_tests, strength, control, told, level, one.differs))
+        rows.append((one.about.name, held_out, shares[3], *on_tests, strength, control, told, could, one.differs))
     numbers = ("held-out %", "shuffled", *tests, "strength", "control")
     columns = ("property", *numbers, "tells", "could be", "classes")
-    styles = {"property": "bold cyan", "shuffled": "dim", "control": "dim", "could be": "yellow", "classes": "dim"}
+    styles = {"property": "bold cyan", "shuffled": "dim", "control": "dim", "classes": "dim"}
     title = f"{found.data.name}: how far each property gets alone"
     return options.table(columns, rows, right=numbers, styles=styles, title=title, pad_edge=False)

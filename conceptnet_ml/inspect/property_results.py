@@ -85,6 +85,14 @@ class PropertyResult:
         """One of :data:`LEVELS`, or ``none``."""
         return next((name for name, least in LEVELS.items() if self.beyond >= least), "none")
 
+    @property
+    def could_be(self) -> str:
+        """Whether it could be a shortcut: its level; or ``no``, and where its control tells as much, that."""
+        if self.level != "none":
+            return self.level
+        as_much = self.control is not None and self.score.strength_low >= min(LEVELS.values())
+        return "no: its control, too" if as_much else "no"
+
 
 def pixel_results(measures: Measures, sets: ScoredSets) -> Iterator[PropertyResult]:
     """Each property of pixels. A border must tell more than the ring within, a place more than the middle place."""

@@ -28,6 +28,19 @@ def test_the_table_names_what_could_be_a_shortcut(photos: Path, tmp_path: Path) 
     assert page.exists()
 
 
+def test_the_columns_are_explained_and_each_property_has_a_word(photos: Path) -> None:
+    done = call("inspect", photos)
+    text = " ".join(done.stdout.split())
+    for column in ("held-out %", "shuffled", "test", "strength, tells", "control", "could be"):
+        assert f" {column}: " in text, column
+    assert "chance is 50" in text
+    assert "some from 0.25, strong from 0.5, very strong from 0.75" in text
+    (place,) = [line for line in done.stdout.splitlines() if line.strip().startswith("place ")]
+    assert " no" in place, "what stands everywhere is told by its control, too"
+    (bright,) = [line for line in done.stdout.splitlines() if line.strip().startswith("brightness ")]
+    assert " very strong " in bright
+
+
 def test_where_there_is_nothing_it_says_what_comes_nearest(tmp_path: Path) -> None:
     noise_pictures(tmp_path, {"one": 120.0, "other": 120.0}, 30, np.random.default_rng(0), side=20)
     page = tmp_path / "page.html"
