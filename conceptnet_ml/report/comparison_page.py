@@ -19,8 +19,8 @@ from conceptnet_ml.version import __version__
 
 LETTERS = ("A", "B")
 
-_SIDE, _ROWS = 96, 2
-"""Px of a concept's pictures; rows of a kept round's."""
+_SIDE, _SHOWN, _ROWS = 96, 4, 2
+"""Px and number of a concept's pictures; rows of a kept round's."""
 
 
 def write_comparison(comparison: Comparison, out: str | Path) -> Path:
@@ -71,7 +71,7 @@ def _sets(comparison: Comparison) -> list[dict[str, Any]]:
 def _concept(node: Node, figures: Figures) -> dict[str, Any]:
     groups, _ = node_figures(node, figures, False, _SIDE)
     shown: list[Figure] = [one for group in groups for one in group["figures"]]
-    return {"id": node.id, "kind": node.kind, "title": called(node), "figures": shown}
+    return {"id": node.id, "kind": node.kind, "title": called(node), "figures": shown[:_SHOWN]}
 
 
 def _exchanged(comparison: Comparison, both: list[Figures]) -> dict[str, list[list[list[Figure | None]]]]:
