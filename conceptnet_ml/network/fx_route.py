@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,12 +62,14 @@ class Trace:
         result: The node of the logits.
         names: The names of each node that everything passes through.
         levels: How many modules each node lies inside of.
+        counts: The nodes that are how many images there are, which every part reads off its own value.
     """
 
     data: list[fx.Node]
     result: fx.Node
     names: dict[fx.Node, tuple[str, ...]]
     levels: dict[fx.Node, int]
+    counts: frozenset[fx.Node]
 
     @property
     def places(self) -> dict[str, fx.Node]:
@@ -162,12 +166,30 @@ def _trace(root: nn.Module) -> Trace:
     if constants or not isinstance(result, fx.Node):
         raise CannotTraceError("tensors are made on the way" if constants else "the output is not one tensor")
     data = [node for node in nodes if node.op == "placeholder"]
-    known = set(data)
+    known, counts = set(data), _counts(nodes)
     for node in nodes:
-        if node.op not in ("placeholder", "output") and known.intersection(node.all_input_nodes):
+        if node.op not in ("placeholder", "output") and node not in counts and known.intersection(node.all_input_nodes):
             data.append(node)
             known.add(node)
-    return Trace(data, result, _names(_passages(data, result), tracer.outputs, data), tracer.levels)
+    return Trace(data, result, _names(_passages(data, result), tracer.outputs, data), tracer.levels, counts)
+
+
+def _counts(nodes: Sequence[fx.Node]) -> frozenset[fx.Node]:
+    """Where a network asks how many images there are before its first layer, as in ``count = x.size(0)``, and uses that
+    past it. It would be a second way from the images to there, so that nothing between could be cut.
+    """
+
+    def is_size(node: object) -> bool:
+        asked = (node.op, node.target, *node.args[1:]) if isinstance(node, fx.Node) else ()
+        return asked in (("call_method", "size"), ("call_function", getattr, "shape"))
+
+    def is_count(node: fx.Node) -> bool:
+        asked = (node.op, node.target, *node.args[1:])
+        return asked == ("call_method", "size", 0) or (
+            asked == ("call_function", operator.getitem, 0) and is_size(node.args[0])
+        )
+
+    return frozenset(filter(is_count, itertools.takewhile(lambda node: node.op != "call_module", nodes)))
 
 
 def _passages(data: Sequence[fx.Node], result: fx.Node) -> list[fx.Node]:
@@ -212,6 +234,8 @@ def _compile(trace: Trace, first: fx.Node, last: Sequence[fx.Node]) -> Callable[
     copies = {first: graph.placeholder("value")}
 
     def copy(node: fx.Node) -> fx.Node:
+        if node in trace.counts:
+            copies[node] = graph.call_method("size", (copies[first], 0))
         if node not in copies:  # weights, and what is computed from them alone, are fetched where they are needed
             copies[node] = graph.node_copy(node, copy)
             # Else the code would register the functions it calls with torch.fx, which holds on to that for good and

@@ -62,12 +62,18 @@ def choose_stages(cuts: Sequence[Cut], image_size: tuple[int, int]) -> list[Stag
     """The last cut of each resolution, as long as maps only shrink and have at least 2 × 2 cells.
 
     The end of a block goes before places inside the next one, which may be of the same resolution. A resolution that
-    only a pooling made, without weights of its own, is no stage: its units are those of the stage before.
+    only a pooling made, without weights of its own, is no stage: its units are those of the stage before. Nor is what
+    grew without weights, as by a layer that only pads.
     """
     last: list[Cut] = []
+    learned = 0
     for cut in cuts:
         (rows, columns), (height, width) = cut.size, image_size
-        if cut.final or min(rows, columns) < 2 or (last and (rows > last[-1].size[0] or columns > last[-1].size[1])):
+        grown = bool(last) and (rows > last[-1].size[0] or columns > last[-1].size[1])
+        if grown and cut.learned == learned:
+            continue
+        learned = cut.learned
+        if cut.final or min(rows, columns) < 2 or grown:
             break
         if abs(rows * width / height - columns) > max(1.0, columns / 4):
             continue  # height and width of maps shrink alike; other tensors are no maps, as in channels-last networks

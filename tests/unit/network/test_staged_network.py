@@ -83,6 +83,46 @@ class Overwriting(nn.Module):
         return self.head(torch.relu(self.second(y)).mean((2, 3)))
 
 
+class PaddedConv2d(nn.Conv2d):
+    """Pads by a layer of its own, as networks do that were made for TensorFlow."""
+
+    def __init__(self, channels: int, units: int, stride: int) -> None:
+        super().__init__(channels, units, 3, stride=stride)
+        self.pad = nn.ZeroPad2d((0, 2, 0, 2) if stride == 1 else (0, 1, 0, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(self.pad(x), self.weight, self.bias, self.stride)
+
+
+class Counting(nn.Module):
+    """Asks how many images there are before its first layer, and pads in a layer of its own, where maps grow."""
+
+    def __init__(self, shape: bool = False) -> None:
+        super().__init__()
+        self.shape = shape
+        self.low = nn.Sequential(PaddedConv2d(3, 6, 2), nn.BatchNorm2d(6), nn.ReLU(), PaddedConv2d(6, 8, 1), nn.ReLU())
+        self.high = nn.Sequential(PaddedConv2d(8, 12, 2), nn.BatchNorm2d(12), nn.ReLU())
+        self.head = nn.Linear(12 * 64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = x.shape[0] if self.shape else x.size(0)
+        return self.head(self.high(self.low(x)).reshape(count, -1))
+
+
+class Growing(nn.Module):
+    """Its maps grow again, by a layer with weights: what comes after that is no stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 6, 4, stride=4)
+        self.up = nn.ConvTranspose2d(6, 6, 2, stride=2)
+        self.again = nn.Conv2d(6, 8, 4, stride=4)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.again(self.up(self.down(x))).mean((2, 3)))
+
+
 def torchvision_model(name: str) -> nn.Module:
     return torchvision.models.get_model(name, weights=None, num_classes=3)
 
@@ -94,6 +134,8 @@ NETWORKS = {
     "functional": Functional,
     "untraceable": Untraceable,
     "overwriting": Overwriting,
+    "counting": Counting,
+    "counting by shape": lambda: Counting(shape=True),
 }
 
 
@@ -217,6 +259,21 @@ def test_routes_and_names() -> None:
     assert isinstance(hooked._route, HookRoute)
     assert hooked.stage_names == ("low", "high")
     assert [stage.size for stage in hooked.stages] == [(16, 16), (8, 8)]
+
+
+@pytest.mark.parametrize("shape", [False, True])
+def test_padding_and_the_number_of_images_hide_no_stage(shape: bool) -> None:
+    network = StagedNetwork(Counting(shape), SIZE)
+    assert isinstance(network._route, FxRoute)
+    assert network.stage_names == ("low", "high")
+    assert [stage.size for stage in network.stages] == [(16, 16), (8, 8)]
+    one, two = torch.rand(1, 3, *SIZE), torch.rand(2, 3, *SIZE)  # whatever number it was traced with
+    for images in (one, two):
+        torch.testing.assert_close(network.run_from(network.run_until(images, "low"), "low"), network(images))
+
+
+def test_maps_that_grow_by_weights_end_the_stages() -> None:
+    assert StagedNetwork(Growing(), SIZE).stage_names == ("down",)
 
 
 def test_nothing_of_a_network_that_is_gone_slows_the_next_ones_trace() -> None:
