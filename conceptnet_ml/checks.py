@@ -217,9 +217,14 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
     """Every plugin the settings name is there and loads, there is something to train, traps suit what is known."""
     if settings.data.minimum == 0:
         raise SettingsError("data.minimum 0 leaves nothing to train on", "Give at least 1; 0 is for evaluating.")
-    if settings.training.epochs == 0 and not settings.network.trained:
+    freeze, idle = settings.network.freeze, ""
+    if settings.training.epochs == 0:
+        idle = "training.epochs 0 leaves fresh weights as they are, and there is nothing in them to look for"
+    elif freeze is not None:
+        idle = f"network.freeze '{freeze}' leaves fresh weights as they are up to there"
+    if idle and not settings.network.trained:
         raise SettingsError(
-            "training.epochs 0 leaves fresh weights as they are, and there is nothing in them to look for",
+            idle,
             "Name trained weights (--set network.weights=FILE), or say that the backbone brings its own "
             "(--set network.pretrained=true).",
         )

@@ -100,6 +100,9 @@ class NetworkSettings(SettingsGroup):
         None, description="weights to start from: a .safetensors or .pt file, or a name of torchvision's or timm's"
     )
     pretrained: bool = Field(False, description="the backbone brings trained weights of its own, as weights does")
+    freeze: str | None = Field(
+        None, description="stage up to which trained weights, and statistics of batch norms, stay as they are"
+    )
     normalise: bool = Field(
         True,
         description="images are normalised as ImageNet's are, unless the network brings input_mean and input_std; "

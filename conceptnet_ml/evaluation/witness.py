@@ -70,7 +70,9 @@ def fresh_network(
     Pretrained weights would make it a relative of the network it is to judge: those that the settings name are left
     out, those that a user's module brings are drawn again by each layer's own ``reset_parameters``.
     """
-    bare = settings.model_copy(update={"network": settings.network.model_copy(update={"weights": None})})
+    bare = settings.model_copy(
+        update={"network": settings.network.model_copy(update={"weights": None, "freeze": None})}
+    )
     seed = seeding.seed_for(settings.seed, "witness", "weights")
     network = build_network(bare, classes, size, plugins, seed)
     other = build_network(bare, classes, size, plugins, seed + 1)

@@ -64,6 +64,13 @@ def build_network(
         load_weights(model, read_weights(file, "network.weights"), f"network.weights '{file}'", other_classes)
     chosen = settings.network
     network = StagedNetwork(model, image_size, chosen.stages, classes=classes, normalise=chosen.normalise)
+    if chosen.freeze is not None:
+        if chosen.freeze not in network.stage_names:
+            raise SettingsError(
+                f"network.freeze: the network has no stage '{chosen.freeze}'",
+                nearest(chosen.freeze, network.stage_names),
+            )
+        network.freeze(chosen.freeze)
     return network.for_images(3)
 
 

@@ -13,7 +13,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.fx_route import FxRoute
-from conceptnet_ml.network.hook_route import HookRoute
+from conceptnet_ml.network.hook_route import HookRoute, hooked
 from conceptnet_ml.network.modes import eval_mode
 from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages
 from conceptnet_ml.runtime import layout
@@ -87,6 +87,7 @@ class StagedNetwork(nn.Module):
         if first.is_floating_point() and first.dtype != torch.float32:
             raise SettingsError(f"the network's weights are {first.dtype}", "Give a network with float32 weights.")
         self.model = model
+        self._settled: tuple[str, ...] = ()  # batch norms of what is frozen
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.classes = tuple(classes)
         generator = torch.Generator().manual_seed(0)
@@ -143,6 +144,36 @@ class StagedNetwork(nn.Module):
             if stage.name == name:
                 return stage
         raise SettingsError(f"the network has no stage '{name}'", nearest(name, self.stage_names))
+
+    def freeze(self, stage: str) -> None:
+        """From now on no training changes this stage's maps of an image: what leads up to it keeps its weights, which
+        need no gradient, and its batch norms stay in evaluation mode. Random draws there, as of a dropout, remain.
+
+        Raises:
+            SettingsError: There is no such stage.
+        """
+        name = self.stage(stage).name
+        example = torch.rand(2, self.channels, *self.image_size, device=self.mean.device)
+        ran: list[tuple[str, nn.Module]] = []
+        parameters = [one for one in self.parameters() if one.requires_grad]
+        watch = hooked(self, lambda path, module, _: ran.append((path, module)))
+        with eval_mode(self), torch.enable_grad(), watch:
+            maps = self._route.run(self, example, None, name)
+            slopes = torch.autograd.grad(maps.sum(), parameters, allow_unused=True)
+        for parameter, slope in zip(parameters, slopes, strict=True):
+            parameter.requires_grad_(slope is None)
+        self._settled = tuple(path for path, module in ran if getattr(module, "track_running_stats", False))
+        self._settle()
+
+    def train(self, mode: bool = True) -> StagedNetwork:
+        """As of any module, but batch norms of what is frozen stay in evaluation mode."""
+        super().train(mode)
+        self._settle()
+        return self
+
+    def _settle(self) -> None:
+        for path in self._settled:
+            self.model.get_submodule(path).eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W), floats in [0, 1]."""

@@ -46,12 +46,13 @@ def test_settings_that_cannot_be_met(
         assert mend in caught.value.mend
 
 
-def test_fresh_weights_that_are_not_trained() -> None:
-    settings = Settings.model_validate({"training": {"epochs": 0}})
+@pytest.mark.parametrize("group", [{"training": {"epochs": 0}}, {"network": {"freeze": "block1"}}])
+def test_fresh_weights_that_are_not_trained(group: dict[str, dict[str, object]]) -> None:
     with pytest.raises(SettingsError, match="leaves fresh weights as they are") as caught:
-        check_settings(settings, PLUGINS)
+        check_settings(Settings.model_validate(group), PLUGINS)
     assert "network.pretrained=true" in caught.value.mend
-    check_settings(Settings.model_validate({"training": {"epochs": 0}, "network": {"pretrained": True}}), PLUGINS)
+    trained = {"network": {"pretrained": True, **group.get("network", {})}}
+    check_settings(Settings.model_validate(group | trained), PLUGINS)
 
 
 def test_a_rule_that_is_not_there_and_none_at_all() -> None:

@@ -1,0 +1,125 @@
+"""A network frozen up to a stage: training moves what is past it, and nothing before."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.evaluation.witness import fresh_network
+from conceptnet_ml.network.batch_norms import settle_batch_norms
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import TrainingJob, train
+from conceptnet_ml.plugins import load_plugins
+from conceptnet_plugins.backbones.small import SmallNet
+
+CPU, SIZE = torch.device("cpu"), (32, 32)
+
+
+class ByFunctions(nn.Module):
+    """Its weights are used by functions, not by the modules that hold them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = nn.ParameterList([nn.Parameter(torch.randn(6, 3, 3, 3) / 5)])
+        self.norm = nn.BatchNorm2d(6)
+        self.scale = nn.Parameter(torch.ones(6, 1, 1))
+        self.high = nn.Conv2d(6, 8, 3, stride=2, padding=1)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(functional.conv2d(x, self.low[0], stride=2, padding=1) * self.scale)
+        return self.head(self.high(x).relu().mean((2, 3)))
+
+
+class ByHooks(ByFunctions):
+    """It asks for a value of the data, so it cannot be traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if float(x.detach().float().mean()) > -1e9 else x
+
+
+NETWORKS = {
+    "small": (lambda: SmallNet(3, SIZE), "block1"),
+    "weights used by functions": (ByFunctions, "norm"),
+    "by hooks": (ByHooks, "norm"),
+    "mobilenet_v3_small": (lambda: torchvision.models.mobilenet_v3_small(num_classes=3), "features.1"),
+}
+
+
+def trained_a_little(network: nn.Module) -> None:
+    images = torch.rand(16, 3, *SIZE, generator=torch.Generator().manual_seed(2))
+    labels = torch.arange(16) % 3
+
+    def views(numbers: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return images[numbers], labels[numbers]
+
+    job = TrainingJob(16, 2, 0.1, 0, CPU, settings=Settings().training.model_copy(update={"batch": 8}))
+    train(network, views, job)
+    settle_batch_norms(network, views, job)  # so few steps: every norm that trains is estimated again
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_changes_what_is_past_the_stage_alone(name: str) -> None:
+    build, stage = NETWORKS[name]
+    torch.manual_seed(0)
+    network = StagedNetwork(build(), SIZE)
+    network.train()
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.uniform_(-1, 1)  # whatever it is, it stays
+    network.freeze(stage)
+    assert network.training, "the mode it was in"
+    network = copy.deepcopy(network)
+    images = torch.rand(4, 3, *SIZE)
+    with torch.no_grad():
+        before = network.eval().run_until(images, stage).clone()
+    state = copy.deepcopy(network.state_dict())
+    trained_a_little(network)
+    with torch.no_grad():
+        assert torch.equal(network.run_until(images, stage), before)
+    moved = {key for key, value in network.state_dict().items() if not torch.equal(value, state[key])}
+    weights = {key for key, parameter in network.named_parameters() if parameter.requires_grad}
+    assert 0 < len(weights) < len(list(network.parameters()))
+    assert weights <= moved
+    assert all(key in weights or "running" in key or "num_batches" in key for key in moved)
+    assert not network.train().run_until(images, stage).requires_grad, "no pass back below the stage"
+    assert network.run_from(before, stage).requires_grad
+
+
+def test_it_can_be_frozen_up_to_its_last_stage_and_within_another_module() -> None:
+    network = StagedNetwork(SmallNet(3, SIZE), SIZE)
+    network.freeze(network.stage_names[-1])
+    assert {key for key, one in network.named_parameters() if one.requires_grad} == {
+        "model.head.weight",
+        "model.head.bias",
+    }
+    whole = nn.Sequential(network).train()
+    assert not any(part.training for part in whole.modules() if isinstance(part, nn.BatchNorm2d))
+
+
+def test_by_the_settings(tmp_path: Path) -> None:
+    plugins = load_plugins()
+    torch.save(SmallNet(2, SIZE).state_dict(), tmp_path / "mine.pt")
+
+    def build(freeze: str | None) -> tuple[Settings, StagedNetwork]:
+        found = Settings.model_validate({"network": {"weights": str(tmp_path / "mine.pt"), "freeze": freeze}})
+        return found, build_network(found, ("a", "b"), SIZE, plugins)
+
+    settings, network = build("block2")
+    assert not network.model.block1.conv1.weight.requires_grad
+    assert network.model.head.weight.requires_grad
+    assert all(one.requires_grad for one in build(None)[1].parameters())
+    # The witness has fresh weights, which have everything to learn.
+    assert all(one.requires_grad for one in fresh_network(settings, ("a", "b"), SIZE, plugins).parameters())
+    with pytest.raises(SettingsError, match=r"network\.freeze: the network has no stage 'blok2'") as caught:
+        build("blok2")
+    assert "'block2'" in caught.value.mend
