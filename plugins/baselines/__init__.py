@@ -22,6 +22,8 @@ def conceptnet_baselines() -> list[Baseline]:
         "masktune": ("masktune", "one epoch without the most salient pixels (arXiv 2210.00055)"),
         "deepdream-chain": ("deepdream_chain", "images dreamed toward other classes, A → B → C, pixels free"),
         "shadow": ("shadow", "dreams of a hidden layer by the transposed weights, labels kept (arXiv 1511.05653)"),
+        "decoder": ("decoder", "made hard to rebuild the image from, beyond its class's mean"),
+        "decoder-literal": ("decoder_literal", "the same in its literal form: loss − 2 · reconstruction error"),
         "feature-sieve": ("feature_sieve", "what an early layer can tell by itself is erased (arXiv 2301.13293)"),
         "just-train-twice": ("just_train_twice", "errors of a short training count more (arXiv 2107.09044)"),
         "lff": ("lff", "learns from what a biased network fails on (arXiv 2007.02561)"),

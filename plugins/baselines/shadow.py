@@ -43,7 +43,7 @@ def fit(context: BaselineContext) -> StagedNetwork:
     Arora, Liang and Ma, arXiv 1511.05653, whose dreams come from the network as it is at that step, as here. Their
     layers are fully connected and without batch norms; here a batch norm is its factor on the way down, and the scale
     of every layer is taken from the image's own way up, since trained weights are not scaled as random ones are. Cost:
-    about three times that of as much plain training.
+    about twice that of as much plain training.
 
     Raises:
         SettingsError: The network has no such way down.
