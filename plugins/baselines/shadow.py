@@ -105,8 +105,7 @@ def thinned(signal: Tensor, kept: Tensor, share: float = KEPT) -> Tensor:
 
     With weights (n, m) drawn from a normal distribution and α = 2/(ρn), x = relu(αWh) ⊙ k leads back to h by
     relu(Wᵀx + b) where h is sparse. What comes back beside h has a spread of √(2/(ρn)) ‖h‖ in every unit: with b = 0 it
-    is half of ‖h‖² for m = n/4, with b 1.5 times the spread below zero a twelfth (the paper proves that such a b
-    exists)."""
+    is half of ‖h‖² for m = n/4, with b 1.5 times the spread below zero a twelfth."""
     return signal.relu() * kept / share
 
 
