@@ -124,6 +124,7 @@ def resume_run(
         _check_backbone(run, session.plugins)
         chosen, origins = _resumed_settings(run, settings, words, origins, session.progress)
         changes = _changes(run, chosen)
+        _check_rounds(run, chosen)
         edited = _has_new_edits(run, changes)
         checked = check_plan(chosen, session, data, finished=run.complete and not changes)
         _check_same(run, checked, session.progress)
@@ -260,6 +261,20 @@ def _changes(run: Run, chosen: Settings) -> dict[str, Any]:
     """Of the settings that may change in a finished run and ask for work, those that did, by dotted name."""
     stored, wanted = flatten(Settings.of_run(run.settings, run.path / "settings.json")), flatten(chosen)
     return {name: wanted[name] for name in (*OVERRULING, "data.target") if stored[name] != wanted[name]}
+
+
+def _check_rounds(run: Run, chosen: Settings) -> None:
+    """Of the new words on the rounds of a finished run, one names a round that it had, or SettingsError: others may be
+    about rounds that come to be by that one, but by themselves they change nothing, and what rests on the run would
+    be lost."""
+    if not run.complete:
+        return
+    stored = Settings.of_run(run.settings, run.path / "settings.json").round
+    before = overrides.parse_overrides(stored.keep, stored.undo)
+    new = [one for one in overrides.parse_overrides(chosen.round.keep, chosen.round.undo) if one not in before]
+    had = [entry["name"] for entry in run.summary().get("rounds", [])]
+    if new and had and not any(one.round in had for one in new):
+        raise SettingsError(f"{new[0]}: {run.path} had no such round", f"Its rounds: {', '.join(had)}.")
 
 
 def _has_new_edits(run: Run, changes: Mapping[str, Any]) -> bool:

@@ -78,6 +78,17 @@ def test_what_is_wrong_is_said_before_anything_is_begun(
     assert not (folder / "never").exists()
 
 
+def test_a_round_that_a_finished_run_never_had_is_refused_before_anything_is_touched(learned: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in learned.rglob("*") if path.is_file()}
+    done = call("learn", "--resume", learned, "--undo", "block3/classes/3")
+    assert done.returncode == 2, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "had no such round" in told
+    assert "Its rounds: block3/classes/1." in told
+    assert "load images" not in told
+    assert before == {path: path.stat().st_mtime_ns for path in learned.rglob("*") if path.is_file()}
+
+
 def test_a_finished_run_is_opened_again_and_taken_back(folder: Path, learned: Path) -> None:
     before = json.loads((learned / "graph.json").read_text())
     words = ["--keep", "block3/classes/1", "--keep", "block3/classes/1/pixels", "--target", folder / "photos"]
