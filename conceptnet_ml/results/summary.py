@@ -31,6 +31,12 @@ ORDER = ("test", "aligned", "conflict", "random", "absent")
 TRAINING = "its training"
 """What the least sure decision of a round is about, where it is about no representation's probe."""
 
+PLAIN = ("test", "aligned")
+"""Test sets with the same cues as the training images, as a rule."""
+
+MUCH = 0.05
+"""A loss of accuracy on a plain test set that asks for a warning."""
+
 FEW = 100
 """Held-out images under which a run that keeps nothing says how few they were."""
 
@@ -82,7 +88,22 @@ def tables(summary: dict[str, Any]) -> list[Any]:
     ]
     if not kept:
         lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.{few_words(summary)}")
-    return [*parts, *lines, *(f"Note: {note}" for note in summary["notes"])]
+    notes = [f"Note: {note}" for note in summary["notes"]]
+    return [*parts, *lines, *notes, *filter(None, [loss_words(summary)])]
+
+
+def loss_words(summary: dict[str, Any]) -> str:
+    """The warning where a round is kept and the learned network lost much on a plain test set; else empty."""
+    sets = summary["test_sets"]
+    plain = [name for name in PLAIN if name in sets]
+    lost = {name: sets[name]["ordinary"]["accuracy"] - sets[name]["learned"]["accuracy"] for name in plain}
+    worst = max(lost, key=lost.__getitem__, default="")
+    if not lost or lost[worst] <= MUCH or all(entry["decision"] != "kept" for entry in summary["rounds"]):
+        return ""
+    return (
+        f"Be careful: the learned network lost {100 * lost[worst]:.0f} points on '{worst}'. Look at the pictures of "
+        "the rounds, the last one first: where the gates lie on the thing itself, undo the round."
+    )
 
 
 def few_words(summary: dict[str, Any]) -> str:

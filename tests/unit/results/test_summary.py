@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made_run import summary
 
-from conceptnet_ml.results.summary import LEGEND, _rounds, close_words, few_words, other_word, why_nothing
-from conceptnet_ml.results.verdict import _not_kept
+from conceptnet_ml.results.summary import (
+    LEGEND,
+    _rounds,
+    close_words,
+    few_words,
+    loss_words,
+    other_word,
+    to_text,
+    why_nothing,
+)
+from conceptnet_ml.results.verdict import _not_kept, verdict
 
 FOUND = {"name": "block3/classes/1", "decision": "undone", "chosen": "pixels", "r_before": 1.0, "r_after": 0.56}
 
@@ -87,3 +97,20 @@ def test_what_became_of_the_other_rounds_is_counted_by_what_happened(decisions: 
 
 def test_the_legend_does_not_say_more_of_a_leaf_than_is_known() -> None:
     assert "leaf: nothing was kept: the object itself, or not told." in LEGEND
+
+
+def test_a_loss_is_told_in_the_terminal_as_on_the_page() -> None:
+    found = summary()
+    warning = "Be careful: the learned network lost 9 points on 'test'."
+    assert loss_words(found).startswith(warning)
+    assert dict(verdict(found))["What to do next"] == loss_words(found)
+    assert " ".join(to_text(found).split()).endswith(loss_words(found)), "the last words"
+    found["test_sets"]["test"]["learned"]["accuracy"] = 0.95
+    assert not loss_words(found), "four points"
+    assert "Be careful" not in to_text(found)
+
+
+def test_the_ordinary_network_itself_lost_nothing() -> None:
+    found = summary()
+    found["rounds"] = found["rounds"][1:]
+    assert not loss_words(found)
