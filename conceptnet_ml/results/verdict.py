@@ -112,14 +112,23 @@ def headline(summary: dict[str, Any]) -> str:
     if not found:
         return "Nothing was taken away: the learned network is the ordinary one."
     things = "one thing" if len(found) == 1 else f"{len(found)} things"
-    gains = [_gain(row) for row in sets.values()]
-    better, worse = sum(gain >= POINT for gain in gains), sum(gain <= -POINT for gain in gains)
-    tested = "as good as before on every test set"
-    if better or worse:
-        parts = [f"{what} on {count}" for what, count in (("better", better), ("worse", worse)) if count]
-        tested = f"{' and '.join(parts)} of {len(gains)} test sets"
-        tested += ", within a point on the others" if better + worse < len(gains) else ""
+    signs = [_sign(summary, name) for name in sets]
+    parts = [f"{word} on {signs.count(sign)}" for sign, word in ((1, "better"), (-1, "worse")) if sign in signs]
+    rest, every = signs.count(0), "the test set" if len(signs) == 1 else f"all {len(signs)} test sets"
+    tested = f"{' and '.join(parts)} of {len(signs)} test sets" if parts else f"any difference on {every} may be chance"
+    if parts and rest:
+        tested += f"; on {rest} it may be chance"
     return f"The network hung on {things} that can be exchanged, and learned to do without: {tested}."
+
+
+def _sign(summary: dict[str, Any], name: str) -> int:
+    """1 where the learned network is better on a test set than the ordinary one, -1 where it is worse, 0 where that may
+    be chance."""
+    row = summary["test_sets"][name]
+    before, after = _cells(row, ("ordinary", "learned"), row["images"])
+    pairs = summary.get("answers", {}).get("sets", {}).get(name)
+    gain = _gain(row)
+    return ((gain > 0) - (gain < 0)) if _beyond_chance(before, after, pairs) else 0
 
 
 def _gain(row: Entry) -> float:
@@ -249,15 +258,23 @@ def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 # ------------------------------------------------------------------------------------------------ the table
 
 
-def _sure(before: Entry, after: Entry, pairs: Entry | None) -> str:
-    """Whether a loss is more than chance: by the images that one network alone answers rightly (the exact sign test of
-    McNemar 1947, p < .05), since both answer the same ones; by the intervals where that was not counted.
+def _beyond_chance(before: Entry, after: Entry, pairs: Entry | None) -> bool:
+    """Whether a difference is more than chance: by the images that one network alone answers rightly (the exact sign
+    test of McNemar 1947, p < .05), since both answer the same ones; by the intervals where that was not counted.
     """
     if pairs is None:
-        return "more than chance" if after["high"] < before["low"] else "it may be chance: the intervals overlap"
+        return bool(after["high"] < before["low"] or before["high"] < after["low"])
     won, lost = pairs["won"], pairs["lost"]
     tail = sum(math.comb(won + lost, count) for count in range(min(won, lost) + 1)) / 2 ** (won + lost)
-    return f"{'more than chance' if 2 * tail < 0.05 else 'it may be chance'}: {lost} answers lost, {won} won"
+    return 2 * tail < 0.05
+
+
+def _sure(before: Entry, after: Entry, pairs: Entry | None) -> str:
+    """Whether a loss is more than chance, in words."""
+    said = "more than chance" if _beyond_chance(before, after, pairs) else "it may be chance"
+    if pairs is None:
+        return said if said == "more than chance" else f"{said}: the intervals overlap"
+    return f"{said}: {pairs['lost']} answers lost, {pairs['won']} won"
 
 
 def accuracy_table(summary: dict[str, Any]) -> dict[str, Any]:

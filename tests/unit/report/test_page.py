@@ -216,6 +216,15 @@ def worse_for_sure(found: dict[str, Any]) -> None:
     found["answers"]["sets"] = {"test": {"won": 0, "lost": 18}}
 
 
+def counted(found: dict[str, Any]) -> None:
+    found["answers"]["sets"] = {"test": {"won": 0, "lost": 18}, EVIL: {"won": 140, "lost": 0}}
+
+
+def one_by_chance(found: dict[str, Any]) -> None:
+    """Nine answers lost and two won, as on a set of 600 images: p = .065."""
+    found["answers"]["sets"] = {"test": {"won": 2, "lost": 9}, EVIL: {"won": 140, "lost": 0}}
+
+
 def uncounted(found: dict[str, Any]) -> None:
     worse(found)
     del found["answers"]
@@ -234,15 +243,15 @@ def by_both(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (worse_for_sure, ["18 of 200 images; more than chance: 18 answers lost, 0 won"]),
-        (uncounted, ["18 of 200 images; more than chance; box"]),
+        (worse_for_sure, ["worse on 1 of 1", "18 of 200 images; more than chance: 18 answers lost, 0 won"]),
+        (uncounted, ["worse on 1 of 1", "18 of 200 images; more than chance; box"]),
         (
             by_hand,
             ["The rule refused round 1, top: kept by hand. On ", "controls, witness, dreams and pictures come on top"],
         ),
         (
-            lambda found: None,
-            ["better on 1 and worse on 1 of 2", "lost 9 points on 'test'", "box, a control, is better"],
+            counted,
+            ["better on 1 and worse on 1 of 2 test sets.", "lost 9 points on 'test'", "box, a control, is better"],
         ),
         (
             nothing_kept,
@@ -254,8 +263,14 @@ def by_both(found: dict[str, Any]) -> None:
         ),
         (
             worse,
-            ["worse on 1 of 1", "18 of 200 images; it may be chance: 1 answers lost, 4 won", "There is one test set"],
+            [
+                "any difference on the test set may be chance",
+                "18 of 200 images; it may be chance: 1 answers lost, 4 won",
+                "There is one test set",
+            ],
         ),
+        (one_by_chance, ["better on 1 of 2 test sets; on 1 it may be chance."]),
+        (lambda found: None, ["any difference on all 2 test sets may be chance."]),
     ],
 )
 def test_the_verdict_is_honest(change: Callable[[dict[str, Any]], None], words: list[str]) -> None:
