@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from chromium import INSTALL, PROGRAM, Chromium
 from made_run import EVIL, concept_graph, make_run, summary
 
 from conceptnet_ml import DataError, write_comparison
@@ -52,6 +53,16 @@ def test_it_shows_both_runs_and_escapes_all_names(compared: Comparison, tmp_path
     assert "missing here" not in text
     for node in (one for match in compared.concepts.both for one in match.nodes):
         assert node.id in text
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=INSTALL)
+@pytest.mark.parametrize("width", [390, 1280])
+def test_bars_of_both_runs_have_one_scale(compared: Comparison, tmp_path: Path, width: int) -> None:
+    with Chromium(width, 900, phone=width == 390) as browser:
+        browser.open(write_comparison(compared, tmp_path / "page.html"))
+        bars = browser.run("[...document.querySelectorAll('.cell .bar')].map(one => one.getBoundingClientRect().width)")
+    assert len(bars) == 5
+    assert len(set(bars)) == 1
 
 
 def test_pictures_that_are_gone_are_said(compared: Comparison, tmp_path: Path) -> None:

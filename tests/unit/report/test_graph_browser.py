@@ -103,6 +103,13 @@ def dots_of(data: str) -> int:
     return len(picture.convert("RGB").resize((300, 300)).getcolors(90_000) or ())
 
 
+def test_bars_of_all_networks_have_one_scale(browser: Chromium, page: Path) -> None:
+    browser.open(page)
+    tracks = browser.run("[...document.querySelectorAll('.cell .bar')].map(one => one.getBoundingClientRect().width)")
+    assert len(tracks) == 9
+    assert len(set(tracks)) == 1
+
+
 def test_a_reader_follows_an_address_clicks_and_closes(
     browser: Chromium, page: Path, graph: ConceptGraph, tmp_path: Path
 ) -> None:
