@@ -91,7 +91,7 @@ def _head(run: Run, summary: dict[str, Any]) -> Iterator[str]:
     yield from ("metrics:", "- accuracy", "model-index:", f"- name: {_yaml(run.path.name)}", "  results:")
     for name, row in summary["test_sets"].items():
         yield from ("  - task:", "      type: image-classification", "    dataset:")
-        yield from (f"      {key}: {_yaml(summary['data'])}" for key in ("name", "type"))
+        yield from (f"      {key}: {_yaml(words)}" for key, words in _data_set(summary["data"]).items())
         yield from (f"      split: {_yaml(name)}", "    metrics:")
         learned = row["learned"]
         yield from ("    - type: accuracy", f"      name: {_yaml(f'accuracy on {name}')}")
@@ -100,6 +100,16 @@ def _head(run: Run, summary: dict[str, Any]) -> Iterator[str]:
             yield from ("    - type: accuracy", f"      name: {_yaml('worst group: ' + worst['name'])}")
             yield f"      value: {worst['accuracy']:.4f}"
     yield "---"
+
+
+def _data_set(source: str) -> dict[str, str]:
+    """The name and the type of a data set for the head: no path of the machine that trained; a folder of images is an
+    ``imagefolder``, as Hugging Face's datasets calls it."""
+    kind, _, argument = source.partition(":")
+    last = re.split(r"[\\/]", argument.rstrip("\\/"))[-1].strip(".~") or kind
+    if kind == "folder":
+        return {"name": last, "type": "imagefolder"}
+    return {"name": last, "type": kind} if re.search(r"[\\/]", argument) else {"name": source, "type": source}
 
 
 def _body(run: Run, summary: dict[str, Any], settings: Settings) -> Iterator[str]:
@@ -113,13 +123,16 @@ def _body(run: Run, summary: dict[str, Any], settings: Settings) -> Iterator[str
         ]
         rows.append([row["name"], "" if row["worst"] else str(row["images"]), *cells])
     trap = "" if summary["trap"] == "none" else f" A cue was planted in them: {_words(summary['trap'])}."
+    does = (
+        "trained it to do without what can be exchanged" if kept(summary) else "kept no round: it is that network still"
+    )
     notes = [f"- {_words(note)}" for note in summary["notes"]]
     yield from ("", f"# {_words(run.path.name)}", "", _words(headline(summary)), "", "## What it is", "")
     yield (
         f"A classifier of images into {len(summary['classes'])} classes ({_words(listed(summary['classes'], 12))}), "
         f"backbone {_words(settings.network.backbone)}. conceptnet_ml trained an ordinary network, looked for what its "
-        "answers hang on by exchanging material between images of different classes, and trained it to do without what "
-        "can be exchanged. It needs no label of the cue."
+        f"answers hang on by exchanging material between images of different classes, and {does}. It needs no label of "
+        "the cue."
     )
     yield from ("", "```python", "from conceptnet_ml import open_run", "")
     yield f"run = open_run({json.dumps(visible(run.path.name), ensure_ascii=False)})  # the folder that holds this run"
@@ -129,7 +142,9 @@ def _body(run: Run, summary: dict[str, Any], settings: Settings) -> Iterator[str
     yield f"{_words(summary['data'])}: {count}.{trap}"
     yield from ("", *notes, *[""][: len(notes)], "## How good it is", "")
     yield from _table(("test set", "images", *table["methods"]), rows)
-    yield from ("", "*learned* is this model, *ordinary* the network before, the others are controls, trained as long.")
+    before = "the network before" if kept(summary) else "the same network"
+    controls = ", the others are controls, trained as long" if len(table["methods"]) > 2 else ""
+    yield from ("", f"*learned* is this model, *ordinary* {before}{controls}.")
     yield from ("", "## What it hung on, and what it let go of", "")
     yield from (f"- **{question}:** {_words(answer)}" for question, answer in verdict(summary)[:-1])  # not what is next
     yield from (

@@ -76,6 +76,35 @@ def test_its_head_is_yaml_with_the_figures(folder: Path) -> None:
     assert "pipeline_tag: image-classification" in head
 
 
+def test_a_card_says_so_where_no_round_was_kept(folder: Path) -> None:
+    assert "trained it to do without" in model_card(Run.open(folder))
+    found = json.loads((folder / "summary.json").read_text())
+    found["rounds"] = found["rounds"][1:]
+    (folder / "summary.json").write_text(json.dumps(found))
+    card = model_card(Run.open(folder))
+    assert "trained it to do without" not in card
+    assert "and kept no round: it is that network still." in card
+    assert "*ordinary* the same network, the others are controls" in card
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "kind"),
+    [
+        ("folder:/home/me/my photos/", "my photos", "imagefolder"),
+        ("folder:C:\\me\\photos", "photos", "imagefolder"),
+        ("folder:..", "folder", "imagefolder"),
+        ("table:/home/me/a.csv", "a.csv", "table"),
+        ("torchvision:CIFAR10", "torchvision:CIFAR10", "torchvision:CIFAR10"),
+    ],
+)
+def test_its_head_names_no_path_of_a_machine(folder: Path, source: str, name: str, kind: str) -> None:
+    found = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**found, "data": source}))
+    head = model_card(Run.open(folder)).split("---\n", 2)[1]
+    assert f'    dataset:\n      name: "{name}"\n      type: "{kind}"\n' in head
+    assert "/me" not in head
+
+
 def test_no_name_becomes_markup_in_markdown(folder: Path) -> None:
     body = model_card(Run.open(folder)).split("---\n", 2)[2]
     assert "\u202e" not in body
