@@ -12,7 +12,7 @@ report       report
 compare      compare
 dream        dream
 graph        show, export, check, query, path, diff: questions to a concept graph
-graph_views  node_table, edge_table, trees, diff_tables: how a concept graph is printed
+graph_views  node_table, brief_table, edge_table, trees, diff_tables: how a concept graph is printed
 graph_brief  brief_parts: the strongest concepts of a graph in short
 graph_edit   merge, split, forget, rename, annotate, undo, log: edits of a run
 config       show_settings, validate

@@ -124,7 +124,11 @@ def query(
     edges: Annotated[bool, option("--edges", None, None, "edges one of whose ends meets the conditions")] = False,
     json: options.Json = False,
 ) -> None:
-    """Print the nodes, or the edges, that meet every condition given."""
+    """Print the nodes, or the edges, that meet every condition given.
+
+    Of a node its id, name, kind, classes, stage, effect and state; all that was
+    measured of it is in --json.
+    """
     graph = _read(source)
     conditions: dict[str, Any] = {"kind": kind, "stage": stage, "class_": class_}
     conditions |= {"min_weight": min_weight, "text": text, "state": state}
@@ -136,7 +140,7 @@ def query(
     from conceptnet_ml.cli import graph_views as views
 
     if found:
-        options.console(width=240).print(views.edge_table(graph, found) if edges else views.node_table(graph, found))
+        options.console(width=240).print(views.edge_table(graph, found) if edges else views.brief_table(graph, found))
     count = f"{len(found)} {what if len(found) != 1 else what[:-1]}"
     options.console(width=240).print(f"{count} of {len(graph.edges() if edges else graph)}", style="dim", markup=False)
 

@@ -192,9 +192,26 @@ def _spectrum(node: Node) -> str:
 
 def node_table(graph: ConceptGraph, nodes: Sequence[Node]) -> Table:
     """One line per node, from the classes down; columns without a value are left out."""
+    return _sparse_table([_node_row(node) for node in _ordered_down(graph, nodes)], right={"round", *NODE_NUMBERS})
+
+
+def _ordered_down(graph: ConceptGraph, nodes: Sequence[Node]) -> list[Node]:
     kinds = ("class", *KINDS, "unit")
-    ordered = sorted(_ordered(graph, nodes), key=lambda node: (-graph.rank(node), kinds.index(node.kind)))
-    return _sparse_table([_node_row(node) for node in ordered], right={"round", *NODE_NUMBERS})
+    return sorted(_ordered(graph, nodes), key=lambda node: (-graph.rank(node), kinds.index(node.kind)))
+
+
+def brief_table(graph: ConceptGraph, nodes: Sequence[Node]) -> Table:
+    """One line per node, in the columns that a window of 80 has room for."""
+    rows: list[Row] = []
+    for node in _ordered_down(graph, nodes):
+        row = _node_row(node)
+        name = node.title if node.title == node.label else f"{node.title} ({node.label})"
+        shown = ("kind", "classes", "stage", "effect", "state", "note")
+        rows.append({"id": node.id, "name": name, **{key: row[key] for key in shown}})
+    made = _sparse_table(rows, right={"effect"})
+    for column in made.columns:  # a long name folds, and leaves the others whole
+        column.no_wrap = str(column.header) not in ("name", "classes", "note")
+    return made
 
 
 def edge_table(graph: ConceptGraph, edges: Sequence[Edge]) -> Table:

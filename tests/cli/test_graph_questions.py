@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import commands
 import pytest
+from made_run import concept_graph
+from rich.console import Console
 from typer.testing import CliRunner
 
 from conceptnet_ml.cli.graph import app
+from conceptnet_ml.cli.graph_views import brief_table
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 
@@ -87,6 +91,23 @@ def test_query_prints_a_line_for_each_node_that_meets_the_conditions(edited: Edi
     assert "2 nodes of 10" in output("query", file, "--state", "merged")
     assert output("query", file, "--text", "nothing like it").strip() == "0 nodes of 10"
     assert "1 node of 10" in output("query", file, "--stage", "stem")
+
+
+def test_query_has_few_columns_and_json_has_all(file: Path) -> None:
+    text = output("query", file)
+    (heads,) = [line.split() for line in text.splitlines() if "kind" in line.split()]
+    assert set(heads) <= {"id", "name", "kind", "classes", "stage", "effect", "state", "note"}
+    assert {"id", "name", "kind", "classes", "stage", "state"} <= set(heads)
+    assert any("units" in node for node in json.loads(output("query", file, "--json"))["nodes"])
+
+
+def test_query_breaks_no_word_in_a_window_of_80() -> None:
+    graph, printed = concept_graph(), io.StringIO()
+    Console(width=80, file=printed).print(brief_table(graph, graph.nodes()))
+    words = set(printed.getvalue().split())
+    assert {node.kind for node in graph.nodes()} <= words
+    assert {node.stage for node in graph.nodes() if node.stage} <= words
+    assert {node.id for node in graph.nodes()} <= words
 
 
 def test_query_edges_prints_their_numbers(edited: Edited, file: Path) -> None:
