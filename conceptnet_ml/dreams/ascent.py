@@ -92,11 +92,13 @@ class BatchAscent:
         guides: Mapping[str, Tensor],
         exact: bool = False,
     ) -> None:
+        recipe = recipe.filled(size, layers.names)
+        assert recipe.transforms is not None
+        assert recipe.rate is not None
         self.layers, self.recipe, self.size = layers, recipe, size
         self.device, self.dtype, self.guides, self.exact = device, dtype, guides, exact
         self.parametrization = recipe.parametrization
-        self.transforms = recipe.transforms_for(size)
-        self.rate = recipe.rate or self.parametrization.rate
+        self.transforms, self.rate = recipe.transforms, recipe.rate
         most = max(1, min(recipe.patience, recipe.steps // 2))
         self.interval = max(k for k in range(1, most + 1) if recipe.steps % k == 0)  # steps between two looks at ends
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from torch import Tensor
 
+from conceptnet_ml.dreams.objectives import LOGITS
 from conceptnet_ml.dreams.parametrizations import Fourier, Parametrization
 from conceptnet_ml.dreams.transforms import Transforms
 from conceptnet_ml.errors import PluginError, SettingsError
@@ -16,6 +18,12 @@ from conceptnet_ml.storage.hashing import sha256, tensor_digest
 STARTS = ("noise", "image")
 
 ASCENTS = ("adam", "gradient")
+
+LARGE = 128
+"""From this side on, in px, the picture of a class is made in crops."""
+
+FASTER = 3.0
+"""By what factor steps are longer then: a step sees but a part of the image."""
 
 KEY_NAMES = {
     "parametrization": "parametrisation",
@@ -32,9 +40,10 @@ class Recipe:
         start: ``noise`` (a start may be given nevertheless) or ``image`` (one must be given).
         parametrization: What is optimized.
         steps: Most steps of each octave.
-        rate: Step length, of Adam, or in units of the image's range for ``gradient``; default: the parametrization's.
+        rate: Step length, of Adam, or in units of the image's range for ``gradient``; default: the parametrization's,
+            three times that in crops.
         ascent: ``adam``, or ``gradient``: steps of equal mean length (the Inceptionism notebook).
-        transforms: Random views of the image; None derives them from the image's size.
+        transforms: Random views of the image; None derives them from its size and from what is dreamt.
         octaves: How many sizes, the smallest first; what was added at one is carried over to the next.
         octave_scale: Ratio of two sizes.
         smooth: Weight of total variation, against the objective's gradient scaled to one per pixel.
@@ -85,14 +94,28 @@ class Recipe:
         parts = (f"{KEY_NAMES.get(part.name, part.name)}={_key_of(getattr(self, part.name))};" for part in fields(self))
         return sha256("".join(parts))
 
-    def transforms_for(self, size: tuple[int, int]) -> Transforms:
-        """The transforms for images of this size; unless given, fewer pixels are shifted and rotated less."""
-        if self.transforms is not None:
-            return self.transforms
-        side = min(size)
-        if self.ascent == "gradient":
-            return Transforms(shift=max(1.0, side / 32))
-        return Transforms(shift=max(1.0, side / 16), scale=(0.9, 1.1), rotate=min(10.0, 2.0 + side / 28))
+    def filled(self, size: tuple[int, int], layers: Collection[str]) -> Recipe:
+        """The recipe with transforms and a step length for images of this size, where it gives none.
+
+        Fewer pixels are shifted and rotated less. The picture of a class in :data:`LARGE` px or more is made in crops,
+        each of which is to show the class, in noise: else a network of photographs is content with fine texture all
+        over the image, which is grey and which no other network takes for it (docs/decisions/0058-crops.md). What
+        a step gains says little then, so all are made.
+
+        Args:
+            size: Height and width.
+            layers: Those of the objectives.
+        """
+        side, rate, views, stall = min(size), self.rate or self.parametrization.rate, self.transforms, self.stall
+        large = side >= LARGE and set(layers) == {LOGITS} and self.start == "noise"
+        if views is None and self.ascent == "gradient":
+            views = Transforms(shift=max(1.0, side / 32))
+        elif views is None and large and isinstance(self.parametrization, Fourier) and not self.natural:
+            views, stall = Transforms(shift=side / 5, scale=(1.0, 3.5), rotate=10.0, noise=0.12), 0.0
+            rate = self.rate or FASTER * rate
+        elif views is None:
+            views = Transforms(shift=max(1.0, side / 16), scale=(0.9, 1.1), rotate=min(10.0, 2.0 + side / 28))
+        return replace(self, transforms=views, rate=rate, stall=stall)
 
 
 def recipe_of(dreamer: Record, real: Tensor | None = None) -> Recipe:

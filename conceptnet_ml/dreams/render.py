@@ -24,7 +24,7 @@ from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.storage.hashing import digest
 
-VERSION = 1
+VERSION = 2
 """Of what the engine computes; dreams of another version are not taken from the cache."""
 
 SCORED = 128

@@ -222,6 +222,24 @@ def test_each_image_is_moved_by_its_own_numbers() -> None:
 # Parametrizations
 
 
+def test_the_picture_of_a_class_is_made_in_crops_where_there_are_pixels_for_it() -> None:
+    recipe, large = Recipe(), (224, 256)
+    plain = replace(recipe, transforms=Transforms(shift=14, scale=(0.9, 1.1), rotate=10.0), rate=0.05)
+    crops = recipe.filled(large, ("logits",))
+    assert crops.transforms is not None
+    assert crops.transforms.scale[1] > 3
+    assert crops.transforms.noise > 0
+    assert (crops.rate, crops.stall) == (3 * recipe.parametrization.rate, 0)
+    assert replace(recipe, rate=0.01).filled(large, ("logits",)) == replace(crops, rate=0.01)
+    assert recipe.filled(large, ("logits", "block1")) == plain, "a unit's texture"
+    small = recipe.filled((64, 64), ("logits",))
+    assert small.transforms is not None
+    assert (small.transforms.noise, small.stall) == (0, recipe.stall), "few pixels"
+    assert replace(recipe, transforms=plain.transforms).filled(large, ("logits",)) == plain
+    for other in (replace(recipe, start="image"), replace(recipe, natural=0.7), Recipe(parametrization=Pixels())):
+        assert other.filled(large, ("logits",)).transforms == plain.transforms
+
+
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("made", [Pixels(), Pixels(decay=1.0), Fourier(), Phases()])
 def test_parametrizations_begin_where_they_are_told(made: Pixels | Fourier | Phases, channels: int) -> None:
