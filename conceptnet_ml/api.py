@@ -273,7 +273,9 @@ def _check_rounds(run: Run, chosen: Settings) -> None:
     before = overrides.parse_overrides(stored.keep, stored.undo)
     new = [one for one in overrides.parse_overrides(chosen.round.keep, chosen.round.undo) if one not in before]
     had = [entry["name"] for entry in run.summary().get("rounds", [])]
-    if new and had and not any(one.round in had for one in new):
+    places = {name.rpartition("/")[0] for name in had}  # what is said of other stages is checked with the network
+    there = all(one.round.rpartition("/")[0] in places for one in new)
+    if new and there and not any(one.round in had for one in new):
         raise SettingsError(f"{new[0]}: {run.path} had no such round", f"Its rounds: {', '.join(had)}.")
 
 

@@ -262,7 +262,7 @@ class RoundSettings(SettingsGroup):
         True, description="exchange what lies outside place gates where the class hangs on that, as on a background"
     )
     rest: float = Field(
-        0.1,
+        0.14,
         ge=0,
         le=1,
         description="share above chance of the views whose answer must go with what is outside widened gates, for that",
