@@ -13,15 +13,12 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
+from contexts import passing_context
 from torch import Tensor, nn
 
-from conceptnet_ml.checks import Session, check_plan
-from conceptnet_ml.config.sources import resolve_settings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.evaluation.baselines import baseline_seconds, train_baselines
@@ -31,7 +28,6 @@ from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.ordinary import train_ordinary
 from conceptnet_ml.steps.records import Learned
-from conceptnet_ml.storage.run_folder import Run
 from conceptnet_plugins.baselines.decoder import Decoder, scaled
 
 HIDDEN = 512
@@ -49,13 +45,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30, help="of the fresh decoders")
     parser.add_argument("--set", nargs="+", default=[])
     options = parser.parse_args()
-    settings = resolve_settings(assignments=options.set).settings
-    session = Session()
-    checked = check_plan(settings, session)
-    plain = settings.model_dump(mode="json")
-    with tempfile.TemporaryDirectory() as folder, Run.create(Path(folder) / "run", plain, {}, {}, "0") as run:
-        where = checked.device, checked.dtype
-        ctx = Context(settings, session.plugins, checked.data, run, session.progress, session.stopper, *where)
+    with passing_context(options.set) as ctx:
         ordinary = train_ordinary(ctx)
         networks = {"untrained": ctx.network().to(ctx.device).eval(), "ordinary": ordinary}
         networks |= train_baselines(ctx, Learned(ordinary, ordinary, epochs=0), options.methods)

@@ -118,6 +118,7 @@ def main(
     only: Annotated[str, typer.Option(help="names of makers, with ; between")] = ";".join(MAKERS),
     classes: Annotated[str, typer.Option(help="numbers of classes, with , between")] = ",".join(map(str, CLASSES)),
 ) -> None:
+    """Dream of every class by every maker; print a line for each, and write the pictures and table.json."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     network = Lite(0)

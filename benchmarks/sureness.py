@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import argparse
 import math
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from contexts import passing_context
 
-from conceptnet_ml.checks import Session, check_plan
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.config.sources import resolve_settings
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.ordinary import train_ordinary
-from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.interchangeability import SwapMeasurement, measure_swap
 from conceptnet_ml.swap.sureness import sureness
 
@@ -44,13 +40,7 @@ def main() -> None:
     parser.add_argument("--representations", default="pixels")
     parser.add_argument("--set", nargs="+", default=[])
     options = parser.parse_args()
-    settings = resolve_settings(assignments=options.set).settings
-    session = Session()
-    checked = check_plan(settings, session)
-    plain = settings.model_dump(mode="json")
-    with tempfile.TemporaryDirectory() as folder, Run.create(Path(folder) / "run", plain, {}, {}, "0") as run:
-        where = checked.device, checked.dtype
-        ctx = Context(settings, session.plugins, checked.data, run, session.progress, session.stopper, *where)
+    with passing_context(options.set) as ctx:
         readout = Readout("classes", train_ordinary(ctx))
         for name in options.representations.split(","):
             rows = split_often(ctx, readout, name, options.splits)

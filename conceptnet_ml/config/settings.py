@@ -255,8 +255,8 @@ class RoundSettings(SettingsGroup):
         0.5,
         ge=0,
         le=1,
-        description="largest share of an image that such places may take up, or those that a widened swap is given: a "
-        "scene or an object in the middle is open nearly everywhere",
+        description="largest share of an image that places which images have in common may take up, to be opened in "
+        "all: where a scene or an object in the middle is asked for, more is open",
     )
     outside: bool = Field(
         True, description="exchange what lies outside place gates where the class hangs on that, as on a background"

@@ -171,7 +171,7 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
 
     Asked with ``round.outside``, and where the stop rule itself keeps the swap: it refuses what errs, so each side fits
     nearly all labels. Not asked where it keeps the swap for what it tells alone (see :func:`weigh_alone`): that errs as
-    a cue with exceptions does, and outside is the object, which an easy one is learned as soon by.
+    a cue with exceptions does. Outside is the object then, and an easy object is learned as soon as such a cue.
 
     Args:
         swap: Before it was widened, purified.

@@ -260,10 +260,11 @@ def test_trained_weights_are_gone_on_with_gently(given: str, optimizer: str) -> 
 def test_a_run_of_an_older_version_does_not_begin_to_do_what_that_version_did_not() -> None:
     stored = Settings().model_dump(mode="json")
     assert Settings.of_run(stored) == Settings()
-    for name in ("purify", "again", "outside"):
+    for name in ("purify", "again", "outside", "fills", "rest"):
         del stored["round"][name]
     assert Settings.of_run(stored).round.purify == Settings.of_run(stored).round.again == 0
     assert not Settings.of_run(stored).round.outside
+    assert (Settings.of_run(stored).round.fills, Settings.of_run(stored).round.rest) == (1.0, 0.2)
     assert Settings().round.purify > 0 < Settings().round.again
     del stored["plugins"]["stop_rule"]
     assert Settings.of_run(stored).plugins.stop_rule == "interchangeable"

@@ -8,28 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+from two_convolutions import draw, network
 
 from conceptnet_ml.contract.baseline_kind import small_context
 from conceptnet_ml.evaluation.baselines import BaselineContext
-from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_plugins.baselines import decoder
 
 PLUGINS = load_plugins(use_entry_points=False)
-
-
-def draw(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def network(activation: type[nn.Module] = nn.ReLU, size: tuple[int, int] = (8, 8)) -> StagedNetwork:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        layers = [nn.Conv2d(3, 4, 3, padding=1), activation(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, padding=1)]
-        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2)]
-        return StagedNetwork(nn.Sequential(*layers, activation(), *head), size, normalise=False)
 
 
 def contest(classes: int = 2) -> decoder.Contest:
