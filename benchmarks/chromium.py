@@ -23,7 +23,7 @@ PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 INSTALL = "no Chromium here: apt-get install -y chromium"
 
 FLAGS = ("--headless=new", "--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-sync")
-NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND"
+NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
 class Chromium:
@@ -34,6 +34,7 @@ class Chromium:
         width, height: Of the window, in CSS px.
         dark: Whether pages that know dark colours show them.
         phone: Whether it is a phone: touches, two dots a px.
+        served: Beginning of an address of this machine that pages may ask.
         flags: More of the command line.
     """
 
@@ -44,6 +45,7 @@ class Chromium:
         *,
         dark: bool = False,
         phone: bool = False,
+        served: str | None = None,
         flags: Sequence[str] = (),
     ) -> None:
         if PROGRAM is None:
@@ -51,6 +53,7 @@ class Chromium:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.complaints: list[str] = []
         self.phone = phone
+        self._own = ("file:", "data:", "about:", "blob:", *filter(None, [served]))
         self._numbers, self._buffer = 0, b""
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
@@ -161,9 +164,7 @@ class Chromium:
             self.complaints.append(str(given["exceptionDetails"].get("exception", {}).get("description")))
         elif method == "Log.entryAdded" and given["entry"]["level"] in ("error", "warning"):
             self.complaints.append(given["entry"]["text"])
-        elif method == "Network.requestWillBeSent" and not given["request"]["url"].startswith(
-            ("file:", "data:", "about:", "blob:")
-        ):
+        elif method == "Network.requestWillBeSent" and not given["request"]["url"].startswith(self._own):
             self.complaints.append(given["request"]["url"])
 
     def __enter__(self) -> Chromium:

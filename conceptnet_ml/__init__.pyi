@@ -70,6 +70,7 @@ from conceptnet_ml.records import Trap as Trap
 from conceptnet_ml.report.comparison_page import write_comparison as write_comparison
 from conceptnet_ml.report.explanation_page import write_explanation as write_explanation
 from conceptnet_ml.report.page import write_page as write_page
+from conceptnet_ml.report.server import serve_page as serve_page
 from conceptnet_ml.results.comparison import Comparison as Comparison
 from conceptnet_ml.results.editor import Editor as Editor
 from conceptnet_ml.results.explanation import Explanation as Explanation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from conceptnet_ml.report.concepts import before_and_after, concept_cards
 from conceptnet_ml.report.figures import Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.rounds import round_cards
+from conceptnet_ml.report.steering import round_orders
 from conceptnet_ml.report.templates import templates
 from conceptnet_ml.results import verdict
 from conceptnet_ml.results.learned_run import LearnedRun
@@ -62,12 +64,39 @@ def write_page(run: LearnedRun | Run | str | Path, out: str | Path | None = None
         return folder.save_page(text)
 
 
-def _render(run: Run) -> str:
+def served_page(path: Path, flags: Sequence[str], ended: int) -> str:
+    """A run's page with what steers the run, as :mod:`conceptnet_ml.report.server` serves it.
+
+    Args:
+        path: The run folder.
+        flags: Of the commands.
+        ended: How many commands have ended.
+
+    Raises:
+        DataError, GraphError: As :func:`write_page`.
+    """
+    run = Run.open(path)
+    history = EditHistory(run)
+    history.mend()
+    bar = bar_content(ended)
+    bar |= {"path": path, "flags": flags, "last": ["", *history.descriptions()][-1], "pending": history.pending()}
+    bar["rounds"] = {entry["name"]: round_orders(entry) for entry in run.summary()["rounds"]}
+    return _render(run, bar)
+
+
+def bar_content(ended: int) -> dict[str, Any]:
+    """What ``steer.html`` shows on any page that is served: the script, and the digest by which the page's content
+    security policy knows it."""
+    script, digest = _script("steer.js")
+    return {"ended": ended, "script": script, "digest": digest, "last": "", "pending": False}
+
+
+def _render(run: Run, steering: dict[str, Any] | None = None) -> str:
     summary, graph = run.summary(), ConceptGraph.read(run.path)
     template = templates().get_template("page.html")
     figures = Figures(run.path)
     try:
-        content = _content(run, summary, graph, figures)
+        content = {**_content(run, summary, graph, figures), "steering": steering}
         page = template.render(**content, size="")
         return template.render(**content, size=f"{len(page.encode()) / 1e6:.1f} MB")
     except (KeyError, UndefinedError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
@@ -81,9 +110,14 @@ def _render(run: Run) -> str:
 def graph_content(view: GraphView) -> dict[str, Any]:
     """What ``graph.html`` shows: the drawing, and the script with its data, its thumbnails and the digest by which the
     page's content security policy knows it."""
-    script = (files(__package__) / "graph.js").read_text("utf-8")
-    digest = base64.b64encode(bytes.fromhex(sha256(script))).decode()
-    return {**view.drawing(), "sprite": view.sprite, "data": view.data(), "script": Markup(script), "digest": digest}
+    script, digest = _script("graph.js")
+    return {**view.drawing(), "sprite": view.sprite, "data": view.data(), "script": script, "digest": digest}
+
+
+def _script(name: str) -> tuple[Markup, str]:
+    """A script of this wing, and its digest."""
+    script = (files(__package__) / name).read_text("utf-8")
+    return Markup(script), base64.b64encode(bytes.fromhex(sha256(script))).decode()
 
 
 def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Figures) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import DEFAULT, PROGRAM, command, flatten, show_value
 from conceptnet_ml.errors import quoted
-from conceptnet_ml.results.summary import close_words, other_word
-from conceptnet_ml.results.verdict import Entry, kept
+from conceptnet_ml.report.steering import Order, suggested_orders
 
 _WIDTH, _HEIGHT = 240, 64
 
@@ -85,33 +84,12 @@ def again_notes(summary: dict[str, Any], origins: Mapping[str, str], environment
     return found
 
 
-def next_steps(path: object, summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Commands to go on with, and what each is for."""
-    run, found = quoted(path), kept(summary)
-    steps = [_overrule(run, entry) for entry in found]
-    if not found and summary["rounds"]:
-        name = summary["rounds"][0]["name"]
-        steps.append(
-            (f"{PROGRAM} learn --resume {run} --keep {name}", "exchange it all the same: you know that it is a cue")
-        )
-    for entry in (one for one in summary["rounds"] if one not in found and close_words(one)):
-        keep = f"{PROGRAM} learn --resume {run} {other_word(entry)}"
-        steps.append((keep, "exchange this, too: that it was refused is a close call"))
-    for entry in (one for one in found if _gate(one) == "place"):
-        side = "inside" if "exchanged" in entry else "outside"
-        keep = f"{PROGRAM} learn --resume {run} --keep {entry['name']}/{entry['chosen']}:{side}"
-        steps.append((keep, f"exchange what lies {side} the gates instead: the picture shows the wrong side"))
+def next_steps(path: object, summary: dict[str, Any]) -> list[tuple[str, str, Order | None]]:
+    """Commands to go on with, what each is for, and the order that a served page has it done by, if it can."""
+    run = quoted(path)
     return [
-        *steps,
-        (f"{PROGRAM} evaluate {run} --data folder:PATH", "accuracy on pictures of your own"),
-        (f"{PROGRAM} predict {run} photo.jpg --explain", "what both networks see in a picture, and why"),
-        (f"{PROGRAM} graph show {run}", "the whole concept graph; query, path, merge, split, rename"),
+        *((order.command(path), purpose, order) for order, purpose in suggested_orders(summary)),
+        (f"{PROGRAM} evaluate {run} --data folder:PATH", "accuracy on pictures of your own", None),
+        (f"{PROGRAM} predict {run} photo.jpg --explain", "what both networks see in a picture, and why", None),
+        (f"{PROGRAM} graph show {run}", "the whole concept graph; query, path, merge, split, rename", None),
     ]
-
-
-def _overrule(run: str, entry: Entry) -> tuple[str, str]:
-    return f"{PROGRAM} learn --resume {run} --undo {entry['name']}", "take this round back: it is a part of the object"
-
-
-def _gate(entry: Entry) -> str:
-    return next((one["gate"] for one in entry["representations"] if one["representation"] == entry["chosen"]), "")

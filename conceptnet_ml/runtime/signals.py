@@ -27,9 +27,13 @@ class Stopper:
             for step in steps:
                 step()
                 stopper.check()
+
+    Args:
+        says: What is written at the first signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, says: str = "finishing the step, saving… (Ctrl-C again: stop at once)") -> None:
+        self._says = says
         self._requested = threading.Event()
         self._previous: dict[int, Any] = {}
         self.exit_code = Interrupted.exit_code
@@ -75,4 +79,4 @@ class Stopper:
         self.request()
         # Not through sys.stderr: the signal may have come in the middle of a write to it, which cannot be re-entered.
         with contextlib.suppress(OSError):  # a closed stderr must not turn a clean stop into a crash
-            os.write(_STDERR, "\nfinishing the step, saving… (Ctrl-C again: stop at once)\n".encode())
+            os.write(_STDERR, f"\n{self._says}\n".encode())
