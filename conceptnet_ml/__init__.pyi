@@ -63,7 +63,9 @@ from conceptnet_ml.records import Discoverer as Discoverer
 from conceptnet_ml.records import Dreamer as Dreamer
 from conceptnet_ml.records import Exporter as Exporter
 from conceptnet_ml.records import Generalizer as Generalizer
+from conceptnet_ml.records import Logger as Logger
 from conceptnet_ml.records import Representation as Representation
+from conceptnet_ml.records import RunLog as RunLog
 from conceptnet_ml.records import Specializer as Specializer
 from conceptnet_ml.records import StopRule as StopRule
 from conceptnet_ml.records import Trap as Trap

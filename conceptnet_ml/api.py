@@ -26,6 +26,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
+from conceptnet_ml.results.loggers import open_loggers
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
@@ -144,7 +145,8 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
         progress.outline = RunOutline(checked.settings, len(ctx.fit))
         try:
             if not run.complete:
-                conclude(ctx, run_learner(ctx))
+                with open_loggers(run, plugins, checked.settings, progress.say):
+                    conclude(ctx, run_learner(ctx))
         except Interrupted as error:
             mend = f"Go on with learn(resume='{run.path}')."
             raise Interrupted(error.message, mend, stopper.exit_code) from error
@@ -181,6 +183,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("rounds", f"at most {settings.round.limit} a stage: {lengths(settings.round.epochs)}"),
         ("representations", ", ".join(settings.plugins.representations)),
         ("controls", ", ".join(settings.plugins.controls) or "none"),
+        ("logged by", ", ".join(("metrics.jsonl", *settings.plugins.loggers))),
     ]
     return rows + [("note", note) for note in data.notes]
 

@@ -238,8 +238,10 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         "specializer": (chosen.specializer,),
         "dreamer": () if chosen.dreamer == "none" else (chosen.dreamer,),
         "baseline": chosen.controls,
+        "logger": chosen.loggers,
     }
-    for setting, wanted in (("representations", chosen.representations), ("controls", chosen.controls)):
+    for setting in ("representations", "controls", "loggers"):
+        wanted = getattr(chosen, setting)
         if twice := next((name for name in wanted if wanted.count(name) > 1), None):
             raise SettingsError(f"plugins.{setting} names '{twice}' twice", "Name each once.")
     for kind, wanted in names.items():

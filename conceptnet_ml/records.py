@@ -10,10 +10,10 @@ import functools
 import importlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from conceptnet_ml.errors import ConceptNetError, PluginError
 
@@ -272,6 +272,41 @@ class Exporter(Record):
     write: Function
     suffix: str
     parse: Function | None = None
+
+
+class RunLog(Protocol):
+    """What a logger opens: it is handed a run's figures, words and pictures as they come to be.
+
+    Names hold slashes, spaces and any letters of class names. What a method raises costs the run nothing: the logger is
+    warned about, and left out from then on.
+    """
+
+    def scalars(self, figures: Mapping[str, float], step: int) -> None:
+        """Figures by name, all finite: losses at the step of their training, those of decisions at the number of their
+        event."""
+
+    def text(self, name: str, words: str, step: int) -> None:
+        """An event as JSON, at its number; at the end the summary."""
+
+    def picture(self, name: str, path: Path, step: int) -> None:
+        """A picture file, PNG or JPEG, which may be gone or another later."""
+
+    def close(self) -> None:
+        """The run ends, is stopped or fails: write what is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logger(Record):
+    """``open(folder: Path, name: str, settings: dict[str, Any]) -> RunLog``: where a run's figures go beside
+    metrics.jsonl, while it runs; ``plugins.loggers`` names it.
+
+    It is opened before anything is trained: what it raises then is an error. A run that is resumed opens it once more
+    in the same ``folder``, of its own in the run folder; ``name`` is the run's, ``settings`` all of its settings by
+    dotted name.
+    """
+
+    kind: ClassVar[str] = "logger"
+    open: Function
 
 
 @dataclass(frozen=True, kw_only=True)

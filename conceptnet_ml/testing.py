@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conceptnet_ml.contract.baseline_kind import check_baseline
 from conceptnet_ml.contract.image_kinds import check_built_backbone, check_dataset, check_representation, check_trap
-from conceptnet_ml.contract.output_kinds import check_command, check_dreamer, check_exporter
+from conceptnet_ml.contract.output_kinds import check_command, check_dreamer, check_exporter, check_logger
 from conceptnet_ml.contract.step_kinds import (
     check_basis,
     check_discoverer,
@@ -42,6 +42,7 @@ CHECKS: dict[str, Sequence[Callable[[Trial], None]]] = {
     "specializer": (check_specializer,),
     "dreamer": (check_dreamer,),
     "exporter": (check_exporter,),
+    "logger": (check_logger,),
     "baseline": (check_baseline,),
     "command": (check_command,),
 }
@@ -58,6 +59,7 @@ PROMISES = {
     "specializer": "variants that tell the classes and read where the detector looks, restored from their state",
     "dreamer": "brings up a unit of a small network, the same each time",
     "exporter": "writes a graph with the classes' names, the same bytes each time",
+    "logger": "takes figures, words and pictures by any name, and goes on where it is opened again",
     "baseline": "finite weights, other than before, the same again even if stopped; views of its own in [0, 1]",
     "command": "commands with a help text, the program's own left alone",
 }

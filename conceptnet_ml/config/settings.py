@@ -334,6 +334,7 @@ class PluginSettings(SettingsGroup):
     specializer: str = Field("attention", description="the specialize step")
     dreamer: str = Field("fourier", description="free dreams for the pictures of a feature; none for no dreams")
     controls: tuple[str, ...] = Field(("random-box",), description="baselines trained beside it at equal compute")
+    loggers: tuple[str, ...] = Field((), description="where figures go beside metrics.jsonl while it runs")
 
 
 class Settings(SettingsGroup):

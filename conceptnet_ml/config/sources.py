@@ -54,9 +54,17 @@ FLAGS: dict[str, str] = {
 }
 """Settings that have a flag of their own."""
 
-MOVABLE = ("device", "data.root", "data.download", "data.memory", "data.target", "training.above_chance")
-"""Settings that may change when a run is resumed: where it is computed, with what it is compared, whether it stops. So
-may ``data.source``, where the same pictures lie there: the run knows them by their fingerprint."""
+MOVABLE = (
+    "device",
+    "data.root",
+    "data.download",
+    "data.memory",
+    "data.target",
+    "training.above_chance",
+    "plugins.loggers",
+)
+"""Settings that may change when a run is resumed: where it is computed and logged, with what it is compared, whether it
+stops. So may ``data.source``, where the same pictures lie there: the run knows them by their fingerprint."""
 
 OVERRULING = ("round.keep", "round.undo")
 """The user's overrides, which may change, too: a flag adds to them, ``--set`` and a file replace them."""

@@ -1,19 +1,22 @@
-"""What dreamers, exporters and commands promise."""
+"""What dreamers, exporters, loggers and commands promise."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import typer
 
 from conceptnet_ml.contract.trial import Trial, soft_images
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.dreams.objectives import Objective
 from conceptnet_ml.dreams.render import dream
 from conceptnet_ml.dreams.request import DreamRequest
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.storage.files import foreign, write_atomic
 
 
 def check_dreamer(trial: Trial) -> None:
@@ -53,6 +56,22 @@ def check_exporter(trial: Trial) -> None:
     assert path.stat().st_size > 0
     assert path.read_bytes() == again.read_bytes()
     assert "cats" in path.read_text(encoding="utf-8")
+
+
+def check_logger(trial: Trial) -> None:
+    """It takes figures, words and a picture under names of any letters, and when it is opened again it goes on."""
+    folder, picture = trial.folder / "log", trial.folder / "picture.png"
+    folder.mkdir()
+    write_atomic(picture, to_png(np.zeros((8, 12, 3), np.uint8)))
+    settings = {"seed": 0, "data.source": "folder:my photos", "plugins.loggers": (trial.record.name,), "depth": None}
+    for first in (25, 50):
+        log = trial.record.function("open")(folder, "a run", settings)
+        for step in (first, first + 25):
+            log.scalars({"loss/block3/classes/1|train-pixels-1": 1 / step, "accuracy/<test> ü/learned": 0.5}, step)
+        log.text("event/probe", '{"name": "block3/classes/1", "keep": true}', 2)
+        log.picture("pictures/<block3>-swaps.png", picture, 3)
+        log.close()
+        assert foreign(folder) is None, "its folder holds a link that leads out of it, with which no run is opened"
 
 
 def check_command(trial: Trial) -> None:

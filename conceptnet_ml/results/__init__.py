@@ -17,5 +17,6 @@ compare         compare_runs: two runs side by side
 comparison      Comparison, ComparedAccuracy, Difference, ComparedRound, ComparedFact: what is said of them
 concept_matches  ConceptMatches, ConceptMatch, Likeness, match_concepts, likeness: concepts that two runs share
 new_world       NewWorld, own_world, other_world, won_and_lost: adapting to other data, and what that wins and loses
+loggers         open_loggers, event_figures, final_figures: a run's figures as loggers get them
 editor          Editor: merge, split, forget, rename, annotate, undo on the graph of a finished run
 """

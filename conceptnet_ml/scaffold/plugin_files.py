@@ -25,6 +25,7 @@ USES = {
     "specializer": "learn --set plugins.specializer={name}",
     "dreamer": "learn --set plugins.dreamer={name}",
     "exporter": "graph export RUN --format {name} --out graph.{suffix}",
+    "logger": "learn --set plugins.loggers={name}",
     "baseline": "learn --control {name}",
     "command": "{name} --help",
 }

@@ -209,6 +209,7 @@ class Context:
                 def advance(steps: float, **figures: float) -> None:
                     task.advance(steps, **figures)
                     curve.extend([task.done, round(loss, 4)] for loss in figures.values())
+                    self.run.log_training(name, round(task.done), figures)
 
                 job.advance = advance
                 report = train(network, views, job)

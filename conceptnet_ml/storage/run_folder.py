@@ -12,6 +12,7 @@
       graph.json           the concept graph
       pictures/            swaps of every round, nodes/ID.jpg for every node, sheets of dreams, dreams.json
       dreams/              single dreams, under a digest of all they depend on
+      logs/                what loggers write, a folder for each
       edits/               edits of the graph and the network, and the results before each
       model.safetensors    the learned model; model.json describes it
       summary.json/.txt    the results
@@ -29,7 +30,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.storage.files import (
@@ -71,6 +72,22 @@ def round_picture(name: str) -> str:
     return f"{name.replace('/', '-')}-swaps.png"
 
 
+class Watcher(Protocol):
+    """Is told what a run writes down, as it does."""
+
+    def trained(self, name: str, step: int, figures: Mapping[str, float]) -> None:
+        """So many steps of a training are done; its figures there, such as the loss."""
+
+    def logged(self, line: Mapping[str, Any]) -> None:
+        """A line of metrics.jsonl."""
+
+    def drawn(self, relative: str) -> None:
+        """A picture, by its path in the run folder."""
+
+    def finished(self, summary: Mapping[str, Any], text: str) -> None:
+        """The results."""
+
+
 class Run:
     """A run directory. Make one with :meth:`create` or :meth:`open`.
 
@@ -84,6 +101,8 @@ class Run:
         self.origins: dict[str, Any] = header["origins"]
         self.package: str = header.get("package", "")
         """Version of this package that made it."""
+        self.watchers: list[Watcher] = []
+        """Told of what is written from now on."""
         self._lock = FolderLock(path)
 
     @classmethod
@@ -228,8 +247,15 @@ class Run:
     def log(self, **metrics: Any) -> None:
         """Append one line to metrics.jsonl; ``time`` (seconds since 1970) is added, non-finite numbers become null."""
         self.lock()
-        line = json.dumps(finite({"time": round(time.time(), 3), **metrics}))
-        append_line(self.path / "metrics.jsonl", line)
+        line = finite({"time": round(time.time(), 3), **metrics})
+        append_line(self.path / "metrics.jsonl", json.dumps(line))
+        for watcher in self.watchers:
+            watcher.logged(line)
+
+    def log_training(self, name: str, step: int, figures: Mapping[str, float]) -> None:
+        """Tell who watches how far a training is; metrics.jsonl has its whole curve at its end."""
+        for watcher in self.watchers:
+            watcher.trained(name, step, figures)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every line of metrics.jsonl; a last line that a crash left unfinished is skipped. Raises DataError where
@@ -259,6 +285,8 @@ class Run:
         """
         relative = f"pictures/{file_name(relative)}"
         self._write(relative, image)
+        for watcher in self.watchers:
+            watcher.drawn(relative)
         return relative
 
     def keep_pictures(self, wanted: Iterable[str]) -> None:
@@ -351,6 +379,8 @@ class Run:
         with disk_errors(self.path, "write"):
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self._write("DONE", "")
+        for watcher in self.watchers:
+            watcher.finished(summary, text)
         self.close()
 
     @property

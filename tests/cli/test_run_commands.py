@@ -15,6 +15,7 @@ import pytest
 from commands import COARSE, ROOT, call, command, noise_pictures, run, surroundings
 
 from conceptnet_ml.errors import DataError
+from conceptnet_ml.scaffold.plugin_files import new_plugin
 
 SMALL = f"""
 [training]
@@ -251,6 +252,23 @@ def test_an_occupied_folder_is_refused_with_the_way_out(folder: Path, learned: P
     done = call("learn", "--data", f"folder:{folder / 'photos'}", "--out", learned)
     assert done.returncode == 3
     assert f"--resume {learned}" in done.stderr
+
+
+def test_loggers_get_it_all_and_one_that_breaks_costs_nothing(folder: Path, learned: Path, tmp_path: Path) -> None:
+    table = new_plugin("table", "logger", tmp_path / "plugins").plugin
+    text = table.read_text(encoding="utf-8").replace("self.table.writerows(", "raise RuntimeError('it broke'); print(")
+    (tmp_path / "plugins" / "broken.py").write_text(text.replace('"table"', '"broken"'), encoding="utf-8")
+    words = ["--plugins-dir", tmp_path / "plugins", "--set", "plugins.loggers=table,broken"]
+    words += ["--config", folder / "small.toml", "--data", f"folder:{folder / 'photos'}", "--out", tmp_path / "run"]
+    done = call("learn", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: logger 'broken' failed and is left out: RuntimeError: it broke") == 1
+    rows = (tmp_path / "run/logs/table/figures.csv").read_text(encoding="utf-8").splitlines()
+    for name in ("loss/ordinary", "ordinary/accuracy", "probe/phi", "accuracy/test/learned"):
+        assert any(row.split(",")[1] == name for row in rows), name
+    graphs = [(path / "graph.json").read_text(encoding="utf-8") for path in (learned, tmp_path / "run")]
+    networks = [json.loads(graph)["header"]["network"] for graph in graphs]
+    assert networks[0] == networks[1], "the same weights with loggers and without"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")

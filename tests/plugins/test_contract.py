@@ -21,7 +21,7 @@ from conceptnet_ml.contract.baseline_kind import (
     trained_weights,
 )
 from conceptnet_ml.contract.image_kinds import check_built_backbone, check_representation, check_trap
-from conceptnet_ml.contract.output_kinds import check_dreamer, check_exporter
+from conceptnet_ml.contract.output_kinds import check_dreamer, check_exporter, check_logger
 from conceptnet_ml.contract.step_kinds import (
     check_basis,
     check_decisions,
@@ -50,6 +50,9 @@ NEEDS_PACKAGE = {
     ("discoverer", "nmf"): "sklearn",
     ("discoverer", "kmeans"): "sklearn",
     ("trap", "corrupted"): "imagecorruptions",
+    ("logger", "tensorboard"): "tensorboard",
+    ("logger", "wandb"): "wandb",
+    ("logger", "mlflow"): "mlflow",
 }
 LEAST_SIDE = {"corrupted": 32}
 """Of the images, px, where a trap refuses smaller ones."""
@@ -148,6 +151,11 @@ def test_dreamers(record: Record, tmp_path: Path) -> None:
 @records("exporter")
 def test_exporters(record: Record, tmp_path: Path) -> None:
     check_exporter(trial(record, tmp_path))
+
+
+@records("logger")
+def test_loggers(record: Record, tmp_path: Path) -> None:
+    check_logger(trial(record, tmp_path))
 
 
 @pytest.fixture(scope="module")
