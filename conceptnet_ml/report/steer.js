@@ -55,9 +55,12 @@
     text.previousElementSibling.textContent = order.action === "rename" ? "its name" : "the note";
     text.maxLength = order.action === "rename" ? 200 : 2000;
     text.value = (named && node && node[order.action === "rename" ? "name" : "note"]) || "";
-    others.parentElement.hidden = order.action !== "merge";
-    others.replaceChildren(...(order.action !== "merge" ? [] : [...nodes.values()].filter((one) => one.id !== node.id && one.stage === node.stage &&
-      ["unit", "feature"].includes(one.kind) && open(one))).map((one) => new Option(`${one.title} (${one.kind})`, one.id)));
+    others.required = order.action === "merge";
+    others.parentElement.hidden = !others.required;
+    const mergeable = (one) => one.id !== node.id && one.stage === node.stage && ["unit", "feature"].includes(one.kind) && open(one);
+    const found = others.required ? [...nodes.values()].filter(mergeable) : [];
+    found.sort((a, b) => (b.kind === node.kind) - (a.kind === node.kind) || a.title.localeCompare(b.title, "en", { numeric: true }));
+    others.replaceChildren(...found.map((one) => new Option(`${one.title} (${one.kind})`, one.id)));
     ask.returnValue = "";
     ask.showModal();
     if (named) text.select(); else field("run").focus();
@@ -76,7 +79,7 @@
       const headers = { "Content-Type": "application/json", "X-Conceptnet-Token": token };
       const answer = await fetch(where, { method: "POST", headers, body: JSON.stringify(content) });
       const found = await answer.json();
-      if (!answer.ok) return say([found.error, found.mend].filter(Boolean).join(" "), true);
+      if (!answer.ok) return say([found.error, found.mend].filter(Boolean).join(". "), true);
       poll();
     } catch { gone(); }
   }
@@ -116,7 +119,9 @@
     if (running) say(`${state.stops ? "Stopping. " : ""}${last.at(-1) || "Starting…"}`);
     else if (state.command) {
       const how = state.code === 0 ? "Done" : state.code === 130 ? "Stopped" : "Failed";
-      const words = state.code === 0 ? last[0] : last.filter((line) => /^(error|bug|stopped)\b/.test(line)).at(-1) || last.at(-1);
+      const wrong = last.findLastIndex((line) => /^(error|bug|stopped)\b/.test(line)), mend = last[wrong + 1] || "";
+      const words = state.code !== 0 ? (wrong < 0 ? last.at(-1) : last[wrong] + (mend.startsWith("  ") ? `. ${mend.trim()}` : "")) :
+        / learn( |$)/.test(state.command) ? "this page shows what came out." : last.find((line) => /^(\d+\. |undone: )/.test(line)) || last[0];
       say(`${how} after ${state.seconds} s: ${words}`, how === "Failed");
     }
     enable();

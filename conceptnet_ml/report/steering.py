@@ -118,7 +118,7 @@ def _nodes(fields: dict[str, Any], graph: ConceptGraph, count: int | None) -> tu
     if gone := [one for one in nodes if one not in graph]:
         raise SettingsError(f"this run has no node '{visible(gone[0][:80])}'", "Load the page again.")
     if len(nodes) != len(set(nodes)) or (len(nodes) != count if count else len(nodes) < 2):
-        raise SettingsError(f"{len(nodes)} nodes are named", f"Name {count or 'two or more, each once'}.")
+        raise SettingsError(f"nodes named: {len(nodes)}", f"Name {count or 'two or more, each once'}.")
     return tuple(nodes)
 
 

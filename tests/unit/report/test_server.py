@@ -336,6 +336,7 @@ def test_a_reader_names_a_concept_and_takes_it_back(served: PageServer) -> None:
     with Chromium(390, 844, phone=True, served=served.address) as browser:
         browser.open(served.address)
         browser.run("document.querySelector('.card .steers[data-node] button').click()")
+        assert browser.run("document.querySelector('#ask h3').textContent").startswith("Name it: What car and <b")
         browser.run("document.querySelector('#ask [name=text]').value = 'spokes'")
         browser.run("document.querySelector('#ask [name=run]').click()")
         browser.wait("document.querySelector('#steer [name=stop]')?.hidden === false")
