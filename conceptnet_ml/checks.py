@@ -90,7 +90,7 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     if reason := wrong_labels(images):
         raise DataError(f"{images.name}: {reason}", "Labels are places in classes: 0 for the first.")
     images = images.to(device)
-    check_baselines(settings.plugins.controls, session.plugins, images)
+    check_baselines(settings.plugins.controls, session.plugins, images, settings.data.target)
     network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
     if network.training_error and not finished:
         raise SettingsError(

@@ -30,7 +30,7 @@ OURS = ("conceptnet_ml", "conceptnet_plugins")
 GATES = ("place", "channel", "whole")
 """What a representation's swap can be gated by."""
 
-NEEDS = ("unbiased",)
+NEEDS = ("unbiased", "unlabelled")
 """Data that a baseline may need besides the training images and their labels."""
 
 
@@ -319,8 +319,9 @@ class Baseline(Record):
     functions, or an unknown need.
 
     Args:
-        needs: Data that a learner without labels of the cue cannot have: ``"unbiased"``, training images whose cue is
-            drawn at random. Tables mark it as a ceiling or a refit.
+        needs: Data beyond the training images: ``"unbiased"``, training images whose cue is drawn at random, with their
+            labels, which no learner has without labels of the cue; ``"unlabelled"``, pictures of the new world. Tables
+            mark it.
     """
 
     kind: ClassVar[str] = "baseline"

@@ -15,9 +15,10 @@ from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.evaluation.accuracy import accuracies
-from conceptnet_ml.evaluation.baselines import KIND, baseline_seconds, train_baselines
+from conceptnet_ml.evaluation.baselines import KIND, baseline_seconds, lacking, train_baselines
 from conceptnet_ml.evaluation.linear_probe import cue_set, decodability
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.records import Baseline
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
@@ -160,9 +161,10 @@ def _trained(run: FinishedRun, method: str) -> tuple[nn.Module, dict[str, Any]]:
             raise NoAnswer("no round was refused")
         names = [name for name, (kind, _) in again.timings.items() if kind == KIND]
         return forced.refused, run.cost({"training": again.seconds(KIND)}, names)
-    for need in getattr(ctx.plugins.get("baseline", method), "needs", ()):
-        if need not in ctx.data.worlds:
-            raise NoAnswer(f"needs {need} images, which these data do not have")
+    record = ctx.plugins.get("baseline", method)
+    assert isinstance(record, Baseline)
+    if lack := lacking(record, ctx.data, ctx.settings.data.target):
+        raise NoAnswer(lack)
     network = train_baselines(ctx, learned, names=[method])[method]
     own = f"control/{method}"
     names = [name for name in ctx.timings if name == own or name.startswith(f"{own}/")]

@@ -27,9 +27,10 @@ def collect_results(
 ) -> dict[str, Any]:
     """Everything that is finished, as ``results.json`` holds it. Cells hold shares; tables and targets, per cent.
 
-    ``told`` are the methods that see images whose cue was drawn at random: ceilings, no rivals.
+    ``told`` are the methods that see more than the learner: images whose cue was drawn at random, which makes ceilings
+    of them, or unlabelled pictures of the new world.
     """
-    told = sorted(record.name for record in plugins.all("baseline") if "unbiased" in getattr(record, "needs", ()))
+    told = sorted(record.name for record in plugins.all("baseline") if getattr(record, "needs", ()))
     cases = [_case(suite, store, case, methods, told) for case in suite.cases]
     cells = [cell for case in cases for cell in case["cells"]]
     what = _what(suite, cells) | how

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import LossFn, ViewMaker
@@ -18,6 +19,7 @@ from conceptnet_ml.records import Baseline
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context, Net
 from conceptnet_ml.steps.records import Learned
+from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.swap.views import Swap, Views
 
 KIND = "controls"
@@ -39,6 +41,8 @@ class BaselineContext:
         rate, warm_rate: Peak learning rates from fresh weights and from a trained network.
         unbiased: Where the record needs it, the training images with each trap's cue drawn at random, numbered as
             ``plain`` is; else None.
+        unlabelled: Where the record needs it, pictures of the new world, as views whose labels say nothing: those of
+            ``data.target``, else the training images with each trap's cue drawn at random; else None.
         held: Numbers (M,) of the training images that are held out, among all training images.
         device, dtype: Where and in which autocast type networks run.
     """
@@ -58,8 +62,13 @@ class BaselineContext:
         self.device, self.dtype = ctx.device, ctx.dtype
         self.unbiased: Callable[[], Views] | None = None
         if "unbiased" in record.needs:
-            world = ctx.data.worlds["unbiased"]
-            self.unbiased = lambda: Views(world(), ctx.fit, [], ctx.classes, ctx.device)
+            self.unbiased = partial(_unbiased, ctx)
+        self.unlabelled: Callable[[], Views] | None = None
+        self._target = ""
+        if "unlabelled" in record.needs:
+            folder = ctx.settings.data.target
+            self.unlabelled = partial(_unbiased, ctx) if folder is None else partial(_target_views, ctx, folder)
+            self._target = "" if folder is None else sha256(folder, 8)
 
     def fresh(self) -> StagedNetwork:
         """A network with new weights, those the ordinary one began with."""
@@ -94,7 +103,7 @@ class BaselineContext:
             Interrupted: The user wants to stop; the next run of the baseline goes on from there.
         """
         peak = self.rate if rate is None else rate
-        return self._ctx.train(f"{self._name}/{name}", network, views, epochs, peak, KIND, objective)
+        return self._ctx.train(self._step(name), network, views, epochs, peak, KIND, objective)
 
     def batched(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Values (N, …) for every training image, on the CPU, in the order of ``plain``; each batch is remembered.
@@ -107,7 +116,7 @@ class BaselineContext:
         found = []
         with self._ctx.progress.task(f"{self._name}/{name}", total=len(parts)) as task:
             for place, part in enumerate(parts):
-                found.append(self._ctx.once(f"{self._name}/{name}/{place}", partial(compute, part), KIND))
+                found.append(self._ctx.once(self._step(f"{name}/{place}"), partial(compute, part), KIND))
                 task.advance()
         return torch.cat(found)
 
@@ -136,6 +145,13 @@ class BaselineContext:
         with devices.autocast(self.device, self.dtype):
             return network(images).float()
 
+    def _step(self, name: str) -> str:
+        """The step's whole name; other pictures of the new world have it computed anew."""
+        step = f"{self._name}/{name}"
+        if self._target:
+            self._ctx.rests_on(step, self._target)
+        return step
+
 
 def train_baselines(ctx: Context, learned: Learned, names: Iterable[str] | None = None) -> dict[str, StagedNetwork]:
     """Train baselines beside the learner; by name, each network.
@@ -153,27 +169,40 @@ def train_baselines(ctx: Context, learned: Learned, names: Iterable[str] | None 
     if names is None and not learned.epochs:
         return {}
     chosen = list(ctx.settings.plugins.controls if names is None else names)
-    check_baselines(chosen, ctx.plugins, ctx.data)
+    check_baselines(chosen, ctx.plugins, ctx.data, ctx.settings.data.target)
     epochs = learned.epochs or ctx.epochs(ctx.settings.round.epochs)
     share = _mean_area(ctx, learned.swaps)
     return {name: _train_baseline(ctx, name, learned.ordinary, epochs, share) for name in chosen}
 
 
-def check_baselines(names: Iterable[str], plugins: Plugins, data: Data) -> None:
-    """Whether these baselines can be trained on these data.
+def check_baselines(names: Iterable[str], plugins: Plugins, data: Data, target: str | None = None) -> None:
+    """Whether these baselines can be trained on these data, beside this folder of pictures of the new world.
 
     Raises:
-        SettingsError, PluginError: No such baseline, or it needs images with random cues and no trap was laid.
+        SettingsError, PluginError: No such baseline, or it needs images with random cues and no trap was laid, or
+            unlabelled pictures and there is neither a folder nor a trap.
     """
     for name in names:
         record = plugins.get("baseline", name)
         assert isinstance(record, Baseline)
-        for need in record.needs:
-            if need not in data.worlds:
-                raise SettingsError(
-                    f"baseline '{name}' needs training images with random cues, and {data.name} has none",
-                    "Lay a trap (data.trap), or leave this baseline out.",
-                )
+        if lack := lacking(record, data, target):
+            mend = "Lay a trap (data.trap)" if "unlabelled" not in record.needs else "Give a folder of them (--target)"
+            raise SettingsError(f"baseline '{name}' {lack}", f"{mend}, or leave this baseline out.")
+
+
+def lacking(record: Baseline, data: Data, target: str | None) -> str:
+    """What a baseline needs and these data do not have, in words; empty where there is all of it.
+
+    Args:
+        target: The folder of pictures of the new world, if any.
+    """
+    if "unbiased" in data.worlds:
+        return ""
+    if "unbiased" in record.needs:
+        return f"needs training images with random cues, and {data.name} has none"
+    if "unlabelled" in record.needs and target is None:
+        return "needs unlabelled pictures of the new world: there is no folder of them, nor a trap to make them with"
+    return ""
 
 
 def baseline_seconds(ctx: Context, name: str) -> float:
@@ -195,6 +224,20 @@ def _train_baseline(ctx: Context, name: str, ordinary: StagedNetwork, epochs: in
         if built == wanted:
             return network.eval()
     raise PluginError(f"baseline '{name}': fit() must return a network built as the ordinary one")
+
+
+def _unbiased(ctx: Context) -> Views:
+    return Views(ctx.data.worlds["unbiased"](), ctx.fit, [], ctx.classes, ctx.device)
+
+
+def _target_views(ctx: Context, folder: str) -> Views:
+    """The pictures of a folder at the size of the training images, beside which they are shown; read but once, where
+    ``data.memory`` has room for them."""
+    images = unlabelled(folder, ctx.size, ctx.settings.data.megapixels)
+    places = torch.arange(len(images))
+    if len(images) * 3 * ctx.size[0] * ctx.size[1] <= ctx.settings.data.memory * 2**30:
+        images = ImageSet(images.take(places), images.labels)
+    return Views(images.to(ctx.device), places, [], ctx.classes, ctx.device)
 
 
 def _mean_area(ctx: Context, swaps: list[Swap]) -> float:

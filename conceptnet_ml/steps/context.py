@@ -255,6 +255,10 @@ class Context:
         for name in names:
             self._bases[name] = ""
 
+    def rests_on(self, name: str, what: str) -> None:
+        """What this step rests on beside all that steps rest on: with something else it is computed anew."""
+        self._bases[name] = f"{self.override_rule.basis}{self.edited}{what}"
+
     def _basis(self, name: str) -> str:
         """What a step rests on besides settings and rule: edits, and the decisions overruled when it was first asked
         for."""

@@ -10,7 +10,7 @@ _HERE = "conceptnet_plugins.baselines"
 
 @hookimpl
 def conceptnet_baselines() -> list[Baseline]:
-    """Those that train on views, those that train in a way of their own, and those that see unbiased images."""
+    """Those that train on views, those that train in a way of their own, and those that see more than these images."""
     views = {
         "random-box": ("random_box", "the learner's swap with a random box in place of the dreamed gate"),
         "longer": ("longer", "ordinary training gone on with"),
@@ -31,9 +31,11 @@ def conceptnet_baselines() -> list[Baseline]:
         "dac": ("dac", "last layer on what is looked at among other images' rest (arXiv 2402.18919)"),
         "dac-inverted": ("dac_inverted", "dac where what is not looked at makes the class"),
     }
-    shown = {
-        "d-bat": ("d_bat", "disagrees with the ordinary network on unlabelled unbiased images (arXiv 2202.04414)"),
-        "divdis": ("divdis", "two heads that differ on unlabelled unbiased images, one chosen (arXiv 2202.03418)"),
+    unlabelled = {
+        "d-bat": ("d_bat", "disagrees with the ordinary network on unlabelled target images (arXiv 2202.04414)"),
+        "divdis": ("divdis", "two heads that differ on unlabelled target images, one chosen (arXiv 2202.03418)"),
+    }
+    unbiased = {
         "last-layer": ("last_layer", "last layer fitted to 8 unbiased examples per class (arXiv 2204.02937)"),
         "unbiased": ("unbiased", "the ceiling: trained on images with random cues"),
     }
@@ -47,7 +49,8 @@ def conceptnet_baselines() -> list[Baseline]:
             for name, (module, summary) in fits.items()
         ),
         *(
-            Baseline(name=name, api="1", fit=f"{_HERE}.{module}:fit", needs=("unbiased",), summary=summary)
-            for name, (module, summary) in shown.items()
+            Baseline(name=name, api="1", fit=f"{_HERE}.{module}:fit", needs=(need,), summary=summary)
+            for need, baselines in (("unlabelled", unlabelled), ("unbiased", unbiased))
+            for name, (module, summary) in baselines.items()
         ),
     ]

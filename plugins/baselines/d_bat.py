@@ -32,17 +32,18 @@ def fit(context: BaselineContext) -> StagedNetwork:
     """Train from fresh weights on labels and on disagreement, and return the second network (Pagliardini et al., arXiv
     2202.04414, Algorithm 2 for two networks).
 
-    It is shown the training images with the cue drawn at random, without their labels: more than the learner sees. The
-    first network is the ordinary one. As many epochs as the learner's network had in all; a step passes an unlabelled
-    image for every labelled one, and the first network answers it, too, so it costs more than twice a plain one.
+    It is shown pictures of the new world without labels: those of ``--target``, as a learner may be, else the training
+    images with the cue drawn at random, which is more than a learner sees. The first network is the ordinary one. As
+    many epochs as the learner's network had in all; a step passes an unlabelled image for every labelled one, and the
+    first network answers it, too, so it costs about 2.3 times a plain one.
 
     Not as published: labelled and unlabelled images are one batch, not two, whose batch norms may differ: with two, the
     second network answered by the cue turned round, wrongly where it fits (two seeds of a generated case). And it
     begins with the weights the ordinary one began with. The paper also answers by both networks together; this is the
     second alone.
     """
-    assert context.unbiased is not None
-    views = context.paired(context.plain, context.unbiased())
+    assert context.unlabelled is not None
+    views = context.paired(context.plain, context.unlabelled())
     epochs = context.ordinary_epochs + context.epochs
     objective = partial(disagreeing, context)
     return context.train("train", Second(context.fresh()), views, epochs, objective=objective).network

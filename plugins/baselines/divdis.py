@@ -1,4 +1,4 @@
-"""DivDis: two heads that answer unlabelled images of the new world independently; a few labels choose between them."""
+"""DivDis: two heads that answer unlabelled images of the new world independently, one of which is chosen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptnet_ml import BaselineContext, StagedNetwork
+from conceptnet_ml import BaselineContext, StagedNetwork, Views
 
 from .last_layer import answered, last_linear
 
@@ -14,8 +14,6 @@ DIVERSITY = 10.0
 """λ₁, of the mutual information between the heads: the default of the authors' code."""
 BALANCE = 10.0
 """λ₂, of what keeps each head's answers as frequent as the labels: likewise."""
-QUERIES = 4
-"""Labels of unbiased images that choose the head: the fewest the authors' code reports on."""
 
 
 class Heads(nn.Module):
@@ -46,17 +44,20 @@ def fit(context: BaselineContext) -> StagedNetwork:
     """Train trunk and heads from fresh weights and return the trunk with the better head (Lee et al., arXiv
     2202.03418).
 
-    It is shown the training images with the cue drawn at random, without their labels. The head is chosen by active
-    querying: ``QUERIES`` labels, of the held-out images with random cues on which the heads differ most. So it is shown
-    more than the learner is. As many epochs as the learner's network had in all; a step passes an unlabelled image for
-    every labelled one, so it costs twice a plain one. Labelled and unlabelled images are one batch for batch norms, an
-    option of the authors' code that is not its default.
+    It is shown pictures of the new world without labels: those of ``--target``, as a learner may be, else the training
+    images with the cue drawn at random, which is more than a learner sees. As many epochs as the learner's network had
+    in all; a step passes an unlabelled image for every labelled one, so it costs twice a plain one.
+
+    Not as published: there a few labels of the new world choose the head; here there are none, and the head is taken
+    that agrees less with the ordinary network on the unlabelled pictures. That is right where ordinary training fell
+    for the cue, which is what all are here for, and wrong where it did not. Labelled and unlabelled images are one
+    batch for batch norms, an option of the authors' code that is not its default.
 
     Raises:
         SettingsError: The network does not end in a linear layer.
     """
-    assert context.unbiased is not None
-    world = context.unbiased()
+    assert context.unlabelled is not None
+    world = context.unlabelled()
     labels = context.plain.images.labels[context.plain.pool]
     network = context.fresh()
     with torch.random.fork_rng(devices=[]):
@@ -64,12 +65,8 @@ def fit(context: BaselineContext) -> StagedNetwork:
         heads = Heads(network, labels.bincount(minlength=context.classes) / len(labels)).to(context.device)
     epochs = context.ordinary_epochs + context.epochs
     heads = context.train("train", heads, context.paired(context.plain, world), epochs, objective=diversified)
-    with torch.no_grad():
-        parts = [heads(world.raw(numbers)).float().softmax(2).cpu() for numbers in context.held.split(256)]
-        if parts and chosen(torch.cat(parts, 1), world.images.labels[context.held]) == 1:
-            layer = last_linear(heads.network, context.classes)
-            layer.weight.copy_(heads.second.weight)
-            layer.bias.copy_(heads.second.bias)
+    if chosen(context, heads, world) == 1:
+        last_linear(heads.network, context.classes).load_state_dict(heads.second.state_dict())
     return heads.network
 
 
@@ -91,17 +88,18 @@ def mutual_information(one: Tensor, other: Tensor) -> Tensor:
     return (joint * (_log(joint) - _log(one.mean(0))[:, None] - _log(other.mean(0)))).sum()
 
 
-def chosen(told: Tensor, labels: Tensor) -> int:
-    """0 or 1: the head that is right more often on the images on which the heads differ most; 0 where both are.
+def chosen(context: BaselineContext, heads: nn.Module, pictures: Views) -> int:
+    """0 or 1: the head that gives the ordinary network's answer to fewer of the pictures, 0 where both do as often.
 
-    Args:
-        told: (2, N, K) the heads' probabilities.
-        labels: (N,), of which ``QUERIES`` are read.
+    No label is read. Cost: a pass over the pictures with two networks.
     """
-    differ = (told[0] - told[1]).abs().sum(1)
-    queried = differ.argsort(descending=True, stable=True)[:QUERIES]
-    right = (told[:, queried].argmax(2) == labels[queried]).sum(1)
-    return int(right[1] > right[0])
+    alike = torch.zeros(2, dtype=torch.int64)
+    with torch.no_grad():
+        for numbers in pictures.pool.split(256):
+            images = pictures.raw(numbers)
+            ordinary = context.answers(context.ordinary, images).argmax(1)
+            alike += (heads(images).argmax(2) == ordinary).sum(1).cpu()
+    return int(alike[1] < alike[0])
 
 
 def _log(shares: Tensor) -> Tensor:

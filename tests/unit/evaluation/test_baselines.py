@@ -13,9 +13,11 @@ from image_views import ImageViews
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conceptnet_ml.checks import Session, check_plan
 from conceptnet_ml.config.settings import DataSettings, Settings, TrainingSettings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import BaselineContext, baseline_seconds, check_baselines, train_baselines
 from conceptnet_ml.network.training import TrainingJob, train
@@ -45,7 +47,7 @@ PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
 
 
-def bench_of(folder: Path, world: bool = True, **controls: Any) -> Context:
+def bench_of(folder: Path, world: bool = True, target: Path | None = None, **controls: Any) -> Context:
     """A workbench over 64 images of noise, brighter in class 1; in the unbiased world the labels are turned round."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 2
@@ -56,7 +58,7 @@ def bench_of(folder: Path, world: bool = True, **controls: Any) -> Context:
     settings = Settings.model_validate(
         {
             "device": "cpu",
-            "data": DataSettings(holdout=0.25),
+            "data": DataSettings(holdout=0.25, target=None if target is None else str(target)),
             "training": TrainingSettings(epochs=3, least_steps=0, batch=16, precision="fp32"),
             "round": {"epochs": 2},
             "probe": {"batch": 20},
@@ -158,6 +160,52 @@ def test_only_who_says_so_sees_the_unbiased_world(tmp_path: Path) -> None:
     plain, told = context_of(ctx, "longer").plain(torch.arange(48), torch.Generator())
     assert torch.equal(images, plain)
     assert torch.equal(labels, 1 - told)
+
+
+def shades(folder: Path, *lights: int) -> Path:
+    """A folder of pictures, each of one grey."""
+    folder.mkdir()
+    for light in lights:
+        (folder / f"{light}.png").write_bytes(to_png(torch.full((3, 16, 16), light, dtype=torch.uint8)))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["d-bat", "divdis"])
+def test_what_needs_unlabelled_pictures_is_refused_where_there_are_none(name: str, tmp_path: Path) -> None:
+    ctx = bench_of(tmp_path, world=False)
+    with pytest.raises(SettingsError, match=f"'{name}' needs unlabelled pictures of the new world") as error:
+        train_baselines(ctx, learned(ctx, 1), [name])
+    assert "--target" in error.value.mend
+    assert not ctx.run.has_step(f"control/{name}/train")  # before anything was trained
+    check_baselines([name], PLUGINS, ctx.data, "FOLDER")
+    settings = Settings.model_validate({"device": "cpu", "plugins": {"controls": (name,)}})
+    with pytest.raises(SettingsError, match="needs unlabelled pictures"):
+        check_plan(settings, Session(PLUGINS), ctx.data)
+
+
+@pytest.mark.parametrize("world", [True, False])
+def test_pictures_of_the_new_world_stand_before_random_cues(world: bool, tmp_path: Path) -> None:
+    folder = shades(tmp_path / "new", 10, 20, 30)
+    ctx = bench_of(tmp_path, world=world, target=folder)
+    assert context_of(ctx, "longer").unlabelled is None
+    context = context_of(ctx, "d-bat")
+    assert context.unbiased is None
+    assert context.unlabelled is not None
+    images, _ = context.paired(context.plain, context.unlabelled())(torch.arange(48), torch.Generator())
+    torch.testing.assert_close(images[:, 3:].amax((1, 2, 3)), images[:, 3:].amin((1, 2, 3)))
+    assert {round(255 * float(one)) for one in images[:, 3, 0, 0]} == {10, 20, 30}
+
+
+def test_what_was_shown_other_pictures_is_trained_again(tmp_path: Path) -> None:
+    ctx = bench_of(tmp_path, target=shades(tmp_path / "new", 10, 20))
+    one = train_baselines(ctx, learned(ctx, 1), ["d-bat"])["d-bat"].state_dict()
+    ctx.settings = ctx.settings.model_copy(
+        update={"data": ctx.settings.data.model_copy(update={"target": str(shades(tmp_path / "other", 200, 250))})}
+    )
+    other = train_baselines(ctx, learned(ctx, 1), ["d-bat"])["d-bat"].state_dict()
+    assert not same(one, other)
+    assert same(other, train_baselines(ctx, learned(ctx, 1), ["d-bat"])["d-bat"].state_dict())
+    assert len([line for line in ctx.run.metrics() if line["event"] == "trained"]) == 2
 
 
 @pytest.mark.parametrize("what", [nn.Linear(2, 2), None])
@@ -448,13 +496,13 @@ def test_agreement_is_about_the_first_networks_answer() -> None:
 
 def test_other_views_lie_beside_the_images_without_their_labels(tmp_path: Path) -> None:
     context = context_of(bench_of(tmp_path), "d-bat")
-    assert context.unbiased is not None
-    images, labels = context.paired(context.plain, context.unbiased())(torch.arange(16), torch.Generator())
+    assert context.unlabelled is not None
+    images, labels = context.paired(context.plain, context.unlabelled())(torch.arange(16), torch.Generator())
     plain, told = context.plain(torch.arange(16), torch.Generator())
     assert images.shape == (16, 6, 16, 16)
     assert torch.equal(images[:, :3], plain)
     assert torch.equal(labels, told)
-    whole, _ = context.unbiased()(torch.arange(48), torch.Generator())
+    whole, _ = context.unlabelled()(torch.arange(48), torch.Generator())
     assert all((whole == one).flatten(1).all(1).any() for one in images[:, 3:])
 
 
@@ -470,15 +518,22 @@ def test_mutual_information_of_two_heads() -> None:
     assert float(divdis.mutual_information(soft, soft)) == pytest.approx(wanted, abs=1e-5)
 
 
-def test_the_head_is_chosen_where_the_heads_differ_most() -> None:
-    labels = torch.tensor([0, 0, 1, 1, 0, 0])
-    one = torch.tensor([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])  # for class 0
-    other = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.4, 0.4])
-    told = torch.stack([torch.stack([share, 1 - share], 1) for share in (one, other)])
-    assert divdis.chosen(told, labels) == 0  # two of four each: the last two are not asked for
-    labels[0] = 1
-    assert divdis.chosen(told, labels) == 1
-    assert divdis.chosen(told.flip(0), labels) == 0
+def test_the_head_is_chosen_that_answers_less_like_the_ordinary_network(tmp_path: Path) -> None:
+    context = context_of(bench_of(tmp_path), "divdis")
+    assert context.unlabelled is not None
+    pictures = context.unlabelled()
+
+    class Turned(nn.Module):
+        """Two heads: the ordinary network's answers, turned round by one class or left as they are."""
+
+        def __init__(self, *turns: int) -> None:
+            super().__init__()
+            self.turns = turns
+
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.stack([context.ordinary(images).roll(turn, 1) for turn in self.turns])
+
+    assert [divdis.chosen(context, Turned(*turns), pictures) for turns in ((0, 1), (1, 0), (0, 0))] == [1, 0, 0]
 
 
 def test_composed_images_show_what_makes_the_class_among_the_others_rest(tmp_path: Path) -> None:
