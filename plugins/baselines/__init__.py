@@ -35,6 +35,9 @@ def conceptnet_baselines() -> list[Baseline]:
         "d-bat": ("d_bat", "disagrees with the ordinary network on unlabelled target images (arXiv 2202.04414)"),
         "divdis": ("divdis", "two heads that differ on unlabelled target images, one chosen (arXiv 2202.03418)"),
     }
+    labelled = {
+        "divdis-queried": ("divdis_queried", "divdis whose head four labels of unbiased images choose"),
+    }
     unbiased = {
         "last-layer": ("last_layer", "last layer fitted to 8 unbiased examples per class (arXiv 2204.02937)"),
         "unbiased": ("unbiased", "the ceiling: trained on images with random cues"),
@@ -49,8 +52,12 @@ def conceptnet_baselines() -> list[Baseline]:
             for name, (module, summary) in fits.items()
         ),
         *(
-            Baseline(name=name, api="1", fit=f"{_HERE}.{module}:fit", needs=(need,), summary=summary)
-            for need, baselines in (("unlabelled", unlabelled), ("unbiased", unbiased))
+            Baseline(name=name, api="1", fit=f"{_HERE}.{module}:fit", needs=needs, summary=summary)
+            for needs, baselines in (
+                (("unlabelled",), unlabelled),
+                (("unlabelled", "unbiased"), labelled),
+                (("unbiased",), unbiased),
+            )
             for name, (module, summary) in baselines.items()
         ),
     ]

@@ -39,35 +39,45 @@ class Heads(nn.Module):
         logits, features = answered(self.network, layer, torch.cat(images.split(3, 1)))
         return torch.stack([logits, self.second(features)])
 
+    def alone(self, head: int) -> StagedNetwork:
+        """The network with this head, 0 or 1, alone; changed in place."""
+        if head == 1:
+            last_linear(self.network, len(self.prior)).load_state_dict(self.second.state_dict())
+        return self.network
+
 
 def fit(context: BaselineContext) -> StagedNetwork:
-    """Train trunk and heads from fresh weights and return the trunk with the better head (Lee et al., arXiv
+    """Train trunk and heads from fresh weights and return the trunk with one of the heads (Lee et al., arXiv
     2202.03418).
 
     It is shown pictures of the new world without labels: those of ``--target``, as a learner may be, else the training
     images with the cue drawn at random, which is more than a learner sees. As many epochs as the learner's network had
     in all; a step passes an unlabelled image for every labelled one, so it costs twice a plain one.
 
-    Not as published: there a few labels of the new world choose the head; here there are none, and the head is taken
-    that agrees less with the ordinary network on the unlabelled pictures. That is right where ordinary training fell
-    for the cue, which is what all are here for, and wrong where it did not. Labelled and unlabelled images are one
-    batch for batch norms, an option of the authors' code that is not its default.
+    Not as published: there a few labels of the new world choose the head, as in ``divdis-queried``; here there are
+    none, and the head is taken that agrees less with the ordinary network on the unlabelled pictures. That is right
+    where ordinary training fell for the cue, and wrong where it did not: then it is the head of the cue. Labelled and
+    unlabelled images are one batch for batch norms, an option of the authors' code that is not its default.
 
     Raises:
         SettingsError: The network does not end in a linear layer.
     """
     assert context.unlabelled is not None
-    world = context.unlabelled()
+    heads = diverse_heads(context)
+    return heads.alone(less_alike(context, heads, context.unlabelled()))
+
+
+def diverse_heads(context: BaselineContext) -> Heads:
+    """The trunk with both heads, trained."""
+    assert context.unlabelled is not None
     labels = context.plain.images.labels[context.plain.pool]
     network = context.fresh()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed("head"))
         heads = Heads(network, labels.bincount(minlength=context.classes) / len(labels)).to(context.device)
+    views = context.paired(context.plain, context.unlabelled())
     epochs = context.ordinary_epochs + context.epochs
-    heads = context.train("train", heads, context.paired(context.plain, world), epochs, objective=diversified)
-    if chosen(context, heads, world) == 1:
-        last_linear(heads.network, context.classes).load_state_dict(heads.second.state_dict())
-    return heads.network
+    return context.train("train", heads, views, epochs, objective=diversified)
 
 
 def diversified(heads: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -88,7 +98,7 @@ def mutual_information(one: Tensor, other: Tensor) -> Tensor:
     return (joint * (_log(joint) - _log(one.mean(0))[:, None] - _log(other.mean(0)))).sum()
 
 
-def chosen(context: BaselineContext, heads: nn.Module, pictures: Views) -> int:
+def less_alike(context: BaselineContext, heads: nn.Module, pictures: Views) -> int:
     """0 or 1: the head that gives the ordinary network's answer to fewer of the pictures, 0 where both do as often.
 
     No label is read. Cost: a pass over the pictures with two networks.

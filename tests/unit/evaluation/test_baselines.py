@@ -35,6 +35,7 @@ from conceptnet_plugins.baselines import (
     dac,
     deepdream_chain,
     divdis,
+    divdis_queried,
     feature_sieve,
     fg_ccdb,
     just_train_twice,
@@ -533,7 +534,18 @@ def test_the_head_is_chosen_that_answers_less_like_the_ordinary_network(tmp_path
         def forward(self, images: Tensor) -> Tensor:
             return torch.stack([context.ordinary(images).roll(turn, 1) for turn in self.turns])
 
-    assert [divdis.chosen(context, Turned(*turns), pictures) for turns in ((0, 1), (1, 0), (0, 0))] == [1, 0, 0]
+    assert [divdis.less_alike(context, Turned(*turns), pictures) for turns in ((0, 1), (1, 0), (0, 0))] == [1, 0, 0]
+
+
+def test_a_queried_head_is_chosen_where_the_heads_differ_most() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 0, 0])
+    one = torch.tensor([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])  # for class 0
+    other = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.4, 0.4])
+    told = torch.stack([torch.stack([share, 1 - share], 1) for share in (one, other)])
+    assert divdis_queried.queried(told, labels) == 0  # two of four each: the last two are not asked for
+    labels[0] = 1
+    assert divdis_queried.queried(told, labels) == 1
+    assert divdis_queried.queried(told.flip(0), labels) == 0
 
 
 def test_composed_images_show_what_makes_the_class_among_the_others_rest(tmp_path: Path) -> None:
