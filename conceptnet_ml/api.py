@@ -165,7 +165,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     check_depth(checked)
     data, network = checked.data, checked.network
     used = devices.environment(checked.device, checked.dtype, network.narrow)
-    fit, held = (len(part) for part in split_holdout(data.train.labels, settings.data.holdout, 0))
+    fit, held = (len(part) for part in split_holdout(data.train, settings.data.holdout, 0))
     lengths = partial(describe_epochs, images=fit, settings=settings.training)
     worked = [*reversed(network.stage_names)][: settings.depth]
     size, epochs = f"{data.shape[2]}×{data.shape[1]} px", settings.training.epochs

@@ -172,7 +172,7 @@ def _already_seen(data: Data, prints: list[str]) -> list[str]:
 
 def _too_few(data: Data, settings: Settings, count: int) -> list[str]:
     """A sentence where so many pictures of the new world cannot decide anything."""
-    held = len(split_holdout(data.train.labels, settings.data.holdout, 0)[1])
+    held = len(split_holdout(data.train, settings.data.holdout, 0)[1])
     least = fewest_pictures(held, len(data.classes))
     if least is not None and count >= least:
         return []

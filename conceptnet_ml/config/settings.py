@@ -50,6 +50,11 @@ class DataSettings(SettingsGroup):
         description="count the exceptions out: the same share of every class, spread evenly over the other classes' "
         "cues, each trap's by itself; false: drawn over all training images, the same for all traps",
     )
+    labels: Literal["first", "deepest", "path"] = Field(
+        "first",
+        description="folder that names an image's class: first, the one right below train, with all below it; deepest, "
+        "the one that the image lies in; path, the same with all folders above it",
+    )
     root: str | None = Field(None, description="folder of downloaded torchvision data sets")
     download: bool = Field(False, description="let torchvision download the data set")
     image_size: Side | tuple[Side, Side] | None = Field(

@@ -61,6 +61,8 @@ class Data:
         """
         sets = {"": self.train, **self.tests}
         labels = [(name, tuple(one.shape), one.labels) for name, one in sorted(sets.items())]
+        if self.train.held is not None:
+            labels.append(("held", (), self.train.held))
         some = [one.take(torch.linspace(0, len(one) - 1, min(len(one), LOOKED_AT)).long()) for one in sets.values()]
         return {
             "labels": digest(self.classes, *(part for parts in labels for part in parts))[:16],

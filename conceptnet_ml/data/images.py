@@ -68,6 +68,8 @@ class ImageSet:
         resident: Whether the images are in memory.
         groups: Groups of the images, set by :meth:`with_groups`; None where there are none.
         files: What the images' files are called, set by :meth:`with_files`; None where they have none.
+        held: Of training images, which are held out for the decisions, set by :meth:`with_held`, bool (N,); None where
+            a share of every class is drawn.
 
     Raises:
         ValueError: Shapes or types that do not fit together.
@@ -76,6 +78,7 @@ class ImageSet:
     resident = True
     groups: Groups | None = None
     files: tuple[str, ...] | None = None
+    held: Tensor | None = None
     shape: tuple[int, int, int]
     device: torch.device
 
@@ -108,13 +111,11 @@ class ImageSet:
         indices = indices.cpu()
         masks = {name: mask[indices] for name, mask in self.masks.items()}
         part = ImageSet(self.take(indices), self.labels[indices], masks)
-        return part.with_groups(None if self.groups is None else self.groups.subset(indices)).with_files(
-            self._files_at(indices)
-        )
+        return part._described(**self._descriptions_at(indices))
 
     def with_labels(self, labels: Tensor) -> ImageSet:
         """The same images under other class numbers (N,)."""
-        return ImageSet(self.images, labels, self.masks).with_groups(self.groups).with_files(self.files)
+        return ImageSet(self.images, labels, self.masks).described_as(self)
 
     def with_groups(self: Set, groups: Groups | None) -> Set:
         """The same images in these groups.
@@ -124,9 +125,7 @@ class ImageSet:
         """
         if groups is not None and len(groups.numbers) != len(self):
             raise ValueError(f"groups of {len(groups.numbers)} images for a set of {len(self)}")
-        grouped = copy.copy(self)
-        grouped.groups = groups
-        return grouped
+        return self._described(groups=groups, files=self.files, held=self.held)
 
     def with_files(self: Set, files: Sequence[str] | None) -> Set:
         """The same images from files of these names.
@@ -136,17 +135,38 @@ class ImageSet:
         """
         if files is not None and len(files) != len(self):
             raise ValueError(f"names of {len(files)} files for a set of {len(self)}")
-        named = copy.copy(self)
-        named.files = None if files is None else tuple(files)
-        return named
+        return self._described(groups=self.groups, files=None if files is None else tuple(files), held=self.held)
+
+    def with_held(self: Set, held: Tensor | None) -> Set:
+        """The same training images, of which those where ``held``, bool (N,), is true are held out.
+
+        Raises:
+            ValueError: It says so of another number of images.
+        """
+        if held is not None and (held.dtype != torch.bool or held.shape != (len(self),)):
+            raise ValueError(f"held must be bool ({len(self)},), not {held.dtype} {tuple(held.shape)}")
+        return self._described(groups=self.groups, files=self.files, held=held)
+
+    def described_as(self: Set, other: ImageSet) -> Set:
+        """The images with what another set says of as many images: their groups and files, which are held out."""
+        return self.with_groups(other.groups).with_files(other.files).with_held(other.held)
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with its images on ``device``; labels and masks stay on the CPU."""
-        moved = ImageSet(self.images.to(device), self.labels, self.masks)
-        return moved.with_groups(self.groups).with_files(self.files)
+        return ImageSet(self.images.to(device), self.labels, self.masks).described_as(self)
 
-    def _files_at(self, indices: Tensor) -> tuple[str, ...] | None:
-        return None if self.files is None else tuple(self.files[place] for place in indices.tolist())
+    def _described(self: Set, groups: Groups | None, files: tuple[str, ...] | None, held: Tensor | None) -> Set:
+        described = copy.copy(self)
+        described.groups, described.files, described.held = groups, files, held
+        return described
+
+    def _descriptions_at(self, indices: Tensor) -> dict[str, Any]:
+        """What is said of the images at these positions."""
+        return {
+            "groups": None if self.groups is None else self.groups.subset(indices),
+            "files": None if self.files is None else tuple(self.files[place] for place in indices.tolist()),
+            "held": None if self.held is None else self.held[indices],
+        }
 
 
 @dataclass(frozen=True)
@@ -223,10 +243,7 @@ class StreamedImages(ImageSet):
     def subset(self, indices: Tensor) -> StreamedImages:
         """The images at these positions, in this order, still read only when taken."""
         indices = indices.cpu()
-        groups = None if self.groups is None else self.groups.subset(indices)
-        return self._copy(
-            items=self.items[indices], labels=self.labels[indices], groups=groups, files=self._files_at(indices)
-        )
+        return self._copy(items=self.items[indices], labels=self.labels[indices], **self._descriptions_at(indices))
 
     def with_labels(self, labels: Tensor) -> StreamedImages:
         """The same images under other class numbers (N,)."""

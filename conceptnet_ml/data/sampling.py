@@ -73,10 +73,13 @@ def too_large(train: int, test: int, size: tuple[int, int], settings: DataSettin
 
 
 def limit_per_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
-    """At most ``limit`` images of each class, drawn by the seed, in their old order."""
+    """At most ``limit`` images of each class, drawn by the seed, in their old order; and as many of each that are held
+    out, where the set says which."""
     if limit is None:
         return images
-    kept = [places[:limit] for places in shuffled_by_class(images.labels, seed, "train_limit").values()]
+    held = torch.zeros(len(images), dtype=torch.bool) if images.held is None else images.held
+    shuffled = shuffled_by_class(images.labels, seed, "train_limit").values()
+    kept = [part[:limit] for places in shuffled for part in (places[~held[places]], places[held[places]])]
     return images.subset(torch.cat(kept).sort().values)
 
 
@@ -104,9 +107,13 @@ def _split_off(count: int, share: float) -> int:
     return max(1, round(share * count))
 
 
-def split_holdout(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Image numbers to train on and to hold out, in random order: ``share`` of each class, at least two, held out."""
+def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Image numbers to train on and to hold out, in random order: ``share`` of each class, at least two, held out, or
+    those that the set says."""
+    labels = images.labels
     order = torch.randperm(len(labels), generator=seeding.generator(seed))
+    if images.held is not None:
+        return order[~images.held[order]], order[images.held[order]]
     fit, held = [], []
     for label in labels.unique():
         own = order[labels[order] == label]

@@ -301,7 +301,7 @@ def plant_cues(
         return images.with_change(plant, (blank.shape[2], blank.shape[3]))
     parts = [plant(images.take(places), places) for places in torch.arange(len(images)).split(_BATCH)]
     planted = ImageSet(torch.cat(parts), images.labels, _resized_masks(images.masks, traps))
-    return planted.with_groups(images.groups).with_files(images.files)
+    return planted.described_as(images)
 
 
 def make_worlds(

@@ -216,7 +216,7 @@ def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = T
         return RealImages(kept := opened.run.held_out(), kept)
     settings = opened.run.settings
     train = opened.run.images().train
-    fit, held = split_holdout(train.labels, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
+    fit, held = split_holdout(train, settings.data.holdout, seeding.seed_for(settings.seed, "holdout"))
     fit, held = (part[torch.randperm(len(part), generator=generator)] for part in (fit, held))
     return RealImages(train.subset(fit), train.subset(held))
 

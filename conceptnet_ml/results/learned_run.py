@@ -335,7 +335,7 @@ class LearnedRun:
             raise DataError(f"{self.path} keeps no held-out images, as it drew no dreams", "Let its data be read.")
         train = self.images().train
         seed = seeding.seed_for(self.settings.seed, "holdout")
-        _, held = split_holdout(train.labels, self.settings.data.holdout, seed)
+        _, held = split_holdout(train, self.settings.data.holdout, seed)
         return train.subset(held[torch.randperm(len(held), generator=seeding.generator(0))[:COMPARED]])
 
     def witness(self) -> Witness:

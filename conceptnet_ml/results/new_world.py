@@ -52,7 +52,7 @@ def own_world(data: Data, settings: Settings, turned: bool, count: int) -> NewWo
             "Give labelled pictures of the new world with --data.",
         )
     seed = seeding.seed_for(settings.seed, "holdout")
-    pool = data.worlds[part]().subset(split_holdout(data.train.labels, settings.data.holdout, seed)[1])
+    pool = data.worlds[part]().subset(split_holdout(data.train, settings.data.holdout, seed)[1])
     draw_shots(pool.labels, count, 0, classes=data.classes)
     turned_test = {"turned test": data.worlds["turned test"]()} if turned else {}
     return NewWorld("turned round" if turned else "random cues", pool, turned_test | data.tests)

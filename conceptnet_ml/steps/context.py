@@ -81,7 +81,7 @@ class Context:
         self._settings = fixed_digest(self.run.settings)
         self.history = EditHistory(self.run)
         self.edited = ""
-        self.fit, self.held = split_holdout(self.labels, self.settings.data.holdout, self.seed("holdout"))
+        self.fit, self.held = split_holdout(self.data.train, self.settings.data.holdout, self.seed("holdout"))
 
     @property
     def labels(self) -> Tensor:

@@ -1,4 +1,8 @@
-"""Where the images of ``folder:PATH`` lie: the training images, the test sets, the classes and their files."""
+"""Where the images of ``folder:PATH`` lie: the training images, the test sets, the classes and their files.
+
+Which folder names an image's class, the setting ``data.labels`` says: ``first``, the one right below ``train``, in
+which images may lie at any depth; ``deepest``, the one that the image lies in; ``path``, it and all folders above it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from conceptnet_ml.data.files import SUFFIXES
 from conceptnet_ml.errors import DataError, nearest
 
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")
+FIRST, DEEPEST = "first", "deepest"
 NAMED, MANY = "test-", "tests"
 _LAYOUT = "Expected PATH/train/CLASS/… and PATH/test/CLASS/…, or PATH/CLASS/…."
 _NAMED_LAYOUT = (
@@ -45,50 +50,82 @@ class Listing:
         """The listing of the files at these positions."""
         return replace(self, files=[self.files[i] for i in keep.tolist()], labels=self.labels[keep])
 
+    def without(self, files: set[Path]) -> Listing:
+        """The listing less these files."""
+        return self.only(torch.tensor([n for n, file in enumerate(self.files) if file not in files]).long())
+
     def of_class(self) -> dict[Path, str]:
         """The name of each file's class."""
         return {file: self.classes[label] for file, label in zip(self.files, self.labels.tolist(), strict=True)}
 
 
 @dataclass(frozen=True)
+class Listings:
+    """The training images and those held out of them, None where there are none, and the test sets by name."""
+
+    train: Listing | None
+    held: Listing | None
+    tests: dict[str, Listing]
+
+    @property
+    def whole(self) -> Listing:
+        """What has all classes: the training images, else a test set."""
+        return self.train or self.tests.get("test") or next(iter(self.tests.values()))
+
+    def without(self, files: set[Path]) -> Listings:
+        """The listings less these files."""
+        train, held = (None if one is None else one.without(files) for one in (self.train, self.held))
+        return Listings(train, held, {name: one.without(files) for name, one in self.tests.items()})
+
+    def all(self) -> list[Listing]:
+        """The training images first."""
+        return [*(one for one in (self.train, self.held) if one is not None), *self.tests.values()]
+
+
+@dataclass(frozen=True)
 class Parts:
-    """The folders of the training images, None where there is a test part alone, and of each test set; notes."""
+    """The folders of the training images, None where there is a test part alone, of those held out, None where a share
+    is to be drawn, and of each test set; notes.
+    """
 
     train: Path | None
     tests: dict[str, Path]
     notes: list[str]
+    held: Path | None = None
 
 
 def read_listings(
-    root: Path, parts: Parts, wanted: tuple[str, ...] | None
-) -> tuple[Listing | None, dict[str, Listing], tuple[str, ...]]:
-    """The training images, if any; the test sets; and the names of all classes, those that are not wanted, too."""
-    train = None if parts.train is None else _listing(parts.train, wanted)
-    plain = _listing(parts.tests["test"], wanted) if "test" in parts.tests else None
+    root: Path, parts: Parts, wanted: tuple[str, ...] | None, labels: str = FIRST
+) -> tuple[Listings, tuple[str, ...]]:
+    """The images of each part; and the names of all classes, those that are not wanted, too."""
+    train = None if parts.train is None else _listing(parts.train, wanted, labels)
+    plain = _listing(parts.tests["test"], wanted, labels) if "test" in parts.tests else None
+    held = None if parts.held is None else _listing(parts.held, wanted, labels)
     if train is not None and plain is not None and train.classes != plain.classes:
         raise _different(root, train.classes, plain.classes)
     whole = train or plain
     folders = [*parts.tests.values()] if whole is None else [whole.folder]
-    known = tuple(sorted({path.name for folder in folders for path in _class_folders(folder)}))
+    known = tuple(sorted({name for folder in folders for name in _class_folders(folder, labels)}))
     if whole is not None:
         classes = whole.classes
     else:
         classes = known if wanted is None else tuple(known[n] for n in class_numbers(known, wanted, str(root)))
     tests = {} if plain is None else {"test": plain}
     for name, folder in parts.tests.items():
-        if name != "test" and (one := _named_listing(folder, known, classes)) is not None:
+        if name != "test" and (one := _named_listing(folder, known, classes, labels)) is not None:
             tests[name] = one
     if train is None and not tests:
         raise DataError(f"{root} has no test images of the classes {', '.join(classes)}.", "Name other classes.")
-    return train, tests, known
+    return Listings(train, held, tests), known
 
 
-def find_parts(root: Path, test_alone: bool) -> Parts:
+def find_parts(root: Path, test_alone: bool, labels: str = FIRST) -> Parts:
     """Where the training images and the test sets lie, with notes on what was left unused.
 
     Args:
         root: The folder.
         test_alone: Whether a test part is enough.
+        labels: Which folder names an image's class.
     """
     if not root.exists():
         raise DataError(
@@ -113,9 +150,23 @@ def find_parts(root: Path, test_alone: bool) -> Parts:
         if not test_alone:
             raise DataError(f"{root} has '{part.name}' but no 'train' folder.", _LAYOUT)
     tests, used = _test_folders(root, folders)
+    held, doubt = (None, []) if test_alone else _held_out(folders, used, labels)
+    used |= {held} if held is not None else set()
     unused = sorted(folder.name for name, folder in folders.items() if name != TRAIN and name not in used)
     notes = [f"folders left unused: {', '.join(unused)}"] if unused else []
-    return Parts(folders.get(TRAIN), tests, notes)
+    return Parts(folders.get(TRAIN), tests, [*notes, *doubt], None if held is None else folders[held])
+
+
+def _held_out(folders: Mapping[str, Path], used: set[str], labels: str) -> tuple[str | None, list[str]]:
+    """The name of the folder of held-out images, if any; a note where it cannot be used for its classes."""
+    name = next((name for name in TESTS[1:] if TRAIN in folders and name in folders and name not in used), None)
+    if name is None:
+        return None, []
+    train, held = (set(_class_folders(folders[part], labels)) for part in (TRAIN, name))
+    if train == held:
+        return name, []
+    others = ", ".join(sorted(train ^ held)[:5])
+    return None, [f"{folders[name].name} is not held out: its classes are not those of training ({others})"]
 
 
 def _other_names(root: Path, folders: Mapping[str, Path]) -> dict[str, Path]:
@@ -206,29 +257,42 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not _is_system(path.name))
 
 
-def _class_folders(folder: Path, layout: str = _LAYOUT) -> list[Path]:
-    classes = _subfolders(folder)
+def _class_folders(folder: Path, labels: str, layout: str = _LAYOUT) -> dict[str, Path]:
+    """The folder of each class by its name, sorted."""
+    if labels == FIRST:
+        classes = [(path.name, path) for path in _subfolders(folder)]
+    else:
+        inside = {file.parent for file in _files(folder)[0] if file.suffix.lower() in SUFFIXES} - {folder}
+        paths = [(path.relative_to(folder).as_posix(), path) for path in inside]
+        classes = sorted((path.name if labels == DEEPEST else name, path) for name, path in paths)
     if not classes:
         raise DataError(f"{folder} holds no class folders.", layout)
-    same = Counter(_plain(path.name) for path in classes)
-    twice = [path.name for path in classes if same[_plain(path.name)] > 1]
+    same = Counter(_plain(name) for name, _ in classes)
+    twice = [(name, path) for name, path in classes if same[_plain(name)] > 1]
+    if twice and labels == DEEPEST:
+        shown = ", ".join(str(path) for _, path in twice[:5])
+        raise DataError(
+            f"{folder}: the deepest folders of several classes are called the same: {shown}.",
+            "Rename them, or let the whole path name a class: data.labels=path.",
+        )
     if twice:
-        names = ", ".join(f"'{name}'" for name in twice)
+        names = ", ".join(f"'{name}'" for name, _ in twice)
         raise DataError(f"{folder}: duplicate class names: {names}.", "Merge these folders or rename one of them.")
-    return classes
+    return dict(classes)
 
 
-def _listing(folder: Path, wanted: tuple[str, ...] | None) -> Listing:
+def _listing(folder: Path, wanted: tuple[str, ...] | None, labels: str) -> Listing:
     """The classes of a folder and their files, in the order of their names or as ``wanted`` names them."""
-    classes = _class_folders(folder)
+    folders = _class_folders(folder, labels)
+    classes = tuple(folders)
     if wanted is not None:
-        classes = [classes[place] for place in class_numbers([path.name for path in classes], wanted, str(folder))]
-    return _listed(folder, tuple(path.name for path in classes), {path.name: path for path in classes})
+        classes = tuple(classes[place] for place in class_numbers(classes, wanted, str(folder)))
+    return _listed(folder, classes, folders, labels)
 
 
-def _named_listing(folder: Path, known: tuple[str, ...], classes: tuple[str, ...]) -> Listing | None:
+def _named_listing(folder: Path, known: tuple[str, ...], classes: tuple[str, ...], labels: str) -> Listing | None:
     """A further test set; None where all its images are of classes that are known but not wanted."""
-    folders = {path.name: path for path in _class_folders(folder, _NAMED_LAYOUT)}
+    folders = _class_folders(folder, labels, _NAMED_LAYOUT)
     unknown = [name for name in folders if name not in known]
     if unknown:
         names = ", ".join(f"'{name}'" for name in unknown[:10])
@@ -236,22 +300,22 @@ def _named_listing(folder: Path, known: tuple[str, ...], classes: tuple[str, ...
             f"{folder} has folders of unknown classes: {names}.",
             f"{nearest(unknown[0], known)} Spell them as there, or take them out.",
         )
-    found = _listed(folder, classes, folders)
+    found = _listed(folder, classes, folders, labels)
     if found.files:
         return found
-    if not any(_listed(folder, known, folders).files):
+    if not any(_listed(folder, known, folders, labels).files):
         raise DataError(f"{folder} holds no images.", "Put images into its class folders, or remove it.")
     return None
 
 
-def _listed(folder: Path, classes: tuple[str, ...], folders: Mapping[str, Path]) -> Listing:
-    """The files of those ``classes`` that have a folder."""
+def _listed(folder: Path, classes: tuple[str, ...], folders: Mapping[str, Path], depth: str) -> Listing:
+    """The files of those ``classes`` that have a folder; where ``depth`` is not ``first`` only those right in it."""
     files: list[Path] = []
     labels: list[int] = []
     others: Counter[str] = Counter()
     left_out: list[Path] = []
     for label, name in enumerate(classes):
-        found, hidden = _files(folders[name]) if name in folders else ([], [])
+        found, hidden = _files(folders[name], depth == FIRST) if name in folders else ([], [])
         images = [file for file in found if file.suffix.lower() in SUFFIXES]
         others.update(
             file.suffix.lower() or "without a suffix" for file in found if file.suffix.lower() not in SUFFIXES
@@ -271,9 +335,10 @@ def _different(root: Path, train: tuple[str, ...], test: tuple[str, ...]) -> Dat
     )
 
 
-def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+def _files(folder: Path, deep: bool = True) -> tuple[list[Path], list[Path]]:
     """All files below a folder, hidden ones apart, sorted; and the hidden and system folders that were left out. Linked
-    folders are followed, each folder once: a link that leads round in a circle ends there.
+    folders are followed, each folder once: a link that leads round in a circle ends there. Only the files right in it
+    where it is not to go ``deep``.
     """
 
     def refuse(error: OSError) -> None:
@@ -285,7 +350,7 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
         left_out += [Path(place, name) for name in folders if _is_system(name)]
         inside = {name: os.path.realpath(os.path.join(place, name)) for name in folders if not _is_system(name)}
         folders[:] = []
-        for name in sorted(inside):
+        for name in sorted(inside) if deep else ():
             if inside[name] not in seen:
                 seen.add(inside[name])
                 folders.append(name)

@@ -201,7 +201,9 @@ def test_images_of_classes_that_are_not_used_may_be_named(folder: Path) -> None:
 def test_files_that_do_not_fit_are_refused_before_an_image_is_read(
     folder: Path, lines: list[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conceptnet_plugins.datasets.folder.check_files", lambda _: pytest.fail("images were read"))
+    monkeypatch.setattr(
+        "conceptnet_plugins.datasets.picture_files.check_files", lambda _: pytest.fail("images were read")
+    )
     with pytest.raises(DataError) as caught:
         load(folder, groups=written(folder, *lines))
     assert words in str(caught.value)
