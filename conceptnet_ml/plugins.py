@@ -63,6 +63,8 @@ class Plugins:
             mend = "None is installed: after an update, run 'pip install -e .' again in the project's folder."
         if kind == "dataset" and Path(name).is_dir():
             mend = f"It is a folder: write folder:{name}."
+        elif kind == "dataset" and Path(name).suffix.lower() == ".csv" and Path(name).is_file():
+            mend = f"It is a CSV file: write csv:{name}."
         elif kind == "dataset" and any(mark in name for mark in "/\\"):
             mend = f"A folder of pictures is written folder:PATH, and there is no folder {name}."
         if kind == "backbone":

@@ -55,6 +55,13 @@ class DataSettings(SettingsGroup):
         description="folder that names an image's class: first, the one right below train, with all below it; deepest, "
         "the one that the image lies in; path, the same with all folders above it",
     )
+    image_column: str | None = Field(
+        None, description="column of a table that holds, or names, the images; default: found by its type or usual name"
+    )
+    label_column: str | None = Field(None, description="column of a table that holds the labels; default: likewise")
+    split_column: str | None = Field(
+        None, description="column of a CSV file that says train, val, test or another test set; default: likewise"
+    )
     root: str | None = Field(None, description="folder of downloaded torchvision data sets")
     download: bool = Field(False, description="let torchvision download the data set")
     image_size: Side | tuple[Side, Side] | None = Field(

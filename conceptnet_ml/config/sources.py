@@ -202,9 +202,11 @@ def show_value(value: Any) -> str:
 
 
 def source_of(data: str | Path) -> str:
-    """The setting ``data.source`` of a folder's path, or of a source as the setting has it. What is written like a path
-    is one, there or not.
+    """The setting ``data.source`` of a folder's or a CSV file's path, or of a source as the setting has it. What is
+    written like a path is one, there or not.
     """
+    if Path(data).suffix.lower() == ".csv" and Path(data).is_file():
+        return f"csv:{data}"
     is_path = isinstance(data, Path) or Path(data).is_dir() or (":" not in data and bool({"/", "\\"} & {*data}))
     return f"folder:{data}" if is_path else str(data)
 

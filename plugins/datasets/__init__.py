@@ -30,6 +30,12 @@ def conceptnet_datasets() -> list[Dataset]:
             groups=True,
         ),
         Dataset(
+            name="csv",
+            api="1",
+            summary="images that a CSV file names: columns path, label and, where you like, split; argument: its path",
+            load="conceptnet_plugins.datasets.csv_table:load",
+        ),
+        Dataset(
             name="torchvision",
             api="1",
             summary="a torchvision classification data set; argument: its name, as in torchvision:CIFAR10",
