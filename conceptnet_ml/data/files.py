@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import stat
 import threading
@@ -11,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -58,6 +59,17 @@ THREADS = 8
 
 BUDGET = 2**25
 """Pixels that all threads together decode at a time; a larger picture is decoded alone."""
+
+
+class StoredPicture(Protocol):
+    """A picture's file that lies within something else, such as a table; its text names it in messages."""
+
+    def content(self) -> bytes:
+        """The file. Raises OSError."""
+
+
+Picture = Path | str | StoredPicture
+"""A picture's file: where it lies, or something that has it."""
 
 Item = TypeVar("Item")
 
@@ -126,7 +138,7 @@ def fit_to_size(image: Image.Image, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def read_image(path: Path | str, size: tuple[int, int], most: float = MEGAPIXELS) -> Tensor:
+def read_image(path: Picture, size: tuple[int, int], most: float = MEGAPIXELS) -> Tensor:
     """The file as uint8 (3, H, W), at a size (H, W) in px as :func:`fit_to_size` has it.
 
     Args:
@@ -181,7 +193,7 @@ def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 @contextlib.contextmanager
-def opened_picture(path: Path | str, most: float = MEGAPIXELS) -> Iterator[Image.Image]:
+def opened_picture(path: Picture, most: float = MEGAPIXELS) -> Iterator[Image.Image]:
     """A picture file; what Pillow cannot open, or decode in the block, is a DataError as of :func:`read_image`."""
     try:
         with warnings.catch_warnings(), _open(path, most) as image:
@@ -203,13 +215,17 @@ def _readers() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _open(path: Path | str, most: float) -> Iterator[Image.Image]:
+def _open(path: Picture, most: float) -> Iterator[Image.Image]:
     """A regular file in one of :data:`FORMATS`, of so many millions of pixels at most."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+        if not isinstance(path, str | os.PathLike):
+            source: Path | str | io.BytesIO = io.BytesIO(path.content())
+        elif not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
             raise ValueError("not a regular file")  # a pipe would be waited for without end
-        with Image.open(path, formats=_readers()) as image:
+        else:
+            source = path
+        with Image.open(source, formats=_readers()) as image:
             if image.width * image.height > most * 1e6:
                 raise ValueError(
                     f"{image.width}×{image.height} px are more than {most:g} million (data.megapixels), as a bomb has"
@@ -229,14 +245,16 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         return list(pool.map(function, items))
 
 
-def check_files(paths: Sequence[Path], most: float = MEGAPIXELS) -> tuple[list[tuple[int, int] | None], dict[int, str]]:
+def check_files(
+    paths: Sequence[Picture], most: float = MEGAPIXELS
+) -> tuple[list[tuple[int, int] | None], dict[int, str]]:
     """The (height, width) of each upright image, None where it cannot be read; and the reasons, by position. A file of
     more than ``most`` million pixels is not decoded.
 
     Cost: every file is decoded once, completely, ``THREADS`` at a time.
     """
 
-    def check(path: Path) -> tuple[int, int] | str:
+    def check(path: Picture) -> tuple[int, int] | str:
         try:
             with _open(path, most) as image:
                 width, height = image.size

@@ -7,13 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from conceptnet_ml.data.files import MEGAPIXELS, read_image
+from conceptnet_ml.data.files import MEGAPIXELS, Picture, read_image
 
 Set = TypeVar("Set", bound="ImageSet")
 
@@ -175,7 +174,7 @@ class PictureFiles:
     function within another it can be pickled.
     """
 
-    files: Sequence[Path]
+    files: Sequence[Picture]
     size: tuple[int, int]
     most: float = MEGAPIXELS
 

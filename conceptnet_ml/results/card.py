@@ -104,9 +104,11 @@ def _head(run: Run, summary: dict[str, Any]) -> Iterator[str]:
 
 def _data_set(source: str) -> dict[str, str]:
     """The name and the type of a data set for the head: no path of the machine that trained; a folder of images is an
-    ``imagefolder``, as Hugging Face's datasets calls it."""
+    ``imagefolder``, as Hugging Face's datasets calls it, one of the hub has its name there."""
     kind, _, argument = source.partition(":")
     last = re.split(r"[\\/]", argument.rstrip("\\/"))[-1].strip(".~") or kind
+    if kind == "hf" and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?(@.*)?", argument):
+        return {"name": argument, "type": argument.partition("@")[0]}
     if kind == "folder":
         return {"name": last, "type": "imagefolder"}
     return {"name": last, "type": kind} if re.search(r"[\\/]", argument) else {"name": source, "type": source}

@@ -36,6 +36,12 @@ def conceptnet_datasets() -> list[Dataset]:
             load="conceptnet_plugins.datasets.csv_table:load",
         ),
         Dataset(
+            name="hf",
+            api="1",
+            summary="a data set of Hugging Face's datasets; argument: OWNER/NAME of the hub, or a path",
+            load="conceptnet_plugins.datasets.hugging_face:load",
+        ),
+        Dataset(
             name="torchvision",
             api="1",
             summary="a torchvision classification data set; argument: its name, as in torchvision:CIFAR10",

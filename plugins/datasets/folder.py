@@ -57,7 +57,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
 
 def _deeper(part: Listing) -> str:
     """Which folders with images lie within a class's, in words; empty where there are none."""
-    folders = dict.fromkeys(file.parent.relative_to(part.folder) for file in part.files)
+    folders = dict.fromkeys(file.parent.relative_to(part.folder) for file in part.paths)
     inner = [folder.as_posix() for folder in folders if len(folder.parts) > 1]
     more = f" and {len(inner) - 3} more" if len(inner) > 3 else ""
     return f"Images lie in folders within their class's: {', '.join(inner[:3])}{more}" if inner else ""

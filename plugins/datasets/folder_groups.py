@@ -57,9 +57,9 @@ def read_groups(
     if setting == NONE:
         return {}
     tested = [*tests.values(), *([train] if train is not None and "test" not in tests else [])]
-    files = [file for one in tested for file in one.files]
+    files = [file for one in tested for file in one.paths]
     if setting == FOLDERS:
-        found = {file: place for one in tested for file in one.files if (place := _folder(file, one.folder))}
+        found = {file: place for one in tested for file in one.paths if (place := _folder(file, one.folder))}
         if not found:
             raise DataError(
                 f"data.groups: no test image of {root} lies in a folder below its class's folder.",
@@ -81,7 +81,7 @@ def read_groups(
 
 def groups_of(listing: Listing, group_of: Mapping[Path, str]) -> Groups | None:
     """The groups of a test set, those of a class beside each other; None where no image is in one."""
-    pairs = [(label, group_of.get(file)) for file, label in zip(listing.files, listing.labels.tolist(), strict=True)]
+    pairs = [(label, group_of.get(file)) for file, label in zip(listing.paths, listing.labels.tolist(), strict=True)]
     found = sorted({(label, group) for label, group in pairs if group is not None})
     number = {pair: place for place, pair in enumerate(found)}
     names = tuple(f"{listing.classes[label]}, {group}" for label, group in found)

@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.data.class_subset import class_numbers
-from conceptnet_ml.data.files import SUFFIXES
+from conceptnet_ml.data.files import SUFFIXES, Picture
 from conceptnet_ml.errors import DataError, nearest
 
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")
@@ -35,13 +35,13 @@ _JUNK = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume inform
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of one folder of classes; ``labels`` are places in ``classes``, ``others`` counts files of other kinds by
-    their suffix, ``left_out`` are hidden and system folders within the classes.
+    """Files of one folder of classes, or of another part of the data; ``labels`` are places in ``classes``, ``others``
+    counts files of other kinds by their suffix, ``left_out`` are hidden and system folders within the classes.
     """
 
     folder: Path
     classes: tuple[str, ...]
-    files: list[Path]
+    files: Sequence[Picture]
     labels: Tensor
     others: Counter[str]
     left_out: tuple[Path, ...] = ()
@@ -50,13 +50,18 @@ class Listing:
         """The listing of the files at these positions."""
         return replace(self, files=[self.files[i] for i in keep.tolist()], labels=self.labels[keep])
 
-    def without(self, files: set[Path]) -> Listing:
+    def without(self, files: set[Picture]) -> Listing:
         """The listing less these files."""
         return self.only(torch.tensor([n for n, file in enumerate(self.files) if file not in files]).long())
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files that lie in a folder."""
+        return [file for file in self.files if isinstance(file, Path)]
+
     def of_class(self) -> dict[Path, str]:
         """The name of each file's class."""
-        return {file: self.classes[label] for file, label in zip(self.files, self.labels.tolist(), strict=True)}
+        return {file: self.classes[label] for file, label in zip(self.paths, self.labels.tolist(), strict=True)}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Listings:
         """What has all classes: the training images, else a test set."""
         return self.train or self.tests.get("test") or next(iter(self.tests.values()))
 
-    def without(self, files: set[Path]) -> Listings:
+    def without(self, files: set[Picture]) -> Listings:
         """The listings less these files."""
         train, held = (None if one is None else one.without(files) for one in (self.train, self.held))
         return Listings(train, held, {name: one.without(files) for name, one in self.tests.items()})

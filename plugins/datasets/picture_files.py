@@ -11,7 +11,7 @@ import torch
 
 from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
-from conceptnet_ml.data.files import both_sides, check_files, common_size, count_known, in_threads, read_image
+from conceptnet_ml.data.files import Picture, both_sides, check_files, common_size, count_known, in_threads, read_image
 from conceptnet_ml.data.images import PictureFiles, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, split_by_class, too_large
 from conceptnet_ml.errors import DataError
@@ -87,7 +87,9 @@ def read_files(
     elif found.held is None:
         learned_from = _images(train, root, size, streamed, settings.megapixels)
     else:
-        both = replace(train, files=train.files + found.held.files, labels=torch.cat([train.labels, found.held.labels]))
+        both = replace(
+            train, files=[*train.files, *found.held.files], labels=torch.cat([train.labels, found.held.labels])
+        )
         held = torch.arange(len(both.files)) >= len(train.files)
         learned_from = _images(both, root, size, streamed, settings.megapixels).with_held(held)
     if settings.groups != NONE:
@@ -146,14 +148,14 @@ def _check_tests(name: str, tests: Mapping[str, Listing]) -> None:
             raise DataError(f"{name}: no test images of {', '.join(empty)}.", mend)
 
 
-def _unreadable(files: list[Path], bad: dict[int, str]) -> DataError:
+def _unreadable(files: Sequence[Picture], bad: dict[int, str]) -> DataError:
     return DataError(
         f"{len(bad)} of {len(files)} images cannot be read:{_reasons(files, bad)}",
         "Replace them or take them out; learn leaves them out with --skip-bad.",
     )
 
 
-def _reasons(files: list[Path], bad: dict[int, str]) -> str:
+def _reasons(files: Sequence[Picture], bad: dict[int, str]) -> str:
     """A line for each of the first ten unreadable files, each begun by a line break."""
     shown = [f"\n  {files[place]}: {why}" for place, why in list(bad.items())[:10]]
     return "".join(shown) + (f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else "")
@@ -185,8 +187,8 @@ def _unread(listings: list[Listing], before: str) -> str:
 
 
 def _seen_in_training(train: Listing, tests: Mapping[str, Listing]) -> list[str]:
-    """A note for each test set that has files of the training images, to the byte."""
-    counts = {name: count_known(one.files, train.files) for name, one in tests.items()}
+    """A note for each part that has files of the training images, to the byte."""
+    counts = {name: count_known(one.paths, train.paths) for name, one in tests.items()}
     return [
         f"{count} of the {len(tests[name].files)} pictures of {_part(name)} are among the training images: "
         f"{'decisions are made on what was learned by heart' if name == HELD else 'its accuracy says less'}"
@@ -199,9 +201,9 @@ def _part(name: str) -> str:
     return "the held-out part" if name == HELD else f"the test set '{name}'"
 
 
-def _called(file: Path, root: Path) -> str:
+def _called(file: Picture, root: Path) -> str:
     """A file's path below ``root``, or as it is given where it lies elsewhere."""
-    return (file.relative_to(root) if file.is_relative_to(root) else file).as_posix()
+    return file.relative_to(root).as_posix() if isinstance(file, Path) and file.is_relative_to(root) else str(file)
 
 
 def _images(listing: Listing, root: Path, size: tuple[int, int], streamed: bool, most: float) -> ImageSet:
