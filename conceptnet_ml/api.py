@@ -33,6 +33,7 @@ from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.outline import RunOutline
 from conceptnet_ml.storage.run_folder import Run
+from conceptnet_ml.swap.representation import fitting
 from conceptnet_ml.version import __version__
 
 RoundNames = tuple[Sequence[str], Sequence[str]]
@@ -181,7 +182,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("device", ", ".join(str(used[name]) for name in ("device", "precision", "memory_format"))),
         ("ordinary training", lengths(epochs) if epochs else "none: the weights stay as they are given"),
         ("rounds", f"at most {settings.round.limit} a stage: {lengths(settings.round.epochs)}"),
-        ("representations", ", ".join(settings.plugins.representations)),
+        ("representations", ", ".join(fitting(settings.plugins.representations, session.plugins, data.shape[0]))),
         ("controls", ", ".join(settings.plugins.controls) or "none"),
         ("logged by", ", ".join(("metrics.jsonl", *settings.plugins.loggers))),
     ]

@@ -31,6 +31,7 @@ from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.target import fewest_pictures
 from conceptnet_ml.storage.hashing import tensor_digest
+from conceptnet_ml.swap.representation import fitting
 
 FAR = 0.02
 """Most that ``decode(encode(x))`` may differ from x, of values in [0, 1]: five grey levels."""
@@ -91,7 +92,8 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
         raise DataError(f"{images.name}: {reason}", "Labels are places in classes: 0 for the first.")
     images = images.to(device)
     check_baselines(settings.plugins.controls, session.plugins, images, settings.data.target)
-    network = build_network(settings, images.classes, (images.shape[1], images.shape[2]), session.plugins)
+    channels, height, width = images.shape
+    network = build_network(settings, images.classes, (height, width), session.plugins, channels=channels)
     if network.training_error and not finished:
         raise SettingsError(
             f"network.backbone '{settings.network.backbone}' cannot be trained: {network.training_error}",
@@ -100,7 +102,12 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     new_world = ""
     if not finished:
         two = images.train.take(torch.arange(2)).float() / 255
-        tried = [session.plugins.get("representation", name) for name in settings.plugins.representations]
+        named = settings.plugins.representations
+        used = fitting(named, session.plugins, channels)
+        if missing := ", ".join(name for name in named if name not in used):
+            note = f"left out, as they take three channels: the representations {missing}"
+            images = replace(images, notes=(*images.notes, note))
+        tried = [session.plugins.get("representation", name) for name in used]
         for record in tried:
             _try_representation(record, two)
         for kind in CALLS:

@@ -176,6 +176,8 @@ class Representation(Record):
             tells the classes apart then may be the object itself, so the rule asks for a narrow gate.
         redundant: The encoding says the same of an image more than once, so that no image has just any encoding: after
             a swap the image's own encoding need not be the one it was made of.
+        channels: How many channels images must have: of others the representation is left out, which a note says; None
+            for any number.
     """
 
     kind: ClassVar[str] = "representation"
@@ -188,6 +190,7 @@ class Representation(Record):
     regional: bool = False
     entire: bool = False
     redundant: bool = False
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         if self.gate not in GATES:
@@ -322,12 +325,14 @@ class Baseline(Record):
         needs: Data beyond the training images: ``"unbiased"``, training images whose cue is drawn at random, with their
             labels, which no learner has without labels of the cue; ``"unlabelled"``, pictures of the new world. Tables
             mark it.
+        channels: How many channels images must have: with others it is refused; None for any number.
     """
 
     kind: ClassVar[str] = "baseline"
     views: Function | None = None
     fit: Function | None = None
     needs: tuple[str, ...] = ()
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.functions()) != 1:

@@ -1,6 +1,7 @@
 """Data sets: images with labels, which of them are used, and the traps planted in them.
 
 images        ImageSet, StreamedImages, Groups: images in memory, or read when they are used; groups of them
+arrays        read_array: images of any number of channels in .npy files
 files         read_image, opened_picture, check_files: picture files as tensors
 dataset       Data: training images, test sets, and the other worlds of a trap
 ground_truth  Truth, PlantedFeature: what the maker of a data set planted in it

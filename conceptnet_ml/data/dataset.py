@@ -47,7 +47,7 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(3, H, W) of the images."""
+        """(C, H, W) of the images, C three but for data of other channels."""
         return self.train.shape
 
     @property

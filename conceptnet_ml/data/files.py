@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from conceptnet_ml.data.arrays import SUFFIX, array_shape, is_array, read_array
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.storage.hashing import sha256
 
@@ -38,6 +39,7 @@ SUFFIXES = frozenset(
         ".ppm",
         ".pgm",
         ".pbm",
+        SUFFIX,
     }
 )
 
@@ -139,7 +141,8 @@ def fit_to_size(image: Image.Image, size: tuple[int, int]) -> Tensor:
 
 
 def read_image(path: Picture, size: tuple[int, int], most: float = MEGAPIXELS) -> Tensor:
-    """The file as uint8 (3, H, W), at a size (H, W) in px as :func:`fit_to_size` has it.
+    """The file as uint8 (3, H, W), or with the channels of a ``.npy`` file, at a size (H, W) in px as
+    :func:`fit_to_size` has it.
 
     Args:
         most: Millions of pixels beyond which a file is not decoded.
@@ -147,11 +150,47 @@ def read_image(path: Picture, size: tuple[int, int], most: float = MEGAPIXELS) -
     Raises:
         DataError: It cannot be read as an image; names the file and the reason.
     """
+    if is_array(path):
+        try:
+            _check_array(path, most)
+            return read_array(path, size)  # type: ignore[arg-type]
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file.", "Check the path.") from None
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(f"{path}: {error_line(error)}.", "Replace the file or take it out.") from error
     with opened_picture(path, most) as image:
         # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
         image.draft(None, (2 * size[1], 2 * size[0]))
         with _BUDGET.of(image):
             return fit_to_size(_reduced(image, size), size)
+
+
+def channels_of(files: Sequence[Picture]) -> int:
+    """How many channels the images of these files have: three, but for ``.npy`` files with others.
+
+    Raises:
+        DataError: Not all have as many; names two of them.
+    """
+    counts: dict[int, Picture] = {}
+    for file in files:
+        try:
+            counts.setdefault(array_shape(file)[0] if is_array(file) else 3, file)  # type: ignore[arg-type]
+        except (ValueError, OSError, EOFError):  # said where it is read
+            continue
+    if len(counts) > 1:
+        (one, first), (other, second) = list(counts.items())[:2]
+        raise DataError(
+            f"images differ in their channels: {first} has {one}, {second} has {other}.", "Give all the same channels."
+        )
+    return next(iter(counts), 3)
+
+
+def _check_array(path: object, most: float) -> tuple[int, int]:
+    """(H, W) of an array's image. Raises ValueError where it has more than so many millions of pixels."""
+    _, height, width = array_shape(path)  # type: ignore[arg-type]
+    if height * width > most * 1e6:
+        raise ValueError(f"{width}×{height} px are more than {most:g} million (data.megapixels)")
+    return height, width
 
 
 class _Budget:
@@ -256,6 +295,10 @@ def check_files(
 
     def check(path: Picture) -> tuple[int, int] | str:
         try:
+            if is_array(path):
+                size = _check_array(path, most)
+                read_array(path)  # type: ignore[arg-type]
+                return size
             with _open(path, most) as image:
                 width, height = image.size
                 drafted = image.draft(None, (DEFAULT_SIZE, DEFAULT_SIZE))

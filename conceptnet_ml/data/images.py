@@ -57,12 +57,12 @@ class ImageSet:
     """Labelled images held as one tensor.
 
     Args:
-        images: uint8 (N, 3, H, W), on any device.
+        images: uint8 (N, C, H, W), on any device; C is three but for data of other channels.
         labels: (N,) class numbers; kept as int64 on the CPU.
         masks: True masks of named parts, each uint8 (N, H, W) of 0 and 1, on the CPU; empty where they are not known.
 
     Attributes:
-        shape: (3, H, W).
+        shape: (C, H, W).
         device: Where ``take`` puts its images.
         resident: Whether the images are in memory.
         groups: Groups of the images, set by :meth:`with_groups`; None where there are none.
@@ -82,11 +82,11 @@ class ImageSet:
     device: torch.device
 
     def __init__(self, images: Tensor, labels: Tensor, masks: Mapping[str, Tensor] | None = None) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be uint8 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
-        # Kept as (N, H, W, 3), so that a batch becomes channels_last without another copy.
+        if images.dtype != torch.uint8 or images.ndim != 4 or not images.shape[1]:
+            raise ValueError(f"images must be uint8 (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
+        # Kept as (N, H, W, C), so that a batch becomes channels_last without another copy.
         self._pixels = images.permute(0, 2, 3, 1).contiguous()
-        self.shape, self.device = (3, int(images.shape[2]), int(images.shape[3])), images.device
+        self.shape, self.device = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3])), images.device
         self.labels = _checked_labels(labels, len(images))
         self.masks = dict(masks or {})
         for name, mask in self.masks.items():
@@ -98,11 +98,11 @@ class ImageSet:
 
     @property
     def images(self) -> Tensor:
-        """All images, uint8 (N, 3, H, W)."""
+        """All images, uint8 (N, C, H, W)."""
         return self._pixels.permute(0, 3, 1, 2)
 
     def take(self, indices: Tensor) -> Tensor:
-        """The images at these positions, uint8 (B, 3, H, W) on the set's device."""
+        """The images at these positions, uint8 (B, C, H, W) on the set's device."""
         return self._pixels.index_select(0, indices.to(self._pixels.device)).permute(0, 3, 1, 2)
 
     def subset(self, indices: Tensor) -> ImageSet:
@@ -197,10 +197,10 @@ class StreamedImages(ImageSet):
     """Images read by a pool of threads whenever they are taken; nothing is kept.
 
     Args:
-        read: ``read(item) -> uint8 (3, H, W)`` on the CPU, safe to call from several threads.
+        read: ``read(item) -> uint8 (C, H, W)`` on the CPU, safe to call from several threads.
         items: (N,) int64, what ``read`` is called with for each position.
         labels: (N,) class numbers.
-        size: (H, W) of every image that ``take`` returns.
+        size: (H, W) of every image that ``take`` returns, or (C, H, W) where C is not three.
         changes: Applied to what was read, in order, with the images' items.
         threads: Files read at a time.
     """
@@ -212,13 +212,13 @@ class StreamedImages(ImageSet):
         read: Callable[[int], Tensor],
         items: Tensor,
         labels: Tensor,
-        size: tuple[int, int],
+        size: tuple[int, int] | tuple[int, int, int],
         changes: tuple[Change, ...] = (),
         threads: int = 8,
         device: torch.device | str = "cpu",
     ) -> None:
         self.read, self.items, self.changes, self.threads = read, items, changes, threads
-        self.shape, self.device = (3, *size), torch.device(device)
+        self.shape, self.device = (3, *size) if len(size) == 2 else size, torch.device(device)
         self.labels = _checked_labels(labels, len(items))
         self.masks: dict[str, Tensor] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -259,7 +259,7 @@ class StreamedImages(ImageSet):
         """
         items, changes = self.items, (*self.changes, change)
         numbered = self._copy(read=_Numbered(self.read, items), items=torch.arange(len(items)))
-        return numbered._copy(changes=changes, shape=(3, *size))
+        return numbered._copy(changes=changes, shape=(self.shape[0], *size))
 
     def _copy(self, **changed: Any) -> StreamedImages:
         """The set with other attributes, and threads of its own."""

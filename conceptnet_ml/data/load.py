@@ -14,7 +14,7 @@ import torch
 from conceptnet_ml.config.settings import DataSettings, Settings
 from conceptnet_ml.data.class_subset import select_classes
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.files import MEGAPIXELS, SUFFIXES
+from conceptnet_ml.data.files import MEGAPIXELS, SUFFIXES, channels_of
 from conceptnet_ml.data.images import ImageSet, PictureFiles, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, limit_per_class
 from conceptnet_ml.data.traps import Exceptions, check_traps, lay_traps
@@ -119,4 +119,5 @@ def unlabelled(folder: str | Path, size: tuple[int, int], most: float = MEGAPIXE
     if not files:
         raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
     items = torch.arange(len(files))
-    return StreamedImages(PictureFiles(files, size, most), items, torch.zeros_like(items), size)
+    read = PictureFiles(files, size, most)
+    return StreamedImages(read, items, torch.zeros_like(items), (channels_of(files), *size))

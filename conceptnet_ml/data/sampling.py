@@ -58,7 +58,9 @@ def check_class_names(name: str, classes: tuple[str, ...]) -> None:
         raise DataError(f"{name}: two classes are called '{twice[0]}'.", "Give each a name of its own.")
 
 
-def too_large(train: int, test: int, size: tuple[int, int], settings: DataSettings, others: int = 0) -> bool:
+def too_large(
+    train: int, test: int, size: tuple[int, int], settings: DataSettings, others: int = 0, channels: int = 3
+) -> bool:
     """Whether the images exceed ``data.memory``, with the copies a trap makes of them.
 
     Args:
@@ -66,10 +68,11 @@ def too_large(train: int, test: int, size: tuple[int, int], settings: DataSettin
         size: (H, W) of each in px.
         settings: The memory, and whether there is a trap.
         others: Images in further test sets, which a trap does not copy.
+        channels: Of each image.
     """
     more = settings.trap.count("+")  # each of several traps has a test set of its own
     images = train + test if settings.trap == "none" else 2 * train + (5 + more + min(more, 1)) * test
-    return (images + others) * 3 * size[0] * size[1] > settings.memory * 2**30
+    return (images + others) * channels * size[0] * size[1] > settings.memory * 2**30
 
 
 def limit_per_class(images: ImageSet, limit: int | None, seed: int) -> ImageSet:

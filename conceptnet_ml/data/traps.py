@@ -156,6 +156,11 @@ def lay_traps(
         return data
     for trap in traps:
         _check_count(trap, len(data.classes), data.name)
+    if data.shape[0] != 3:
+        raise DataError(
+            f"data.trap: traps plant cues in images of three channels, those of {data.name} have {data.shape[0]}.",
+            "Leave the trap out.",
+        )
     if "test" not in data.tests:
         raise DataError(f"{data.name} has no plain test set to plant a cue in.", "Add one, or leave the trap out.")
     names = [trap.name for trap in traps]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from conceptnet_ml.drawing.pictures import ImageLike, as_array, enlarge, to_image
+from conceptnet_ml.drawing.pictures import ImageLike, as_array, enlarge, to_ground
 
 SHARE = 0.02
 """Of all positions of all images, the share at which a unit counts as active. Network Dissection takes 0.5 % of maps of
@@ -76,7 +76,7 @@ def crop_active(image: Image.Image) -> Image.Image:
 def gate_overlay(image: ImageLike, gate: ImageLike) -> Image.Image:
     """An image, enlarged, with a gate (:func:`to_gate`) laid over it: closed parts faded, open parts glowing, the 0.5
     line drawn."""
-    base = enlarge(to_image(image))
+    base = enlarge(to_ground(image))
     soft = Image.fromarray((to_gate(gate) * 255).round().astype(np.uint8)).resize(base.size, Image.Resampling.BILINEAR)
     values = np.asarray(soft, dtype=np.float32) / 255
     stops, colours = [stop for stop, _ in _HEAT], np.array([colour for _, colour in _HEAT], dtype=np.float32)

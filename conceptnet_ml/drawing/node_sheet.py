@@ -9,7 +9,7 @@ from PIL import Image
 
 from conceptnet_ml.drawing.layout import FAINT, Box, Caption, below, beside, draw, framed, grid, placed, text
 from conceptnet_ml.drawing.masks import masked
-from conceptnet_ml.drawing.pictures import ImageLike, enlarge, scaled, to_image
+from conceptnet_ml.drawing.pictures import ImageLike, enlarge, scaled, to_ground, to_image
 from conceptnet_ml.drawing.sheets import Card, caption_lines, small_start
 from conceptnet_ml.drawing.text import font, text_width, wrap
 
@@ -101,8 +101,9 @@ def _from_real(dreams: Sequence[Card], across: int) -> list[tuple[str | Caption 
 
 
 def _example(one: Example, cutoff: float | None) -> Image.Image:
-    image = enlarge(to_image(one.image), _TILE)
-    return image if one.unit_map is None or cutoff is None else masked(image, one.unit_map, cutoff)
+    if one.unit_map is None or cutoff is None:
+        return enlarge(to_image(one.image), _TILE)
+    return masked(enlarge(to_ground(one.image), _TILE), one.unit_map, cutoff)
 
 
 def _free(free: Card, height: int) -> Box:

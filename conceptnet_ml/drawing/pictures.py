@@ -50,6 +50,16 @@ def to_image(picture: ImageLike) -> Image.Image:
     return channels[0] if len(channels) == 1 else tiled(channels, square(len(channels)), gap=1)
 
 
+def to_ground(picture: ImageLike) -> Image.Image:
+    """A picture as one RGB image on which a place is a place: of other than one or three channels their mean, grey.
+    Raises ValueError as :func:`to_image`.
+    """
+    image = to_image(picture)
+    if isinstance(picture, Image.Image) or (array := as_array(picture)).ndim == 2 or 3 in (len(array), array.shape[-1]):
+        return image
+    return to_image(array.astype(np.float32).mean(0).round().astype(np.uint8))
+
+
 def tiled(images: Sequence[Image.Image], columns: int, gap: int = 0) -> Image.Image:
     """Images of one size as one, row by row."""
     width, height = images[0].size

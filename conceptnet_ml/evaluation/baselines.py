@@ -179,15 +179,16 @@ def check_baselines(names: Iterable[str], plugins: Plugins, data: Data, target: 
     """Whether these baselines can be trained on these data, beside this folder of pictures of the new world.
 
     Raises:
-        SettingsError, PluginError: No such baseline, or it needs images with random cues and no trap was laid, or
-            unlabelled pictures and there is neither a folder nor a trap.
+        SettingsError, PluginError: No such baseline, or it takes images of other channels, or needs images with random
+            cues and no trap was laid, or unlabelled pictures and there is neither a folder nor a trap.
     """
     for name in names:
         record = plugins.get("baseline", name)
         assert isinstance(record, Baseline)
         if lack := lacking(record, data, target):
             mend = "Lay a trap (data.trap)" if "unlabelled" not in record.needs else "Give a folder of them (--target)"
-            raise SettingsError(f"baseline '{name}' {lack}", f"{mend}, or leave this baseline out.")
+            mend = f"{mend}, or leave this baseline out." if _takes(record, data) else "Leave this baseline out."
+            raise SettingsError(f"baseline '{name}' {lack}", mend)
 
 
 def lacking(record: Baseline, data: Data, target: str | None) -> str:
@@ -196,6 +197,8 @@ def lacking(record: Baseline, data: Data, target: str | None) -> str:
     Args:
         target: The folder of pictures of the new world, if any.
     """
+    if not _takes(record, data):
+        return f"takes images of {record.channels} channels, those of {data.name} have {data.shape[0]}"
     if "unbiased" in data.worlds:
         return ""
     if "unbiased" in record.needs:
@@ -203,6 +206,11 @@ def lacking(record: Baseline, data: Data, target: str | None) -> str:
     if "unlabelled" in record.needs and target is None:
         return "needs unlabelled pictures of the new world: there is no folder of them, nor a trap to make them with"
     return ""
+
+
+def _takes(record: Baseline, data: Data) -> bool:
+    """Whether it takes images of as many channels."""
+    return record.channels in (None, data.shape[0])
 
 
 def baseline_seconds(ctx: Context, name: str) -> float:

@@ -38,7 +38,7 @@ def witness_of(ctx: Context) -> Witness:
     """
     ctx.independent(WITNESS_NETWORK, WITNESS_STATISTICS)
     settings = ctx.settings.training
-    fresh = fresh_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins).to(ctx.device)
+    fresh = fresh_network(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins, ctx.data.shape[0]).to(ctx.device)
     plain = ctx.views(ctx.fit, [])
     rate = RATES[settings.optimizer][0] if ctx.settings.network.trained else settings.rate
     epochs = ctx.epochs(settings.epochs or type(settings).model_fields["epochs"].default)
@@ -63,7 +63,7 @@ def witness_of(ctx: Context) -> Witness:
 
 
 def fresh_network(
-    settings: Settings, classes: tuple[str, ...], size: tuple[int, int], plugins: Plugins
+    settings: Settings, classes: tuple[str, ...], size: tuple[int, int], plugins: Plugins, channels: int = 3
 ) -> StagedNetwork:
     """A network as ordinary training starts from, with other fresh weights.
 
@@ -74,8 +74,8 @@ def fresh_network(
         update={"network": settings.network.model_copy(update={"weights": None, "freeze": None})}
     )
     seed = seeding.seed_for(settings.seed, "witness", "weights")
-    network = build_network(bare, classes, size, plugins, seed)
-    other = build_network(bare, classes, size, plugins, seed + 1)
+    network = build_network(bare, classes, size, plugins, seed, channels)
+    other = build_network(bare, classes, size, plugins, seed + 1, channels)
     if all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

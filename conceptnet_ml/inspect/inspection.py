@@ -25,6 +25,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, trap_arguments
 from conceptnet_ml.data.traps import cues_of_sets
+from conceptnet_ml.errors import DataError
 from conceptnet_ml.inspect.file_facts import file_facts
 from conceptnet_ml.inspect.findings import ShortcutFinding, class_counts, list_findings, why_no_property
 from conceptnet_ml.inspect.near_duplicates import Hashed, NearDuplicates, find_duplicates
@@ -170,6 +171,11 @@ def inspect_data(
         with progress.task("load images"):
             lenient = _changed(chosen, skip_bad=True, minimum=LEAST)
             loaded = load_data(lenient, load_plugins() if plugins is None else plugins)
+    if loaded.shape[0] != 3:
+        raise DataError(
+            f"{loaded.name}: inspect looks at images of three channels, these have {loaded.shape[0]}.",
+            "Run learn without it: its rounds say what the classes hang on.",
+        )
     planted = cues_of_sets(tuple(trap_arguments(trap)))
     sets = {TRAIN: loaded.train}
     sets |= {name: images for name, images in loaded.tests.items() if trap == "none" or name not in planted}

@@ -32,6 +32,7 @@ def build_network(
     image_size: tuple[int, int],
     plugins: Plugins,
     seed: int | None = None,
+    channels: int = 3,
 ) -> StagedNetwork:
     """The network of ``settings.network`` with fresh weights, or those of ``settings.network.weights``.
 
@@ -41,6 +42,8 @@ def build_network(
         image_size: Height and width of the images in px.
         plugins: Where the backbone is looked up by name; any other ``module:callable`` is a module of the user's.
         seed: Of the fresh weights; by default derived from ``settings.seed``. The global random state is left alone.
+        channels: Of the images. Where they are not three, the first convolution of a backbone is built anew for them; a
+            user's own network must take them.
 
     Raises:
         SettingsError: No such backbone, stage or weights, or they do not fit the data.
@@ -58,6 +61,8 @@ def build_network(
         else:
             build = plugins.get("backbone", name).function("build")
             model = build(argument, len(classes), image_size, settings.network)
+            if channels != 3:
+                _take_channels(model, channels, settings)
         settle_lazy(model, image_size)
     if file:
         other_classes = settings.training.epochs > 0
@@ -71,7 +76,44 @@ def build_network(
                 nearest(chosen.freeze, network.stage_names),
             )
         network.freeze(chosen.freeze)
-    return network.for_images(3)
+    return network.for_images(channels)
+
+
+def _take_channels(model: nn.Module, channels: int, settings: Settings) -> None:
+    """Give a fresh backbone a first convolution for so many channels, drawn by the global random state; its
+    normalisation was for three, so the images stay in [0, 1].
+
+    Raises:
+        SettingsError: It has trained weights, or its first layer is no convolution of three channels.
+    """
+    if settings.network.trained:
+        raise SettingsError(
+            f"network.weights: trained weights are for images of three channels, these have {channels}",
+            "Leave network.weights out, or give your own network for them (network.backbone=module:callable).",
+        )
+    layers = [(path, part) for path, part in model.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    path, first = layers[0] if layers else ("", None)
+    fits = isinstance(first, nn.Conv2d) and first.in_channels == 3 and first.groups == 1 and first.weight.requires_grad
+    if not path or not fits or not isinstance(first, nn.Conv2d):
+        raise SettingsError(
+            f"network.backbone '{settings.network.backbone}' cannot be built for images of {channels} channels",
+            "Choose small or a torchvision model, or a network of your own that takes them.",
+        )
+    parent, _, name = path.rpartition(".")
+    fresh = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        first.dilation,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+        padding_mode=first.padding_mode,
+    )
+    setattr(model.get_submodule(parent), name, fresh)
+    for kept in ("input_mean", "input_std"):
+        if hasattr(model, kept):
+            setattr(model, kept, (float(kept == "input_std"),) * channels)
 
 
 def name_backbone(settings: Settings, plugins: Plugins) -> None:

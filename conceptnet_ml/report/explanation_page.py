@@ -7,7 +7,7 @@ from typing import Any
 
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.masks import gate_overlay, masked
-from conceptnet_ml.drawing.pictures import ImageLike, enlarge, to_image
+from conceptnet_ml.drawing.pictures import ImageLike, enlarge, to_ground, to_image
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.naming import called
 from conceptnet_ml.report.figures import Figure, Figures
@@ -44,7 +44,11 @@ def write_explanation(explanation: Explanation, out: str | Path, run: str = "") 
             (each, [(_words(trial), _row(one, trial, figures)) for trial in each.trials]) for each in one.exchanges
         ],
         "concepts": [
-            (called(each.node), each, _embed(masked(_large(one.image), each.unit_map, each.cutoff), one.file, figures))
+            (
+                called(each.node),
+                each,
+                _embed(masked(_large(to_ground(one.image)), each.unit_map, each.cutoff), one.file, figures),
+            )
             for each in one.concepts[:SHOWN]
         ],
         "more": max(0, len(one.concepts) - SHOWN),

@@ -163,6 +163,11 @@ class LearnedRun:
                 f"{images.name} has the classes {', '.join(images.classes)}, the run learned {', '.join(classes)}",
                 "Give data with the same class names.",
             )
+        if images.shape[0] != self.ordinary.channels:
+            raise DataError(
+                f"{images.name} has images of {images.shape[0]} channels, the run learned {self.ordinary.channels}",
+                "Give images with the same channels.",
+            )
         return images
 
     def _load(self, data: str | Path | None, trap: str | None, minimum: int) -> Data:
@@ -323,7 +328,14 @@ class LearnedRun:
     def _read(self, paths: Sequence[str | Path]) -> Tensor:
         """Image files as the networks see them, uint8 (N, 3, H, W)."""
         size, most = read_size(self._saved), self.settings.data.megapixels
-        return torch.stack([read_image(Path(path), size, most) for path in paths])
+        images = [read_image(Path(path), size, most) for path in paths]
+        wrong = next((n for n, image in enumerate(images) if len(image) != self.ordinary.channels), None)
+        if wrong is not None:
+            raise DataError(
+                f"{paths[wrong]} has {len(images[wrong])} channels, the network learned {self.ordinary.channels}",
+                "Give images with the same channels, other than three as .npy files.",
+            )
+        return torch.stack(images)
 
     def held_out(self, read: bool = True) -> ImageSet:
         """Some held-out images: those that the run keeps, else of its data, which must be at hand (DataError), and is
@@ -344,7 +356,8 @@ class LearnedRun:
         hand, or someone else writes into the run.
         """
         if self.has_witness:
-            network = fresh_network(self.settings, self.classes, self.ordinary.image_size, self.plugins)
+            size, channels = self.ordinary.image_size, self.ordinary.channels
+            network = fresh_network(self.settings, self.classes, size, self.plugins, channels)
             weights, statistics = (self.folder.step_value(name) for name in (WITNESS_NETWORK, WITNESS_STATISTICS))
             network.load_state_dict(weights)
             return Witness.restore(network, statistics, self.device, self.dtype)

@@ -76,6 +76,8 @@ def save_model(ctx: Context, learned: Learned, controls: dict[str, StagedNetwork
             weights |= {f"families.{name}.basis.{field}": value.clone() for field, value in state.items()}
             described[-1]["discoverer"] = chosen.discoverer
     description = {"classes": list(ctx.data.classes), "image_size": list(ctx.size)}
+    if ctx.data.shape[0] != 3:
+        description["channels"] = ctx.data.shape[0]
     height, width = ctx.data.read_size
     if height != width:
         description["read_size"] = [height, width]
@@ -95,7 +97,8 @@ def load_model(
     """
     weights, description = saved
     bare = settings.model_copy(update={"network": settings.network.model_copy(update={"weights": None})})
-    fresh = build_network(bare, description["classes"], tuple(description["image_size"]), plugins)
+    size = tuple(description["image_size"])
+    fresh = build_network(bare, description["classes"], size, plugins, channels=description.get("channels", 3))
     networks: dict[str, StagedNetwork] = {}
     for key in sorted(set(description["networks"].values())):
         network = load_state(copy.deepcopy(fresh), _below(weights, f"networks.{key}."))

@@ -143,7 +143,7 @@ def _untrained(ctx: Context, name: str, readout: Readout) -> Readout:
     bare = ctx.settings.network.model_copy(update={"weights": None})
     settings = ctx.settings.model_copy(update={"network": bare})
     seed = ctx.seed(name, "analogies", "untrained")
-    network = build_network(settings, ctx.data.classes, ctx.size, ctx.plugins, seed=seed)
+    network = build_network(settings, ctx.data.classes, ctx.size, ctx.plugins, seed, ctx.data.shape[0])
     layout.to_device(network, ctx.device)
     bases = readout.network.bases if isinstance(readout.network, BasisNetwork) else {}
     return Readout(readout.key, BasisNetwork(network.eval(), bases) if bases else network.eval())

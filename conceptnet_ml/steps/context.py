@@ -33,7 +33,7 @@ from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.resize import load_state
 from conceptnet_ml.swap.probe import Prober
-from conceptnet_ml.swap.representation import Codec, RegionalCodec
+from conceptnet_ml.swap.representation import Codec, RegionalCodec, fitting
 from conceptnet_ml.swap.views import Swap, Views
 
 Net = TypeVar("Net", bound=torch.nn.Module)
@@ -139,6 +139,11 @@ class Context:
         views = self.probe_views(name, readout.swaps)
         return gather_evidence(readout.network, stage, readout.head(stage), views, self.classes, self.settings.concepts)
 
+    @cached_property
+    def representations(self) -> tuple[str, ...]:
+        """Names of the settings' representations that images of these channels have."""
+        return fitting(self.settings.plugins.representations, self.plugins, self.data.shape[0])
+
     def codec(self, name: str, readout: Readout | None = None) -> Codec:
         """A representation by name; below a feature a regional one works in places only."""
         record = self.plugins.get("representation", name)
@@ -158,7 +163,8 @@ class Context:
     @cached_property
     def _fresh(self) -> StagedNetwork:
         """The network as it is built, which is costly: it is run and traced to find its stages."""
-        return build_network(self.settings, self.data.classes, self.size, self.plugins)
+        channels = self.data.shape[0]
+        return build_network(self.settings, self.data.classes, self.size, self.plugins, channels=channels)
 
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
         """A network with fresh weights, or with these, which may be of one whose units were edited."""

@@ -32,7 +32,7 @@ def codecs(ctx: Context, readout: Readout) -> list[Codec]:
     Below a feature only more elementary ones than its own: a transplant of the same place is that feature's own swap.
     Where all that lies outside some gates is exchanged, no transplant: what is left inside them counts as the object.
     """
-    found = [ctx.codec(name, readout) for name in ctx.settings.plugins.representations]
+    found = [ctx.codec(name, readout) for name in ctx.representations]
     if readout.elementary is not None:
         found = [codec for codec in found if codec.record.cost < readout.elementary and codec.record.regional]
     if any(swap.outside for swap in readout.swaps):

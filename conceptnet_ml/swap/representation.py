@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import API, Representation
 
 
@@ -28,6 +30,22 @@ Encoding = Tensor | tuple[Tensor, Any]
 
 Regions = tuple[Tensor, Tensor]
 """The places a swap may use, of the images and of the donors, (B, 1, H, W) in [0, 1] each."""
+
+
+def fitting(names: Sequence[str], plugins: Plugins, channels: int) -> tuple[str, ...]:
+    """Those of the named representations that images of so many channels have.
+
+    Raises:
+        SettingsError: There is none, or one is unknown.
+    """
+    records = [plugins.get("representation", name) for name in names]
+    found = tuple(one.name for one in records if getattr(one, "channels", None) in (None, channels))
+    if not found:
+        raise SettingsError(
+            f"plugins.representations: none of {', '.join(names)} takes images of {channels} channels",
+            "Name others, as in fourier,waves,pixels.",
+        )
+    return found
 
 
 class Codec:

@@ -48,7 +48,13 @@ def conceptnet_baselines() -> list[Baseline]:
             for name, (module, summary) in views.items()
         ),
         *(
-            Baseline(name=name, api="1", fit=f"{_HERE}.{module}:fit", summary=summary)
+            Baseline(
+                name=name,
+                api="1",
+                fit=f"{_HERE}.{module}:fit",
+                channels=3 if name == "colour-jitter" else None,
+                summary=summary,
+            )
             for name, (module, summary) in fits.items()
         ),
         *(

@@ -11,7 +11,16 @@ import torch
 
 from conceptnet_ml import Data, ImageSet
 from conceptnet_ml.config.settings import DataSettings
-from conceptnet_ml.data.files import Picture, both_sides, check_files, common_size, count_known, in_threads, read_image
+from conceptnet_ml.data.files import (
+    Picture,
+    both_sides,
+    channels_of,
+    check_files,
+    common_size,
+    count_known,
+    in_threads,
+    read_image,
+)
 from conceptnet_ml.data.images import PictureFiles, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, split_by_class, too_large
 from conceptnet_ml.errors import DataError
@@ -69,6 +78,9 @@ def read_files(
     train, tests, more = _with_test(found, settings, seed)
     _check_tests(source, tests)
 
+    channels = channels_of([file for place, file in enumerate(files) if place not in bad])
+    if channels != 3:
+        notes = [*notes, f"images of {channels} channels"]
     size = common_size(sizes) if settings.image_size is None else both_sides(settings.image_size)
     notes = [*notes, *more, *_notes(listings, sizes, size, bad)]
     if train is not None and found.held is not None:
@@ -78,7 +90,7 @@ def read_files(
     counts = {name: len(one.files) for name, one in tests.items()}
     others = sum(count for name, count in counts.items() if name != "test")
     trained = 0 if train is None else len(train.files) + (0 if found.held is None else len(found.held.files))
-    streamed = too_large(trained, counts.get("test", 0), size, settings, others)
+    streamed = too_large(trained, counts.get("test", 0), size, settings, others, channels)
     if streamed:
         notes.append(f"streamed from the files: more than {settings.memory:g} GiB of images")
     sets = {name: _images(one, root, size, streamed, settings.megapixels) for name, one in tests.items()}
@@ -212,7 +224,7 @@ def _images(listing: Listing, root: Path, size: tuple[int, int], streamed: bool,
     names = [_called(file, root) for file in files]
     if streamed:
         items = torch.arange(len(files))
-        read = StreamedImages(PictureFiles(files, size, most), items, listing.labels, size)
-        return read.with_files(names)
+        read = PictureFiles(files, size, most)
+        return StreamedImages(read, items, listing.labels, (channels_of(files), *size)).with_files(names)
     pixels = torch.stack(in_threads(lambda file: read_image(file, size, most), files))
     return ImageSet(pixels, listing.labels).with_files(names)

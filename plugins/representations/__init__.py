@@ -19,6 +19,7 @@ def conceptnet_representations() -> list[Representation]:
             gate="whole",
             cost=1,
             regional=True,
+            channels=3,
             summary="mean and covariance of RGB, exchanged whole",
         ),
         Representation(
@@ -40,6 +41,7 @@ def conceptnet_representations() -> list[Representation]:
             gate="whole",
             cost=3,
             redundant=True,
+            channels=3,
             summary="how strong the waves of small blocks are: grain, compression, sharpness",
         ),
         Representation(
