@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-import io
 import pickle
 import sys
 import textwrap
@@ -23,7 +22,6 @@ from conceptnet_ml.network.hook_route import PREFIX
 from conceptnet_ml.network.staged_network import StagedNetwork, plain, settle_lazy
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.storage.files import write_atomic
 
 
 def build_network(
@@ -250,30 +248,6 @@ def _fresh_head(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tens
     heads = [path for path, part in model.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
     inner = any(own[name].shape[1:] != state[name].shape[1:] for name in differing)
     return {} if inner or [*layers] != heads else {name: own[name] for name in differing}
-
-
-def export_program(network: StagedNetwork, path: Path) -> None:
-    """Save a network as a ``.pt2`` program that needs torch alone: ``torch.export.load(path).module()(images)``.
-
-    It takes any number of float images in [0, 1] of the network's size, on the CPU, and answers as in evaluation mode.
-    Raises SettingsError where torch.export cannot follow the network's code.
-    """
-    alone = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    alone.narrow = True  # contiguous, since nobody knows where it will run
-    example = torch.rand(2, network.channels, *network.image_size)
-    dynamic = ({0: torch.export.Dim("batch", min=1)},)
-    try:
-        with torch.no_grad():
-            program = torch.export.export(alone, (example,), dynamic_shapes=dynamic)
-    except Exception as error:  # of a user's own code, in as many ways as there are
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise SettingsError(
-            f"the network cannot be written as one program: {reason}",
-            "torch.export must follow its code for any number of images: x.shape[0] in place of len(x), for instance.",
-        ) from error
-    content = io.BytesIO()
-    torch.export.save(program, content)
-    write_atomic(path, content.getvalue())
 
 
 def _call(build: Callable[..., Any], classes: int) -> Any:

@@ -138,7 +138,12 @@ def _body(run: Run, summary: dict[str, Any], settings: Settings) -> Iterator[str
     )
     yield from ("", "```python", "from conceptnet_ml import open_run", "")
     yield f"run = open_run({json.dumps(visible(run.path.name), ensure_ascii=False)})  # the folder that holds this run"
-    yield from ('run.predict(["photo.jpg"])', 'run.save_alone("model.pt2")  # loads with torch alone', "```", "")
+    yield from (
+        'run.predict(["photo.jpg"])',
+        'run.save_alone("model.pt2")  # loads with torch alone; or model.onnx',
+        "```",
+        "",
+    )
     yield from ("## Data", "")
     count = f"{images['fit']} images to train on, {images['held_out']} for the decisions"
     yield f"{_words(summary['data'])}: {count}.{trap}"

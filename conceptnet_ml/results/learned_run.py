@@ -29,7 +29,8 @@ from conceptnet_ml.evaluation.witness import WITNESS_NETWORK, WITNESS_STATISTICS
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.network.basis import Network, without_basis
-from conceptnet_ml.network.build import check_backbone, export_program
+from conceptnet_ml.network.build import check_backbone
+from conceptnet_ml.network.export import export_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
@@ -393,8 +394,9 @@ class LearnedRun:
         return ctx, run_learner(ctx)
 
     def save_alone(self, path: str | Path) -> None:
-        """Save the learned network as one ``.pt2`` file that loads with torch alone, without this package."""
-        export_program(self.model.network, Path(path))
+        """Save the learned network as one file that runs without this package: ``.pt2``, which loads with torch alone,
+        or ``.onnx``. Raises SettingsError where it cannot be written so, see :mod:`conceptnet_ml.network.export`."""
+        export_network(self.model.network, Path(path))
 
     def refresh(self) -> None:
         """Forget what was read: the run folder has changed."""

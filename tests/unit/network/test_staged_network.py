@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from conceptnet_ml.config.settings import NetworkSettings, Settings
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.build import build_network, export_program
+from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.export import export_program
 from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.hook_route import HookRoute
 from conceptnet_ml.network.staged_network import StagedNetwork

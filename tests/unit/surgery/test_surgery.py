@@ -12,7 +12,7 @@ from surgical import ablated, fresh, images, used
 from torch import nn
 
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
-from conceptnet_ml.network.build import export_program
+from conceptnet_ml.network.export import export_program
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.surgery.batchnorm import recalibrate
 from conceptnet_ml.surgery.forget import forget_units
