@@ -116,7 +116,7 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
                 try_step(step)
         places = [one.name for one in tried if isinstance(one, Representation) and one.gate == "place"]
         overrides.check_overrides(settings, network.stage_names, places)
-        if count := len(prints := _check_target(settings, images.read_size)):
+        if count := len(prints := _check_target(settings, images.read_size, channels)):
             height, width = images.read_size
             new_world = f"{count} unlabelled pictures of {settings.data.target}, read at {width}×{height} px"
             doubts = [*_already_seen(images, prints), *_too_few(images, settings, count)]
@@ -143,12 +143,13 @@ def check_settings(settings: Settings, plugins: Plugins) -> None:
     _check_target(settings)
 
 
-def _check_target(settings: Settings, size: tuple[int, int] | None = None) -> list[str]:
-    """There are pictures of the new world; at a ``size`` every one of them is read, and has a fingerprint."""
+def _check_target(settings: Settings, size: tuple[int, int] | None = None, channels: int | None = None) -> list[str]:
+    """There are pictures of the new world, with so many channels; at a ``size`` every one of them is read, and has a
+    fingerprint."""
     if settings.data.target is None:
         return []
     try:
-        pictures = unlabelled(settings.data.target, size or (64, 64), settings.data.megapixels)
+        pictures = unlabelled(settings.data.target, size or (64, 64), settings.data.megapixels, channels)
         return _fingerprints(pictures) if size else []
     except DataError as error:
         mend = (

@@ -1,7 +1,15 @@
-"""Images of any number of channels in NumPy's ``.npy`` files, as uint8 tensors."""
+"""Images of any number of channels in NumPy's ``.npy`` files, as uint8 tensors.
+
+The files' heads are read here: ``numpy.load`` parses them as Python, and the parser of CPython 3.11 fails now and then
+where several threads use it at a time, as those that read images do.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +20,35 @@ from torch import Tensor
 SUFFIX = ".npy"
 
 MOST_CHANNELS = 64
+
+
+_KIND = re.compile(r"'descr': *'([<>|=]?[a-zA-Z]\d*)'")
+_ORDER = re.compile(r"'fortran_order': *(True|False)")
+_SHAPE = re.compile(r"'shape': *\(([\d, ]*)\)")
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a ``.npy`` file says of its values, and at which byte they begin."""
+
+    kind: np.dtype
+    by_columns: bool
+    shape: tuple[int, ...]
+    begin: int
+
+    @staticmethod
+    def of(path: Path | str) -> _Head:
+        """Raises ValueError where the file is none, or holds no plain numbers."""
+        with open(path, "rb") as file:
+            major, _ = np.lib.format.read_magic(file)
+            form = "<H" if major == 1 else "<I"
+            (length,) = struct.unpack(form, file.read(struct.calcsize(form)))
+            text = file.read(length).decode("latin-1")
+            kind, order, shape = (pattern.search(text) for pattern in (_KIND, _ORDER, _SHAPE))
+            if kind is None or order is None or shape is None:
+                raise ValueError("it holds no array of plain numbers")
+            sides = tuple(int(side) for side in shape[1].split(",") if side.strip())
+            return _Head(np.dtype(kind[1]), order[1] == "True", sides, file.tell())
 
 
 def is_array(path: object) -> bool:
@@ -27,7 +64,7 @@ def array_shape(path: Path | str) -> tuple[int, int, int]:
     Raises:
         ValueError: It is no image.
     """
-    shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    shape = _Head.of(path).shape
     axis = _channel_axis(shape)
     if axis is None:
         return 3, shape[0], shape[1]
@@ -44,7 +81,7 @@ def read_array(path: Path | str, size: tuple[int, int] | None = None) -> Tensor:
     Raises:
         ValueError: It is no image, or has other values.
     """
-    values = np.load(path, allow_pickle=False)
+    values = _values(path)
     axis = _channel_axis(values.shape)
     planes = values[None] if axis is None else np.moveaxis(values, axis, 0)
     levels = _levels(planes)
@@ -56,6 +93,18 @@ def read_array(path: Path | str, size: tuple[int, int] | None = None) -> Tensor:
         levels = np.stack([np.array(one) for one in fitted])
     pixels = torch.from_numpy(np.ascontiguousarray(levels))
     return pixels.expand(3, -1, -1).contiguous() if len(pixels) == 1 else pixels
+
+
+def _values(path: Path | str) -> np.ndarray:
+    head = _Head.of(path)
+    if head.kind.kind not in "buif":
+        raise ValueError("it holds no array of plain numbers")
+    count = math.prod(head.shape)
+    values = np.fromfile(path, head.kind, count, offset=head.begin)
+    if len(values) < count:
+        raise ValueError("it is cut short")
+    values = values.astype(head.kind.newbyteorder("="), copy=False)
+    return values.reshape(head.shape, order="F" if head.by_columns else "C")
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int | None:

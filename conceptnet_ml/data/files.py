@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -156,7 +157,7 @@ def read_image(path: Picture, size: tuple[int, int], most: float = MEGAPIXELS) -
             return read_array(path, size)  # type: ignore[arg-type]
         except FileNotFoundError:
             raise DataError(f"{path}: no such file.", "Check the path.") from None
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, TypeError, struct.error) as error:
             raise DataError(f"{path}: {error_line(error)}.", "Replace the file or take it out.") from error
     with opened_picture(path, most) as image:
         # JPEG can decode at a fraction of its size; the factor 2 keeps the resizing clean.
@@ -175,7 +176,7 @@ def channels_of(files: Sequence[Picture]) -> int:
     for file in files:
         try:
             counts.setdefault(array_shape(file)[0] if is_array(file) else 3, file)  # type: ignore[arg-type]
-        except (ValueError, OSError, EOFError):  # said where it is read
+        except (ValueError, OSError, struct.error):  # said where it is read
             continue
     if len(counts) > 1:
         (one, first), (other, second) = list(counts.items())[:2]

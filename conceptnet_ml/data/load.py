@@ -100,16 +100,19 @@ def trap_arguments(text: str) -> dict[str, str]:
     return dict(named)
 
 
-def unlabelled(folder: str | Path, size: tuple[int, int], most: float = MEGAPIXELS) -> ImageSet:
+def unlabelled(
+    folder: str | Path, size: tuple[int, int], most: float = MEGAPIXELS, channels: int | None = None
+) -> ImageSet:
     """The pictures of a folder, at any depth, each read when it is needed; their labels say nothing.
 
     Args:
         folder: Its path, also as ``folder:PATH``. Hidden files and files that are no images are ignored.
         size: (H, W) to read them at, in px.
         most: Millions of pixels beyond which a file is not decoded.
+        channels: How many they must have; None for any number.
 
     Raises:
-        DataError: No such folder, or no picture in it.
+        DataError: No such folder, no picture in it, or pictures of other channels.
     """
     root = Path(str(folder).removeprefix("folder:")).expanduser()
     if not root.is_dir():
@@ -118,6 +121,7 @@ def unlabelled(folder: str | Path, size: tuple[int, int], most: float = MEGAPIXE
     files = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
     if not files:
         raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
-    items = torch.arange(len(files))
-    read = PictureFiles(files, size, most)
-    return StreamedImages(read, items, torch.zeros_like(items), (channels_of(files), *size))
+    items, own = torch.arange(len(files)), channels_of(files)
+    if channels not in (None, own):
+        raise DataError(f"{root}: its pictures have {own} channels, not {channels}", "Give pictures of the same kind.")
+    return StreamedImages(PictureFiles(files, size, most), items, torch.zeros_like(items), (own, *size))

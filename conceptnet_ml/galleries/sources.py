@@ -205,7 +205,8 @@ def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = T
     """
     generator = seeding.generator(0)
     if folder is not None:
-        images = unlabelled(folder, opened.network.image_size)
+        channels = opened.network.channels
+        images = unlabelled(folder, opened.network.image_size, channels=3 if channels == 1 else channels)
         if len(images) < 4:
             raise DataError(f"{folder} holds {len(images)} pictures", "Give some hundreds to compare dreams with.")
         order = torch.randperm(len(images), generator=generator)

@@ -223,7 +223,8 @@ class LearnedRun:
         Returns and raises as :func:`conceptnet_ml.evaluation.accuracy.disagreement` and
         :func:`~conceptnet_ml.data.load.unlabelled`, and the ``folder``.
         """
-        images = unlabelled(folder, read_size(self._saved), self.settings.data.megapixels)
+        most, channels = self.settings.data.megapixels, self.ordinary.channels
+        images = unlabelled(folder, read_size(self._saved), most, channels)
         found = disagreement(self.ordinary, self.model.to(self.device), images, self.device, self.dtype)
         return {"folder": str(folder), **found}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from conceptnet_ml.data.arrays import array_shape, read_array
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import check_files, read_image
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.load import load_data
+from conceptnet_ml.data.load import load_data, unlabelled
 from conceptnet_ml.drawing.masks import gate_overlay
 from conceptnet_ml.drawing.pictures import to_ground
 from conceptnet_ml.errors import DataError, SettingsError
@@ -114,6 +115,29 @@ def test_what_is_no_image_is_named(tmp_path: Path, values: np.ndarray, words: st
         read_image(tmp_path / "none.npy", (12, 12))
 
 
+def test_arrays_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 60000, (12, 14, 4)).astype(np.uint16)
+    for number, form in enumerate((values, np.asfortranarray(values), values.astype(">u2"), values[:, ::2])):
+        path = tmp_path / f"{number}.npy"
+        np.save(path, form)
+        found = read_array(path).permute(1, 2, 0).numpy()
+        assert (found == np.rint(np.load(path) / 257.0).astype(np.uint8)).all()
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(DataError, match="it is cut short"):
+        read_image(path, (12, 7))
+    path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(DataError, match=r"3\.npy"):
+        read_image(path, (12, 7))
+
+
+def test_heads_are_not_parsed_as_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that do so at a time fail now and then on CPython 3.11: "AST constructor recursion depth mismatch"."""
+    np.save(tmp_path / "one.npy", np.zeros((8, 8, 4), np.uint8))
+    monkeypatch.setattr(ast, "parse", lambda *_, **__: pytest.fail("parsed"))
+    assert check_files([tmp_path / "one.npy"]) == ([(8, 8)], {})
+    assert read_image(tmp_path / "one.npy", (8, 8)).shape == (4, 8, 8)
+
+
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"one\.npy"):
@@ -164,6 +188,14 @@ def test_what_takes_three_channels_is_refused_before_any_work(bands: Path, tmp_p
         Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "b" / f"{number}.png")
     with pytest.raises(DataError, match=r"differ in their channels: .*\.npy has 5, .*\.png has 3"):
         load(tmp_path)
+
+
+def test_pictures_of_the_new_world_have_the_same_channels(bands: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (SIDE, SIDE), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match=r"data\.target: .* its pictures have 3 channels, not 5"):
+        plan(settings_of(bands, target=str(tmp_path)).model_copy(update={"plugins": chosen()}), PLUGINS)
+    assert unlabelled(bands / "test", (SIDE, SIDE)).take(torch.arange(2)).shape == (2, 5, SIDE, SIDE)
 
 
 def test_backbones_take_other_channels(bands: Path) -> None:

@@ -94,6 +94,9 @@ def test_a_card_says_so_where_no_round_was_kept(folder: Path) -> None:
         ("folder:C:\\me\\photos", "photos", "imagefolder"),
         ("folder:..", "folder", "imagefolder"),
         ("table:/home/me/a.csv", "a.csv", "table"),
+        ("hf:owner/birds", "owner/birds", "owner/birds"),
+        ("hf:birds@small", "birds@small", "birds"),
+        ("hf:/home/me/birds", "birds", "hf"),
         ("torchvision:CIFAR10", "torchvision:CIFAR10", "torchvision:CIFAR10"),
     ],
 )
