@@ -121,13 +121,13 @@ class BaselineContext:
         return torch.cat(found)
 
     def views(self, images: Tensor) -> Views:
-        """Views of other pictures, uint8 (N, 3, H, W), in place of ``plain``'s, in its order, with its labels."""
+        """Views of other pictures, uint8 (N, C, H, W), in place of ``plain``'s, in its order, with its labels."""
         labels = self.plain.images.labels[self.plain.pool]
         whole = ImageSet(images.to(self.plain.images.device), labels)
         return Views(whole, torch.arange(len(whole)), [], self.classes, self.device)
 
     def paired(self, views: ViewMaker, others: Views) -> ViewMaker:
-        """Views with an image of others, drawn at random, beside each: (B, 6, H, W), the others' channels last.
+        """Views with an image of others, drawn at random, beside each: (B, 2·C, H, W), the others' channels last.
 
         Labels are those of the views alone. The two are augmented by one draw. A network that is trained on them by
         ``train`` must answer such a batch when it is called, too: its batch norms may be estimated again.
@@ -141,7 +141,7 @@ class BaselineContext:
         return make
 
     def answers(self, network: StagedNetwork, images: Tensor) -> Tensor:
-        """Logits (B, K) in fp32 of float images (B, 3, H, W), under the run's autocast; can be differentiated."""
+        """Logits (B, K) in fp32 of float images (B, C, H, W), under the run's autocast; can be differentiated."""
         with devices.autocast(self.device, self.dtype):
             return network(images).float()
 
@@ -241,9 +241,10 @@ def _unbiased(ctx: Context) -> Views:
 def _target_views(ctx: Context, folder: str) -> Views:
     """The pictures of a folder at the size of the training images, beside which they are shown; read but once, where
     ``data.memory`` has room for them."""
-    images = unlabelled(folder, ctx.size, ctx.settings.data.megapixels)
+    channels, height, width = ctx.data.shape
+    images = unlabelled(folder, (height, width), ctx.settings.data.megapixels, channels)
     places = torch.arange(len(images))
-    if len(images) * 3 * ctx.size[0] * ctx.size[1] <= ctx.settings.data.memory * 2**30:
+    if len(images) * channels * height * width <= ctx.settings.data.memory * 2**30:
         images = ImageSet(images.take(places), images.labels)
     return Views(images.to(ctx.device), places, [], ctx.classes, ctx.device)
 

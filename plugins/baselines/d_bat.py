@@ -24,8 +24,8 @@ class Second(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (2·B, K) of images (B, 6, H, W), those of the first three channels first."""
-        return self.network(torch.cat(images.split(3, 1)))
+        """Logits (2·B, K) of images (B, 2·C, H, W), those of the first C channels first."""
+        return self.network(torch.cat(images.chunk(2, 1)))
 
 
 def fit(context: BaselineContext) -> StagedNetwork:
@@ -52,7 +52,7 @@ def fit(context: BaselineContext) -> StagedNetwork:
 def disagreeing(context: BaselineContext, second: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of the labelled images, and α times the agreement on those beside them."""
     with torch.no_grad():
-        first = context.answers(context.ordinary, images[:, 3:]).softmax(1)
+        first = context.answers(context.ordinary, images.chunk(2, 1)[1]).softmax(1)
     labelled, others = second(images).float().chunk(2)
     return functional.cross_entropy(labelled, labels) + WEIGHT * agreement(first, others.softmax(1))
 

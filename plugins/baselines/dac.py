@@ -74,7 +74,7 @@ def recomposed(context: BaselineContext, inverted: bool) -> StagedNetwork:
 
 
 def composed(context: BaselineContext, masks: Tensor, easy: Tensor) -> ViewMaker:
-    """Images as they are, and two made of random easy ones, side by side: (B, 9, H, W), with the labels (B, 2) of both.
+    """Images as they are, and two made of random easy ones, side by side: (B, 3·C, H, W), and labels (B, 2) of both.
 
     The second is what the mask m of an easy image x shows, the mean colour elsewhere. The third also shows there what
     the mask n of an easy image y of another class hides: m x + (1 − m)(1 − n) y + (1 − m) n mean.
@@ -107,7 +107,7 @@ def composing(head: nn.Module, images: Tensor, told: Tensor) -> Tensor:
     """Cross entropy of the images as they are, and α times that of the decomposed and of the composed ones, by the sum
     of these weights: the paper's optimizer does not mind how large a loss is, the run's does."""
     labels, hosts = told.unbind(1)
-    parts = zip(images.split(3, 1), (labels, hosts, hosts), (1.0, WEIGHT, WEIGHT), strict=True)
+    parts = zip(images.chunk(3, 1), (labels, hosts, hosts), (1.0, WEIGHT, WEIGHT), strict=True)
     losses = [weight * functional.cross_entropy(head(part).float(), right) for part, right, weight in parts]
     return torch.stack(losses).sum() / (1 + 2 * WEIGHT)
 

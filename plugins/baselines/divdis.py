@@ -33,10 +33,10 @@ class Heads(nn.Module):
         self.register_buffer("prior", prior)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (2, B, K) of images (B, 3, H, W); of images side by side, (B, 6, H, W), logits (2, 2·B, K) in one
-        batch, those of the first three channels first."""
+        """Logits (2, B, K) of images (B, C, H, W); of images side by side, (B, 2·C, H, W), logits (2, 2·B, K) in one
+        batch, those of the first C channels first."""
         layer = last_linear(self.network, len(self.prior))
-        logits, features = answered(self.network, layer, torch.cat(images.split(3, 1)))
+        logits, features = answered(self.network, layer, torch.cat(images.split(self.network.channels, 1)))
         return torch.stack([logits, self.second(features)])
 
     def alone(self, head: int) -> StagedNetwork:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from image_views import ImageViews
@@ -18,7 +19,7 @@ from conceptnet_ml.config.settings import DataSettings, Settings, TrainingSettin
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.pictures import to_png
-from conceptnet_ml.errors import PluginError, SettingsError
+from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import BaselineContext, baseline_seconds, check_baselines, train_baselines
 from conceptnet_ml.network.training import TrainingJob, train
 from conceptnet_ml.plugins import load_plugins
@@ -48,11 +49,13 @@ PLUGINS = load_plugins(use_entry_points=False)
 CPU = torch.device("cpu")
 
 
-def bench_of(folder: Path, world: bool = True, target: Path | None = None, **controls: Any) -> Context:
+def bench_of(
+    folder: Path, world: bool = True, target: Path | None = None, channels: int = 3, **controls: Any
+) -> Context:
     """A workbench over 64 images of noise, brighter in class 1; in the unbiased world the labels are turned round."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 2
-    pixels = torch.randint(40, 140, (64, 3, 16, 16), generator=draw) + 40 * labels[:, None, None, None]
+    pixels = torch.randint(40, 140, (64, channels, 16, 16), generator=draw) + 40 * labels[:, None, None, None]
     whole = ImageSet(pixels.to(torch.uint8), labels)
     worlds = {"unbiased": lambda: whole.with_labels(1 - labels)} if world else {}
     data = Data("noise", ("dark", "bright"), whole, {"test": whole}, worlds=worlds)
@@ -207,6 +210,28 @@ def test_what_was_shown_other_pictures_is_trained_again(tmp_path: Path) -> None:
     assert not same(one, other)
     assert same(other, train_baselines(ctx, learned(ctx, 1), ["d-bat"])["d-bat"].state_dict())
     assert len([line for line in ctx.run.metrics() if line["event"] == "trained"]) == 2
+
+
+@pytest.mark.parametrize("name", [record.name for record in PLUGINS.all("baseline")])
+def test_images_of_other_channels_are_taken_or_refused(name: str, tmp_path: Path) -> None:
+    ctx = bench_of(tmp_path, channels=5)
+    if name == "colour-jitter":
+        with pytest.raises(SettingsError, match="takes images of 3 channels, those of noise have 5") as error:
+            train_baselines(ctx, learned(ctx, 1), [name])
+        assert error.value.mend == "Leave this baseline out."
+    else:
+        assert train_baselines(ctx, learned(ctx, 1), [name])[name].channels == 5
+
+
+@pytest.mark.parametrize("name", ["d-bat", "divdis"])
+def test_pictures_of_the_new_world_have_the_channels_of_the_images(name: str, tmp_path: Path) -> None:
+    for number in range(4):
+        np.save(tmp_path / f"{number}.npy", np.full((16, 16, 5), 60 * number, np.uint8))
+    ctx = bench_of(tmp_path, world=False, target=tmp_path, channels=5)
+    assert train_baselines(ctx, learned(ctx, 1), [name])[name].channels == 5
+    other = bench_of(tmp_path / "other", world=False, target=tmp_path)
+    with pytest.raises(DataError, match="its pictures have 5 channels, not 3"):
+        train_baselines(other, learned(other, 1), [name])
 
 
 @pytest.mark.parametrize("what", [nn.Linear(2, 2), None])
