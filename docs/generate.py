@@ -1,15 +1,21 @@
-"""Writes what these pages take from the code: settings.md, and the examples that plugins.md shows.
+"""Writes what these pages take from the code: settings.md, cli.md, and the examples that cookbook.md shows.
 
-Run it after a change of ``conceptnet_ml/config/settings.py`` or ``docs/examples``: ``python docs/generate.py``.
+Run it after a change of ``conceptnet_ml/config/settings.py``, ``conceptnet_ml/cli`` or ``docs/examples``:
+``python docs/generate.py``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import typer
 from pydantic import BaseModel
+from rich.text import Text
 
+from conceptnet_ml.cli.main import app
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import FLAGS, allowed_values, flatten, known_settings, show_value
 
@@ -35,6 +41,20 @@ trap = "wheels"
 In Python: `Settings.model_validate({"depth": 2, "data": {"source": "folder:photos"}})`.
 """
 
+COMMANDS_HEAD = """# Commands
+
+Written by `python docs/generate.py` from `conceptnet_ml/cli`.
+
+In a checkout `conceptnet-ml` is `python cli.py`. `--help`, or `-h`, after any command says what is below;
+`--install-completion` completes words in your shell, `--show-completion` prints how. What has no flag is a setting,
+given by `--set NAME=VALUE` ([settings.md](settings.md)). In the column *takes*, … says that an option may be given
+several times. Commands of installed plugins come on top ([plugins.md](plugins.md#command)).
+
+Exit codes: 0 done, 1 a bug or a cell of a bench that failed, 2 usage or settings, 3 data or a full disk, 4 a plugin,
+130 Ctrl-C, 143 TERM, 129 HUP.
+"""
+COMPLETION = {"--install-completion", "--show-completion"}
+
 
 def settings_page() -> str:
     """The text of settings.md."""
@@ -57,6 +77,71 @@ def settings_page() -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
+def commands_page() -> str:
+    """The text of cli.md: every command of the program itself, with every argument and option."""
+    parts = [COMMANDS_HEAD]
+    for name, command in _commands("conceptnet-ml", typer.main.get_command(app)):
+        about = " ".join(_plain(command.help).split())
+        title = f"## {name.removeprefix('conceptnet-ml ')}\n\n{about}\n"
+        panels = list(dict.fromkeys(parameter.rich_help_panel for parameter in command.params))
+        known = [parameter for parameter in command.params if not COMPLETION & {*parameter.opts}]
+        known.sort(
+            key=lambda parameter: (parameter.param_type_name != "argument", panels.index(parameter.rich_help_panel))
+        )
+        words = [(_takes(one), one.required) for one in known if one.param_type_name == "argument"]
+        arguments = [word if needed else f"[{word}]" for word, needed in words]
+        usage = " ".join([name, *arguments, *(["[OPTIONS]"] if len(known) > len(arguments) else [])])
+        if getattr(command, "commands", None):
+            usage += " COMMAND"
+        rows = [f"| {_name(one)} | {_value(one)} | {_meaning(one)} |" for one in known]
+        table = ["| option | takes | what it does |", "|---|---|---|", *rows] if rows else []
+        shown = [re.sub(r" *(?<=\S) {2,}(?=\S)", "  # ", line.strip()) for line in _plain(command.epilog).splitlines()]
+        examples = ["", "```bash", *shown[1:], "```"] if shown else []
+        parts.append("\n".join([title, f"`{usage}`", "", *table, *examples]))
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """A command and those below it, without what installed plugins add."""
+    yield name, command
+    for word, below in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {word}", below)
+
+
+def _takes(parameter: Any) -> str:
+    """What stands for a parameter's value; empty for a switch."""
+    metavar = parameter.metavar or ("" if getattr(parameter, "is_flag", False) else _word(parameter))
+    return f"{metavar} …" if getattr(parameter, "multiple", False) else metavar
+
+
+def _word(parameter: Any) -> str:
+    return str(parameter.opts[-1]).lstrip("-").replace("-", "_").upper()
+
+
+def _value(parameter: Any) -> str:
+    return f"`{_takes(parameter)}`" if parameter.param_type_name == "option" and _takes(parameter) else ""
+
+
+def _name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{_takes(parameter)}`"
+    return ", ".join(f"`{flag}`" for flag in (*parameter.opts, *parameter.secondary_opts))
+
+
+def _meaning(parameter: Any) -> str:
+    """The help text, whether it must be given, and the default where the text does not name it."""
+    text = _cell(" ".join(_plain(parameter.help).split()))
+    if parameter.param_type_name == "option" and parameter.required:
+        return f"{text} [required]"
+    shown = parameter.show_default and isinstance(parameter.default, (int, float, str)) and parameter.default != ""
+    return f"{text} [default: {parameter.default}]" if shown and not isinstance(parameter.default, bool) else text
+
+
+def _plain(text: str | None) -> str:
+    """A help text without the marks of its colours."""
+    return Text.from_markup(text or "").plain
+
+
 def _cell(text: str | None) -> str:
     return (text or "").replace("|", "\\|")
 
@@ -73,5 +158,6 @@ def with_examples(page: str) -> str:
 
 if __name__ == "__main__":
     (DOCS / "settings.md").write_text(settings_page(), encoding="utf-8")
-    plugins = DOCS / "plugins.md"
-    plugins.write_text(with_examples(plugins.read_text(encoding="utf-8")), encoding="utf-8")
+    (DOCS / "cli.md").write_text(commands_page(), encoding="utf-8")
+    cookbook = DOCS / "cookbook.md"
+    cookbook.write_text(with_examples(cookbook.read_text(encoding="utf-8")), encoding="utf-8")

@@ -6,10 +6,14 @@ import dataclasses
 import importlib.util
 import re
 import shlex
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from conceptnet_ml import SwapMeasurement, load_plugins
@@ -20,11 +24,14 @@ from conceptnet_ml.records import KINDS, Record
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+OUTSIDE = [DOCS.parent / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PLUGINS_PAGE = (DOCS / "plugins.md").read_text(encoding="utf-8")
+COOKBOOK = (DOCS / "cookbook.md").read_text(encoding="utf-8")
+EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 HOOKS = {f"conceptnet_{kind}s": record for kind, record in KINDS.items()}
 COMMANDS = [
     line.removeprefix("python cli.py ")
-    for block in re.findall(r"```sh\n(.*?)```", PLUGINS_PAGE, re.DOTALL)
+    for block in re.findall(r"```sh\n(.*?)```", PLUGINS_PAGE + COOKBOOK, re.DOTALL)
     for line in block.splitlines()
     if line.startswith("python cli.py ")
 ]
@@ -97,10 +104,43 @@ def test_settings_page_is_up_to_date() -> None:
     assert re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE) == list(known_settings())
 
 
-def test_plugins_page_shows_the_examples_as_they_are() -> None:
-    for file in sorted((DOCS / "examples").glob("*.py")):
-        assert f"```python\n{file.read_text(encoding='utf-8')}```\n" in PLUGINS_PAGE, "run: python docs/generate.py"
-    assert generate().with_examples(PLUGINS_PAGE) == PLUGINS_PAGE
+def test_commands_page_is_up_to_date() -> None:
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    assert page == generate().commands_page(), "run: python docs/generate.py"
+
+
+def programs(name: str = "conceptnet-ml", command: Any = None) -> Iterator[tuple[str, Any]]:
+    """Every command of the program by its whole name, without those of installed plugins."""
+    command = command or typer.main.get_command(app)
+    yield name, command
+    for word, below in getattr(command, "commands", {}).items():
+        yield from programs(f"{name} {word}", below)
+
+
+@pytest.mark.parametrize(("name", "command"), [*programs()], ids=lambda one: one if isinstance(one, str) else "")
+def test_every_option_of_a_command_is_on_the_page(name: str, command: Any) -> None:
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## {name.removeprefix('conceptnet-ml ')}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert found
+    where = page if name == "conceptnet-ml" else found[1]  # two of the program's own are told above
+    for parameter in command.params:
+        for flag in parameter.opts if parameter.param_type_name == "option" else [parameter.metavar]:
+            assert f"`{flag}`" in where
+
+
+def test_the_cookbook_shows_the_examples_as_they_are() -> None:
+    for file in EXAMPLES:
+        assert f"```python\n{file.read_text(encoding='utf-8')}```\n" in COOKBOOK, "run: python docs/generate.py"
+    assert generate().with_examples(COOKBOOK) == COOKBOOK
+
+
+def test_the_cookbook_has_every_kind() -> None:
+    shown = load_plugins(DOCS / "examples", use_entry_points=False)
+    for kind in KINDS:
+        names = [record.name for record in shown.all(kind) if "examples" in shown.origin(record)]
+        assert names
+        (row,) = (line for line in COOKBOOK.splitlines() if line.startswith(f"| {kind.replace('_', ' ')} | "))
+        assert all(f"[`{name}`](#" in row for name in names)
 
 
 def test_the_first_plugin_of_the_page_works(tmp_path: Path) -> None:
@@ -132,22 +172,72 @@ def test_every_command_of_the_page_is_accepted(
     assert source
     (tmp_path / "gamma.py").write_text(source[1], encoding="utf-8")
     (tmp_path / "docs").symlink_to(DOCS)
+    listed = [f"{file},{file.parent.name},{'test' if file.stem in '34' else 'train'}" for file in photos.rglob("*.png")]
+    (tmp_path / "photos.csv").write_text("\n".join(["file,class,part", *listed]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
     if words[0] == "learn":
-        words += ["--data", f"folder:{photos}", "--dry-run"]
+        words += ["--dry-run"] if "--data" in words else ["--data", f"folder:{photos}", "--dry-run"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     named = [word.rpartition("=")[2].split(",")[0] for word in words if word.startswith("plugins.")]
     assert all(name in result.output for name in named)
 
 
+def typed(text: str) -> Iterator[str]:
+    """The lines of a page that start the program, without what a shell does with them."""
+    for block in re.findall(r"^```(?:bash|sh)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.search(r"(?:^|\s)(?:conceptnet-ml|\S*python cli\.py) (.*)", line)
+            if found:
+                yield re.split(r" (?:2?>|\||&&|#) ?", f"{found[1]} ")[0].strip()
+
+
+LINES = sorted({line for page in [*PAGES, *OUTSIDE] for line in typed(page.read_text(encoding="utf-8"))})
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_of_every_page_has_arguments_that_there_are(line: str) -> None:
+    words, command = shlex.split(line), typer.main.get_command(app)
+    if words[0] == "runs":  # the cookbook's own
+        return
+    while getattr(command, "commands", None):
+        command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
+    try:
+        command.make_context(line, words)
+    except Exception as error:  # Typer's, which each release names differently
+        pytest.fail(error.format_message() if hasattr(error, "format_message") else repr(error))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page may say behind #, as GitHub makes it."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found: Counter[str] = Counter()
+    made = set()
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        made.add(f"{slug}-{found[slug]}" if found[slug] else slug)
+        found[slug] += 1
+    return made
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OUTSIDE], ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_links_lead_to_pages_and_headings(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]+`(?!\])", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(<?([^)\s>]+)>?\)", text):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), target
+        assert page not in PAGES or DOCS in [there, *there.parents], f"{target} is no part of the site of docs/"
+        assert not anchor or anchor in anchors(there), target
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
-def test_links_lead_somewhere_and_code_that_is_named_exists(page: Path) -> None:
+def test_code_that_is_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[\w-]+)?\)", text):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
     outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     root = DOCS.parent
     folders = (root / "conceptnet_ml", root / "plugins", root / "benchmarks", root / "tests", DOCS)

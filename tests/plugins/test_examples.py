@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 from conceptnet_ml import (
     BasisEvidence,
     Codec,
+    ConceptGraph,
     Data,
+    DataError,
     Detector,
     ImageSet,
     LearnedRun,
@@ -29,8 +33,10 @@ from conceptnet_ml import (
     load_plugins,
     open_run,
 )
-from conceptnet_ml.config.settings import ConceptSettings, RoundSettings
+from conceptnet_ml.config.settings import ConceptSettings, DataSettings, RoundSettings
+from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.dreams.recipe import recipe_of
+from conceptnet_ml.testing import check_plugin
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 PLUGINS = load_plugins(EXAMPLES, use_entry_points=False)
@@ -102,6 +108,65 @@ def lit(hasty: None, tmp_path_factory: pytest.TempPathFactory) -> LearnedRun:
     tests = {"test": pictures(120, 4, light="own"), "conflict": pictures(120, 5, light="other")}
     data = Data("lit", ("lying", "standing"), pictures(320, 3, light="own"), tests)
     return learned(data, tmp_path_factory.mktemp("lit") / "run", {"epochs": 12}, representations=("luminance",))
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_every_example_keeps_its_contract(file: Path, tmp_path: Path) -> None:
+    shown = pictures(12, 0).images
+    rows = ["file,class,part"]
+    for number, image in enumerate(shown):
+        (tmp_path / f"{number}.png").write_bytes(to_png(image))
+        rows.append(f"{number}.png,{'ab'[number % 2]},{'train' if number < 8 else 'test'}")
+    (tmp_path / "table.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert check_plugin(file, {"labelled": str(tmp_path / "table.csv")})
+
+
+def test_the_diary_and_the_flowchart_say_what_happened(tmp_path: Path) -> None:
+    for _ in range(2):  # resumed
+        diary = PLUGINS.get("logger", "diary").function("open")(tmp_path, "my run", {})
+        diary.text("event/probe", '{"name": "block3/classes/1", "reason": "ι .9"}', 1)
+        diary.scalars({"loss/ordinary": 0.5, "accuracy/test/learned": 0.9}, 2)
+        diary.picture("swaps", tmp_path.parent / "a b.png", 3)
+        diary.close()
+    once = "**block3/classes/1**: ι .9\n\n- accuracy/test/learned: 0.900\n\n![swaps](<../a b.png>)\n\n"
+    assert (tmp_path / "diary.md").read_text(encoding="utf-8") == f"# my run\n\n{2 * once}"
+    graph = ConceptGraph(("cat", "dog"), [("block1", 4)], network="n", settings="s", seed=0)
+    cat, _ = (graph.add_node("class", name, classes=[name]) for name in graph.classes)
+    ears = graph.add_node("feature", 'ears & "<tails>"', stage="block1", round=1, classes=["cat"], units=[3])
+    graph.add_edge("built_from", cat, ears, weight=-0.5)
+    PLUGINS.get("exporter", "mermaid").function("write")(graph, tmp_path / "it.mmd")
+    lines = (tmp_path / "it.mmd").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "flowchart TD"
+    assert lines[-1] == f'  n{cat} -->|"-0.50"| n{ears}'
+    assert f'  n{ears}["ears & #quot;#lt;tails#gt;#quot;<br/>block1"]' in lines
+    assert len(lines) == 5
+
+
+def test_the_vignette_darkens_corners_and_the_table_keeps_its_parts(tmp_path: Path) -> None:
+    grey = torch.full((2, 3, 17, 17), 200, dtype=torch.uint8)
+    dark, kept = PLUGINS.get("trap", "vignette").function("plant")(grey, torch.tensor([0, 1]), torch.tensor([5, 5]))
+    assert torch.equal(kept, grey[1])
+    assert dark[0, 8, 8] == 200
+    assert 80 <= dark[0, 0, 0] <= 120
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(to_png(grey[0]))
+    (tmp_path / "it.csv").write_text("file,class,part\na.png,x,train\nb.png,y,train\nc.png,y,test\na.png,x,night")
+    data = PLUGINS.get("dataset", "labelled").function("load")(str(tmp_path / "it.csv"), DataSettings(), 0)
+    assert data.classes == ("x", "y")
+    assert data.train.labels.tolist() == [0, 1]
+    assert {name: images.labels.tolist() for name, images in data.tests.items()} == {"test": [1], "night": [0]}
+    (tmp_path / "no.csv").write_text("file,label\na.png,x")
+    with pytest.raises(DataError, match=r"cannot read .*no\.csv': 'part'"):
+        PLUGINS.get("dataset", "labelled").function("load")(str(tmp_path / "no.csv"), DataSettings(), 0)
+
+
+def test_the_command_lists_runs(patched: LearnedRun) -> None:
+    program = typer.Typer()
+    program.callback()(lambda: None)  # so that its only command keeps its name
+    PLUGINS.get("command", "runs").function("register")(program)
+    done = CliRunner().invoke(program, ["runs", "--folder", str(patched.path.parent)])
+    accuracy = 100 * patched.summary()["test_sets"]["test"]["learned"]["accuracy"]
+    assert done.output == f"run: 1 kept, test {accuracy:.1f}, worst {accuracy:.1f} (test)\n"
 
 
 def test_all_examples_load() -> None:
