@@ -1,7 +1,8 @@
-"""Writes what these pages take from the code: settings.md, cli.md, and the examples that cookbook.md shows.
+"""Writes what these pages take from the code and from each other: settings.md, cli.md, the list of decisions, and the
+examples that cookbook.md shows.
 
-Run it after a change of ``conceptnet_ml/config/settings.py``, ``conceptnet_ml/cli`` or ``docs/examples``:
-``python docs/generate.py``.
+Run it after a change of ``conceptnet_ml/config/settings.py``, ``conceptnet_ml/cli`` or ``docs/examples``, and after a
+new decision: ``python docs/generate.py``.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ several times. Commands of installed plugins come on top ([plugins.md](plugins.m
 
 Exit codes: 0 done, 1 a bug or a cell of a bench that failed, 2 usage or settings, 3 data or a full disk, 4 a plugin,
 130 Ctrl-C, 143 TERM, 129 HUP.
+"""
+DECISIONS_HEAD = """# Decisions
+
+Why it is built as it is: what was decided, why the others lost, and what it costs. Later ones may change earlier ones,
+and say so. Written by `python docs/generate.py`.
 """
 COMPLETION = {"--install-completion", "--show-completion"}
 
@@ -146,6 +152,15 @@ def _cell(text: str | None) -> str:
     return (text or "").replace("|", "\\|")
 
 
+def decisions_page() -> str:
+    """The text of decisions.md: the title of every decision, the newest first."""
+    rows = []
+    for file in sorted((DOCS / "decisions").glob("*.md"), reverse=True):
+        number, title = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").split(" ", 1)
+        rows.append(f"- {number} [{title}](decisions/{file.name})")
+    return "\n".join([DECISIONS_HEAD, *rows]) + "\n"
+
+
 def with_examples(page: str) -> str:
     """A page with every block after ``<!-- examples/NAME.py -->`` replaced by that file."""
 
@@ -159,5 +174,6 @@ def with_examples(page: str) -> str:
 if __name__ == "__main__":
     (DOCS / "settings.md").write_text(settings_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(commands_page(), encoding="utf-8")
+    (DOCS / "decisions.md").write_text(decisions_page(), encoding="utf-8")
     cookbook = DOCS / "cookbook.md"
     cookbook.write_text(with_examples(cookbook.read_text(encoding="utf-8")), encoding="utf-8")

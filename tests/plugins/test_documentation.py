@@ -109,6 +109,19 @@ def test_commands_page_is_up_to_date() -> None:
     assert page == generate().commands_page(), "run: python docs/generate.py"
 
 
+def test_the_list_of_decisions_is_up_to_date() -> None:
+    page = (DOCS / "decisions.md").read_text(encoding="utf-8")
+    assert page == generate().decisions_page(), "run: python docs/generate.py"
+
+
+def test_the_site_has_every_page_once() -> None:
+    order = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"^ +- .*?([\w/-]+\.md)$", order, re.MULTILINE)
+    there = [page.relative_to(DOCS).as_posix() for page in PAGES]
+    assert sorted(listed) == [page for page in sorted(there) if not page.startswith("decisions/")]
+    assert "font: false" in order  # nothing is loaded from elsewhere
+
+
 def programs(name: str = "conceptnet-ml", command: Any = None) -> Iterator[tuple[str, Any]]:
     """Every command of the program by its whole name, without those of installed plugins."""
     command = command or typer.main.get_command(app)
