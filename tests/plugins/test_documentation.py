@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import inspect
 import re
 import shlex
 from collections import Counter
@@ -16,11 +17,19 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from conceptnet_ml import SwapMeasurement, load_plugins
+from conceptnet_ml import (
+    BaselineContext,
+    BasisEvidence,
+    MergeEvidence,
+    SplitEvidence,
+    SwapMeasurement,
+    load_plugins,
+)
 from conceptnet_ml.cli.main import app
 from conceptnet_ml.config.sources import known_settings
+from conceptnet_ml.data.traps import TrapGround
 from conceptnet_ml.drawing.pictures import to_png
-from conceptnet_ml.records import KINDS, Record
+from conceptnet_ml.records import KINDS, Record, RunLog
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -83,6 +92,29 @@ def _signatures(docstring: str) -> dict[str, str]:
     """Signatures in double backticks by the function's name, line breaks taken out."""
     quoted = (" ".join(found.split()) for found in re.findall(r"``(.+?)``", docstring, re.DOTALL))
     return {text.partition("(")[0]: text for text in quoted if re.fullmatch(r"\w+\(.*\)( -> .+)?", text)}
+
+
+def test_every_method_of_a_log_is_documented_with_its_arguments() -> None:
+    for name, method in vars(RunLog).items():
+        if not name.startswith("_"):
+            given = list(inspect.signature(method).parameters)[1:]
+            assert f"| `{name}({', '.join(given)})` |" in section("Logger")
+
+
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [
+        (BasisEvidence, "Discoverer"),
+        (MergeEvidence, "Generalizer"),
+        (SplitEvidence, "Specializer"),
+        (BaselineContext, "Baseline"),
+        (TrapGround, "Trap"),
+    ],
+)
+def test_what_a_plugin_is_given_is_described(given: type, title: str) -> None:
+    fields = {field.name for field in dataclasses.fields(given)} if dataclasses.is_dataclass(given) else set()
+    for name in fields | {name for name in vars(given) if not name.startswith("_")}:
+        assert re.search(rf"`{name}[`(]", section(title)), f"{given.__name__}.{name}"
 
 
 def test_every_figure_that_a_stop_rule_sees_is_in_the_table_with_its_type() -> None:
