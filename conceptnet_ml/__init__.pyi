@@ -81,5 +81,6 @@ from conceptnet_ml.swap.interchangeability import SwapMeasurement as SwapMeasure
 from conceptnet_ml.swap.representation import Codec as Codec
 from conceptnet_ml.swap.stop_rule import Compared as Compared
 from conceptnet_ml.swap.stop_rule import Decision as Decision
+from conceptnet_ml.swap.views import DrawnViews as DrawnViews
 from conceptnet_ml.swap.views import Views as Views
 from conceptnet_ml.version import __version__ as __version__

@@ -6,10 +6,13 @@ the top.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import descend, leaf
+from conceptnet_ml.steps.exceptions import read_exceptions
 from conceptnet_ml.steps.find import find
 from conceptnet_ml.steps.generalize import generalize, train_refused
 from conceptnet_ml.steps.ordinary import train_ordinary
@@ -42,29 +45,62 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
     for stage, below in zip(stages[: ctx.settings.depth], [*stages[1:], None], strict=False):
         readouts_below: list[Readout] = []
         for above in readouts:
-            readout = describe(ctx, learned, stage, above)
+            readout, left, ask = describe(ctx, learned, stage, above), None, True
             for number in range(1, ctx.settings.round.limit + 1):
                 site = Site.of_round(stage, readout, number)
                 findings = find(ctx, site)  # 1
                 channels = probe_channels(ctx, site)  # 2, below the top: inside the network
-                outcomes: list[Outcome] = []
-                for probed in probe(ctx, site, channels):  # 2: φ, ι and the decision; the user's word
-                    outcomes.append(generalize(ctx, learned, site, findings, probed))  # 3: closure, views, merge
-                    if outcomes[-1].keep:
-                        break
+                outcomes, reader = _exchange(ctx, learned, site, findings, channels, ask)  # 2, 3
                 kept = outcomes[-1] if outcomes and outcomes[-1].keep else None
                 family = specialize(ctx, site, kept) if kept is not None else None  # 4
-                answers = family.readout if family is not None else leaf(ctx, site, outcomes)
+                answers = next_readout = None
+                if kept is not None and family is not None:
+                    answers, next_readout, left = family.readout, kept.next_readout, None
+                elif reader is not None:  # asked in the next round
+                    next_readout, left = describe(ctx, learned, stage, reader), (site, outcomes)
+                elif left is not None and left[1][-1].waits and number < ctx.settings.round.limit:
+                    next_readout, left, ask = left[0].readout, None, False
+                else:
+                    answers = leaf(ctx, *(left or (site, outcomes)))
                 descent = descend(ctx, learned, site, answers, below)  # 5
                 readouts_below += descent.readouts
                 ended = _end_round(ctx, site, (findings, channels), outcomes, family, descent)
                 learned.add(ended, ctx.epochs(ctx.settings.round.epochs))
-                if kept is None:
+                if next_readout is None:
                     learned.refused = learned.refused or train_refused(ctx, learned, ended)
                     break
-                assert kept.next_readout is not None
-                readout = kept.next_readout
+                readout = next_readout
         readouts = readouts_below
+
+
+def _exchange(
+    ctx: Context, learned: Learned, site: Site, findings: list[Finding], channels: ChannelProbe | None, ask: bool
+) -> tuple[list[Outcome], Readout | None]:
+    """Probe one representation after the other, φ, ι and the decision, and generalize: closure, views and merge, until
+    a round is kept.
+
+    Args:
+        ask: Whether to look for images that contradict a cue: before places are exchanged, which may hold the object,
+            and where nothing is kept.
+
+    Returns:
+        The outcomes in order. And whom the next round asks, where there are such images; places wait for that.
+    """
+    outcomes: list[Outcome] = []
+    for probed in probe(ctx, site, channels):
+        decision = probed.decision
+        if ask and probed.measured.gate == "place" and (decision.keep or decision.undecided):
+            ask = False
+            reason = f"{decision.reason}; what contradicting images show is asked first"
+            waiting = replace(probed, decision=decision.instead(False, reason))
+            waits = Outcome(waiting, False, f"{probed.measured.representation}: {reason}", waits=True)
+            reader = read_exceptions(ctx, site, [*outcomes, replace(waits, probed=probed)])
+            if reader is not None:
+                return [*outcomes, waits], reader
+        outcomes.append(generalize(ctx, learned, site, findings, probed))
+        if outcomes[-1].keep:
+            return outcomes, None
+    return outcomes, read_exceptions(ctx, site, outcomes) if ask else None
 
 
 def _train_edited(ctx: Context, learned: Learned, number: int) -> Readout:

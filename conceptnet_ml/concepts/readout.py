@@ -26,6 +26,9 @@ class Readout:
         elementary: Below a feature, the cost of its own representation: only cheaper ones are tried here.
         candidates: Units of the stage below that the answers are built from, by the edges that lead there; empty for
             all.
+        told: Of a network that reads a cue with exceptions alone: the share of held-out images, above chance, whose
+            class it tells, see :func:`conceptnet_ml.steps.exceptions.read_exceptions`. None of any other.
+        says: What such a network says of each image that is trained on, (N,); else None.
     """
 
     key: str
@@ -35,6 +38,8 @@ class Readout:
     swaps: list[Swap] = field(default_factory=list)
     elementary: int | None = None
     candidates: tuple[int, ...] = ()
+    told: float | None = None
+    says: Tensor | None = None
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the answers (B, K)."""

@@ -206,7 +206,7 @@ class RoundSettings(SettingsGroup):
         0.53, description="ι less imperfection × errors, from which a place-gated round is kept"
     )
     later: float = Field(
-        0.12, description="by how much more it must be where places were exchanged before: what is left is the object"
+        0.12, description="by how much more it must be where anything was exchanged before: what is left is the object"
     )
     first: float = Field(
         0.35,
@@ -230,6 +230,19 @@ class RoundSettings(SettingsGroup):
         0.84,
         description="share above chance of held-out images that what place gates take over must tell by itself, to be "
         "kept where only the errors speak against it; above 1 nothing is asked",
+    )
+    reads: float = Field(
+        0.8,
+        description="share above chance of held-out images that a network trained to read a cue with exceptions alone "
+        "must tell, to be asked where the rule keeps nothing or errors keep it from deciding; above 1 for never",
+    )
+    certain: float = Field(
+        0.45,
+        description="share of the images that contradict it of which it must be sure, by .95 of its answer, less five "
+        "times its errors",
+    )
+    read: float = Field(
+        0.35, description="ι of places, or flip-rate contrast, from which what changes its answers is exchanged"
     )
     flips: float = Field(0.2, ge=0, le=1, description="flip rate under which there is no decision and no round")
     remains: float = Field(
@@ -394,6 +407,7 @@ class Settings(SettingsGroup):
                 "first": 2.0,
                 "fills": 1.0,
                 "rest": 0.2,
+                "reads": 9.0,
             },
             "training": {"least_steps": 0, "clip": 0, "above_chance": False},
         }

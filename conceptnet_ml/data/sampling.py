@@ -124,3 +124,29 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[Tensor, Te
         held.append(own[:count])
         fit.append(own[count:])
     return torch.cat(fit), torch.cat(held)
+
+
+def surest(answers: Tensor, labels: Tensor, share: float = 0.5) -> Tensor:
+    """(N,) 1 for the share of each class whose own class has the highest of the log shares (N, K), else 0."""
+    sure = answers.gather(1, labels[:, None])[:, 0]
+    kept = torch.zeros(len(labels))
+    for c in labels.unique():
+        members = torch.nonzero(labels == c).flatten()
+        order = sure[members].argsort(descending=True, stable=True)
+        kept[members[order[: max(1, round(share * len(members)))]]] = 1
+    return kept
+
+
+def balancing(sorts: Tensor, labels: Tensor, classes: int | None = None) -> Tensor:
+    """(N,) weights under which every class shows each sort, int64 (N,), as often as all images do.
+
+    With M[i, j] images of sort i in class j and q[i] the share of sort i, an image weighs q[i] / M[i, j]; classes weigh
+    alike where each has all sorts (the aim of FG-CCDB, arXiv 2505.06831).
+
+    Args:
+        classes: How many sorts and classes there are; None for as many as are shown.
+    """
+    count = int(torch.stack([sorts, labels]).max()) + 1 if classes is None else classes
+    met = torch.zeros(count, count, dtype=torch.float64)
+    met.index_put_((sorts, labels), torch.ones(len(labels), dtype=torch.float64), accumulate=True)
+    return met.sum(1)[sorts] / len(labels) / met[sorts, labels]

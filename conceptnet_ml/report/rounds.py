@@ -94,6 +94,14 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
             f"but what is exchanged, and still told the class of {percent(1 / classes + alone * (1 - 1 / classes))} of "
             "held-out images and more: a cue with exceptions. A part of an object tells less."
         )
+    if (told := probe.get("told")) is not None:
+        classes = len(summary["classes"])
+        found.append(
+            "Not the network itself was asked, but one that was taught to say what pictures show that contradict their "
+            f"class, so that the object was of no use to it. It tells "
+            f"{percent(1 / classes + told * (1 - 1 / classes))} of held-out pictures; a part of an object tells less. "
+            "What changes its answers is a cue with exceptions."
+        )
     if "r_after" in entry:
         fall = entry["r_before"] - entry["r_after"]
         found.append(

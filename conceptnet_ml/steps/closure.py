@@ -26,9 +26,10 @@ def close(
 ) -> tuple[Swap, tuple[Closure, ...]]:
     """Widen a place-gated swap until a fresh network, trained on the views, no longer finds the feature in them.
 
-    Before the round's own training, which costs most. Only at the top stage. A fresh network may find parts of the
-    object, too. Where the cue stands in the same places of all images, these alone are joined to the gates; elsewhere
-    what is found is purified first.
+    Before the round's own training, which costs most. Only at the top stage, and not where a network was asked that
+    reads a cue with exceptions alone: the next such network tells what is left of that, a fresh one learns the object,
+    too. A fresh network may find parts of the object elsewhere. Where the cue stands in the same places of all images,
+    these alone are joined to the gates; elsewhere what is found is purified first.
 
     Args:
         swaps: The kept swaps of all rounds.
@@ -40,7 +41,7 @@ def close(
     checks: list[Closure] = []
     classes, alone = probed.decision.classes, probed.measured.alone
     exceptions = 0.0 if alone is None else (1 - alone) * (1 - 1 / ctx.classes)
-    if not site.at_top or swap.codec.gate != "place":
+    if not site.at_top or swap.codec.gate != "place" or probed.measured.told is not None:
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
         at = replace(site, name=f"{site.name}/closure-{turn}")

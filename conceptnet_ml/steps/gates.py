@@ -73,17 +73,20 @@ def decide(ctx: Context, measured: SwapMeasurement) -> ProbeResult:
 def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], None]) -> dict[str, Any]:
     own = regions(ctx, site) if codec.needs_regions else None
     decisive = ctx.settings.round.decisive
+    decisive = decisive if codec.record.entire else decisive / 2
+    if site.readout.told is not None:
+        decisive = ctx.settings.round.read
     with frozen(*site.readout.modules()):
         measured = measure_swap(
             ctx.prober(site.readout, codec),
             ctx.views(ctx.held, site.readout.swaps),
             ctx.seed(site.name, "measure", codec.name),
             own,
-            decisive if codec.record.entire else decisive / 2,
+            decisive,
             advance,
         )
-    places = any(swap.codec.gate == "place" for swap in site.readout.swaps)
-    return replace(measured, later=site.at_top and places).stored()
+    later = site.at_top and bool(site.readout.swaps)
+    return replace(measured, later=later, told=site.readout.told).stored()
 
 
 def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
@@ -117,7 +120,8 @@ def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) ->
 
     def work() -> dict[str, Tensor]:
         settings = ctx.settings.probe
-        prober = ctx.prober(site.readout, codec, settings.view_price if price is None else price, settings.view_steps)
+        usual = settings.view_price if site.readout.told is None else settings.price
+        prober = ctx.prober(site.readout, codec, usual if price is None else price, settings.view_steps)
         most = min(settings.dreamt * ctx.classes, MOST)
         examples = balanced_sample(ctx.labels, ctx.fit, most, ctx.seed(site.name, "dreamt"))
         alike = codec.gate == "place" and not codec.needs_regions

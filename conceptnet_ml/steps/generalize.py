@@ -12,8 +12,10 @@ from torch import Tensor
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged, MergeEvidence, Translation
 from conceptnet_ml.concepts.model import Trunk
 from conceptnet_ml.concepts.scores import Finding, map_quality, open_shares, spectrum, unit_scores
+from conceptnet_ml.data.sampling import balancing
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import ViewMaker
 from conceptnet_ml.steps.analogies import find_analogies, translate
 from conceptnet_ml.steps.closure import close, joined
 from conceptnet_ml.steps.context import Context
@@ -25,7 +27,7 @@ from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
 from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_hits, share, sure_of_round
-from conceptnet_ml.swap.views import Swap
+from conceptnet_ml.swap.views import DrawnViews, Swap
 
 
 def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Finding], probed: ProbeResult) -> Outcome:
@@ -70,7 +72,9 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     under = [*site.readout.swaps, swap]
     if site.readout.family is None:  # at the top: the network itself, as it was trained
         fitted, keep = None, True
-        readout = describe(ctx, learned, site.stage, replace(site.readout, network=trained.network, swaps=under))
+        readout = describe(
+            ctx, learned, site.stage, replace(site.readout, network=trained.network, swaps=under, told=None, says=None)
+        )
     else:
         fitted = ctx.override_rule.after_training(site.name, swap.codec.name, refit(ctx, site, swap))
         keep, readout = fitted.decision.keep, replace(fitted.readout, swaps=under)
@@ -98,7 +102,8 @@ def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork
 def _train(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: ProbeResult) -> Trained:
     """Train on the views of all kept swaps and this one; a widened swap is a step of its own."""
     name = f"{site.name}/closure-{swap.widened}" if swap.widened else site.name
-    return train_views(ctx, name, learned, swap, probed.decision.classes)
+    says = [*learned.says, *([] if site.readout.says is None else [site.readout.says])]
+    return train_views(ctx, name, learned, swap, probed.decision.classes, says=says)
 
 
 def _open_places(
@@ -140,6 +145,7 @@ def train_views(
     swap: Swap,
     classes: tuple[int, ...] | None = None,
     timed_as: str = "rounds",
+    says: Sequence[Tensor] = (),
 ) -> Trained:
     """Train on the views of all kept swaps and this one, and decide on held-out images whether the round stands.
 
@@ -155,6 +161,8 @@ def train_views(
         learned: The network to start from and the kept swaps.
         classes: Those that share the feature, None for all.
         timed_as: What its time counts as.
+        says: What cues with exceptions say of each image that is trained on, (N,) each: images are drawn so that in
+            every class these say each class as often, so that what is left of them in the views does not tell it.
     """
     settings = ctx.settings.round
     seed = ctx.seed(name, "r")
@@ -163,7 +171,11 @@ def train_views(
     if classes is not None:
         numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
     hits_before = residual_hits(learned.network, before, numbers, seed, ctx.dtype)
-    views = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
+    views: ViewMaker = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
+    if says:
+        views = DrawnViews(
+            views, balancing(sum(one * ctx.classes**place for place, one in enumerate(says)), ctx.labels[ctx.fit])
+        )
     count = ctx.epochs(settings.epochs)
     network, rate, step = learned.network, ctx.settings.training.warm_rate, f"{name}/train-{swap.codec.name}-{count}"
     if swap.outside:  # the network so far rests on what is exchanged, all over the image: it has little to keep

@@ -16,7 +16,7 @@ from conceptnet_ml.network.training import enough_epochs, steps_per_epoch
 from conceptnet_ml.runtime.progress import Task
 
 _ROUND = re.compile(
-    r"(?P<stage>[^ ]+)/(?P<readout>[^/ ]+)/(?P<number>\d+)(?P<part>/(?:cue|closure)-\d+|/side|/refused)?[ /]"
+    r"(?P<stage>[^ ]+)/(?P<readout>[^/ ]+)/(?P<number>\d+)(?P<part>/(?:cue|closure)-\d+|/side|/refused|/reader)?[ /]"
 )
 """How the name of a step of a round begins; after it comes what is done."""
 
@@ -26,6 +26,8 @@ _IN_ROUND = (
     ("check", r"closure.*\|probe (.+)", "check whether the fresh network still finds it ({0})"),
     ("control", r"refused\|train-.*", "train the control 'refused round'"),
     ("side", r"side\|.*", "train a test network on what lies in the places, or around them"),
+    ("cue", r"reader\|start-.*", "train a test network that leans on what is easy"),
+    ("cue", r"reader\|\d+(?:-\d+)?/train", "train a test network to read what contradicting pictures show"),
     ("find", r".*\|find", "find the features that answers hang on"),
     ("places", r".*\|own places", "find where in each picture it shows"),
     ("channels", r".*\|channels", "find the channels that carry the answer"),

@@ -31,10 +31,13 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     does, where the user keeps the round, the best of them, as the one the user insists on. A swap of places says which
     swap of the whole image waits behind it, and whether it gives way to that one.
 
+    A network that reads a cue alone (:func:`conceptnet_ml.steps.exceptions.read_exceptions`) is asked what it is made
+    of: any of the whole image waits for places, and comes first where it is more easily exchanged.
+
     Args:
         channels: Below the top stage, the probe of its channels: a swap that does not move them is refused.
     """
-    tried = codecs(ctx, site.readout)
+    tried, pure = codecs(ctx, site.readout), site.readout.told is not None
     results: list[ProbeResult] = []
     waiting: list[ProbeResult] = []
     for codec in tried:
@@ -49,7 +52,8 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
             waiting.append(results[-1])
             yield _refused_at_first(results[-1])
             continue
-        for before in [one for one in waiting if one.measured.entire and codec.gate == "place"]:
+        waiting = sorted(waiting, key=lambda one: -one.measured.iota) if pure else waiting
+        for before in [one for one in waiting if (one.measured.entire or pure) and codec.gate == "place"]:
             if before.measured.iota > result.measured.iota + AHEAD:
                 waiting.remove(before)
                 yield before

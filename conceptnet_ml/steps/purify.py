@@ -106,7 +106,8 @@ def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
 
 
 def _can_purify(site: Site, probed: ProbeResult) -> bool:
-    return site.at_top and probed.measured.gate != "whole" and probed.decision.classes is None
+    pure = site.readout.told is not None  # what is probed reads the cue alone
+    return site.at_top and not pure and probed.measured.gate != "whole" and probed.decision.classes is None
 
 
 def _purified(
@@ -184,7 +185,8 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     ``DRAWS`` passes more.
     """
     top = site.at_top and swap.codec.gate == "place" and probed.decision.classes is None
-    settled = probed.measured.alone is not None or ctx.override_rule.has_overruled(site.name, probed)
+    exceptions = probed.measured.alone is not None or probed.measured.told is not None
+    settled = exceptions or ctx.override_rule.has_overruled(site.name, probed)
     if settled or not (top and ctx.settings.round.outside):
         return False, ""
     name, network = f"{site.name}/side", site.readout.network
@@ -343,16 +345,25 @@ def train_cue(
     Args:
         shown: What it learns from; what it has learned is asked of ``DonatedViews``.
     """
-    settings, swaps = ctx.settings, [*site.readout.swaps, swap]
-    fit, held = (
-        kind(ctx.data.train, pool, swaps, ctx.classes, ctx.device, partners=ctx.partners)
-        for kind, pool in ((shown, ctx.fit), (DonatedViews, ctx.held))
-    )
+    settings = ctx.settings
+    (fit, _), (_, held) = (donated(ctx, site, swap, kind) for kind in (shown, DonatedViews))
     epochs = ctx.epochs(settings.round.cue, STEPS)
     cue = ctx.train(f"{site.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
     hits = _hits(ctx, cue, held, site.name)
     ctx.run.log(event="cue", name=site.name, accuracy=mean_of(hits))
     return cue if above_chance(mean_of(hits), ctx.classes) >= LEARNED else None, hits
+
+
+def donated(
+    ctx: Context, site: Site, swap: Swap, shown: type[DonatedViews] = DonatedViews
+) -> tuple[DonatedViews, DonatedViews]:
+    """What a swap takes over from the images that are trained on, and from those held out."""
+    swaps = [*site.readout.swaps, swap]
+    fit, held = (
+        shown(ctx.data.train, pool, swaps, ctx.classes, ctx.device, partners=ctx.partners)
+        for pool in (ctx.fit, ctx.held)
+    )
+    return fit, held
 
 
 def _hits(ctx: Context, network: nn.Module, views: Views, name: str) -> Tensor:

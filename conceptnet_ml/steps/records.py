@@ -209,6 +209,7 @@ class Outcome:
         refit: Below the top stage, the readout's family after the round.
         merged: The generalized feature of a kept round.
         next_readout: Whose answer the next round at this stage is about, after a kept round.
+        waits: Whether it is judged only once another network was asked, in the next round.
     """
 
     probed: ProbeResult
@@ -220,6 +221,7 @@ class Outcome:
     refit: RefitVariants | None = None
     merged: Merged | None = None
     next_readout: Readout | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -316,6 +318,7 @@ class Learned:
         refused: The network of the first refused round, where the settings ask for it.
         epochs: Passes over the views of all kept rounds together.
         directions: By stage, the directions that take the units' place there; empty where units are looked at.
+        says: Of each cue with exceptions that was exchanged, what it says of each image that is trained on, (N,).
     """
 
     ordinary: StagedNetwork
@@ -326,6 +329,7 @@ class Learned:
     refused: StagedNetwork | None = None
     epochs: int = 0
     directions: dict[str, StageBasis] = field(default_factory=dict)
+    says: list[Tensor] = field(default_factory=list)
 
     def add(self, ended: Round, epochs: int) -> None:
         """Take up a round; a kept one's network, swap and family count from now on.
@@ -342,6 +346,7 @@ class Learned:
         self.network = ended.trained.network
         self.swaps = [*self.swaps, ended.swap]
         self.epochs += epochs
+        self.says += [] if ended.readout.says is None else [ended.readout.says]
         if ended.refit is not None:
             parent = ended.refit.readout
             self.families[parent.key] = replace(parent, swaps=[*ended.readout.swaps, ended.swap])

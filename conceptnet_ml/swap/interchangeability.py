@@ -58,7 +58,9 @@ class SwapMeasurement:
         entire: Whether the representation's channels hold the image as a whole.
         in_part: Whether a swap of the whole image may be kept where it decides in part: where the representation has a
             ``measure``, by which what nature gives two classes rises little.
-        later: Whether places were exchanged before at the top stage: what is left is the object sooner than a cue.
+        later: Whether anything was exchanged before at the top stage: what is left is the object sooner than a cue.
+        told: Of a network that was trained to read a cue with exceptions alone: the share of held-out images, above
+            chance, whose class it tells. None of any other network.
         hits: The same image by image; None in runs of before, and where it is not kept.
     """
 
@@ -76,6 +78,7 @@ class SwapMeasurement:
     entire: bool = False
     in_part: bool = True
     later: bool = False
+    told: float | None = None
     hits: Hits | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.network.training import to_float
+from conceptnet_ml.network.training import ViewMaker, to_float
 from conceptnet_ml.swap.pairs import Donors
 from conceptnet_ml.swap.representation import Codec, Encoding, open_cells
 
@@ -220,3 +220,26 @@ class PartViews(DonatedViews):
         mine = functional.interpolate(half.float(), size).bool().to(images.device)
         anywhere = torch.stack([gate for gate in gates if gate is not None]).any(0)
         return torch.where(anywhere, torch.where(mine, given, third), images)
+
+
+@dataclass(frozen=True)
+class DrawnViews:
+    """Views of images drawn at random, with replacement; a :class:`~conceptnet_ml.network.training.ViewMaker`.
+
+    Args:
+        views: Of the images.
+        weights: (N,) how often each image of the views' pool is drawn, in no unit.
+        says: (N,) what takes the place of their labels, if anything.
+    """
+
+    views: ViewMaker
+    weights: Tensor
+    says: Tensor | None = None
+
+    def __call__(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As many images as there are indices, and their labels."""
+        ends = self.weights.double().cumsum(0)
+        draws = torch.rand(len(indices), generator=generator, dtype=torch.float64) * ends[-1]
+        drawn = torch.searchsorted(ends, draws, right=True).clamp(max=len(ends) - 1)
+        images, labels = self.views(drawn, generator)
+        return images, labels if self.says is None else self.says[drawn].to(labels)

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from conceptnet_ml import BaselineContext, StagedNetwork, ViewMaker
+from conceptnet_ml import BaselineContext, DrawnViews, StagedNetwork
+from conceptnet_ml.data.sampling import balancing, surest
 
 SUBSET = 0.1
 """γ, share of the training images that the first biased network is trained on: the paper's."""
@@ -33,46 +34,12 @@ def fit(context: BaselineContext) -> StagedNetwork:
     used = 0
     for stage in range(ENHANCED + 1):
         epochs = max(1, round(context.ordinary_epochs * float(shown.mean())))
-        network = context.train(f"bias-{stage}", context.fresh(), drawn(context, shown), epochs)
+        network = context.train(f"bias-{stage}", context.fresh(), DrawnViews(context.plain, shown), epochs)
         answers = context.batched(f"answers-{stage}", partial(_answers, context, network))
-        shown, used = surest(answers, labels), used + epochs
+        shown, used = surest(answers, labels, KEPT), used + epochs
     weights = balancing(answers.argmax(1), labels, context.classes)
     epochs = max(context.ordinary_epochs, context.ordinary_epochs + context.epochs - used)
-    return context.train("train", context.fresh(), drawn(context, weights), epochs)
-
-
-def drawn(context: BaselineContext, weights: Tensor) -> ViewMaker:
-    """Training images drawn at random, with replacement, as often as their weights (N,) say."""
-    ends = weights.double().cumsum(0)
-
-    def make(indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        draws = torch.rand(len(indices), generator=generator, dtype=torch.float64) * ends[-1]
-        return context.plain(torch.searchsorted(ends, draws, right=True), generator)
-
-    return make
-
-
-def surest(answers: Tensor, labels: Tensor) -> Tensor:
-    """(N,) 1 for the share ``KEPT`` of each class whose own class has the highest log probability (N, K), else 0."""
-    sure = answers.gather(1, labels[:, None])[:, 0]
-    kept = torch.zeros(len(labels))
-    for c in labels.unique():
-        members = torch.nonzero(labels == c).flatten()
-        order = sure[members].argsort(descending=True, stable=True)
-        kept[members[order[: max(1, round(KEPT * len(members)))]]] = 1
-    return kept
-
-
-def balancing(sorts: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(N,) weights under which every class shows each sort, the biased network's answer, as often as all images do.
-
-    With M[i, j] images of sort i in class j and q[i] the share of sort i, an image weighs q[i] / M[i, j]; classes weigh
-    alike where each has all sorts. The paper's aim, W ⊙ p(sort | class) = q with W = q / p, is met by this. Described
-    are weights W / M of single images; drawn by those, a rare sort would be seen more than a frequent one.
-    """
-    counts = torch.zeros(classes, classes, dtype=torch.float64)
-    counts.index_put_((sorts, labels), torch.ones(len(labels), dtype=torch.float64), accumulate=True)
-    return counts.sum(1)[sorts] / len(labels) / counts[sorts, labels]
+    return context.train("train", context.fresh(), DrawnViews(context.plain, weights), epochs)
 
 
 def _answers(context: BaselineContext, network: StagedNetwork, places: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
         found = "no cheap gate changes the answer" if measured.gate == "place" else "exchanging it changes few answers"
         compared = Compared("φ", settings.flips, lambda one: one.phi)
         return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: {found}", compared=compared)
+    if measured.told is not None:
+        return _decide_told(measured, measured.told, settings)
     wrong = settings.imperfection * (1 - measured.answered)
     if measured.gate != "place":
         return _decide_global(measured, wrong, settings)
@@ -87,6 +89,21 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
         reason = f"{found} ≥ {partly:.2f}: it decides in part, and surer than an object's own would"
         return Decision(True, reason, last=True, compared=less)
     return Decision(False, f"{found} < {partly:.2f}: what it decides, an object's own may, too", compared=less)
+
+
+def _decide_told(measured: SwapMeasurement, told: float, settings: RoundSettings) -> Decision:
+    """Of a network that reads a cue with exceptions and nothing else, whose errors are the exceptions: whatever changes
+    its answers is the cue. One of the whole image waits for places, which hold less of the object."""
+    place, least = measured.gate == "place", settings.read
+    sign, score = ("ι", measured.iota) if place else ("contrast", measured.contrast)
+    compared = Compared(sign, least, lambda one: one.iota if place else one.contrast)
+    wide = measured.entire and measured.price > settings.narrow
+    keep = score >= least and not wide
+    what = f"it changes the answers of a network that reads what contradicting images show, {told:.2f} above chance"
+    through = f" through {measured.price:.2f} of the channels" if measured.entire else ""
+    found = f"{what}: {sign} {score:.2f} {'≥' if score >= least else '<'} {least:.2f}{through}"
+    said = "a cue with exceptions" if keep else "an object takes as many" if score >= least else "not enough"
+    return Decision(keep, f"{found}, {said}", last=keep and not place, compared=compared)
 
 
 def strict(settings: RoundSettings) -> float:

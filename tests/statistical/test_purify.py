@@ -93,13 +93,13 @@ def test_a_network_that_learned_nothing_is_not_asked(tmp_path: Path, monkeypatch
     ctx.run.close()
 
 
-def test_a_probe_says_whether_places_were_exchanged_before_and_by_what_it_is_judged(tmp_path: Path) -> None:
+def test_a_probe_says_whether_anything_was_exchanged_before_and_by_what_it_is_judged(tmp_path: Path) -> None:
     ctx = workbench(tmp_path, planted_data("own", 80), settings())
     network, swap = ctx.network(), Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))
     for name, swaps in (("first", []), ("second", [Swap(ctx.codec("colour"), None)]), ("third", [swap])):
         site = Site("", Readout("classes", network, swaps=swaps), name)
         places, colour = (probe_representation(ctx, site, ctx.codec(one)).measured for one in ("pixels", "colour"))
-        assert places.later == colour.later == (swap in swaps)
+        assert places.later == colour.later == bool(swaps)
         assert colour.in_part
         assert not places.in_part
     ctx.run.close()

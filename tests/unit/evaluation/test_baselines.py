@@ -507,7 +507,8 @@ def test_images_are_drawn_as_their_weights_say(tmp_path: Path) -> None:
     context = context_of(bench_of(tmp_path), "fg-ccdb")
     weights = torch.zeros(48)
     weights[[0, 7, 47]] = torch.tensor([1.0, 2.0, 1.0])
-    images, _ = fg_ccdb.drawn(context, weights)(torch.arange(48).repeat(100), torch.Generator().manual_seed(0))
+    draw = fg_ccdb.DrawnViews(context.plain, weights)
+    images, _ = draw(torch.arange(48).repeat(100), torch.Generator().manual_seed(0))
     for place, share in ((0, 0.25), (7, 0.5), (47, 0.25)):
         mine, _ = context.plain(torch.tensor([place]), torch.Generator())
         assert float((images == mine).flatten(1).all(1).float().mean()) == pytest.approx(share, abs=0.03)

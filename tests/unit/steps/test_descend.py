@@ -13,7 +13,9 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import leaf
-from conceptnet_ml.steps.records import Descent, Learned, Outcome, Site
+from conceptnet_ml.steps.records import Descent, Learned, Outcome, ProbeResult, Site
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.stop_rule import Decision
 
 NETWORK: Any = object()
 CLASSES = Readout("classes", NETWORK)
@@ -45,24 +47,43 @@ def test_what_is_below_two_readouts_of_a_stage_has_two_names() -> None:
     assert [Site.of_round("block3", CLASSES, 1).key_below(what) for what in (1, "leaf")] == ["block3.1", "block3.leaf"]
 
 
-def test_the_loop_goes_down_into_a_kept_family_and_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One round is kept at the top, the second is not: the stage below asks the family and the object."""
-    asked: list[str] = []
+PROBED = ProbeResult(SwapMeasurement("x", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1), Decision(False, "it is not"))
+UNDECIDED = replace(PROBED, decision=Decision(False, "it errs", undecided=True))
+KEPT = replace(PROBED, decision=Decision(True, "it is"))
+
+
+def stages(
+    monkeypatch: pytest.MonkeyPatch, keeps: set[str], reader: Readout | None = None, probed: Any = PROBED
+) -> Any:
+    """The rounds of two stages in order, by whom they asked, where these are kept; and what went down.
+
+    Args:
+        reader: Whom the first round that keeps nothing says to ask, or that does not decide.
+    """
+    asked: list[tuple[str, Any]] = []
+    went: list[tuple[str, Readout]] = []
+    readers = [reader]
 
     def generalize(ctx: object, learned: object, site: Site, *_: object) -> Any:
-        asked.append(site.name)
-        after = replace(site.readout, swaps=["kept"])
-        keep = site.name == "block3/classes/1"
-        return SimpleNamespace(keep=keep, next_readout=after, probed=PLACES.probed)
+        asked.append((site.name, site.readout.told))
+        after = replace(site.readout, swaps=[cast(Any, "kept")], told=None)
+        return Outcome(PROBED, site.name in keeps, "", next_readout=after)
+
+    def descend(ctx: object, learned: object, site: Site, readout: Readout | None, below: str | None) -> Descent:
+        if readout is None:
+            return Descent()
+        went.append((site.name, readout))
+        return Descent(below, (), (readout,))
 
     fakes: dict[str, Any] = {
         "describe": lambda ctx, learned, stage, readout: readout,
         "find": lambda *_: [],
         "probe_channels": lambda *_: None,
-        "probe": lambda *_: [object()],
+        "probe": lambda ctx, site, channels: [PROBED if site.readout.told else probed],
+        "read_exceptions": lambda ctx, site, outcomes: readers.pop() if readers and site.at_top else None,
         "generalize": generalize,
         "specialize": lambda *_: SimpleNamespace(readout=FAMILY),
-        "descend": lambda ctx, learned, site, readout, below: Descent(below, (), (readout,)),
+        "descend": descend,
         "_end_round": lambda *_: None,
         "train_refused": lambda *_: None,
     }
@@ -73,7 +94,36 @@ def test_the_loop_goes_down_into_a_kept_family_and_into_what_is_left(monkeypatch
     ordinary = SimpleNamespace(stage_names=("block1", "block2", "block3"))
     learned = cast(Learned, SimpleNamespace(ordinary=ordinary, refused=None, add=lambda *_: None))
     learner.learn_stages(ctx, learned, CLASSES)
-    assert asked == ["block3/classes/1", "block3/classes/2", "block2/block3.1/1", "block2/block3.leaf/1"]
+    return asked, went
+
+
+def test_the_loop_goes_down_into_a_kept_family_and_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One round is kept at the top, the second is not: the stage below asks the family and the object."""
+    asked, _ = stages(monkeypatch, {"block3/classes/1"})
+    names = ["block3/classes/1", "block3/classes/2", "block2/block3.1/1", "block2/block3.leaf/1"]
+    assert [name for name, _ in asked] == names
+
+
+@pytest.mark.parametrize("probed", [PROBED, UNDECIDED, KEPT])
+def test_the_next_round_asks_who_reads_what_contradicts(probed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is kept, and before places are exchanged or weighed."""
+    reader = replace(CLASSES, told=0.9)
+    asked, _ = stages(monkeypatch, {"block3/classes/2"}, reader, probed)
+    first = [("block3/classes/1", None)] if probed is PROBED else []
+    rest = [("block3/classes/2", 0.9), ("block3/classes/3", None)]
+    assert [one for one in asked if one[0].startswith("block3")] == first + rest
+
+
+@pytest.mark.parametrize(("probed", "again"), [(PROBED, False), (UNDECIDED, True), (KEPT, True)])
+def test_where_nothing_it_reads_is_exchanged_places_have_waited(
+    probed: Any, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where none did, or they are not exchanged either, the object goes down once."""
+    asked, went = stages(monkeypatch, set(), replace(CLASSES, told=0.9), probed)
+    told = [told for name, told in asked if name.startswith("block3")]
+    assert told == ([0.9, None] if again else [None, 0.9])
+    top = [readout for name, readout in went if name.startswith("block3")]
+    assert [(readout.key, readout.told) for readout in top] == [("block3.leaf", None)]
 
 
 def test_an_object_below_the_top_is_no_top() -> None:
@@ -82,5 +132,5 @@ def test_an_object_below_the_top_is_no_top() -> None:
     assert not site.at_top
     assert Site.of_round("block3", CLASSES, 1).at_top
     swap, ctx = SimpleNamespace(codec=SimpleNamespace(gate="place")), SimpleNamespace(classes=2)
-    probed = SimpleNamespace(decision=SimpleNamespace(classes=None), measured=SimpleNamespace(alone=None))
+    probed = SimpleNamespace(decision=SimpleNamespace(classes=None), measured=SimpleNamespace(alone=None, told=None))
     assert close(cast(Context, ctx), site, [], cast(Any, swap), cast(Any, probed)) == (swap, ())

@@ -19,11 +19,11 @@ from conceptnet_ml.steps.records import ChannelProbe, Learned, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
 
-SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=None))
+SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=SimpleNamespace(told=None)))
 
 
 def decisions(
-    monkeypatch: pytest.MonkeyPatch, rule: dict[str, Decision], **words: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, rule: dict[str, Decision], site: Site = SITE, **words: tuple[str, ...]
 ) -> tuple[list[tuple[str, bool]], list[str]]:
     """Representation and decision of all that ``probe`` yields where nothing of it is kept in the end; their rivals,
     with ! where they give way to these."""
@@ -40,7 +40,7 @@ def decisions(
     monkeypatch.setattr(step, "probe_representation", judged)
     rounds = RoundSettings(**cast(Any, words))
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(rounds), settings=SimpleNamespace(round=rounds)))
-    found = list(step.probe(ctx, SITE, None))
+    found = list(step.probe(ctx, site, None))
     return [(one.measured.representation, one.decision.keep) for one in found], [
         one.rival + "!" * one.gives_way for one in found
     ]
@@ -83,6 +83,19 @@ def test_waves_come_before_places_that_are_less_interchangeable(
     then = "pixels" if first == "waves" else "waves"
     assert found == [("waves", False), (first, True), (then, True)]
     assert not any(rivals), "a swap of places that stays open does not give way to waves"
+
+
+@pytest.mark.parametrize(
+    ("iota", "order"), [(0.8, ["pixels", "waves", "colour"]), (0.5, ["waves", "pixels", "colour"])]
+)
+def test_what_a_reader_reads_is_exchanged_by_what_it_is_most_easily_exchanged_by(
+    iota: float, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(IOTA, "pixels", iota)
+    monkeypatch.setitem(IOTA, "waves", 0.8)
+    reader = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(told=0.9)))
+    found, _ = decisions(monkeypatch, {"colour": LAST, "waves": LAST, "pixels": KEEP}, reader)
+    assert [name for name, keep in found if keep] == order
 
 
 def test_what_does_not_come_last_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -506,3 +506,31 @@ def test_a_verdict_says_what_was_measured() -> None:
     still = replace(found, flips=(0.0, 0.0))
     assert "no cheap gate" in decide(still, settings).reason
     assert "exchanging it changes few answers" in decide(replace(still, gate="whole"), settings).reason
+
+
+@pytest.mark.parametrize(
+    ("gate", "figures", "keep"),
+    [
+        ("place", (0.9, 0.5, 0.1), True),  # φ, what other donors and what class-mates change
+        ("place", (0.9, 0.4, 0.1), False),
+        ("whole", (0.5, 0.5, 0.1), True),
+        ("whole", (0.4, 0.4, 0.1), False),
+    ],
+)
+def test_what_changes_the_answers_of_a_network_that_reads_a_cue_alone_is_the_cue(
+    gate: str, figures: tuple[float, float, float], keep: bool
+) -> None:
+    phi, others, mates = ((one, one) for one in figures)
+    measured = SwapMeasurement("x", gate, (90, 90), phi, others, mates, 0.1, answered=0.9, told=0.85)
+    decision = decide(measured, RoundSettings())
+    assert decision.keep is keep
+    assert decision.last is (keep and gate != "place"), "what is of the whole image waits for places"
+    assert not decision.undecided
+    assert "contradicting images" in decision.reason
+    assert not decide(replace(measured, told=None), RoundSettings()).keep, "a tenth of errors speaks against any other"
+
+
+@pytest.mark.parametrize(("price", "keep"), [(0.3, True), (0.31, False)])
+def test_waves_that_hold_the_whole_image_must_be_narrow_for_a_reader_too(price: float, keep: bool) -> None:
+    measured = SwapMeasurement("waves", "channel", (90, 90), (0.9,) * 2, (0.9,) * 2, (0.0,) * 2, price, told=0.85)
+    assert decide(replace(measured, entire=True), RoundSettings()).keep is keep

@@ -1,0 +1,189 @@
+"""Part of step 2, where the rule keeps nothing: a network that reads a cue with exceptions, not the object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.data.sampling import balancing, surest
+from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import predict_logits
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.gates import swap_of
+from conceptnet_ml.steps.purify import DRAWS, STEPS, donated, train_cue
+from conceptnet_ml.steps.records import Outcome, Site
+from conceptnet_ml.swap.interchangeability import above_chance
+from conceptnet_ml.swap.stop_rule import USER
+from conceptnet_ml.swap.views import DrawnViews, Views
+
+FEWEST = 8
+"""Training images that must contradict what is taken for the cue: from fewer no network learns what they show."""
+
+STARTS = 3
+"""Networks that are made to lean on the cue: some lean on the object as much, by the images that they happen to see."""
+
+TURNS = 3
+"""Networks that are trained to read the cue, each by what the one before says."""
+
+SUBSET = 0.1
+"""Share of the training images that the first biased network is trained on, FG-CCDB's γ."""
+
+WEIGHT = 5.0
+"""Of the errors on held-out images against certainty."""
+
+SURE = 0.95
+"""Share of the answer from which a network is sure of it."""
+
+
+def read_exceptions(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Readout | None:
+    """A network that reads a cue with exceptions alone, to be asked in the next round; None where there is no such cue.
+
+    Where some images contradict a cue, ordinary training uses cue and object together, so that its answers change by
+    either, it errs as on an object, and the rule refuses. But the images that contradict the cue tell it from the
+    object, once it is known what the cue says of each image (its bias label, as the field calls it):
+
+    1. A network that is made to overfit what is easy is trained on few images, and another one on the half of each
+       class that the first is surest of, in which hardly any image contradicts the cue. What it answers is taken for
+       what the cue says (as in FG-CCDB, arXiv 2505.06831; there the classes are then balanced against it). There are
+       ``STARTS`` such pairs, and one network more that sees only what the places would take over that wait.
+    2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
+       same all classes are as frequent; of images that contradict it, the half of each class that does so most surely.
+       The object is of no use to it: it reads what the contradicting images show, too. The one is taken that is surest
+       of these, less ``WEIGHT`` times its errors.
+    3. ``TURNS`` such networks, each by what the one before says of the training images.
+
+    It is a cue with exceptions if each tells ``round.reads`` of the held-out images, above chance, and the last is sure
+    of what contradicts it, less ``WEIGHT`` times its errors (``round.certain``): a part of an object tells less, as
+    soon as the rest of the object is of no use, and of what contradicts it nobody is ever as sure.
+
+    Only at the top stage, where the network errs at all, and where the user has not decided.
+
+    Args:
+        outcomes: Of the representations tried.
+
+    Cost: .6 of ordinary training and ``round.cue`` epochs; where such a network tells enough, 1.2 of ordinary training
+    and ``STARTS + TURNS`` times ``round.cue`` epochs more.
+    """
+    settings, swaps, refused = ctx.settings.round, site.readout.swaps, [one.probed for one in outcomes]
+    asked = settings.reads <= 1 and site.number < settings.limit and site.at_top and site.readout.told is None
+    if not asked or any(swap.outside for swap in swaps) or any(one.decision.evidence == USER for one in refused):
+        return None
+    if all(one.measured.answered == 1 for one in refused):
+        return None
+    fit, held = (ctx.views(pool, swaps) for pool in (ctx.fit, ctx.held))
+    labels, name = ctx.labels[ctx.fit], f"{site.name}/reader"
+
+    def judged(network: StagedNetwork, at: str, shown: Views = fit, asked: Views = held, draws: int = 1) -> _Read:
+        answers = _answers(ctx, network, shown, at, draws)
+        said = _answers(ctx, network, asked, at, draws).argmax(1)
+        tells = float((said == ctx.labels[ctx.held]).double().mean())
+        read = _Read(network, answers, above_chance(tells, ctx.classes), certainty(answers, labels))
+        ctx.run.log(
+            event="reader", name=at, tells=tells, certainty=read.certainty, contradicts=read.contradicts(labels)
+        )
+        return read
+
+    def read_by(before: _Read, at: str) -> _Read:
+        says, clear = before.answers.argmax(1), clearest(before.answers, labels)
+        weights = torch.zeros(len(labels), dtype=torch.float64)
+        weights[clear] = balancing(labels[clear], says[clear], ctx.classes)
+        views, epochs = DrawnViews(fit, weights, says), ctx.epochs(settings.cue, STEPS)
+        trained = ctx.train(f"{at}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
+        return judged(trained, at)
+
+    starts: list[_Read] = []
+    if (probed := refused[-1]).measured.gate == "place" and probed.measured.phi >= settings.flips:
+        swap = swap_of(ctx, site, probed)
+        cue, _ = train_cue(ctx, replace(site, name=f"{site.name}/cue-1"), swap)
+        if cue is not None:
+            starts.append(judged(cue, f"{name}/places", *donated(ctx, site, swap), DRAWS))
+    for start in range(1, STARTS + 1):
+        at = f"{name}/start-{start}"
+        starts.append(judged(_biased(ctx, fit, labels, at), at))
+        if not any(one.enough(settings.reads, labels) for one in starts):
+            return None
+    told = []
+    for turn in range(1, TURNS + 1):
+        ats = (f"{name}/{turn}" + f"-{number}" * (turn == 1) for number in range(1, len(starts) + 1))
+        reads = [read_by(one, at) for at, one in zip(ats, starts, strict=True) if one.enough(settings.reads, labels)]
+        starts = [max(reads, key=lambda one: one.score)]
+        if not starts[0].enough(settings.reads, labels):
+            return None
+        told.append(starts[0].tells)
+    read = starts[0]
+    if read.score < settings.certain:
+        return None
+    return replace(site.readout, network=read.network, told=min(told), says=read.answers.argmax(1))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a network reads of the images that are trained on: log shares of the classes (N, K); how many held-out ones
+    it tells, above chance; and how sure it is of those that contradict it."""
+
+    network: StagedNetwork
+    answers: Tensor
+    tells: float
+    certainty: float
+
+    @property
+    def score(self) -> float:
+        """How much it is like a network that reads a cue alone."""
+        return self.certainty - WEIGHT * (1 - self.tells) * (1 - 1 / self.answers.shape[1])
+
+    def contradicts(self, labels: Tensor) -> int:
+        return int((self.answers.argmax(1) != labels).sum())
+
+    def enough(self, least: float, labels: Tensor) -> bool:
+        return self.tells >= least and self.contradicts(labels) >= FEWEST
+
+
+def certainty(answers: Tensor, labels: Tensor) -> float:
+    """The share of the images whose class is not answered, of which the answer is given ``SURE``, by log shares (N, K).
+
+    A network that reads the cue alone is as sure of what it says of an image that contradicts it as of any other; one
+    that weighs cue and object against each other is not."""
+    said = answers.max(1)
+    wrong = said.indices != labels
+    return float((said.values[wrong].exp() > SURE).double().mean()) if wrong.any() else 0.0
+
+
+def clearest(answers: Tensor, labels: Tensor) -> Tensor:
+    """(M,) the images whose class is answered, and of each class's others the half whose answer is surest, by the log
+    shares (N, K): an answer that contradicts by little is of an image that is hard, sooner than of one that a cue
+    speaks against."""
+    said, own = answers.max(1), answers.gather(1, labels[:, None])[:, 0]
+    kept = [torch.nonzero(said.indices == labels).flatten()]
+    for c in labels.unique():
+        others = torch.nonzero((labels == c) & (said.indices != c)).flatten()
+        order = (said.values - own)[others].argsort(descending=True, stable=True)
+        kept.append(others[order[: (len(others) + 1) // 2]])
+    return torch.cat(kept)
+
+
+def _biased(ctx: Context, views: Views, labels: Tensor, name: str) -> StagedNetwork:
+    """A network that has seen of each class the half that one of few images is surest of."""
+    generator, epochs = ctx.generator(name, "subset"), ctx.epochs(ctx.settings.training.epochs)
+    few, half = torch.zeros(len(labels)), max(1, round(epochs / 2))
+    few[torch.randperm(len(labels), generator=generator)[: max(1, round(SUBSET * len(labels)))]] = 1
+    rate = ctx.settings.training.rate
+    passes = max(1, round(epochs * SUBSET))
+    first = ctx.train(f"{name}/few", ctx.network(), DrawnViews(views, few), passes, rate, "probing")
+    sure = DrawnViews(views, surest(_answers(ctx, first, views, name), labels))
+    return ctx.train(f"{name}/surest", ctx.network(), sure, half, rate, "probing")
+
+
+def _answers(ctx: Context, network: StagedNetwork, views: Views, name: str, draws: int = 1) -> Tensor:
+    """Log shares of the classes (N, K), in fp32 on the CPU, that a network gives ``draws`` views of each image."""
+    found = []
+    with frozen(network):
+        for place, numbers in enumerate(views.pool.split(512)):
+            generator = ctx.generator(name, "says", place)
+            seen = (predict_logits(network, views.of(numbers, generator), ctx.dtype) for _ in range(draws))
+            found.append(torch.stack([logits.float().softmax(1) for logits in seen]).mean(0).log().cpu())
+    return torch.cat(found)

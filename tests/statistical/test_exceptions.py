@@ -1,0 +1,127 @@
+"""A network that is trained to read what contradicting images show reads a cue with exceptions, and not the object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from planted import COARSE, QUICK, accuracy, planted_data, settings, workbench
+
+from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.learner import run_learner
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.exceptions import clearest, read_exceptions
+from conceptnet_ml.steps.records import Outcome, ProbeResult, Site
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.stop_rule import USER, Decision
+from conceptnet_ml.swap.views import DrawnViews, Swap
+
+ERRS = ProbeResult(
+    SwapMeasurement("pixels", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1, answered=0.96),
+    Decision(False, "it errs", undecided=True),
+)
+REFUSED = [Outcome(ERRS, False, "it errs")]
+
+
+CONTRAST = 0.12
+"""Of the bar: plain enough to be learned in a while, and the patch is plainer."""
+
+
+def with_exceptions(count: int = 480, seed: int = 0, every: int = 40) -> Data:
+    """Bars, and patches of which one in twenty says the other class."""
+    data, other = (planted_data(cue, count, seed, CONTRAST) for cue in ("own", "other"))
+    contradicts = (torch.arange(count) % every == 0) | (torch.arange(count) % every == every // 2 + 1)
+    images = torch.where(contradicts[:, None, None, None], other.train.images, data.train.images)
+    return replace(data, train=ImageSet(images, data.train.labels, data.train.masks))
+
+
+def bench(folder: Path, data: Data, **chosen: object) -> Context:
+    return workbench(folder, data, settings(network=QUICK, training={"batch": 32, "rate": 0.05}, **chosen))
+
+
+def judged_by_reader(folder: Path, data: Data) -> tuple[Readout | None, dict[str, float]]:
+    """Whom the next round asks, and that network's accuracy."""
+    ctx = bench(folder, data)
+    found = read_exceptions(ctx, Site("", Readout("classes", ctx.network()), "round"), REFUSED)
+    ctx.run.close()
+    return found, {} if found is None else accuracy(found.network, data)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_what_contradicting_images_show_is_read_alone(seed: int, tmp_path: Path) -> None:
+    found, right = judged_by_reader(tmp_path, with_exceptions(seed=seed))
+    assert found is not None
+    assert found.told is not None
+    assert found.told > 0.84
+    assert right["conflict"] < 0.1, "it answers by the patch"
+    assert right["absent"] < 0.6, "and not by the bar"
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_an_object_that_is_hard_to_see_is_no_cue(seed: int, tmp_path: Path) -> None:
+    found, _ = judged_by_reader(tmp_path, planted_data("none", 480, seed, CONTRAST))
+    assert found is None
+
+
+def test_nobody_is_asked_where_it_would_not_help(tmp_path: Path) -> None:
+    ctx = bench(tmp_path, planted_data("own", 80))
+    site = Site("", Readout("classes", ctx.network()), "round")
+    patch = Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4), outside=True)
+    exact = replace(ERRS, measured=replace(ERRS.measured, answered=1.0))
+    decided = replace(ERRS, decision=replace(ERRS.decision, evidence=USER))
+    for at, probed in (
+        (replace(site, readout=replace(site.readout, told=0.9)), ERRS),  # such a network was asked
+        (replace(site, readout=replace(site.readout, elementary=3)), ERRS),  # below the top
+        (replace(site, readout=replace(site.readout, swaps=[patch])), ERRS),
+        (replace(site, number=ctx.settings.round.limit), ERRS),  # there is no next round
+        (site, exact),
+        (site, decided),
+    ):
+        assert read_exceptions(ctx, at, [Outcome(probed, False, "")]) is None
+    assert not (tmp_path / "run" / "steps").exists(), "nothing was trained"
+    ctx.run.close()
+
+
+def test_what_contradicts_by_little_is_left_out() -> None:
+    shares = torch.tensor([[0.9, 0.1], [0.45, 0.55], [0.1, 0.9], [0.3, 0.7], [0.2, 0.8]])
+    assert sorted(clearest(shares.log(), torch.tensor([0, 0, 0, 0, 1])).tolist()) == [0, 2, 3, 4]
+
+
+def test_images_are_drawn_by_their_weights_under_other_labels(tmp_path: Path) -> None:
+    ctx = bench(tmp_path, planted_data("own", 80))
+    weights = torch.zeros(len(ctx.fit))
+    weights[[3, 5]] = torch.tensor([1.0, 3.0])
+    draw = DrawnViews(ctx.views(ctx.fit, []), weights, 1 - ctx.labels[ctx.fit])
+    images, told = draw(torch.arange(400), ctx.generator("draw"))
+    raw = ctx.views(ctx.fit, []).raw(ctx.fit[[3, 5]])
+    mine = [(images == one).flatten(1).all(1) for one in raw]
+    assert bool((mine[0] | mine[1]).all())
+    assert 0.68 < float(mine[1].double().mean()) < 0.82
+    for place, shown in zip((3, 5), mine, strict=True):
+        assert bool((told[shown] == 1 - ctx.labels[ctx.fit[place]]).all())
+    ctx.run.close()
+
+
+def test_the_next_round_asks_the_reader_and_says_so(tmp_path: Path) -> None:
+    ctx = bench(
+        tmp_path,
+        with_exceptions(),
+        concepts=COARSE,
+        plugins={"representations": ["colour", "pixels"]},
+        probe={"dreamt": 0},
+        round={"epochs": 8, "limit": 2, "places": 9.0, "interchangeable": 2.0},  # the rule alone keeps nothing
+    )
+    learned = run_learner(ctx)
+    first, second = learned.rounds
+    assert (first.decision, second.decision) == ("leaf", "kept")
+    assert first.readout.told is None
+    assert second.readout.told is not None
+    assert second.swap is not None
+    assert second.swap.codec.name == "pixels"
+    assert "contradicting images" in second.reason
+    assert accuracy(learned.network, ctx.data)["conflict"] > accuracy(learned.ordinary, ctx.data)["conflict"] + 0.2
+    ctx.run.close()
