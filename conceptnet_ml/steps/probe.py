@@ -32,7 +32,8 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     swap of the whole image waits behind it, and whether it gives way to that one.
 
     A network that reads a cue alone (:func:`conceptnet_ml.steps.exceptions.read_exceptions`) is asked what it is made
-    of: any of the whole image waits for places, and comes first where it is more easily exchanged.
+    of: any of the whole image waits for places, and comes first where it is about as easily exchanged, since places of
+    a coloured thing hold its colour and more.
 
     Args:
         channels: Below the top stage, the probe of its channels: a swap that does not move them is refused.
@@ -54,7 +55,7 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
             continue
         waiting = sorted(waiting, key=lambda one: -one.measured.iota) if pure else waiting
         for before in [one for one in waiting if (one.measured.entire or pure) and codec.gate == "place"]:
-            if before.measured.iota > result.measured.iota + AHEAD:
+            if before.measured.iota > result.measured.iota + (-AHEAD if pure else AHEAD):
                 waiting.remove(before)
                 yield before
         rival = next((one for one in waiting if one.measured.gate == "whole"), None)

@@ -86,7 +86,7 @@ def test_waves_come_before_places_that_are_less_interchangeable(
 
 
 @pytest.mark.parametrize(
-    ("iota", "order"), [(0.8, ["pixels", "waves", "colour"]), (0.5, ["waves", "pixels", "colour"])]
+    ("iota", "order"), [(0.86, ["pixels", "waves", "colour"]), (0.84, ["waves", "pixels", "colour"])]
 )
 def test_what_a_reader_reads_is_exchanged_by_what_it_is_most_easily_exchanged_by(
     iota: float, order: list[str], monkeypatch: pytest.MonkeyPatch
