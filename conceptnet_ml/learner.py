@@ -12,7 +12,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Finding
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import descend, leaf
-from conceptnet_ml.steps.exceptions import read_exceptions
+from conceptnet_ml.steps.exceptions import after_exceptions, read_exceptions
 from conceptnet_ml.steps.find import find
 from conceptnet_ml.steps.generalize import generalize, train_refused
 from conceptnet_ml.steps.ordinary import train_ordinary
@@ -88,6 +88,7 @@ def _exchange(
     """
     outcomes: list[Outcome] = []
     for probed in probe(ctx, site, channels):
+        probed = after_exceptions(learned, site, probed)
         decision = probed.decision
         if ask and probed.measured.gate == "place" and (decision.keep or decision.undecided):
             ask = False

@@ -5,7 +5,8 @@ context        Context: settings, data, device, and the run's memory of finished
 ordinary       train_ordinary, wilson: the network that the steps start from, and whether it has learned anything
 find           find: step 1, the features among a stage's units that a readout's answers rest on
 probe          probe, choose_partners: step 2, φ, ι and the decision, one representation after another
-exceptions     read_exceptions: part of step 2, a network that reads a cue with exceptions, and nothing of the object
+exceptions     read_exceptions, after_exceptions: part of step 2, a network that reads a cue with exceptions, and
+               nothing of the object, and what is not exchanged after it
 channel_probe  probe_channels, moves_channels: part of step 2 below the top stage, inside the network
 generalize     generalize, train_views, merge, train_refused: step 3, closure, views, training, merging
 closure        close, check_closure: part of step 3, does a fresh network still find it in the views

@@ -16,7 +16,7 @@ from conceptnet_ml.network.training import predict_logits
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.purify import DRAWS, STEPS, donated, train_cue
-from conceptnet_ml.steps.records import Outcome, Site
+from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.stop_rule import USER
 from conceptnet_ml.swap.views import DrawnViews, Views
@@ -119,6 +119,18 @@ def read_exceptions(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Re
     if read.score < settings.certain:
         return None
     return replace(site.readout, network=read.network, told=min(told), says=read.answers.argmax(1))
+
+
+def after_exceptions(learned: Learned, site: Site, probed: ProbeResult) -> ProbeResult:
+    """The probe, refused where places would be exchanged once a cue with exceptions was: had there been a cue without
+    any, ordinary training would have gone by that one. Another one with exceptions is read by whom the next round asks.
+    """
+    decision = probed.decision
+    places = site.at_top and probed.measured.gate == "place" and (decision.keep or decision.undecided)
+    if not (places and learned.says) or site.readout.told is not None or decision.evidence == USER:
+        return probed
+    reason = f"{decision.reason}; but a cue with exceptions was exchanged: one without would have come before it"
+    return replace(probed, decision=replace(decision.instead(False, reason), undecided=False))
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import leaf
+from conceptnet_ml.steps.exceptions import after_exceptions
 from conceptnet_ml.steps.records import Descent, Learned, Outcome, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
-from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.stop_rule import USER, Decision
 
 NETWORK: Any = object()
 CLASSES = Readout("classes", NETWORK)
@@ -55,18 +56,22 @@ KEPT = replace(PROBED, decision=Decision(True, "it is"))
 def stages(
     monkeypatch: pytest.MonkeyPatch, keeps: set[str], reader: Readout | None = None, probed: Any = PROBED
 ) -> Any:
-    """The rounds of two stages in order, by whom they asked, where these are kept; and what went down.
+    """The rounds of two stages in order, by whom they asked, where these are kept; what went down; and the rounds in
+    which places came too late.
 
     Args:
         reader: Whom the first round that keeps nothing says to ask, or that does not decide.
     """
     asked: list[tuple[str, Any]] = []
     went: list[tuple[str, Readout]] = []
+    late: list[str] = []
     readers = [reader]
 
-    def generalize(ctx: object, learned: object, site: Site, *_: object) -> Any:
+    def generalize(ctx: object, learned: object, site: Site, findings: object, probed: ProbeResult) -> Any:
         asked.append((site.name, site.readout.told))
+        late.extend([site.name] if "would have come before it" in probed.decision.reason else [])
         after = replace(site.readout, swaps=[cast(Any, "kept")], told=None)
+        cast(Any, learned).says += [site.readout.told] if site.readout.told and site.name in keeps else []
         return Outcome(PROBED, site.name in keeps, "", next_readout=after)
 
     def descend(ctx: object, learned: object, site: Site, readout: Readout | None, below: str | None) -> Descent:
@@ -92,14 +97,15 @@ def stages(
     settings = SimpleNamespace(depth=2, round=SimpleNamespace(limit=3, epochs=1))
     ctx = cast(Context, SimpleNamespace(settings=settings, epochs=lambda count: count, codec=CTX.codec))
     ordinary = SimpleNamespace(stage_names=("block1", "block2", "block3"))
-    learned = cast(Learned, SimpleNamespace(ordinary=ordinary, refused=None, add=lambda *_: None))
+    said: list[Any] = []
+    learned = cast(Learned, SimpleNamespace(ordinary=ordinary, refused=None, add=lambda *_: None, says=said))
     learner.learn_stages(ctx, learned, CLASSES)
-    return asked, went
+    return asked, went, late
 
 
 def test_the_loop_goes_down_into_a_kept_family_and_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """One round is kept at the top, the second is not: the stage below asks the family and the object."""
-    asked, _ = stages(monkeypatch, {"block3/classes/1"})
+    asked, *_ = stages(monkeypatch, {"block3/classes/1"})
     names = ["block3/classes/1", "block3/classes/2", "block2/block3.1/1", "block2/block3.leaf/1"]
     assert [name for name, _ in asked] == names
 
@@ -108,7 +114,8 @@ def test_the_loop_goes_down_into_a_kept_family_and_into_what_is_left(monkeypatch
 def test_the_next_round_asks_who_reads_what_contradicts(probed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is kept, and before places are exchanged or weighed."""
     reader = replace(CLASSES, told=0.9)
-    asked, _ = stages(monkeypatch, {"block3/classes/2"}, reader, probed)
+    asked, _, late = stages(monkeypatch, {"block3/classes/2"}, reader, probed)
+    assert late == ([] if probed is PROBED else ["block3/classes/3"]), "no places after that but by a reader"
     first = [("block3/classes/1", None)] if probed is PROBED else []
     rest = [("block3/classes/2", 0.9), ("block3/classes/3", None)]
     assert [one for one in asked if one[0].startswith("block3")] == first + rest
@@ -119,11 +126,32 @@ def test_where_nothing_it_reads_is_exchanged_places_have_waited(
     probed: Any, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And where none did, or they are not exchanged either, the object goes down once."""
-    asked, went = stages(monkeypatch, set(), replace(CLASSES, told=0.9), probed)
+    asked, went, _ = stages(monkeypatch, set(), replace(CLASSES, told=0.9), probed)
     told = [told for name, told in asked if name.startswith("block3")]
     assert told == ([0.9, None] if again else [None, 0.9])
     top = [readout for name, readout in went if name.startswith("block3")]
     assert [(readout.key, readout.told) for readout in top] == [("block3.leaf", None)]
+
+
+def test_once_a_cue_with_exceptions_was_exchanged_no_places_are_but_by_a_reader() -> None:
+    """And what the user says, and what is of the whole image."""
+    site = Site.of_round("block3", CLASSES, 3)
+    before, after = (cast(Learned, SimpleNamespace(says=says)) for says in ([], ["said"]))
+    refused = after_exceptions(after, site, KEPT)
+    assert not refused.decision.keep
+    assert "would have come before it" in refused.decision.reason
+    colour = replace(KEPT, measured=replace(KEPT.measured, gate="whole"))
+    asked = replace(KEPT, decision=replace(KEPT.decision, evidence=USER))
+    below = Site.of_round("block2", FAMILY, 1)
+    reader = Site.of_round("block3", replace(CLASSES, told=0.9), 2)
+    for learned, at, probed in (
+        (before, site, KEPT),
+        (after, site, colour),
+        (after, site, asked),
+        (after, below, KEPT),
+        (after, reader, KEPT),
+    ):
+        assert after_exceptions(learned, at, probed) is probed
 
 
 def test_an_object_below_the_top_is_no_top() -> None:
