@@ -59,12 +59,12 @@ def test_the_tutorial_from_top_to_bottom(hasty: None, tmp_path: Path) -> None:
             done = call(*words, at=tmp_path)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             said += done.stdout + done.stderr
-    for file in ("shortcuts.html", "runs/first/report.html", "compared.html", "why/0.html", "photos.pt2"):
+    for file in ("shortcuts.html", "runs/photos/report.html", "compared.html", "why/0.html", "photos.pt2"):
         assert (tmp_path / file).stat().st_size, file
     for words in (
         "very strong",
         "round.undo=block3/classes/1/pixels",
-        "LearnedRun('runs/first'",
+        "LearnedRun('runs/photos'",
         "torch.Size([2, 2])",
     ):
         assert words in said
