@@ -138,10 +138,12 @@ def tops(package: Distribution) -> set[str]:
 
 
 def optional_modules(lines: Iterable[str]) -> list[str]:
-    """What can be imported of the extras for users, as ``sklearn``: a module that needs one may fail without it."""
+    """What can be imported of the extras for users, as ``sklearn``: a module that needs one may fail without it. Of an
+    extra that is not here, what is called as its package is."""
     extras = {canonicalize_name(Requirement(line).name) for line in lines if re.search(r'extra == "(?!dev")', line)}
     installed = [package for package in distributions() if canonicalize_name(package.name) in extras]
-    return sorted({Path(top).stem for package in installed for top in tops(package)})
+    called = {name.replace("-", "_") for name in extras}
+    return sorted(called | {Path(top).stem for package in installed for top in tops(package)})
 
 
 def files_below(folder: Path) -> set[str]:
