@@ -14,7 +14,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.descend import descend, leaf
 from conceptnet_ml.steps.exceptions import after_exceptions, read_exceptions
 from conceptnet_ml.steps.find import find
-from conceptnet_ml.steps.generalize import generalize, train_refused
+from conceptnet_ml.steps.generalize import generalize, round_views, train_refused
 from conceptnet_ml.steps.ordinary import train_ordinary
 from conceptnet_ml.steps.probe import choose_partners, probe, probe_channels
 from conceptnet_ml.steps.records import ChannelProbe, Descent, Learned, Outcome, Round, Site, Specialized
@@ -107,8 +107,7 @@ def _exchange(
 def _train_edited(ctx: Context, learned: Learned, number: int) -> Readout:
     """From the network as the user edited it: trained on the views of all kept swaps, and read out once more."""
     ctx.edited = ctx.history.digest(number)
-    settings = ctx.settings
-    views = ctx.views(ctx.fit, learned.swaps, settings.round.mix)
+    settings, views = ctx.settings, round_views(ctx, learned.swaps, learned.says)
     network, name = ctx.network(ctx.history.network(number)), f"edit{number}"
     epochs = ctx.epochs(settings.round.epochs)
     learned.network = ctx.train(f"{name}/train", network, views, epochs, settings.training.warm_rate)

@@ -20,7 +20,7 @@ from torch import Tensor
 SUFFIX = ".npy"
 
 MOST_CHANNELS = 64
-
+"""Of an image; a longer side is its height or its width."""
 
 _KIND = re.compile(r"'descr': *'([<>|=]?[a-zA-Z]\d*)'")
 _ORDER = re.compile(r"'fortran_order': *(True|False)")

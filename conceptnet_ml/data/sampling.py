@@ -137,16 +137,12 @@ def surest(answers: Tensor, labels: Tensor, share: float = 0.5) -> Tensor:
     return kept
 
 
-def balancing(sorts: Tensor, labels: Tensor, classes: int | None = None) -> Tensor:
+def balancing(sorts: Tensor, labels: Tensor) -> Tensor:
     """(N,) weights under which every class shows each sort, int64 (N,), as often as all images do.
 
     With M[i, j] images of sort i in class j and q[i] the share of sort i, an image weighs q[i] / M[i, j]; classes weigh
     alike where each has all sorts (the aim of FG-CCDB, arXiv 2505.06831).
-
-    Args:
-        classes: How many sorts and classes there are; None for as many as are shown.
     """
-    count = int(torch.stack([sorts, labels]).max()) + 1 if classes is None else classes
-    met = torch.zeros(count, count, dtype=torch.float64)
-    met.index_put_((sorts, labels), torch.ones(len(labels), dtype=torch.float64), accumulate=True)
-    return met.sum(1)[sorts] / len(labels) / met[sorts, labels]
+    _, sort, often = torch.unique(sorts, return_inverse=True, return_counts=True)
+    _, pair, together = torch.unique(torch.stack([sorts, labels]), dim=1, return_inverse=True, return_counts=True)
+    return often.double()[sort] / len(labels) / together.double()[pair]

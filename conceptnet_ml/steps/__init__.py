@@ -8,7 +8,7 @@ probe          probe, choose_partners: step 2, φ, ι and the decision, one repr
 exceptions     read_exceptions, after_exceptions: part of step 2, a network that reads a cue with exceptions, and
                nothing of the object, and what is not exchanged after it
 channel_probe  probe_channels, moves_channels: part of step 2 below the top stage, inside the network
-generalize     generalize, train_views, merge, train_refused: step 3, closure, views, training, merging
+generalize     generalize, train_views, round_views, merge, train_refused: step 3, closure, views, training, merging
 closure        close, check_closure: part of step 3, does a fresh network still find it in the views
 target         weigh_target: part of step 3, what unlabelled pictures of the new world say of a refused swap
 purify         purify, rests_outside, turn, fixed_places, train_cue: part of step 3, gates that hold the cue alone, all

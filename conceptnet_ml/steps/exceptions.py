@@ -1,4 +1,4 @@
-"""Part of step 2, where the rule keeps nothing: a network that reads a cue with exceptions, not the object."""
+"""Part of step 2, before places are exchanged or where nothing is: who reads a cue with exceptions, and that alone."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def read_exceptions(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Re
     fit, held = (ctx.views(pool, swaps) for pool in (ctx.fit, ctx.held))
     labels, name = ctx.labels[ctx.fit], f"{site.name}/reader"
 
-    def judged(network: StagedNetwork, at: str, shown: Views = fit, asked: Views = held, draws: int = 1) -> _Read:
+    def judged(network: StagedNetwork, at: str, shown: Views = fit, apart: Views = held, draws: int = 1) -> _Read:
         answers = _answers(ctx, network, shown, at, draws)
-        said = _answers(ctx, network, asked, at, draws).argmax(1)
+        said = _answers(ctx, network, apart, at, draws).argmax(1)
         tells = float((said == ctx.labels[ctx.held]).double().mean())
         read = _Read(network, answers, above_chance(tells, ctx.classes), certainty(answers, labels))
         ctx.run.log(
@@ -91,7 +91,7 @@ def read_exceptions(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Re
     def read_by(before: _Read, at: str) -> _Read:
         says, clear = before.answers.argmax(1), clearest(before.answers, labels)
         weights = torch.zeros(len(labels), dtype=torch.float64)
-        weights[clear] = balancing(labels[clear], says[clear], ctx.classes)
+        weights[clear] = balancing(labels[clear], says[clear])
         views, epochs = DrawnViews(fit, weights, says), ctx.epochs(settings.cue, STEPS)
         trained = ctx.train(f"{at}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
         return judged(trained, at)
@@ -149,9 +149,11 @@ class _Read:
         return self.certainty - WEIGHT * (1 - self.tells) * (1 - 1 / self.answers.shape[1])
 
     def contradicts(self, labels: Tensor) -> int:
+        """How many images it says another class of than their own."""
         return int((self.answers.argmax(1) != labels).sum())
 
     def enough(self, least: float, labels: Tensor) -> bool:
+        """Whether it tells as much, and there is what contradicts it."""
         return self.tells >= least and self.contradicts(labels) >= FEWEST
 
 

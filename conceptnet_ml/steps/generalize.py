@@ -171,11 +171,7 @@ def train_views(
     if classes is not None:
         numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
     hits_before = residual_hits(learned.network, before, numbers, seed, ctx.dtype)
-    views: ViewMaker = ctx.views(ctx.fit, [*learned.swaps, swap], settings.mix)
-    if says:
-        views = DrawnViews(
-            views, balancing(sum(one * ctx.classes**place for place, one in enumerate(says)), ctx.labels[ctx.fit])
-        )
+    views = round_views(ctx, [*learned.swaps, swap], says)
     count = ctx.epochs(settings.epochs)
     network, rate, step = learned.network, ctx.settings.training.warm_rate, f"{name}/train-{swap.codec.name}-{count}"
     if swap.outside:  # the network so far rests on what is exchanged, all over the image: it has little to keep
@@ -198,6 +194,16 @@ def train_views(
         sureness=sure.record(),
     )
     return Trained(trained, decision, r_before, r_after, r_without, hits=(hits_before, hits_after))
+
+
+def round_views(ctx: Context, swaps: Sequence[Swap], says: Sequence[Tensor]) -> ViewMaker:
+    """What a network is trained on under these swaps: views of the images that are not held out, drawn so that in every
+    class cues with exceptions say each class as often, where there are any (``says``, (N,) each)."""
+    views = ctx.views(ctx.fit, swaps, ctx.settings.round.mix)
+    if not says:
+        return views
+    sorts = torch.unique(torch.stack([*says]), dim=1, return_inverse=True)[1]
+    return DrawnViews(views, balancing(sorts, ctx.labels[ctx.fit]))
 
 
 def merge(ctx: Context, site: Site, swap: Swap, findings: list[Finding]) -> Merged:

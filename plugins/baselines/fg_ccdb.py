@@ -37,7 +37,7 @@ def fit(context: BaselineContext) -> StagedNetwork:
         network = context.train(f"bias-{stage}", context.fresh(), DrawnViews(context.plain, shown), epochs)
         answers = context.batched(f"answers-{stage}", partial(_answers, context, network))
         shown, used = surest(answers, labels, KEPT), used + epochs
-    weights = balancing(answers.argmax(1), labels, context.classes)
+    weights = balancing(answers.argmax(1), labels)
     epochs = max(context.ordinary_epochs, context.ordinary_epochs + context.epochs - used)
     return context.train("train", context.fresh(), DrawnViews(context.plain, weights), epochs)
 

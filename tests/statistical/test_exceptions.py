@@ -13,8 +13,12 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.learner import run_learner
+from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.exceptions import clearest, read_exceptions
+from conceptnet_ml.steps.gates import gates
+from conceptnet_ml.steps.generalize import round_views
+from conceptnet_ml.steps.purify import purify, rests_outside
 from conceptnet_ml.steps.records import Outcome, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import USER, Decision
@@ -103,6 +107,48 @@ def test_images_are_drawn_by_their_weights_under_other_labels(tmp_path: Path) ->
     assert 0.68 < float(mine[1].double().mean()) < 0.82
     for place, shown in zip((3, 5), mine, strict=True):
         assert bool((told[shown] == 1 - ctx.labels[ctx.fit[place]]).all())
+    ctx.run.close()
+
+
+def test_a_round_shows_each_class_what_the_cue_says_as_often(tmp_path: Path) -> None:
+    """Of two cues, too; and of none the images as they are."""
+    ctx = bench(tmp_path, planted_data("own", 80))
+    labels = ctx.labels[ctx.fit]
+    first, second = labels.clone(), labels.clone()
+    first[::3], second[::4] = 1 - labels[::3], 1 - labels[::4]  # in either class they say every pair of classes
+    drawn = round_views(ctx, [], [first, second])
+    assert isinstance(drawn, DrawnViews)
+    for one in (first, second, 2 * first + second):
+        for sort in one.unique():
+            shares = [float(drawn.weights[(one == sort) & (labels == c)].sum()) for c in labels.unique()]
+            assert shares == pytest.approx([shares[0]] * len(shares))
+    assert not isinstance(round_views(ctx, [], []), DrawnViews)
+    ctx.run.close()
+
+
+def test_a_reader_is_neither_purified_nor_closed_and_its_gates_hold_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = bench(tmp_path, planted_data("own", 80), round={"purify": 2, "closures": 2})
+    site = Site("", Readout("classes", ctx.network(), told=0.9), "round")
+    swap = Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))
+    probed = replace(ERRS, measured=replace(ERRS.measured, told=0.9), decision=Decision(True, ""))
+    assert purify(ctx, site, swap, probed) is swap
+    assert close(ctx, site, [], swap, probed) == (swap, ())
+    assert rests_outside(ctx, site, swap, swap, probed) == (False, "")
+    assert not list((tmp_path / "run").glob("steps/*")), "nobody else was asked"
+    prices: list[float | None] = []
+
+    def prober(readout: Readout, codec: object, price: float | None = None, steps: int | None = None) -> None:
+        prices.append(price)
+        raise InterruptedError
+
+    monkeypatch.setattr(ctx, "prober", prober)
+    for told in (0.9, None):
+        with pytest.raises(InterruptedError):
+            gates(ctx, replace(site, readout=replace(site.readout, told=told)), swap.codec)
+    settled = ctx.settings.probe
+    assert prices == [settled.price, settled.view_price]
     ctx.run.close()
 
 

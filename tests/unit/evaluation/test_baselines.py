@@ -490,7 +490,7 @@ def test_views_are_numbered_beside_their_labels(tmp_path: Path) -> None:
 def test_every_class_shows_each_sort_as_often_as_all_do() -> None:
     """Three of class 0 look like 0 and one like 1; one of class 1 looks like 0, one like 1: 4 and 2 of 6."""
     sorts, labels = torch.tensor([0, 0, 0, 1, 0, 1]), torch.tensor([0, 0, 0, 0, 1, 1])
-    weights = fg_ccdb.balancing(sorts, labels, 2)
+    weights = fg_ccdb.balancing(sorts, labels)
     assert weights.tolist() == pytest.approx([2 / 9, 2 / 9, 2 / 9, 1 / 3, 2 / 3, 1 / 3])
     for c in range(2):
         seen = [float(weights[(labels == c) & (sorts == sort)].sum()) for sort in range(2)]
