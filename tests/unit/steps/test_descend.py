@@ -154,6 +154,19 @@ def test_once_a_cue_with_exceptions_was_exchanged_no_places_are_but_by_a_reader(
         assert after_exceptions(learned, at, probed) is probed
 
 
+def test_an_edited_network_is_trained_on_views_as_rounds_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the kept swaps, and balanced by what cues with exceptions say."""
+    shown: list[Any] = []
+    monkeypatch.setattr(learner, "round_views", lambda ctx, swaps, says: (swaps, says))
+    history = SimpleNamespace(digest=str, network=lambda number: {})
+    settings = SimpleNamespace(round=SimpleNamespace(epochs=1), training=SimpleNamespace(warm_rate=0.1))
+    ctx = SimpleNamespace(settings=settings, history=history, network=lambda state: NETWORK, epochs=lambda count: count)
+    ctx.train = lambda name, network, views, epochs, rate: shown.append(views) or network
+    learned = SimpleNamespace(swaps=["kept"], says=["said"], epochs=0, network=None)
+    learner._train_edited(cast(Context, ctx), cast(Learned, learned), 1)
+    assert shown == [(["kept"], ["said"])]
+
+
 def test_an_object_below_the_top_is_no_top() -> None:
     """Its regional swap is exchanged in places, and is not widened for that."""
     site = Site.of_round("block2", replace(CLASSES, key="block3.leaf", elementary=3), 1)
