@@ -61,7 +61,7 @@ def test_a_biased_network_by_generalized_cross_entropy_finds_the_exceptions(
 
 def test_sorts_of_images_are_balanced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_conflict(tmp_path / "with", "fg-ccdb", exceptions=0.05) > 0.87
-    monkeypatch.setattr(fg_ccdb, "balancing", lambda sorts, labels, classes: torch.ones(len(labels)))
+    monkeypatch.setattr(fg_ccdb, "balancing", lambda sorts, labels: torch.ones(len(labels)))
     assert in_conflict(tmp_path / "without", "fg-ccdb", exceptions=0.05) < 0.75
 
 
