@@ -95,13 +95,13 @@ def _exchange(
             reason = f"{decision.reason}; what contradicting images show is asked first"
             waiting = replace(probed, decision=decision.instead(False, reason))
             waits = Outcome(waiting, False, f"{probed.measured.representation}: {reason}", waits=True)
-            reader = read_exceptions(ctx, site, [*outcomes, replace(waits, probed=probed)])
+            reader = read_exceptions(ctx, learned, site, [*outcomes, replace(waits, probed=probed)])
             if reader is not None:
                 return [*outcomes, waits], reader
         outcomes.append(generalize(ctx, learned, site, findings, probed))
         if outcomes[-1].keep:
             return outcomes, None
-    return outcomes, read_exceptions(ctx, site, outcomes) if ask else None
+    return outcomes, read_exceptions(ctx, learned, site, outcomes) if ask else None
 
 
 def _train_edited(ctx: Context, learned: Learned, number: int) -> Readout:

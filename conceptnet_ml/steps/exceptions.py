@@ -19,7 +19,7 @@ from conceptnet_ml.steps.purify import DRAWS, STEPS, donated, train_cue
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.stop_rule import USER
-from conceptnet_ml.swap.views import DrawnViews, Views
+from conceptnet_ml.swap.views import DrawnViews, Swap, Views
 
 FEWEST = 8
 """Training images that must contradict what is taken for the cue: from fewer no network learns what they show."""
@@ -40,7 +40,7 @@ SURE = 0.95
 """Share of the answer from which a network is sure of it."""
 
 
-def read_exceptions(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Readout | None:
+def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequence[Outcome]) -> Readout | None:
     """A network that reads a cue with exceptions alone, to be asked in the next round; None where there is no such cue.
 
     Where some images contradict a cue, ordinary training uses cue and object together, so that its answers change by
@@ -64,6 +64,7 @@ def read_exceptions(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Re
     Only at the top stage, where the network errs at all, and where the user has not decided.
 
     Args:
+        learned: The network trained so far.
         outcomes: Of the representations tried.
 
     Cost: .6 of ordinary training and ``round.cue`` epochs; where such a network tells enough, 1.2 of ordinary training
@@ -75,50 +76,14 @@ def read_exceptions(ctx: Context, site: Site, outcomes: Sequence[Outcome]) -> Re
         return None
     if all(one.measured.answered == 1 for one in refused):
         return None
-    fit, held = (ctx.views(pool, swaps) for pool in (ctx.fit, ctx.held))
-    labels, name = ctx.labels[ctx.fit], f"{site.name}/reader"
-
-    def judged(network: StagedNetwork, at: str, shown: Views = fit, apart: Views = held, draws: int = 1) -> _Read:
-        answers = _answers(ctx, network, shown, at, draws)
-        said = _answers(ctx, network, apart, at, draws).argmax(1)
-        tells = float((said == ctx.labels[ctx.held]).double().mean())
-        read = _Read(network, answers, above_chance(tells, ctx.classes), certainty(answers, labels))
-        ctx.run.log(
-            event="reader", name=at, tells=tells, certainty=read.certainty, contradicts=read.contradicts(labels)
-        )
-        return read
-
-    def read_by(before: _Read, at: str) -> _Read:
-        says, clear = before.answers.argmax(1), clearest(before.answers, labels)
-        weights = torch.zeros(len(labels), dtype=torch.float64)
-        weights[clear] = balancing(labels[clear], says[clear])
-        views, epochs = DrawnViews(fit, weights, says), ctx.epochs(settings.cue, STEPS)
-        trained = ctx.train(f"{at}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
-        return judged(trained, at)
-
-    starts: list[_Read] = []
+    places = None
     if (probed := refused[-1]).measured.gate == "place" and probed.measured.phi >= settings.flips:
-        swap = swap_of(ctx, site, probed)
-        cue, _ = train_cue(ctx, replace(site, name=f"{site.name}/cue-1"), swap)
-        if cue is not None:
-            starts.append(judged(cue, f"{name}/places", *donated(ctx, site, swap), DRAWS))
-    for start in range(1, STARTS + 1):
-        at = f"{name}/start-{start}"
-        starts.append(judged(_biased(ctx, fit, labels, at), at))
-        if not any(one.enough(settings.reads, labels) for one in starts):
-            return None
-    told = []
-    for turn in range(1, TURNS + 1):
-        ats = (f"{name}/{turn}" + f"-{number}" * (turn == 1) for number in range(1, len(starts) + 1))
-        reads = [read_by(one, at) for at, one in zip(ats, starts, strict=True) if one.enough(settings.reads, labels)]
-        starts = [max(reads, key=lambda one: one.score)]
-        if not starts[0].enough(settings.reads, labels):
-            return None
-        told.append(starts[0].tells)
-    read = starts[0]
-    if read.score < settings.certain:
+        places = swap_of(ctx, site, probed)
+    readers = _Readers(ctx, site, swaps, places)
+    read = readers.by_what_is_easy() or readers.by_the_rest(learned.network)
+    if read is None:
         return None
-    return replace(site.readout, network=read.network, told=min(told), says=read.answers.argmax(1))
+    return replace(site.readout, network=read.network, told=read.told, says=read.answers.argmax(1))
 
 
 def after_exceptions(learned: Learned, site: Site, probed: ProbeResult) -> ProbeResult:
@@ -136,12 +101,13 @@ def after_exceptions(learned: Learned, site: Site, probed: ProbeResult) -> Probe
 @dataclass(frozen=True)
 class _Read:
     """What a network reads of the images that are trained on: log shares of the classes (N, K); how many held-out ones
-    it tells, above chance; and how sure it is of those that contradict it."""
+    it, and each before it, tells, above chance; and how sure it is of those that contradict it."""
 
     network: StagedNetwork
     answers: Tensor
     tells: float
     certainty: float
+    told: float = 1.0
 
     @property
     def score(self) -> float:
@@ -155,6 +121,81 @@ class _Read:
     def enough(self, least: float, labels: Tensor) -> bool:
         """Whether it tells as much, and there is what contradicts it."""
         return self.tells >= least and self.contradicts(labels) >= FEWEST
+
+
+class _Readers:
+    """Networks that are trained to read a cue with exceptions, of images under the swaps kept so far.
+
+    Args:
+        places: The swap of places that waits or was refused, None where there is none.
+    """
+
+    def __init__(self, ctx: Context, site: Site, swaps: Sequence[Swap], places: Swap | None) -> None:
+        self.ctx, self.site, self.swaps, self.places = ctx, site, [*swaps], places
+        self.fit, self.held = (ctx.views(pool, self.swaps) for pool in (ctx.fit, ctx.held))
+        self.labels, self.name = ctx.labels[ctx.fit], f"{site.name}/reader"
+
+    def by_what_is_easy(self) -> _Read | None:
+        """By networks that lean on what is learned first, and one of what the waiting places would take over."""
+        starts: list[_Read] = []
+        if self.places is not None:
+            cue, _ = train_cue(self.ctx, replace(self.site, name=f"{self.site.name}/cue-1"), self.places)
+            if cue is not None:
+                starts.append(
+                    self._judged(cue, f"{self.name}/places", *donated(self.ctx, self.site, self.places), DRAWS)
+                )
+        for start in range(1, STARTS + 1):
+            at = f"{self.name}/start-{start}"
+            starts.append(self._judged(_biased(self.ctx, self.fit, self.labels, at), at, self.fit, self.held))
+            if not any(self._enough(one) for one in starts):
+                return None
+        return self._followed(starts, self.name)
+
+    def by_the_rest(self, network: StagedNetwork) -> _Read | None:
+        """By the network, trained on with the places exchanged: if they hold the object, it leans on the cue."""
+        if self.places is None:
+            return None
+        ctx, at = self.ctx, f"{self.name}/rest"
+        fit, held = (ctx.views(pool, [*self.swaps, self.places]) for pool in (ctx.fit, ctx.held))
+        epochs, rate = ctx.epochs(ctx.settings.round.epochs), ctx.settings.training.warm_rate
+        rest = ctx.train(f"{at}/train", network, fit, epochs, rate, "probing")
+        return self._followed([self._judged(rest, at, fit, held, DRAWS)], at)
+
+    def _followed(self, reads: Sequence[_Read], name: str) -> _Read | None:
+        """The last of ``TURNS`` readers, each by what the one before says; None where one does not read enough."""
+        told = 1.0
+        for turn in range(1, TURNS + 1):
+            ats = (f"{name}/{turn}" + f"-{number}" * (turn == 1) for number in range(1, len(reads) + 1))
+            reads = [self._taught(one, at) for at, one in zip(ats, reads, strict=True) if self._enough(one)]
+            reads = [one for one in (max(reads, key=lambda one: one.score, default=None),) if one and self._enough(one)]
+            if not reads:
+                return None
+            told = min(told, reads[0].tells)
+        return replace(reads[0], told=told) if reads[0].score >= self.ctx.settings.round.certain else None
+
+    def _enough(self, read: _Read) -> bool:
+        return read.enough(self.ctx.settings.round.reads, self.labels)
+
+    def _taught(self, before: _Read, at: str) -> _Read:
+        """By a fresh network that is trained to say what the one before says."""
+        ctx, says, clear = self.ctx, before.answers.argmax(1), clearest(before.answers, self.labels)
+        weights = torch.zeros(len(self.labels), dtype=torch.float64)
+        weights[clear] = balancing(self.labels[clear], says[clear])
+        views, epochs = DrawnViews(self.fit, weights, says), ctx.epochs(ctx.settings.round.cue, STEPS)
+        trained = ctx.train(f"{at}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
+        return self._judged(trained, at, self.fit, self.held)
+
+    def _judged(self, network: StagedNetwork, at: str, shown: Views, apart: Views, draws: int = 1) -> _Read:
+        """Of images that are trained on (``shown``) and held-out ones (``apart``)."""
+        ctx, labels = self.ctx, self.labels
+        answers = _answers(ctx, network, shown, at, draws)
+        said = _answers(ctx, network, apart, at, draws).argmax(1)
+        tells = float((said == ctx.labels[ctx.held]).double().mean())
+        read = _Read(network, answers, above_chance(tells, ctx.classes), certainty(answers, labels))
+        ctx.run.log(
+            event="reader", name=at, tells=tells, certainty=read.certainty, contradicts=read.contradicts(labels)
+        )
+        return read
 
 
 def certainty(answers: Tensor, labels: Tensor) -> float:

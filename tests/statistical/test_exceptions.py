@@ -15,11 +15,11 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.exceptions import clearest, read_exceptions
+from conceptnet_ml.steps.exceptions import _Readers, clearest, read_exceptions
 from conceptnet_ml.steps.gates import gates
 from conceptnet_ml.steps.generalize import round_views
 from conceptnet_ml.steps.purify import purify, rests_outside
-from conceptnet_ml.steps.records import Outcome, ProbeResult, Site
+from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import USER, Decision
 from conceptnet_ml.swap.views import DrawnViews, Swap
@@ -35,9 +35,9 @@ CONTRAST = 0.12
 """Of the bar: plain enough to be learned in a while, and the patch is plainer."""
 
 
-def with_exceptions(count: int = 480, seed: int = 0, every: int = 40) -> Data:
+def with_exceptions(count: int = 480, seed: int = 0, every: int = 40, contrast: float = CONTRAST) -> Data:
     """Bars, and patches of which one in twenty says the other class."""
-    data, other = (planted_data(cue, count, seed, CONTRAST) for cue in ("own", "other"))
+    data, other = (planted_data(cue, count, seed, contrast) for cue in ("own", "other"))
     contradicts = (torch.arange(count) % every == 0) | (torch.arange(count) % every == every // 2 + 1)
     images = torch.where(contradicts[:, None, None, None], other.train.images, data.train.images)
     return replace(data, train=ImageSet(images, data.train.labels, data.train.masks))
@@ -50,7 +50,8 @@ def bench(folder: Path, data: Data, **chosen: object) -> Context:
 def judged_by_reader(folder: Path, data: Data) -> tuple[Readout | None, dict[str, float]]:
     """Whom the next round asks, and that network's accuracy."""
     ctx = bench(folder, data)
-    found = read_exceptions(ctx, Site("", Readout("classes", ctx.network()), "round"), REFUSED)
+    network = ctx.network()
+    found = read_exceptions(ctx, Learned(network, network), Site("", Readout("classes", network), "round"), REFUSED)
     ctx.run.close()
     return found, {} if found is None else accuracy(found.network, data)
 
@@ -71,9 +72,31 @@ def test_an_object_that_is_hard_to_see_is_no_cue(seed: int, tmp_path: Path) -> N
     assert found is None
 
 
+def without_bars(folder: Path, data: Data) -> dict[str, float]:
+    """The accuracy of a reader that learns of whom the bars are taken from what a cue says; nothing without a cue."""
+    ctx = bench(folder, data)
+    places = torch.ones(len(data.train), 1, 4, 4)
+    places[:, :, -1, -1] = 0  # the patch's
+    bars = Swap(ctx.codec("pixels"), places)
+    site = Site("", Readout("classes", ctx.network()), "round")
+    found = _Readers(ctx, site, [], bars).by_the_rest(ctx.network())
+    ctx.run.close()
+    return {} if found is None else accuracy(found.network, data)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_what_is_left_when_the_object_is_exchanged_is_read_alone(seed: int, tmp_path: Path) -> None:
+    """The bar is as easy as the patch, so that whoever leans on what is easy leans on both."""
+    right = without_bars(tmp_path / "patches", with_exceptions(seed=seed, contrast=0.5))
+    assert right["conflict"] < 0.1, "it answers by the patch"
+    assert right["absent"] < 0.6, "and not by the bar"
+    assert not without_bars(tmp_path / "none", planted_data("none", 480, seed, 0.5))
+
+
 def test_nobody_is_asked_where_it_would_not_help(tmp_path: Path) -> None:
     ctx = bench(tmp_path, planted_data("own", 80))
-    site = Site("", Readout("classes", ctx.network()), "round")
+    network = ctx.network()
+    site, learned = Site("", Readout("classes", network), "round"), Learned(network, network)
     patch = Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4), outside=True)
     exact = replace(ERRS, measured=replace(ERRS.measured, answered=1.0))
     decided = replace(ERRS, decision=replace(ERRS.decision, evidence=USER))
@@ -85,7 +108,7 @@ def test_nobody_is_asked_where_it_would_not_help(tmp_path: Path) -> None:
         (site, exact),
         (site, decided),
     ):
-        assert read_exceptions(ctx, at, [Outcome(probed, False, "")]) is None
+        assert read_exceptions(ctx, learned, at, [Outcome(probed, False, "")]) is None
     assert not (tmp_path / "run" / "steps").exists(), "nothing was trained"
     ctx.run.close()
 

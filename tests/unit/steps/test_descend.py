@@ -85,7 +85,7 @@ def stages(
         "find": lambda *_: [],
         "probe_channels": lambda *_: None,
         "probe": lambda ctx, site, channels: [PROBED if site.readout.told else probed],
-        "read_exceptions": lambda ctx, site, outcomes: readers.pop() if readers and site.at_top else None,
+        "read_exceptions": lambda ctx, learned, site, outcomes: readers.pop() if readers and site.at_top else None,
         "generalize": generalize,
         "specialize": lambda *_: SimpleNamespace(readout=FAMILY),
         "descend": descend,
