@@ -107,8 +107,8 @@ def _exchange(
 def _train_edited(ctx: Context, learned: Learned, number: int) -> Readout:
     """From the network as the user edited it: trained on the views of all kept swaps, and read out once more."""
     ctx.edited = ctx.history.digest(number)
-    settings, views = ctx.settings, round_views(ctx, learned.swaps, learned.says)
-    network, name = ctx.network(ctx.history.network(number)), f"edit{number}"
+    settings, name = ctx.settings, f"edit{number}"
+    network, views = ctx.network(ctx.history.network(number)), round_views(ctx, name, learned.swaps, learned.says)
     epochs = ctx.epochs(settings.round.epochs)
     learned.network = ctx.train(f"{name}/train", network, views, epochs, settings.training.warm_rate)
     learned.epochs += epochs

@@ -28,7 +28,7 @@ class Readout:
             all.
         told: Of a network that reads a cue with exceptions alone: the share of held-out images, above chance, whose
             class it tells, see :func:`conceptnet_ml.steps.exceptions.read_exceptions`. None of any other.
-        says: What such a network says of each image that is trained on, (N,); else None.
+        says: What such a network says of every training image, held-out ones among them, (N,); else None.
     """
 
     key: str

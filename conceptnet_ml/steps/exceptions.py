@@ -83,7 +83,29 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     read = readers.by_what_is_easy() or readers.by_the_rest(learned.network)
     if read is None:
         return None
-    return replace(site.readout, network=read.network, told=read.told, says=read.answers.argmax(1))
+    return replace(site.readout, network=read.network, told=read.told, says=readers.says(read))
+
+
+def left_in_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Tensor) -> float:
+    """How much views still hold of a cue with exceptions: the share of held-out ones, above chance, of which a fresh
+    network tells what the cue says of their image. It is trained as readers are, so that the object is of no use to it.
+
+    Args:
+        name: Of the step.
+        swaps: Those that make the views.
+        says: (N,) what the cue says of every image.
+
+    Cost: ``round.cue`` epochs.
+    """
+    fit, held = (ctx.views(pool, swaps) for pool in (ctx.fit, ctx.held))
+    shown = says[ctx.fit]
+    views = DrawnViews(fit, balancing(ctx.labels[ctx.fit], shown), shown)
+    epochs = ctx.epochs(ctx.settings.round.cue, STEPS)
+    trained = ctx.train(f"{name}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
+    said = _answers(ctx, trained, held, name, DRAWS).argmax(1)
+    left = max(0.0, above_chance(float((said == says[ctx.held]).double().mean()), ctx.classes))
+    ctx.run.log(event="left", name=name, left=left)
+    return left
 
 
 def after_exceptions(learned: Learned, site: Site, probed: ProbeResult) -> ProbeResult:
@@ -100,11 +122,13 @@ def after_exceptions(learned: Learned, site: Site, probed: ProbeResult) -> Probe
 
 @dataclass(frozen=True)
 class _Read:
-    """What a network reads of the images that are trained on: log shares of the classes (N, K); how many held-out ones
-    it, and each before it, tells, above chance; and how sure it is of those that contradict it."""
+    """What a network reads of the images that are trained on, log shares of the classes (N, K), and of those ``apart``
+    that are held out, one class each; how many of these it, and each before it, tells, above chance; and how sure it is
+    of those that contradict it."""
 
     network: StagedNetwork
     answers: Tensor
+    apart: Tensor
     tells: float
     certainty: float
     told: float = 1.0
@@ -161,6 +185,12 @@ class _Readers:
         rest = ctx.train(f"{at}/train", network, fit, epochs, rate, "probing")
         return self._followed([self._judged(rest, at, fit, held, DRAWS)], at)
 
+    def says(self, read: _Read) -> Tensor:
+        """What it says of every image (N,), held-out ones among them."""
+        said = torch.zeros(len(self.ctx.labels), dtype=torch.int64)
+        said[self.ctx.fit], said[self.ctx.held] = read.answers.argmax(1), read.apart
+        return said
+
     def _followed(self, reads: Sequence[_Read], name: str) -> _Read | None:
         """The last of ``TURNS`` readers, each by what the one before says; None where one does not read enough."""
         told = 1.0
@@ -191,7 +221,7 @@ class _Readers:
         answers = _answers(ctx, network, shown, at, draws)
         said = _answers(ctx, network, apart, at, draws).argmax(1)
         tells = float((said == ctx.labels[ctx.held]).double().mean())
-        read = _Read(network, answers, above_chance(tells, ctx.classes), certainty(answers, labels))
+        read = _Read(network, answers, said, above_chance(tells, ctx.classes), certainty(answers, labels))
         ctx.run.log(
             event="reader", name=at, tells=tells, certainty=read.certainty, contradicts=read.contradicts(labels)
         )

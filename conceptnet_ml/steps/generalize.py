@@ -19,6 +19,7 @@ from conceptnet_ml.network.training import ViewMaker
 from conceptnet_ml.steps.analogies import find_analogies, translate
 from conceptnet_ml.steps.closure import close, joined
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.exceptions import left_in_views
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn, weigh_alone
@@ -161,8 +162,7 @@ def train_views(
         learned: The network to start from and the kept swaps.
         classes: Those that share the feature, None for all.
         timed_as: What its time counts as.
-        says: What cues with exceptions say of each image that is trained on, (N,) each: images are drawn so that in
-            every class these say each class as often, so that what is left of them in the views does not tell it.
+        says: What cues with exceptions say of every image, (N,) each, see :func:`round_views`.
     """
     settings = ctx.settings.round
     seed = ctx.seed(name, "r")
@@ -171,7 +171,7 @@ def train_views(
     if classes is not None:
         numbers = numbers[torch.isin(ctx.labels[numbers], torch.tensor(classes))]
     hits_before = residual_hits(learned.network, before, numbers, seed, ctx.dtype)
-    views = round_views(ctx, [*learned.swaps, swap], says)
+    views = round_views(ctx, name, [*learned.swaps, swap], says)
     count = ctx.epochs(settings.epochs)
     network, rate, step = learned.network, ctx.settings.training.warm_rate, f"{name}/train-{swap.codec.name}-{count}"
     if swap.outside:  # the network so far rests on what is exchanged, all over the image: it has little to keep
@@ -196,14 +196,24 @@ def train_views(
     return Trained(trained, decision, r_before, r_after, r_without, hits=(hits_before, hits_after))
 
 
-def round_views(ctx: Context, swaps: Sequence[Swap], says: Sequence[Tensor]) -> ViewMaker:
-    """What a network is trained on under these swaps: views of the images that are not held out, drawn so that in every
-    class cues with exceptions say each class as often, where there are any (``says``, (N,) each)."""
+def round_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Sequence[Tensor]) -> ViewMaker:
+    """What a network is trained on under these swaps: views of the images that are not held out.
+
+    Where a cue with exceptions was exchanged, what is left of it in the views must not tell the class. By the share of
+    it that is left, they are drawn so that in every class the cue says each class as often: all of them where all is
+    left, none where nothing is, since that shows the few images which contradict it again and again.
+
+    Args:
+        name: Of the step.
+        says: What each such cue says of every image, (N,).
+    """
     views = ctx.views(ctx.fit, swaps, ctx.settings.round.mix)
     if not says:
         return views
-    sorts = torch.unique(torch.stack([*says]), dim=1, return_inverse=True)[1]
-    return DrawnViews(views, balancing(sorts, ctx.labels[ctx.fit]))
+    left = max(left_in_views(ctx, f"{name}/left-{place}", swaps, one) for place, one in enumerate(says, 1))
+    sorts = torch.unique(torch.stack([one[ctx.fit] for one in says]), dim=1, return_inverse=True)[1]
+    balanced = balancing(sorts, ctx.labels[ctx.fit])
+    return DrawnViews(views, left * balanced / balanced.sum() + (1 - left) / len(balanced))
 
 
 def merge(ctx: Context, site: Site, swap: Swap, findings: list[Finding]) -> Merged:

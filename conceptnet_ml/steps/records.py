@@ -318,7 +318,7 @@ class Learned:
         refused: The network of the first refused round, where the settings ask for it.
         epochs: Passes over the views of all kept rounds together.
         directions: By stage, the directions that take the units' place there; empty where units are looked at.
-        says: Of each cue with exceptions that was exchanged, what it says of each image that is trained on, (N,).
+        says: Of each cue with exceptions that was exchanged, what it says of every image, (N,).
     """
 
     ordinary: StagedNetwork

@@ -13,11 +13,11 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.learner import run_learner
+from conceptnet_ml.steps import generalize
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.exceptions import _Readers, clearest, read_exceptions
+from conceptnet_ml.steps.exceptions import _Readers, clearest, left_in_views, read_exceptions
 from conceptnet_ml.steps.gates import gates
-from conceptnet_ml.steps.generalize import round_views
 from conceptnet_ml.steps.purify import purify, rests_outside
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
@@ -133,19 +133,39 @@ def test_images_are_drawn_by_their_weights_under_other_labels(tmp_path: Path) ->
     ctx.run.close()
 
 
-def test_a_round_shows_each_class_what_the_cue_says_as_often(tmp_path: Path) -> None:
-    """Of two cues, too; and of none the images as they are."""
+def test_a_round_shows_each_class_what_the_cue_says_as_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two cues, too; as far as one is left in the views; and of none the images as they are."""
     ctx = bench(tmp_path, planted_data("own", 80))
+    first, second = ctx.labels.clone(), ctx.labels.clone()
+    first[ctx.fit[::3]], second[ctx.fit[::4]] = 1 - ctx.labels[ctx.fit[::3]], 1 - ctx.labels[ctx.fit[::4]]
     labels = ctx.labels[ctx.fit]
-    first, second = labels.clone(), labels.clone()
-    first[::3], second[::4] = 1 - labels[::3], 1 - labels[::4]  # in either class they say every pair of classes
-    drawn = round_views(ctx, [], [first, second])
+    shown = [one[ctx.fit] for one in (first, second, 2 * first + second)]  # either class has every pair
+    left = {"round/left-1": 0.2, "round/left-2": 1.0}
+    monkeypatch.setattr(generalize, "left_in_views", lambda ctx, name, swaps, says: left[name])
+    drawn = generalize.round_views(ctx, "round", [], [first, second])
     assert isinstance(drawn, DrawnViews)
-    for one in (first, second, 2 * first + second):
+    for one in shown:
         for sort in one.unique():
             shares = [float(drawn.weights[(one == sort) & (labels == c)].sum()) for c in labels.unique()]
             assert shares == pytest.approx([shares[0]] * len(shares))
-    assert not isinstance(round_views(ctx, [], []), DrawnViews)
+    left |= {"round/left-2": 0.0, "round/left-1": 0.5}
+    halfway = generalize.round_views(ctx, "round", [], [first, second])
+    assert isinstance(halfway, DrawnViews)
+    assert halfway.weights.tolist() == pytest.approx((0.5 * (drawn.weights + 1 / len(labels))).tolist())
+    assert not isinstance(generalize.round_views(ctx, "round", [], []), DrawnViews)
+    ctx.run.close()
+
+
+def test_what_is_left_of_a_cue_in_views_is_told(tmp_path: Path) -> None:
+    data = with_exceptions()
+    ctx = bench(tmp_path, data)
+    places = torch.zeros(len(data.train), 1, 4, 4)
+    places[:, :, 2:, 2:] = 1
+    patches = Swap(ctx.codec("pixels"), places)
+    contradicts = ctx.labels.clone()
+    contradicts[::40], contradicts[21::40] = 1 - ctx.labels[::40], 1 - ctx.labels[21::40]
+    assert left_in_views(ctx, "whole", [], contradicts) > 0.8
+    assert left_in_views(ctx, "exchanged", [patches], contradicts) < 0.2
     ctx.run.close()
 
 

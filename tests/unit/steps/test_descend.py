@@ -157,7 +157,7 @@ def test_once_a_cue_with_exceptions_was_exchanged_no_places_are_but_by_a_reader(
 def test_an_edited_network_is_trained_on_views_as_rounds_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under the kept swaps, and balanced by what cues with exceptions say."""
     shown: list[Any] = []
-    monkeypatch.setattr(learner, "round_views", lambda ctx, swaps, says: (swaps, says))
+    monkeypatch.setattr(learner, "round_views", lambda ctx, name, swaps, says: (swaps, says))
     history = SimpleNamespace(digest=str, network=lambda number: {})
     settings = SimpleNamespace(round=SimpleNamespace(epochs=1), training=SimpleNamespace(warm_rate=0.1))
     ctx = SimpleNamespace(settings=settings, history=history, network=lambda state: NETWORK, epochs=lambda count: count)
