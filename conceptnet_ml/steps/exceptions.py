@@ -50,12 +50,16 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     1. A network that is made to overfit what is easy is trained on few images, and another one on the half of each
        class that the first is surest of, in which hardly any image contradicts the cue. What it answers is taken for
        what the cue says (as in FG-CCDB, arXiv 2505.06831; there the classes are then balanced against it). There are
-       ``STARTS`` such pairs, and one network more that sees only what the places would take over that wait.
+       ``STARTS`` such pairs, or one where that does not tell enough, and one network more that sees only what the
+       places would take over that wait.
     2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
        same all classes are as frequent; of images that contradict it, the half of each class that does so most surely.
        The object is of no use to it: it reads what the contradicting images show, too. The one is taken that is surest
        of these, less ``WEIGHT`` times its errors.
     3. ``TURNS`` such networks, each by what the one before says of the training images.
+    4. Where that comes to nothing, 2 and 3 once more by the network itself, trained on with the places exchanged. An
+       object as easy as the cue is leaned on by whatever leans on what is easy; but if the places hold the object,
+       what is left of the image is the cue.
 
     It is a cue with exceptions if each tells ``round.reads`` of the held-out images, above chance, and the last is sure
     of what contradicts it, less ``WEIGHT`` times its errors (``round.certain``): a part of an object tells less, as
@@ -67,8 +71,8 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
         learned: The network trained so far.
         outcomes: Of the representations tried.
 
-    Cost: .6 of ordinary training and ``round.cue`` epochs; where such a network tells enough, 1.2 of ordinary training
-    and ``STARTS + TURNS`` times ``round.cue`` epochs more.
+    Cost: 1.1 of ordinary training and ``round.cue`` epochs for a refusal at the first; where such a network tells
+    enough, 1.2 of ordinary training and ``STARTS + TURNS`` times ``round.cue`` epochs more.
     """
     settings, swaps, refused = ctx.settings.round, site.readout.swaps, [one.probed for one in outcomes]
     asked = settings.reads <= 1 and site.number < settings.limit and site.at_top and site.readout.told is None
@@ -171,8 +175,8 @@ class _Readers:
         for start in range(1, STARTS + 1):
             at = f"{self.name}/start-{start}"
             starts.append(self._judged(_biased(self.ctx, self.fit, self.labels, at), at, self.fit, self.held))
-            if not any(self._enough(one) for one in starts):
-                return None
+            if not self._enough(starts[-1]):
+                break  # what is easy does not tell the class: others that lean on it would not, either
         return self._followed(starts, self.name)
 
     def by_the_rest(self, network: StagedNetwork) -> _Read | None:
@@ -181,8 +185,8 @@ class _Readers:
             return None
         ctx, at = self.ctx, f"{self.name}/rest"
         fit, held = (ctx.views(pool, [*self.swaps, self.places]) for pool in (ctx.fit, ctx.held))
-        epochs, rate = ctx.epochs(ctx.settings.round.epochs), ctx.settings.training.warm_rate
-        rest = ctx.train(f"{at}/train", network, fit, epochs, rate, "probing")
+        rate = ctx.settings.training.warm_rate
+        rest = ctx.train(f"{at}/train", network, fit, _half(ctx), rate, "probing")
         return self._followed([self._judged(rest, at, fit, held, DRAWS)], at)
 
     def says(self, read: _Read) -> Tensor:
@@ -254,13 +258,18 @@ def clearest(answers: Tensor, labels: Tensor) -> Tensor:
 def _biased(ctx: Context, views: Views, labels: Tensor, name: str) -> StagedNetwork:
     """A network that has seen of each class the half that one of few images is surest of."""
     generator, epochs = ctx.generator(name, "subset"), ctx.epochs(ctx.settings.training.epochs)
-    few, half = torch.zeros(len(labels)), max(1, round(epochs / 2))
+    few = torch.zeros(len(labels))
     few[torch.randperm(len(labels), generator=generator)[: max(1, round(SUBSET * len(labels)))]] = 1
     rate = ctx.settings.training.rate
     passes = max(1, round(epochs * SUBSET))
     first = ctx.train(f"{name}/few", ctx.network(), DrawnViews(views, few), passes, rate, "probing")
     sure = DrawnViews(views, surest(_answers(ctx, first, views, name), labels))
-    return ctx.train(f"{name}/surest", ctx.network(), sure, half, rate, "probing")
+    return ctx.train(f"{name}/surest", ctx.network(), sure, _half(ctx), rate, "probing")
+
+
+def _half(ctx: Context) -> int:
+    """Half the epochs of ordinary training: what is easy is learned by then, and not yet which images contradict it."""
+    return max(1, round(ctx.epochs(ctx.settings.training.epochs) / 2))
 
 
 def _answers(ctx: Context, network: StagedNetwork, views: Views, name: str, draws: int = 1) -> Tensor:
