@@ -1,7 +1,7 @@
 """Kills runs at their writes and changes their files, and counts what goes wrong (docs/results/trust.md).
 
     python benchmarks/trust.py kills --count 20           # 'learn' killed before 20 of its writes, and its disk full
-    python benchmarks/trust.py fuzz RUN --seconds 60      # every reader of a run's files on changed files
+    python benchmarks/trust.py fuzz --count 1000000 --table fuzz.json   # every reader of files on changed files
 
 Exit code 1 where anything was lost, or raised something else than an error in words. Edits are killed at every write by
 ``pytest -m slow tests/statistical/test_editing.py``. Needs a system with fork.
@@ -10,17 +10,13 @@ Exit code 1 where anything was lost, or raised something else than an error in w
 from __future__ import annotations
 
 import argparse
-import contextlib
-import copy
 import hashlib
 import json
 import random
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +26,8 @@ from torture import count_writes, forked
 
 from conceptnet_ml import learn
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import resolve_settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.editing.history import EditHistory
-from conceptnet_ml.errors import ConceptNetError
-from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.plugins import load_plugins
-from conceptnet_ml.report.page import write_page
-from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.storage.tensors import load_tree
 
 RESULTS = ("graph.json", "model.safetensors", "model.json")
 ODD: list[Any] = [None, True, 0, -1, 1e308, 10**30, "x", "", "\x00", "\ud800", [], {}, [1], {"a": 1}, [[]]]
@@ -97,112 +85,20 @@ def _results(run: Path) -> list[str]:
     return [*(hashlib.sha256(path.read_bytes()).hexdigest() for path in found), json.dumps(kept)]
 
 
-def fuzz(run: Path, seconds: float, seed: int) -> int:
-    """Change one file of a copy of the run at a time and read it."""
-    draw, end = random.Random(seed), time.monotonic() + seconds
-    count, taken, bad = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
-    with tempfile.TemporaryDirectory() as folder:
-        copied = Path(folder, "run")
-        shutil.copytree(run, copied)
-        readers = _readers(copied, Path(folder))
-        whole = {path: path.read_bytes() for path in readers}
-        while time.monotonic() < end:
-            path = draw.choice([*readers])
-            path.write_bytes(_changed(whole[path], path.suffix, draw))
-            name = path.name if path.parent.name != "steps" else "steps"
-            count[name] += 1
-            try:
-                readers[path]()
-                taken[name] += 1
-            except ConceptNetError:
-                pass
-            except Exception as error:  # what is looked for
-                bad[name, f"{type(error).__name__}: {str(error)[:80]}"] += 1
-            path.write_bytes(whole[path])
-    for name in count:
-        print(f"{name:20} {count[name]:8} changed, {taken[name]:7} read all the same")
-    for (name, what), times in bad.most_common():
-        print(f"{name}: {what} ({times})")
-    print(f"{sum(count.values())} inputs, {sum(bad.values())} answered by something else than an error in words")
-    return len(bad)
-
-
-def _readers(run: Path, beside: Path) -> dict[Path, Callable[[], object]]:
-    """For each file what reads it."""
-    exporter = load_plugins(use_entry_points=False).get("exporter", "graphml")
-    parse, graphml, toml = exporter.function("parse"), beside / "x.graphml", beside / "x.toml"
-    exporter.function("write")(ConceptGraph.read(run), graphml)
-    toml.write_text('depth = 2\n[data]\nsource = "x"\nclasses = ["a", "b"]\n[probe]\nprice = 0.5\n')
-
-    def history() -> None:
-        edits = EditHistory(Run.open(run))
-        edits.pending(), edits.descriptions(), edits.apply(ConceptGraph.read(run))
-
-    found: dict[Path, Callable[[], object]] = {
-        run / "settings.json": lambda: Settings.of_run(Run.open(run).settings),
-        run / "graph.json": lambda: ConceptGraph.read(run).check(),
-        run / "model.json": lambda: Run.open(run).load_model(),
-        run / "edits" / "log.json": history,
-        graphml: lambda: ConceptGraph.read(graphml, parse),
-        toml: lambda: resolve_settings(toml),
-    }
-    pages = ("summary.json", "metrics.jsonl", "environment.json")
-    found |= {run / name: lambda: write_page(run, beside / "x.html") for name in pages}
-    steps = sorted((run / "steps").rglob("*.json"), key=lambda path: path.stat().st_size)[:3]
-    found |= {path: lambda path=path: load_tree(path) for path in steps}  # type: ignore[misc]
-    return {path: read for path, read in found.items() if path.exists()}
-
-
-def _changed(content: bytes, suffix: str, draw: random.Random) -> bytes:
-    """Some bytes changed, or in JSON some values."""
-    if suffix == ".json" and draw.random() < 0.7:
-        return json.dumps(_changed_tree(json.loads(content), draw)).encode()
-    found = bytearray(content)
-    for _ in range(draw.choice((1, 1, 2, 5))):
-        place = draw.randrange(len(found) or 1)
-        longer = bytes(draw.randrange(256) for _ in range(draw.randrange(1, 5)))
-        found[place : place + draw.choice((0, 1, 20, len(found)))] = draw.choice((b"", longer))
-    return bytes(found)
-
-
-def _changed_tree(tree: Any, draw: random.Random) -> Any:
-    tree = copy.deepcopy(tree)
-    paths = [*_paths(tree, ())]
-    for path in draw.choices(paths, k=draw.choice((1, 1, 2))):
-        if not path:
-            return draw.choice(ODD)
-        with contextlib.suppress(KeyError, IndexError, TypeError):  # the first change took the second's place away
-            inside = tree
-            for key in path[:-1]:
-                inside = inside[key]
-            if draw.random() < 0.3:
-                del inside[path[-1]]
-            else:
-                inside[path[-1]] = draw.choice(ODD)
-    return tree
-
-
-def _paths(tree: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    yield path
-    if isinstance(tree, dict | list):
-        for key in tree if isinstance(tree, dict) else range(min(len(tree), 6)):
-            yield from _paths(tree[key], (*path, key))
-
-
 def main() -> int:
     """The part that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("kills", "fuzz"))
-    parser.add_argument("run", nargs="?", type=Path)
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--count", type=int, help="of cuts (20) or inputs (20,000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path, help="where 'fuzz' keeps its counts, and goes on")
+    parser.add_argument("--only", type=int, help="the one input of 'fuzz' that is tried")
     given = parser.parse_args()
     if given.part == "kills":
-        return int(kills(given.count, given.seed) > 0)
-    if given.run is None:
-        parser.error("fuzz needs a run folder")
-    return int(fuzz(given.run, given.seconds, given.seed) > 0)
+        return int(kills(given.count or 20, given.seed) > 0)
+    from fuzzing import fuzz
+
+    return int(fuzz(given.count or 20_000, given.seed, given.table, given.only) > 0)
 
 
 if __name__ == "__main__":

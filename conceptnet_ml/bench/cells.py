@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,7 +24,8 @@ from typing import Any
 from conceptnet_ml.bench.cases import Case, Suite
 from conceptnet_ml.config.sources import MOVABLE, show_value
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.storage.files import disk_errors, finite, pretty, write_atomic
+from conceptnet_ml.storage.files import MOST_JSON, disk_errors, finite, pretty, read_file, write_atomic
+from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.lock import FolderLock
 
 SCHEMA_VERSION = 1
@@ -70,9 +71,14 @@ class CellStore:
         return self.out / "cells" / _file_name(case.name) / str(seed)
 
     def cell(self, case: Case, seed: int, method: str) -> dict[str, Any] | None:
-        """A cell as it was written; None where there is none, or none that can be read."""
-        found: dict[str, Any] | None = read_or_none(cell_path(self.folder(case, seed), method))
-        return found
+        """A cell as it was written; None where there is none, or its file is damaged; cells of before have no
+        checksum.
+        """
+        found = read_or_none(cell_path(self.folder(case, seed), method))
+        if not isinstance(found, dict) or found.get("state") not in (DONE, FAILED, LEFT_OUT):
+            return None
+        checksum = found.pop("sha256", None)
+        return found if checksum in (None, _checksum(found)) else None
 
     def state(self, suite: Suite, case: Case, seed: int, method: str) -> str:
         """``done``, ``failed``, ``left out`` (no answer for this case) or ``to do``: not measured, or adapted on
@@ -105,7 +111,7 @@ class CellStore:
                 raise SettingsError(f"the cases '{other}' and '{case.name}' are too alike.", "Rename one of them.")
             for seed in suite.seeds:
                 stored = read_or_none(self.folder(case, seed) / "case.json")
-                if stored is not None:
+                if isinstance(stored, dict) and isinstance(stored.get("settings"), dict):
                     self._compare(case, self.folder(case, seed), stored["settings"])
 
     def begin(self, group: CellGroup) -> Path:
@@ -138,7 +144,8 @@ def save_cell(order: dict[str, Any], method: str, state: str, **figures: Any) ->
     asked = {name: order[name] for name in ("ks", "draws")}
     date = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     cell = {"version": SCHEMA_VERSION, "case": order["case"], "seed": order["seed"], "method": method, "state": state}
-    write_atomic(cell_path(Path(order["folder"]), method), pretty({**cell, **asked, **date, **figures}))
+    content = json.loads(json.dumps(finite({**cell, **asked, **date, **figures})))
+    write_atomic(cell_path(Path(order["folder"]), method), pretty({**content, "sha256": _checksum(content)}))
 
 
 def read_or_none(path: Path) -> Any:
@@ -146,11 +153,17 @@ def read_or_none(path: Path) -> Any:
     it is there and must not be read.
     """
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return json.loads(read_file(path, MOST_JSON))
+    except (ValueError, RecursionError):
         return None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", "Check its permissions.") from error
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
+def _checksum(cell: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(cell, sort_keys=True))
 
 
 def _file_name(name: str) -> str:

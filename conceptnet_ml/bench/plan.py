@@ -10,9 +10,11 @@ from typing import Any
 
 from conceptnet_ml.bench.cases import Suite
 from conceptnet_ml.bench.cells import DONE, LEFT_OUT, CellGroup, CellStore
+from conceptnet_ml.bench.results import REMEASURE
 from conceptnet_ml.bench.runner import check_suite, default_jobs, threads_for
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.plugins import Plugins
+from conceptnet_ml.storage.files import damaged
 
 IMAGES = 2100
 """Training images assumed where no case was measured yet: two classes of 1,200, less the held-out."""
@@ -38,12 +40,14 @@ def plan_bench(suite: Suite, out: str | Path, plugins: Plugins, jobs: int | None
     store.check(suite)
     groups = store.groups(suite, methods)
     jobs = max(1, min(jobs or default_jobs(max(1, len(groups))), len(groups)))
+    with damaged(store.out / "cells", REMEASURE):
+        seconds = _seconds_left(suite, store, groups, methods, jobs) if groups else 0.0
     return {
         "methods": list(methods),
         "cells": cell_states(suite, store, methods),
         "jobs": jobs,
         "threads": threads_for(jobs),
-        "seconds_left": _seconds_left(suite, store, groups, methods, jobs) if groups else 0.0,
+        "seconds_left": seconds,
     }
 
 

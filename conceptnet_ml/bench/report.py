@@ -10,8 +10,8 @@ from typing import Any
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT
 from conceptnet_ml.bench.intervals import spread, summarize
-from conceptnet_ml.bench.results import ROOM, adapted, counts, kept_rounds, values_of
-from conceptnet_ml.storage.files import pretty, write_atomic
+from conceptnet_ml.bench.results import REMEASURE, ROOM, adapted, counts, kept_rounds, values_of
+from conceptnet_ml.storage.files import damaged, pretty, write_atomic
 
 MARK, CEILING = "‡", "†"
 GAPS = ("method", "I.D. accuracy", "gap of each cue", "gap of all")
@@ -19,7 +19,7 @@ GAPS = ("method", "I.D. accuracy", "gap of each cue", "gap of all")
 
 def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[str, Path]:
     """Write the report into a folder; returns the files by their ending. Raises SettingsError where the picture is
-    wanted and matplotlib is missing, DataError where the folder cannot be written.
+    wanted and matplotlib is missing, DataError where the folder cannot be written or a cell is damaged.
 
     Args:
         results: As :func:`conceptnet_ml.bench.run_bench` returns them, or a ``results.json`` holds them.
@@ -27,15 +27,16 @@ def write_report(results: dict[str, Any], out: Path, plot: bool = True) -> dict[
         plot: Draw the picture too.
     """
     pictures: dict[str, bytes] = {}
-    if plot:
-        from conceptnet_ml.bench.plots import draw_results
+    with damaged(out / "cells", REMEASURE):
+        if plot:
+            from conceptnet_ml.bench.plots import draw_results
 
-        pictures = draw_results(results)
-    contents: dict[str, str | bytes] = {
-        "md": to_markdown(results, "results.svg" if pictures else None),
-        "json": pretty(results),
-        **pictures,
-    }
+            pictures = draw_results(results)
+        contents: dict[str, str | bytes] = {
+            "md": to_markdown(results, "results.svg" if pictures else None),
+            "json": pretty(results),
+            **pictures,
+        }
     files = {ending: out / f"results.{ending}" for ending in contents}
     for ending, content in contents.items():
         write_atomic(files[ending], content)

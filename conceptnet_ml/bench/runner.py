@@ -128,7 +128,8 @@ class _Scheduler:
                         group = self.waiting.pop(0)
                         folder = self.store.begin(group)
                         # The same number of threads as its run had: its costs are multiples of what that took.
-                        before = read_or_none(folder / "run" / "environment.json") or {}
+                        before = read_or_none(folder / "run" / "environment.json")
+                        before = before if isinstance(before, dict) else {}
                         order = worker.order(self.suite, group, folder, plugins_dir, no_plugins)
                         self.running.append(Worker(group, order, before.get("threads", threads)))
                     for one in list(self.running):
@@ -140,7 +141,7 @@ class _Scheduler:
                 one.kill()
             raise
         if self.stopper.requested:
-            raise Interrupted("stopped; finished cells are kept")
+            raise Interrupted("stopped; finished cells are kept", exit_code=self.stopper.exit_code)
         return jobs
 
     @staticmethod

@@ -17,7 +17,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.storage.files import read_json, user_cache_folder, write_atomic
+from conceptnet_ml.storage.files import MALFORMED, read_json, user_cache_folder, write_atomic
 
 _here: set[tuple[str, str]] = set()
 _all: list[bool] = []
@@ -79,7 +79,7 @@ def _module_named(backbone: str, backbones: Iterable[str]) -> tuple[str, str] | 
 def _remembered() -> set[tuple[str, str]]:
     try:
         return {(str(target), str(file)) for target, file in read_json(_file())}
-    except (DataError, TypeError, ValueError):  # nothing yet, or damaged: it is asked once more
+    except (DataError, *MALFORMED):  # nothing yet, or damaged: it is asked once more
         return set()
 
 

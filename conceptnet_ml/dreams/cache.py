@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from conceptnet_ml.dreams.request import Dream, DreamRequest
-from conceptnet_ml.storage.files import write_atomic
+from conceptnet_ml.storage.files import MALFORMED, write_atomic
 from conceptnet_ml.storage.hashing import digest
 
 FIELDS = ("before", "reached", "steps", "outcome")
@@ -36,10 +36,10 @@ class DreamCache:
         try:
             with safe_open(path, "pt") as file:
                 fields, image = json.loads(file.metadata()["dream"]), file.get_tensor("image")
-                if file.metadata()["sha256"] != _checksum(key, fields, image):
+                if file.metadata()["sha256"] != _checksum(key, fields, image) or not _is_dream(fields, image):
                     return None
                 return Dream(request.objective, request.seed, image, **fields, cached=True)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
+        except (SafetensorError, OSError, *MALFORMED):
             return None
 
     def save(self, key: str, dream: Dream) -> None:
@@ -57,6 +57,13 @@ class DreamCache:
 
     def _file(self, key: str) -> Path:
         return self.path / key[:2] / f"{key[2:]}.safetensors"
+
+
+def _is_dream(fields: object, image: Tensor) -> bool:
+    kinds = {"before": float, "reached": float, "steps": int, "outcome": str}
+    if not isinstance(fields, dict) or fields.keys() != kinds.keys():
+        return False
+    return image.dim() == 3 and all(type(fields[name]) is kind for name, kind in kinds.items())
 
 
 def _checksum(key: str, fields: object, image: Tensor) -> str:

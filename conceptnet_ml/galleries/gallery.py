@@ -31,7 +31,7 @@ from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.storage.files import finite, pretty, read_json, user_cache_folder, write_atomic
+from conceptnet_ml.storage.files import MALFORMED, finite, pretty, read_json, user_cache_folder, write_atomic
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
 
@@ -280,7 +280,7 @@ def _was_stopped(out: Path) -> bool:
     """Whether the folder holds a gallery that was stopped, which the same request may complete."""
     try:
         return bool(read_json(out / "dreams.json")["stopped"])
-    except (ConceptNetError, KeyError, TypeError):
+    except (ConceptNetError, *MALFORMED):
         return False
 
 

@@ -45,8 +45,10 @@ class Figures:
     def sheet(self, name: str) -> CutSheet:
         """The pictures of one of the run's sheets, named as the graph names it; none where it is gone."""
         try:
+            if ".." in Path(name).parts or Path(name).is_absolute():  # a run may come from anyone
+                raise FileNotFoundError(name)
             return cut_sheet(self.folder / name)
-        except OSError:
+        except (OSError, ValueError):  # a null byte in the name
             self.missing += [name] if name not in self.missing else []
             return CutSheet((), ())
 

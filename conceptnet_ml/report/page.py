@@ -25,7 +25,7 @@ from conceptnet_ml.report.templates import templates
 from conceptnet_ml.results import verdict
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.summary import in_order
-from conceptnet_ml.storage.files import write_atomic
+from conceptnet_ml.storage.files import MALFORMED, write_atomic
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
@@ -99,7 +99,7 @@ def _render(run: Run, steering: dict[str, Any] | None = None) -> str:
         content = {**_content(run, summary, graph, figures), "steering": steering}
         page = template.render(**content, size="")
         return template.render(**content, size=f"{len(page.encode()) / 1e6:.1f} MB")
-    except (KeyError, UndefinedError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+    except (UndefinedError, *MALFORMED) as error:
         raise DataError(
             f"{run.path / 'summary.json'}, of conceptnet_ml {run.package or '?'}, lacks what the page shows, or it, "
             f"metrics.jsonl or environment.json is damaged: {error}",

@@ -9,14 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import command
+from conceptnet_ml.drawing.cutting import opened_sheet
 from conceptnet_ml.drawing.notebook import picture_html, table_html
 from conceptnet_ml.errors import ConceptNetError, DataError, visible
 from conceptnet_ml.graph.naming import listed
 from conceptnet_ml.results.verdict import accuracy_table, headline, kept, percent, remarks, verdict
+from conceptnet_ml.storage.files import MALFORMED
 from conceptnet_ml.storage.run_folder import Run, round_picture
 
 TAGS = ("image-classification", "robustness", "shortcut-learning", "interpretability", "concept-graph")
@@ -24,7 +24,7 @@ TAGS = ("image-classification", "robustness", "shortcut-learning", "interpretabi
 HEAD = ("---", "library_name: conceptnet_ml")
 """How every card begins."""
 
-_CHANGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration, ZeroDivisionError)
+_CHANGED = (*MALFORMED, StopIteration)
 
 
 def model_card(run: Run) -> str:
@@ -77,7 +77,7 @@ def run_html(run: Run) -> str:
         for entry in kept(summary)[:1]:
             path = run.path / "pictures" / round_picture(entry["name"])
             if path.is_file():
-                with Image.open(path) as picture:
+                with opened_sheet(path) as picture:
                     found.append(picture_html(picture, 640, f"what round {entry['name']} exchanged"))
         found.append(f"<small>{escape(visible(str(run.path)))}</small>")
         return f"<div>{''.join(found)}</div>"

@@ -20,6 +20,9 @@ from conceptnet_ml.errors import DataError
 MOST_JSON, MOST_BYTES = 2**29, 2**36
 """Bytes of the largest JSON and of the largest file of numbers that is read; larger ones are no file of ours."""
 
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, ArithmeticError)
+"""What Python raises where content has not the form that is expected."""
+
 LEFTOVER = re.compile(r"\.(.+\.\d+|\d{4}|adapted)\.tmp")
 """Names of what a killed process leaves half-written, files and folders."""
 
@@ -83,7 +86,7 @@ def append_line(path: Path, line: str) -> None:
     """Write a line at the end of a file, or raise DataError and leave the file as it was."""
     with disk_errors(path, "write"), path.open("ab", buffering=0) as file:
         start = file.seek(0, os.SEEK_END)
-        rest = memoryview(line.encode() + b"\n")
+        rest = memoryview(line.encode(errors="backslashreplace") + b"\n")
         try:
             while rest:  # a disk that fills up takes a part and reports no error
                 rest = rest[file.write(rest) :]
@@ -163,7 +166,7 @@ def damaged(path: Path, mend: str = "Restore the file, or start a new run.") -> 
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except MALFORMED as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise DataError(f"{path} is damaged: {what}", mend) from error
 

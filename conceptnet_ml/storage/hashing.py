@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def sha256(content: str | bytes, digits: int = 64) -> str:
-    """The first digits of the SHA-256 of bytes, or of a text in UTF-8."""
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:digits]
+    """The first digits of the SHA-256 of bytes, or of a text in UTF-8, in which halves of pairs may stand."""
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return hashlib.sha256(data).hexdigest()[:digits]
 
 
 def seed_of(text: str) -> int:
     """63 bits of the SHA-256 of a text: its first 8 bytes, big-endian, without the last bit."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def digest(*parts: Any) -> str:

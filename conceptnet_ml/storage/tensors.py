@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptnet_ml.errors import DataError
-from conceptnet_ml.storage.files import disk_errors, read_file, write_atomic
+from conceptnet_ml.storage.files import MALFORMED, disk_errors, read_file, write_atomic
 from conceptnet_ml.storage.hashing import sha256
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def load_tree(path: Path) -> Tree:
                 raise ValueError(f"'{reference['file']}' lies elsewhere")
             data = culprit.read_bytes()
             _check(data, reference["sha256"])
-            tensors = unpack(data)
+            tensors, culprit = unpack(data), path
         return _decode(structure, tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, *MALFORMED) as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
         mend = f"Delete {path} and resume the run: what it held is computed anew."
         raise DataError(f"{culprit} is damaged: {reason}", mend) from error
@@ -211,7 +211,7 @@ def _decode(structure: Any, tensors: dict[str, torch.Tensor]) -> Tree:
     if tag == "$tuple":
         return tuple(_decode(item, tensors) for item in content)
     if tag == "$dict":
-        return {_decode(key, tensors): _decode(item, tensors) for key, item in content}
+        return {_decode(key, {}): _decode(item, tensors) for key, item in content}  # no key is a tensor
     if tag == "$float":
         return float(content)
     if tag == "$tensor" and content in tensors:
@@ -219,5 +219,7 @@ def _decode(structure: Any, tensors: dict[str, torch.Tensor]) -> Tree:
     if tag == "$complex" and content in tensors:
         import torch
 
-        return torch.view_as_complex(tensors[content])
+        parts = tensors[content]
+        if parts.shape[-1:] == (2,) and parts.dtype in (torch.float16, torch.float32, torch.float64):
+            return torch.view_as_complex(parts)
     raise ValueError(f"unknown reference {tag}: {content!r}")

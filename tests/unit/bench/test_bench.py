@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 from conceptnet_ml import load_plugins
 from conceptnet_ml.bench import origin, plots, report
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, parse_seeds, read_suite
-from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, CellStore, cell_path
+from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellGroup, CellStore, cell_path, save_cell
 from conceptnet_ml.bench.intervals import interval, overlap, summarize
 from conceptnet_ml.bench.plan import cell_states
 from conceptnet_ml.bench.report import to_markdown
@@ -326,3 +327,31 @@ def test_the_report_has_tables_json_and_pictures(measured: tuple[Suite, CellStor
         plots.draw_results(json.loads(files["json"].read_text()))["svg"] == svg
     )  # from the file alone, and the same again
     assert set(report.write_report(results, tmp_path / "bare", plot=False)) == {"md", "json"}
+
+
+def test_a_cell_that_was_changed_is_measured_again(measured: tuple[Suite, CellStore]) -> None:
+    suite, store = measured
+    case, folder = suite.cases[0], store.begin(CellGroup(suite.cases[0], 0, ()))
+    order = {"case": case.name, "seed": 0, "folder": str(folder), "ks": list(suite.ks), "draws": suite.draws}
+    save_cell(order, "longer", DONE, test_sets={"conflict": {"accuracy": math.nan}})
+    path = cell_path(folder, "longer")
+    whole = path.read_text()
+    assert store.state(suite, case, 0, "longer") == DONE
+    changes = (whole.replace("null", "0.9"), whole[:-9], "[" * 10**5, "[]", "{}", '{"state": "x"}', "3")
+    for changed in changes:
+        assert changed != whole
+        path.write_text(changed)
+        assert store.state(suite, case, 0, "longer") == TO_DO
+    (folder / "case.json").write_text('{"settings": 3}')
+    store.check(suite)
+
+
+@pytest.mark.parametrize("change", [{"test_sets": 3}, {"cost": []}, {"origin": []}, {"date": {}}, {"notes": 3}])
+def test_a_cell_without_checksum_that_holds_something_else_is_named(
+    measured: tuple[Suite, CellStore], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    suite, store = measured
+    path = cell_path(store.folder(suite.cases[0], 0), LEARNED)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=r"cells.* is damaged: .*\n.*measures it again"):
+        report.write_report(collect_results(suite, store, METHODS, load_plugins(), {}), store.out, plot=False)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from conceptnet_ml.drawing import cutting
 from conceptnet_ml.drawing.cutting import cut_sheet
 from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, Example, node_strip
-from conceptnet_ml.drawing.pictures import to_jpeg, to_png
+from conceptnet_ml.drawing.pictures import LAYOUT, to_jpeg, to_png
 from conceptnet_ml.drawing.sheets import Card, SwapExample, probe_sheet
 
 RED, BLUE, GREY = (
@@ -53,5 +56,35 @@ def test_other_pictures_are_whole_and_other_files_refused(tmp_path: Path) -> Non
     assert [one.caption for one in cut_sheet(tmp_path / "photo.png").cuttings] == [()]
     (tmp_path / "no.png").write_text("no picture")
     for name in ("no.png", "absent.png"):
+        with pytest.raises(OSError, match=name):
+            cut_sheet(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"pictures": [[0, 0, 999, 9]], "lines": []},
+        {"pictures": [[0, 0, -1, 9]], "lines": []},
+        {"pictures": [["a", 0, 9, 9]], "lines": []},
+        {"pictures": [[0, 0, 9]], "lines": []},
+        {"pictures": 3, "lines": []},
+        {"pictures": [], "lines": [[0, 0, 9, 3, "plain"]]},
+        {"pictures": [], "lines": [["x", 0, 9, "words", "plain"]]},
+        [],
+        "[" * 100_000,
+    ],
+)
+def test_a_picture_that_says_something_else_of_itself_is_whole(tmp_path: Path, said: object) -> None:
+    image = Image.new("RGB", (20, 20))
+    image.info[LAYOUT] = said if isinstance(said, str) else json.dumps(said)
+    (tmp_path / "x.png").write_bytes(to_png(image))
+    assert [one.image.size for one in cut_sheet(tmp_path / "x.png").cuttings] == [(20, 20)]
+
+
+def test_a_bomb_and_other_formats_are_no_sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "MOST_PIXELS", 399)
+    Image.new("RGB", (20, 20)).save(tmp_path / "large.png")
+    Image.new("RGB", (2, 2)).save(tmp_path / "x.png", format="EPS")
+    for name in ("large.png", "x.png"):
         with pytest.raises(OSError, match=name):
             cut_sheet(tmp_path / name)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
+from safetensors.torch import save
 
 from conceptnet_ml.dreams.cache import FIELDS, DreamCache
+from conceptnet_ml.storage.hashing import digest
 
 KEY = "ab" + "0" * 62
 
@@ -40,3 +44,21 @@ def test_a_dream_under_another_ones_name_is_none(tmp_path: Path) -> None:
     other.parent.mkdir()
     file.rename(other)
     assert cache.load("cd" + KEY[2:], request) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape"),
+    [
+        (dict(zip(FIELDS, ("x", 2.0, 16, "rose"), strict=True)), (3, 8, 8)),
+        (dict(zip(FIELDS, (0.5, 2.0, 1.5, "rose"), strict=True)), (3, 8, 8)),
+        (dict(zip(FIELDS, (0.5, 2.0, 16, "rose"), strict=True)), (8, 8)),
+        ([], (3, 8, 8)),
+        ({"before": 0.5}, (3, 8, 8)),
+    ],
+)
+def test_what_is_signed_and_no_dream_is_none(tmp_path: Path, fields: object, shape: tuple[int, ...]) -> None:
+    cache, request, file = stored(tmp_path)
+    image = torch.ones(shape)
+    about = {"dream": json.dumps(fields), "sha256": digest(KEY, json.dumps(fields), image)}
+    file.write_bytes(save({"image": image}, about))
+    assert cache.load(KEY, request) is None

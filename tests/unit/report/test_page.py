@@ -503,3 +503,11 @@ def test_a_round_is_called_as_its_concepts_call_it(name: str) -> None:
     stage, _, number = name.split("/")
     node = graph.add_node("feature", "x", classes=CLASSES[:1], units=[1], stage=stage, round=int(number), found_in=name)
     assert f"({round_called(name, stage)})" in called(graph.node(node))
+
+
+def test_no_picture_from_outside_of_a_run_is_shown(run: Path) -> None:
+    (run.parent / "private.png").write_bytes(to_png(picture()))
+    for name in (str(run.parent / "private.png"), "../private.png", "pictures/../../private.png", "a\0b"):
+        figures = Figures(run)
+        assert figures.sheet(name).cuttings == ()
+        assert figures.missing == [name]

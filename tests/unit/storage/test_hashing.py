@@ -59,3 +59,8 @@ def test_a_linked_file_keeps_its_content_when_the_other_name_is_replaced(tmp_pat
     replace_by_link(kept, run)
     assert (run.read_text(), kept.read_text(), new.read_text()) == ("old", "old", "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["edits", "graph.json", "new.json"]
+
+
+def test_half_a_pair_can_be_hashed():
+    assert sha256("a\ud800") != sha256("a") != sha256("")
+    assert seed_of("\udcff") != seed_of("")

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from conceptnet_ml.errors import DataError, GraphError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.storage.files import read_json, write_atomic
+from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.storage.tensors import load_tree, save_tree
 
@@ -192,6 +193,17 @@ def cut_json(step: Path) -> Path:
     return step
 
 
+def signed(tree):
+    """Damage that a checksum does not show: what a file of someone else may hold."""
+
+    def change(step: Path) -> Path:
+        record = json.loads(step.read_text())
+        step.write_text(json.dumps({**record, "tree": tree, "sha256": sha256(json.dumps(tree))}))
+        return step
+
+    return change
+
+
 def flip_a_bit(step: Path) -> Path:
     (file,) = step.parent.glob("*.safetensors")
     data = bytearray(file.read_bytes())
@@ -217,7 +229,16 @@ def other_version(step: Path) -> Path:
     return step
 
 
-@pytest.mark.parametrize("damage", [damage_json, cut_json, flip_a_bit, cut_tensors, lose_tensors, other_version])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(damage_json, cut_json, flip_a_bit, cut_tensors, lose_tensors, other_version),
+        signed({"$complex": "t0"}),
+        signed({"$float": -(10**400)}),
+        signed({"$dict": [[{"$tensor": "t0"}, 1], [{"$tensor": "t0"}, 2]]}),
+        signed({"$tuple": 3}),
+    ],
+)
 def test_a_damaged_step_names_the_file_and_the_mend_works(run, damage):
     value = {"epoch": 3, "w": torch.randn(4)}
     run.once("train", lambda: value)
