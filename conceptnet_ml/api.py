@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml.checks import Checked, Session, check_depth, check_plan
+from conceptnet_ml.checks import Checked, Session, check_plan
 from conceptnet_ml.conclude import conclude
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
@@ -100,7 +100,6 @@ def start_run(
         Run.check_free(out)
     name_backbone(settings, session.plugins)
     checked = check_plan(settings, session, data)
-    check_depth(checked)
     folder = Path(out) if out is not None else default_folder(settings)
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
     environment["data"] = checked.data.digests()
@@ -143,7 +142,8 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
         EditHistory(run).adopt()
         plugins, progress, stopper = session.plugins, session.progress, session.stopper
         ctx = Context(checked.settings, plugins, checked.data, run, progress, stopper, checked.device, checked.dtype)
-        progress.outline = RunOutline(checked.settings, len(ctx.fit))
+        stages = min(checked.settings.depth, len(checked.network.stage_names))
+        progress.outline = RunOutline(checked.settings.model_copy(update={"depth": stages}), len(ctx.fit))
         try:
             if not run.complete:
                 with open_loggers(run, plugins, checked.settings, progress.say):
@@ -163,7 +163,6 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     session = Session() if plugins is None else Session(plugins)
     name_backbone(settings, session.plugins)
     checked = check_plan(settings, session)
-    check_depth(checked)
     data, network = checked.data, checked.network
     used = devices.environment(checked.device, checked.dtype, network.narrow)
     fit, held = (len(part) for part in split_holdout(data.train, settings.data.holdout, 0))

@@ -123,15 +123,16 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
             images = replace(images, notes=(*images.notes, *doubts))
             for doubt in doubts:
                 session.progress.say(f"warning: {doubt}")
+    stages = network.stage_names
+    if not finished and settings.network.stages is None and (left := network.unstaged()):
+        why = "what is below them, be it only its size, is used above them, or maps grow there"
+        images = replace(images, notes=(*images.notes, f"no stages are {', '.join(left)}: {why}"))
+        session.progress.say(f"note: {images.notes[-1]}")
+    if settings.depth > len(stages):
+        note = f"depth {settings.depth}: {settings.network.backbone} has {len(stages)} stages, all are worked through: "
+        images = replace(images, notes=(*images.notes, note + ", ".join(reversed(stages))))
+        session.progress.say(f"note: {images.notes[-1]}")
     return Checked(settings, images, network, device, dtype, new_world)
-
-
-def check_depth(checked: Checked) -> None:
-    """A new network has the stages it is to work through, else SettingsError; a run begun before goes on with all."""
-    depth, stages = checked.settings.depth, checked.network.stage_names
-    if depth > len(stages):
-        has = f"{checked.settings.network.backbone} has {len(stages)} stages, {', '.join(stages)}"
-        raise SettingsError(f"depth {depth}: {has}", "Give at most their number, or name more in network.stages.")
 
 
 def check_settings(settings: Settings, plugins: Plugins) -> None:

@@ -93,6 +93,9 @@ class Commands(TyperGroup):
                 raise
             _trace(ctx)
             module, where = _last_frame(error)
+            if isinstance(error, OSError) and error.filename is not None and not module.startswith(FILE_MODULE):
+                _complain("error", f"cannot use {error.filename}: {str(error.strerror).lower()}", _again())
+                raise typer.Exit(DataError.exit_code) from error
             what = f"{type(error).__name__}: {error}{where}"
             if module.startswith(FILE_MODULE):  # in what a plugin's function returned
                 _complain("error", f"a plugin failed: {what}", _again())

@@ -89,6 +89,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     # A picture with a malformed EXIF block can still be read.
     with contextlib.suppress(ValueError, KeyError, TypeError, SyntaxError, ZeroDivisionError):
         image = ImageOps.exif_transpose(image)
+    return _flat(image)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """As :func:`to_rgb`, as it lies."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -221,13 +226,21 @@ if hasattr(os, "register_at_fork"):  # a thread that held a share does not live 
 
 def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """A large picture averaged over whole blocks of pixels, to at least twice the size (H, W) in px: the copies that
-    are made of it then cost a fraction of it.
+    are made of it then cost a fraction of it. What cannot be averaged as it is, palettes and 16 bits, becomes RGB in
+    bands. Floats stay: how they are scaled hangs on all of them.
     """
     factor = min(image.height // (2 * size[0]), image.width // (2 * size[1]))
-    if image.width * image.height < LARGE or factor < 2 or image.mode not in ("RGB", "RGBA", "L", "LA", "CMYK"):
+    if image.width * image.height < LARGE or factor < 2 or image.mode == "F":
         return image
     orientation = image.getexif().get(0x0112, 1)
-    small = image.reduce(factor)
+    if image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
+        small = image.reduce(factor)
+    else:
+        small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+        rows = factor * max(1, LARGE // 16 // (image.width * factor))
+        for top in range(0, image.height, rows):
+            band = image.crop((0, top, image.width, min(top + rows, image.height)))
+            small.paste(_flat(band).reduce(factor), (0, top // factor))
     small.getexif()[0x0112] = orientation
     return small
 

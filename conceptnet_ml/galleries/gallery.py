@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,21 @@ from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
-from conceptnet_ml.storage.files import MALFORMED, finite, pretty, read_json, user_cache_folder, write_atomic
+from conceptnet_ml.storage.files import (
+    MALFORMED,
+    disk_errors,
+    finite,
+    pretty,
+    read_json,
+    remove_leftovers,
+    user_cache_folder,
+    write_atomic,
+)
+from conceptnet_ml.storage.lock import LOCK_FILES, FolderLock
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.version import __version__
+
+RECORD = "dreams.json"
 
 REFERENCE = 2048
 """Real images a witness's statistics are taken of, at most; half as many are held out to calibrate it."""
@@ -61,7 +74,8 @@ def gallery(
 
     Raises:
         SettingsError, DataError, PluginError: Something is wrong with the request; nothing was dreamed.
-        Interrupted: The stopper said so; what was done is in the folder.
+        Interrupted: The stopper said so; what was done is in the folder. There the same request goes on, and so it does
+            where the process was killed.
     """
     started = time.monotonic()
     request, progress, stopper = request or GalleryRequest(), progress or Progress(quiet=True), stopper or Stopper()
@@ -87,13 +101,34 @@ def gallery(
     settings = RenderSettings(device=device, dtype=dtype)
     folder = _Folder(Path(out), request, opened, plans, recipes, real, witness, settings)
     cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder() / "dreams")
+    with _alone(Path(out)):
+        write_atomic(folder.out / RECORD, pretty({"stopped": True}))  # killed from now on, it can be completed
+        try:
+            folder.dream(RenderSession(cache, progress, stopper))
+        except Interrupted as stop:
+            folder.record(time.monotonic() - started, stopped=True)
+            done = f"{len(folder.found)} of {len(plans)} dreams are in {out}"
+            raise Interrupted(f"stopped; {done}", "The same command goes on from there.", stopper.exit_code) from stop
+        return folder.record(time.monotonic() - started, stopped=False)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Makes the folder, or cleans one that was begun, and keeps other processes from dreaming into it. Raises DataError
+    where one does, or it cannot be written.
+    """
+    lock = FolderLock(out)
+    with disk_errors(out, "write"):
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     try:
-        folder.dream(RenderSession(cache, progress, stopper))
-    except Interrupted as stop:
-        folder.record(time.monotonic() - started, stopped=True)
-        done = f"{len(folder.found)} of {len(plans)} dreams are in {out}"
-        raise Interrupted(f"stopped; {done}", "The same command goes on from there.", stopper.exit_code) from stop
-    return folder.record(time.monotonic() - started, stopped=False)
+        with disk_errors(out, "write"):
+            remove_leftovers(out)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # a gallery is handed on: nothing else is left in it
+            (out / LOCK_FILES[0]).unlink()
+        lock.release()
 
 
 @dataclass(eq=False)
@@ -171,7 +206,7 @@ class _Folder:
             ],
         }
         record = finite(record)
-        write_atomic(self.out / "dreams.json", pretty(record))
+        write_atomic(self.out / RECORD, pretty(record))
         return {"out": str(self.out), **record}
 
     def _own_answer(self, result: DreamResult) -> dict[str, Any] | None:
@@ -279,7 +314,7 @@ def _card(result: DreamResult, answer: Mapping[str, Any] | None) -> Card:
 def _was_stopped(out: Path) -> bool:
     """Whether the folder holds a gallery that was stopped, which the same request may complete."""
     try:
-        return bool(read_json(out / "dreams.json")["stopped"])
+        return bool(read_json(out / RECORD)["stopped"])
     except (ConceptNetError, *MALFORMED):
         return False
 

@@ -34,7 +34,8 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ready_made = m.__module__.startswith("torch.nn") and not isinstance(m, nn.Sequential)
-        return ready_made or next(m.children(), None) is None
+        is_part = f"{module_qualified_name}." != PREFIX  # a network without modules of its own has functions
+        return ready_made or (is_part and next(m.children(), None) is None)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -257,4 +258,7 @@ def _has_weights(root: nn.Module, node: fx.Node, parameters: set[str]) -> bool:
     module = module_of(root, node)
     if module is not None:
         return next(module.parameters(), None) is not None
-    return any(source.op == "get_attr" and source.target in parameters for source in node.all_input_nodes)
+    sources = [*node.all_input_nodes]
+    made = [source for source in sources if all(inner.op == "get_attr" for inner in source.all_input_nodes)]
+    sources += [inner for source in made for inner in source.all_input_nodes]  # as in w.t()
+    return any(source.op == "get_attr" and source.target in parameters for source in sources)

@@ -134,6 +134,22 @@ class StagedNetwork(nn.Module):
         """Names of the stages from input to output."""
         return tuple(stage.name for stage in self.stages)
 
+    def unstaged(self) -> list[str]:
+        """Modules with weights above the top stage that make maps: no stage, since what is below is used again above
+        them, even if only its size, or since maps grow there. Cost: two passes of one image.
+        """
+        example, calls = torch.zeros(2, self.mean.shape[1], *self.image_size).to(self.mean.device), list[str]()
+        (top,) = {cut.learned for cut in self._find_route(example)[1] if self.stages[-1].name in cut.names}
+
+        def note(path: str, module: nn.Module, output: Any) -> None:
+            if next(module.parameters(recurse=False), None) is not None:
+                maps = isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1
+                calls.append(path if maps else "")
+
+        with torch.no_grad(), eval_mode(self), hooked(self, note):
+            self(example)
+        return [path for path in calls[top:] if path]
+
     def stage(self, name: str) -> Stage:
         """The stage of this name.
 
@@ -307,7 +323,7 @@ class StagedNetwork(nn.Module):
                 raise SettingsError(
                     "the network has no stages: no place with maps (B, C, h, w) of at least 2×2 cells that "
                     "everything passes through",
-                    "Use larger images (data.image_size) or a convolutional network.backbone.",
+                    "Use larger images (data.image_size), or a network.backbone of convolutions without a way around.",
                 )
             return tuple(found)
         places = {name: number for number, cut in enumerate(cuts) for name in cut.names}

@@ -30,7 +30,7 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
         "data": ctx.data.name,
         "trap": ctx.settings.data.trap,
         "classes": list(ctx.data.classes),
-        "depth": ctx.settings.depth,
+        "depth": min(ctx.settings.depth, len(learned.network.stage_names)),
         "seed": ctx.settings.seed,
         "images": {"fit": len(ctx.fit), "held_out": len(ctx.held), "skipped": ctx.data.skipped},
         "rounds": [round_record(round, ctx.override_rule.overruled.get(round.name, ())) for round in learned.rounds],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -264,9 +263,10 @@ def _beyond_chance(before: Entry, after: Entry, pairs: Entry | None) -> bool:
     """
     if pairs is None:
         return bool(after["high"] < before["low"] or before["high"] < after["low"])
-    won, lost = pairs["won"], pairs["lost"]
-    tail = sum(math.comb(won + lost, count) for count in range(min(won, lost) + 1)) / 2 ** (won + lost)
-    return 2 * tail < 0.05
+    from scipy.special import bdtr  # takes a while to load
+
+    won, lost = int(pairs["won"]), int(pairs["lost"])
+    return bool(2 * bdtr(min(won, lost), won + lost, 0.5) < 0.05)
 
 
 def _sure(before: Entry, after: Entry, pairs: Entry | None) -> str:

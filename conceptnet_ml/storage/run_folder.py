@@ -11,6 +11,7 @@
       adapted/             adapted models: what adapting changed, by name
       graph.json           the concept graph
       pictures/            swaps of every round, nodes/ID.jpg for every node, sheets of dreams, dreams.json
+      pictures.txt         which of them the run wrote: no others are removed when it draws them anew
       dreams/              single dreams, under a digest of all they depend on
       logs/                what loggers write, a folder for each
       edits/               edits of the graph and the network, and the results before each
@@ -26,6 +27,7 @@ a tensor is saved or read.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,6 +65,11 @@ RESULTS = ("summary.json", "summary.txt", "model.json", "model.safetensors", "gr
 """Results of a finished run besides its pictures."""
 
 PAGE = "report.html"
+
+WRITTEN = "pictures.txt"
+
+OWN = re.compile(r"pictures/(nodes/[0-9a-f]{12}\.jpg|[^/]+-swaps\.png|dreams-[^/]+\.png|answers\.png)")
+"""Pictures that a run may have written that is older than :data:`WRITTEN`."""
 
 T = TypeVar("T")
 
@@ -186,7 +193,8 @@ class Run:
         with disk_errors(self.path, "write"):
             self._lock.acquire()
             remove_leftovers(self.path)
-            drop_torn_line(self.path / "metrics.jsonl")
+            for name in ("metrics.jsonl", WRITTEN):
+                drop_torn_line(self.path / name)
 
     def close(self) -> None:
         """Give the lock back. A later write takes it again."""
@@ -284,19 +292,38 @@ class Run:
         folder, as the graph's ``pictures`` have it.
         """
         relative = f"pictures/{file_name(relative)}"
+        self.lock()
+        known = self._pictures()
+        if not (self.path / WRITTEN).exists():
+            self._write(WRITTEN, "".join(f"{name}\n" for name in sorted(known | {relative})))
+        elif relative not in known:
+            append_line(self.path / WRITTEN, relative)
         self._write(relative, image)
         for watcher in self.watchers:
             watcher.drawn(relative)
         return relative
 
     def keep_pictures(self, wanted: Iterable[str]) -> None:
-        """Remove all pictures but these, given as :meth:`save_picture` returned them."""
+        """Remove all pictures that the run wrote but these, given as :meth:`save_picture` returned them."""
         self.lock()
-        kept = {self.path / name for name in wanted}
+        kept = {*wanted}
         with disk_errors(self.path, "write"):
-            for path in (self.path / "pictures").rglob("*.*"):
-                if path.suffix in (".png", ".jpg") and path not in kept:
-                    path.unlink(missing_ok=True)
+            for name in self._pictures() - kept:
+                (self.path / name).unlink(missing_ok=True)
+        self._write(WRITTEN, "".join(f"{name}\n" for name in sorted(kept)))
+
+    def _pictures(self) -> set[str]:
+        """What the run wrote below pictures/, given as :meth:`save_picture` returned it."""
+        path = self.path / WRITTEN
+        if path.exists():
+            names = read_file(path, MOST_JSON).decode(errors="replace").splitlines()
+        else:
+            found = (one.relative_to(self.path).as_posix() for one in (self.path / "pictures").rglob("*.*"))
+            names = [name for name in found if OWN.fullmatch(name)]
+        # the list may come from anyone
+        return {
+            name for name in names if name[:9] == "pictures/" and ".." not in name and name[-4:] in (".png", ".jpg")
+        }
 
     def save_dreams(self, records: Sequence[Mapping[str, Any]], witness: Mapping[str, Any] | None) -> None:
         """Write pictures/dreams.json: what is known of every dream, and how good the witness is that judged them."""

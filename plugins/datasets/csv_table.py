@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def _column(
 
 def _check_files(table: Path, rows: Sequence[_Row]) -> None:
     """Every file is there, ends like an image, and is named once."""
-    missing = [f"'{row.file}' (line {row.line})" for row in rows if not row.file.is_file()]
+    missing = [f"'{row.file}' (line {row.line})" for row in rows if not os.path.isfile(row.file)]
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise DataError(

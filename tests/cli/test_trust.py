@@ -336,6 +336,30 @@ def test_advice_after_a_bug_goes_on_with_the_run(run: Path, tmp_path: Path, monk
     assert main._again() == f"To see where: python cli.py --debug {' '.join(words[1:])}"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("graph", "show", "LONG"),
+        ("evaluate", "LONG"),
+        ("report", "LONG"),
+        ("predict", "RUN", "LONG.png"),
+        ("learn", "--data", "folder:LONG", "--dry-run"),
+        ("learn", "--data", "csv:LONG", "--dry-run"),
+        ("learn", "--config", "LONG", "--dry-run"),
+        ("learn", "--data", "folder:PHOTOS", "--out", "LONG", "--dry-run"),
+        ("graph", "export", "RUN", "--out", "LONG.dot"),
+        ("inspect", "LONG"),
+    ],
+)
+def test_a_path_that_is_too_long_is_no_bug(finished: Path, words: tuple[str, ...]) -> None:
+    names = {"RUN": str(finished), "PHOTOS": str(finished.parent / "photos"), "LONG": "x" * 5000}
+    for name, path in names.items():
+        words = tuple(word.replace(name, path) for word in words)
+    done = call(*words)
+    assert done.returncode in (2, 3), done.stderr
+    assert "bug:" not in done.stderr
+
+
 # ------------------------------------------------------------------------------------------------ signals
 
 

@@ -222,3 +222,14 @@ def test_names_of_given_data_are_checked_as_those_of_folders() -> None:
     images = ImageSet(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), torch.arange(40) % 2)
     with pytest.raises(DataError, match="cannot name a class"):
         check_plan(Settings(), Session(PLUGINS), Data("mine", ("a", "b\n"), images, {"test": images}))
+
+
+def test_a_depth_beyond_the_stages_is_said_to_be_all_of_them() -> None:
+    images = ImageSet(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), torch.arange(40) % 2)
+    data, said = Data("noise", ("a", "b"), images, {"test": images}), io.StringIO()
+    checked = check_plan(Settings(depth=99), Session(PLUGINS, Progress(stream=said)), data)
+    (note,) = checked.data.notes
+    stages = [*reversed(checked.network.stage_names)]
+    assert note == f"depth 99: small has {len(stages)} stages, all are worked through: {', '.join(stages)}"
+    assert note in " ".join(said.getvalue().split())
+    assert not check_plan(Settings(depth=len(stages)), Session(PLUGINS), data).data.notes

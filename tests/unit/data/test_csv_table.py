@@ -105,6 +105,8 @@ def test_tables_for_evaluation_may_hold_tests_alone(pictures: Path) -> None:
         ("path,label", "all/cat 00.png,", "line 42 has no label"),
         ("path,label", ",cat", "line 42 has no path"),
         ("path,label", "all/cow.png,cat", r"not there: '.*all/cow\.png' \(line 42\)"),
+        ("path,label", f"{'x' * 5000}.png,cat", r"not there: .*x\.png' \(line 42\)"),
+        ("path,label", "a\0b.png,cat", r"not there: .* \(line 42\)"),
         ("path,label", "table.csv,cat", r"line 42: 'table\.csv' does not end like an image"),
         ("path,label", "all/../all/cat 00.png,cat", r"twice, in lines 3 and 42"),
         ("path,label", '"all/cat 00.png,cat', "line 42: "),

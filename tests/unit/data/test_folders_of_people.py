@@ -192,10 +192,14 @@ def test_large_pictures_are_decoded_one_after_another() -> None:
     assert BUDGET < 90e6
 
 
-def test_a_large_picture_is_reduced_and_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", ["RGB", "P", "I;16", "I", "PA"])
+def test_a_large_picture_is_reduced_and_looks_the_same(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr("conceptnet_ml.data.files.LARGE", 0)
     rising = np.linspace(0, 255, 640).astype(np.uint8)
     image = Image.fromarray(np.stack([np.tile(rising, (480, 1))] * 3, 2))
+    if mode[0] == "I":
+        image = Image.fromarray(np.tile(rising.astype(np.uint16) * 257, (480, 1)))
+    image = image.convert("L").convert(mode) if mode[0] == "P" else image.convert(mode)
     image.getexif()[0x0112] = 6
     small = _reduced(image, (32, 24))
     assert small.size == (92, 69)  # a seventh: at least twice the size asked for

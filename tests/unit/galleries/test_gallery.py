@@ -25,7 +25,7 @@ from conceptnet_ml.dreams.render import scores
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
 from conceptnet_ml.galleries.album import target_of
-from conceptnet_ml.galleries.gallery import gallery
+from conceptnet_ml.galleries.gallery import _Folder, gallery
 from conceptnet_ml.galleries.pipeline import draw_nodes, join_starts, result_card
 from conceptnet_ml.galleries.requests import (
     DreamResult,
@@ -41,6 +41,7 @@ from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.results.concept_targets import ConceptTarget, ConceptTargets, activation_maps
 from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.storage.lock import FolderLock
 
 NETWORKS = """
 import torch
@@ -239,6 +240,51 @@ def test_what_was_cached_is_there_although_stopped(here: Path) -> None:
     with pytest.raises(Interrupted, match="4 of 40 dreams"):
         make("out", layers=["2"], units="all", stopper=Soon(here / "out"))
     assert sorted(path.name for path in (here / "out").glob("2-*.png")) == ["2-0.png", "2-1.png", "2-2.png", "2-3.png"]
+
+
+def pixels(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("2-*.png"))}
+
+
+def test_dreams_after_an_interruption_are_the_same_to_a_level_of_a_byte(here: Path) -> None:
+    units: dict[str, Any] = {"layers": ["2"], "units": "0-11", "steps": 16}
+    make("whole", cache=here / "one", **units)
+    make("out", cache=here / "two", **(units | {"units": "0-4"}))
+    again = make("again", cache=here / "two", **units)
+    assert sum(one["cached"] for one in again["dreams"]) == 5
+    whole, cut = pixels(here / "whole"), pixels(here / "again")
+    assert whole.keys() == cut.keys()
+    apart = [np.abs(whole[name] - cut[name]) for name in whole]
+    assert max(one.max() for one in apart) <= 1
+    assert np.mean([one > 0 for one in apart]) < 0.01
+
+
+def test_a_gallery_that_was_killed_is_completed_by_the_same_request(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units: dict[str, Any] = {"layers": ["2"], "units": "0-3", "cache": None}
+    with monkeypatch.context() as patched:
+        patched.setattr(_Folder, "record", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            make("out", **units)
+    assert json.loads((here / "out/dreams.json").read_text()) == {"stopped": True}
+    (here / "out/.sheet.png.99.tmp").touch()
+    make("out", **units)
+    make("whole", **units)
+    names = [sorted(path.name for path in (here / folder).rglob("*")) for folder in ("out", "whole")]
+    assert names[0] == names[1]
+    assert not {".sheet.png.99.tmp", "lock", "lock.owner"} & {*names[0]}
+    with pytest.raises(DataError, match="is not empty"):
+        make("out", **units)
+
+
+def test_two_processes_do_not_dream_into_one_folder(here: Path) -> None:
+    (here / "out").mkdir()
+    lock = FolderLock(here / "out")
+    lock.acquire()
+    with pytest.raises(DataError, match="out is in use by process"):
+        make("out", layers=["2"], units="0")
+    lock.release()
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [

@@ -223,3 +223,48 @@ def test_a_network_that_cannot_be_trained_is_refused_before_it_is(tmp_path) -> N
     with pytest.raises(SettingsError, match="cannot be trained: RuntimeError: needs targets"):
         learn(planted_data("own", 64), settings=chosen, out=tmp_path / "run", plugins=PLUGINS)
     assert not (tmp_path / "run").exists()
+
+
+class SizeFromTheMiddle(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 12, 3, 2, 1), nn.Conv2d(12, 16, 3, 2, 1)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        middle = torch.relu(self.b(torch.relu(self.a(x))))
+        cells = middle.size(2) * middle.size(3)
+        return self.head(torch.relu(self.c(middle)).sum((2, 3)) / cells)
+
+
+class Raw(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.high = nn.Parameter(torch.randn(8, 3, 3, 3)), nn.Parameter(torch.randn(16, 8, 3, 3))
+        self.head = nn.Parameter(torch.randn(2, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(functional.conv2d(x, self.low, stride=2, padding=1))
+        x = torch.relu(functional.conv2d(x, self.high, stride=2, padding=1))
+        return x.mean((2, 3)) @ self.head.t()
+
+
+def test_what_cannot_be_a_stage_is_said() -> None:
+    network = StagedNetwork(SizeFromTheMiddle(), SIZE)
+    assert [(stage.units, stage.size) for stage in network.stages] == [(8, (16, 16)), (12, (8, 8))]
+    assert network.unstaged() == ["c"]
+    assert StagedNetwork(Net(), SIZE).unstaged() == []
+
+
+def test_a_network_of_bare_parameters_has_stages() -> None:
+    network = StagedNetwork(Raw(), SIZE)
+    assert [(stage.name, stage.units, stage.size) for stage in network.stages] == [
+        ("relu", 8, (16, 16)),
+        ("relu_2", 16, (8, 8)),
+    ]
+    images = torch.rand(2, 3, *SIZE)
+    with torch.no_grad():
+        for stage in network.stages:
+            maps = network.run_until(images, stage.name)
+            assert torch.allclose(network.run_from(maps, stage.name), network(images), atol=1e-5)
+    assert network.unstaged() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -31,7 +32,7 @@ from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import again, again_notes, changed_settings
 from conceptnet_ml.report.rounds import _telling, round_cards
 from conceptnet_ml.results.badges import _REFUSED, _UNDONE, decided
-from conceptnet_ml.results.verdict import headline, remarks, verdict
+from conceptnet_ml.results.verdict import _beyond_chance, headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
 from conceptnet_ml.swap.stop_rule import USER
 
@@ -511,3 +512,11 @@ def test_no_picture_from_outside_of_a_run_is_shown(run: Path) -> None:
         figures = Figures(run)
         assert figures.sheet(name).cuttings == ()
         assert figures.missing == [name]
+
+
+def test_the_sign_test_is_exact_and_as_fast_for_a_test_set_of_any_size() -> None:
+    for n in range(60):
+        for k in range(n // 2 + 1):
+            tail = sum(math.comb(n, count) for count in range(k + 1)) / 2**n
+            assert _beyond_chance({}, {}, {"won": k, "lost": n - k}) == (2 * tail < 0.05)
+    assert _beyond_chance({}, {}, {"won": 10**8, "lost": 2 * 10**8})

@@ -672,3 +672,20 @@ def test_only_what_a_run_left_half_written_is_cleared(run):
     Run.open(run.path, write=True).close()
     assert not any(place.exists() for place in ours)
     assert (run.path / ".notes.tmp").read_text() == "mine"
+
+
+def test_only_pictures_that_the_run_wrote_are_removed(run, tmp_path):
+    outside = tmp_path / "mine.png"
+    for path in (outside, *(run.path / "pictures" / name for name in ("mine.png", "nodes/mine.jpg", "old-swaps.png"))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    first, second = (run.save_picture(name, b"x") for name in ("nodes/0123456789ab.jpg", "dreams-top.png"))
+    with (run.path / "pictures.txt").open("a") as file:
+        file.write("pictures/../../mine.png\n/etc/passwd.png\nsettings.json\n")
+    run.save_picture("later.png", b"x")
+    run.keep_pictures([second])
+    left = sorted(path.name for path in (run.path / "pictures").rglob("*.*"))
+    assert left == ["dreams-top.png", "mine.jpg", "mine.png"], "one of a run of before is known by its name"
+    assert outside.exists()
+    assert (run.path / "settings.json").exists()
+    assert (run.path / "pictures.txt").read_text() == f"{second}\n" != first
