@@ -101,7 +101,8 @@ def commands_page() -> str:
             usage += " COMMAND"
         rows = [f"| {_name(one)} | {_value(one)} | {_meaning(one)} |" for one in known]
         table = ["| option | takes | what it does |", "|---|---|---|", *rows] if rows else []
-        shown = [re.sub(r" *(?<=\S) {2,}(?=\S)", "  # ", line.strip()) for line in _plain(command.epilog).splitlines()]
+        text = re.sub(r"^(# .*)\n(.*)$", r"\2  \1", _plain(command.epilog), flags=re.MULTILINE)
+        shown = [re.sub(r" *(?<=\S) {2,}(?=[^\s#])", "  # ", line.strip()) for line in text.splitlines()]
         examples = ["", "```bash", *shown[1:], "```"] if shown else []
         parts.append("\n".join([title, f"`{usage}`", "", *table, *examples]))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

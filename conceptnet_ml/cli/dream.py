@@ -19,7 +19,7 @@ EXAMPLES = options.examples(
     ("dream runs/NAME --layer block2 --from a.jpg --out dreams", "DeepDream"),
     ("dream runs/NAME --from car.jpg --toward dog --out dreams", "a car becomes a dog"),
     ("dream runs/NAME --class dog --zoom 100 --out dreams", "a film"),
-    ("dream torchvision:vgg11 --weights vgg.pth --class tabby --out dreams", "another network"),
+    ("dream torchvision:vgg11 --weights vgg.pth --class tabby --out d", "another network"),
 )
 
 WHAT, HOW, WHOSE = "What to dream of", "How", "Whose dreams, and are they honest?"

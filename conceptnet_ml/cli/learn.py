@@ -18,6 +18,7 @@ from conceptnet_ml.config.sources import (
     resolve_settings,
     resume_settings,
     show_value,
+    source_of,
 )
 from conceptnet_ml.errors import Interrupted, SettingsError, quoted
 from conceptnet_ml.runtime.signals import Stopper
@@ -70,6 +71,9 @@ def learn(
     """
     given = {name: ctx.params[flag.removeprefix("--").replace("-", "_")] for name, flag in FLAGS.items()}
     flags = {name: list(value) or None if isinstance(value, list | tuple) else value for name, value in given.items()}
+    plugins = options.load(plugins_dir, no_plugins)
+    if data is not None and data not in {record.name for record in plugins.all("dataset")}:
+        flags["data.source"] = source_of(data)  # a folder's path is one
     if resumed is None:
         resolved = resolve_settings(config, assignments or (), flags)
         if out is not None:
@@ -78,7 +82,6 @@ def learn(
             Run.check_free(out)
     else:
         resolved = _resolve_resumed(resumed, out, config, assignments or [], flags)
-    plugins = options.load(plugins_dir, no_plugins)
     if dry_run:
         _show_plan(resolved, plugins, json)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ import typer
 
 from conceptnet_ml.config.sources import FLAGS, known_settings, show_value
 from conceptnet_ml.errors import SettingsError, visible
+
+HELP_WIDTH = 78
+"""What a window of 80 columns leaves of a line of help."""
 
 DATA, NETWORK, SETTINGS, RUN, PLUGINS, OUTPUT = "Images", "Learning", "Settings", "Run", "Plugins", "Output"
 
@@ -44,9 +48,13 @@ def setting(name: str, panel: str, metavar: str | None = None) -> Any:
 
 
 def examples(*lines: tuple[str, str]) -> str:
-    """The end of a help text: commands to copy, each with what it does."""
+    """The end of a help text: commands to copy, each with what it does behind it, or above it where a window of 80
+    columns has no room for both."""
     width = max(len(command) for command, _ in lines)
-    rows = [f"  [cyan]conceptnet-ml {command.ljust(width)}[/]  [dim]{what}[/]" for command, what in lines]
+    if max(width + len(what) for _, what in lines) + len("conceptnet-ml   ") > HELP_WIDTH:
+        rows = [f"[dim]# {what}[/]\n[cyan]conceptnet-ml {command}[/]" for command, what in lines]
+    else:
+        rows = [f"[cyan]conceptnet-ml {command.ljust(width)}[/]  [dim]{what}[/]" for command, what in lines]
     return "[bold]Examples[/]\n" + "\n".join(rows)
 
 
@@ -165,5 +173,12 @@ def resume() -> str:
 
 
 def program() -> str:
-    """How the program was started, for commands to copy."""
-    return "python cli.py" if Path(sys.argv[0]).name == "cli.py" else "conceptnet-ml"
+    """How the program was started, for commands to copy: as it was typed, or the command where that finds it."""
+    started = sys.argv[0]
+    if Path(started).name == "cli.py":
+        return shlex.join(["python", started])
+    if Path(started).name != "conceptnet-ml":
+        return "conceptnet-ml"
+    found = shutil.which("conceptnet-ml")
+    same = found is not None and Path(started).exists() and Path(found).samefile(started)
+    return "conceptnet-ml" if same else shlex.quote(started)

@@ -13,7 +13,7 @@ from conceptnet_ml.report.figures import BUDGET, Figure, Figures
 from conceptnet_ml.report.rounds import round_cards
 from conceptnet_ml.report.templates import templates
 from conceptnet_ml.results.comparison import Comparison, difference_words
-from conceptnet_ml.results.concept_matches import ALIKE
+from conceptnet_ml.results.concept_matches import ALIKE, IN_STATES
 from conceptnet_ml.storage.files import write_atomic
 from conceptnet_ml.version import __version__
 
@@ -37,12 +37,19 @@ def write_comparison(comparison: Comparison, out: str | Path) -> Path:
         "one": comparison,
         "letters": LETTERS,
         "alike": f"{ALIKE:g}",
+        "in_states": IN_STATES.format(images=concepts.images),
         "sets": _sets(comparison),
         "matches": [
-            (each, [_concept(node, figures) for node, figures in zip(each.nodes, both, strict=True)])
+            (
+                each,
+                [_concept(node, figures, concepts.words(node)) for node, figures in zip(each.nodes, both, strict=True)],
+            )
             for each in concepts.both
         ],
-        "only": [[_concept(node, figures) for node in some] for some, figures in zip(concepts.only, both, strict=True)],
+        "only": [
+            [_concept(node, figures, concepts.words(node)) for node in some]
+            for some, figures in zip(concepts.only, both, strict=True)
+        ],
         "exchanged": _exchanged(comparison, both),
         "missing": [
             f"{name}: {picture}"
@@ -68,10 +75,10 @@ def _sets(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _concept(node: Node, figures: Figures) -> dict[str, Any]:
+def _concept(node: Node, figures: Figures, says: str = "") -> dict[str, Any]:
     groups, _ = node_figures(node, figures, False, _SIDE)
     shown: list[Figure] = [one for group in groups for one in group["figures"]]
-    return {"id": node.id, "kind": node.kind, "title": called(node), "figures": shown[:_SHOWN]}
+    return {"id": node.id, "kind": node.kind, "title": called(node), "says": says, "figures": shown[:_SHOWN]}
 
 
 def _exchanged(comparison: Comparison, both: list[Figures]) -> dict[str, list[list[list[Figure | None]]]]:
@@ -81,4 +88,11 @@ def _exchanged(comparison: Comparison, both: list[Figures]) -> dict[str, list[li
         for run, figures in zip(comparison.runs, both, strict=True)
     ]
     names = [each.name for each in comparison.rounds if "kept" in each.decisions]
-    return {name: [some[name]["telling"][:_ROWS] if name in some else [] for some in cards] for name in names}
+    decided = {each.name: each.decisions for each in comparison.rounds}
+    return {
+        name: [
+            some[name]["telling"][:_ROWS] if name in some and decision == "kept" else []
+            for some, decision in zip(cards, decided[name], strict=True)
+        ]
+        for name in names
+    }

@@ -14,8 +14,9 @@ learned_run     LearnedRun: a finished run, opened
 explain         explain, OpenedRun: why pictures are answered as they are, from what a run keeps
 explanation     Explanation, ConceptAnswer, Exchange, DonorTrial: what is said of a picture
 compare         compare_runs: two runs side by side
+compare_states  compare_states, run_states, RunState: two states of one run side by side
 comparison      Comparison, ComparedAccuracy, Difference, ComparedRound, ComparedFact: what is said of them
-concept_matches  ConceptMatches, ConceptMatch, Likeness, match_concepts, likeness: concepts that two runs share
+concept_matches  ConceptMatches, ConceptMatch, ConceptInStates, match_concepts, likeness: concepts that two runs share
 new_world       NewWorld, own_world, other_world, won_and_lost: adapting to other data, and what that wins and loses
 loggers         open_loggers, event_figures, final_figures: a run's figures as loggers get them
 editor          Editor: merge, split, forget, rename, annotate, undo on the graph of a finished run

@@ -159,7 +159,7 @@ def _accuracy(
         for method in methods:
             shares = tuple(None if row is None or method not in row else row[method]["accuracy"] for row in rows)
             if shares != (None, None):
-                yield _measured((name, method), rows, shares, answers, pairing)  # type: ignore[arg-type]
+                yield compared_share((name, method), rows, shares, answers, pairing)  # type: ignore[arg-type]
         if both and all(tells_worst_group(name, row) for row in rows):
             yield from (_worst(name, method, rows) for method in methods if all(method in row for row in rows))
 
@@ -188,13 +188,15 @@ def _pairing(answers: Sequence[dict[str, Any] | None], same_data: bool) -> tuple
     )
 
 
-def _measured(
+def compared_share(
     names: tuple[str, str],
     rows: Sequence[Entry | None],
     shares: tuple[float | None, float | None],
     answers: Sequence[dict[str, Any] | None],
     pairing: tuple[str, str],
 ) -> ComparedAccuracy:
+    """A test set and a network, by their names: ``rows`` say how many images, ``answers`` are as of
+    :func:`recorded_answers`, ``pairing`` says how they are compared, and why not paired."""
     counts = [0 if row is None else int(row["images"]) for row in rows]
     intervals = [
         None if share is None or not count else wilson(round(share * count), count)
@@ -259,10 +261,15 @@ class _Answers:
 def _rounds(summaries: tuple[Entry, Entry]) -> Iterator[ComparedRound]:
     named = [{entry["name"]: entry for entry in one["rounds"]} for one in summaries]
     for name in {**named[0], **named[1]}:
-        entries = [one.get(name) for one in named]
-        either = next(entry for entry in entries if entry is not None)
-        decisions, words, on = ([_of(entry, part) for entry in entries] for part in range(3))
-        yield ComparedRound(name, capital(at(either)), tuple(decisions), tuple(word or "" for word in words), tuple(on))  # type: ignore[arg-type]
+        yield compared_round([one.get(name) for one in named])
+
+
+def compared_round(entries: Sequence[Entry | None], none: str = "") -> ComparedRound:
+    """A round's two entries, of which one may be None, which ``none`` says in words."""
+    either = next(entry for entry in entries if entry is not None)
+    decisions, words, on = ([_of(entry, part) for entry in entries] for part in range(3))
+    said = tuple(word or none for word in words)
+    return ComparedRound(either["name"], capital(at(either)), tuple(decisions), said, tuple(on))  # type: ignore[arg-type]
 
 
 def _of(entry: Entry | None, part: int) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from conceptnet_ml.graph.naming import listed
 from conceptnet_ml.results.concept_matches import ConceptMatches
 from conceptnet_ml.results.explain import OpenedRun
-from conceptnet_ml.results.verdict import percent
+from conceptnet_ml.results.verdict import capital, percent
 
 LEARNED = "learned"
 
@@ -107,6 +107,7 @@ class Comparison:
         accuracy: Every network on every test set.
         rounds: In the order of the runs.
         concepts: Which concepts the runs have in common.
+        states: Where two states of one run are compared, which networks they are, in words; ``names`` are the states'.
     """
 
     names: tuple[str, str]
@@ -118,12 +119,15 @@ class Comparison:
     accuracy: tuple[ComparedAccuracy, ...]
     rounds: tuple[ComparedRound, ...]
     concepts: ConceptMatches
+    states: tuple[str, str] | None = None
 
     @property
     def headline(self) -> str:
         """The comparison in a sentence: on which test sets the second learned network is better, on which worse."""
+        one, other = self.states or tuple(f"the learned network of {name}" for name in self.names)
         if self.same_network:
-            return "The two learned networks are the same, bit for bit."
+            which = "two networks" if self.states else "two learned networks"
+            return f"The {which} are the same, bit for bit."
         rows = [row for row in self.accuracy if row.method == LEARNED and row.groups is None]
         known = [(row.test_set, row.difference) for row in rows if row.difference is not None]
         if not known:
@@ -135,11 +139,14 @@ class Comparison:
         rest = sum(one.sign == 0 for _, one in known)
         if not parts:
             sets = "the test set" if rest == 1 else f"all {rest} test sets"
+            if self.states:
+                return f"{capital(other)} and {one} differ on {sets} by no more than chance."
             return (
                 f"The learned networks of {self.names[0]} and {self.names[1]} differ on {sets} by no more than chance."
             )
         chance = f"; on {rest} of {len(known)} test sets it may be chance" if rest else ""
-        return f"The learned network of {self.names[1]}, beside that of {self.names[0]}, is {', '.join(parts)}{chance}."
+        beside = one if self.states else f"that of {self.names[0]}"
+        return f"{capital(other)}, beside {beside}, is {', '.join(parts)}{chance}."
 
     @property
     def notes(self) -> list[str]:
@@ -148,7 +155,8 @@ class Comparison:
         if any(row.difference for row in self.accuracy) and not self.same_network:
             found.append(
                 "A difference and its interval of 95 % are about which images were asked; of twenty, one leaves zero "
-                "out by chance. Another seed of the same run may differ by more: 'bench' makes several."
+                "out by chance."
+                + ("" if self.states else " Another seed of the same run may differ by more: 'bench' makes several.")
             )
         return found
 
@@ -167,6 +175,7 @@ class Comparison:
         return {
             "runs": [str(run.folder.path) for run in self.runs],
             "names": list(self.names),
+            "states": self.states and list(self.states),
             "headline": self.headline,
             "same_network": self.same_network,
             "about": facts(self.facts),

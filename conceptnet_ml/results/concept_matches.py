@@ -41,9 +41,17 @@ ALIKE = 0.4
 """How alike two concepts must be, of 1, to count as one (docs/decisions/0057)."""
 
 GRID = 14
-"""Places a side to which maps are pooled before they are compared, at most."""
+"""Places a side to which maps are pooled_maps before they are compared, at most."""
 
 KINDS = ("generalized", "feature")
+
+IN_STATES = (
+    "alike: over {images} held-out images, how far a concept's units answer to the same images, at the same places, as "
+    f"in the network it was found in (1 for the same); from {ALIKE:g} on a state has it. owed: by how much the lead of "
+    "the right answer falls, in logits, where these units are replaced by their mean, on images of the concept's "
+    "class. A generalized feature keeps the network it was found in, whatever the state."
+)
+"""The legend below concepts in two states of one run."""
 
 
 class Likeness(NamedTuple):
@@ -79,6 +87,36 @@ class ConceptMatch:
 
 
 @dataclass(frozen=True)
+class ConceptInStates:
+    """A concept of a run in two of its states.
+
+    Args:
+        has: Whether each has it.
+        alike: How alike what its units answer to is to what they answered to where it was found; None for a generalized
+            feature, which keeps its own network.
+        effects: By how much, in logits, the lead of the right answer falls in each without it, on images of its class;
+            None where it is not about the network's own answer.
+    """
+
+    node: Node
+    has: tuple[bool, bool]
+    alike: tuple[Likeness, Likeness] | None = None
+    effects: tuple[float, float] | None = None
+
+    @property
+    def words(self) -> str:
+        """``still what was found: A 1.00, B 0.08; the answer's lead owes it A 6.1, B 0.2``."""
+        if self.alike is None:
+            return "keeps the network it was found in"
+        a, b = (one.mean for one in self.alike)
+        says = f"still what was found: A {a:.2f}, B {b:.2f}"
+        if self.effects is not None:
+            a, b = self.effects
+            says += f"; the answer's lead owes it A {a:.1f}, B {b:.1f} logits".replace("-", "−")
+        return says
+
+
+@dataclass(frozen=True)
 class ConceptMatches:
     """The concepts of two runs.
 
@@ -87,17 +125,23 @@ class ConceptMatches:
         only: Those of the first run alone, and those of the second.
         images: Over how many images they were compared; 0 where they were not.
         notes: What could not be compared, and why.
+        states: Where two states of one run are compared, every concept in both; those in neither are only here.
     """
 
     both: tuple[ConceptMatch, ...] = ()
     only: tuple[tuple[Node, ...], tuple[Node, ...]] = ((), ())
     images: int = 0
     notes: tuple[str, ...] = ()
+    states: tuple[ConceptInStates, ...] = ()
 
     @property
     def compared(self) -> bool:
         """Whether any two were: else ``only`` is what each run has, and says nothing of the other."""
         return bool(self.images or self.both)
+
+    def words(self, node: Node) -> str:
+        """What is known of a concept in two states of one run; empty where two runs are compared."""
+        return next((one.words for one in self.states if one.node.id == node.id), "")
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -116,7 +160,18 @@ class ConceptMatches:
             alike = None if each.likeness is None else {**each.likeness._asdict(), "mean": each.likeness.mean}
             both.append({"nodes": [node(one) for one in each.nodes], "likeness": alike})
         only = [[node(one) for one in some] for some in self.only]
-        return {"compared": self.compared, "both": both, "only": only, "images": self.images, "notes": [*self.notes]}
+        found = {"compared": self.compared, "both": both, "only": only, "images": self.images, "notes": [*self.notes]}
+        if self.states:
+            found["states"] = [
+                {
+                    "node": node(one.node),
+                    "has": [*one.has],
+                    "alike": one.alike and [{**each._asdict(), "mean": each.mean} for each in one.alike],
+                    "effects": one.effects and [*one.effects],
+                }
+                for one in self.states
+            ]
+        return found
 
 
 def match_concepts(first: OpenedRun, second: OpenedRun, read: bool = False) -> ConceptMatches:
@@ -133,7 +188,7 @@ def match_concepts(first: OpenedRun, second: OpenedRun, read: bool = False) -> C
         graphs = first.graph, second.graph
     except ConceptNetError as error:
         return ConceptMatches(notes=(f"{error.message}.",))
-    nodes = [_concepts(graph) for graph in graphs]
+    nodes = [concept_nodes(graph) for graph in graphs]
     held, notes = _images(first, second, read)
     maps = [_maps(run, graph, held, notes) for run, graph in zip((first, second), graphs, strict=True)]
     gone = {node.id for node in graphs[0].diff(graphs[1]).nodes.removed}
@@ -164,11 +219,11 @@ def likeness(one: Tensor, other: Tensor, labels: Tensor) -> Likeness:
     """How alike two concepts are by their maps (N, h, w) of the same images, on grids of any two sizes."""
     scores = [unit_scores(maps[:, None])[:, 0] for maps in (one, other)]
     size = min(one.shape[1], other.shape[1]), min(one.shape[2], other.shape[2])
-    pooled = [_pooled(maps, size) for maps in (one, other)]
-    return Likeness(_within_classes(scores[0], scores[1], labels), _within_classes(pooled[0], pooled[1], labels))
+    small = [pooled_maps(maps, size) for maps in (one, other)]
+    return Likeness(_within_classes(scores[0], scores[1], labels), _within_classes(small[0], small[1], labels))
 
 
-def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def pooled_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (N, h, w) with at most so many places."""
     return adaptive_avg_pool2d(maps[:, None], (min(size[0], maps.shape[1]), min(size[1], maps.shape[2])))[:, 0]
 
@@ -185,7 +240,7 @@ def _within_classes(one: Tensor, other: Tensor, labels: Tensor) -> float:
     return float(rest[0] @ rest[1]) / size if size > 1e-12 else 0.0
 
 
-def _concepts(graph: ConceptGraph) -> list[Node]:
+def concept_nodes(graph: ConceptGraph) -> list[Node]:
     """Those that stand, the strongest kinds first, in the order of their rounds."""
     nodes = [node for node in graph.nodes() if node.kind in KINDS and node.state not in ("merged", "forgotten")]
     return sorted(nodes, key=lambda node: (KINDS.index(node.kind), -graph.rank(node), node.round or 0, node.classes))
@@ -227,7 +282,7 @@ def _maps(run: OpenedRun, graph: ConceptGraph, held: ImageSet | None, notes: lis
         return {}
     targets, found = ConceptTargets(graph, run.model, run.networks_before()), {}
     parts = torch.arange(len(held)).split(run.settings.probe.batch)
-    for node in _concepts(graph):
+    for node in concept_nodes(graph):
         try:
             target = targets.target(node)
         except DataError as error:
@@ -241,6 +296,6 @@ def _maps(run: OpenedRun, graph: ConceptGraph, held: ImageSet | None, notes: lis
         with torch.no_grad(), frozen(network):
             for part in parts:
                 whole = network.run_until(to_float(held.take(part), run.device), str(target.layer)).float()
-                maps.append(_pooled(activation_maps(target, whole), (GRID, GRID)).cpu())
+                maps.append(pooled_maps(activation_maps(target, whole), (GRID, GRID)).cpu())
         found[node.id] = torch.cat(maps)
     return found

@@ -86,8 +86,8 @@ class ConceptTargets:
         if node.kind in ("unit", "feature"):
             found = self.model.network if round is None or self.learned else self.before.get(round)
             if found is None or found is self.model.network:
-                return self._in_network(node, self.model.network, None, lost=found is None)
-            return self._in_network(node, found, round)
+                return self.in_network(node, self.model.network, None, lost=found is None)
+            return self.in_network(node, found, round)
         family = self._family(node)
         network = cast(Network, family.trunk.network)
         if node.kind == "generalized":
@@ -104,7 +104,7 @@ class ConceptTargets:
             return None
         if without_basis(self.target(node).network) is self.model.network:
             return None
-        return self._in_network(node, self.model.network, None)
+        return self.in_network(node, self.model.network, None)
 
     def found_in(self, node: Node) -> str | None:
         """The name of the round that found a node, None for what an edit made. In a graph of before it is in the label,
@@ -118,8 +118,11 @@ class ConceptTargets:
         name = node.label.rpartition(" in ")[2]
         return name if name.count("/") == 2 else None
 
-    def _in_network(self, node: Node, network: StagedNetwork, round: str | None, lost: bool = False) -> ConceptTarget:
-        """A unit or a feature in a network, in the stage's directions where the graph's units are directions."""
+    def in_network(
+        self, node: Node, network: StagedNetwork, round: str | None = None, lost: bool = False
+    ) -> ConceptTarget:
+        """A unit or a feature in any network of the run, in the stage's directions where the graph's units are
+        directions. Raises DataError where the run does not keep these."""
         assert node.stage is not None
         described = self._described_at(network, node.stage)
         if node.kind == "unit":

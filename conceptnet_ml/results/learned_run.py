@@ -36,6 +36,7 @@ from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.card import model_card, run_html, run_words
 from conceptnet_ml.results.compare import compare_runs
+from conceptnet_ml.results.compare_states import compare_states
 from conceptnet_ml.results.comparison import Comparison
 from conceptnet_ml.results.explain import explain
 from conceptnet_ml.results.explanation import Explanation
@@ -326,6 +327,10 @@ class LearnedRun:
     def compare(self, other: LearnedRun, answer: bool = False) -> Comparison:
         """This run beside another, see :func:`conceptnet_ml.results.compare.compare_runs`. Raises as that."""
         return compare_runs(self, other, answer)
+
+    def compare_states(self, first: str = "ordinary", second: str = "learned", answer: bool = False) -> Comparison:
+        """Two states of this run, see :func:`conceptnet_ml.results.compare_states.compare_states`. Raises as that."""
+        return compare_states(self, first, second, answer)
 
     def _read(self, paths: Sequence[str | Path]) -> Tensor:
         """Image files as the networks see them, uint8 (N, 3, H, W)."""

@@ -220,3 +220,42 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=120) == 1
+
+
+def test_examples_fit_a_window_of_80_columns() -> None:
+    """A command that is broken in two cannot be copied; and what it does stands above it where there is no room."""
+    import typer
+    from rich.text import Text
+
+    from conceptnet_ml.cli import options
+    from conceptnet_ml.cli.main import app
+
+    one = Text.from_markup(options.examples(("learn --depth 2", "two stages deep"))).plain
+    assert one == "Examples\nconceptnet-ml learn --depth 2  two stages deep"
+    two = Text.from_markup(options.examples((f"learn --data folder:{'photos' * 5}", "a folder of your own"))).plain
+    assert two == f"Examples\n# a folder of your own\nconceptnet-ml learn --data folder:{'photos' * 5}"
+    commands = [typer.main.get_command(app)]
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        lines = Text.from_markup(command.epilog or "").plain.splitlines()
+        assert max(map(len, lines), default=0) <= options.HELP_WIDTH, command.name
+    assert len(commands) > 20
+
+
+def test_hints_name_the_program_as_it_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from conceptnet_ml.cli.options import program
+
+    script = tmp_path / "bin" / "conceptnet-ml"
+    script.parent.mkdir()
+    script.write_text("")
+    script.chmod(0o755)
+    for typed, path, told in (
+        ("cli.py", "", "python cli.py"),
+        ("/far/my code/cli.py", "", "python '/far/my code/cli.py'"),
+        (str(script), str(script.parent), "conceptnet-ml"),
+        (str(script), "/nowhere", str(script)),
+        ("pytest", "", "conceptnet-ml"),
+    ):
+        monkeypatch.setattr("sys.argv", [typed])
+        monkeypatch.setenv("PATH", path)
+        assert program() == told

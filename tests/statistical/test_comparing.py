@@ -13,7 +13,8 @@ from planted import COARSE, PLUGINS, QUICK, planted_data, settings
 
 from conceptnet_ml import LearnedRun, learn, write_comparison
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.errors import DataError
+from conceptnet_ml.errors import DataError, SettingsError
+from conceptnet_ml.results.compare_states import run_states
 from conceptnet_ml.results.comparison import ComparedAccuracy
 from conceptnet_ml.results.concept_matches import ALIKE
 from conceptnet_ml.storage.run_folder import Run
@@ -185,3 +186,46 @@ def test_the_command_says_it_in_the_terminal_as_json_and_as_a_page(folders: list
     header = json.loads((other / "settings.json").read_text())
     (other / "settings.json").write_text(json.dumps(header | {"version": 99}))
     assert "is a run of format 99" in call("compare", folders[0], other).stderr
+
+
+def test_two_states_of_a_run_are_paired_and_say_what_it_let_go_of(runs: list[LearnedRun], tmp_path: Path) -> None:
+    """The ordinary and the learned network, whose answers the run keeps: the patch is in the first alone."""
+    run = next(run for run in runs if any(entry["decision"] == "kept" for entry in run.summary()["rounds"]))
+    found = run.compare_states("ordinary", "learned", answer=True)
+    assert found.states == ("the ordinary network", "the learned network")
+    assert not found.same_network
+    for row in found.accuracy:
+        sets = run.summary()["test_sets"][row.test_set]
+        assert row.shares == pytest.approx([sets[name]["accuracy"] for name in ("ordinary", "learned")])
+        assert row.difference is not None
+        assert row.difference.how == "paired"
+    assert [(one.decisions, one.words[0]) for one in found.rounds] == [((None, "kept"), "not made yet")]
+    concepts = found.concepts
+    cues = [one for one in concepts.states if one.node.kind == "feature"]
+    assert cues
+    for one in cues:
+        assert one.alike is not None
+        assert one.effects is not None
+        assert one.alike[0] == pytest.approx((1, 1)), "it was found in the ordinary network"
+        assert one.effects[0] > one.effects[1], "the answer owes the patch less"
+    merged = [one for one in concepts.states if one.node.kind == "generalized"]
+    assert {one.has for one in merged} == {(False, True)}
+    back = run.compare_states("learned", "ordinary", answer=True).concepts
+    assert (back.only[1], back.only[0]) == concepts.only
+    text = write_comparison(found, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert found.headline in text
+    assert f"Two states of {run.path.name}" in text
+
+
+def test_a_state_is_named_after_its_round(runs: list[LearnedRun], tmp_path: Path) -> None:
+    """One round was made, the last: what it left is the learned network, kept by no other name."""
+    assert [state.name for state in run_states(runs[0])] == ["ordinary", "learned"]
+    with pytest.raises(SettingsError, match="keeps no state '3'") as refused:
+        runs[0].compare_states("3")
+    assert "ordinary" in refused.value.mend
+    done = call("compare", f"{runs[0].path}@ordinary", runs[0].path, "--json", "--no-plugins")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["states"] == ["the ordinary network", "the learned network"]
+    text = call("compare", f"{runs[0].path}@ordinary", runs[1].path).stderr
+    assert "are of two runs" in text
+    assert "one state of" in call("compare", f"{runs[0].path}@learned", f"{runs[0].path}@learned").stderr
