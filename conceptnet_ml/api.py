@@ -27,6 +27,7 @@ from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.loggers import open_loggers
+from conceptnet_ml.results.summary import FEW
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
@@ -185,7 +186,18 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("controls", ", ".join(settings.plugins.controls) or "none"),
         ("logged by", ", ".join(("metrics.jsonl", *settings.plugins.loggers))),
     ]
-    return rows + [("note", note) for note in data.notes]
+    return rows + [("note", note) for note in (*_few_decide(held, len(data.classes), settings), *data.notes)]
+
+
+def _few_decide(held: int, classes: int, settings: Settings) -> list[str]:
+    """That decisions will rest on few images, where they will."""
+    if held >= FEW:
+        return []
+    enough = round(FEW / settings.data.holdout / classes)
+    return [
+        f"only {held} held-out images will decide, {held // classes} a class: with so few, a cue beside which the "
+        f"network errs now and then is taken for the object. {FEW} or more are better: some {enough} images a class"
+    ]
 
 
 def _weights(settings: Settings, network: StagedNetwork) -> str:

@@ -19,6 +19,9 @@ EXAMPLES = options.examples(
 )
 DATA_HELP = "folder, or NAME[:ARGUMENT] as 'learn --data' has it"
 OUT_HELP = "HTML file to write with example pictures of every finding"
+WIDE = 120
+"""Columns of a window that hold all that is told of a property."""
+
 PAIRS_SHOWN = 5
 
 if TYPE_CHECKING:
@@ -71,8 +74,9 @@ def _show(found: Inspection) -> None:
     from rich.text import Text
 
     console = options.console()
-    console.print(_properties(found))
-    for column, words in _columns(found):
+    narrow = console.width < WIDE
+    console.print(_properties(found, narrow))
+    for column, words in _columns(found, narrow):
         console.print(f"{column}: {words}", markup=False, style="dim")
     console.print()
     for one in found.findings:
@@ -91,8 +95,8 @@ def _show(found: Inspection) -> None:
     )
 
 
-def _columns(found: Inspection) -> list[tuple[str, str]]:
-    """What the columns of the table say."""
+def _columns(found: Inspection, narrow: bool) -> list[tuple[str, str]]:
+    """What the columns of the table say; in a ``narrow`` window, what it left out."""
     from conceptnet_ml.inspect.property_results import LEVELS
 
     chance, tests = 100 / len(found.data.classes), ", ".join(_tests(found))
@@ -107,6 +111,9 @@ def _columns(found: Inspection) -> list[tuple[str, str]]:
         ("control", f"strength of what holds the object as well: {rest}"),
         ("could be", f"a shortcut, by the lower end of the strength above its control: {least}"),
     ]
+    if narrow:
+        left_out = ", ".join(("shuffled labels", *_tests(found), "control", "what differs"))
+        lines = [lines[0], lines[3], lines[5], (f"a window of {WIDE} columns, --json and --out say more", left_out)]
     return [(column, words) for column, words in lines if column]
 
 
@@ -115,7 +122,7 @@ def _tests(found: Inspection) -> list[str]:
     return [name for name in found.counts if name != "train"][:3]
 
 
-def _properties(found: Inspection) -> Table:
+def _properties(found: Inspection, narrow: bool) -> Table:
     from rich.text import Text
 
     rows: list[tuple[str | Text, ...]] = []
@@ -131,6 +138,10 @@ def _properties(found: Inspection) -> Table:
         rows.append((one.about.name, held_out, shares[3], *on_tests, strength, control, told, could, one.differs))
     numbers = ("held-out %", "shuffled", *tests, "strength", "control")
     columns = ("property", *numbers, "tells", "could be", "classes")
+    if narrow:
+        shown = ("property", "held-out %", "strength", "tells", "could be")
+        rows = [tuple(cell for column, cell in zip(columns, row, strict=True) if column in shown) for row in rows]
+        columns = shown
     styles = {"property": "bold cyan", "shuffled": "dim", "control": "dim", "classes": "dim"}
     title = f"{found.data.name}: how far each property gets alone"
     return options.table(columns, rows, right=numbers, styles=styles, title=title, pad_edge=False)

@@ -18,6 +18,7 @@ from conceptnet_ml.records import KINDS, Record
 app = typer.Typer(help="List, show and begin plugins.", no_args_is_help=True, rich_markup_mode="rich")
 EXAMPLES = options.examples(
     ("plugins list", "built-in and installed"),
+    ("plugins list --kind trap", "of one kind"),
     ("plugins list --plugins-dir my.py", "and your own file"),
 )
 SHOW_EXAMPLES = options.examples(
@@ -38,15 +39,19 @@ def group() -> None:
 
 @app.command("list", epilog=EXAMPLES)
 def list_plugins(
-    plugins_dir: options.PluginsDir = None, no_plugins: options.NoPlugins = False, json: options.Json = False
+    kind: Annotated[str | None, option("--kind", "KIND", None, KIND_HELP)] = None,
+    plugins_dir: options.PluginsDir = None,
+    no_plugins: options.NoPlugins = False,
+    json: options.Json = False,
 ) -> None:
     """Print every plugin by kind, with its name and origin; below, those that cannot be used, and why."""
+    kinds = KINDS if kind is None else (_kind(kind),)
     # The list itself names broken plugins; no warning is needed before it.
     plugins = options.load(plugins_dir, no_plugins, quiet=True)
     found = [
-        {"kind": kind, "name": record.name, "origin": plugins.origin(record), "summary": record.summary}
-        for kind in KINDS
-        for record in plugins.all(kind)
+        {"kind": one, "name": record.name, "origin": plugins.origin(record), "summary": record.summary}
+        for one in kinds
+        for record in plugins.all(one)
     ]
     broken = [{"source": source, "error": error} for source, error in plugins.broken]
     if json:
@@ -55,9 +60,9 @@ def list_plugins(
     from rich.text import Text
 
     rows, last = [], ""
-    for one in found:
-        kind, last = ("" if one["kind"] == last else one["kind"]), one["kind"]
-        rows.append((kind, one["name"], one["summary"], one["origin"]))
+    for entry in found:
+        rows.append(("" if entry["kind"] == last else entry["kind"], entry["name"], entry["summary"], entry["origin"]))
+        last = entry["kind"]
     styles = {"kind": "dim", "name": "bold cyan", "origin": "dim"}
     console = options.console()
     console.print(options.table(("kind", "name", "summary", "origin"), rows, styles=styles, pad_edge=False))

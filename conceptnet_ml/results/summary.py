@@ -14,8 +14,9 @@ from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_
 LEGEND = (
     "φ: share of the answers that a swap with another class changes. ι: how much more often it does than one within "
     "the class. r: accuracy on held-out images: before, without this exchange → after, with it. leaf: nothing was "
-    "kept: the object itself, or not told. Draws: of so many of 100 choices of the held-out images the same comes out; "
-    "other seeds are not in it. More: docs/concepts.md"
+    "kept: the object itself, or not told. sure, likely, close call: had other images been held out, would the same be "
+    "decided? In so many of 100 draws it is (sure from 95, likely from 80). Whether it is right, or what another seed "
+    "decides, this does not say; the pictures of the rounds show what was exchanged. More: docs/concepts.md"
 )
 """Below the rounds."""
 

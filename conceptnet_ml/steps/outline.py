@@ -24,6 +24,8 @@ _IN_ROUND = (
     ("gates", r"cue.*\|dream gates", "find again the places to exchange in every picture"),
     ("cue", r"cue.*\|train", "train a test network on what would be exchanged"),
     ("check", r"closure.*\|probe (.+)", "check whether the fresh network still finds it ({0})"),
+    ("cue", r".*\|.*parts-\d+/train", "train a test network on parts of what would be exchanged"),
+    ("gates", r".*\|.*parts-\d+ dream gates", "find again the places to exchange in every picture"),
     ("control", r"refused\|train-.*", "train the control 'refused round'"),
     ("side", r"side\|.*", "train a test network on what lies in the places, or around them"),
     ("cue", r"reader\|start-.*", "train a test network that leans on what is easy"),
@@ -136,6 +138,11 @@ class RunOutline:
         if self._kind in self._ahead:
             self._ahead = self._ahead[self._ahead.index(self._kind) + 1 :]
         return f"step {self._step} of about {self._step + len(self._to_come())}: {words}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be more rounds than planned, or fewer."""
+        return not self._ended
 
     def end(self, seconds: float) -> None:
         """The step that was begun last is done, and took so long."""

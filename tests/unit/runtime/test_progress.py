@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conceptnet_ml.runtime.progress import Progress, Task, about
+from conceptnet_ml.runtime.progress import Progress, Task, about, between
 
 
 class Terminal(io.StringIO):
@@ -115,7 +115,7 @@ class Three:
     """An outline of three steps of a minute each."""
 
     def __init__(self) -> None:
-        self.step, self.ended = 0, list[float]()
+        self.step, self.ended, self.is_open = 0, list[float](), False
 
     def words(self, name: str) -> str:
         return name.upper()
@@ -145,6 +145,21 @@ def test_steps_of_a_whole_are_numbered_in_words_and_say_how_long_the_rest_takes(
     assert lines[2] == "step 1 of about 3: TRAIN: done in 0:10  1/2  about 2 min to go"
     assert lines[-1] == "step 3 of about 3: TRAIN: done in 0:10  1/2", "nothing is to go"
     assert len(outline.ended) == 3, "of the steps alone"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(10, "under a minute"), (60, "under 1 to 3 min"), (300, "2 to 13 min"), (3 * 3600, "1.2 to 7.8 h")],
+)
+def test_the_rest_of_work_whose_steps_are_not_known_is_a_range(seconds: float, told: str) -> None:
+    assert between(seconds) == told
+    stream, outline = io.StringIO(), Three()
+    outline.is_open = True
+    with Progress(stream=stream) as progress:
+        progress.outline = outline
+        with progress.task("train", total=1):
+            pass
+    assert "to 6 min to go" in stream.getvalue()
 
 
 @pytest.mark.parametrize(
