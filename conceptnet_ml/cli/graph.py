@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 QUERY_EXAMPLES = options.examples(
     ("graph query runs/NAME --kind feature --class car", "what car hangs on"),
     ("graph query runs/NAME --edges --min-weight 0.5", "the strong edges"),
+    ("graph query runs/NAME --edges --text 7688ddc57d74", "a node's neighbours"),
     ("graph query runs/NAME --text wheel --json", "for other programs"),
 )
 PATH_EXAMPLES = options.examples(("graph path runs/NAME car --count 5", "the five strongest chains"))

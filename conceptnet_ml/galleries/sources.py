@@ -119,7 +119,8 @@ def open_network(
         weights: A file with a state dict (.safetensors, or .pt and .pth with tensors alone); not for a run.
         size: Side or (H, W) in px the network is made for; default: the first of :data:`SIDES` it takes; not for a run.
         names: A file with the classes' names, see :func:`read_names`; not for a run. Default: the module's own
-            ``class_names`` or ``classes``, where it has as many names as outputs.
+            ``class_names`` or ``classes``, where it has as many names as outputs; of a network of torchvision with
+            weights, those of torchvision's own weights.
 
     Raises:
         SettingsError, DataError: There is no such thing, or its weights or names do not fit.
@@ -153,6 +154,9 @@ def open_network(
     with torch.no_grad():
         outputs = network(torch.zeros(1, network.channels, *network.image_size, device=device)).shape[1]
     known = _own_names(model, outputs) if names is None else read_names(names, outputs)
+    if not known and name == "torchvision" and state is not None:
+        known = _torchvisions_names(argument, outputs)
+        notes += ["classes are called as torchvision's own weights have them; other names: --names FILE"] * bool(known)
     classes = number_duplicates(known, "{} ({})") if known else map(str, range(outputs))
     return OpenedNetwork(source, network, tuple(classes), notes=notes)
 
@@ -190,6 +194,18 @@ def _own_names(model: nn.Module, outputs: int) -> Sequence[str]:
         if isinstance(names, list | tuple) and len(names) == outputs and all(isinstance(name, str) for name in names):
             return names
     return ()
+
+
+def _torchvisions_names(architecture: str, outputs: int) -> Sequence[str]:
+    """What torchvision calls the classes of its own weights of an architecture, ImageNet's as a rule; nothing is
+    downloaded. Empty where there are others than ``outputs``."""
+    from torchvision.models import get_model_weights
+
+    try:
+        names = next(iter(get_model_weights(architecture))).meta.get("categories", ())
+    except (ValueError, StopIteration):
+        return ()
+    return [str(one) for one in names] if len(names) == outputs else ()
 
 
 def real_images(opened: OpenedNetwork, folder: str | Path | None, seen: bool = True) -> RealImages | None:

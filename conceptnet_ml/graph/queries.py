@@ -55,9 +55,16 @@ class Conditions:
         }
         for word, (name, known) in given.items():
             if name is not None and name not in known:
-                raise SettingsError(f"there is no {word} '{name}'.", nearest(name, known))
+                raise SettingsError(f"there is no {word} '{name}'.", _other_kind(name, what) or nearest(name, known))
         if self.min_weight is not None and math.isnan(self.min_weight):
             raise SettingsError("the least weight is not a number.", "Give a number such as 0.5.")
+
+
+def _other_kind(name: str, what: str) -> str:
+    """Where a kind of edge was asked for among nodes, or the other way round, how it is asked for."""
+    if what == "kind" and name in EDGES:
+        return "It is a kind of edge: add --edges (in Python select_edges)."
+    return "It is a kind of node: leave --edges out (in Python select)." if what != "kind" and name in NODES else ""
 
 
 def select_nodes(graph: GraphStore, **conditions: Any) -> list[Node]:

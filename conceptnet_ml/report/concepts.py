@@ -14,6 +14,7 @@ from conceptnet_ml.graph.naming import called, listed
 from conceptnet_ml.graph.queries import strength
 from conceptnet_ml.graph.schema import Edge, Node
 from conceptnet_ml.report.figures import Figure, Figures
+from conceptnet_ml.results.looks import looks_words
 from conceptnet_ml.results.verdict import percent
 
 SHOWN, UNITS = 3, 12
@@ -26,12 +27,15 @@ PAIR = "The same dream before and after its round"
 """Above a feature's dreams in both networks."""
 
 
-def concept_cards(graph: ConceptGraph, figures: Figures) -> dict[str, list[dict[str, Any]]]:
+def concept_cards(
+    graph: ConceptGraph, figures: Figures, rounds: Sequence[dict[str, Any]] = ()
+) -> dict[str, list[dict[str, Any]]]:
     """Cards by effect, the strongest first: ``first`` and ``more`` of concepts, ``classes`` and ``units``.
 
     What is exchanged in a kept round is one card with its variants; features that are members of it, or that stand
-    alone, follow by their effect.
+    alone, follow by their effect. The summary's ``rounds`` say how what they exchange looks in each class.
     """
+    looks = {entry["name"]: entry["looks"] for entry in rounds if "looks" in entry}
     nodes = [node for node in graph.nodes() if node.state not in ("merged", "forgotten")]
     mains = [node for node in nodes if node.kind in ("generalized", "feature")]
     mains.sort(key=lambda node: (node.kind != "generalized", -strength(graph, node)))
@@ -39,6 +43,10 @@ def concept_cards(graph: ConceptGraph, figures: Figures) -> dict[str, list[dict[
     classes = [_card(graph, node, figures, False) for node in nodes if node.kind == "class"]
     units = sorted((node for node in nodes if node.kind == "unit"), key=lambda node: -strength(graph, node))
     shown = [_card(graph, node, figures, False, _SMALL) for node in units[:UNITS]]
+    for card, node in zip(cards, mains, strict=True):
+        mine = [one for one in looks.get(str(node.found_in), ()) if graph.classes[one["class"]] in node.classes]
+        if mine:
+            card["facts"] = [f"What is exchanged is, {looks_words(mine, graph.classes)}.", *card["facts"]]
     return {"first": cards[:SHOWN], "more": cards[SHOWN:], "classes": classes, "units": shown}
 
 

@@ -134,7 +134,7 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
         "rounds": round_cards(summary, figures),
         "pairs": before_and_after(graph, figures),
         "answers": _answers(summary, figures),
-        "concepts": concept_cards(graph, figures),
+        "concepts": concept_cards(graph, figures, summary["rounds"]),
         "graph": graph_content(GraphView(graph, thumbs := Figures(run.path, THUMBNAILS))),
         "curves": records.curves(metrics),
         "along": records.accuracies_along(summary, metrics),

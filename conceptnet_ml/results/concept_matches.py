@@ -105,15 +105,15 @@ class ConceptInStates:
 
     @property
     def words(self) -> str:
-        """``still what was found: A 1.00, B 0.08; the answer's lead owes it A 6.1, B 0.2``."""
+        """``alike to what was found: A 1.00, B 0.08; without these units the right answer's lead falls by …``."""
         if self.alike is None:
             return "keeps the network it was found in"
         a, b = (one.mean for one in self.alike)
-        says = f"still what was found: A {a:.2f}, B {b:.2f}"
+        says = f"alike to what was found: A {a:.2f}, B {b:.2f}"
         if self.effects is not None:
             a, b = self.effects
-            says += f"; the answer's lead owes it A {a:.1f}, B {b:.1f} logits".replace("-", "−")
-        return says
+            says += f"; without these units the right answer's lead falls by A {a:.1f}, B {b:.1f} logits"
+        return says.replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.evaluation.accuracy import disagreement, uneven
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.graph.concept_graph import ConceptGraph
+from conceptnet_ml.results.looks import looks_of
 from conceptnet_ml.results.summary import TRAINING
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
@@ -33,7 +34,7 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
         "depth": min(ctx.settings.depth, len(learned.network.stage_names)),
         "seed": ctx.settings.seed,
         "images": {"fit": len(ctx.fit), "held_out": len(ctx.held), "skipped": ctx.data.skipped},
-        "rounds": [round_record(round, ctx.override_rule.overruled.get(round.name, ())) for round in learned.rounds],
+        "rounds": [_round(ctx, round) for round in learned.rounds],
         "test_sets": test_sets,
         "families": _families(ctx, learned),
         "cost": _cost(ctx, learned),
@@ -52,6 +53,11 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
     if ctx.settings.data.target is not None:
         summary["target"] = _new_world(ctx, learned, ctx.settings.data.target)
     return summary
+
+
+def _round(ctx: Context, round: Round) -> dict[str, Any]:
+    record = round_record(round, ctx.override_rule.overruled.get(round.name, ()))
+    return {**record, **({"looks": looks} if (looks := looks_of(ctx, round)) else {})}
 
 
 def _remarks(ctx: Context, learned: Learned) -> list[str]:

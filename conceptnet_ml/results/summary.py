@@ -55,7 +55,15 @@ def cost_words(cost: dict[str, Any], kept: int) -> str:
     if cost["times_ordinary"] is None:
         return f"{cost['probing_seconds'] + cost['rounds_seconds']:.0f} s, without ordinary training"
     each = f" ({cost['times_ordinary_per_round']:.1f} × for each)" if kept > 1 else ""
-    return f"{cost['times_ordinary']:.1f} × ordinary training{each}"
+    spent, ordinary = cost["probing_seconds"] + cost["rounds_seconds"], cost["ordinary_seconds"]
+    return f"{cost['times_ordinary']:.1f} × ordinary training{each}, {_duration(spent)} beside {_duration(ordinary)}"
+
+
+def _duration(seconds: float) -> str:
+    """``14 s``, ``6 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def tables(summary: dict[str, Any]) -> list[Any]:

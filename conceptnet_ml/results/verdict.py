@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from conceptnet_ml.graph.naming import listed, round_called
+from conceptnet_ml.results.looks import looks_words
 from conceptnet_ml.results.summary import (
     NO_PROOF,
     PLAIN,
@@ -79,12 +80,16 @@ def what(entry: Entry, probe: Entry | None = None) -> str:
 
 
 def sharing(entry: Entry, classes: Sequence[str]) -> str:
-    """The classes that a round is about: ``car and poodle``, ``all 10 classes``."""
+    """The classes that a round is about, and how what is exchanged looks in them, where that is known: ``car and poodle
+    (in car low, dark; in poodle bright)``, ``all 10 classes``."""
     probe = probe_of(entry)
     places = None if probe is None else probe["classes"]
-    if places is None:
-        return listed(classes) if len(classes) < 5 else f"all {len(classes)} classes"
-    return listed([classes[place] for place in places])
+    if places is not None:
+        who = listed([classes[place] for place in places])
+    else:
+        who = listed(classes) if len(classes) < 5 else f"all {len(classes)} classes"
+    looks = looks_words(entry.get("looks", ()), classes)
+    return f"{who} ({looks})" if looks else who
 
 
 CONTROL = "random-box"

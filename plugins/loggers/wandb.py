@@ -4,6 +4,8 @@ unless WANDB_MODE=online says so."""
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ STEP = "step"
 
 
 class WandbLog:
-    """A run of wandb; opened again, one more of the same group, as an offline run cannot be resumed.
+    """A run of wandb. Opened again it is the same run: offline one more file of the same id, which ``wandb sync`` sends
+    after the first; online it is resumed.
 
     Args:
         folder: Where its files lie.
@@ -36,7 +39,9 @@ class WandbLog:
             name=name,
             group=name,
             dir=str(folder),
+            id=_own_id(folder),
             mode=None if "WANDB_MODE" in os.environ else "offline",
+            resume="allow" if os.environ.get("WANDB_MODE") == "online" else None,
             config=dict(settings),
             reinit="create_new",
             settings=wandb.Settings(console="off", silent=True, symlink=False, x_disable_stats=True),
@@ -63,6 +68,18 @@ class WandbLog:
         for path in self._folder.rglob("*"):
             if path.is_symlink():
                 path.unlink(missing_ok=True)
+
+
+def _own_id(folder: Path) -> str:
+    """The id of the run whose log lies here, made at the first opening. A file is named by id and second: one that was
+    begun within this second is waited for, lest it be written over."""
+    file = folder / "id.txt"
+    if not file.exists():
+        file.write_text(secrets.token_hex(4), encoding="utf-8")
+    known = file.read_text(encoding="utf-8").strip()
+    while any(folder.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{known}")):
+        time.sleep(0.05)
+    return known
 
 
 def open_log(folder: Path, name: str, settings: Mapping[str, Any]) -> WandbLog:

@@ -94,6 +94,8 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.05)
     assert [(row["step"], row[LOSS]) for row in found if LOSS in row] == [(25, 0.5), (50, 0.25)]
     assert sum(row.get(FOUND) == 0.75 for row in found) == 2
+    runs = {path.name.rpartition("-")[2] for path in log.glob("wandb/offline-run-*")}
+    assert len(runs) == 1, "opened again it is the same run"
     assert sum("event/probe/path" in row for row in found) == 2
     assert len([*log.glob("wandb/offline-run-*/files/media/images/pictures/*.png")]) == 2
 

@@ -35,7 +35,7 @@ from conceptnet_ml.galleries.requests import (
     read_start,
     unit_numbers,
 )
-from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, open_network, real_images
+from conceptnet_ml.galleries.sources import OpenedNetwork, RealImages, _torchvisions_names, open_network, real_images
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
@@ -405,6 +405,13 @@ def test_classes_have_the_names_that_the_network_gives_them_else_numbers(here: P
     with pytest.raises(SettingsError, match="no names here") as raised:
         opened.class_number("heron")
     assert "Give a number, 0-3, or their names: --names FILE." in raised.value.mend
+
+
+def test_torchvision_says_what_its_own_weights_tell_apart() -> None:
+    names = _torchvisions_names("resnet18", 1000)
+    assert (names[954], names[817]) == ("banana", "sports car")
+    assert _torchvisions_names("resnet18", 10) == ()
+    assert _torchvisions_names("no_such_net", 1000) == ()
 
 
 def test_real_images_are_halved(here: Path) -> None:

@@ -109,8 +109,12 @@ def test_an_analogy_between_units_is_found_by_the_classes_it_names(wheels: Wheel
 def test_conditions_that_nothing_can_meet_are_refused(wheels: Wheels, conditions: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         wheels.graph.select(**conditions)
-    with pytest.raises(SettingsError, match="there is no kind of edge 'feature'"):
+    with pytest.raises(SettingsError, match="there is no kind of edge 'feature'") as refused:
         wheels.graph.select_edges(kind="feature")
+    assert "leave --edges out" in refused.value.mend
+    with pytest.raises(SettingsError) as refused:
+        wheels.graph.select(kind="built_from")
+    assert "add --edges" in refused.value.mend
 
 
 # ------------------------------------------------------------------------------------------------------- resolve
