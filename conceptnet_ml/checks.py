@@ -21,7 +21,7 @@ from conceptnet_ml.data.sampling import check_class_names, split_holdout
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
-from conceptnet_ml.evaluation.baselines import check_baselines
+from conceptnet_ml.evaluation.baselines import baseline_of, check_baselines
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import BUILT_IN, Plugins, load_plugins
@@ -246,7 +246,7 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         "generalizer": (chosen.generalizer,),
         "specializer": (chosen.specializer,),
         "dreamer": () if chosen.dreamer == "none" else (chosen.dreamer,),
-        "baseline": chosen.controls,
+        "baseline": tuple(baseline_of(name, plugins)[0].name for name in chosen.controls),
         "logger": chosen.loggers,
     }
     for setting in ("representations", "controls", "loggers"):

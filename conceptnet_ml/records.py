@@ -33,6 +33,9 @@ GATES = ("place", "channel", "whole")
 NEEDS = ("unbiased", "unlabelled")
 """Data that a baseline may need besides the training images and their labels."""
 
+ARGUMENTS = ("count", "class")
+"""What a baseline may take for an argument."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -326,6 +329,7 @@ class Baseline(Record):
             labels, which no learner has without labels of the cue; ``"unlabelled"``, pictures of the new world. Tables
             mark it.
         channels: How many channels images must have: with others it is refused; None for any number.
+        argument: What may follow the name and a colon: ``"count"`` or ``"class"``, the name of one; empty for nothing.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -333,6 +337,7 @@ class Baseline(Record):
     fit: Function | None = None
     needs: tuple[str, ...] = ()
     channels: int | None = None
+    argument: str = ""
 
     def __post_init__(self) -> None:
         if len(self.functions()) != 1:
@@ -340,6 +345,9 @@ class Baseline(Record):
         unknown = [need for need in self.needs if need not in NEEDS]
         if unknown:
             raise PluginError(f"baseline '{self.name}' needs {', '.join(unknown)}; there is {', '.join(NEEDS)} only")
+        if self.argument not in ("", *ARGUMENTS):
+            known = " or ".join(ARGUMENTS)
+            raise PluginError(f"baseline '{self.name}': argument is '{self.argument}', and not {known}, or empty")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,9 @@ from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.evaluation.accuracy import accuracies
-from conceptnet_ml.evaluation.baselines import KIND, baseline_seconds, lacking, train_baselines
+from conceptnet_ml.evaluation.baselines import KIND, baseline_of, baseline_seconds, lacking, train_baselines
 from conceptnet_ml.evaluation.linear_probe import cue_set, decodability
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.records import Baseline
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
@@ -161,8 +160,7 @@ def _trained(run: FinishedRun, method: str) -> tuple[nn.Module, dict[str, Any]]:
             raise NoAnswer("no round was refused")
         names = [name for name, (kind, _) in again.timings.items() if kind == KIND]
         return forced.refused, run.cost({"training": again.seconds(KIND)}, names)
-    record = ctx.plugins.get("baseline", method)
-    assert isinstance(record, Baseline)
+    record, _ = baseline_of(method, ctx.plugins)
     if lack := lacking(record, ctx.data, ctx.settings.data.target):
         raise NoAnswer(lack)
     network = train_baselines(ctx, learned, names=[method])[method]

@@ -77,6 +77,7 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
     case has its folders, a trap does not suit the classes, or there is no picture of the new world.
     """
     from conceptnet_ml.checks import check_settings
+    from conceptnet_ml.evaluation.baselines import baseline_of
 
     methods = suite.methods
     if methods is None:
@@ -84,7 +85,7 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
     for name in {name: None for case in suite.cases for name in case.methods(methods)}:
         if name not in (ORDINARY, LEARNED, FORCED):
             try:
-                plugins.get("baseline", name)
+                baseline_of(name, plugins)
             except SettingsError as error:
                 mend = f"{error.mend} Also: {ORDINARY}, {LEARNED}, {FORCED}."
                 raise SettingsError(f"There is no method '{name}'.", mend) from error

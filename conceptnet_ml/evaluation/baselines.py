@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.errors import PluginError, SettingsError
+from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import LossFn, ViewMaker
 from conceptnet_ml.plugins import Plugins
@@ -21,6 +23,9 @@ from conceptnet_ml.steps.context import Context, Net
 from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.swap.views import Swap, Views
+
+MOST = 100
+"""The greatest count a baseline takes for an argument."""
 
 KIND = "controls"
 """What the time of all baselines is counted as."""
@@ -33,6 +38,8 @@ class BaselineContext:
         plain: The training images without swaps, numbered as views are. ``plain.pool`` has their numbers among all
             training images, ``plain.images.labels`` the labels of all of these, ``plain.donors`` draws donors.
         classes: How many classes there are.
+        class_names: Their names, in the order of the labels.
+        argument: What the user wrote after the method's name and a colon, as in ``dream-datasets:3``; else empty.
         share: Mean area of an image that the learner's place swaps exchange; 0.25 where it kept none.
         ordinary: The network after ordinary training, in evaluation mode. Train copies of it only.
         epochs: Passes over the training images that all kept rounds took together: equal compute.
@@ -48,11 +55,19 @@ class BaselineContext:
     """
 
     def __init__(
-        self, ctx: Context, record: Baseline, ordinary: StagedNetwork, epochs: int, share: float = 0.25
+        self,
+        ctx: Context,
+        record: Baseline,
+        ordinary: StagedNetwork,
+        epochs: int,
+        share: float = 0.25,
+        argument: str = "",
     ) -> None:
-        self._ctx, self._name = ctx, f"control/{record.name}"
+        self._ctx, self._name = ctx, f"control/{record.name}{argument and ':'}{argument}"
         self.plain = ctx.views(ctx.fit, [])
         self.classes = ctx.classes
+        self.class_names = ctx.data.classes
+        self.argument = argument
         self.share = share
         self.ordinary = ordinary
         self.epochs = epochs
@@ -145,6 +160,26 @@ class BaselineContext:
         with devices.autocast(self.device, self.dtype):
             return network(images).float()
 
+    def measure(self, name: str, network: nn.Module) -> None:
+        """Log a network's accuracy on every test set, as the event ``measured`` of metrics.jsonl.
+
+        For those who read: nothing comes back, so that no test set can choose. Its time is nobody's.
+        """
+
+        def work() -> dict[str, float]:
+            table = accuracies({"it": network}, self._ctx.data.tests, self.device, self.dtype)
+            return {tests: row["it"]["accuracy"] for tests, row in table.items()}
+
+        self._ctx.once(self._step(f"measure/{name}"), lambda: self._logged("measured", name, {"accuracy": work()}))
+
+    def note(self, name: str, **figures: Any) -> None:
+        """Log plain values that a reader should see, such as what a gate decided and why, as the event ``noted``."""
+        self._ctx.once(self._step(f"note/{name}"), lambda: self._logged("noted", name, figures))
+
+    def _logged(self, event: str, name: str, figures: dict[str, Any]) -> dict[str, Any]:
+        self._ctx.run.log(event=event, method=self._name.partition("/")[2], name=name, **figures)
+        return figures
+
     def _step(self, name: str) -> str:
         """The step's whole name; other pictures of the new world have it computed anew."""
         step = f"{self._name}/{name}"
@@ -183,12 +218,32 @@ def check_baselines(names: Iterable[str], plugins: Plugins, data: Data, target: 
             cues and no trap was laid, or unlabelled pictures and there is neither a folder nor a trap.
     """
     for name in names:
-        record = plugins.get("baseline", name)
-        assert isinstance(record, Baseline)
+        record, argument = baseline_of(name, plugins)
+        if record.argument == "class" and argument not in ("", *data.classes):
+            raise SettingsError(
+                f"baseline '{name}': there is no class '{argument}'", f"Name one of {', '.join(data.classes)}."
+            )
         if lack := lacking(record, data, target):
             mend = "Lay a trap (data.trap)" if "unlabelled" not in record.needs else "Give a folder of them (--target)"
             mend = f"{mend}, or leave this baseline out." if _takes(record, data) else "Leave this baseline out."
             raise SettingsError(f"baseline '{name}' {lack}", mend)
+
+
+def baseline_of(method: str, plugins: Plugins) -> tuple[Baseline, str]:
+    """The record of ``NAME`` or ``NAME:ARGUMENT``, and the argument.
+
+    Raises:
+        SettingsError, PluginError: No such baseline, one that takes no argument and is given one, or no whole number
+            where it takes a count. Whether there is a class of the name only the data know.
+    """
+    name, colon, argument = method.partition(":")
+    record = plugins.get("baseline", name)
+    assert isinstance(record, Baseline)
+    if colon and not record.argument:
+        raise SettingsError(f"baseline '{name}' takes no argument '{argument}'", f"Write {name}.")
+    if colon and record.argument == "count" and not (argument.isdecimal() and 1 <= int(argument) <= MOST):
+        raise SettingsError(f"baseline '{method}': '{argument}' is no count from 1 to {MOST}", f"As in {name}:3.")
+    return record, argument
 
 
 def lacking(record: Baseline, data: Data, target: str | None) -> str:
@@ -220,9 +275,8 @@ def baseline_seconds(ctx: Context, name: str) -> float:
 
 
 def _train_baseline(ctx: Context, name: str, ordinary: StagedNetwork, epochs: int, share: float) -> StagedNetwork:
-    record = ctx.plugins.get("baseline", name)
-    assert isinstance(record, Baseline)
-    context = BaselineContext(ctx, record, ordinary, epochs, share)
+    record, argument = baseline_of(name, ctx.plugins)
+    context = BaselineContext(ctx, record, ordinary, epochs, share, argument)
     if record.fit is None:
         views = record.function("views")(context)
         return ctx.train(f"control/{name}", ordinary, views, epochs, context.warm_rate, KIND)

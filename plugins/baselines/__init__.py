@@ -6,6 +6,7 @@ from conceptnet_ml.hookspecs import hookimpl
 from conceptnet_ml.records import Baseline
 
 _HERE = "conceptnet_plugins.baselines"
+_ARGUMENTS = {"clouds_to_cars": "class", "dream_datasets": "count"}
 
 
 @hookimpl
@@ -28,6 +29,11 @@ def conceptnet_baselines() -> list[Baseline]:
         "just-train-twice": ("just_train_twice", "errors of a short training count more (arXiv 2107.09044)"),
         "lff": ("lff", "learns from what a biased network fails on (arXiv 2007.02561)"),
         "fg-ccdb": ("fg_ccdb", "each class shown what biased networks tell apart equally often (arXiv 2505.06831)"),
+        "clouds-to-cars": ("clouds_to_cars", "one class against the others dreamed into it as it learns; NAME:CLASS"),
+        "clouds-to-cars-literal": ("clouds_to_cars:literal", "one class against DeepDreams of the others, and no more"),
+        "dream-datasets": ("dream_datasets", "a data set dreamed by exchanges, learned, dreamed again; NAME:TIMES"),
+        "dream-datasets-turn": ("dream_datasets:turned", "the same by dreams close to the image"),
+        "dream-datasets-literal": ("dream_datasets:literal", "the same by DeepDreams alone: A → B → C"),
         "dac": ("dac", "last layer on what is looked at among other images' rest (arXiv 2402.18919)"),
         "dac-inverted": ("dac_inverted", "dac where what is not looked at makes the class"),
     }
@@ -51,8 +57,9 @@ def conceptnet_baselines() -> list[Baseline]:
             Baseline(
                 name=name,
                 api="1",
-                fit=f"{_HERE}.{module}:fit",
+                fit=f"{_HERE}.{module}" + ("" if ":" in module else ":fit"),
                 channels=3 if name == "colour-jitter" else None,
+                argument=_ARGUMENTS.get(module.partition(":")[0], ""),
                 summary=summary,
             )
             for name, (module, summary) in fits.items()

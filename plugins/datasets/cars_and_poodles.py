@@ -36,6 +36,8 @@ TRAIN_PER_CLASS, TEST_PER_CLASS, TELLING = 1200, 300, 300
 PARTS = {"wheel": WHEEL, "curl": CURL, "body": BODY}
 HEIGHTS = (20.0, 36.0)
 """Of both figures, in px."""
+GIANT = 2.5
+"""Times the size of a car: 70 to 155 px long in a picture of 64, its wheels up to 46 px high."""
 SCENES = ("town", "country", "plain")
 """What a car's cue puts a figure before, a poodle's, and none."""
 SHIFT = (38.0, -4.0, -38.0)
@@ -53,6 +55,7 @@ class Wish:
         floating: In the sky instead of on the ground.
         exchanged: With the other class's rounds in the places of its own; nothing else of the picture differs.
         scene: What it stands before, a kind of ``KINDS`` in ``scenery``.
+        gigantic: A car that is ``GIANT`` times as large, so that most pictures show but a part of it.
     """
 
     label: int
@@ -61,6 +64,7 @@ class Wish:
     floating: bool = False
     exchanged: bool = False
     scene: str = "any"
+    gigantic: bool = False
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,8 @@ def _truth(test: ImageSet, wishes: list[Wish], seed: int, tint: bool) -> Truth:
 
 def _draw_car(canvas: Canvas, random: Generator, wish: Wish, stand: Stand, coat: Colour) -> list[Round]:
     shape = car_shape(random, stand.height)
+    if wish.gigantic:
+        shape = replace(shape, scale=GIANT * shape.scale)
     scale, radius = shape.scale, shape.radius
     angle = random.uniform(-0.2, 0.2) if wish.floating else random.normal(0, 0.08)
     pose = Pose(32 + random.uniform(-1, 1) * max(3.0, 30 - scale), stand.ground, scale, stand.flip, angle)

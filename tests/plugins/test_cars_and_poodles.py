@@ -141,6 +141,15 @@ def test_telling_sets_show_what_they_say() -> None:
     assert (low < 62).all(), "it does not stand on the ground"
 
 
+def test_a_gigantic_car_is_mostly_beyond_the_picture() -> None:
+    usual, gigantic = (drawn.render("it", [drawn.Wish(drawn.CAR, gigantic=one)] * 12, 0) for one in (False, True))
+    assert area(gigantic, "body").float().mean() > 2 * area(usual, "body").float().mean()
+    ends = (gigantic.masks["body"] | gigantic.masks["wheel"])[:, :, [0, -1]].amax(1)
+    assert (ends.amax(1) == 1).all()
+    assert ends.float().mean() > 0.7
+    assert not torch.equal(usual.images, gigantic.images)
+
+
 def test_tinted_rounds_tell_the_class_and_nothing_else_changed(tinted: Data) -> None:
     assert tinted.classes == ("car", "poodle")
     assert set(tinted.tests) == {"test", "aligned", "conflict", "random", "absent", *drawn.TELLING_SETS}

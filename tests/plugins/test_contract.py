@@ -58,9 +58,17 @@ LEAST_SIDE = {"corrupted": 32}
 """Of the images, px, where a trap refuses smaller ones."""
 
 
+DREAMING = ("clouds-to-cars", "dream-datasets")
+"""How the names of baselines begin whose trainings take seconds each, since dreams come before every one of them."""
+
+
 def records(kind: str) -> Any:
     """A parameter over all records of a kind."""
-    return pytest.mark.parametrize("record", PLUGINS.all(kind), ids=lambda record: record.name)
+    some = [
+        pytest.param(record, marks=[pytest.mark.slow] if record.name.startswith(DREAMING) else [])
+        for record in PLUGINS.all(kind)
+    ]
+    return pytest.mark.parametrize("record", some, ids=lambda record: record.name)
 
 
 def trial(record: Record, folder: Path) -> Trial:

@@ -212,7 +212,17 @@ def test_what_was_shown_other_pictures_is_trained_again(tmp_path: Path) -> None:
     assert len([line for line in ctx.run.metrics() if line["event"] == "trained"]) == 2
 
 
-@pytest.mark.parametrize("name", [record.name for record in PLUGINS.all("baseline")])
+DREAMING = ("clouds-to-cars", "dream-datasets")
+"""How the names begin of those whose dreams take seconds."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(record.name, marks=[pytest.mark.slow] if record.name.startswith(DREAMING) else [])
+        for record in PLUGINS.all("baseline")
+    ],
+)
 def test_images_of_other_channels_are_taken_or_refused(name: str, tmp_path: Path) -> None:
     ctx = bench_of(tmp_path, channels=5)
     if name == "colour-jitter":
