@@ -105,6 +105,7 @@ class _File(BaseModel):
     draws: int = Field(10, ge=1)
     ceiling: str = "unbiased"
     settings: dict[str, Any] = {}
+    folders: dict[str, str] = {}
     targets: tuple[BenchTarget, ...] = ()
     cases: dict[str, CaseTable] = {}
     matrix: MatrixTable | None = None
@@ -178,6 +179,7 @@ class Suite:
         draws: How often those examples are drawn.
         common: Settings that differ from the defaults in all cases alike, as the file has them.
         folders: Variables and their folders.
+        about: Variables, and what their folder holds and how to get it.
         targets: Those that the file has for all cases.
         command: What the tables say they were made with.
         ceiling: The method that is shown the cue at random: what can be reached.
@@ -191,6 +193,7 @@ class Suite:
     draws: int = 10
     common: Mapping[str, Any] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[BenchTarget, ...] = ()
     command: str = ""
     ceiling: str = "unbiased"
@@ -255,11 +258,12 @@ def read_suite(
     path = SHIPPED if path is None else Path(path)
     given = {name: value for name, value in (folders or {}).items() if value is not None}
     known = {name: str(Path(value).expanduser().resolve()) for name, value in given.items()}
+    file = _parse(path)
     for name, value in given.items():
         if not Path(known[name]).is_dir():
-            flag = flag_of(name).replace("FOLDER", value)
-            raise DataError(f"{flag}: there is no folder {known[name]}.", "Check the path.")
-    file = _parse(path)
+            flag, what = flag_of(name).replace("FOLDER", value), file.folders.get(name)
+            mend = f"Check the path. It holds {what}." if what else "Check the path."
+            raise DataError(f"{flag}: there is no folder {known[name]}.", mend)
     matrix = file.matrix
     if backbones is not None:
         if matrix is None:
@@ -278,6 +282,7 @@ def read_suite(
         draws=file.draws,
         common={name: value for name, value in {**base, **over}.items() if value != defaults.get(name)},
         folders=known,
+        about=file.folders,
         targets=file.targets,
         ceiling=file.ceiling,
     )

@@ -12,6 +12,7 @@ LEAST = 5
 """Fewest values that have a 95 % interval: a bootstrap over three says no more than their range."""
 
 _EXACT = 6  # seeds; beyond it the resamples are drawn
+_SIGNS = 12  # differences; beyond it the signs are drawn
 _DRAWS = 10_000
 
 
@@ -36,6 +37,23 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     means = sorted(math.fsum(one) / count for one in (product(values, repeat=count) if count <= _EXACT else drawn))
     low, high = (math.ceil(share * len(means)) - 1 for share in (0.025, 0.975))
     return means[low], means[high]
+
+
+def sign_flips(differences: Sequence[float]) -> float:
+    """Two-sided p of paired differences with a mean of 0: the share of all choices of signs whose mean is as far from
+    0 (the exact randomization test of Fisher 1935).
+
+    Of n differences it is at least 2 / 2ⁿ, .06 of five. Beyond 12 differences 10,000 choices are drawn, always the
+    same, and the one observed counts as one more.
+    """
+    found, draw = list(differences), random.Random(0)
+    exact = len(found) <= _SIGNS
+    drawn = (draw.choices((1, -1), k=len(found)) for _ in range(_DRAWS))
+    signs = product((1, -1), repeat=len(found)) if exact else drawn
+    sums = [abs(math.fsum(sign * value for sign, value in zip(one, found, strict=True))) for one in signs]
+    least = abs(math.fsum(found)) - 1e-9
+    extreme = sum(value >= least for value in sums)
+    return extreme / len(sums) if exact else (extreme + 1) / (len(sums) + 1)
 
 
 def spread(count: int) -> str:

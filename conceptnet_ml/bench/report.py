@@ -9,7 +9,7 @@ from typing import Any
 
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT
-from conceptnet_ml.bench.intervals import spread, summarize
+from conceptnet_ml.bench.intervals import sign_flips, spread, summarize
 from conceptnet_ml.bench.results import REMEASURE, ROOM, adapted, counts, kept_rounds, values_of
 from conceptnet_ml.storage.files import damaged, pretty, write_atomic
 
@@ -176,6 +176,7 @@ def _case(case: dict[str, Any], ceilings: list[str]) -> list[str]:
     lines = [f"## {_name(case)}", "", start, ""]
     if case["marks"]:
         lines += [f"{MARK} Differs from the other cases in {', '.join(f'`{mark}`' for mark in case['marks'])}.", ""]
+    lines += _measured_with(case, names)
     table = {method: row for method, row in case["table"].items() if row}
     if table:
         heads = [f"**{name}**" if name == case["headline"] else name for name in case["test_sets"]]
@@ -192,11 +193,41 @@ def _case(case: dict[str, Any], ceilings: list[str]) -> list[str]:
     if any(method in ceilings for method in table):
         lines += [f"{CEILING} sees images whose cue was drawn at random: a ceiling or a refit, no rival.", ""]
     lines += [line for sentence in case["matches"] for line in (f"**{sentence}**", "")]
+    lines += _paired(case, names)
     lines += _section("Several cues, and the points lost where they are in conflict:", GAPS, _gap_rows(case, names))
     lines += _families(case)
     for part in (_adaptation, _turned, _decodability, _costs):
         lines += part(case, names)
     return [*lines, *_rounds(case), *_notes(case)]
+
+
+def _measured_with(case: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """Commit, processor or card, precision and threads of the rows; by method where they are not all the same."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in case["cells"]:
+        if own := cell.get("origin"):
+            commit, parts = own["commit"][:12], (own.get("card") or own.get("processor"), own.get("precision"))
+            what = ", ".join((f"`{commit}`", *filter(None, parts)))
+            found.setdefault(what, {})[names.get(cell["method"], cell["method"])] = None
+    one = [f"Every row: {what}." for what in found] if len(found) == 1 else []
+    each = [f"- {', '.join(methods)}: {what}" for what, methods in found.items()]
+    return [*(one or each), ""] if found else []
+
+
+def _paired(case: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """What the learner gains over each method, seed by seed."""
+    rows, seeds = [], 0
+    for method, found in case.get("paired", {}).items():
+        for one in found:
+            values = one["difference"]["values"]
+            seeds = max(seeds, len(values))
+            above = f"{sum(value > 0 for value in values)} of {len(values)}"
+            rows.append((names[method], one["on"], figure(one["difference"]), above, f"{one['p']:.2g}"))
+    title = f"Seed by seed, {LEARNED} less each method, points:"
+    lines = _section(title, ("method", "on", "difference", "seeds above 0", "p"), rows)
+    least = f"{sign_flips([1.0] * seeds):.2g}" if rows else ""
+    note = f"p: two-sided, over all choices of signs (drawn beyond 12 seeds); of {seeds} seeds it is at least {least}."
+    return [*lines, note, ""] if rows else []
 
 
 def _families(case: dict[str, Any]) -> list[str]:

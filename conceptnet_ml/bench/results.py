@@ -10,7 +10,7 @@ from typing import Any
 from conceptnet_ml.bench import origin
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY, BenchTarget, Case, Suite
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellStore
-from conceptnet_ml.bench.intervals import overlap, spread, summarize
+from conceptnet_ml.bench.intervals import overlap, sign_flips, spread, summarize
 from conceptnet_ml.config.sources import show_value
 from conceptnet_ml.data.traps import ALONE
 from conceptnet_ml.plugins import Plugins
@@ -199,6 +199,7 @@ def _case(suite: Suite, store: CellStore, case: Case, methods: Sequence[str], to
         }
         for method in own
     }
+    record["paired"] = {one: rows for one in own if one != LEARNED and (rows := _paired(record, one))}
     verdicts = [] if case.missing else [_verdict(record, target) for target in case.targets]
     # what a round should cost says nothing where no seed kept that many
     record["targets"] = [one for one in verdicts if one["got"] is not None or one.get("kept") is None]
@@ -226,6 +227,21 @@ def _verdict(case: dict[str, Any], target: BenchTarget) -> dict[str, Any]:
     mean = got["mean"]
     verdict["met"] = mean >= least - 1e-9 if least is not None else mean <= float(target.at_most or 0) + 1e-9
     return verdict
+
+
+def _paired(case: dict[str, Any], method: str) -> list[dict[str, Any]]:
+    """The learner's accuracy less another method's, seed by seed, on the headline set and on the worst group: both
+    began with the same network and the same images. ``p`` is that of :func:`sign_flips`. Empty below two seeds.
+    """
+    found = []
+    for measure, name in (("accuracy", case["headline"]), ("worst", case["worst_set"])):
+        if name is None:
+            continue
+        own, other = (values_of(case, one, measure, name, None) for one in (LEARNED, method))
+        if len(gained := [own[seed] - other[seed] for seed in own if seed in other]) > 1:
+            on = name if measure == "accuracy" else f"worst group, {name}"
+            found.append({"on": on, "difference": summarize(gained), "p": sign_flips(gained)})
+    return found
 
 
 def _matches(case: dict[str, Any], told: Sequence[str]) -> list[str]:

@@ -97,7 +97,8 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
                 raise type(error)(f"case '{case.name}': {error.message}", error.mend) from error
     if all(case.missing for case in suite.cases):
         missing = dict.fromkeys(name for case in suite.cases for name in case.missing)
-        mend = f"Give {', '.join(map(flag_of, missing))}."
+        held = [f"{flag_of(name)}: {suite.about[name]}" for name in missing if name in suite.about]
+        mend = ". ".join((f"Give {', '.join(map(flag_of, missing))}", *held)) + "."
         raise DataError("no case can be measured: none of their folders is given.", mend)
     return methods
 

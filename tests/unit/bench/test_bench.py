@@ -17,7 +17,7 @@ from conceptnet_ml import load_plugins
 from conceptnet_ml.bench import origin, plots, report
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, parse_seeds, read_suite
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellGroup, CellStore, cell_path, save_cell
-from conceptnet_ml.bench.intervals import interval, overlap, summarize
+from conceptnet_ml.bench.intervals import interval, overlap, sign_flips, summarize
 from conceptnet_ml.bench.plan import cell_states
 from conceptnet_ml.bench.report import to_markdown
 from conceptnet_ml.bench.results import collect_results, counts
@@ -113,6 +113,16 @@ def test_a_case_whose_pictures_are_not_given_is_left_out(tmp_path: Path) -> None
         check_suite(read_suite(SHIPPED).only(["wheels"]), load_plugins())
 
 
+def test_a_protocol_without_its_data_names_the_folder_and_where_to_get_it(tmp_path: Path) -> None:
+    field = Path(__file__).parents[3] / "benchmarks" / "field.toml"
+    with pytest.raises(DataError, match="no case can be measured") as caught:
+        check_suite(read_suite(field).only(["bar"]), load_plugins())
+    assert caught.value.mend.startswith("Give --folder bar=FOLDER. --folder bar=FOLDER: Biased Action Recognition, ")
+    with pytest.raises(DataError, match=r"--folder bar=\S+absent: there is no folder") as caught:
+        read_suite(field, {"bar": str(tmp_path / "absent")})
+    assert "from https://github.com/alinlab/BAR" in caught.value.mend
+
+
 def test_settings_are_dotted_or_nested_and_those_beyond_the_data_are_marked(tmp_path: Path) -> None:
     text = """
     seeds = [4, 1]
@@ -192,6 +202,16 @@ def test_the_interval_is_the_quantile_of_all_resamples() -> None:
     assert not overlap({"low": 1, "high": 2}, {"low": 2.1, "high": 3})
 
 
+def test_signs_are_flipped_in_every_way() -> None:
+    assert sign_flips([1.0, 3.0, 5.0]) == sign_flips([-1.0, -3.0, -5.0]) == 2 / 8
+    assert sign_flips([-1.0, 2.0, 3.0]) == 4 / 8  # sums of 4 and 6, and their opposites
+    assert sign_flips([1.0, -1.0]) == 1
+    assert sign_flips([0.5] * 5) == 2 / 32
+    drawn = sign_flips([1.0] * 4 + [-1.0] * 10)
+    assert drawn == sign_flips([1.0] * 4 + [-1.0] * 10)
+    assert drawn == pytest.approx(0.180, abs=0.02)  # 2 (1 + 14 + 91 + 364 + 1001) / 2**14
+
+
 def test_the_commit_is_read_without_git(tmp_path: Path) -> None:
     assert origin.commit(tmp_path) == "unknown"
     git = tmp_path / ".git"
@@ -250,6 +270,26 @@ def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[S
     )
     assert f"commit `{'c' * 12}`" in text
     assert level in text
+    (paired,) = case["paired"]["cutmix"]
+    assert (paired["on"], paired["difference"]["values"], paired["p"]) == ("conflict", pytest.approx([1, 3, 5]), 2 / 8)
+    assert list(case["paired"]) == [ORDINARY, "cutmix", "unbiased"]
+    assert "| cutmix | conflict | 3.0 [1.0, 5.0] | 3 of 3 | 0.25 |" in text
+    assert "| unbiased † | conflict | -4.0 [-5.0, -2.0] | 0 of 3 | 0.25 |" in text
+    assert "of 3 seeds it is at least 0.25." in text
+
+
+def test_rows_say_what_they_were_measured_with(measured: tuple[Suite, CellStore]) -> None:
+    suite, store = measured
+    results = collect_results(suite, store, METHODS, load_plugins(), {})
+    for one in results["cases"][0]["cells"]:
+        one["origin"] |= {"processor": "AMD EPYC", "precision": "bfloat16"}
+    assert f"Every row: `{'c' * 12}`, AMD EPYC, bfloat16." in to_markdown(results)
+    for one in results["cases"][0]["cells"]:
+        if one["method"] == "cutmix":
+            one["origin"] |= {"commit": "d" * 40, "card": "NVIDIA H200", "precision": "fp32"}
+    text = to_markdown(results)
+    assert f"- ordinary, **learned**, unbiased †: `{'c' * 12}`, AMD EPYC, bfloat16" in text
+    assert f"- cutmix: `{'d' * 12}`, NVIDIA H200, fp32" in text
 
 
 def test_one_seed_gives_no_interval(measured: tuple[Suite, CellStore]) -> None:
@@ -257,6 +297,7 @@ def test_one_seed_gives_no_interval(measured: tuple[Suite, CellStore]) -> None:
     (case,) = collect_results(suite.only(seeds="1"), store, METHODS, load_plugins(), {})["cases"]
     assert case["table"]["cutmix"]["conflict"]["low"] is None
     assert case["matches"] == ["On conflict, unbiased (told) is at or above learned; one seed gives no interval."]
+    assert case["paired"] == {}
 
 
 def test_failed_and_missing_cells_are_told(measured: tuple[Suite, CellStore]) -> None:
