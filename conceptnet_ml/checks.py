@@ -22,7 +22,7 @@ from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import baseline_of, check_baselines
-from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.build import build_network, fetch_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import BUILT_IN, Plugins, load_plugins
 from conceptnet_ml.records import Record, Representation, Trap
@@ -85,6 +85,7 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     check_names(settings, session.plugins)
     if not finished:
         _check_target(settings)
+    fetch_weights(settings, session.plugins)
     with session.progress.task("load images"):
         images = data if data is not None else load_data(settings, session.plugins)
     check_class_names(images.name, images.classes)

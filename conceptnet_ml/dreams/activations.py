@@ -93,7 +93,8 @@ class Layers(nn.Module):
             if not isinstance(output, Tensor) or output.ndim not in (2, 4):
                 shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise SettingsError(f"layer '{name}' gives no maps: {shape}", "Choose one that gives (B, C, h, w).")
-            found.setdefault(name, output)
+            last = name in inner.stage_names and inner.stage(name).channels_last
+            found.setdefault(name, output.permute(0, 3, 1, 2) if last else output)
             if wanted == set(found):
                 raise _AllSeen
 

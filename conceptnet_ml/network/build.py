@@ -7,7 +7,6 @@ import importlib
 import inspect
 import pickle
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from conceptnet_ml.config import trust
 from conceptnet_ml.config.settings import WEIGHT_FILES, Settings
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.hook_route import PREFIX
+from conceptnet_ml.network.modes import versioned
 from conceptnet_ml.network.staged_network import StagedNetwork, plain, settle_lazy
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runtime import seeding
@@ -75,6 +75,22 @@ def build_network(
             )
         network.freeze(chosen.freeze)
     return network.for_images(channels)
+
+
+def fetch_weights(settings: Settings, plugins: Plugins) -> None:
+    """Download weights that are given by a name, unless they are here, before anything else is done.
+
+    Raises:
+        SettingsError: There are none of this name, or they cannot be downloaded.
+    """
+    name, _, argument = settings.network.backbone.partition(":")
+    backbones = {record.name for record in plugins.all("backbone")}
+    if settings.network.weights is None or settings.network.weights_file or name not in backbones:
+        return
+    build = plugins.get("backbone", name).function("build")
+    side = settings.data.image_size or 224
+    with torch.random.fork_rng(devices=[]):
+        build(argument, 2, (side, side) if isinstance(side, int) else side, settings.network)
 
 
 def _take_channels(model: nn.Module, channels: int, settings: Settings) -> None:
@@ -230,14 +246,35 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str, othe
     if other_classes:
         state = {**state, **_fresh_head(model, state)}
     try:
-        model.load_state_dict(state)
+        try:
+            model.load_state_dict(state)
+        except ValueError:  # of a module that asks for its version, which a file of tensors has not
+            model.load_state_dict(versioned(model, state))
     except RuntimeError as error:
-        lines = str(error).splitlines()
-        reason = textwrap.shorten(lines[min(1, len(lines) - 1)], 160, placeholder=" …")
         raise SettingsError(
-            f"{where}: the weights do not fit the network: {reason}",
-            "Give weights of the same network, with as many classes.",
+            f"{where}: the weights do not fit the network: {_misfit(model, state) or str(error)}",
+            "Give weights of the same network (network.backbone), with as many classes.",
         ) from error
+
+
+def _misfit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """What is missing in a state dict, what the network has not, and what is of another shape there, three of each."""
+    own = model.state_dict()
+    shapes = [
+        f"{name} {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    kinds = {
+        "missing": [name for name in own if name not in state],
+        "not of this network": [name for name in state if name not in own],
+        "of another shape": shapes,
+    }
+    return "; ".join(
+        f"{len(names)} {kind}: {', '.join(names[:3])}{', …' * (len(names) > 3)}"
+        for kind, names in kinds.items()
+        if names
+    )
 
 
 def _fresh_head(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -115,10 +115,9 @@ class FxRoute:
         return [
             Cut(
                 names=trace.names[node],
-                units=value.shape[1],
-                size=(value.shape[2], value.shape[3]),
+                shape=(value.shape[1], value.shape[2], value.shape[3]),
                 level=trace.levels[node],
-                learned=learned[node],
+                learned=learned[node] / count,
                 final=isinstance(module_of(root, node), POOLS) or "adaptive" in getattr(node.target, "__name__", ""),
             )
             for node, value in zip(nodes, values, strict=True)

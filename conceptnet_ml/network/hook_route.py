@@ -51,8 +51,9 @@ class HookRoute:
             with eval_mode(root):
                 if not torch.allclose(self.run(root, output, path, None), logits, rtol=1e-3, atol=1e-4):
                     continue
-            size = (output.shape[2], output.shape[3])
-            found.append(Cut((path,), output.shape[1], size, path.count("."), learned, isinstance(module, POOLS)))
+            shape = (output.shape[1], output.shape[2], output.shape[3])
+            share = learned / sum(has_weights)
+            found.append(Cut((path,), shape, path.count("."), share, isinstance(module, POOLS)))
         return found
 
     def run(self, root: nn.Module, value: Tensor, start: str | None, end: str | None) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,3 +70,14 @@ def _affine(norm: nn.Module) -> Callable[[Tensor], Tensor]:
         offset = offset + norm.bias.detach()
     factor, offset = factor.view(1, -1, 1, 1), offset.view(1, -1, 1, 1)
     return lambda maps: torch.addcmul(offset.to(maps.dtype), maps, factor.to(maps.dtype))
+
+
+def versioned(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state dict that says for each module what version its tensors are of: the module's own, where nothing is said,
+    as in files of tensors. There are modules that ask for it (torchvision's MNASNet).
+    """
+    if hasattr(state, "_metadata"):
+        return state
+    told = OrderedDict(state)
+    told._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    return told

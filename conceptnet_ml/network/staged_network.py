@@ -14,8 +14,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.hook_route import HookRoute, hooked
-from conceptnet_ml.network.modes import eval_mode
-from conceptnet_ml.network.stages import Cut, Route, Stage, choose_stages
+from conceptnet_ml.network.modes import eval_mode, versioned
+from conceptnet_ml.network.stages import LEAST_REACH, Cut, Route, Stage, choose_stages, reach
 from conceptnet_ml.runtime import layout
 from conceptnet_ml.runtime.layout import arranged
 
@@ -174,7 +174,7 @@ class StagedNetwork(nn.Module):
         parameters = [one for one in self.parameters() if one.requires_grad]
         watch = hooked(self, lambda path, module, _: ran.append((path, module)))
         with eval_mode(self), torch.enable_grad(), watch:
-            maps = self._route.run(self, example, None, name)
+            maps = self.run_until(example, name)
             slopes = torch.autograd.grad(maps.sum(), parameters, allow_unused=True)
         for parameter, slope in zip(parameters, slopes, strict=True):
             parameter.requires_grad_(slope is None)
@@ -187,6 +187,10 @@ class StagedNetwork(nn.Module):
         self._settle()
         return self
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of any module; tensors that come without versions of their modules are taken for those of today."""
+        return super().load_state_dict(versioned(self, state_dict), strict, assign)
+
     def _settle(self) -> None:
         for path in self._settled:
             self.model.get_submodule(path).eval()
@@ -198,12 +202,12 @@ class StagedNetwork(nn.Module):
 
     def run_until(self, images: Tensor, stage: str) -> Tensor:
         """Maps (B, C, h, w) of a stage; nothing beyond it is computed."""
-        return self._route.run(self, images, None, self.stage(stage).name)
+        return self._run(images, None, self.stage(stage).name)
 
     def run_from(self, maps: Tensor, stage: str) -> Tensor:
         """Logits (B, classes) of the maps (B, C, h, w) of a stage, which stay as they are; nothing before it is
         computed."""
-        return self._route.run(self, self._protected(maps, stage), stage, None)
+        return self._run(self._protected(maps, stage), stage, None)
 
     def run_between(self, maps: Tensor, from_stage: str, to_stage: str) -> Tensor:
         """Maps of a later stage from the maps of an earlier one.
@@ -214,16 +218,23 @@ class StagedNetwork(nn.Module):
         order = self.stage_names.index(self.stage(to_stage).name) - self.stage_names.index(self.stage(from_stage).name)
         if order < 0:
             raise ValueError(f"stage '{from_stage}' comes after stage '{to_stage}'")
-        return maps if order == 0 else self._route.run(self, self._protected(maps, from_stage), from_stage, to_stage)
+        return maps if order == 0 else self._run(self._protected(maps, from_stage), from_stage, to_stage)
 
     def run_all(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The maps of every stage and the logits, at the cost of one forward pass."""
         maps: dict[str, Tensor] = {}
         value, start = images, None
         for name in self.stage_names:
-            maps[name] = self._route.run(self, value, start, name)
+            maps[name] = self._run(value, start, name)
             value, start = self._protected(maps[name], name), name
-        return maps, self._route.run(self, value, start, None)
+        return maps, self._run(value, start, None)
+
+    def _run(self, value: Tensor, start: str | None, end: str | None) -> Tensor:
+        """As a route runs it, from and to maps (B, C, h, w)."""
+        if start is not None and self.stage(start).channels_last:
+            value = value.permute(0, 2, 3, 1).contiguous()  # which copies nothing where they lie in memory like this
+        value = self._route.run(self, value, start, end)
+        return value.permute(0, 3, 1, 2) if end is not None and self.stage(end).channels_last else value
 
     def _protected(self, maps: Tensor, stage: str) -> Tensor:
         """The maps, or a copy where what follows the stage works in place on them or needs them contiguous."""
@@ -234,9 +245,9 @@ class StagedNetwork(nn.Module):
     def _overwrites(self, example: Tensor, stage: str) -> bool:
         """Whether what follows a stage works in place on its maps."""
         with eval_mode(self):
-            maps = self._route.run(self, example, None, stage).clone()
+            maps = self._run(example, None, stage).clone()
             version = maps._version
-            self._route.run(self, maps, stage, None)
+            self._run(maps, stage, None)
         return maps._version != version
 
     def _check_layouts(self, example: Tensor) -> None:
@@ -325,6 +336,14 @@ class StagedNetwork(nn.Module):
                     "everything passes through",
                     "Use larger images (data.image_size), or a network.backbone of convolutions without a way around.",
                 )
+            if (share := reach(cuts, found[-1])) < LEAST_REACH:
+                raise SettingsError(
+                    f"the network has no stages past its first layers: '{found[-1].name}' is the last place with maps "
+                    f"(B, C, h, w) that everything passes through, and {share:.0%} of the layers with weights lead up "
+                    "to it; the tokens of transformers are no maps",
+                    "Choose a network with maps, as CNNs and Swin have them, larger images (data.image_size), or that "
+                    f"place: network.stages={found[-1].name}.",
+                )
             return tuple(found)
         places = {name: number for number, cut in enumerate(cuts) for name in cut.names}
         modules = {name for name, _ in self.model.named_modules() if name}
@@ -340,7 +359,8 @@ class StagedNetwork(nn.Module):
             suggestions = nearest(unknown, {*close, *(stage.name for stage in found)})
             raise SettingsError(f"network.stages: {why}", suggestions)
         chosen = sorted(dict.fromkeys(wanted), key=lambda name: places[name])
-        return tuple(Stage(name, cuts[places[name]].units, cuts[places[name]].size) for name in chosen)
+        at = [(name, cuts[places[name]]) for name in chosen]
+        return tuple(cut.stage(name, self.image_size) or Stage(name, cut.shape[0], cut.shape[1:]) for name, cut in at)
 
 
 def settle_lazy(model: nn.Module, image_size: tuple[int, int]) -> None:

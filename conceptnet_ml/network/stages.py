@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor, nn
+
+LEAST_REACH = 0.1
+"""Which share of a network's operations with weights leads up to its last stage, at the least, where stages are found:
+the first layers of a transformer, whose tokens are no maps, are none."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,14 @@ class Stage:
         name: Path of the module whose output it is.
         units: Number of channels.
         size: Height and width of the maps in cells.
+        channels_last: The module gives them as (B, h, w, C), as a Swin's do; the stage's maps are (B, C, h, w) all
+            the same.
     """
 
     name: str
     units: int
     size: tuple[int, int]
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,18 +37,26 @@ class Cut:
 
     Args:
         names: All its names, the innermost module's first.
-        units, size: As in :class:`Stage`.
+        shape: Of its value, (C, h, w) or (h, w, C).
         level: How many modules it lies inside of.
-        learned: How many operations with weights lead up to it.
+        learned: Which share of the operations with weights leads up to it.
         final: The convolutional part ends here: an adaptive pooling.
     """
 
     names: tuple[str, ...]
-    units: int
-    size: tuple[int, int]
+    shape: tuple[int, int, int]
     level: int
-    learned: int
+    learned: float
     final: bool
+
+    def stage(self, name: str, image_size: tuple[int, int]) -> Stage | None:
+        """The stage that a cut here makes; None where its value is no map: height and width of maps shrink alike."""
+        height, width = image_size
+        for channels_last in (False, True):
+            units, rows, columns = (*self.shape[2:], *self.shape[:2]) if channels_last else self.shape
+            if abs(rows * width / height - columns) <= max(1.0, columns / 4):
+                return Stage(name, units, (rows, columns), channels_last)
+        return None
 
 
 class Route(Protocol):
@@ -65,25 +80,32 @@ def choose_stages(cuts: Sequence[Cut], image_size: tuple[int, int]) -> list[Stag
     only a pooling made, without weights of its own, is no stage: its units are those of the stage before. Nor is what
     grew without weights, as by a layer that only pads.
     """
-    last: list[Cut] = []
-    learned = 0
+    last: list[tuple[Cut, Stage]] = []
+    learned = 0.0
     for cut in cuts:
-        (rows, columns), (height, width) = cut.size, image_size
-        grown = bool(last) and (rows > last[-1].size[0] or columns > last[-1].size[1])
+        stage = cut.stage(cut.names[0], image_size)
+        rows, columns = stage.size if stage else cut.shape[1:]
+        if stage is None and min(rows, columns) >= 2:
+            continue  # another tensor
+        grown = bool(last) and (rows > last[-1][1].size[0] or columns > last[-1][1].size[1])
         if grown and cut.learned == learned:
             continue
         learned = cut.learned
-        if cut.final or min(rows, columns) < 2 or grown:
+        if stage is None or cut.final or min(rows, columns) < 2 or grown:
             break
-        if abs(rows * width / height - columns) > max(1.0, columns / 4):
-            continue  # height and width of maps shrink alike; other tensors are no maps, as in channels-last networks
-        if not last or last[-1].size != cut.size:
-            last.append(cut)
-        elif cut.level <= last[-1].level:
-            last[-1] = cut
-    last = [cut for cut, before in zip(last, [None, *last], strict=False) if not before or cut.learned > before.learned]
-    innermost = [cut.names[0] for cut in last]
-    return [Stage(_name(cut, innermost), cut.units, cut.size) for cut in last]
+        if not last or last[-1][1].size != stage.size:
+            last.append((cut, stage))
+        elif cut.level <= last[-1][0].level:
+            last[-1] = cut, stage
+    shares = [cut.learned for cut, _ in last]
+    last = [one for one, own, before in zip(last, shares, [0.0, *shares], strict=False) if own > before]
+    innermost = [cut.names[0] for cut, _ in last]
+    return [replace(stage, name=_name(cut, innermost)) for cut, stage in last]
+
+
+def reach(cuts: Sequence[Cut], stage: Stage) -> float:
+    """Which share of the operations with weights leads up to a stage."""
+    return next(cut.learned for cut in cuts if stage.name in cut.names)
 
 
 def _name(cut: Cut, innermost: Sequence[str]) -> str:

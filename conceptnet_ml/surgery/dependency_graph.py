@@ -64,6 +64,11 @@ def dependency_group(network: StagedNetwork, stage: str) -> DependencyGroup:
             f"stage '{stage}': the network's code depends on its data, so its units cannot be followed",
             "Choose a network that torch.fx can trace.",
         )
+    if network.stage(name).channels_last:
+        raise SettingsError(
+            f"stage '{stage}': the network holds its maps with the channels last, where units cannot be followed",
+            "Choose a stage whose module gives maps (B, C, h, w).",
+        )
     with eval_mode(network):
         trace = network._route.trace(network)
         values: dict[fx.Node, Any] = {trace.data[0]: example_images(network)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import inspect
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -17,7 +18,8 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
     With ``network.weights=pretrained`` timm downloads its weights; then, and with a file, their normalisation is used.
 
     Raises:
-        SettingsError: timm is not installed, has no such model, or the weights are named otherwise.
+        SettingsError: timm is not installed, has no such model, or its weights are named otherwise or cannot be
+            downloaded.
     """
     try:
         timm = importlib.import_module("timm")
@@ -33,10 +35,26 @@ def build(argument: str, classes: int, image_size: tuple[int, int], settings: Ne
         raise SettingsError(
             f"network.weights '{weights}': timm knows no such weights", "Give 'pretrained' or a .safetensors file."
         )
-    sized = "img_size" in inspect.signature(timm.model_entrypoint(argument)).parameters
-    model = timm.create_model(
-        argument, pretrained=pretrained, num_classes=classes, **({"img_size": image_size} if sized else {})
-    )
+    try:
+        model = _create(timm.create_model, argument, image_size, pretrained=pretrained, num_classes=classes)
+    except Exception as error:  # of timm's, of the hub's, of the network's
+        if not pretrained:
+            raise
+        raise SettingsError(
+            f"network.weights: the weights of '{argument}' cannot be downloaded: {str(error).partition(chr(10))[0]}",
+            "Leave network.weights out for fresh weights, or give a .safetensors file.",
+        ) from error
     if weights:
         model.input_mean, model.input_std = model.default_cfg["mean"], model.default_cfg["std"]
-    return model
+    network: nn.Module = model
+    return network
+
+
+def _create(create: Callable[..., Any], name: str, image_size: tuple[int, int], **options: Any) -> Any:
+    """The model, made for images of this size where it is one that can be: timm tells by taking ``img_size`` or not."""
+    try:
+        return create(name, img_size=image_size, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        return create(name, **options)

@@ -124,6 +124,60 @@ def test_torchvision_families(name: str, plugins: Plugins) -> None:
         assert tuple(maps) == network.stage_names
 
 
+STAGES = {
+    "mobilenet_v3_small": ("features.0", "features.1", "features.3", "features.8", "features.12"),
+    "regnet_x_400mf": ("stem", *(f"trunk_output.block{number}" for number in (1, 2, 3, 4))),
+    "shufflenet_v2_x0_5": ("conv1", "stage2", "stage3", "conv5"),
+    "squeezenet1_1": ("features.1", "features.4", "features.7", "features.12"),
+    "googlenet": ("conv1", "conv3", "inception3b", "inception4e", "inception5b"),
+    "mnasnet0_5": ("layers.7", "layers.8", "layers.9", "layers.11", "layers.16"),
+    "densenet121": ("features.relu0", *(f"features.denseblock{n}" for n in (1, 2, 3)), "features.norm5.relu"),
+}
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_stages_of_other_torchvision_families(name: str, plugins: Plugins) -> None:
+    assert build(plugins, f"torchvision:{name}").stage_names == STAGES[name]
+
+
+def test_the_least_size_of_inception_is_said(plugins: Plugins) -> None:
+    with pytest.raises(SettingsError, match="cannot take images of 64×64 px") as caught:
+        build(plugins, "torchvision:inception_v3")
+    assert "data.image_size" in caught.value.mend
+
+
+TIMM = {
+    "resnet10t": ("act1", "layer1", "layer2", "layer3", "layer4"),
+    "resnetv2_18": ("stem.conv", "stages.1", "stages.2", "norm"),
+    "test_convnext": ("stem", "stages.1", "stages.2", "norm_pre"),
+    "regnetx_002": ("stem", "s1", "s2", "s3", "final_conv"),
+    "ghostnet_050": ("act1", "blocks.2", "blocks.4", "blocks.6", "blocks.9"),
+    "test_coatnet": ("stem", "stages.0", "stages.1", "stages.2", "norm"),  # made for images of 160 px, unless told
+    "test_mambaout": ("stem.act", "stem.norm2", "stages.1", "stages.2", "stages.3"),  # the channels last
+    "pvt_v2_b0": ("patch_embed", "stages.1", "stages.2", "stages.3"),
+}
+
+
+@pytest.mark.parametrize("name", list(TIMM))
+def test_stages_of_timm_families(name: str, plugins: Plugins) -> None:
+    pytest.importorskip("timm")
+    network = build(plugins, f"timm:{name}").eval()
+    assert network.stage_names == TIMM[name]
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        logits = network(images)
+        for stage, maps in network.run_all(images)[0].items():
+            found = network.stage(stage)
+            assert maps.shape == (2, found.units, *found.size)
+            torch.testing.assert_close(network.run_from(maps, stage), logits)
+
+
+def test_transformers_of_timm_have_no_stages(plugins: Plugins) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(SettingsError, match="no stages past its first layers: 'patch_embed'"):
+        build(plugins, "timm:test_vit")
+
+
 @pytest.mark.parametrize("name", ["googlenet", "squeezenet1_1", "shufflenet_v2_x0_5", "densenet121"])
 @pytest.mark.slow
 def test_other_families(name: str, plugins: Plugins) -> None:

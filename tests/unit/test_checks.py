@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torchvision.models import VisionTransformer
 
 from conceptnet_ml.checks import Session, check_plan, check_settings
 from conceptnet_ml.config.settings import Settings
@@ -15,6 +19,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import ConceptNetError, DataError, PluginError, SettingsError
+from conceptnet_ml.network.build import build_network
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.runtime.progress import Progress
 
@@ -53,6 +58,62 @@ def test_fresh_weights_that_are_not_trained(group: dict[str, dict[str, object]])
     assert "network.pretrained=true" in caught.value.mend
     trained = {"network": {"pretrained": True, **group.get("network", {})}}
     check_settings(Settings.model_validate(group | trained), PLUGINS)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "words", "mend"),
+    [
+        ("torchvision:resnet18", "DEFAULT", "of 'resnet18' cannot be downloaded: no route", ".safetensors"),
+        ("torchvision:resnet18", "V9", "'resnet18' has no weights named 'V9'", "IMAGENET1K_V1"),
+        ("timm:tiny", "pretrained", "the weights of 'tiny' cannot be downloaded: no route", ".safetensors"),
+        ("small", "DEFAULT", "the backbone 'small' has no weights by name", ".safetensors"),
+    ],
+)
+def test_weights_by_name_are_fetched_before_images_are_read(
+    backbone: str, weights: str, words: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("conceptnet_ml.checks.load_data", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr("torchvision.models.get_model", offline)
+    monkeypatch.setitem(sys.modules, "timm", types.SimpleNamespace(is_model=bool, create_model=offline))
+    settings = Settings.model_validate({"network": {"backbone": backbone, "weights": weights}})
+    with pytest.raises(SettingsError) as caught:
+        check_plan(settings, Session(PLUGINS))
+    assert words in caught.value.message
+    assert mend in caught.value.mend
+
+
+def test_networks_and_weights_that_do_not_fit_are_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(noise, torch.arange(40) % 2)
+    data = Data("noise", ("a", "b"), images, {"test": images})
+    small = build_network(Settings(), ("a", "b"), (32, 32), PLUGINS).model.state_dict()
+    norm = small.pop("block2.norm1.weight")
+    torch.save({**small, "stem.0.weight": torch.zeros(1), "fc.bias": norm}, tmp_path / "other.pt")
+    wrong = {
+        ("small", str(tmp_path / "other.pt")): (
+            "do not fit the network: 1 missing: block2.norm1.weight; 1 not of this network: fc.bias; "
+            "1 of another shape: stem.0.weight (1,), not (16, 3, 3, 3)"
+        ),
+        ("torchvision:squeezenet1_1", str(tmp_path / "other.pt")): "52 missing: features.0.weight",
+        ("torchvision:inception_v3", None): "cannot take images of 32×32 px",
+        ("test_checks_networks:tokens", None): "no stages past its first layers: 'conv_proj'",
+        ("test_checks_networks:flat", None): "the network has no stages",
+    }
+    users = types.ModuleType("test_checks_networks")
+    users.tokens = lambda: VisionTransformer(32, 8, 3, 1, 8, 8, num_classes=2)  # type: ignore[attr-defined]
+    users.flat = lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, users.__name__, users)
+    for (backbone, weights), words in wrong.items():
+        network = {"backbone": backbone, "weights": weights}
+        with pytest.raises(SettingsError) as caught:
+            check_plan(Settings.model_validate({"device": "cpu", "network": network}), Session(PLUGINS), data)
+        assert words in caught.value.message
+        assert caught.value.mend
 
 
 def test_a_rule_that_is_not_there_and_none_at_all() -> None:

@@ -14,16 +14,19 @@ from surgical import ablated
 from torch import Tensor, nn
 from torch.fx import _symbolic_trace
 from torch.nn import functional
+from torchvision.models import SwinTransformer, VisionTransformer
 
 from conceptnet_ml.config.settings import NetworkSettings, Settings
+from conceptnet_ml.dreams.activations import Layers
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.build import build_network, load_weights
 from conceptnet_ml.network.export import export_program
 from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.hook_route import HookRoute
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.runtime import layout
+from conceptnet_ml.surgery.dependency_graph import dependency_group
 from conceptnet_plugins.backbones.small import SmallNet
 
 SIZE = (32, 32)
@@ -438,6 +441,44 @@ class OneCell(nn.Module):
 class Pair(Flat):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x), x  # type: ignore[return-value]
+
+
+def test_maps_with_the_channels_last_are_stages_too() -> None:
+    swin = SwinTransformer([4, 4], 8, [1, 1, 1], [1, 1, 1], [2, 2], num_classes=2).eval()
+    oblong = (64, 32)
+    network = StagedNetwork(swin, oblong)
+    assert [(stage.name, stage.units, stage.size) for stage in network.stages] == [
+        ("features.1", 8, (16, 8)),
+        ("features.3", 16, (8, 4)),
+        ("permute", 32, (4, 2)),
+    ]
+    assert [stage.channels_last for stage in network.stages] == [True, True, False]
+    pictures = torch.rand(2, 3, *oblong)
+    with torch.no_grad():
+        logits = network(pictures)
+        maps = network.run_all(pictures)[0]
+        for stage in network.stages:
+            assert maps[stage.name].shape == (2, stage.units, *stage.size)
+            torch.testing.assert_close(network.run_from(maps[stage.name].contiguous(), stage.name), logits)
+        torch.testing.assert_close(network.run_between(maps["features.1"], "features.1", "permute"), maps["permute"])
+        seen = Layers(network, ["features.1", "features.0"])(pictures)  # by hooks
+        torch.testing.assert_close(seen["features.1"], maps["features.1"])
+    with pytest.raises(SettingsError, match="the channels last"):
+        dependency_group(network, "features.1")
+
+
+def test_a_transformer_of_tokens_is_refused_unless_a_stage_is_named() -> None:
+    vit = VisionTransformer(32, 8, num_layers=3, num_heads=1, hidden_dim=8, mlp_dim=8, num_classes=2)
+    with pytest.raises(SettingsError, match="no stages past its first layers: 'conv_proj'") as caught:
+        StagedNetwork(vit, SIZE)
+    assert "network.stages=conv_proj" in caught.value.mend
+    assert StagedNetwork(vit, SIZE, stages=["conv_proj"]).stage_names == ("conv_proj",)
+
+
+def test_tensors_of_a_file_are_taken_for_those_of_today() -> None:
+    network = StagedNetwork(torchvision_model("mnasnet0_5"), (64, 64))  # which asks for the version of its tensors
+    network.load_state_dict(dict(network.state_dict()))
+    load_weights(network.model, dict(network.model.state_dict()), "network.weights")
 
 
 @pytest.mark.parametrize(
