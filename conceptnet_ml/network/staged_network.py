@@ -139,7 +139,7 @@ class StagedNetwork(nn.Module):
         them, even if only its size, or since maps grow there. Cost: two passes of one image.
         """
         example, calls = torch.zeros(2, self.mean.shape[1], *self.image_size).to(self.mean.device), list[str]()
-        (top,) = {cut.learned for cut in self._find_route(example)[1] if self.stages[-1].name in cut.names}
+        below = reach(self._find_route(example)[1], self.stages[-1])
 
         def note(path: str, module: nn.Module, output: Any) -> None:
             if next(module.parameters(recurse=False), None) is not None:
@@ -148,7 +148,7 @@ class StagedNetwork(nn.Module):
 
         with torch.no_grad(), eval_mode(self), hooked(self, note):
             self(example)
-        return [path for path in calls[top:] if path]
+        return [path for path in calls[round(below * len(calls)) :] if path]
 
     def stage(self, name: str) -> Stage:
         """The stage of this name.
