@@ -239,6 +239,10 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
             "(--set network.pretrained=true).",
         )
     chosen, arguments = settings.plugins, trap_arguments(settings.data.trap)
+    for setting in ("representations", "controls", "loggers"):
+        wanted = getattr(chosen, setting)
+        if twice := next((name for name in wanted if wanted.count(name) > 1), None):
+            raise SettingsError(f"plugins.{setting} names '{twice}' twice", "Name each once.")
     names = {
         "trap": tuple(arguments),
         "representation": chosen.representations,
@@ -250,10 +254,6 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         "baseline": tuple(baseline_of(name, plugins)[0].name for name in chosen.controls),
         "logger": chosen.loggers,
     }
-    for setting in ("representations", "controls", "loggers"):
-        wanted = getattr(chosen, setting)
-        if twice := next((name for name in wanted if wanted.count(name) > 1), None):
-            raise SettingsError(f"plugins.{setting} names '{twice}' twice", "Name each once.")
     for kind, wanted in names.items():
         for name in wanted:
             record = plugins.get(kind, name)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.exceptions import read_views
 from conceptnet_ml.steps.gates import gates, probe_representation
 from conceptnet_ml.steps.purify import fixed_places, purify
 from conceptnet_ml.steps.records import Closure, ProbeResult, Site
@@ -26,10 +27,10 @@ def close(
 ) -> tuple[Swap, tuple[Closure, ...]]:
     """Widen a place-gated swap until a fresh network, trained on the views, no longer finds the feature in them.
 
-    Before the round's own training, which costs most. Only at the top stage, and not where a network was asked that
-    reads a cue with exceptions alone: the next such network tells what is left of that, a fresh one learns the object,
-    too. A fresh network may find parts of the object elsewhere. Where the cue stands in the same places of all images,
-    these alone are joined to the gates; elsewhere what is found is purified first.
+    Before the round's own training, which costs most. Only at the top stage. Where a network was asked that reads a cue
+    with exceptions alone, the fresh one is taught what that says, so that it cannot learn the object. Any other may
+    find parts of the object elsewhere. Where the cue stands in the same places of all images, these alone are joined to
+    the gates; elsewhere what is found is purified first.
 
     Args:
         swaps: The kept swaps of all rounds.
@@ -41,6 +42,8 @@ def close(
     checks: list[Closure] = []
     classes, alone = probed.decision.classes, probed.measured.alone
     exceptions = 0.0 if alone is None else (1 - alone) * (1 - 1 / ctx.classes)
+    if site.at_top and site.readout.says is not None:
+        return _close_told(ctx, site, swaps, swap, site.readout.says)
     if not site.at_top or swap.codec.gate != "place" or probed.measured.told is not None:
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
@@ -59,6 +62,32 @@ def close(
             wider = joined(swap, more)
         swap = wider
     return swap, tuple(checks)
+
+
+def _close_told(
+    ctx: Context, site: Site, swaps: list[Swap], swap: Swap, says: Tensor
+) -> tuple[Swap, tuple[Closure, ...]]:
+    """Join to the gates what a fresh network that is taught what a cue with exceptions says, and cannot use the object,
+    still reads of the views, places or channels alike, until it tells less than ``round.closed``."""
+    checks: list[Closure] = []
+    for turn in range(1, ctx.settings.round.closures + 1):
+        under = [*swaps, swap]
+        fresh, left = read_views(ctx, f"{named(site, swap)}/left", under, says)
+        readout = Readout("classes", fresh, swaps=under, told=left)
+        at = replace(site, name=f"{site.name}/closure-{turn}", readout=readout)
+        closed = left < ctx.settings.round.closed
+        checks.append(Closure(probe_representation(ctx, at, swap.codec), readout, left, closed))
+        ctx.run.log(event="closure", name=at.name, score=left, closed=closed)
+        more = None if closed else gates(ctx, at, swap.codec)
+        if more is None or not more.any():
+            break
+        swap = joined(swap, more)
+    return swap, tuple(checks)
+
+
+def named(site: Site, swap: Swap) -> str:
+    """The step that trains with this swap; with a widened one it is a step of its own."""
+    return f"{site.name}/closure-{swap.widened}" if swap.widened else site.name
 
 
 def check_closure(

@@ -90,9 +90,10 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     return replace(site.readout, network=read.network, told=read.told, says=readers.says(read))
 
 
-def left_in_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Tensor) -> float:
-    """How much views still hold of a cue with exceptions: the share of held-out ones, above chance, of which a fresh
-    network tells what the cue says of their image. It is trained as readers are, so that the object is of no use to it.
+def read_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Tensor) -> tuple[StagedNetwork, float]:
+    """A fresh network that is taught what a cue with exceptions says of images, by their views; and how much of the cue
+    they still hold: the share of held-out views, above chance, of which it tells that. It is taught as readers are, so
+    that the object is of no use to it.
 
     Args:
         name: Of the step.
@@ -109,7 +110,7 @@ def left_in_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Tensor) 
     said = _answers(ctx, trained, held, name, DRAWS).argmax(1)
     left = max(0.0, above_chance(float((said == says[ctx.held]).double().mean()), ctx.classes))
     ctx.run.log(event="left", name=name, left=left)
-    return left
+    return trained, left
 
 
 def after_exceptions(learned: Learned, site: Site, probed: ProbeResult) -> ProbeResult:

@@ -17,9 +17,9 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import ViewMaker
 from conceptnet_ml.steps.analogies import find_analogies, translate
-from conceptnet_ml.steps.closure import close, joined
+from conceptnet_ml.steps.closure import close, joined, named
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.exceptions import left_in_views
+from conceptnet_ml.steps.exceptions import read_views
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn, weigh_alone
@@ -102,7 +102,7 @@ def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork
 
 def _train(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: ProbeResult) -> Trained:
     """Train on the views of all kept swaps and this one; a widened swap is a step of its own."""
-    name = f"{site.name}/closure-{swap.widened}" if swap.widened else site.name
+    name = named(site, swap)
     says = [*learned.says, *([] if site.readout.says is None else [site.readout.says])]
     return train_views(ctx, name, learned, swap, probed.decision.classes, says=says)
 
@@ -210,7 +210,8 @@ def round_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Sequence[T
     views = ctx.views(ctx.fit, swaps, ctx.settings.round.mix)
     if not says:
         return views
-    left = max(left_in_views(ctx, f"{name}/left-{place}", swaps, one) for place, one in enumerate(says, 1))
+    names = [*(f"{name}/left-{place}" for place in range(1, len(says))), f"{name}/left"]
+    left = max(read_views(ctx, at, swaps, one)[1] for at, one in zip(names, says, strict=True))
     sorts = torch.unique(torch.stack([one[ctx.fit] for one in says]), dim=1, return_inverse=True)[1]
     balanced = balancing(sorts, ctx.labels[ctx.fit])
     return DrawnViews(views, left * balanced / balanced.sum() + (1 - left) / len(balanced))

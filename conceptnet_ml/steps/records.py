@@ -134,7 +134,8 @@ class Closure:
     Args:
         probed: Its probe, in the round's representation.
         readout: The fresh network.
-        score: ι less errors: high if something in the views can still be exchanged.
+        score: ι less errors: high if something in the views can still be exchanged. Of a network that is taught what
+            a cue with exceptions says: the share of views, above chance, of which it tells that.
         closed: Whether it is so low that what the network found is taken for the object.
         sureness: How sure that is; None where it is not known.
     """
@@ -149,7 +150,8 @@ class Closure:
     def reason(self) -> str:
         """In words, with the number behind it."""
         what = "no longer finds it" if self.closed else "still finds it, so it is widened"
-        return f"a fresh network {what} (ι less errors {self.score:.2f})"
+        score = "ι less errors" if self.readout.told is None else "of what contradicting images show it tells"
+        return f"a fresh network {what} ({score} {self.score:.2f})"
 
 
 @dataclass(frozen=True)

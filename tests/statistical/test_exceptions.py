@@ -16,7 +16,7 @@ from conceptnet_ml.learner import run_learner
 from conceptnet_ml.steps import generalize
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.exceptions import _Readers, clearest, left_in_views, read_exceptions
+from conceptnet_ml.steps.exceptions import _Readers, clearest, read_exceptions, read_views
 from conceptnet_ml.steps.gates import gates
 from conceptnet_ml.steps.purify import purify, rests_outside
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Site
@@ -140,15 +140,15 @@ def test_a_round_shows_each_class_what_the_cue_says_as_often(tmp_path: Path, mon
     first[ctx.fit[::3]], second[ctx.fit[::4]] = 1 - ctx.labels[ctx.fit[::3]], 1 - ctx.labels[ctx.fit[::4]]
     labels = ctx.labels[ctx.fit]
     shown = [one[ctx.fit] for one in (first, second, 2 * first + second)]  # either class has every pair
-    left = {"round/left-1": 0.2, "round/left-2": 1.0}
-    monkeypatch.setattr(generalize, "left_in_views", lambda ctx, name, swaps, says: left[name])
+    left = {"round/left-1": 0.2, "round/left": 1.0}
+    monkeypatch.setattr(generalize, "read_views", lambda ctx, name, swaps, says: (None, left[name]))
     drawn = generalize.round_views(ctx, "round", [], [first, second])
     assert isinstance(drawn, DrawnViews)
     for one in shown:
         for sort in one.unique():
             shares = [float(drawn.weights[(one == sort) & (labels == c)].sum()) for c in labels.unique()]
             assert shares == pytest.approx([shares[0]] * len(shares))
-    left |= {"round/left-2": 0.0, "round/left-1": 0.5}
+    left |= {"round/left": 0.0, "round/left-1": 0.5}
     halfway = generalize.round_views(ctx, "round", [], [first, second])
     assert isinstance(halfway, DrawnViews)
     assert halfway.weights.tolist() == pytest.approx((0.5 * (drawn.weights + 1 / len(labels))).tolist())
@@ -156,16 +156,31 @@ def test_a_round_shows_each_class_what_the_cue_says_as_often(tmp_path: Path, mon
     ctx.run.close()
 
 
-def test_what_is_left_of_a_cue_in_views_is_told(tmp_path: Path) -> None:
-    data = with_exceptions()
-    ctx = bench(tmp_path, data)
-    places = torch.zeros(len(data.train), 1, 4, 4)
-    places[:, :, 2:, 2:] = 1
-    patches = Swap(ctx.codec("pixels"), places)
-    contradicts = ctx.labels.clone()
-    contradicts[::40], contradicts[21::40] = 1 - ctx.labels[::40], 1 - ctx.labels[21::40]
-    assert left_in_views(ctx, "whole", [], contradicts) > 0.8
-    assert left_in_views(ctx, "exchanged", [patches], contradicts) < 0.2
+def contradicted(ctx: Context) -> torch.Tensor:
+    """What the patches of :func:`with_exceptions` say of every image."""
+    says = ctx.labels.clone()
+    says[::40], says[21::40] = 1 - ctx.labels[::40], 1 - ctx.labels[21::40]
+    return says
+
+
+def test_what_is_left_of_a_cue_in_views_is_told_and_its_gates_are_widened(tmp_path: Path) -> None:
+    """A part of the patch is left beside a narrow gate, and a network that cannot use the bar finds it."""
+    ctx = bench(tmp_path, with_exceptions(), concepts=COARSE)
+    says, grid = contradicted(ctx), ctx.codec("pixels")
+    half, whole = torch.zeros(2, len(ctx.labels), 1, 16, 16)
+    half[..., 14:, 11:], whole[..., 11:, 11:] = 1, 1
+    assert read_views(ctx, "none", [], says)[1] > 0.8
+    assert read_views(ctx, "whole", [Swap(grid, whole)], says)[1] < 0.35
+    network = ctx.network()
+    site = Site("", Readout("classes", network, told=0.9, says=says), "round")
+    told = replace(ERRS, measured=replace(ERRS.measured, told=0.9), decision=Decision(True, ""))
+    swap, checks = close(ctx, site, [], Swap(grid, half), told)
+    assert not checks[0].closed
+    assert swap.widened
+    assert swap.gates is not None
+    opened = swap.gates[whole.bool() & ~half.bool()].mean(), swap.gates[~whole.bool() & ~half.bool()].mean()
+    assert opened[0] > 3 * opened[1], "where the patch is, sooner than where the bar may be"
+    assert read_views(ctx, "widened", [swap], says)[1] < checks[0].score
     ctx.run.close()
 
 
