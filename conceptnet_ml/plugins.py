@@ -108,7 +108,9 @@ class Plugins:
             for kind, name in keys:
                 if keys.count((kind, name)) > 1:
                     raise PluginError(f"it has two records for {kind} '{name}'")
-        except (Exception, SystemExit) as error:  # foreign code may raise anything; the program goes on
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # foreign code may raise anything; the program goes on
             message = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
             message = " ".join(message.split())
             self.broken.append((source, message))

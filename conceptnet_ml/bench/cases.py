@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -257,7 +258,7 @@ def read_suite(
     """
     path = SHIPPED if path is None else Path(path)
     given = {name: value for name, value in (folders or {}).items() if value is not None}
-    known = {name: str(Path(value).expanduser().resolve()) for name, value in given.items()}
+    known = {name: str(Path(os.path.expanduser(value)).resolve()) for name, value in given.items()}
     file = _parse(path)
     for name, value in given.items():
         if not Path(known[name]).is_dir():

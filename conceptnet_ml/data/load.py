@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -114,7 +115,7 @@ def unlabelled(
     Raises:
         DataError: No such folder, no picture in it, or pictures of other channels.
     """
-    root = Path(str(folder).removeprefix("folder:")).expanduser()
+    root = Path(os.path.expanduser(str(folder).removeprefix("folder:")))
     if not root.is_dir():
         raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
     found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,7 +101,7 @@ def gallery(
     recipes = {name: _recipe(request, recipe_of(plugins.get("dreamer", name), compared)) for name in names}
     settings = RenderSettings(device=device, dtype=dtype)
     folder = _Folder(Path(out), request, opened, plans, recipes, real, witness, settings)
-    cache = None if request.cache is None else DreamCache(request.cache or user_cache_folder() / "dreams")
+    cache = DreamCache(request.cache) if request.cache else None if request.cache is None else _own_cache(opened)
     with _alone(Path(out)):
         write_atomic(folder.out / RECORD, pretty({"stopped": True}))  # killed from now on, it can be completed
         try:
@@ -110,6 +111,19 @@ def gallery(
             done = f"{len(folder.found)} of {len(plans)} dreams are in {out}"
             raise Interrupted(f"stopped; {done}", "The same command goes on from there.", stopper.exit_code) from stop
         return folder.record(time.monotonic() - started, stopped=False)
+
+
+def _own_cache(opened: OpenedNetwork) -> DreamCache | None:
+    """The user's own folder of earlier dreams; none, and a note, where it cannot be written."""
+    folder = user_cache_folder() / "dreams"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return DreamCache(folder)
+    opened.notes.append(
+        f"these dreams are not kept for later: {folder} cannot be written; --cache names another folder"
+    )
+    return None
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -230,5 +231,5 @@ def _facts(settings: Settings, sets: Mapping[str, ImageSet]) -> Facts:
     kind, _, argument = settings.data.source.partition(":")
     if kind != "folder" or any(images.files is None for images in sets.values()):
         return {}
-    root, most = Path(argument).expanduser(), settings.data.megapixels
+    root, most = Path(os.path.expanduser(argument)), settings.data.megapixels
     return {name: file_facts([root / file for file in images.files or ()], most) for name, images in sets.items()}

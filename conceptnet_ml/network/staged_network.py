@@ -86,6 +86,8 @@ class StagedNetwork(nn.Module):
         first = next(model.parameters(), torch.empty(0))
         if first.is_floating_point() and first.dtype != torch.float32:
             raise SettingsError(f"the network's weights are {first.dtype}", "Give a network with float32 weights.")
+        if any(value.is_meta for value in model.parameters()):
+            raise SettingsError("the network's weights are on the device meta: without values", "Give it on the CPU.")
         self.model = model
         self._settled: tuple[str, ...] = ()  # batch norms of what is frozen
         self.image_size = (int(image_size[0]), int(image_size[1]))
@@ -271,12 +273,15 @@ class StagedNetwork(nn.Module):
         buffers = {name: value.clone() for name, value in self.named_buffers()}
         self.train()
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with torch.enable_grad(), torch.random.fork_rng(devices=[]):
                 output = self(example)
                 if not isinstance(output, Tensor):
                     self.model.register_forward_hook(_first_output)
                     output = self(example)
-            return "" if isinstance(output, Tensor) else f"it returns {type(output).__name__}"
+            if not isinstance(output, Tensor):
+                return f"it returns {type(output).__name__}"
+            asked = any(value.requires_grad for value in self.parameters())
+            return "its answers have no gradient" if asked and not output.requires_grad else ""
         except Exception as error:  # a user's network may raise anything
             return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         finally:
@@ -315,6 +320,8 @@ class StagedNetwork(nn.Module):
                 f"the network has {logits.shape[1]} outputs, but the data have {len(self.classes)} classes",
                 "Let the backbone's callable take num_classes and build its last layer accordingly.",
             )
+        if logits.isnan().any():
+            raise SettingsError("the network answers with NaN", "Check its weights, and what it makes of its images.")
 
     def _find_route(self, example: Tensor) -> tuple[Route, list[Cut]]:
         traced = FxRoute()

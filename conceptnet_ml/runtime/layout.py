@@ -24,8 +24,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.storage.files import user_cache_folder
+from conceptnet_ml.errors import DataError, SettingsError, nearest
+from conceptnet_ml.storage.files import user_cache_folder, write_atomic
 from conceptnet_ml.storage.hashing import sha256
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -141,10 +141,13 @@ def measured(device: str) -> Measured:
         found = _choose(_measure(torch.device(device)))
     except RuntimeError:  # too little memory, for instance
         return Measured("channels_last", native_precision(torch.device(device)) or "fp32", {})
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x") as file:  # of processes that measure at the same time the first one decides
-            file.write(json.dumps({**about, **asdict(found)}, indent=2) + "\n")
+    with suppress(OSError, DataError):
+        path.unlink(missing_ok=True)  # it cannot be read
+        own = path.with_name(f"{path.stem}-{os.getpid()}.json")
+        write_atomic(own, json.dumps({**about, **asdict(found)}, indent=2) + "\n")
+        with suppress(FileExistsError):
+            os.link(own, path)  # of processes that measure at the same time the first one decides
+        own.unlink()
     with suppress(OSError, ValueError, TypeError, KeyError):
         return _read(path)
     return found

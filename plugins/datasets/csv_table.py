@@ -56,7 +56,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     """
     if not argument:
         raise SettingsError("data.source 'csv' needs a file.", "Write csv:FILE.")
-    table = Path(argument).expanduser()
+    table = Path(os.path.expanduser(argument))
     rows = _rows(table, settings)
     _check_files(table, rows)
     found = _listings(table, rows, settings)
@@ -86,7 +86,7 @@ def _rows(table: Path, settings: DataSettings) -> list[_Row]:
         if empty:
             raise DataError(f"{table}, line {line} has no {empty[0]}.", "Fill the cell, or take the line out.")
         file, label = (cells[places[name] or 0] for name in ("path", "label"))
-        path = Path(file.replace("\\", "/") if "/" not in file else file).expanduser()
+        path = Path(os.path.expanduser(file.replace("\\", "/") if "/" not in file else file))
         rows.append(_Row(line, table.parent / path, label, TRAIN if split is None else cells[split]))
     if not rows:
         raise DataError(f"{table} names no images.", _FORM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from conceptnet_ml import Data
@@ -38,7 +39,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
             f"data.groups=folders: with data.labels={settings.labels} there are no folders below a class's.",
             "Let a CSV file say the groups, or leave data.labels out.",
         )
-    root = Path(argument).expanduser()
+    root = Path(os.path.expanduser(argument))
     parts = find_parts(root, settings.minimum == 0, settings.labels)
     found, known = read_listings(root, parts, settings.classes, settings.labels)
     deeper = _deeper(found.whole) if settings.labels == FIRST else ""

@@ -66,7 +66,7 @@ def read_groups(
                 "Sort them into test/CLASS/GROUP/…, or leave data.groups out.",
             )
         return found
-    path = Path(setting).expanduser()
+    path = Path(os.path.expanduser(setting))
     rows = _rows(path)
     everyone = [*tests.values(), *([] if train is None else [train])]
     label_of = {_key(file): label for one in everyone for file, label in one.of_class().items()}

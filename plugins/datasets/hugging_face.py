@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def _splits(argument: str) -> dict[str, Any]:
             f"datasets {datasets.__version__} runs code that comes with a data set.",
             f"pip install -U 'datasets>={LEAST_VERSION}', which does not.",
         )
-    path = Path(argument).expanduser()
+    path = Path(os.path.expanduser(argument))
     local = path.exists() or argument.startswith(("/", "./", "../", "~"))
     with _quiet(datasets):
         found = _from_disk(datasets, path) if local else _from_hub(datasets, argument)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
     kind = _kind(argument)
     if settings.root is None:
         raise SettingsError("data.root is not set: where are torchvision's data sets?", "Give --root FOLDER.")
-    root = Path(settings.root).expanduser()
+    root = Path(os.path.expanduser(settings.root))
     accepted = inspect.signature(kind).parameters
     train, test = _open_both(kind, argument, root, settings, accepted)
     train_labels = _labels(argument, train)

@@ -346,12 +346,14 @@ def test_advice_after_a_bug_goes_on_with_the_run(run: Path, tmp_path: Path, monk
         ("learn", "--data", "folder:LONG", "--dry-run"),
         ("learn", "--data", "csv:LONG", "--dry-run"),
         ("learn", "--config", "LONG", "--dry-run"),
+        ("learn", "--data", "folder:~nobody_at_all/x", "--dry-run"),
+        ("learn", "--data", "csv:~nobody_at_all/x", "--dry-run"),
         ("learn", "--data", "folder:PHOTOS", "--out", "LONG", "--dry-run"),
         ("graph", "export", "RUN", "--out", "LONG.dot"),
         ("inspect", "LONG"),
     ],
 )
-def test_a_path_that_is_too_long_is_no_bug(finished: Path, words: tuple[str, ...]) -> None:
+def test_a_path_that_cannot_be_is_no_bug(finished: Path, words: tuple[str, ...]) -> None:
     names = {"RUN": str(finished), "PHOTOS": str(finished.parent / "photos"), "LONG": "x" * 5000}
     for name, path in names.items():
         words = tuple(word.replace(name, path) for word in words)

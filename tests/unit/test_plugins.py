@@ -80,6 +80,7 @@ def test_two_files_of_one_name_stay_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("raise BaseException('x')", "x"),
         ("import no_such_module_anywhere", "ModuleNotFoundError"),
         ("raise SystemExit(1)", "SystemExit"),
         ("def f(:", "SyntaxError"),

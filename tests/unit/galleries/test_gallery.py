@@ -287,6 +287,15 @@ def test_two_processes_do_not_dream_into_one_folder(here: Path) -> None:
     lock.release()
 
 
+def test_a_home_that_cannot_be_written_keeps_nothing_for_later(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "home").touch()
+    monkeypatch.setattr("conceptnet_ml.galleries.gallery.user_cache_folder", lambda: here / "home" / "cache")
+    found = make("out", layers=["2"], units="0")
+    (note,) = found["notes"]
+    assert note.startswith("these dreams are not kept for later")
+    assert (here / "out/2-0.png").exists()
+
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("colour", {"layers": ["2x"]}, "no layer '2x'"),
     ("colour", {"layers": ["2"], "units": "0-40"}, "no unit 40"),

@@ -268,3 +268,22 @@ def test_a_network_of_bare_parameters_has_stages() -> None:
             maps = network.run_until(images, stage.name)
             assert torch.allclose(network.run_from(maps, stage.name), network(images), atol=1e-5)
     assert network.unstaged() == []
+
+
+class NotANumber(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.nan
+
+
+class WithoutGradient(Net):
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+def test_networks_that_answer_nothing_that_can_be_learned_from() -> None:
+    with pytest.raises(SettingsError, match="answers with NaN"):
+        StagedNetwork(NotANumber(), SIZE)
+    with pytest.raises(SettingsError, match="on the device meta"):
+        StagedNetwork(Net().to("meta"), SIZE)
+    assert StagedNetwork(WithoutGradient(), SIZE).training_error == "its answers have no gradient"

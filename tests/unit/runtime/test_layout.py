@@ -100,6 +100,8 @@ def test_a_damaged_memory_is_no_obstacle(content: str, unforced: Path, monkeypat
     file.write_text(content)
     layout.measured.cache_clear()
     assert layout.measured("cpu").memory_format == "contiguous"
+    assert json.loads(file.read_text())["memory_format"] == layout.measured("cpu").memory_format, "and is mended"
+    assert [*unforced.rglob("*.json")] == [file]
 
 
 def test_a_measurement_that_fails_leaves_the_usual_choice(monkeypatch: pytest.MonkeyPatch) -> None:
