@@ -103,7 +103,6 @@ def gallery(
     folder = _Folder(Path(out), request, opened, plans, recipes, real, witness, settings)
     cache = DreamCache(request.cache) if request.cache else None if request.cache is None else _own_cache(opened)
     with _alone(Path(out)):
-        write_atomic(folder.out / RECORD, pretty({"stopped": True}))  # killed from now on, it can be completed
         try:
             folder.dream(RenderSession(cache, progress, stopper))
         except Interrupted as stop:
@@ -131,7 +130,7 @@ def _alone(out: Path) -> Iterator[None]:
     """Makes the folder, or cleans one that was begun, and keeps other processes from dreaming into it. Raises DataError
     where one does, or it cannot be written.
     """
-    lock = FolderLock(out)
+    lock, new = FolderLock(out), not out.exists()
     with disk_errors(out, "write"):
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -143,6 +142,9 @@ def _alone(out: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a gallery is handed on: nothing else is left in it
             (out / LOCK_FILES[0]).unlink()
         lock.release()
+        with contextlib.suppress(OSError):  # unless something is in it
+            if new:
+                out.rmdir()
 
 
 @dataclass(eq=False)
@@ -171,6 +173,8 @@ class _Folder:
                     self._zoom(plan, session)
 
     def _keep(self, plan: PlannedDream, done: Dream) -> None:
+        if not self.found:  # killed from now on, it can be completed
+            write_atomic(self.out / RECORD, pretty({"stopped": True}))
         self.found[plan] = done
         self._write(f"{plan.file}.png", done.image)
 

@@ -79,7 +79,7 @@ def test_dream(tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "out"
     words = ("dream", "dreamt_net:net", "--class", "1", "--size", "64", "--no-cache", "--device", "cpu", "--out", out)
     found = stopped(
-        number, (out / "dreams.json").exists, *words, "--steps", "200000", PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}"
+        number, (out / "lock").exists, *words, "--steps", "200000", PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}"
     )
     assert (found[0], found[2]) == (code, []), found[1]
     assert "goes on from there: " in found[1]
