@@ -46,7 +46,10 @@ def concept_cards(
     for card, node in zip(cards, mains, strict=True):
         mine = [one for one in looks.get(str(node.found_in), ()) if graph.classes[one["class"]] in node.classes]
         if mine:
-            card["facts"] = [f"What is exchanged is, {looks_words(mine, graph.classes)}.", *card["facts"]]
+            card["facts"] = [
+                f"What is exchanged, beside the rest of the image: {looks_words(mine, graph.classes)}.",
+                *card["facts"],
+            ]
     return {"first": cards[:SHOWN], "more": cards[SHOWN:], "classes": classes, "units": shown}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from conceptnet_ml.graph.naming import listed
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Round
 
@@ -98,6 +99,12 @@ def _hue(tint: Tensor) -> str:
 
 
 def looks_words(looks: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
-    """``in car low, dark; in poodle bright``, of many classes the first four; empty where nothing is known."""
-    words = [f"in {classes[one['class']]} {one['words']}" for one in looks]
+    """``in car low, dark; in poodle bright``, of many the first four; ``low`` where it is so in all ``classes``. Empty
+    where nothing is known."""
+    found: dict[str, list[str]] = {}
+    for one in looks:
+        found.setdefault(one["words"], []).append(classes[one["class"]])
+    if len(found) == 1 and len(looks) == len(classes):
+        return str(looks[0]["words"])
+    words = [f"in {listed(names, 4)} {said}" for said, names in found.items()]
     return "; ".join([*words[:4], *(["…"] if len(words) > 4 else [])])

@@ -54,9 +54,9 @@ def cost_words(cost: dict[str, Any], kept: int) -> str:
     """What so many kept rounds cost beside ordinary training."""
     if cost["times_ordinary"] is None:
         return f"{cost['probing_seconds'] + cost['rounds_seconds']:.0f} s, without ordinary training"
-    each = f" ({cost['times_ordinary_per_round']:.1f} × for each)" if kept > 1 else ""
+    each = f"{cost['times_ordinary_per_round']:.1f} × for each; " if kept > 1 else ""
     spent, ordinary = cost["probing_seconds"] + cost["rounds_seconds"], cost["ordinary_seconds"]
-    return f"{cost['times_ordinary']:.1f} × ordinary training{each}, {_duration(spent)} beside {_duration(ordinary)}"
+    return f"{cost['times_ordinary']:.1f} × ordinary training ({each}{_duration(spent)} beside {_duration(ordinary)})"
 
 
 def _duration(seconds: float) -> str:

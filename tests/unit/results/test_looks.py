@@ -52,6 +52,9 @@ def test_the_words_name_the_classes() -> None:
     looks = [{"class": 1, "words": "low, dark", "share": 0.1}, {"class": 0, "words": "bright", "share": 0.1}]
     assert looks_words(looks, ("car", "poodle")) == "in poodle low, dark; in car bright"
     assert looks_words([], ("car", "poodle")) == ""
+    same = [{**one, "words": "low"} for one in looks]
+    assert looks_words(same, ("car", "poodle")) == "low"
+    assert looks_words(same, ("car", "poodle", "cat")) == "in poodle and car low"
     probe = {"representation": "pixels", "classes": None}
     entry = {"chosen": "pixels", "representations": [probe], "looks": looks[:1]}
     assert sharing(entry, ("car", "poodle")) == "car and poodle (in poodle low, dark)"

@@ -120,6 +120,6 @@ def test_the_ordinary_network_itself_lost_nothing() -> None:
 def test_costs_are_told_in_times_and_in_minutes() -> None:
     cost = {"probing_seconds": 100.0, "rounds_seconds": 260.0, "ordinary_seconds": 14.0}
     cost |= {"times_ordinary": 25.7, "times_ordinary_per_round": 12.9}
-    assert cost_words(cost, 1) == "25.7 × ordinary training, 6 min beside 14 s"
-    assert cost_words(cost, 2) == "25.7 × ordinary training (12.9 × for each), 6 min beside 14 s"
+    assert cost_words(cost, 1) == "25.7 × ordinary training (6 min beside 14 s)"
+    assert cost_words(cost, 2) == "25.7 × ordinary training (12.9 × for each; 6 min beside 14 s)"
     assert cost_words(cost | {"times_ordinary": None}, 0) == "360 s, without ordinary training"
