@@ -77,6 +77,9 @@ def again_notes(summary: dict[str, Any], origins: Mapping[str, str], environment
     found = ["Type it in the folder in which the run was started: relative paths begin there."]
     if known:
         found.append(f"The same figures come out on the same machine with the same versions ({', '.join(known)}).")
+    packages = [one for one in environment.get("plugins", ()) if not one.endswith(".py")]
+    if packages:
+        found.append(f"Plugin packages that were installed: {', '.join(packages)}.")
     if origins.get("data.source", DEFAULT) == DEFAULT and summary["data"] != Settings().data.source:
         found.append("The run was started from Python. Images that were handed over there have no name to type.")
     if summary.get("edits"):

@@ -456,6 +456,8 @@ def test_the_page_says_what_the_command_needs(page: Page) -> None:
     assert [
         words for words in ("threads 2", "started from Python", "'graph log'") if words not in " ".join(notes)
     ] == []
+    notes = again_notes(summary(), {}, {"plugins": ["conceptnet-roots 0.1.0 (roots)", "/here/mine.py"]})
+    assert "Plugin packages that were installed: conceptnet-roots 0.1.0 (roots)." in notes
 
 
 def test_the_strongest_come_first_and_edges_join_what_is_drawn(run: Path) -> None:
