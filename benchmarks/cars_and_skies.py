@@ -3,9 +3,12 @@
     conceptnet-ml bench benchmarks/dreamed_sets.toml --cifar FOLDER --plugins-dir benchmarks/cars_and_skies.py
 
 ``cars-and-skies`` has cars in streets and before walls, and skies with nothing in them; ``cars-and-bare-poodles`` has
-two telling sets more than the embedded data: gigantic cars, and poodles without curls. ``anew`` has the images alone,
-from fresh weights for as long as methods that train anew.
-``both-ways`` dreams every image toward the other class, as it is done to one of them by ``clouds-to-cars``.
+two telling sets more than the embedded data: gigantic cars, and poodles without curls.
+
+``anew`` has the images alone, from fresh weights for as long as methods that train anew, ``thrice`` for as long as two
+generations after the ordinary network take. ``amplify`` is ``amplify-ungated`` with gates: it may leave the ordinary
+network as it is, which no built-in baseline may. ``both-ways`` dreams every image toward the other class, as
+``clouds-to-cars`` does to one of them.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch.nn import functional
 from conceptnet_ml import Baseline, BaselineContext, Data, Dataset, ImageSet, StagedNetwork, hookimpl
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.runtime.seeding import seed_for
-from conceptnet_plugins.baselines import clouds_to_cars
+from conceptnet_plugins.baselines import amplify, clouds_to_cars
 from conceptnet_plugins.datasets import cars_and_poodles
 from conceptnet_plugins.datasets.cars_and_poodles import CAR, POODLE, TELLING_SETS, Wish, _light, render
 from conceptnet_plugins.datasets.scenery import sky
@@ -66,6 +69,11 @@ def anew(context: BaselineContext) -> StagedNetwork:
     return context.train("train", context.fresh(), context.plain, context.ordinary_epochs + context.epochs)
 
 
+def thrice(context: BaselineContext) -> StagedNetwork:
+    """The images alone, from fresh weights for as long as the ordinary network and two after it take."""
+    return context.train("train", context.fresh(), context.plain, 3 * context.ordinary_epochs)
+
+
 def both_ways(context: BaselineContext) -> StagedNetwork:
     """Every image beside its dream toward the other of two classes, by the network as it is at that step."""
     epochs = context.ordinary_epochs + context.epochs
@@ -94,5 +102,9 @@ def conceptnet_baselines() -> list[Baseline]:
     """The controls."""
     return [
         Baseline(name="anew", api="1", fit=anew, summary="the images alone, from fresh weights"),
+        Baseline(
+            name="amplify", api="1", fit=amplify.fit, argument="count", summary="amplify-ungated, while gates agree"
+        ),
+        Baseline(name="thrice", api="1", fit=thrice, summary="the images alone, three times as long as ordinary"),
         Baseline(name="both-ways", api="1", fit=both_ways, summary="every image dreamed toward the other class"),
     ]

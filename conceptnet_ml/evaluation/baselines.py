@@ -15,7 +15,7 @@ from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.evaluation.accuracy import accuracies
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import LossFn, ViewMaker
+from conceptnet_ml.network.training import LossFn, ViewMaker, augment
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Baseline
 from conceptnet_ml.runtime import devices
@@ -154,6 +154,10 @@ class BaselineContext:
             return torch.cat([images, others.raw(drawn)], 1), labels
 
         return make
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Float images (B, C, H, W) cropped and flipped as in training."""
+        return augment(images, self._ctx.settings.training, generator)
 
     def answers(self, network: StagedNetwork, images: Tensor) -> Tensor:
         """Logits (B, K) in fp32 of float images (B, C, H, W), under the run's autocast; can be differentiated."""

@@ -6,7 +6,7 @@ from conceptnet_ml.hookspecs import hookimpl
 from conceptnet_ml.records import Baseline
 
 _HERE = "conceptnet_plugins.baselines"
-_ARGUMENTS = {"clouds_to_cars": "class", "dream_datasets": "count"}
+_ARGUMENTS = {"clouds_to_cars": "class", "dream_datasets": "count", "amplify": "count"}
 
 
 @hookimpl
@@ -34,6 +34,11 @@ def conceptnet_baselines() -> list[Baseline]:
         "dream-datasets": ("dream_datasets", "a data set dreamed by exchanges, learned, dreamed again; NAME:TIMES"),
         "dream-datasets-turn": ("dream_datasets:turned", "the same by dreams close to the image"),
         "dream-datasets-literal": ("dream_datasets:literal", "the same by DeepDreams alone: A → B → C"),
+        "amplify-ungated": (
+            "amplify:ungated",
+            "many calls answer, a new network learns it; NAME:TIMES (arXiv 1810.08575)",
+        ),
+        "self-distil": ("amplify:alone", "a new network learns the answers as they are, again and again"),
         "dac": ("dac", "last layer on what is looked at among other images' rest (arXiv 2402.18919)"),
         "dac-inverted": ("dac_inverted", "dac where what is not looked at makes the class"),
     }

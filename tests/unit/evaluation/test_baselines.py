@@ -212,7 +212,7 @@ def test_what_was_shown_other_pictures_is_trained_again(tmp_path: Path) -> None:
     assert len([line for line in ctx.run.metrics() if line["event"] == "trained"]) == 2
 
 
-DREAMING = ("clouds-to-cars", "dream-datasets")
+DREAMING = ("clouds-to-cars", "dream-datasets", "amplify", "self-distil")
 """How the names begin of those whose dreams take seconds."""
 
 
