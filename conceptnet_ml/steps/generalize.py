@@ -199,9 +199,10 @@ def train_views(
 def round_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Sequence[Tensor]) -> ViewMaker:
     """What a network is trained on under these swaps: views of the images that are not held out.
 
-    Where a cue with exceptions was exchanged, what is left of it in the views must not tell the class. By the share of
-    it that is left, they are drawn so that in every class the cue says each class as often: all of them where all is
-    left, none where nothing is, since that shows the few images which contradict it again and again.
+    Where a cue with exceptions was exchanged, what is left of it in the views must not tell the class. So they are drawn
+    such that in every class the cue says each class as often: all of them where all of it is left, every second one
+    where nothing is found. The few images that contradict the cue are shown again and again for that, which costs
+    where it is not needed; but so short a search misses what is faint.
 
     Args:
         name: Of the step.
@@ -214,7 +215,8 @@ def round_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Sequence[T
     left = max(read_views(ctx, at, swaps, one)[1] for at, one in zip(names, says, strict=True))
     sorts = torch.unique(torch.stack([one[ctx.fit] for one in says]), dim=1, return_inverse=True)[1]
     balanced = balancing(sorts, ctx.labels[ctx.fit])
-    return DrawnViews(views, left * balanced / balanced.sum() + (1 - left) / len(balanced))
+    share = (1 + left) / 2
+    return DrawnViews(views, share * balanced / balanced.sum() + (1 - share) / len(balanced))
 
 
 def merge(ctx: Context, site: Site, swap: Swap, findings: list[Finding]) -> Merged:

@@ -151,7 +151,7 @@ def test_a_round_shows_each_class_what_the_cue_says_as_often(tmp_path: Path, mon
     left |= {"round/left": 0.0, "round/left-1": 0.5}
     halfway = generalize.round_views(ctx, "round", [], [first, second])
     assert isinstance(halfway, DrawnViews)
-    assert halfway.weights.tolist() == pytest.approx((0.5 * (drawn.weights + 1 / len(labels))).tolist())
+    assert halfway.weights.tolist() == pytest.approx((0.75 * drawn.weights + 0.25 / len(labels)).tolist())
     assert not isinstance(generalize.round_views(ctx, "round", [], []), DrawnViews)
     ctx.run.close()
 
