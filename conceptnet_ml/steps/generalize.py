@@ -199,9 +199,9 @@ def train_views(
 def round_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Sequence[Tensor]) -> ViewMaker:
     """What a network is trained on under these swaps: views of the images that are not held out.
 
-    Where a cue with exceptions was exchanged, what is left of it in the views must not tell the class. So they are drawn
-    such that in every class the cue says each class as often: all of them where all of it is left, every second one
-    where nothing is found. The few images that contradict the cue are shown again and again for that, which costs
+    Where a cue with exceptions was exchanged, what is left of it in the views must not tell the class. So they are
+    drawn such that in every class the cue says each class as often: all of them where all of it is left, every second
+    one where nothing is found. The few images that contradict the cue are shown again and again for that, which costs
     where it is not needed; but so short a search misses what is faint.
 
     Args:
