@@ -17,7 +17,7 @@ from conceptnet_ml.config import overrides
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten, source_of
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.sampling import split_holdout
+from conceptnet_ml.data.sampling import few_decide, split_holdout
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
 from conceptnet_ml.learner import run_learner
@@ -27,7 +27,6 @@ from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.loggers import open_loggers
-from conceptnet_ml.results.summary import FEW
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
@@ -101,6 +100,9 @@ def start_run(
         Run.check_free(out)
     name_backbone(settings, session.plugins)
     checked = check_plan(settings, session, data)
+    held = split_holdout(checked.data.train, settings.data.holdout, 0)[1]
+    for note in few_decide(len(held), len(checked.data.classes), settings.data.holdout):
+        session.progress.say(f"note: {note}")
     folder = Path(out) if out is not None else default_folder(settings)
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
     environment["data"] = checked.data.digests()
@@ -186,17 +188,8 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
         ("controls", ", ".join(settings.plugins.controls) or "none"),
         ("logged by", ", ".join(("metrics.jsonl", *settings.plugins.loggers))),
     ]
-    return rows + [("note", note) for note in (*_few_decide(held, len(data.classes), settings), *data.notes)]
-
-
-def _few_decide(held: int, classes: int, settings: Settings) -> list[str]:
-    """That decisions will rest on few images, where they will."""
-    if held >= FEW:
-        return []
-    enough = round(FEW / settings.data.holdout / classes)
-    return [
-        f"only {held} held-out images will decide, {held // classes} a class: with so few, a cue beside which the "
-        f"network errs now and then is taken for the object. {FEW} or more are better: some {enough} images a class"
+    return rows + [
+        ("note", note) for note in (*few_decide(held, len(data.classes), settings.data.holdout), *data.notes)
     ]
 
 

@@ -67,6 +67,8 @@ class Plugins:
             mend = f"It is a CSV file: write csv:{name}."
         elif kind == "dataset" and any(mark in name for mark in "/\\"):
             mend = f"A folder of pictures is written folder:PATH, and there is no folder {name}."
+        elif kind == "dataset" and self.all(kind):
+            mend += f" A folder of pictures would do, too, but there is none named {name} here."
         if kind == "backbone":
             mend += " Others: torchvision:MODEL, timm:MODEL, or module:callable."
         for file in self._lacking:

@@ -13,6 +13,9 @@ from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.fields import usable
 from conceptnet_ml.runtime import seeding
 
+FEW = 100
+"""Held-out images under which a run says how few they are."""
+
 
 def check_counts(name: str, classes: tuple[str, ...], labels: Tensor, least: int, split: float = 0.0) -> None:
     """Check that classes have usable names, and that there are enough of them and of images.
@@ -146,3 +149,14 @@ def balancing(sorts: Tensor, labels: Tensor) -> Tensor:
     _, sort, often = torch.unique(sorts, return_inverse=True, return_counts=True)
     _, pair, together = torch.unique(torch.stack([sorts, labels]), dim=1, return_inverse=True, return_counts=True)
     return often.double()[sort] / len(labels) / together.double()[pair]
+
+
+def few_decide(held: int, classes: int, holdout: float) -> list[str]:
+    """That decisions rest on few held-out images, where they do, and how many images a class would do."""
+    if held >= FEW:
+        return []
+    return [
+        f"only {held} held-out images will decide, {held // classes} a class: with so few, a cue beside which the "
+        f"network errs now and then is taken for the object. {FEW} or more are better: some "
+        f"{round(FEW / holdout / classes)} images a class"
+    ]

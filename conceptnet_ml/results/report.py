@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from conceptnet_ml.data.load import unlabelled
+from conceptnet_ml.data.sampling import few_decide
 from conceptnet_ml.evaluation.accuracy import disagreement, uneven
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.graph.concept_graph import ConceptGraph
@@ -62,7 +63,7 @@ def _round(ctx: Context, round: Round) -> dict[str, Any]:
 
 def _remarks(ctx: Context, learned: Learned) -> list[str]:
     """What the figures do not say by themselves."""
-    notes = []
+    notes = few_decide(len(ctx.held), ctx.classes, ctx.settings.data.holdout) if learned.swaps else []
     counts = torch.bincount(ctx.labels, minlength=ctx.classes)
     if uneven(ctx.labels):
         most, fewest = (ctx.data.classes[int(place)] for place in (counts.argmax(), counts.argmin()))

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from conceptnet_ml.data.sampling import FEW
 from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_words, with_interval
 
 LEGEND = (
@@ -37,9 +38,6 @@ PLAIN = ("test", "aligned")
 
 MUCH = 0.05
 """A loss of accuracy on a plain test set that asks for a warning."""
-
-FEW = 100
-"""Held-out images under which a run that keeps nothing says how few they were."""
 
 
 def to_text(summary: dict[str, Any], width: int = 110) -> str:

@@ -179,10 +179,11 @@ def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     left = _not_kept(summary["rounds"], " more" if found else "")
     if not found:
         return f"Nothing. {left}".strip()
-    after = next((entry["r_after"] for entry in reversed(found) if "r_after" in entry), None)
+    after = sorted(entry["r_after"] for entry in found if "r_after" in entry)
     rests = "The same: it is exchanged at random in training"
-    if after is not None:
-        rests += f", and {percent(after)} of held-out images with it exchanged are answered rightly "
+    if after:
+        shares = " to ".join(dict.fromkeys(percent(one) for one in (after[0], after[-1])))
+        rests += f", and {shares} of held-out images with it exchanged are answered rightly "
         rests += f"(guessing: {percent(1 / len(summary['classes']))})"
     return f"{rests}. {left}".strip()
 

@@ -244,7 +244,8 @@ def test_an_error_in_a_plugin_is_not_called_a_bug_of_ours(
 def test_more_stages_than_there_are_are_all_of_them(folder: Path) -> None:
     done = call("learn", "--data", f"folder:{folder / 'photos'}", "--depth", "9", "--out", folder / "deep", "--dry-run")
     assert done.returncode == 0
-    assert "depth 9: small has 4 stages, all are worked through: stem, block1, block2, block3" in done.stderr
+    said = " ".join(done.stdout.split())
+    assert "depth 9: small has 4 stages, all are worked through: block3, block2, block1, stem" in said
     assert not (folder / "deep").exists()
 
 
