@@ -52,6 +52,10 @@ def learned(folder: Path) -> Path:
     assert summary["run"] == str(out)
     assert summary["classes"] == ["blue", "red"]
     assert "load images" in done.stderr
+    few = re.search(r"^note: (only \d+ held-out images will decide, .*)$", done.stderr, re.MULTILINE)
+    assert few is not None
+    kept = any(entry["decision"] == "kept" for entry in summary["rounds"])
+    assert (few[1] in summary["notes"]) == kept, "beside what was exchanged; else the summary says it in other words"
     assert "train the ordinary network: done in" in done.stderr
     steps = re.findall(r"^step (\d+) of about (\d+): .*: done in", done.stderr, re.MULTILINE)
     assert [int(step) for step, _ in steps] == list(range(1, len(steps) + 1))
