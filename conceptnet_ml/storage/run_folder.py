@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from conceptnet_ml.errors import DataError, quoted
 from conceptnet_ml.storage.files import (
+    LEFTOVER,
     MOST_JSON,
     append_line,
     damaged,
@@ -144,13 +145,18 @@ class Run:
 
     @staticmethod
     def check_free(path: str | Path) -> None:
-        """Refuse a folder that holds something already; raises DataError, writes nothing."""
+        """Refuse a folder that holds something already; raises DataError, writes nothing. What a process left that was
+        killed before there was a run is nothing.
+        """
         path = Path(path)
         if not path.exists():
             return
         _refuse_foreign(path)
         with disk_errors(path, "read"):
-            occupied = sorted(item.name for item in path.iterdir() if item.name not in LOCK_FILES)
+            names = sorted(item.name for item in path.iterdir() if not LEFTOVER.fullmatch(item.name))
+        occupied = [name for name in names if name not in LOCK_FILES]
+        if occupied == ["environment.json"]:
+            return
         if "settings.json" in occupied:
             raise DataError(
                 f"{path} holds a run already", f"Go on with it by --resume {quoted(path)}, or choose another --out."

@@ -689,3 +689,16 @@ def test_only_pictures_that_the_run_wrote_are_removed(run, tmp_path):
     assert outside.exists()
     assert (run.path / "settings.json").exists()
     assert (run.path / "pictures.txt").read_text() == f"{second}\n" != first
+
+
+def test_a_run_that_was_killed_before_it_was_one_is_begun_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("environment.json", ".settings.json.7.tmp", "lock", "lock.owner"):
+        (folder / name).touch()
+    Run.create(folder, {}, {}, {}, "0").close()
+    with pytest.raises(DataError, match="holds a run already"):
+        Run.check_free(folder)
+    (folder / "settings.json").rename(folder / "mine.json")
+    with pytest.raises(DataError, match=r"is not empty: environment\.json"):
+        Run.check_free(folder)
