@@ -301,6 +301,7 @@ def _dreams(folder: Path) -> dict[str, Reader]:
     (path,) = (folder / "dreams").rglob("*.safetensors")
 
     def read() -> object:
+        """The stored dream, each field of the kind it must have; None where it is taken for missing."""
         dream = cache.load(key, request)  # type: ignore[arg-type]
         if dream is None:
             return None
@@ -312,6 +313,7 @@ def _dreams(folder: Path) -> dict[str, Reader]:
         return _plain([dream.image, before, reached, steps, outcome])
 
     def signed(content: bytes, draw: random.Random) -> bytes:
+        """Changed fields with the checksum that fits them; the bytes as they were where they cannot be written."""
         changed = change_tree(fields, draw)
         image = torch.ones(draw.choice(((3, 4, 4), (4, 4), (1, 0, 3), (3, 9, 2), ())))
         with suppress(ValueError):

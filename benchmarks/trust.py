@@ -194,6 +194,7 @@ def _benching(folder: Path) -> Work:
     (case,) = suite.cases
 
     def work(cut: Path) -> None:
+        """Measure what is left to measure."""
         store = CellStore(cut)
         with store.locked():
             for group in store.groups(suite, ("ordinary", "learned")):

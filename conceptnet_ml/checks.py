@@ -124,16 +124,23 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
             images = replace(images, notes=(*images.notes, *doubts))
             for doubt in doubts:
                 session.progress.say(f"warning: {doubt}")
-    stages = network.stage_names
+    notes = _about_stages(settings, network, finished)
+    for note in notes:
+        session.progress.say(f"note: {note}")
+    images = replace(images, notes=(*images.notes, *notes))
+    return Checked(settings, images, network, device, dtype, new_world)
+
+
+def _about_stages(settings: Settings, network: StagedNetwork, finished: bool) -> list[str]:
+    """Which modules are no stages, of a network that names its own, and that there are fewer stages than wanted."""
+    notes, stages = [], network.stage_names
     if not finished and settings.network.stages is None and (left := network.unstaged()):
         why = "what is below them, be it only its size, is used above them, or maps grow there"
-        images = replace(images, notes=(*images.notes, f"no stages are {', '.join(left)}: {why}"))
-        session.progress.say(f"note: {images.notes[-1]}")
+        notes.append(f"no stages are {', '.join(left)}: {why}")
     if settings.depth > len(stages):
-        note = f"depth {settings.depth}: {settings.network.backbone} has {len(stages)} stages, all are worked through: "
-        images = replace(images, notes=(*images.notes, note + ", ".join(reversed(stages))))
-        session.progress.say(f"note: {images.notes[-1]}")
-    return Checked(settings, images, network, device, dtype, new_world)
+        has = f"{settings.network.backbone} has {len(stages)} stages, all are worked through"
+        notes.append(f"depth {settings.depth}: {has}: {', '.join(reversed(stages))}")
+    return notes
 
 
 def check_settings(settings: Settings, plugins: Plugins) -> None:

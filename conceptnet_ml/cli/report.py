@@ -66,6 +66,7 @@ def _serve(run: Path, port: int, flags: list[str], json: bool) -> None:
     from conceptnet_ml.runtime.signals import Stopper
 
     def tell(address: str) -> None:
+        """Say where the page is, once it can be opened."""
         if json:
             options.print_json({"run": str(run), "address": address})
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.learner import run_learner
-from conceptnet_ml.steps import generalize
+from conceptnet_ml.steps import exceptions, generalize
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.exceptions import _Readers, clearest, read_exceptions, read_views
@@ -82,6 +83,36 @@ def without_bars(folder: Path, data: Data) -> dict[str, float]:
     found = _Readers(ctx, site, [], bars).by_the_rest(ctx.network())
     ctx.run.close()
     return {} if found is None else accuracy(found.network, data)
+
+
+@pytest.mark.parametrize(
+    ("tells", "starts"), [(0.5, ["places", "start-1"]), (0.9, ["places", *(f"start-{n}" for n in (1, 2, 3))])]
+)
+def test_where_what_is_easy_tells_too_little_no_more_starts_are_made(
+    tells: float, starts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the waiting places tell, which is enough here, is followed all the same."""
+    ctx = bench(tmp_path, planted_data("own", 80))
+    network, made = ctx.network(), list[str]()
+    readers = _Readers(
+        ctx, Site("", Readout("classes", network), "round"), [], Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))
+    )
+
+    def judged(network: object, at: str, *views: object) -> SimpleNamespace:
+        made.append(at.rpartition("/")[2])
+        told = 0.9 if made[-1] == "places" else tells
+        return SimpleNamespace(enough=lambda least, labels: told >= least)
+
+    followed: list[int] = []
+    monkeypatch.setattr(exceptions, "train_cue", lambda *_: (network, None))
+    monkeypatch.setattr(exceptions, "donated", lambda *_: ())
+    monkeypatch.setattr(exceptions, "_biased", lambda *_: network)
+    monkeypatch.setattr(readers, "_judged", judged)
+    monkeypatch.setattr(readers, "_followed", lambda reads, name: followed.append(len(reads)))
+    assert readers.by_what_is_easy() is None
+    assert made == starts
+    assert followed == [len(starts)]
+    ctx.run.close()
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])

@@ -131,6 +131,11 @@ def test_unknown_name_says_the_nearest() -> None:
         load(None)[0].get("trap", "wheelz")
 
 
+def test_a_data_set_that_is_no_name_may_have_been_meant_for_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"there is none named photoz here"):
+        load(None)[0].get("dataset", "photoz")
+
+
 def test_unknown_name_says_which_plugin_could_not_be_loaded(tmp_path: Path) -> None:
     plugins, _ = load(write(tmp_path, "bad.py", "import no_such_module_anywhere"))
     with pytest.raises(SettingsError, match=r"bad\.py.*no_such_module_anywhere"):

@@ -91,6 +91,18 @@ def test_a_kept_round_shows_its_features_before_and_after(page: Page) -> None:
     assert page.text.index("it rose to 38.6") < page.text.index("Rounds: what was exchanged")
 
 
+def test_what_is_left_is_told_of_the_worst_and_the_best_round() -> None:
+    found = summary()
+    (kept,) = [entry for entry in found["rounds"] if entry["decision"] == "kept"]
+    kept["r_after"] = 0.7
+    assert "and 70\N{NO-BREAK SPACE}% of held-out images" in dict(verdict(found))["What it let go of"]
+    found["rounds"] = [kept, {**kept, "name": "block3/classes/2", "r_after": 0.96}, *found["rounds"][1:]]
+    assert (
+        "and 70\N{NO-BREAK SPACE}% to 96\N{NO-BREAK SPACE}% of held-out images"
+        in dict(verdict(found))["What it let go of"]
+    )
+
+
 def test_nothing_is_red_but_what_is_wrong_and_every_dream_says_its_seed(run: Path) -> None:
     """Hardly any dream is like a real image. Sheets of before have it in red."""
     node = concept_graph().nodes("class")[0]
