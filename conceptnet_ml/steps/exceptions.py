@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.data.sampling import balancing, surest
+from conceptnet_ml.data.sampling import balancing
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits
@@ -24,14 +24,8 @@ from conceptnet_ml.swap.views import DrawnViews, Swap, Views
 FEWEST = 8
 """Training images that must contradict what is taken for the cue: from fewer no network learns what they show."""
 
-STARTS = 3
-"""Networks that are made to lean on the cue: some lean on the object as much, by the images that they happen to see."""
-
 TURNS = 3
 """Networks that are trained to read the cue, each by what the one before says."""
-
-SUBSET = 0.1
-"""Share of the training images that the first biased network is trained on, FG-CCDB's γ."""
 
 WEIGHT = 5.0
 """Of the errors on held-out images against certainty."""
@@ -47,19 +41,16 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     either, it errs as on an object, and the rule refuses. But the images that contradict the cue tell it from the
     object, once it is known what the cue says of each image (its bias label, as the field calls it):
 
-    1. A network that is made to overfit what is easy is trained on few images, and another one on the half of each
-       class that the first is surest of, in which hardly any image contradicts the cue. What it answers is taken for
-       what the cue says (as in FG-CCDB, arXiv 2505.06831; there the classes are then balanced against it). There are
-       ``STARTS`` such pairs, or one where that does not tell enough, and one network more that sees only what the
-       places would take over that wait.
+    1. Either the places that wait hold more of the cue than the network rests on, or more of the object. One network
+       sees of each image only what they would take over; the other is the network itself, trained on with them
+       exchanged, for half of ordinary training, so that it leans on what is left. What these answer is taken for what
+       the cue says. Of one of the two it is what the object says: from that nobody learns to be sure.
     2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
        same all classes are as frequent; of images that contradict it, the half of each class that does so most surely.
        The object is of no use to it: it reads what the contradicting images show, too. The one is taken that is surest
        of these, less ``WEIGHT`` times its errors.
-    3. ``TURNS`` such networks, each by what the one before says of the training images.
-    4. Where that comes to nothing, 2 and 3 once more by the network itself, trained on with the places exchanged. An
-       object as easy as the cue is leaned on by whatever leans on what is easy; but if the places hold the object,
-       what is left of the image is the cue.
+    3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is surer than it
+       errs.
 
     It is a cue with exceptions if each tells ``round.reads`` of the held-out images, above chance, and the last is sure
     of what contradicts it, less ``WEIGHT`` times its errors (``round.certain``): a part of an object tells less, as
@@ -71,8 +62,8 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
         learned: The network trained so far.
         outcomes: Of the representations tried.
 
-    Cost: 1.1 of ordinary training and ``round.cue`` epochs for a refusal at the first; where such a network tells
-    enough, 1.2 of ordinary training and ``STARTS + TURNS`` times ``round.cue`` epochs more.
+    Cost: half of ordinary training and up to three times ``round.cue`` epochs for a refusal, twice that more where a
+    network reads it.
     """
     settings, swaps, refused = ctx.settings.round, site.readout.swaps, [one.probed for one in outcomes]
     asked = settings.reads <= 1 and site.number < settings.limit and site.at_top and site.readout.told is None
@@ -80,11 +71,10 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
         return None
     if all(one.measured.answered == 1 for one in refused):
         return None
-    places = None
-    if (probed := refused[-1]).measured.gate == "place" and probed.measured.phi >= settings.flips:
-        places = swap_of(ctx, site, probed)
-    readers = _Readers(ctx, site, swaps, places)
-    read = readers.by_what_is_easy() or readers.by_the_rest(learned.network)
+    if (probed := refused[-1]).measured.gate != "place" or probed.measured.phi < settings.flips:
+        return None
+    readers = _Readers(ctx, site, swap_of(ctx, site, probed))
+    read = readers.read(learned.network)
     if read is None:
         return None
     return replace(site.readout, network=read.network, told=read.told, says=readers.says(read))
@@ -127,15 +117,15 @@ def after_exceptions(learned: Learned, site: Site, probed: ProbeResult) -> Probe
 
 @dataclass(frozen=True)
 class _Read:
-    """What a network reads of the images that are trained on, log shares of the classes (N, K), and of those ``apart``
-    that are held out, one class each; how many of these it, and each before it, tells, above chance; and how sure it is
-    of those that contradict it."""
+    """What a network reads of all images, log shares of the classes (N, K) of those that are trained on and then of
+    those held out; how many classes it, and each before it, tells, above chance; and how sure it is of the images that
+    contradict it, ``count`` of them."""
 
     network: StagedNetwork
     answers: Tensor
-    apart: Tensor
     tells: float
     certainty: float
+    count: int
     told: float = 1.0
 
     @property
@@ -143,94 +133,93 @@ class _Read:
         """How much it is like a network that reads a cue alone."""
         return self.certainty - WEIGHT * (1 - self.tells) * (1 - 1 / self.answers.shape[1])
 
-    def contradicts(self, labels: Tensor) -> int:
-        """How many images it says another class of than their own."""
-        return int((self.answers.argmax(1) != labels).sum())
-
-    def enough(self, least: float, labels: Tensor) -> bool:
-        """Whether it tells as much, and there is what contradicts it."""
-        return self.tells >= least and self.contradicts(labels) >= FEWEST
-
 
 class _Readers:
     """Networks that are trained to read a cue with exceptions, of images under the swaps kept so far.
 
     Args:
-        places: The swap of places that waits or was refused, None where there is none.
+        places: The swap of places that waits or was refused.
     """
 
-    def __init__(self, ctx: Context, site: Site, swaps: Sequence[Swap], places: Swap | None) -> None:
-        self.ctx, self.site, self.swaps, self.places = ctx, site, [*swaps], places
+    def __init__(self, ctx: Context, site: Site, places: Swap) -> None:
+        self.ctx, self.site, self.swaps, self.places = ctx, site, site.readout.swaps, places
         self.fit, self.held = (ctx.views(pool, self.swaps) for pool in (ctx.fit, ctx.held))
-        self.labels, self.name = ctx.labels[ctx.fit], f"{site.name}/reader"
+        self.numbers, self.name = torch.cat([ctx.fit, ctx.held]), f"{site.name}/reader"
+        self.labels = ctx.labels[self.numbers]
 
-    def by_what_is_easy(self) -> _Read | None:
-        """By networks that lean on what is learned first, and one of what the waiting places would take over."""
-        starts: list[_Read] = []
-        if self.places is not None:
-            cue, _ = train_cue(self.ctx, replace(self.site, name=f"{self.site.name}/cue-1"), self.places)
-            if cue is not None:
-                starts.append(
-                    self._judged(cue, f"{self.name}/places", *donated(self.ctx, self.site, self.places), DRAWS)
-                )
-        for start in range(1, STARTS + 1):
-            at = f"{self.name}/start-{start}"
-            starts.append(self._judged(_biased(self.ctx, self.fit, self.labels, at), at, self.fit, self.held))
-            if not self._enough(starts[-1]):
-                break  # what is easy does not tell the class: others that lean on it would not, either
-        return self._followed(starts, self.name)
+    def read(self, network: StagedNetwork) -> _Read | None:
+        """By what the places take over, and by what they leave: the last of ``TURNS`` readers, each by what the one
+        before says; None where one does not read enough.
 
-    def by_the_rest(self, network: StagedNetwork) -> _Read | None:
-        """By the network, trained on with the places exchanged: if they hold the object, it leans on the cue."""
-        if self.places is None:
+        Args:
+            network: Trained so far, to be trained on.
+        """
+        places, rest = self._by_places(), self._by_the_rest(network)
+        sides = [(rest, None)] if places is None else [(places, rest), (rest, places)]
+        firsts = [
+            (self._taught(one, other, f"{self.name}/1-{number}"), other)
+            for number, (one, other) in enumerate(sides, 1)
+            if self._enough(one)
+        ]
+        if not firsts:
             return None
-        ctx, at = self.ctx, f"{self.name}/rest"
-        fit, held = (ctx.views(pool, [*self.swaps, self.places]) for pool in (ctx.fit, ctx.held))
-        rate = ctx.settings.training.warm_rate
-        rest = ctx.train(f"{at}/train", network, fit, _half(ctx), rate, "probing")
-        return self._followed([self._judged(rest, at, fit, held, DRAWS)], at)
+        read, other = max(firsts, key=lambda first: first[0].score)
+        told = read.tells
+        for turn in range(2, TURNS + 1):
+            if read.score <= 0 or not self._enough(read):
+                return None
+            read = self._taught(read, other, f"{self.name}/{turn}")
+            told = min(told, read.tells)
+        certain = self._enough(read) and read.score >= self.ctx.settings.round.certain
+        return replace(read, told=told) if certain else None
 
     def says(self, read: _Read) -> Tensor:
-        """What it says of every image (N,), held-out ones among them."""
+        """What it says of every image (N,)."""
         said = torch.zeros(len(self.ctx.labels), dtype=torch.int64)
-        said[self.ctx.fit], said[self.ctx.held] = read.answers.argmax(1), read.apart
+        said[self.numbers] = read.answers.argmax(1)
         return said
 
-    def _followed(self, reads: Sequence[_Read], name: str) -> _Read | None:
-        """The last of ``TURNS`` readers, each by what the one before says; None where one does not read enough."""
-        told = 1.0
-        for turn in range(1, TURNS + 1):
-            ats = (f"{name}/{turn}" + f"-{number}" * (turn == 1) for number in range(1, len(reads) + 1))
-            reads = [self._taught(one, at) for at, one in zip(ats, reads, strict=True) if self._enough(one)]
-            reads = [one for one in (max(reads, key=lambda one: one.score, default=None),) if one and self._enough(one)]
-            if not reads:
-                return None
-            told = min(told, reads[0].tells)
-        return replace(reads[0], told=told) if reads[0].score >= self.ctx.settings.round.certain else None
+    def _by_places(self) -> _Read | None:
+        """By a network that has seen of each image only what the places take over; none where it learned too little."""
+        cue, _ = train_cue(self.ctx, replace(self.site, name=f"{self.site.name}/cue-1"), self.places)
+        if cue is None:
+            return None
+        return self._judged(cue, f"{self.name}/places", *donated(self.ctx, self.site, self.places), DRAWS)
+
+    def _by_the_rest(self, network: StagedNetwork) -> _Read:
+        """By the network, trained on with the places exchanged: if they hold the object, it leans on the cue."""
+        ctx, at = self.ctx, f"{self.name}/rest"
+        fit, held = (ctx.views(pool, [*self.swaps, self.places]) for pool in (ctx.fit, ctx.held))
+        epochs = max(1, round(ctx.epochs(ctx.settings.training.epochs) / 2))  # not yet which images contradict the cue
+        rest = ctx.train(f"{at}/train", network, fit, epochs, ctx.settings.training.warm_rate, "probing")
+        return self._judged(rest, at, fit, held, DRAWS)
 
     def _enough(self, read: _Read) -> bool:
-        return read.enough(self.ctx.settings.round.reads, self.labels)
+        return read.tells >= self.ctx.settings.round.reads and read.count >= FEWEST
 
-    def _taught(self, before: _Read, at: str) -> _Read:
-        """By a fresh network that is trained to say what the one before says."""
-        ctx, says, clear = self.ctx, before.answers.argmax(1), clearest(before.answers, self.labels)
-        weights = torch.zeros(len(self.labels), dtype=torch.float64)
-        weights[clear] = balancing(self.labels[clear], says[clear])
+    def _taught(self, before: _Read, other: _Read | None, at: str) -> _Read:
+        """By a fresh network that is trained to say what the one before says. ``other`` is of the places' other side:
+        of an image that contradicts a cue it tells the class, of one that is hard neither side does."""
+        ctx, labels = self.ctx, self.ctx.labels[self.ctx.fit]
+        answers = before.answers[: len(labels)]
+        says, clear = answers.argmax(1), clearest(answers, labels)
+        if other is not None:
+            clear = clear[((says == labels) | (other.answers[: len(labels)].argmax(1) == labels))[clear]]
+        weights = torch.zeros(len(labels), dtype=torch.float64)
+        weights[clear] = balancing(labels[clear], says[clear])
         views, epochs = DrawnViews(self.fit, weights, says), ctx.epochs(ctx.settings.round.cue, STEPS)
         trained = ctx.train(f"{at}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
         return self._judged(trained, at, self.fit, self.held)
 
     def _judged(self, network: StagedNetwork, at: str, shown: Views, apart: Views, draws: int = 1) -> _Read:
-        """Of images that are trained on (``shown``) and held-out ones (``apart``)."""
-        ctx, labels = self.ctx, self.labels
-        answers = _answers(ctx, network, shown, at, draws)
-        said = _answers(ctx, network, apart, at, draws).argmax(1)
-        tells = float((said == ctx.labels[ctx.held]).double().mean())
-        read = _Read(network, answers, said, above_chance(tells, ctx.classes), certainty(answers, labels))
-        ctx.run.log(
-            event="reader", name=at, tells=tells, certainty=read.certainty, contradicts=read.contradicts(labels)
-        )
-        return read
+        """Of images that are trained on (``shown``) and held-out ones (``apart``). What is learned there is what a cue
+        says, not the class: so both tell how much that is, and held-out images alone are too few to."""
+        answers = torch.cat([_answers(self.ctx, network, views, at, draws) for views in (shown, apart)])
+        contradicts = answers.argmax(1) != self.labels
+        tells, count = 1 - float(contradicts.double().mean()), int(contradicts.sum())
+        sure = certainty(answers, self.labels)
+        self.ctx.run.log(event="reader", name=at, tells=tells, certainty=sure, contradicts=count)
+        return _Read(network, answers, above_chance(tells, self.ctx.classes), sure, count)
 
 
 def certainty(answers: Tensor, labels: Tensor) -> float:
@@ -254,23 +243,6 @@ def clearest(answers: Tensor, labels: Tensor) -> Tensor:
         order = (said.values - own)[others].argsort(descending=True, stable=True)
         kept.append(others[order[: (len(others) + 1) // 2]])
     return torch.cat(kept)
-
-
-def _biased(ctx: Context, views: Views, labels: Tensor, name: str) -> StagedNetwork:
-    """A network that has seen of each class the half that one of few images is surest of."""
-    generator, epochs = ctx.generator(name, "subset"), ctx.epochs(ctx.settings.training.epochs)
-    few = torch.zeros(len(labels))
-    few[torch.randperm(len(labels), generator=generator)[: max(1, round(SUBSET * len(labels)))]] = 1
-    rate = ctx.settings.training.rate
-    passes = max(1, round(epochs * SUBSET))
-    first = ctx.train(f"{name}/few", ctx.network(), DrawnViews(views, few), passes, rate, "probing")
-    sure = DrawnViews(views, surest(_answers(ctx, first, views, name), labels))
-    return ctx.train(f"{name}/surest", ctx.network(), sure, _half(ctx), rate, "probing")
-
-
-def _half(ctx: Context) -> int:
-    """Half the epochs of ordinary training: what is easy is learned by then, and not yet which images contradict it."""
-    return max(1, round(ctx.epochs(ctx.settings.training.epochs) / 2))
 
 
 def _answers(ctx: Context, network: StagedNetwork, views: Views, name: str, draws: int = 1) -> Tensor:
