@@ -232,13 +232,13 @@ class RoundSettings(SettingsGroup):
         "kept where only the errors speak against it; above 1 nothing is asked",
     )
     reads: float = Field(
-        0.8,
-        description="share above chance of held-out images that a network trained to read a cue with exceptions alone "
+        0.75,
+        description="share above chance of the images that a network trained to read a cue with exceptions alone "
         "must tell, to be asked where the rule keeps nothing or errors keep it from deciding; above 1 for never",
     )
     certain: float = Field(
         0.45,
-        description="share of the images that contradict it of which it must be sure, by .95 of its answer, less five "
+        description="share of the images that contradict it of which it must be sure, by .95 of its answer, less four "
         "times its errors",
     )
     read: float = Field(

@@ -27,7 +27,7 @@ FEWEST = 8
 TURNS = 3
 """Networks that are trained to read the cue, each by what the one before says."""
 
-WEIGHT = 5.0
+WEIGHT = 4.0
 """Of the errors on held-out images against certainty."""
 
 SURE = 0.95
@@ -52,7 +52,7 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is surer than it
        errs.
 
-    It is a cue with exceptions if each tells ``round.reads`` of the held-out images, above chance, and the last is sure
+    It is a cue with exceptions if each tells ``round.reads`` of the images, held-out ones among them, above chance, and the last is sure
     of what contradicts it, less ``WEIGHT`` times its errors (``round.certain``): a part of an object tells less, as
     soon as the rest of the object is of no use, and of what contradicts it nobody is ever as sure.
 
