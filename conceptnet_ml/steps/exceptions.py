@@ -42,9 +42,10 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     object, once it is known what the cue says of each image (its bias label, as the field calls it):
 
     1. Either the places that wait hold more of the cue than the network rests on, or more of the object. One network
-       sees of each image only what they would take over; the other is the network itself, trained on with them
-       exchanged, for half of ordinary training, so that it leans on what is left. What these answer is taken for what
-       the cue says. Of one of the two it is what the object says: from that nobody learns to be sure.
+       sees of each image only what they would take over; one is the network itself, trained on with them exchanged, for
+       half of ordinary training, so that it leans on what is left; and one is a fresh one after ``round.fresh`` epochs,
+       since a cue is often learned first. What these answer is taken for what the cue says. Where it is what the object
+       says, nobody learns from it to be sure.
     2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
        same all classes are as frequent; of images that contradict it, the half of each class that does so most surely.
        The object is of no use to it: it reads what the contradicting images show, too. The one is taken that is surest
@@ -52,9 +53,10 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is surer than it
        errs.
 
-    It is a cue with exceptions if each tells ``round.reads`` of the images, held-out ones among them, above chance, and the last is sure
-    of what contradicts it, less ``WEIGHT`` times its errors (``round.certain``): a part of an object tells less, as
-    soon as the rest of the object is of no use, and of what contradicts it nobody is ever as sure.
+    It is a cue with exceptions if each tells ``round.reads`` of the images, those held out among them, above chance,
+    and the last is sure of what contradicts it, less ``WEIGHT`` times its errors (``round.certain``): a part of an
+    object tells less, as soon as the rest of the object is of no use, and of what contradicts it nobody is ever as
+    sure.
 
     Only at the top stage, where the network errs at all, and where the user has not decided.
 
@@ -62,8 +64,8 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
         learned: The network trained so far.
         outcomes: Of the representations tried.
 
-    Cost: half of ordinary training and up to three times ``round.cue`` epochs for a refusal, twice that more where a
-    network reads it.
+    Cost: half of ordinary training, ``round.fresh`` and up to four times ``round.cue`` epochs for a refusal, twice that
+    more where a network reads it.
     """
     settings, swaps, refused = ctx.settings.round, site.readout.swaps, [one.probed for one in outcomes]
     asked = settings.reads <= 1 and site.number < settings.limit and site.at_top and site.readout.told is None
@@ -71,9 +73,10 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
         return None
     if all(one.measured.answered == 1 for one in refused):
         return None
-    if (probed := refused[-1]).measured.gate != "place" or probed.measured.phi < settings.flips:
-        return None
-    readers = _Readers(ctx, site, swap_of(ctx, site, probed))
+    places = None
+    if (probed := refused[-1]).measured.gate == "place" and probed.measured.phi >= settings.flips:
+        places = swap_of(ctx, site, probed)
+    readers = _Readers(ctx, site, places)
     read = readers.read(learned.network)
     if read is None:
         return None
@@ -138,28 +141,28 @@ class _Readers:
     """Networks that are trained to read a cue with exceptions, of images under the swaps kept so far.
 
     Args:
-        places: The swap of places that waits or was refused.
+        places: The swap of places that waits or was refused, None where there is none.
     """
 
-    def __init__(self, ctx: Context, site: Site, places: Swap) -> None:
+    def __init__(self, ctx: Context, site: Site, places: Swap | None) -> None:
         self.ctx, self.site, self.swaps, self.places = ctx, site, site.readout.swaps, places
         self.fit, self.held = (ctx.views(pool, self.swaps) for pool in (ctx.fit, ctx.held))
         self.numbers, self.name = torch.cat([ctx.fit, ctx.held]), f"{site.name}/reader"
         self.labels = ctx.labels[self.numbers]
 
     def read(self, network: StagedNetwork) -> _Read | None:
-        """By what the places take over, and by what they leave: the last of ``TURNS`` readers, each by what the one
-        before says; None where one does not read enough.
+        """By what the places take over, what they leave, and what is learned first: the last of ``TURNS`` readers, each
+        by what the one before says; None where one does not read enough.
 
         Args:
             network: Trained so far, to be trained on.
         """
         places, rest = self._by_places(), self._by_the_rest(network)
-        sides = [(rest, None)] if places is None else [(places, rest), (rest, places)]
+        starts = {"places": (places, rest), "rest": (rest, places), "first": (self._by_what_is_first(), None)}
         firsts = [
-            (self._taught(one, other, f"{self.name}/1-{number}"), other)
-            for number, (one, other) in enumerate(sides, 1)
-            if self._enough(one)
+            (self._taught(one, other, f"{self.name}/{name}-1"), other)
+            for name, (one, other) in starts.items()
+            if one is not None and self._enough(one)
         ]
         if not firsts:
             return None
@@ -181,18 +184,30 @@ class _Readers:
 
     def _by_places(self) -> _Read | None:
         """By a network that has seen of each image only what the places take over; none where it learned too little."""
+        if self.places is None:
+            return None
         cue, _ = train_cue(self.ctx, replace(self.site, name=f"{self.site.name}/cue-1"), self.places)
         if cue is None:
             return None
         return self._judged(cue, f"{self.name}/places", *donated(self.ctx, self.site, self.places), DRAWS)
 
-    def _by_the_rest(self, network: StagedNetwork) -> _Read:
+    def _by_the_rest(self, network: StagedNetwork) -> _Read | None:
         """By the network, trained on with the places exchanged: if they hold the object, it leans on the cue."""
+        if self.places is None:
+            return None
         ctx, at = self.ctx, f"{self.name}/rest"
         fit, held = (ctx.views(pool, [*self.swaps, self.places]) for pool in (ctx.fit, ctx.held))
         epochs = max(1, round(ctx.epochs(ctx.settings.training.epochs) / 2))  # not yet which images contradict the cue
         rest = ctx.train(f"{at}/train", network, fit, epochs, ctx.settings.training.warm_rate, "probing")
         return self._judged(rest, at, fit, held, DRAWS)
+
+    def _by_what_is_first(self) -> _Read:
+        """By a fresh network after a short training: what is learned first is easy, as cues are more often than not."""
+        ctx, at = self.ctx, f"{self.name}/first"
+        epochs, rate = ctx.settings.round.fresh, ctx.settings.training.rate
+        return self._judged(
+            ctx.train(f"{at}/train", ctx.network(), self.fit, epochs, rate, "probing"), at, self.fit, self.held
+        )
 
     def _enough(self, read: _Read) -> bool:
         return read.tells >= self.ctx.settings.round.reads and read.count >= FEWEST
