@@ -22,6 +22,8 @@ from conceptnet_ml.data.images import Groups as Groups
 from conceptnet_ml.data.images import ImageSet as ImageSet
 from conceptnet_ml.data.traps import TrapGround as TrapGround
 from conceptnet_ml.dreams.cache import DreamCache as DreamCache
+from conceptnet_ml.dreams.judgement import Judgement as Judgement
+from conceptnet_ml.dreams.judgement import Witness as Witness
 from conceptnet_ml.dreams.objectives import Objective as Objective
 from conceptnet_ml.dreams.parametrizations import Fourier as Fourier
 from conceptnet_ml.dreams.parametrizations import Gate as Gate

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import unlabelled
+from conceptnet_ml.dreams.judgement import Witness
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.evaluation.accuracy import accuracies
+from conceptnet_ml.evaluation.witness import witness_of
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import LossFn, ViewMaker, augment
 from conceptnet_ml.plugins import Plugins
@@ -163,6 +165,11 @@ class BaselineContext:
         """Logits (B, K) in fp32 of float images (B, C, H, W), under the run's autocast; can be differentiated."""
         with devices.autocast(self.device, self.dtype):
             return network(images).float()
+
+    def witness(self) -> Witness:
+        """The run's witness: a network trained like the ordinary one from other weights, and what held-out images look
+        like in it. It is trained once in a run, which is not counted as this baseline's time."""
+        return witness_of(self._ctx)
 
     def measure(self, name: str, network: nn.Module) -> None:
         """Log a network's accuracy on every test set, as the event ``measured`` of metrics.jsonl.

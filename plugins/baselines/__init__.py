@@ -39,6 +39,7 @@ def conceptnet_baselines() -> list[Baseline]:
             "many calls answer, a new network learns it; NAME:TIMES (arXiv 1810.08575)",
         ),
         "self-distil": ("amplify:alone", "a new network learns the answers as they are, again and again"),
+        "filtered-dreams": ("filtered_dreams", "dreams beside images where they could be images, off where no help"),
         "dac": ("dac", "last layer on what is looked at among other images' rest (arXiv 2402.18919)"),
         "dac-inverted": ("dac_inverted", "dac where what is not looked at makes the class"),
     }
