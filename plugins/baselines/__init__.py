@@ -40,6 +40,8 @@ def conceptnet_baselines() -> list[Baseline]:
         ),
         "self-distil": ("amplify:alone", "a new network learns the answers as they are, again and again"),
         "filtered-dreams": ("filtered_dreams", "dreams beside images where they could be images, off where no help"),
+        "cycle-gan": ("cycle_gan", "beside images what they exchange with their translation (arXiv 1703.10593)"),
+        "cycle-gan-literal": ("cycle_gan:literal", "the same with the whole translation under the image's label"),
         "dac": ("dac", "last layer on what is looked at among other images' rest (arXiv 2402.18919)"),
         "dac-inverted": ("dac_inverted", "dac where what is not looked at makes the class"),
     }

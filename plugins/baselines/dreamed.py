@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -22,7 +20,13 @@ from conceptnet_ml import (
 
 
 def dreamed(
-    context: BaselineContext, name: str, network: StagedNetwork, views: Views, targets: Tensor, recipe: Recipe
+    context: BaselineContext,
+    name: str,
+    network: StagedNetwork,
+    views: Views,
+    targets: Tensor,
+    recipe: Recipe,
+    donors: Tensor | None = None,
 ) -> Tensor:
     """uint8 (N, C, H, W): every image of the views dreamed toward a class; one that is of that class stays as it is.
 
@@ -31,38 +35,34 @@ def dreamed(
         network: Whose logits rise.
         views: Numbered as ``context.plain`` is.
         targets: (N,) class numbers.
-        recipe: How. What a swap takes in comes from a random image of the target class.
+        recipe: How.
+        donors: uint8 (N, C, H, W), what a swap takes in comes from; default: a random image of the target class each.
 
     Cost: ``recipe.steps`` passes forward and back for each image and octave; remembered batch by batch.
     """
-    return context.batched(name, partial(_dreams, context, name, network, views, targets, recipe))
+    numbers = donated(context, name, views, targets) if isinstance(recipe.parametrization, Gate) else None
 
+    def make(places: Tensor) -> Tensor:
+        images, labels = as_bytes(views.raw(views.pool[places])), views.images.labels[views.pool[places]]
+        given = None if donors is None else donors[places]
+        if given is None and numbers is not None:
+            given = as_bytes(views.raw(numbers[places]))
+        chosen = torch.nonzero(labels != targets[places]).flatten().tolist()
+        requests = [
+            DreamRequest(
+                Objective.logit(int(targets[places[one]]), context.class_names[int(targets[places[one]])]),
+                seed=context.seed(name, int(places[one])),
+                start=images[one],
+                donor=None if given is None else given[one],
+            )
+            for one in chosen
+        ]
+        if requests:
+            found = dream(network, requests, recipe, RenderSettings(device=context.device, dtype=context.dtype))
+            images[chosen] = torch.stack([one.image for one in found])
+        return images
 
-def _dreams(
-    context: BaselineContext,
-    name: str,
-    network: StagedNetwork,
-    views: Views,
-    targets: Tensor,
-    recipe: Recipe,
-    places: Tensor,
-) -> Tensor:
-    images, labels = as_bytes(views.raw(views.pool[places])), views.images.labels[views.pool[places]]
-    donors = donated(context, name, views, targets)[places] if isinstance(recipe.parametrization, Gate) else None
-    chosen = torch.nonzero(labels != targets[places]).flatten().tolist()
-    requests = [
-        DreamRequest(
-            Objective.logit(int(targets[places[one]]), context.class_names[int(targets[places[one]])]),
-            seed=context.seed(name, int(places[one])),
-            start=images[one],
-            donor=None if donors is None else as_bytes(views.raw(donors[one : one + 1]))[0],
-        )
-        for one in chosen
-    ]
-    if requests:
-        found = dream(network, requests, recipe, RenderSettings(device=context.device, dtype=context.dtype))
-        images[chosen] = torch.stack([one.image for one in found])
-    return images
+    return context.batched(name, make)
 
 
 def donated(context: BaselineContext, name: str, views: Views, targets: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ LEAST_SIDE = {"corrupted": 32}
 """Of the images, px, where a trap refuses smaller ones."""
 
 
-DREAMING = ("clouds-to-cars", "dream-datasets", "amplify", "self-distil")
+DREAMING = ("clouds-to-cars", "dream-datasets", "amplify", "self-distil", "cycle-gan")
 """How the names of baselines begin whose trainings take seconds each, since dreams come before every one of them."""
 
 
