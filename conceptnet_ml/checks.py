@@ -143,11 +143,15 @@ def _about_stages(settings: Settings, network: StagedNetwork, finished: bool) ->
     return notes
 
 
-def check_settings(settings: Settings, plugins: Plugins) -> None:
+def check_settings(settings: Settings, plugins: Plugins, here: bool = True) -> None:
     """Refuse what can be refused before an image is read: names of plugins, the device, the precision, traps, a folder
     without pictures. Raises SettingsError, DataError or PluginError as :func:`check_plan` would.
+
+    Args:
+        here: Whether the device must be one of this machine.
     """
-    devices.choose_precision(settings.training.precision, devices.choose_device(settings.device))
+    if here:
+        devices.choose_precision(settings.training.precision, devices.choose_device(settings.device))
     check_names(settings, plugins)
     _check_target(settings)
 

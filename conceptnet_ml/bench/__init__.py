@@ -16,7 +16,9 @@ start from the same ordinary network, and nothing is computed twice.
     cases      read_suite, Suite, Case, BenchTarget: what is measured, from a TOML file
     matrix     MatrixTable, MatrixRule: crossed cases, every trap × exceptions × data × network
     cells      CellStore: where finished cells are kept
-    runner     run_bench, check_suite, Worker, default_jobs, threads_for: which cells are measured, by which processes
+    places     ProcessPlace, CellProcess, ThisMachine, LocalProcess, default_jobs, threads_for: where they start
+    ray_cluster   RayCluster, cluster_named: the machines of a Ray cluster as such a place
+    runner     run_bench, check_suite, Worker: which cells are measured, by which processes
     worker     the process that measures the cells of one case and seed
     measure    measure_cell: the network of a method and its figures
     intervals  summarize, overlap, spread: means over seeds with their ranges or intervals
@@ -24,5 +26,5 @@ start from the same ordinary network, and nothing is computed twice.
     report     write_report: the record as Markdown, JSON and a plot
     plots      draw_results
     plan       plan_bench: what is left to measure, and how long it takes
-    origin     commit, sources: what a figure was measured with
+    origin     commit: what a figure was measured with
 """

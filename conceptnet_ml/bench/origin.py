@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import conceptnet_ml
-from conceptnet_ml.storage.hashing import sha256
+from conceptnet_ml.runtime.code import sources
+
+__all__ = ["commit", "sources"]
 
 UNKNOWN = "unknown"
 
@@ -37,19 +38,3 @@ def commit(root: Path | None = None) -> str:
     except (OSError, UnicodeDecodeError):
         pass
     return UNKNOWN
-
-
-def sources() -> str:
-    """First 12 hex digits of the SHA-256 of the package and its built-in plugins: they tell an edited checkout.
-
-    The command line, report and plots are left out: they do not change a figure.
-    """
-    parts = []
-    for name in ("conceptnet_ml", "conceptnet_plugins"):
-        spec = importlib.util.find_spec(name)
-        for folder in sorted(spec.submodule_search_locations or ()) if spec else ():
-            for file in sorted(Path(folder).rglob("*.py")):
-                inner = file.relative_to(folder).as_posix()
-                if not inner.startswith("cli/") and inner not in ("bench/report.py", "bench/plots.py"):
-                    parts += [f"{name}/{inner}\n".encode(), file.read_bytes()]
-    return sha256(b"".join(parts), 12)

@@ -10,8 +10,9 @@ from typing import Any
 
 from conceptnet_ml.bench.cases import Suite
 from conceptnet_ml.bench.cells import DONE, LEFT_OUT, CellGroup, CellStore
+from conceptnet_ml.bench.places import ProcessPlace, default_jobs, threads_for
 from conceptnet_ml.bench.results import REMEASURE
-from conceptnet_ml.bench.runner import check_suite, default_jobs, threads_for
+from conceptnet_ml.bench.runner import check_suite
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.storage.files import damaged
@@ -23,7 +24,9 @@ LOOP, RIVAL, START = 4.0, 2.0, 20.0
 """Probing and rounds, and a rival with its adaptation, in ordinary trainings; seconds to start and load the images."""
 
 
-def plan_bench(suite: Suite, out: str | Path, plugins: Plugins, jobs: int | None = None) -> dict[str, Any]:
+def plan_bench(
+    suite: Suite, out: str | Path, plugins: Plugins, jobs: int | ProcessPlace | None = None
+) -> dict[str, Any]:
     """What :func:`run_bench` would do in this folder; cost: about a second where nothing is measured yet. Raises as
     ``run_bench`` would.
 
@@ -36,17 +39,22 @@ def plan_bench(suite: Suite, out: str | Path, plugins: Plugins, jobs: int | None
         ``left out``; ``jobs`` and ``threads`` of each; ``seconds_left``.
     """
     store = CellStore(Path(out))
-    methods = check_suite(suite, plugins)
+    here = jobs is None or isinstance(jobs, int)
+    methods = check_suite(suite, plugins, here)
     store.check(suite)
     groups = store.groups(suite, methods)
-    jobs = max(1, min(jobs or default_jobs(max(1, len(groups))), len(groups)))
+    if isinstance(jobs, int | None):
+        jobs = max(1, min(jobs or default_jobs(max(1, len(groups))), len(groups)))
+        threads = threads_for(jobs)
+    else:
+        jobs, threads = jobs.width(groups)
     with damaged(store.out / "cells", REMEASURE):
         seconds = _seconds_left(suite, store, groups, methods, jobs) if groups else 0.0
     return {
         "methods": list(methods),
         "cells": cell_states(suite, store, methods),
         "jobs": jobs,
-        "threads": threads_for(jobs),
+        "threads": threads,
         "seconds_left": seconds,
     }
 

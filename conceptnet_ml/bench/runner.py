@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import conceptnet_ml
 from conceptnet_ml.bench import worker
 from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of
 from conceptnet_ml.bench.cells import FAILED, CellGroup, CellStore, cell_path, read_or_none, save_cell
+from conceptnet_ml.bench.places import LOG, LOST, NEED, ProcessPlace, ThisMachine
 from conceptnet_ml.bench.results import collect_results, headline_of
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
 from conceptnet_ml.plugins import Plugins, load_plugins
-from conceptnet_ml.runtime import devices
 from conceptnet_ml.runtime.progress import Progress, Task
 from conceptnet_ml.runtime.signals import Stopper
 
 _POLL = 0.05  # seconds
-
-NEED = 2.5
-"""GiB that a worker is expected to take, before any has shown what it takes."""
 
 LAST_WORDS = 30
 """Lines of its log that a failed cell keeps."""
@@ -37,7 +30,7 @@ def run_bench(
     suite: Suite,
     out: str | Path,
     *,
-    jobs: int | None = None,
+    jobs: int | ProcessPlace | None = None,
     plugins_dir: Path | None = None,
     no_plugins: bool = False,
     progress: Progress | None = None,
@@ -50,7 +43,8 @@ def run_bench(
     Args:
         suite: What to measure.
         out: Where finished cells are kept; a second call goes on there.
-        jobs: Processes side by side; default: by cores and free memory; 0: measure nothing, gather what is finished.
+        jobs: Processes side by side; default: by cores and free memory; 0: measure nothing, gather what is finished. Or
+            another place than this machine, such as a :class:`~conceptnet_ml.bench.ray_cluster.RayCluster`.
         plugins_dir, no_plugins: As for ``learn``.
         progress: Where progress is shown; default: nowhere.
         stopper: Asked whether to stop; default: never.
@@ -59,22 +53,27 @@ def run_bench(
         The results, as ``results.json`` holds them; failed cells are in it with their errors.
     """
     plugins = load_plugins(plugins_dir, use_entry_points=not no_plugins)
-    methods = check_suite(suite, plugins)
+    place = ThisMachine(jobs) if jobs is None or isinstance(jobs, int) else jobs
+    methods = check_suite(suite, plugins, place.here)
     store = CellStore(Path(out))
     store.check(suite)
     with store.locked():
         groups = [] if jobs == 0 else store.groups(suite, methods)
         how = {}
         if groups:
-            scheduler = _Scheduler(suite, store, progress or Progress(quiet=True), stopper or Stopper())
-            how["jobs"] = scheduler.work(groups, jobs, plugins_dir, no_plugins)
+            place.begin(store.out)
+            scheduler = _Scheduler(suite, store, place, progress or Progress(quiet=True), stopper or Stopper())
+            how["jobs"] = scheduler.work(groups, plugins_dir, no_plugins)
         return collect_results(suite, store, methods, plugins, how)
 
 
-def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
+def check_suite(suite: Suite, plugins: Plugins, here: bool = True) -> tuple[str, ...]:
     """The methods of the suite, after everything that can be checked without an image. Raises SettingsError or
     PluginError for an unknown method, data set, trap or other plugin, or a device that is not there; DataError where no
     case has its folders, a trap does not suit the classes, or there is no picture of the new world.
+
+    Args:
+        here: Whether the devices are to be those of this machine.
     """
     from conceptnet_ml.checks import check_settings
     from conceptnet_ml.evaluation.baselines import baseline_of
@@ -92,7 +91,7 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
     for case in suite.cases:
         if not case.missing:
             try:
-                check_settings(case.settings, plugins)
+                check_settings(case.settings, plugins, here)
             except (DataError, SettingsError) as error:
                 raise type(error)(f"case '{case.name}': {error.message}", error.mend) from error
     if all(case.missing for case in suite.cases):
@@ -106,18 +105,19 @@ def check_suite(suite: Suite, plugins: Plugins) -> tuple[str, ...]:
 class _Scheduler:
     """Starts workers while there are cells to measure and memory to do it in, and handles what they finish."""
 
-    def __init__(self, suite: Suite, store: CellStore, progress: Progress, stopper: Stopper) -> None:
-        self.suite, self.store, self.progress, self.stopper = suite, store, progress, stopper
+    def __init__(
+        self, suite: Suite, store: CellStore, place: ProcessPlace, progress: Progress, stopper: Stopper
+    ) -> None:
+        self.suite, self.store, self.place, self.progress, self.stopper = suite, store, place, progress, stopper
         self.running: list[Worker] = []
         self.waiting: list[CellGroup] = []
         self.need = NEED
+        self.killed: Counter[str] = Counter()
 
-    def work(self, groups: Sequence[CellGroup], jobs: int | None, plugins_dir: Path | None, no_plugins: bool) -> int:
+    def work(self, groups: Sequence[CellGroup], plugins_dir: Path | None, no_plugins: bool) -> int:
         """Measure all groups; returns how many processes were side by side. Raises Interrupted when stopped."""
-        device = self._card(groups)
+        jobs, threads = self.place.width(groups)
         self.waiting = list(groups)
-        jobs = min(jobs or default_jobs(len(groups), device=device), len(groups))
-        threads = threads_for(jobs)
         total = sum(len(group.methods) for group in groups)
         try:
             with self.progress.task("bench", total=total) as task:
@@ -126,14 +126,15 @@ class _Scheduler:
                     if self.stopper.requested:
                         for one in self.running:
                             one.stop()
-                    while self.waiting and len(self.running) < jobs and self._may_start(device):
+                    while self.waiting and len(self.running) < jobs and self._may_start():
                         group = self.waiting.pop(0)
                         folder = self.store.begin(group)
                         # The same number of threads as its run had: its costs are multiples of what that took.
                         before = read_or_none(folder / "run" / "environment.json")
                         before = before if isinstance(before, dict) else {}
                         order = worker.order(self.suite, group, folder, plugins_dir, no_plugins)
-                        self.running.append(Worker(group, order, before.get("threads", threads)))
+                        order["again"] = self.killed[group.name] > 0
+                        self.running.append(Worker(group, order, before.get("threads", threads), self.place))
                     for one in list(self.running):
                         self._attend(one, task)
                     task.advance(0, running="; ".join(one.status() for one in self.running))
@@ -146,19 +147,13 @@ class _Scheduler:
             raise Interrupted("stopped; finished cells are kept", exit_code=self.stopper.exit_code)
         return jobs
 
-    @staticmethod
-    def _card(groups: Sequence[CellGroup]) -> Any:
-        """The card that cells are measured on, None for the CPU."""
-        found = map(devices.choose_device, dict.fromkeys(group.case.settings.device for group in groups))
-        return next((device for device in found if device.type == "cuda"), None)
-
-    def _may_start(self, device: Any) -> bool:
+    def _may_start(self) -> bool:
         """Whether another worker may start: the first one always, the others where memory is free."""
-        free = min(devices.free_memory(), devices.free_memory(device))
-        return not self.stopper.requested and (not self.running or free >= self.need)
+        return not self.stopper.requested and (not self.running or self.place.has_room(self.need))
 
     def _attend(self, one: Worker, task: Task) -> None:
-        """Count what a worker has finished. Where it died its cell has failed, the others go on in another process."""
+        """Count what a worker has finished. Where it died its cell has failed, the others go on in another process; one
+        that was killed is tried again first, as often as its place has it."""
         code = one.process.poll()  # asked before its cells: none is written afterwards
         for method in one.finished():
             self._finish(one, method, task)
@@ -166,6 +161,12 @@ class _Scheduler:
             return
         self.running.remove(one)
         if one.rest and not self.stopper.requested:
+            killed = code < 0 or code == LOST
+            self.killed[one.group.name] += killed
+            if killed and self.killed[one.group.name] <= self.place.retries:
+                self.progress.say(f"{one.group.name}: {one.death(code)}; tried again")
+                self.waiting.append(CellGroup(one.group.case, one.group.seed, tuple(one.rest)))
+                return
             for method in one.at_work_on():
                 trace = "\n".join(one.words())
                 save_cell(one.order, method, FAILED, error=one.death(code), mend="", trace=trace)
@@ -191,16 +192,6 @@ class _Scheduler:
         self.progress.say(f"{one.group.name}, {method}: {words}")
 
 
-START = """
-import sys
-if sys.path[:1] == [""]:
-    del sys.path[0]
-from conceptnet_ml.bench.worker import main
-sys.exit(main())
-"""
-"""Starts a worker without the folder it is started in on its path, where a file may be called as a library's module."""
-
-
 class Worker:
     """A process at work on a group of cells. What it has done is seen in its folder, what it says in ``worker.log``.
 
@@ -208,31 +199,16 @@ class Worker:
         group: Its cells; ``rest`` are the methods that are not finished yet.
         order: What it is to do; see :mod:`conceptnet_ml.bench.worker`.
         threads: Threads it may compute with.
+        place: Where it is started.
     """
 
-    def __init__(self, group: CellGroup, order: dict[str, Any], threads: int) -> None:
+    def __init__(self, group: CellGroup, order: dict[str, Any], threads: int, place: ProcessPlace) -> None:
         self.group, self.order, self.folder = group, order, Path(order["folder"])
         self.rest = list(group.methods)
         self._before = {method: self._stamp(method) for method in self.rest}
-        self._log = self.folder / "worker.log"
-        root = str(Path(conceptnet_ml.__file__).parents[1])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", START],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                encoding="utf-8",
-                env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path, "NO_COLOR": "1"},
-                # Ctrl-C in a terminal reaches the parent alone, which then stops the workers.
-                start_new_session=True,
-            )
-        assert self.process.stdin is not None
-        self._stdin = self.process.stdin
-        with contextlib.suppress(OSError):  # it died at once; its exit says why
-            self._stdin.write(json.dumps(order) + "\n")
-            self._stdin.flush()
+        self._log = self.folder / LOG
+        self._log.unlink(missing_ok=True)  # what it said last time is none of this one's words
+        self.process = place.start(order, threads)
 
     def finished(self) -> list[str]:
         """The methods of the rest whose cells it has written."""
@@ -243,20 +219,21 @@ class Worker:
         return self.rest[: 1 if (self.folder / "run" / "DONE").exists() else None]
 
     def stop(self) -> None:
-        """Ask it to stop where it can be resumed; also happens by itself when this process dies."""
-        with contextlib.suppress(OSError):
-            self._stdin.close()
+        """Ask it to stop where it can be resumed."""
+        self.process.stop()
 
     def kill(self) -> None:
         """Stop it at once."""
-        self.stop()
         self.process.kill()
 
     def words(self) -> list[str]:
-        """The last lines of its log."""
-        with self._log.open("rb") as file:
-            file.seek(max(0, self._log.stat().st_size - 2**14))
-            lines = file.read().decode(errors="replace").splitlines()
+        """The last lines of its log, which may not be there yet."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(max(0, self._log.stat().st_size - 2**14))
+                lines = file.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
         return [line.rstrip() for line in lines if line.strip()][-LAST_WORDS:]
 
     def status(self) -> str:
@@ -265,6 +242,8 @@ class Worker:
 
     def death(self, code: int) -> str:
         """Why it died, from its exit code and its last words."""
+        if code == LOST:
+            return "it is gone, with its machine or with Ray's process there"
         if code >= 0:
             return ": ".join([f"the process ended with code {code}", *self.words()[-1:]])
         try:
@@ -280,15 +259,3 @@ class Worker:
             found = cell_path(self.folder, method).stat()
             return found.st_ino, found.st_mtime_ns
         return None
-
-
-def default_jobs(groups: int, device: Any = None) -> int:
-    """How many workers fit: one a core at most, each with :data:`NEED` GiB of memory, and of the card's."""
-    free = min(devices.free_memory(), devices.free_memory(device))
-    fitting = groups if free == float("inf") else int(free // NEED)
-    return max(1, min(groups, devices.usable_cores(), fitting))
-
-
-def threads_for(jobs: int) -> int:
-    """Threads of each of ``jobs`` workers; OMP_NUM_THREADS, where set, decides instead."""
-    return devices.given_threads() or max(1, devices.usable_cores() // jobs)

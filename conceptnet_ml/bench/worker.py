@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from conceptnet_ml.bench.cases import Suite
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, CellGroup, save_cell
-from conceptnet_ml.errors import ConceptNetError, Interrupted, PluginError
+from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, PluginError
+from conceptnet_ml.storage.lock import FolderLock
 
 if TYPE_CHECKING:
     from conceptnet_ml.bench.measure import FinishedRun
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from conceptnet_ml.storage.run_folder import Run
 
 _TRACE_LINES = 30
+
+FREED = 180.0
+"""Seconds in which a process that lost its parent lets go of the run."""
 
 
 def order(suite: Suite, group: CellGroup, folder: Path, plugins_dir: Path | None, no_plugins: bool) -> dict[str, Any]:
@@ -85,6 +90,8 @@ def _finished_run(order: dict[str, Any], stopper: Stopper, progress: Progress) -
     plugins = load_plugins(plugins_dir, use_entry_points=not order["no_plugins"])
     path = Path(order["folder"]) / "run"
     start = time.monotonic()
+    if order.get("again"):
+        _await_predecessor(path)
     begun = (path / "settings.json").exists()
     settings = Settings.model_validate(order["settings"])
     name_backbone(settings, plugins)
@@ -103,6 +110,17 @@ def _finished_run(order: dict[str, Any], stopper: Stopper, progress: Progress) -
     ctx, learned = opened.reopen(progress, stopper)
     seconds = None if begun else time.monotonic() - start
     return FinishedRun(opened, ctx, learned, tuple(order["ks"]), order["draws"], _cut_off(ctx.run), seconds)
+
+
+def _await_predecessor(path: Path) -> None:
+    """A process whose parent was killed saves what it has and ends: wait for it, which holds the run's lock."""
+    lock, until = FolderLock(path), time.monotonic() + FREED
+    while path.is_dir() and time.monotonic() < until:
+        with suppress(DataError):
+            lock.acquire()
+            lock.release()
+            return
+        time.sleep(0.5)
 
 
 def _note_partial(run: Run) -> None:

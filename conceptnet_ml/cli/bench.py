@@ -17,6 +17,7 @@ from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
 if TYPE_CHECKING:
+    from conceptnet_ml.bench.places import ProcessPlace
     from conceptnet_ml.plugins import Plugins
 
 WHAT, WHERE, HOW = "What is measured", "Where the pictures lie", "How"
@@ -26,6 +27,7 @@ EXAMPLES = options.examples(
     ("bench --pictures photos", "all that photos suffice for"),
     ("bench --case wheels --method learned", "a part of it"),
     ("bench mine.toml --folder mine=photos", "cases of your own"),
+    ("bench --on ray --pictures photos", "on all machines of a Ray cluster"),
     ("bench --matrix --case '*/drawings/*'", "every trap on the embedded drawings, one picture"),
 )
 METHOD_HELP = "ordinary, learned, forced-round or a baseline; repeatable; default: the file's, else all"
@@ -36,6 +38,7 @@ BACKBONE_HELP = "a network of the matrix; repeatable; default: the file's"
 OUT_HELP = "where finished cells are kept; default: runs/bench, runs/matrix"
 FOLDER_HELP = "what {NAME} stands for; repeatable"
 JOBS_HELP = "processes side by side; default: by cores and memory"
+ON_HELP = "local: this machine; ray or ray:HOST:PORT: the machines of a Ray cluster"
 DRY_RUN_HELP = "say what is left to measure and how long, and stop"
 REPORT_HELP = "measure nothing; write what is finished into the tables"
 SET_HELP = "a setting of all cases; repeatable"
@@ -65,6 +68,7 @@ def bench(
     plot: Annotated[bool, option("--plot/--no-plot", None, OUTPUT, "draw the results")] = True,
     json: options.Json = False,
     jobs: Annotated[int | None, option("--jobs", "COUNT", HOW, JOBS_HELP, min=1)] = None,
+    on: Annotated[str, option("--on", "PLACE", HOW, ON_HELP)] = "local",
     device: Annotated[str | None, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = None,
     list_: Annotated[bool, option("--list", None, HOW, "list cases and methods, and stop")] = False,
     dry_run: Annotated[bool, option("--dry-run", None, HOW, DRY_RUN_HELP)] = False,
@@ -100,13 +104,24 @@ def bench(
     if list_:
         _list(suite, plugins, json)
     elif dry_run:
-        _show_plan(suite, out, jobs, plugins, json)
+        _show_plan(suite, out, _place(on, jobs), plugins, json)
     else:
-        results = _measure(suite, out, 0 if only_report else jobs, plugins_dir, no_plugins)
+        results = _measure(suite, out, 0 if only_report else _place(on, jobs), plugins_dir, no_plugins)
         _show(results, out, plot, json)
 
 
-def _measure(suite: Suite, out: Path, jobs: int | None, plugins_dir: Path | None, no_plugins: bool) -> dict[str, Any]:
+def _place(on: str, jobs: int | None) -> int | ProcessPlace | None:
+    """Where cells are measured: as many processes of this machine, or a cluster, which is joined."""
+    if on == "local":
+        return jobs
+    from conceptnet_ml.bench.ray_cluster import cluster_named
+
+    return cluster_named(on, jobs)
+
+
+def _measure(
+    suite: Suite, out: Path, jobs: int | ProcessPlace | None, plugins_dir: Path | None, no_plugins: bool
+) -> dict[str, Any]:
     from conceptnet_ml.bench.runner import run_bench
     from conceptnet_ml.runtime.progress import Progress
 
@@ -169,7 +184,7 @@ def _list(suite: Suite, plugins: Plugins, json: bool) -> None:
     console.print(options.table(("method", "what it is"), methods.items(), styles=styles, pad_edge=False))
 
 
-def _show_plan(suite: Suite, out: Path, jobs: int | None, plugins: Plugins, json: bool) -> None:
+def _show_plan(suite: Suite, out: Path, jobs: int | ProcessPlace | None, plugins: Plugins, json: bool) -> None:
     from conceptnet_ml.bench.plan import plan_bench
 
     plan = plan_bench(suite, out, plugins, jobs)

@@ -315,7 +315,7 @@ def test_what_an_edit_names_is_looked_up_before_torch_is_loaded(run: Path) -> No
 
 
 def test_a_worker_of_a_bench_takes_no_library_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
-    from conceptnet_ml.bench.runner import START
+    from conceptnet_ml.bench.places import START
 
     (tmp_path / "json.py").write_text("raise SystemExit(99)")
     where = surroundings() | {"PYTHONPATH": str(ROOT)}

@@ -18,10 +18,11 @@ from conceptnet_ml.bench import origin, plots, report
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, parse_seeds, read_suite
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellGroup, CellStore, cell_path, save_cell
 from conceptnet_ml.bench.intervals import interval, overlap, sign_flips, summarize
+from conceptnet_ml.bench.places import threads_for
 from conceptnet_ml.bench.plan import cell_states
 from conceptnet_ml.bench.report import to_markdown
 from conceptnet_ml.bench.results import collect_results, counts
-from conceptnet_ml.bench.runner import check_suite, threads_for
+from conceptnet_ml.bench.runner import check_suite
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 from conceptnet_ml.storage.files import pretty, write_atomic
 
