@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conceptnet_ml.checks import Checked, Session, check_plan
+from conceptnet_ml.checks import Checked, Session, check_plan, with_own_settings
 from conceptnet_ml.conclude import conclude
 from conceptnet_ml.config import overrides
+from conceptnet_ml.config.plugin_settings import flat_plugin
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import OVERRULING, default_folder, flatten, source_of
 from conceptnet_ml.data.dataset import Data
@@ -38,6 +39,9 @@ from conceptnet_ml.version import __version__
 
 RoundNames = tuple[Sequence[str], Sequence[str]]
 """Names of rounds to keep and to undo."""
+
+PLUGIN_DEFAULT = "the plugin's default"
+"""Where a setting comes from that a plugin declares and nobody gave."""
 
 
 def learn(
@@ -99,6 +103,7 @@ def start_run(
     if out is not None:
         Run.check_free(out)
     name_backbone(settings, session.plugins)
+    settings, session = with_own_settings(settings, session)
     checked = check_plan(settings, session, data)
     held = split_holdout(checked.data.train, settings.data.holdout, 0)[1]
     for note in few_decide(len(held), len(checked.data.classes), settings.data.holdout):
@@ -107,7 +112,8 @@ def start_run(
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
     environment["data"] = checked.data.digests()
     environment["plugins"] = session.plugins.packages()
-    run = Run.create(folder, settings.model_dump(mode="json"), dict(origins), environment, __version__)
+    origins = dict.fromkeys(flat_plugin(settings), PLUGIN_DEFAULT) | dict(origins)
+    run = Run.create(folder, settings.model_dump(mode="json"), origins, environment, __version__)
     return execute(checked, run, session)
 
 
@@ -130,6 +136,7 @@ def resume_run(
         changes = _changes(run, chosen)
         _check_rounds(run, chosen)
         edited = _has_new_edits(run, changes)
+        chosen, session = with_own_settings(chosen, session)
         checked = check_plan(chosen, session, data, finished=run.complete and not changes)
         _check_same(run, checked, session.progress)
         if (changes or edited) and _revise(run, changes, origins, edited):
@@ -165,6 +172,7 @@ def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, 
     """
     session = Session() if plugins is None else Session(plugins)
     name_backbone(settings, session.plugins)
+    settings, session = with_own_settings(settings, session)
     checked = check_plan(settings, session)
     data, network = checked.data, checked.network
     used = devices.environment(checked.device, checked.dtype, network.narrow)

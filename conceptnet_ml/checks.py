@@ -6,12 +6,14 @@ paths of :mod:`conceptnet_ml.api`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from conceptnet_ml.config import overrides
+from conceptnet_ml.config.plugin_settings import with_plugin_defaults
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.contract.step_kinds import CALLS, try_step
 from conceptnet_ml.data.dataset import Data
@@ -143,16 +145,17 @@ def _about_stages(settings: Settings, network: StagedNetwork, finished: bool) ->
     return notes
 
 
-def check_settings(settings: Settings, plugins: Plugins, here: bool = True) -> None:
+def check_settings(settings: Settings, plugins: Plugins, also: Collection[str] = (), here: bool = True) -> None:
     """Refuse what can be refused before an image is read: names of plugins, the device, the precision, traps, a folder
     without pictures. Raises SettingsError, DataError or PluginError as :func:`check_plan` would.
 
     Args:
+        also: As in :func:`with_own_settings`.
         here: Whether the device must be one of this machine.
     """
     if here:
         devices.choose_precision(settings.training.precision, devices.choose_device(settings.device))
-    check_names(settings, plugins)
+    with_own_settings(settings, Session(plugins), also)
     _check_target(settings)
 
 
@@ -234,6 +237,23 @@ def _try_representation(record: Record, images: Tensor) -> None:
         must(fits, f"masks must return (C, …), … broadcasting to one image's encoding {one}; here {found}")
 
 
+def with_own_settings(settings: Settings, session: Session, also: Collection[str] = ()) -> tuple[Settings, Session]:
+    """The settings with everything that the plugins in use declare, and plugins that have these values.
+
+    Args:
+        also: Names of records that are in use without being chosen by the settings.
+
+    Raises:
+        SettingsError, PluginError: As by :func:`check_names`; a setting of a plugin that is not loaded or not in use,
+            or one that it does not have; a value that is not allowed.
+    """
+    plugins = session.plugins
+    check_names(settings, plugins)
+    used = {name for _, name in chosen_records(settings, plugins)}
+    whole = with_plugin_defaults(settings, plugins.models, used.union(also))
+    return whole, replace(session, plugins=plugins.with_settings(whole.plugin))
+
+
 def check_names(settings: Settings, plugins: Plugins) -> None:
     """Every plugin the settings name is there and loads, there is something to train, traps suit what is known."""
     if settings.data.minimum == 0:
@@ -254,8 +274,30 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         wanted = getattr(chosen, setting)
         if twice := next((name for name in wanted if wanted.count(name) > 1), None):
             raise SettingsError(f"plugins.{setting} names '{twice}' twice", "Name each once.")
+    for kind, name in chosen_records(settings, plugins):
+        if kind in ("dataset", "backbone"):
+            continue
+        record = plugins.get(kind, name)
+        for function in record.functions():
+            record.function(function)
+        if kind == "dreamer":
+            recipe_of(record)
+    backbone, _, argument = settings.network.backbone.partition(":")
+    if not argument:
+        plugins.get("backbone", backbone)
+    if not chosen.representations:
+        raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
+    traps = [plugins.get("trap", name) for name in arguments]
+    check_traps([trap for trap in traps if isinstance(trap, Trap)], arguments, settings.data)
+
+
+def chosen_records(settings: Settings, plugins: Plugins) -> list[tuple[str, str]]:
+    """Kind and name of every record that the settings choose; of data sets and networks what may be one."""
+    chosen = settings.plugins
     names = {
-        "trap": tuple(arguments),
+        "dataset": (settings.data.source.partition(":")[0],),
+        "backbone": (settings.network.backbone.partition(":")[0],),
+        "trap": tuple(trap_arguments(settings.data.trap)),
         "representation": chosen.representations,
         "discoverer": (chosen.discoverer,),
         "stop_rule": (chosen.stop_rule,),
@@ -265,17 +307,4 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         "baseline": tuple(baseline_of(name, plugins)[0].name for name in chosen.controls),
         "logger": chosen.loggers,
     }
-    for kind, wanted in names.items():
-        for name in wanted:
-            record = plugins.get(kind, name)
-            for function in record.functions():
-                record.function(function)
-            if kind == "dreamer":
-                recipe_of(record)
-    backbone, _, argument = settings.network.backbone.partition(":")
-    if not argument:
-        plugins.get("backbone", backbone)
-    if not chosen.representations:
-        raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
-    traps = [plugins.get("trap", name) for name in arguments]
-    check_traps([trap for trap in traps if isinstance(trap, Trap)], arguments, settings.data)
+    return [(kind, name) for kind, wanted in names.items() for name in wanted]

@@ -10,16 +10,18 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path, PurePath
 from types import ModuleType
+from typing import Any
 
 import pluggy
 
 from conceptnet_ml import hookspecs
+from conceptnet_ml.config.plugin_settings import PluginModels, checked_plugin, wrong_model
 from conceptnet_ml.errors import PluginError, SettingsError, nearest, visible
 from conceptnet_ml.records import API, FILE_MODULE, KINDS, Record
 from conceptnet_ml.storage.hashing import sha256
@@ -82,6 +84,37 @@ class Plugins:
         if kind not in KINDS:
             raise ValueError(f"no kind '{kind}'. {nearest(kind, KINDS)}")
         return [found[0][0] for key, found in sorted(self._found.items()) if key[0] == kind and len(found) == 1]
+
+    @property
+    def models(self) -> PluginModels:
+        """Of each usable record that declares settings of its own the model, by the record's name."""
+        return {
+            record.name: record.settings
+            for kind in KINDS
+            for record in self.all(kind)
+            if record.settings is not None and not self._differ(record.name)
+        }
+
+    def with_settings(self, values: Mapping[str, Mapping[str, Any]]) -> Plugins:
+        """The same plugins, with these values of their own settings, as ``Settings.plugin`` has them. Records that are
+        not named keep theirs, names that no plugin has are left out. Raises SettingsError for a setting that a plugin
+        does not have, or a value that is not allowed.
+        """
+        checked = checked_plugin(values, self.models)
+
+        def given(record: Record) -> Record:
+            if record.settings is None or record.name not in checked:
+                return record
+            return replace(record, own=record.settings(**checked[record.name]))
+
+        found = {key: [(given(one), source) for one, source in pairs] for key, pairs in self._found.items()}
+        return replace(self, _found=found)
+
+    def _differ(self, name: str) -> list[str]:
+        """Where the records of this name come from, if they declare different settings: none can be given then."""
+        same = [one for (_, other), pairs in self._found.items() if other == name for one in pairs]
+        declared = [(record.settings, source) for record, source in same if record.settings is not None]
+        return [source for _, source in declared] if len({model for model, _ in declared}) > 1 else []
 
     def origin(self, record: Record) -> str:
         """Where a record came from: ``built-in``, the name and version of a package, or a file."""
@@ -146,6 +179,11 @@ def load_plugins(
         if len(found) > 1:
             plugins.broken.append((" and ".join(source for _, source in found), _clash(kind, name, found)))
             warn(f"plugin skipped: {_clash(kind, name, found)}")
+    for name in sorted({name for _, name in plugins._found}):
+        if sources_of := plugins._differ(name):
+            error = f"two records named '{name}' declare different settings, so that plugin.{name}.x means neither"
+            plugins.broken.append((" and ".join(dict.fromkeys(sources_of)), error))
+            warn(f"{error}: they keep their defaults")
     return plugins
 
 
@@ -228,6 +266,11 @@ def _checked(hook: str, result: object) -> Iterator[Record]:
         what = f"{record.kind} '{record.name}'"
         if str(record.api).split(".")[0] != API:
             raise PluginError(f"{what} is written for plugin interface {record.api}, this program offers {API}")
+        if record.settings is not None:
+            if record.kind == "command":
+                raise PluginError(f"{what}: a command takes options, and no settings")
+            if wrong := wrong_model(record.settings):
+                raise PluginError(f"{what}: {wrong}")
         for name in record.functions():
             value = getattr(record, name)
             if not callable(value) and not (isinstance(value, str) and ":" in value):

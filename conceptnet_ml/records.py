@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from conceptnet_ml.errors import ConceptNetError, PluginError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 API = "1"
 
@@ -33,6 +37,9 @@ GATES = ("place", "channel", "whole")
 NEEDS = ("unbiased", "unlabelled")
 """Data that a baseline may need besides the training images and their labels."""
 
+OWN = "own"
+"""The argument in which a record's functions get the record's own settings."""
+
 ARGUMENTS = ("count", "class")
 """What a baseline may take for an argument."""
 
@@ -45,12 +52,17 @@ class Record:
         name: Unique within its kind; the settings name it.
         api: Major version of this interface the plugin was written for, ``"1"``.
         summary: One line for ``plugins list``.
+        settings: Settings of its own, a pydantic model whose fields have a default and a description each. They are
+            given as ``plugin.NAME.x``; functions that take an argument ``own`` get them in it.
+        own: Their values, from the core; at first those of ``settings()``.
     """
 
     kind: ClassVar[str] = ""
     name: str
     api: str
     summary: str = ""
+    settings: type[BaseModel] | None = None
+    own: Any = field(default=None, compare=False, repr=False)
 
     def functions(self) -> list[str]:
         """The fields that hold its functions, without optional ones that were left out."""
@@ -62,7 +74,7 @@ class Record:
         """The callable in ``field``, imported if it was given by name. Raises PluginError where there is none.
 
         What a stranger's function raises comes as a PluginError that names the plugin; an error in a built-in one is a
-        bug of ours and stays as it is.
+        bug of ours and stays as it is. One that takes the record's own settings has them already.
         """
         value = getattr(self, field)
         if value is None:
@@ -73,7 +85,11 @@ class Record:
                 value = getattr(importlib.import_module(module), attribute)
             except (ImportError, AttributeError) as error:
                 raise PluginError(f"{self.kind} '{self.name}': cannot import '{value}': {error}") from error
-        return self.guard(field, value)
+        guarded = self.guard(field, value)
+        if self.settings is None or OWN not in inspect.signature(value).parameters:
+            return guarded
+        own = self.settings() if self.own is None else self.own
+        return functools.update_wrapper(functools.partial(guarded, **{OWN: own}), guarded)
 
     def guard(self, field: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, or the module that a function of this record returned: what it raises names the plugin as

@@ -9,12 +9,14 @@ def test_it() -> None:
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from conceptnet_ml.contract.baseline_kind import check_baseline
 from conceptnet_ml.contract.image_kinds import check_built_backbone, check_dataset, check_representation, check_trap
@@ -27,9 +29,9 @@ from conceptnet_ml.contract.step_kinds import (
     check_stop_rule,
 )
 from conceptnet_ml.contract.trial import Trial
-from conceptnet_ml.errors import PluginError
+from conceptnet_ml.errors import PluginError, SettingsError, nearest
 from conceptnet_ml.plugins import BUILT_IN, Plugins, load_plugins
-from conceptnet_ml.records import KINDS, Record
+from conceptnet_ml.records import KINDS, OWN, Record
 
 CHECKS: dict[str, Sequence[Callable[[Trial], None]]] = {
     "dataset": (check_dataset,),
@@ -66,19 +68,25 @@ PROMISES = {
 """The same in words."""
 
 
-def check_plugin(plugin: str | Path | None = None, arguments: Mapping[str, str] | None = None) -> list[Record]:
+def check_plugin(
+    plugin: str | Path | None = None,
+    arguments: Mapping[str, str] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Record]:
     """Hold every record of a plugin to the contract of its kind; the built-in ones are held to the same.
 
     Args:
         plugin: A file or folder, as ``--plugins-dir`` takes it, or the name of an installed package; default: all
             installed ones.
         arguments: For records that need one, by name, what stands behind it in ``--trap NAME:ARGUMENT``.
+        settings: Values of settings that records declare, by the record's name; default: the declared defaults.
 
     Returns:
         The records that were checked. Each is printed with what it was held to as soon as it has passed.
 
     Raises:
         PluginError: The plugin cannot be loaded, has no record, or breaks a promise; says which record and which.
+        SettingsError: A setting that none of them declares, or a value that is not allowed.
 
     Cost: seconds a record, a minute for a baseline, which is trained five times.
     """
@@ -91,6 +99,11 @@ def check_plugin(plugin: str | Path | None = None, arguments: Mapping[str, str] 
     records = [record for record in every if _is_from(plugins.origin(record), plugin, path)]
     if not records:
         raise PluginError(f"{plugin or 'installed packages'}: no plugin was found", "Give a file, or a package's name.")
+    given = settings or {}
+    if strange := next((name for name in given if name not in plugins.models), None):
+        raise SettingsError(f"settings: no plugin '{strange}' declares any.", nearest(strange, plugins.models))
+    plugins = plugins.with_settings(given)
+    records = [plugins.get(record.kind, record.name) for record in records]
     for record in records:
         began = time.monotonic()
         check_record(record, plugins, (arguments or {}).get(record.name, ""))
@@ -106,8 +119,9 @@ def check_record(record: Record, plugins: Plugins, argument: str = "") -> None:
     what = f"{record.kind} '{record.name}'"
     if not record.summary or len(record.summary) >= 120:
         raise PluginError(f"{what}: its summary must be one line of under 120 characters, for 'plugins list'")
-    for name in record.functions():
-        record.function(name)
+    taken = [OWN in inspect.signature(record.function(name)).parameters for name in record.functions()]
+    if record.settings is not None and not any(taken):
+        raise PluginError(f"{what} declares settings, but none of its functions takes them: give one an argument {OWN}")
     for check in CHECKS[record.kind]:
         with tempfile.TemporaryDirectory() as folder:
             try:

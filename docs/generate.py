@@ -18,7 +18,8 @@ from rich.text import Text
 
 from conceptnet_ml.cli.main import app
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import FLAGS, allowed_values, flatten, known_settings, show_value
+from conceptnet_ml.config.sources import FLAGS, flatten, known_settings
+from conceptnet_ml.config.values import allowed_values, show_value
 
 DOCS = Path(__file__).parent
 
@@ -40,6 +41,9 @@ trap = "wheels"
 ```
 
 In Python: `Settings.model_validate({"depth": 2, "data": {"source": "folder:photos"}})`.
+
+Plugins may have settings of their own, `plugin.NAME.x`: `plugins show NAME` lists them, and so does `config show`
+with the flags that load the plugin ([plugins.md](plugins.md#settings-of-its-own)).
 """
 
 COMMANDS_HEAD = """# Commands

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from conceptnet_ml.bench.matrix import NONE, Axis, MatrixTable
+from conceptnet_ml.config.plugin_settings import PluginModels
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import DEFAULT, flat_tables, flatten, read_toml, resolve_settings, show_value
+from conceptnet_ml.config.sources import DEFAULT, flat_tables, flatten, read_toml, resolve_settings
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import DataError, SettingsError, nearest
 
 SHIPPED = Path(__file__).with_name("cases.toml")
@@ -246,6 +249,7 @@ def read_suite(
     folders: Mapping[str, str | None] | None = None,
     assignments: Iterable[str] = (),
     backbones: Iterable[str] | None = None,
+    models: PluginModels = MappingProxyType({}),
 ) -> Suite:
     """Read a file of cases. Raises SettingsError where the file cannot be read or has something that is not allowed,
     DataError for a folder that is not there.
@@ -255,6 +259,7 @@ def read_suite(
         folders: The folder of ``{name}`` in the settings; a case that needs one that is None or absent is left out.
         assignments: ``"a.b=c"``, settings for all cases, over those of the file.
         backbones: Networks of the matrix, in place of the file's.
+        models: What the loaded plugins declare, ``Plugins.models``: cases may set that, too.
     """
     path = SHIPPED if path is None else Path(path)
     given = {name: value for name, value in (folders or {}).items() if value is not None}
@@ -270,9 +275,9 @@ def read_suite(
         if matrix is None:
             raise SettingsError(f"--backbone: {path.name} has no [matrix].", "Use it with --matrix.")
         matrix = matrix.model_copy(update={"backbones": tuple(backbones)})
-    command = resolve_settings(None, assignments)
+    command = resolve_settings(None, assignments, models=models)
     over = {name: value for name, value in flatten(command.settings).items() if command.origins[name] != DEFAULT}
-    base = dict(flat_tables(file.settings, path.name))
+    base = dict(flat_tables(file.settings, path.name, models=models))
     defaults = flatten(Settings())
     suite = Suite(
         path.name,
@@ -287,9 +292,10 @@ def read_suite(
         targets=file.targets,
         ceiling=file.ceiling,
     )
-    cases = [_case(suite, name, table, base, over) for name, table in file.cases.items()]
+    given_to_all = _ForAll(base, over, models)
+    cases = [_case(suite, name, table, given_to_all) for name, table in file.cases.items()]
     for place, own in matrix.cells() if matrix is not None else ():
-        case = _case(suite, "/".join(place.values()), CaseTable.model_validate(own), base, over)
+        case = _case(suite, "/".join(place.values()), CaseTable.model_validate(own), given_to_all)
         marks = tuple(mark for mark in case.marks if not mark.startswith("network.backbone="))
         cases.append(replace(case, place=place, marks=marks))
     return replace(suite, cases=tuple(cases))
@@ -318,10 +324,19 @@ def flag_of(name: str) -> str:
     return f"--{name} FOLDER" if name in FOLDERS else f"--folder {name}=FOLDER"
 
 
-def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], over: Mapping[str, Any]) -> Case:
-    """A case of the file; ``base`` are the file's settings for all, ``over`` those of the command line."""
+@dataclass(frozen=True)
+class _ForAll:
+    """What all cases share: the file's settings for all, those of the command line, and what plugins declare."""
+
+    base: Mapping[str, Any]
+    over: Mapping[str, Any]
+    models: PluginModels
+
+
+def _case(suite: Suite, name: str, table: CaseTable, common: _ForAll) -> Case:
+    """A case of the file."""
     where = f"{suite.source}: case '{name}'"
-    own = dict(flat_tables(table.model_extra or {}, where))
+    own = dict(flat_tables(table.model_extra or {}, where, models=common.models))
     if "seed" in own:
         raise SettingsError(f"{where} sets a seed.", "Seeds are the same for all cases: seeds = 3.")
     missing: list[str] = []
@@ -331,16 +346,16 @@ def _case(suite: Suite, name: str, table: CaseTable, base: Mapping[str, Any], ov
             missing.append(match[1])
         return suite.folders.get(match[1], match[0])
 
-    written = {**base, **own, **over}
+    written = {**common.base, **own, **common.over}
     values = {key: _VARIABLE.sub(folder, value) if isinstance(value, str) else value for key, value in written.items()}
     try:
-        settings = resolve_settings(None, (), values).settings
+        settings = resolve_settings(None, (), values, common.models).settings
     except SettingsError as error:
         raise SettingsError(f"{where}: {error.message}", error.mend) from error
     if settings.training.epochs == 0:
         raise SettingsError(f"{where}: training.epochs is 0.", "Costs are told in ordinary trainings: at least 1.")
     defaults = flatten(Settings())
-    changes = {key: value for key, value in written.items() if values[key] != defaults[key]}
+    changes = {key: value for key, value in written.items() if key not in defaults or values[key] != defaults[key]}
     marks = (f"{key}={show_value(changes[key])}" for key in changes if key in own and not key.startswith("data."))
     case = Case(name, settings, changes, table, (), tuple(marks), tuple(dict.fromkeys(missing)))
     apply = {"accuracy", "cost", "harm"} if not case.planted else set(get_args(Measure)) - {"harm"}

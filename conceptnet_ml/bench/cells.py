@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.bench.cases import Case, Suite
-from conceptnet_ml.config.sources import MOVABLE, show_value
+from conceptnet_ml.config.plugin_settings import PREFIX
+from conceptnet_ml.config.sources import MOVABLE
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.storage.files import MOST_JSON, disk_errors, finite, pretty, read_file, write_atomic
 from conceptnet_ml.storage.hashing import sha256
@@ -123,9 +125,13 @@ class CellStore:
 
     @staticmethod
     def _compare(case: Case, folder: Path, stored: dict[str, Any]) -> None:
-        for name, value in json.loads(json.dumps(finite(case.identity()))).items():
-            if name in stored and name not in MOVABLE and name != "seed" and stored[name] != value:
-                old, new = (show_value(tuple(v) if isinstance(v, list) else v) for v in (stored[name], value))
+        found = json.loads(json.dumps(finite(case.identity())))
+        declared = [name for name in {**stored, **found} if name.startswith(PREFIX)]  # there, or at its default
+        shared = [name for name in found if name in stored and name not in (*MOVABLE, "seed")]
+        for name in dict.fromkeys((*shared, *declared)):
+            before, now = stored.get(name), found.get(name)
+            if before != now:
+                old, new = (show_value(tuple(v) if isinstance(v, list) else v) for v in (before, now))
                 raise SettingsError(
                     f"{folder} was measured with other settings: {name} was {old}, is now {new}.",
                     "Choose another --out, or remove that folder.",

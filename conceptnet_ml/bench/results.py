@@ -11,7 +11,7 @@ from conceptnet_ml.bench import origin
 from conceptnet_ml.bench.cases import LEARNED, ORDINARY, BenchTarget, Case, Suite
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellStore
 from conceptnet_ml.bench.intervals import overlap, sign_flips, spread, summarize
-from conceptnet_ml.config.sources import show_value
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.data.traps import ALONE
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.summary import in_order

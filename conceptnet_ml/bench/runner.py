@@ -6,12 +6,12 @@ import contextlib
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.bench import worker
-from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Suite, flag_of
+from conceptnet_ml.bench.cases import FORCED, LEARNED, ORDINARY, Case, Suite, flag_of
 from conceptnet_ml.bench.cells import FAILED, CellGroup, CellStore, cell_path, read_or_none, save_cell
 from conceptnet_ml.bench.places import LOG, LOST, NEED, ProcessPlace, ThisMachine
 from conceptnet_ml.bench.results import collect_results, headline_of
@@ -91,7 +91,7 @@ def check_suite(suite: Suite, plugins: Plugins, here: bool = True) -> tuple[str,
     for case in suite.cases:
         if not case.missing:
             try:
-                check_settings(case.settings, plugins, here)
+                check_settings(case.settings, plugins, _baselines(case, methods, plugins), here)
             except (DataError, SettingsError) as error:
                 raise type(error)(f"case '{case.name}': {error.message}", error.mend) from error
     if all(case.missing for case in suite.cases):
@@ -100,6 +100,14 @@ def check_suite(suite: Suite, plugins: Plugins, here: bool = True) -> tuple[str,
         mend = ". ".join((f"Give {', '.join(map(flag_of, missing))}", *held)) + "."
         raise DataError("no case can be measured: none of their folders is given.", mend)
     return methods
+
+
+def _baselines(case: Case, methods: Iterable[str], plugins: Plugins) -> set[str]:
+    """Names of the records that are its methods, whose own settings it may set."""
+    from conceptnet_ml.evaluation.baselines import baseline_of
+
+    named = (name for name in case.methods(methods) if name not in (ORDINARY, LEARNED, FORCED))
+    return {baseline_of(name, plugins)[0].name for name in named}
 
 
 class _Scheduler:

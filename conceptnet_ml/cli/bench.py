@@ -12,7 +12,7 @@ import typer
 from conceptnet_ml.bench.cases import FORCED, LEARNED, MATRIX, ORDINARY, Suite, flag_of, read_suite
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import OUTPUT, SETTINGS, argument, option
-from conceptnet_ml.config.sources import show_value
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError
 from conceptnet_ml.runtime.signals import Stopper
 
@@ -85,7 +85,8 @@ def bench(
     """
     folders = {"pictures": pictures, "cifar": cifar, "mnist": mnist, **_folders(folder or [])}
     given = [*(assignments or []), *([f"device={device}"] if device else [])]
-    suite = read_suite(cases or (MATRIX if matrix else None), folders, given, backbone or None)
+    plugins = options.load(plugins_dir, no_plugins)
+    suite = read_suite(cases or (MATRIX if matrix else None), folders, given, backbone or None, plugins.models)
     if matrix and not any(case.place for case in suite.cases):
         raise SettingsError(f"--matrix: {suite.source} has no [matrix].", "Leave the flag out, or give another file.")
     suite = suite.only(case or None, method or None, seeds)
@@ -100,7 +101,6 @@ def bench(
         from conceptnet_ml.bench import plots
 
         plots.require()
-    plugins = options.load(plugins_dir, no_plugins)
     if list_:
         _list(suite, plugins, json)
     elif dry_run:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from conceptnet_ml.cli import options
-from conceptnet_ml.config.sources import DEFAULT, allowed_values, flatten, known_settings, resolve_settings, show_value
+from conceptnet_ml.config.plugin_settings import plugin_fields
+from conceptnet_ml.config.sources import DEFAULT, flatten, known_settings, resolve_settings
+from conceptnet_ml.config.values import allowed_values, show_value
 
 app = typer.Typer(help="Show and check settings.", no_args_is_help=True, rich_markup_mode="rich")
 SHOW_EXAMPLES = options.examples(
@@ -19,11 +21,18 @@ VALIDATE_EXAMPLES = options.examples(("config validate cars.toml", "before a lon
 
 @app.command("show", epilog=SHOW_EXAMPLES)
 def show_settings(
-    config: options.ConfigFile = None, assignments: options.Assignments = None, json: options.Json = False
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    json: options.Json = False,
+    plugins_dir: options.PluginsDir = None,
+    no_plugins: options.NoPlugins = False,
 ) -> None:
-    """Print every setting: its value, where that came from, what it takes and what it means."""
-    resolved = resolve_settings(config, assignments or ())
-    values, origins, known = flatten(resolved.settings), resolved.origins, known_settings()
+    """Print every setting: its value, where that came from, what it takes and what it means; last those of plugins."""
+    models = options.load(plugins_dir, no_plugins).models
+    resolved = resolve_settings(config, assignments or (), models=models)
+    known = {**known_settings(), **plugin_fields(models)}
+    values = {name: info.default for name, info in known.items()} | flatten(resolved.settings)
+    origins = dict.fromkeys(known, DEFAULT) | resolved.origins
     if json:
         facts = {
             name: {
@@ -49,10 +58,13 @@ def show_settings(
 
 @app.command(epilog=VALIDATE_EXAMPLES)
 def validate(
-    file: Annotated[Path, options.argument("FILE", "TOML file of settings")], json: options.Json = False
+    file: Annotated[Path, options.argument("FILE", "TOML file of settings")],
+    json: options.Json = False,
+    plugins_dir: options.PluginsDir = None,
+    no_plugins: options.NoPlugins = False,
 ) -> None:
     """Check a file of settings: unknown names and values that are not allowed; exit code 2 where there are any."""
-    resolved = resolve_settings(file)
+    resolved = resolve_settings(file, models=options.load(plugins_dir, no_plugins).models)
     values = flatten(resolved.settings)
     given = {name: values[name] for name, origin in resolved.origins.items() if origin != DEFAULT}
     if json:

@@ -75,6 +75,7 @@ def dream(
     no_cache: Annotated[bool, option("--no-cache", None, OUTPUT, "dream anew, and keep nothing for later")] = False,
     json: options.Json = False,
     trust: options.Trust = False,
+    assignments: options.PluginAssignments = None,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
@@ -100,7 +101,7 @@ def dream(
         asked |= {"units": units[0] if units else None, "film": ".gif" if gif else ".webp"}
         given = {name: value for name, value in asked.items() if value is not None}
         request = GalleryRequest(**given | ({"cache": None} if no_cache else {}))
-        plugins = options.load(plugins_dir, no_plugins)
+        plugins = options.load_set(plugins_dir, no_plugins, assignments)
         found = gallery(source, out, request, plugins=plugins, progress=progress, stopper=stopper)
     if json:
         options.print_json(found)

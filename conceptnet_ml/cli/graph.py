@@ -78,11 +78,12 @@ def export(
     source: Source,
     out: Annotated[Path, option("--out", None, None, "file to write; csv also takes a folder")],
     format: Annotated[str | None, option("--format", None, None, "exporter; default: by the file's ending")] = None,
+    assignments: options.PluginAssignments = None,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
     """Write the graph in another format."""
-    plugins = options.load(plugins_dir, no_plugins)
+    plugins = options.load_set(plugins_dir, no_plugins, assignments)
     if format is None:
         suffixes = {record.suffix: record.name for record in plugins.all("exporter") if isinstance(record, Exporter)}
         if not out.suffix:

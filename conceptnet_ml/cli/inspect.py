@@ -57,8 +57,9 @@ def inspect(
 
     names = {"data.trap", "data.root", "data.download", "seed"}
     flags = {name: ctx.params[FLAGS[name].removeprefix("--")] for name in names}
-    resolved = resolve_settings(config, assignments or (), flags | {"data.source": source_of(source)})
     plugins = options.load(plugins_dir, no_plugins)
+    flags["data.source"] = source_of(source)
+    resolved = resolve_settings(config, assignments or (), flags, plugins.models)
     with Progress() as progress:
         found = inspect_data(resolved.settings, plugins=plugins, progress=progress)
     page = None if out is None else write_inspection(found, out)

@@ -17,9 +17,9 @@ from conceptnet_ml.config.sources import (
     flatten,
     resolve_settings,
     resume_settings,
-    show_value,
     source_of,
 )
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import Interrupted, SettingsError, quoted
 from conceptnet_ml.runtime.signals import Stopper
 
@@ -75,13 +75,13 @@ def learn(
     if data is not None and data not in {record.name for record in plugins.all("dataset")}:
         flags["data.source"] = source_of(data)  # a folder's path is one
     if resumed is None:
-        resolved = resolve_settings(config, assignments or (), flags)
+        resolved = resolve_settings(config, assignments or (), flags, plugins.models)
         if out is not None:
             from conceptnet_ml.storage.run_folder import Run
 
             Run.check_free(out)
     else:
-        resolved = _resolve_resumed(resumed, out, config, assignments or [], flags)
+        resolved = _resolve_resumed(resumed, out, config, assignments or [], flags, plugins)
     if dry_run:
         _show_plan(resolved, plugins, json)
         return
@@ -101,7 +101,12 @@ def learn(
 
 
 def _resolve_resumed(
-    run: Path, out: Path | None, config: Path | None, assignments: list[str], flags: dict[str, Any]
+    run: Path,
+    out: Path | None,
+    config: Path | None,
+    assignments: list[str],
+    flags: dict[str, Any],
+    plugins: Plugins,
 ) -> Resolved:
     from conceptnet_ml.config.settings import Settings
     from conceptnet_ml.storage.run_folder import Run
@@ -109,9 +114,8 @@ def _resolve_resumed(
     if out is not None:
         raise SettingsError("--out and --resume contradict each other.", "A resumed run stays in its folder.")
     stored = Run.open(run)
-    return resume_settings(
-        Settings.of_run(stored.settings, run / "settings.json"), stored.origins, config, assignments, flags
-    )
+    settings = Settings.of_run(stored.settings, run / "settings.json")
+    return resume_settings(settings, stored.origins, config, assignments, flags, plugins.models)
 
 
 def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conceptnet_ml.config.sources import FLAGS, known_settings, show_value
+from conceptnet_ml.config.sources import FLAGS, known_settings, resolve_settings
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import SettingsError, visible
 
 HELP_WIDTH = 78
@@ -63,6 +64,10 @@ Assignments = Annotated[
     list[str] | None,
     option("--set", "NAME=VALUE", SETTINGS, "any setting, as in training.epochs=8; repeatable"),
 ]
+PluginAssignments = Annotated[
+    list[str] | None,
+    option("--set", "plugin.NAME.x=VALUE", PLUGINS, "a setting that a plugin declares; repeatable"),
+]
 PluginsDir = Annotated[Path | None, option("--plugins-dir", "PATH", PLUGINS, "folder of plugin files, or one file")]
 NoPlugins = Annotated[bool, option("--no-plugins", None, PLUGINS, "leave installed plugins out: built-ins alone")]
 Json = Annotated[bool, option("--json", None, OUTPUT, "print one JSON object, and nothing else")]
@@ -92,6 +97,16 @@ def load(plugins_dir: Path | None, no_plugins: bool, quiet: bool = False) -> Plu
     if plugins_dir is not None and no_plugins:
         raise SettingsError("--plugins-dir and --no-plugins contradict each other.", "Give one of them.")
     return load_plugins(plugins_dir, use_entry_points=not no_plugins, warn=(lambda text: None) if quiet else warn)
+
+
+def load_set(plugins_dir: Path | None, no_plugins: bool, assignments: Iterable[str] | None) -> Plugins:
+    """The plugins, with the settings of their own that ``--set`` gives. Raises SettingsError for any other setting."""
+    from conceptnet_ml.config.plugin_settings import PREFIX
+
+    plugins, given = load(plugins_dir, no_plugins), [*(assignments or ())]
+    if wrong := next((one for one in given if not one.strip().startswith(PREFIX)), None):
+        raise SettingsError(f"--set '{wrong}': here only plugins are set.", f"Write {PREFIX}NAME.SETTING=VALUE.")
+    return plugins.with_settings(resolve_settings(None, given, models=plugins.models).settings.plugin)
 
 
 def warn(text: str) -> None:

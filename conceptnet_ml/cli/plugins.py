@@ -12,6 +12,7 @@ import typer
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import argument, option
+from conceptnet_ml.config.values import allowed_values, show_value
 from conceptnet_ml.errors import PluginError, SettingsError, nearest, quoted, visible
 from conceptnet_ml.records import KINDS, Record
 
@@ -78,7 +79,7 @@ def show_plugin(
     no_plugins: options.NoPlugins = False,
     json: options.Json = False,
 ) -> None:
-    """Print what a plugin is: where from, how it is chosen, its fields, and what its functions say of themselves."""
+    """Print what a plugin is: where from, how it is chosen, its fields, its settings, and what its functions say."""
     from conceptnet_ml.scaffold.plugin_files import usage
 
     plugins = options.load(plugins_dir, no_plugins, quiet=True)
@@ -95,6 +96,7 @@ def show_plugin(
             "summary": record.summary,
             "chosen_by": usage(record.kind, record.name),
             "fields": _fields(record),
+            "settings": _settings(record),
             "functions": {field: _said(record, field) for field in record.functions()},
         }
         for record in found
@@ -107,6 +109,9 @@ def show_plugin(
         options.say(f"  chosen by   {options.program()} {one['chosen_by']}")
         for field, value in one["fields"].items():
             options.say(f"  {field.ljust(11)} {value}")
+        for field, fact in one["settings"].items():
+            options.say(f"  --set plugin.{one['name']}.{field}={show_value(fact['default'])}")
+            options.say(f"    {fact['description']}: {fact['allowed']}")
         for field, said in one["functions"].items():
             options.say(f"\n  {field}{said['signature']}")
             options.say("\n".join(f"    {line}".rstrip() for line in said["says"].splitlines()))
@@ -157,9 +162,18 @@ def _mend(name: str, every: Sequence[Record], plugins_dir: Path | None) -> str:
 
 def _fields(record: Record) -> dict[str, Any]:
     """What it says of itself beside its name and functions."""
-    left_out = {"name", "api", "summary", *record.functions()}
+    left_out = {"name", "api", "summary", "settings", "own", *record.functions()}
     given = {name: value for name, value in vars(record).items() if name not in left_out and value is not None}
     return {name: value for name, value in given.items() if value != ""}
+
+
+def _settings(record: Record) -> dict[str, dict[str, Any]]:
+    """What it declares, each with its default, what it takes and what it means."""
+    fields = {} if record.settings is None else record.settings.model_fields
+    return {
+        name: {"default": info.default, "allowed": allowed_values(info), "description": info.description}
+        for name, info in fields.items()
+    }
 
 
 def _said(record: Record, field: str) -> dict[str, str]:

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from conceptnet_ml.errors import DataError
 
@@ -376,6 +385,24 @@ class Settings(SettingsGroup):
     concepts: ConceptSettings = ConceptSettings()
     dreams: DreamSettings = DreamSettings()
     plugins: PluginSettings = PluginSettings()
+    plugin: dict[str, dict[str, Any]] = Field(
+        {}, description="settings that plugins declare, by the record's name; checked where plugins are loaded"
+    )
+
+    @field_validator("plugin")
+    @classmethod
+    def _lists_as_tuples(cls, plugin: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """As every other setting has them."""
+        return {
+            name: {field: tuple(value) if isinstance(value, list) else value for field, value in own.items()}
+            for name, own in plugin.items()
+        }
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs without such settings are stored as they were before there were any."""
+        values: dict[str, Any] = serialise(self)
+        return values if values.get("plugin") else {name: one for name, one in values.items() if name != "plugin"}
 
     @model_validator(mode="after")
     def _defaults_of_the_optimizer(self) -> Settings:

@@ -1,7 +1,7 @@
 """Where each setting's value comes from: defaults < TOML file < ``--set a.b=c`` < flags.
 
-Written over the fields of ``Settings``: a setting added there can be set, listed and checked here at once. Settings are
-named by their dotted path, as in ``data.trap``.
+Written over the fields of ``Settings``: a setting added there can be set, listed and checked here at once; so can those
+that the loaded plugins declare. Settings are named by their dotted path, as in ``data.trap``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from conceptnet_ml.config.overrides import add_overrides
+from conceptnet_ml.config.plugin_settings import (
+    PREFIX,
+    PluginModels,
+    flat_plugin,
+    plugin_fields,
+    refusal,
+    split_name,
+    typed_plugin,
+    unknown,
+)
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.values import is_mistaken, parse_value, show_value
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.storage.hashing import sha256
 
@@ -87,7 +98,10 @@ class _Given:
 
 
 def resolve_settings(
-    config: Path | None = None, assignments: Iterable[str] = (), flags: Mapping[str, Any] | None = None
+    config: Path | None = None,
+    assignments: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    models: PluginModels = MappingProxyType({}),
 ) -> Resolved:
     """Put the settings together; of two values for a setting the later source wins.
 
@@ -95,13 +109,14 @@ def resolve_settings(
         config: A TOML file whose tables are the groups of ``Settings``.
         assignments: ``"a.b=c"`` each, as given to ``--set``.
         flags: Values by dotted name; None for a flag that was not given.
+        models: What the loaded plugins declare, ``Plugins.models``.
 
     Raises:
         SettingsError: A file that cannot be read, an unknown setting, or a value that is not allowed.
     """
-    given = _collect(config, assignments, flags or {})
-    settings = _validated({name: entry.value for name, entry in given.items()}, given)
-    origins = {name: given[name].origin if name in given else DEFAULT for name in known_settings()}
+    given = _collect(config, assignments, flags or {}, models)
+    settings = _validated({name: entry.value for name, entry in given.items()}, given, models)
+    origins = dict.fromkeys(known_settings(), DEFAULT) | {name: entry.origin for name, entry in given.items()}
     return Resolved(settings, origins)
 
 
@@ -111,6 +126,7 @@ def resume_settings(
     config: Path | None = None,
     assignments: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
+    models: PluginModels = MappingProxyType({}),
 ) -> Resolved:
     """The settings of a resumed run: its own. Given values must agree with them, except those in ``MOVABLE`` and
     ``OVERRULING``, and the place of the same pictures. Raises SettingsError where one contradicts the run's, or is
@@ -118,19 +134,21 @@ def resume_settings(
 
     Args:
         stored, origins: The run's settings, and where each came from, by dotted name.
-        config, assignments, flags: As in :func:`resolve_settings`.
+        config, assignments, flags, models: As in :func:`resolve_settings`.
     """
-    given = resolve_settings(config, assignments, flags)
-    values = flatten(stored)
+    given = resolve_settings(config, assignments, flags, models)
     wanted = flatten(given.settings) | _overrides(stored, given)
+    values = dict.fromkeys(flat_plugin(given.settings)) | flatten(stored)
     result = {name: origins.get(name, DEFAULT) for name in values}
+    loggers = {*stored.plugins.loggers, *given.settings.plugins.loggers}
     conflicts = []
     for name, value in values.items():
         origin = given.origins.get(name, DEFAULT)
         overrules = name in OVERRULING
-        if value == wanted[name] or (origin == DEFAULT and not overrules):
+        if value == wanted.get(name) or (origin == DEFAULT and not overrules):
             continue
-        if overrules or name in (*MOVABLE, "data.source"):
+        logs = name.startswith(PREFIX) and split_name(name)[0] in loggers
+        if overrules or logs or name in (*MOVABLE, "data.source"):
             values[name] = wanted[name]
             result[name] = origin if origin != DEFAULT else result[name]
         else:
@@ -141,7 +159,7 @@ def resume_settings(
             "A resumed run keeps its settings: " + "; ".join(conflicts) + ".",
             "Leave these out to go on with the run, or start a new one without --resume.",
         )
-    return Resolved(_validated(values, {}), result)
+    return Resolved(_validated(values, {}, models), result)
 
 
 def _overrides(stored: Settings, given: Resolved) -> dict[str, tuple[str, ...]]:
@@ -165,17 +183,19 @@ def fixed_digest(stored: Mapping[str, Any]) -> str:
     for name in (*MOVABLE, *OVERRULING, "data.source"):
         group, _, last = name.rpartition(".")
         (fixed.get(group) or {} if group else fixed).pop(last, None)
+    for name in (stored.get("plugins") or {}).get("loggers") or ():
+        (fixed.get("plugin") or {}).pop(name, None)
     return sha256(json.dumps(fixed, sort_keys=True), 16)
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
-    """Every setting's value by dotted name, in the order of the fields."""
-    return {name: attrgetter(name)(settings) for name in known_settings()}
+    """Every setting's value by dotted name, in the order of the fields; last what plugins declare, where it is kept."""
+    return {name: attrgetter(name)(settings) for name in known_settings()} | flat_plugin(settings)
 
 
 @functools.cache
 def known_settings() -> Mapping[str, FieldInfo]:
-    """Every setting by dotted name."""
+    """Every setting of the program's own by dotted name."""
     return dict(_fields(Settings, ""))
 
 
@@ -183,22 +203,8 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
     for name, info in model.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from _fields(info.annotation, f"{prefix}{name}.")
-        else:
+        elif name != "plugin":  # what is in there depends on the plugins
             yield prefix + name, info
-
-
-def allowed_values(info: FieldInfo) -> str:
-    """The values that a setting takes, in words: ``a whole number, at least 1``."""
-    return ", ".join([" or ".join(_type_name(kind) for kind in _types(info)), *_limits(info)])
-
-
-def show_value(value: Any) -> str:
-    """A value as ``--set`` takes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(show_value, value)) if isinstance(value, tuple) else str(value)
 
 
 def source_of(data: str | Path) -> str:
@@ -222,21 +228,24 @@ def default_folder(settings: Settings) -> Path:
 # ------------------------------------------------------------------------------------------------ reading
 
 
-def _collect(config: Path | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> dict[str, _Given]:
+def _collect(
+    config: Path | None, assignments: Iterable[str], flags: Mapping[str, Any], models: PluginModels
+) -> dict[str, _Given]:
     """The last value given for each setting, names checked."""
     given: dict[str, _Given] = {}
+    known = {**known_settings(), **plugin_fields(models)}
     if config is not None:
         origin = f"file {config}"
         tables = read_toml(config, "--config: ", '[data], and below it trap = "wheels".')
-        given |= {name: _Given(value, origin) for name, value in flat_tables(tables, origin)}
+        given |= {name: _Given(value, origin) for name, value in flat_tables(tables, origin, models=models)}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
             raise SettingsError(f"--set '{text}' has no '='.", "Write it as in --set training.epochs=8.")
-        _check_name(name.strip(), "--set")
-        given[name.strip()] = _Given(_parse(value.strip(), known_settings()[name.strip()]), "--set")
+        _check_name(name.strip(), "--set", models)
+        given[name.strip()] = _Given(parse_value(value.strip(), known[name.strip()]), "--set")
     for name, value in flags.items():
-        _check_name(name, "flag")
+        _check_name(name, "flag", models)
         if value is not None:
             given[name] = _Given(tuple(value) if isinstance(value, list) else value, FLAGS.get(name, "argument"))
     return given
@@ -256,67 +265,62 @@ def read_toml(path: Path, where: str, example: str) -> dict[str, Any]:
         raise SettingsError(f"{where}'{path}' is not TOML: {reason}.", f"Write as in: {example}") from error
 
 
-def flat_tables(table: Mapping[str, Any], origin: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_tables(
+    table: Mapping[str, Any], origin: str, prefix: str = "", models: PluginModels = MappingProxyType({})
+) -> Iterator[tuple[str, Any]]:
     """Settings of a TOML file by dotted name, lists as tuples. Raises SettingsError, with the origin, for one that is
     not there.
     """
     for key, value in table.items():
         name = prefix + key
-        if not _is_group(name):
-            _check_name(name, origin)
+        if not _is_group(name, models):
+            _check_name(name, origin, models)
             yield name, tuple(value) if isinstance(value, list) else value
         elif isinstance(value, dict):
-            yield from flat_tables(value, origin, f"{name}.")
+            yield from flat_tables(value, origin, f"{name}.", models)
         else:
             raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Write it as a table: [{name}].")
 
 
-def _is_group(name: str) -> bool:
-    return any(known.startswith(f"{name}.") for known in known_settings())
+def _is_group(name: str, models: PluginModels) -> bool:
+    known = (*known_settings(), *plugin_fields(models))
+    return name == "plugin" or any(one.startswith(f"{name}.") for one in known)
 
 
-def _check_name(name: str, origin: str) -> None:
+def _check_name(name: str, origin: str, models: PluginModels) -> None:
     known = known_settings()
-    if name in known:
+    if name in known or name in plugin_fields(models):
         return
-    if _is_group(name):
+    if _is_group(name, models):
         raise SettingsError(f"{origin}: '{name}' is a group of settings.", f"Name one of them: {name}.NAME.")
+    if name.startswith(PREFIX):
+        message, mend = unknown(name, models)
+        raise SettingsError(f"{origin}: {name}: {message}", mend)
     # a name without its group is a common slip: 'trap' for 'data.trap'
     same_end = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]]
     mend = f"Did you mean '{same_end[0]}'?" if same_end else nearest(name, known, "config show")
     raise SettingsError(f"{origin}: there is no setting '{name}'.", mend)
 
 
-def _parse(text: str, info: FieldInfo) -> Any:
-    """The value that a text means; pydantic converts it further, or refuses it."""
-    kinds = _types(info)
-    if type(None) in kinds and text.lower() in ("none", "null"):
-        return None
-    others = [kind for kind in kinds if get_origin(kind) is not tuple and kind is not type(None)]
-    if len(others) < len(kinds) - (type(None) in kinds) and (not others or "," in text):
-        text = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
-        return tuple(_unquoted(item.strip()) for item in text.split(",") if item.strip())
-    return _unquoted(text)
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
 # ------------------------------------------------------------------------------------------------ checking
 
 
-def _validated(values: Mapping[str, Any], given: Mapping[str, _Given]) -> Settings:
+def _validated(values: Mapping[str, Any], given: Mapping[str, _Given], models: PluginModels) -> Settings:
     nested: dict[str, Any] = {}
     wrong: list[str] = []
     for name, value in values.items():
+        if name.startswith(PREFIX):
+            plugin, field = split_name(name)
+            nested.setdefault("plugin", {}).setdefault(plugin, {})[field] = value
+            continue
         *groups, last = name.split(".")
         table = nested
         for group in groups:
             table = table.setdefault(group, {})
         table[last] = value
-        if isinstance(value, bool) and bool not in _types(known_settings()[name]):
-            wrong.append(name)  # pydantic would take true for the number 1
+        if is_mistaken(value, known_settings()[name]):
+            wrong.append(name)
+    nested["plugin"], wrongs = typed_plugin(nested.get("plugin", {}), models)
     try:
         settings = Settings.model_validate(nested)
     except ValidationError as error:
@@ -328,50 +332,19 @@ def _validated(values: Mapping[str, Any], given: Mapping[str, _Given]) -> Settin
             if not name:
                 raise
             wrong.append(name)
-    if wrong:
-        raise SettingsError("\n".join(_complaint(name, values, given) for name in dict.fromkeys(wrong)))
+    if wrong := [*dict.fromkeys((*wrong, *wrongs))]:
+        known = {**known_settings(), **plugin_fields(models)}
+        origins = {name: given[name].origin if name in given else "stored value" for name in wrong}
+        where = {name: one if one == FLAGS.get(name) else f"{one}: {name}" for name, one in origins.items()}
+        raise SettingsError("\n".join(refusal(where[name], values[name], known[name]) for name in wrong))
     return settings
-
-
-def _complaint(name: str, values: Mapping[str, Any], given: Mapping[str, _Given]) -> str:
-    info = known_settings()[name]
-    origin = given[name].origin if name in given else "stored value"
-    where = origin if origin == FLAGS.get(name) else f"{origin}: {name}"
-    return (
-        f"{where}: {show_value(values[name])!r} is not allowed; it takes {allowed_values(info)} ({info.description})."
-    )
-
-
-def _types(info: FieldInfo) -> tuple[Any, ...]:
-    kind = info.annotation
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-
-
-def _limits(info: FieldInfo) -> list[str]:
-    """The bounds of a number, in words."""
-    signs = (("ge", "at least"), ("gt", "over"), ("le", "at most"), ("lt", "under"))
-    return [
-        f"{words} {getattr(limit, sign):g}" for sign, words in signs for limit in info.metadata if hasattr(limit, sign)
-    ]
-
-
-def _type_name(kind: Any) -> str:
-    if get_origin(kind) is Annotated:
-        number, info = get_args(kind)
-        return ", ".join([_type_name(number), *_limits(info)])
-    if get_origin(kind) is tuple:
-        return "a list of names, as in a,b" if Ellipsis in get_args(kind) else "two of these, as in 64,32"
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(get_args(kind))
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}
-    return names.get(kind, str(kind))
 
 
 def command(settings: Settings) -> str:
     """The command that makes such a run."""
     words, usual = [PROGRAM, "learn"], flatten(Settings())
     for name, value in flatten(settings).items():
-        if value == usual[name]:
+        if name in usual and value == usual[name]:
             continue
         flag = FLAGS.get(name)
         if flag is None or value is None or isinstance(value, tuple):

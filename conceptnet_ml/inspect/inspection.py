@@ -171,7 +171,7 @@ def inspect_data(
         trap = chosen.data.trap
         with progress.task("load images"):
             lenient = _changed(chosen, skip_bad=True, minimum=LEAST)
-            loaded = load_data(lenient, load_plugins() if plugins is None else plugins)
+            loaded = load_data(lenient, (plugins or load_plugins()).with_settings(chosen.plugin))
     if loaded.shape[0] != 3:
         raise DataError(
             f"{loaded.name}: inspect looks at images of three channels, these have {loaded.shape[0]}.",

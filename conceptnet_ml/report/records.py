@@ -7,7 +7,8 @@ from pathlib import PurePath
 from typing import Any
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import DEFAULT, PROGRAM, command, flatten, show_value
+from conceptnet_ml.config.sources import DEFAULT, PROGRAM, command, flatten
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import quoted
 from conceptnet_ml.report.steering import Order, suggested_orders
 
@@ -57,9 +58,9 @@ def changed_settings(settings: Settings, origins: Mapping[str, str]) -> list[tup
     """Settings that are not at their defaults: name, value, where it came from."""
     usual = flatten(Settings())
     return [
-        (name, show_value(value), origins.get(name, DEFAULT).replace(DEFAULT, "given from Python"))
+        (name, show_value(value), "given from Python" if origins.get(name, DEFAULT) == DEFAULT else origins[name])
         for name, value in flatten(settings).items()
-        if value != usual[name]
+        if name not in usual or value != usual[name]
     ]
 
 

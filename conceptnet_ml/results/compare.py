@@ -15,7 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import flatten, show_value
+from conceptnet_ml.config.sources import flatten
+from conceptnet_ml.config.values import show_value
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.evaluation.accuracy import answer_set, recorded_answers, set_digest

@@ -78,11 +78,11 @@ class LearnedRun:
     ) -> None:
         EditHistory(folder).mend()
         self.folder = folder
-        self.plugins = plugins
         plugins.expect(folder.plugin_files())
         self._data = data
         self.path = folder.path
         self.settings = Settings.of_run(folder.settings, folder.path / "settings.json")
+        self.plugins = plugins.with_settings(self.settings.plugin)
         check_backbone(self.settings, plugins, folder.path, trust)
         self.device = devices.choose_device(device or ("cpu" if self.settings.device == "cpu" else "auto"))
         self.dtype = devices.choose_precision(self.settings.training.precision, self.device)

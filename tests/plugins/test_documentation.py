@@ -226,6 +226,7 @@ def test_every_command_of_the_page_is_accepted(
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     named = [word.rpartition("=")[2].split(",")[0] for word in words if word.startswith("plugins.")]
+    named += [word for word in words if word.startswith("plugin.")]
     assert all(name in result.output for name in named)
 
 

@@ -121,6 +121,17 @@ def test_every_example_keeps_its_contract(file: Path, tmp_path: Path) -> None:
     assert check_plugin(file, {"labelled": str(tmp_path / "table.csv")})
 
 
+def test_how_dark_the_vignette_is_can_be_set() -> None:
+    images, cues, seeds = torch.full((1, 3, 8, 8), 200, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), [3]
+
+    def corner(**own: float) -> int:
+        [trap] = check_plugin(EXAMPLES / "vignette.py", settings={"vignette": own})
+        return int(trap.function("plant")(images, cues, torch.tensor(seeds))[0, 0, 0, 0])
+
+    assert 80 <= corner() <= 120
+    assert corner(least=0.1, most=0.1) == 180
+
+
 def test_the_diary_and_the_flowchart_say_what_happened(tmp_path: Path) -> None:
     for _ in range(2):  # resumed
         diary = PLUGINS.get("logger", "diary").function("open")(tmp_path, "my run", {})

@@ -13,14 +13,13 @@ from conceptnet_ml.config.sources import (
     DEFAULT,
     FLAGS,
     MOVABLE,
-    allowed_values,
     default_folder,
     flatten,
     known_settings,
     resolve_settings,
     resume_settings,
-    show_value,
 )
+from conceptnet_ml.config.values import allowed_values, show_value
 from conceptnet_ml.errors import SettingsError
 
 
