@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from conceptnet_ml.checks import Checked, Session, check_plan, with_own_settings
 from conceptnet_ml.conclude import conclude
@@ -23,16 +26,20 @@ from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.network.build import check_backbone, name_backbone
+from conceptnet_ml.network.joint_norms import check_norms
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.loggers import open_loggers
-from conceptnet_ml.runtime import devices
+from conceptnet_ml.runtime import devices, ranks
+from conceptnet_ml.runtime.code import sources
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.outline import RunOutline
+from conceptnet_ml.storage.follower_run import FollowerRun
+from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.representation import fitting
 from conceptnet_ml.version import __version__
@@ -101,20 +108,23 @@ def start_run(
 ) -> LearnedRun:
     """A new run in a new folder. Raises as :func:`learn`."""
     if out is not None:
-        Run.check_free(out)
+        ranks.first(lambda: Run.check_free(out))
     name_backbone(settings, session.plugins)
-    settings, session = with_own_settings(settings, session)
-    checked = check_plan(settings, session, data)
+    settings, session = ranks.agreed(lambda: with_own_settings(settings, session))
+    checked = ranks.agreed(lambda: check_plan(settings, session, data))
+    _check_ranks(checked, session.plugins)
     held = split_holdout(checked.data.train, settings.data.holdout, 0)[1]
     for note in few_decide(len(held), len(checked.data.classes), settings.data.holdout):
         session.progress.say(f"note: {note}")
-    folder = Path(out) if out is not None else default_folder(settings)
+    folder = ranks.first(lambda: Path(out) if out is not None else default_folder(settings))
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)
     environment["data"] = checked.data.digests()
     environment["plugins"] = session.plugins.packages()
     origins = dict.fromkeys(flat_plugin(settings), PLUGIN_DEFAULT) | dict(origins)
-    run = Run.create(folder, settings.model_dump(mode="json"), origins, environment, __version__)
-    return execute(checked, run, session)
+    values = settings.model_dump(mode="json")
+    made: list[Run] = []
+    ranks.first(lambda: made.append(Run.create(folder, values, origins, environment, __version__)))
+    return execute(checked, made[0] if made else FollowerRun.open(folder), session)
 
 
 def resume_run(
@@ -129,16 +139,22 @@ def resume_run(
 
     Raises as :func:`learn`.
     """
-    with Run.open(path, write=True) as run:
+    opened = Run if ranks.is_first() else FollowerRun
+    with ranks.agreed(lambda: opened.open(path, write=True)) as run:
         session.plugins.expect(run.plugin_files())
         _check_backbone(run, session.plugins)
         chosen, origins = _resumed_settings(run, settings, words, origins, session.progress)
-        changes = _changes(run, chosen)
-        _check_rounds(run, chosen)
-        edited = _has_new_edits(run, changes)
-        chosen, session = with_own_settings(chosen, session)
-        checked = check_plan(chosen, session, data, finished=run.complete and not changes)
-        _check_same(run, checked, session.progress)
+        chosen, session = ranks.agreed(lambda: with_own_settings(chosen, session))
+
+        def check() -> tuple[dict[str, Any], bool, Checked]:
+            changes = _changes(run, chosen)
+            _check_rounds(run, chosen)
+            edited = _has_new_edits(run, changes)
+            return changes, edited, check_plan(chosen, session, data, finished=run.complete and not changes)
+
+        changes, edited, checked = ranks.agreed(check)
+        _check_ranks(checked, session.plugins)
+        ranks.agreed(lambda: _check_same(run, checked, session.progress))
         if (changes or edited) and _revise(run, changes, origins, edited):
             session.progress.say("Models that adapt saved in this run are gone: what they were fitted to changes.")
         return execute(checked, run, session)
@@ -149,14 +165,16 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
     TrainingDiverged where the loss became NaN, NothingLearned where ordinary training ended at chance.
     """
     with run:
-        EditHistory(run).adopt()
+        ranks.first(EditHistory(run).adopt)
         plugins, progress, stopper = session.plugins, session.progress, session.stopper
+        if ranks.size() > 1:
+            stopper = ranks.RankStopper(stopper)
         ctx = Context(checked.settings, plugins, checked.data, run, progress, stopper, checked.device, checked.dtype)
         stages = min(checked.settings.depth, len(checked.network.stage_names))
         progress.outline = RunOutline(checked.settings.model_copy(update={"depth": stages}), len(ctx.fit))
         try:
-            if not run.complete:
-                with open_loggers(run, plugins, checked.settings, progress.say):
+            if not ranks.first(lambda: run.complete):
+                with open_loggers(run, plugins, checked.settings, progress.say) if ranks.is_first() else nullcontext():
                     conclude(ctx, run_learner(ctx))
         except Interrupted as error:
             mend = f"Go on with learn(resume='{run.path}')."
@@ -166,13 +184,46 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
     return LearnedRun(run, session.plugins, checked.data)
 
 
+def _check_ranks(checked: Checked, plugins: Plugins) -> None:
+    """Several ranks have the same program, settings and pictures, and a part of each batch. Raises SettingsError where
+    they have not; costs nothing in a process by itself."""
+    if (count := ranks.size()) == 1:
+        return
+    batch, settings = checked.settings.training.batch, checked.settings
+    fit = len(split_holdout(checked.data.train, settings.data.holdout, 0)[0])
+    if batch % count:
+        fitting = ", ".join(str(one) for one in range(2, batch + 1) if batch % one == 0 and one <= 64)
+        mend = f"Start as many as divide it ({fitting}), or give another --set training.batch=…."
+        raise SettingsError(f"training.batch {batch} cannot be cut into {count} equal parts, one a rank", mend)
+    if fit < 2 * count:
+        raise SettingsError(f"{fit} images are too few for {count} ranks", "Start fewer, or one process alone.")
+    check_norms(checked.network)
+    files = plugins.packages()
+    ranks.check_alike(
+        {
+            "code": f"{sources(files)}, torch {torch.__version__}",
+            "plugins": ", ".join(files) or "none",
+            "settings": sha256(settings.model_dump_json(exclude={"device"}), 12),
+            "data": " ".join(checked.data.digests().values()),
+            "precision": str(checked.dtype),
+        },
+        {
+            "code": "Start all ranks with the same package, plugins and torch.",
+            "plugins": "Install the same plugins on all machines.",
+            "settings": "Start all ranks with the same words.",
+            "data": "Give all ranks the same pictures.",
+            "precision": "Say which: --set training.precision=fp32.",
+        },
+    )
+
+
 def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, str]]:
     """What :func:`learn` would do, checked as far as it can be without training: (what, how) pairs. Raises
     SettingsError, DataError or PluginError as :func:`learn` would.
     """
     session = Session() if plugins is None else Session(plugins)
     name_backbone(settings, session.plugins)
-    settings, session = with_own_settings(settings, session)
+    settings, session = ranks.agreed(lambda: with_own_settings(settings, session))
     checked = check_plan(settings, session)
     data, network = checked.data, checked.network
     used = devices.environment(checked.device, checked.dtype, network.narrow)

@@ -9,6 +9,7 @@ from torch import nn
 from conceptnet_ml.concepts.model import Family, GeneralizedModel
 from conceptnet_ml.evaluation.accuracy import evaluate_run
 from conceptnet_ml.evaluation.baselines import train_baselines
+from conceptnet_ml.evaluation.witness import witness_of
 from conceptnet_ml.galleries.album import album
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.report.page import write_page
@@ -18,13 +19,21 @@ from conceptnet_ml.results.model_files import kept_families, networks_before, sa
 from conceptnet_ml.results.report import run_summary
 from conceptnet_ml.results.round_pictures import draw_rounds
 from conceptnet_ml.results.summary import to_text
+from conceptnet_ml.runtime import ranks
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
 
 
 def conclude(ctx: Context, learned: Learned) -> None:
-    """Write everything a run leaves behind and mark it as done."""
+    """Write everything a run leaves behind and mark it as done. Several ranks train its baselines and its witness
+    together; what is left is the first one's."""
     baselines = train_baselines(ctx, learned)
+    if ranks.size() > 1 and ctx.settings.plugins.dreamer != "none" and ctx.settings.dreams.witness:
+        witness_of(ctx)
+    ranks.first(lambda: _write(ctx, learned, baselines))
+
+
+def _write(ctx: Context, learned: Learned, baselines: dict[str, StagedNetwork]) -> None:
     if learned.refused is not None:
         baselines["refused round"] = learned.refused
     families = kept_families(ctx, learned)

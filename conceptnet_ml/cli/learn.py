@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from conceptnet_ml.config.sources import (
     source_of,
 )
 from conceptnet_ml.config.values import show_value
-from conceptnet_ml.errors import Interrupted, SettingsError, quoted
+from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError, quoted
 from conceptnet_ml.runtime.signals import Stopper
 
 EXAMPLES = options.examples(
@@ -76,16 +77,19 @@ def learn(
         flags["data.source"] = source_of(data)  # a folder's path is one
     if resumed is None:
         resolved = resolve_settings(config, assignments or (), flags, plugins.models)
-        if out is not None:
+        if out is not None and not _of_several():  # of several ranks the first may have begun already
             from conceptnet_ml.storage.run_folder import Run
 
             Run.check_free(out)
     else:
         resolved = _resolve_resumed(resumed, out, config, assignments or [], flags, plugins)
     if dry_run:
-        _show_plan(resolved, plugins, json)
+        if os.environ.get("RANK", "0") == "0" or not _of_several():
+            _show_plan(resolved, plugins, json)
         return
     run = _learn(resolved, out or default_folder(resolved.settings), resumed, plugins)
+    if run is None:
+        return
     summary = run.summary()
     if json:
         options.print_json({"run": str(run.path), **summary})
@@ -118,14 +122,35 @@ def _resolve_resumed(
     return resume_settings(settings, stored.origins, config, assignments, flags, plugins.models)
 
 
-def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun:
+def _of_several() -> bool:
+    """Whether torchrun started this process and others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and "LOCAL_RANK" in os.environ
+
+
+def _learn(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun | None:
+    """The finished run; None for a rank that does not tell of it. What goes wrong on all ranks the first one tells."""
+    from conceptnet_ml.runtime import ranks
+
+    with ranks.united():
+        try:
+            run = _learn_here(resolved, out, resumed, plugins)
+        except ConceptNetError as error:
+            if ranks.is_first() or not ranks.is_shared(error):
+                raise
+            raise typer.Exit(error.exit_code) from error
+        return run if ranks.is_first() else None
+
+
+def _learn_here(resolved: Resolved, out: Path, resumed: Path | None, plugins: Plugins) -> LearnedRun:
     from conceptnet_ml import learn
+    from conceptnet_ml.runtime import ranks
     from conceptnet_ml.runtime.progress import Progress
 
-    folder = resumed or out
+    folder, speaks = resumed or out, ranks.is_first()
     options.began.append(folder)
+    stopping = Stopper() if speaks else Stopper(says="")
     try:
-        with Stopper() as stopper, Progress() as progress:
+        with stopping as stopper, Progress(quiet=not speaks) as progress:
             progress.say(f"{', '.join(_changed(resolved))}; run folder {folder}")
             return learn(
                 settings=resolved.settings,

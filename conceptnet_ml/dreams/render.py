@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from conceptnet_ml.dreams.request import ALL_STEPS, NEVER_ROSE, NO_GRADIENT, NOT
 from conceptnet_ml.dreams.transforms import resize_images
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import BasisNetwork, Network, without_basis
-from conceptnet_ml.runtime import devices, seeding
+from conceptnet_ml.runtime import devices, ranks, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.storage.hashing import digest
@@ -126,8 +127,46 @@ def dream(
             for members, renderer in groups:
                 missing = {number: wanted[number] for number in members if number not in found}
                 if missing:
-                    renderer.run(missing, task.advance, session.stopper.check, finish)
+                    _run(renderer, (network, recipe, settings), missing, (task.advance, session.stopper.check, finish))
     return [found[number] for number in range(len(wanted))]
+
+
+def _run(
+    renderer: Renderer,
+    how: tuple[Network, Recipe, RenderSettings],
+    requests: Mapping[int, DreamRequest],
+    told: tuple[Callable[[int], None], Callable[[], None], Callable[[int, Dream], None]],
+) -> None:
+    """:meth:`Renderer.run`, with the ranks that wait, if any: each makes every n-th dream of its own network's copy."""
+    count = min(ranks.helpers(), len(requests) - 1)
+    network, recipe, settings = how
+    sent = (copy.deepcopy(network).cpu() if count > 0 else network), recipe, settings
+    if count < 1 or not ranks.can_be_sent(sent):
+        renderer.run(requests, *told)
+        return
+    numbers, finish = list(requests), told[2]
+    parts = [{number: requests[number] for number in numbers[turn :: count + 1]} for turn in range(count + 1)]
+    parts += [{}] * (ranks.helpers() - count)
+    tasks = [(*sent, part) for part in parts[1:]]
+    for made in ranks.with_help(_helped, tasks, lambda: renderer.run(parts[0], *told)):
+        for number, done in made:
+            finish(number, done)
+
+
+def _helped(
+    network: Network,
+    recipe: Recipe,
+    settings: RenderSettings,
+    requests: Mapping[int, DreamRequest],
+) -> list[tuple[int, Dream]]:
+    """Dreams that another rank asked this one for, on this one's own device."""
+    made: list[tuple[int, Dream]] = []
+    if requests:
+        assert settings.device is not None
+        settings = replace(settings, device=devices.choose_device(settings.device.type))
+        renderer = Renderer(network, [one.objective for one in requests.values()], recipe, settings)
+        renderer.run(requests, lambda count: None, ranks.heard, lambda number, done: made.append((number, done)))
+    return made
 
 
 def scores(

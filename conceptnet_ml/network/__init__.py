@@ -9,5 +9,6 @@ build           build_network, load_users_module, read_weights: from the setting
 export          export_network, export_program, export_onnx: a network as one file that runs without this package
 modes           eval_mode, frozen: the modes of networks during a block
 training        train, TrainingJob, predict_set: the one training loop
+joint_norms     joint_norms, check_norms: batch norms over the batch of several processes
 batch_norms     estimate_batch_norms, settle_batch_norms: running statistics, also after a training too short for them
 """

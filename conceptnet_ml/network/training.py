@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import Interrupted, TrainingDiverged
-from conceptnet_ml.runtime import devices, layout, seeding
+from conceptnet_ml.runtime import devices, layout, ranks, seeding
 from conceptnet_ml.storage.tensors import Checkpoint
 
 CHECK_EVERY = 25
@@ -128,6 +128,7 @@ def train(network: nn.Module, views: ViewMaker, job: TrainingJob) -> dict[str, f
         Interrupted: ``job.should_stop`` said so; the state is saved if there is a place for it.
     """
     layout.to_device(network, job.device).train()
+    ranks.like_first(network.state_dict().values())
     narrow = layout.is_narrow(network)
     optimizer = _optimizer(network, job)
     scaler = devices.grad_scaler(job.device, job.dtype)
@@ -254,17 +255,21 @@ def _step(
     """One step of the optimizer; returns the loss of the batch. Gradients of its parts are summed, each with the weight
     of its images; only batch norms see the parts by themselves. A gradient above ``training.clip`` is scaled down: at
     the peak of the rate a single one can throw a network back to chance, and it depends on the order of sums whether it
-    does (docs/decisions/0048-clipped-gradients.md)."""
+    does (docs/decisions/0048-clipped-gradients.md).
+
+    Of several ranks each computes a part of the batch; gradients and loss are added up."""
     optimizer.zero_grad(set_to_none=True)
-    whole = torch.zeros((), device=job.device)
+    whole, count = torch.zeros((), device=job.device), len(images)
+    images, labels = ranks.own_part(images), ranks.own_part(labels)
     for part, right in zip(images.split(at_a_time), labels.split(at_a_time), strict=True):
         with devices.autocast(job.device, job.dtype):
             answers = network(part) if job.objective is None else job.objective(network, part, right)
         loss = nn.functional.cross_entropy(answers.float(), right) if job.objective is None else answers
-        if len(part) < len(images):
-            loss = loss * (len(part) / len(images))
+        if len(part) < count:
+            loss = loss * (len(part) / count)
         scaler.scale(loss).backward()
         whole += loss.detach()
+    ranks.add_up_gradients(network.parameters(), whole)
     if job.settings.clip:
         scaler.unscale_(optimizer)
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
@@ -307,7 +312,7 @@ def _state(step: int, network: dict[str, Tensor], momenta: Any, scaler: dict[str
 
 def _restore(network: nn.Module, optimizer: Any, scaler: Any, job: TrainingJob) -> int:
     """Load the checkpoint, if there is one; returns the number of steps taken."""
-    state = job.checkpoint.load() if job.checkpoint is not None else None
+    state = ranks.first(job.checkpoint.load) if job.checkpoint is not None else None
     if state is None:
         return 0
     network.load_state_dict(state["network"])

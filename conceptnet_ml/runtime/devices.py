@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from conceptnet_ml.errors import SettingsError, nearest
-from conceptnet_ml.runtime import layout
+from conceptnet_ml.runtime import layout, ranks
 
 Result = TypeVar("Result")
 
@@ -25,13 +25,16 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes the first CUDA card, else the CPU.
+    """The device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes a CUDA card, else the CPU. Which card
+    is not said is the first; of several ranks on a machine each takes its own.
 
     Raises:
-        SettingsError: The name is unknown, or there is no such card.
+        SettingsError: The name is unknown, there is no such card, or there are fewer than ranks.
     """
-    if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if name == "auto" and torch.cuda.is_available():
+        name = "cuda"
+    elif name == "auto":
+        return torch.device("cpu")
     if name == "cpu":
         return torch.device("cpu")
     kind, colon, index = name.partition(":")
@@ -41,7 +44,10 @@ def choose_device(name: str = "auto") -> torch.device:
         why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA card"
         mend = "Use --device cpu or --device auto, or install a CUDA build of torch and its driver."
         raise SettingsError(f"--device '{name}' cannot be used: {why}", mend)
-    number = int(index) if colon else 0
+    number = int(index) if colon else ranks.local_rank()
+    if not colon and number >= torch.cuda.device_count():
+        cards = f"{number + 1} or more ranks on this machine have {torch.cuda.device_count()} cards"
+        raise SettingsError(f"--device '{name}': {cards}", "Start one rank a card at most, or give --device cpu.")
     if number >= torch.cuda.device_count():
         cards = ", ".join(f"cuda:{card}" for card in range(torch.cuda.device_count()))
         raise SettingsError(f"--device '{name}' does not exist", f"Cards of this machine: {cards}.")
@@ -104,6 +110,11 @@ def within_memory(work: Callable[[int], Result], at_a_time: int) -> tuple[Result
         try:
             return work(at_a_time), at_a_time
         except torch.OutOfMemoryError as error:
+            if ranks.size() > 1:  # all would have to go on with as many
+                raise SettingsError(
+                    "the card's memory does not do for this rank's part of a batch",
+                    "Start more ranks, or give a smaller --set training.batch=….",
+                ) from error
             if at_a_time == 1:
                 raise SettingsError(
                     "the card's memory does not do for a single image",

@@ -29,7 +29,7 @@ class Stopper:
                 stopper.check()
 
     Args:
-        says: What is written at the first signal.
+        says: What is written at the first signal; nothing if empty.
     """
 
     def __init__(self, says: str = "finishing the step, saving… (Ctrl-C again: stop at once)") -> None:
@@ -78,5 +78,7 @@ class Stopper:
         self.exit_code = 128 + number
         self.request()
         # Not through sys.stderr: the signal may have come in the middle of a write to it, which cannot be re-entered.
+        if not self._says:
+            return
         with contextlib.suppress(OSError):  # a closed stderr must not turn a clean stop into a crash
             os.write(_STDERR, f"\n{self._says}\n".encode())

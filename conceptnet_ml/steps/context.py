@@ -22,11 +22,12 @@ from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.batch_norms import settle_batch_norms
 from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.joint_norms import joint_norms
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import LossFn, TrainingJob, ViewMaker, enough_epochs, train
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Representation
-from conceptnet_ml.runtime import layout, seeding
+from conceptnet_ml.runtime import layout, ranks, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.override_rule import OverrideRule
@@ -218,21 +219,23 @@ class Context:
                     self.run.log_training(name, round(task.done), figures)
 
                 job.advance = advance
-                report = train(network, views, job)
+                with joint_norms(network):
+                    report = train(network, views, job)
             settle_batch_norms(network, views, job)
             self.run.log(event="trained", name=name, **report, curve=curve)
             return dict(network.state_dict())
 
-        network.load_state_dict(self.once(name, work, timed_as))
+        network.load_state_dict(self.once(name, work, timed_as, shared=True))
         return network.eval()
 
-    def once(self, name: str, compute: Callable[[], Any], timed_as: str = "") -> Any:
+    def once(self, name: str, compute: Callable[[], Any], timed_as: str = "", shared: bool = False) -> Any:
         """A step's value, computed once in the life of the run; the place where a wish to stop is heard.
 
         A value that rests on other decisions of the user than now is computed anew.
 
         Args:
             timed_as: What its time counts as, as nothing if empty.
+            shared: Whether several ranks compute it together; else the first does, while the others wait.
         """
 
         def timed() -> dict[str, Any]:
@@ -242,19 +245,26 @@ class Context:
             return {"value": value, "seconds": time.monotonic() - began, **rests}
 
         basis = self._basis(name)
-        done = self.run.once(name, timed)
+        done = self._done(name, timed, shared)
         if done.get("settings", self._settings) != self._settings:
             raise DataError(
                 f"{self.run.path / 'settings.json'} was changed since the step '{name}' was computed",
                 "Restore it, or start a new run: steps under different settings do not fit together.",
             )
         if done.get("basis", "") != basis:
-            self.run.forget_step(name)
-            done = self.run.once(name, timed)
+            ranks.first(lambda: self.run.forget_step(name))
+            done = self._done(name, timed, shared)
         if timed_as:
             self.timings[name] = (timed_as, done["seconds"])
         self.stopper.check()
         return done["value"]
+
+    def _done(self, name: str, compute: Callable[[], dict[str, Any]], shared: bool) -> dict[str, Any]:
+        """A step's value, on all ranks that of the first."""
+        if shared and ranks.size() > 1 and not ranks.first(lambda: self.run.has_step(name)):
+            value = compute()
+            return ranks.first(lambda: self.run.once(name, lambda: value))
+        return ranks.first(lambda: self.run.once(name, compute))
 
     def independent(self, *names: str) -> None:
         """These steps rest on no word and no edit of the user, however late in the run they are asked for."""

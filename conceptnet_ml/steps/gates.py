@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from conceptnet_ml.concepts.scores import balanced_sample
 from conceptnet_ml.errors import PluginError
 from conceptnet_ml.network.basis import without_basis
 from conceptnet_ml.network.modes import frozen
+from conceptnet_ml.runtime import ranks
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.swap.gate_predictor import LEAST, MOST, GateFeatures, GatePredictor
@@ -49,7 +50,8 @@ def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
         own_places(ctx, site)  # beforehand, so that its time is not booked twice
     with ctx.progress.task(f"{site.name} probe {codec.name}", total=len(ctx.held)) as task:
         work = partial(_measure, ctx, site, codec, task.advance)
-        measured = SwapMeasurement.restored(ctx.once(f"{site.name}/probe-{codec.name}", work, "probing"))
+        done = ctx.once(f"{site.name}/probe-{codec.name}", work, "probing", shared=True)
+    measured = SwapMeasurement.restored(done)
     result = decide(ctx, measured)
     ctx.run.log(event="probe", name=site.name, **result.record())
     return result
@@ -133,13 +135,14 @@ def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) ->
         ):
             meetings = _Meetings(ctx, site, task.advance)
             if codec.gate == "channel":
-                met = next(meetings.of(ctx.fit, examples, "dreamt"))
-                return {"gates": _dreamt(ctx, site, prober, codec)(met)[:1].cpu().repeat(len(ctx.labels), 1)}
+                dream = _dreamt(ctx, site, prober, codec)
+                found = ranks.first(lambda: dream(next(meetings.of(ctx.fit, examples, (0,), "dreamt")))[:1].cpu())
+                return {"gates": found.repeat(len(ctx.labels), 1)}
             gate_of = _predicted(ctx, prober, meetings, examples) if predicted else _dreamt(ctx, site, prober, codec)
             return {"gates": meetings.gates(gate_of)}
 
     kind = "shared-gate" if codec.gate == "channel" else "gates"
-    return ctx.once(f"{site.name}/{kind}-{codec.name}", work, "probing")["gates"]
+    return ctx.once(f"{site.name}/{kind}-{codec.name}", work, "probing", shared=True)["gates"]
 
 
 GateOf = Callable[[Pairs], Tensor]
@@ -154,26 +157,33 @@ class _Meetings:
     site: Site
     advance: Callable[[int], None]
 
-    def of(self, pool: Tensor, hosts: Tensor, *what: object) -> Iterator[Pairs]:
-        """Batches of these images of a pool and of donors from the pool."""
+    def of(self, pool: Tensor, hosts: Tensor, places: Container[int], *what: object) -> Iterator[Pairs]:
+        """Of the batches of these images of a pool and of donors from the pool, those of these numbers."""
         ctx, name = self.ctx, self.site.name
         views = ctx.views(pool, self.site.readout.swaps)
         for met in pairs(
-            views, hosts, ctx.settings.probe.batch, lambda place: ctx.generator(name, "gates", *what, place)
+            views, hosts, ctx.settings.probe.batch, lambda place: ctx.generator(name, "gates", *what, place), places
         ):
             ctx.stopper.check()
             yield met
             self.advance(len(met.hosts))
 
+    def count(self, hosts: Tensor) -> int:
+        """How many batches they are."""
+        return -(-len(hosts) // self.ctx.settings.probe.batch)
+
     def gates(self, gate_of: GateOf) -> Tensor:
-        """The gates of every training image; held-out ones meet held-out donors."""
+        """The gates of every training image; held-out ones meet held-out donors. Several ranks share the batches."""
         found: Tensor | None = None
         for what, pool in (("fit", self.ctx.fit), ("held", self.ctx.held)):
-            for met in self.of(pool, pool, what):
-                part = gate_of(met).float().cpu()
-                if found is None:
-                    found = torch.zeros(len(self.ctx.labels), *part.shape[1:])
-                found[met.hosts] = part
+
+            def work(places: range, what: str = what, pool: Tensor = pool) -> Iterator[Tensor]:
+                return (gate_of(met).float().cpu() for met in self.of(pool, pool, places, what))
+
+            part = torch.cat(ranks.deal(self.count(pool), work))
+            if found is None:
+                found = torch.zeros(len(self.ctx.labels), *part.shape[1:])
+            found[pool] = part
         assert found is not None
         return found
 
@@ -194,18 +204,23 @@ def _dreamt(ctx: Context, site: Site, prober: Prober, codec: Codec) -> GateOf:
 def _predicted(ctx: Context, prober: Prober, meetings: _Meetings, examples: Tensor) -> GateOf:
     """Dream the gates of these images, and learn to predict all others'."""
     features: GateFeatures | None = None
-    inputs, gates = [], []
-    for met in meetings.of(ctx.fit, examples, "dreamt"):
-        if features is None:
-            features = GateFeatures.fit(without_basis(meetings.site.readout.network), prober, met.images)
-        inputs.append(features(met.images, met.material, met.targets))
-        found = prober.gates(met.images, met.material, met.targets)
-        assert found is not None
-        gates.append(found.float())
+
+    def work(places: range) -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal features
+        for met in meetings.of(ctx.fit, examples, places, "dreamt"):
+            if features is None:  # fitted to the first batch, whoever has it
+                first = next(meetings.of(ctx.fit, examples, (0,), "dreamt")) if 0 not in places else met
+                features = GateFeatures.fit(without_basis(meetings.site.readout.network), prober, first.images)
+            found = prober.gates(met.images, met.material, met.targets)
+            assert found is not None
+            yield features(met.images, met.material, met.targets).cpu(), found.float().cpu()
+
+    parts = ranks.deal(meetings.count(examples), work)
+    inputs, gates = (torch.cat(column).to(ctx.device) for column in zip(*parts, strict=True))
     assert features is not None
     fitted: GateFeatures = features
     seed = ctx.seed(meetings.site.name, "predictor")
-    predictor = GatePredictor(torch.cat(inputs), torch.cat(gates), ctx.settings.probe.threshold, seed)
+    predictor = GatePredictor(inputs, gates, ctx.settings.probe.threshold, seed)
     return lambda met: predictor(fitted(met.images, met.material, met.targets))
 
 
@@ -218,19 +233,21 @@ def own_places(ctx: Context, site: Site) -> Tensor:
     def work() -> dict[str, Tensor]:
         prober = ctx.prober(site.readout, Codec(IMAGE))
         views = ctx.views(ctx.fit, [])
-        found = []
+        parts, price = torch.arange(len(ctx.labels)).split(prober.settings.batch), ctx.settings.concepts.own_price
         with (
             frozen(*site.readout.modules()),
             ctx.progress.task(f"{site.name} own places", total=len(ctx.labels)) as task,
         ):
-            for numbers in torch.arange(len(ctx.labels)).split(prober.settings.batch):
-                ctx.stopper.check()
-                right = ctx.labels[numbers].to(ctx.device)
-                found.append(prober.own_gates(views.raw(numbers), right, ctx.settings.concepts.own_price).float().cpu())
-                task.advance(len(numbers))
-        return {"places": torch.cat(found)}
 
-    return ctx.once(f"{site.name}/own-places", work, "probing")["places"]
+            def places(batches: range) -> Iterator[Tensor]:
+                for numbers in (parts[batch] for batch in batches):
+                    ctx.stopper.check()
+                    yield prober.own_gates(views.raw(numbers), ctx.labels[numbers].to(ctx.device), price).float().cpu()
+                    task.advance(len(numbers))
+
+            return {"places": torch.cat(ranks.deal(len(parts), places))}
+
+    return ctx.once(f"{site.name}/own-places", work, "probing", shared=True)["places"]
 
 
 def regions(ctx: Context, site: Site) -> Callable[[Tensor], Tensor]:

@@ -5,4 +5,5 @@ hashing       sha256, digest, fingerprint, seed_of, tensor_digest: the one place
 lock          FolderLock: one writing process in a folder
 tensors       save_tree, load_tree, Checkpoint, pack, ...: values and tensors, without pickle
 run_folder    Run: everything that a run leaves behind
+follower_run  FollowerRun: the same for a process that does not write it
 """

@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptnet_ml.runtime import seeding
+from conceptnet_ml.runtime import ranks, seeding
 from conceptnet_ml.swap.hits import Hits
-from conceptnet_ml.swap.pairs import Donations, Donors, hosts_and_donors, pairs
+from conceptnet_ml.swap.pairs import Donations, Donors, Pairs, hosts_and_donors, pairs
 from conceptnet_ml.swap.probe import Prober
 from conceptnet_ml.swap.representation import Regions
 from conceptnet_ml.swap.sureness import Redraws
@@ -252,10 +252,15 @@ class _HeldImages:
         """The generator of a batch."""
         return seeding.generator(seeding.seed_for(self.seed, purpose, part))
 
-    def meet(self, purpose: str, draws: int) -> Iterator[tuple[Tensor, Tensor, Donations]]:
-        """Every image with this many donors of other classes and class-mates, in turns."""
-        kinds = ("foreign", "mates") * draws
-        return hosts_and_donors(self, self.places, self.prober.settings.batch, partial(self.generator, purpose), kinds)
+    @property
+    def batches(self) -> int:
+        """How many batches they are worked through in; several ranks share them."""
+        return len(self.places.split(self.prober.settings.batch))
+
+    def meet(self, purpose: str, draws: int, batches: range) -> Iterator[tuple[Tensor, Tensor, Donations]]:
+        """The images of these batches with this many donors of other classes and class-mates, in turns."""
+        kinds, batch = ("foreign", "mates") * draws, self.prober.settings.batch
+        return hosts_and_donors(self, self.places, batch, partial(self.generator, purpose), kinds, batches)
 
     def where(self, hosts: Tensor, donors: Tensor) -> Regions | None:
         """Own places of both, for a codec that needs them."""
@@ -313,21 +318,32 @@ def _probe(held: _HeldImages, advance: Callable[[int], None]) -> Tensor:
     A gate on channels is found on the first batch, for all.
     """
     shared: Tensor | None = None
-    prober, flips, gates = held.prober, torch.zeros(len(held.labels), dtype=torch.bool), []
-    batches = pairs(held, held.places, prober.settings.batch, partial(held.generator, "donors"))
-    for hosts, donors, images, material, targets in batches:
-        where = held.where(hosts, donors)
-        if shared is None:
-            found = prober.gates(images, material, targets, where)
-            shared = found[:1] if found is not None and prober.codec.gate == "channel" else None
-        else:
-            found = shared.expand(len(hosts), -1)
-        flips[hosts] = held.changed(hosts, prober.hard_swap(images, material, found, where))
-        if found is not None:
-            gates.append(found.cpu())
-        advance(len(hosts))
-    held.gates = torch.cat(gates) if gates else None
-    return flips
+    prober = held.prober
+
+    def meetings(batches: range) -> Iterator[Pairs]:
+        return pairs(held, held.places, prober.settings.batch, partial(held.generator, "donors"), batches)
+
+    def work(batches: range) -> Iterator[tuple[Tensor, Tensor | None]]:
+        nonlocal shared
+        for hosts, donors, images, material, targets in meetings(batches):
+            where = held.where(hosts, donors)
+            if shared is None:
+                found = prober.gates(images, material, targets, where)
+                shared = found[:1] if found is not None and prober.codec.gate == "channel" else None
+            else:
+                found = shared.expand(len(hosts), -1)
+            flips = held.changed(hosts, prober.hard_swap(images, material, found, where))
+            yield flips, None if found is None else found.cpu()
+            advance(len(hosts))
+
+    if prober.codec.gate == "channel" and ranks.size() > 1:
+        met = next(meetings(range(1)))
+        found = ranks.first(lambda: prober.gates(met.images, met.material, met.targets))
+        shared = None if found is None else found[:1].to(met.images.device)
+    flips, gates = zip(*ranks.deal(held.batches, work), strict=True)
+    kept = [gate for gate in gates if gate is not None]
+    held.gates = torch.cat(kept) if kept else None
+    return torch.cat(flips)
 
 
 def _exchange(held: _HeldImages, flips: Tensor) -> SwapMeasurement:
@@ -358,9 +374,16 @@ def _meet(
     """
     who = torch.zeros(2, len(held.labels), draws, dtype=torch.int64)
     changed = torch.zeros(2, len(held.labels), draws, dtype=torch.bool)
-    for hosts, images, met in held.meet(purpose, draws):
-        for turn, (donors, material) in enumerate(met):
+
+    def work(batches: range) -> Iterator[list[tuple[Tensor, Tensor, Tensor]]]:
+        for hosts, images, met in held.meet(purpose, draws, batches):
+            yield [
+                (hosts, donors, held.changed(hosts, swap(hosts, donors, images, material))) for donors, material in met
+            ]
+
+    for turns in ranks.deal(held.batches, work):
+        for turn, (hosts, donors, hits) in enumerate(turns):
             draw, kind = divmod(turn, 2)
             who[kind, hosts, draw] = donors
-            changed[kind, hosts, draw] = held.changed(hosts, swap(hosts, donors, images, material))
+            changed[kind, hosts, draw] = hits
     return who[0], who[1], changed[0], changed[1]

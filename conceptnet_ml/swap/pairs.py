@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -74,7 +74,11 @@ Donations = Iterator[tuple[Tensor, Tensor]]
 
 
 def pairs(
-    views: ViewSource, numbers: Tensor, batch: int, generator_for: Callable[[int], torch.Generator]
+    views: ViewSource,
+    numbers: Tensor,
+    batch: int,
+    generator_for: Callable[[int], torch.Generator],
+    places: Container[int] | None = None,
 ) -> Iterator[Pairs]:
     """The host-meets-donor loop: each image with one random donor of another class.
 
@@ -84,8 +88,9 @@ def pairs(
         batch: Hosts at a time.
         generator_for: The generator of a batch, by its number from 0. It draws the donors first, then the hosts'
             views, then the donors'.
+        places: The numbers of the batches that are wanted; None for all.
     """
-    for hosts, images, met in hosts_and_donors(views, numbers, batch, generator_for):
+    for hosts, images, met in hosts_and_donors(views, numbers, batch, generator_for, places=places):
         for donors, material in met:
             yield Pairs(hosts, donors, images, material, views.donors.labels[donors].to(images.device))
 
@@ -96,6 +101,7 @@ def hosts_and_donors(
     batch: int,
     generator_for: Callable[[int], torch.Generator],
     kinds: Sequence[str] = ("foreign",),
+    places: Container[int] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Donations]]:
     """:func:`pairs` with several donors for each host, ``foreign`` ones or ``mates`` in the order of ``kinds``.
 
@@ -104,6 +110,8 @@ def hosts_and_donors(
         before the next batch.
     """
     for place, hosts in enumerate(numbers.split(batch)):
+        if places is not None and place not in places:
+            continue
         generator = generator_for(place)
         drawn = [getattr(views.donors, kind)(hosts, generator) for kind in kinds]
         images = views.of(hosts, generator)

@@ -31,6 +31,7 @@ from conceptnet_ml.dreams.zoom import ZoomSettings, zoom
 from conceptnet_ml.errors import Interrupted, PluginError, SettingsError
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.records import Dreamer
+from conceptnet_ml.runtime import ranks
 from conceptnet_ml.runtime.seeding import generator
 from conceptnet_ml.runtime.signals import Stopper
 
@@ -598,3 +599,30 @@ def test_a_dreamer_that_returns_something_else_is_told() -> None:
     for given, words in ((lambda real: 3, "returned int"), (broken, "failed: RuntimeError: no")):
         with pytest.raises(PluginError, match=words):
             recipe_of(Dreamer(name="mine", api="1", recipe=given))
+
+
+@pytest.mark.parametrize("waiting", [1, 2, 9])
+def test_ranks_that_wait_make_their_part_of_the_dreams(monkeypatch: pytest.MonkeyPatch, waiting: int) -> None:
+    """What would be another rank's work is done here, from what it would be sent."""
+    network, settings, asked = staged(), RenderSettings((16, 16), exact=True), list[int]()
+
+    def with_help(function, arguments, own):  # type: ignore[no-untyped-def]
+        assert len(arguments) == waiting
+        own()
+        asked.extend(len(one[-1]) for one in arguments)
+        return [function(*one) for one in arguments]
+
+    requests = [DreamRequest(Objective.unit("second", unit), seed) for unit in (0, 1) for seed in (0, 1)]
+    alone = dream(network, requests, Recipe(steps=3), settings)
+    monkeypatch.setattr(ranks, "helpers", lambda: waiting)
+    monkeypatch.setattr(ranks, "with_help", with_help)
+    together = dream(network, requests, Recipe(steps=3), settings)
+    assert asked == {1: [2], 2: [1, 1], 9: [1, 1, 1, *[0] * 6]}[waiting]
+    for mine, other in zip(together, alone, strict=True):
+        assert torch.equal(mine.image, other.image)
+        assert (mine.seed, mine.reached, mine.steps, mine.outcome) == (
+            other.seed,
+            other.reached,
+            other.steps,
+            other.outcome,
+        )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conceptnet_ml.errors import SettingsError
-from conceptnet_ml.runtime import devices, layout, seeding
+from conceptnet_ml.runtime import devices, layout, ranks, seeding
 
 CPU = torch.device("cpu")
 
@@ -124,3 +124,16 @@ def test_peak_memory_and_environment() -> None:
     assert found["device"] == "cpu"
     assert found["precision"] == "bfloat16"
     assert found["threads"] == torch.get_num_threads()
+
+
+def test_each_rank_of_a_machine_takes_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.choose_device("auto") == devices.choose_device("cuda") == torch.device("cuda", 0)
+    monkeypatch.setattr(ranks, "_joined", ranks._World(3, 4, 1))
+    assert devices.choose_device("auto") == devices.choose_device("cuda") == torch.device("cuda", 1)
+    monkeypatch.setattr(ranks, "_joined", ranks._World(2, 4, 2))
+    for name in ("auto", "cuda"):
+        with pytest.raises(SettingsError, match="3 or more ranks on this machine have 2 cards"):
+            devices.choose_device(name)
+    assert devices.choose_device("cpu") == CPU
