@@ -145,6 +145,7 @@ def _end_round(
         judged,
         decision="kept" if kept else "leaf" if last is None and undone is None else "undone",
         reason="; ".join(reasons[-1:] if kept or insisted else reasons),
+        waits=bool(outcomes) and outcomes[-1].waits,
         channels=channels,
         chosen=undone if last is None else last.probed,
         swap=None if last is None else last.swap,

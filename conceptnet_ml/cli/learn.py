@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from conceptnet_ml.cli import options
-from conceptnet_ml.cli.options import DATA, NETWORK, PLUGINS, RUN, option, setting
+from conceptnet_ml.cli.options import DATA, NETWORK, option, setting
 from conceptnet_ml.config.sources import (
     DEFAULT,
     FLAGS,
@@ -32,6 +32,9 @@ EXAMPLES = options.examples(
     ("learn --resume runs/NAME", "go on after Ctrl-C"),
     ("learn --resume runs/NAME --undo block3/classes/2", "decide otherwise"),
 )
+FIRST, DECIDING = None, "Decide rounds yourself"
+"""Panels of the help: what everyone needs first stands with --help, at the top; then what a run's page offers."""
+RESUME_HELP = "go on with a run, under its own settings"
 DRY_RUN_HELP = "check everything, say what would be done, and stop"
 
 if TYPE_CHECKING:
@@ -41,25 +44,25 @@ if TYPE_CHECKING:
 
 def learn(
     ctx: typer.Context,
-    depth: Annotated[str | None, setting("depth", NETWORK, "STAGES")] = None,
-    backbone: Annotated[str | None, setting("network.backbone", NETWORK, "NAME[:ARGUMENT]")] = None,
-    seed: Annotated[str | None, setting("seed", NETWORK, "NUMBER")] = None,
-    device: Annotated[str | None, setting("device", NETWORK, "DEVICE")] = None,
-    data: Annotated[str | None, setting("data.source", DATA, "NAME[:ARGUMENT]")] = None,
+    data: Annotated[str | None, setting("data.source", FIRST, "PICTURES")] = None,
+    depth: Annotated[str | None, setting("depth", FIRST, "STAGES")] = None,
+    target: Annotated[str | None, setting("data.target", FIRST, "FOLDER")] = None,
+    out: Annotated[Path | None, option("--out", "FOLDER", FIRST, "new run folder; default: runs/DATA-TIME")] = None,
+    resumed: Annotated[Path | None, option("--resume", "RUN", FIRST, RESUME_HELP)] = None,
+    dry_run: Annotated[bool, option("--dry-run", None, FIRST, DRY_RUN_HELP)] = False,
+    keep: Annotated[list[str] | None, setting("round.keep", DECIDING, "ROUND")] = None,
+    undo: Annotated[list[str] | None, setting("round.undo", DECIDING, "ROUND")] = None,
     trap: Annotated[str | None, setting("data.trap", DATA, "NAME[:ARGUMENT][+…]")] = None,
+    skip_bad: Annotated[bool | None, setting("data.skip_bad", DATA)] = None,
     root: Annotated[str | None, setting("data.root", DATA, "FOLDER")] = None,
     download: Annotated[bool | None, setting("data.download", DATA)] = None,
-    skip_bad: Annotated[bool | None, setting("data.skip_bad", DATA)] = None,
     memory: Annotated[str | None, setting("data.memory", DATA, "GIB")] = None,
-    target: Annotated[str | None, setting("data.target", DATA, "FOLDER")] = None,
-    keep: Annotated[list[str] | None, setting("round.keep", NETWORK, "ROUND")] = None,
-    undo: Annotated[list[str] | None, setting("round.undo", NETWORK, "ROUND")] = None,
-    control: Annotated[list[str] | None, setting("plugins.controls", PLUGINS, "NAME")] = None,
+    backbone: Annotated[str | None, setting("network.backbone", NETWORK, "NAME[:ARGUMENT]")] = None,
+    control: Annotated[list[str] | None, setting("plugins.controls", NETWORK, "NAME")] = None,
+    seed: Annotated[str | None, setting("seed", NETWORK, "NUMBER")] = None,
+    device: Annotated[str | None, setting("device", NETWORK, "DEVICE")] = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
-    out: Annotated[Path | None, option("--out", "FOLDER", RUN, "new run folder; default: runs/DATA-TIME")] = None,
-    resumed: Annotated[Path | None, option("--resume", "RUN", RUN, "go on with a run, under its own settings")] = None,
-    dry_run: Annotated[bool, option("--dry-run", None, RUN, DRY_RUN_HELP)] = False,
     json: options.Json = False,
     trust: options.Trust = False,
     plugins_dir: options.PluginsDir = None,
@@ -95,12 +98,13 @@ def learn(
         options.print_json({"run": str(run.path), **summary})
         return
     from conceptnet_ml.results.summary import tables
+    from conceptnet_ml.results.verdict import headline
 
     look = (
         f"\nThe run is in {run.path}; {run.path / 'report.html'} explains it, in any browser. Look at what it found: "
     )
     look += f"{options.program()} graph show {run.path}"
-    for part in (*tables(summary), look):
+    for part in (headline(summary), *tables(summary, brief=True), look):
         options.console().print(part, markup=False)
 
 

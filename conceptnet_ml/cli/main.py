@@ -39,7 +39,7 @@ from conceptnet_ml.cli import (
     report,
 )
 from conceptnet_ml.config.sources import known_settings
-from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, PluginError
+from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, PluginError, quoted
 from conceptnet_ml.records import FILE_MODULE
 
 INTERRUPTED = 130
@@ -90,6 +90,7 @@ class Commands(TyperGroup):
                 raise typer.Exit(DataError.exit_code) from error
             if isinstance(error, BrokenPipeError) or _is_typers(error):
                 _hint_at_settings(error)
+                _hint_at_data(error)
                 raise
             _trace(ctx)
             module, where = _last_frame(error)
@@ -146,6 +147,15 @@ def _hint_at_settings(error: Any) -> None:
     typed = [f"--set {known}={value}" for known in known_settings() if name in (known, known.rpartition(".")[2])]
     if typed:
         error.message, error.possibilities = f"{error.message}. It is a setting: {' or '.join(typed)}", None
+
+
+def _hint_at_data(error: Any) -> None:
+    """Where a folder was given without its flag, ``learn photos``, name the flag."""
+    found = re.search(r"unexpected extra argument\S* \((.*)\)$", getattr(error, "message", "") or "")
+    ctx = getattr(error, "ctx", None)
+    if found and ctx is not None and any("--data" in parameter.opts for parameter in ctx.command.params):
+        given = found[1] if Path(found[1]).is_dir() else found[1].split(" ")[0]
+        error.message += f". Pictures are given by a flag: {ctx.command.name} --data {quoted(given)}"
 
 
 def _last_frame(error: Exception) -> tuple[str, str]:

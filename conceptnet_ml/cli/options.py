@@ -20,7 +20,7 @@ from conceptnet_ml.errors import SettingsError, visible
 HELP_WIDTH = 78
 """What a window of 80 columns leaves of a line of help."""
 
-DATA, NETWORK, SETTINGS, RUN, PLUGINS, OUTPUT = "Images", "Learning", "Settings", "Run", "Plugins", "Output"
+DATA, NETWORK, SETTINGS, PLUGINS, OUTPUT = "Images", "Learning", "Settings", "Plugins", "Output"
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ def argument(metavar: str, text: str) -> Any:
     return typer.Argument(metavar=metavar, help=text, show_default=False)
 
 
-def setting(name: str, panel: str, metavar: str | None = None) -> Any:
+def setting(name: str, panel: str | None, metavar: str | None = None) -> Any:
     """The flag of a setting, described by the setting itself. Not given means None, so that other sources can speak."""
     info = known_settings()[name]
     nothing = info.default is None or info.default is False or info.default == ()
@@ -74,7 +74,7 @@ Json = Annotated[bool, option("--json", None, OUTPUT, "print one JSON object, an
 RunFolder = Annotated[Path, argument("RUN", "folder that 'learn' wrote")]
 RunDevice = Annotated[str | None, option("--device", "DEVICE", None, "auto, cpu, cuda or cuda:N; default: the run's")]
 TRUST_HELP = "import the network that the run names as module:callable, though you never named it yourself"
-Trust = Annotated[bool, option("--trust", None, None, TRUST_HELP, callback=lambda given: _trust(given))]
+Trust = Annotated[bool, option("--trust", None, PLUGINS, TRUST_HELP, callback=lambda given: _trust(given))]
 Adapted = Annotated[str | None, option("--adapted", "NAME", None, "a model that 'adapt' saved in the run, by its name")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = options.examples(
     ("predict runs/NAME photo.jpg", "one picture"),
-    ("predict runs/NAME photos/*.png --json", "many, for a script"),
+    ("predict runs/NAME photos --json", "a folder, for a script"),
     ("predict runs/NAME photo.jpg --explain --out why", "why, as a page why/photo.html, too"),
 )
 SHOWN = 4
@@ -29,7 +30,7 @@ LEGEND = (
 
 def predict(
     run: options.RunFolder,
-    images: Annotated[list[Path], options.argument("IMAGE...", "image files")],
+    images: Annotated[list[Path], options.argument("IMAGE...", "image files, and folders of them")],
     explain: Annotated[bool, option("--explain", None, OUTPUT, EXPLAIN_HELP)] = False,
     out: Annotated[Path | None, option("--out", "FOLDER", OUTPUT, OUT_HELP)] = None,
     adapted: options.Adapted = None,
@@ -38,7 +39,10 @@ def predict(
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
 ) -> None:
-    """Say what the learned network sees in pictures, and what the ordinary network would have said; or why."""
+    """Say what the learned network sees in pictures, and what the ordinary network would have said; or why.
+
+    Of a folder all pictures in it are taken, at any depth.
+    """
     from conceptnet_ml import open_run
 
     if out is not None and not explain:
@@ -54,8 +58,10 @@ def predict(
         _explain(opened, images, out, json)
         return
     found = opened.predict(images, adapted)
+    counts = Counter(one["class"] for one in found)
+    differ = sum(one["class"] != one["ordinary"] for one in found)
     if json:
-        options.print_json({"run": str(run), "images": found})
+        options.print_json({"run": str(run), "images": found, "classes": dict(counts), "differ": differ})
         return
     from rich.text import Text
 
@@ -70,6 +76,10 @@ def predict(
     ]
     columns = ("file", "class", "probability", "ordinary network")
     options.console().print(options.table(columns, rows, right=("probability",)))
+    if len(found) > 1:
+        said = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        words = f"{len(found)} pictures: {said}. The ordinary network answers {differ} of them differently."
+        options.console().print(words, markup=False)
 
 
 def _explain(run: LearnedRun, images: list[Path], out: Path | None, json: bool) -> None:
@@ -103,7 +113,7 @@ def _print(one: Explanation) -> None:
     from conceptnet_ml.graph.naming import called
 
     console = options.console()
-    console.print(Text(one.file, style="bold"), *map(Text, (one.headline, *one.why)), sep="\n")
+    console.print(Text(one.file, style="bold"), *map(Text, (one.headline, one.familiar, *one.why)), sep="\n")
     for exchange in one.exchanges:
         console.print(Text(f"Round {exchange.number} exchanges {exchange.what}."))
         for words in exchange.sentences:

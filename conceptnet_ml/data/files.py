@@ -171,6 +171,21 @@ def read_image(path: Picture, size: tuple[int, int], most: float = MEGAPIXELS) -
             return fit_to_size(_reduced(image, size), size)
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The image files of a folder, at any depth, in order of name; hidden ones are left out. Raises DataError where
+    there are none."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    if not files:
+        raise DataError(f"{folder} holds no pictures", "Give a folder of pictures; they need no labels.")
+    return files
+
+
+def picture_files(paths: Sequence[str | Path]) -> list[Path]:
+    """These files, and in place of a folder the pictures in it. Raises as :func:`pictures_in`."""
+    return [file for path in map(Path, paths) for file in (pictures_in(path) if path.is_dir() else [path])]
+
+
 def channels_of(files: Sequence[Picture]) -> int:
     """How many channels the images of these files have: three, but for ``.npy`` files with others.
 

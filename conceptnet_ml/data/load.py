@@ -15,7 +15,7 @@ import torch
 from conceptnet_ml.config.settings import DataSettings, Settings
 from conceptnet_ml.data.class_subset import select_classes
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.files import MEGAPIXELS, SUFFIXES, channels_of
+from conceptnet_ml.data.files import MEGAPIXELS, channels_of, pictures_in
 from conceptnet_ml.data.images import ImageSet, PictureFiles, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, limit_per_class
 from conceptnet_ml.data.traps import Exceptions, check_traps, lay_traps
@@ -118,10 +118,7 @@ def unlabelled(
     root = Path(os.path.expanduser(str(folder).removeprefix("folder:")))
     if not root.is_dir():
         raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
-    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    files = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
-    if not files:
-        raise DataError(f"{root} holds no pictures", "Give a folder of pictures; they need no labels.")
+    files = pictures_in(root)
     items, own = torch.arange(len(files)), channels_of(files)
     if channels not in (None, own):
         raise DataError(f"{root}: its pictures have {own} channels, not {channels}", "Give pictures of the same kind.")

@@ -7,8 +7,8 @@ from typing import Any
 
 from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
-from conceptnet_ml.results.badges import decided, shown_probe, without_numbers
-from conceptnet_ml.results.summary import close_words, masks_words, other_word
+from conceptnet_ml.results.badges import decided, without_numbers
+from conceptnet_ml.results.summary import close_words, masks_words, other_word, shown_probe, waits
 from conceptnet_ml.results.verdict import Entry, at, capital, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
@@ -203,6 +203,8 @@ def _refused(entry: Entry) -> list[str]:
     for probe in entry["representations"]:
         words = without_numbers(probe["reason"])
         undone = ", and undone after its training" if entry["chosen"] == probe["representation"] else ""
+        if waits(entry) and probe is entry["representations"][-1]:
+            words = "nothing is decided of it before a network was asked that reads what contradicting pictures show"
         found.append(f"{what(entry, probe)}: {words}{undone}.")
     if "r_after" in entry:
         found.append(

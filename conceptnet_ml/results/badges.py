@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conceptnet_ml.results.summary import shown_probe, waits
 from conceptnet_ml.results.verdict import Entry, is_forced
 
 _REFUSED = {
@@ -39,6 +40,8 @@ def decided(entry: Entry) -> str:
     if kind == "undone":
         last = entry["reason"].rpartition("; r ")[2] if "r_after" in entry else ""
         return _first(_UNDONE, last) or "undone by hand"
+    if waits(entry):
+        return "not decided yet: another network is asked first, in the next round"
     if probe is None:
         return "not tried: nothing more elementary is left"
     return _first(_REFUSED, probe["reason"]) or f"left alone: {without_numbers(probe['reason'])}"
@@ -51,9 +54,3 @@ def _first(says: dict[str, str], reason: str) -> str:
 def without_numbers(reason: str) -> str:
     """The reasons of a probe, in words alone."""
     return "; ".join(part.rpartition(": ")[2] for part in reason.split("; "))
-
-
-def shown_probe(entry: Entry) -> Entry | None:
-    """The representation whose swap the round's picture shows where none was chosen."""
-    probes = entry["representations"]
-    return max(probes, key=lambda one: (one["gate"] == "place", one["phi"])) if probes else None

@@ -12,6 +12,7 @@ from torch import Tensor
 from conceptnet_ml.drawing.masks import active
 from conceptnet_ml.graph.naming import called, listed
 from conceptnet_ml.graph.schema import Node
+from conceptnet_ml.results.likeness import UNKNOWN, Likeness
 from conceptnet_ml.results.verdict import percent
 
 NETWORKS = ("ordinary", "learned")
@@ -269,6 +270,7 @@ class Explanation:
         exchanges: Of each kept round about the classes' own answers.
         left_out: What could not be computed from what the run keeps, and why.
         held_out: With how many held-out images it is compared.
+        likeness: How like them it is; None where they are too few to tell by.
     """
 
     file: str
@@ -278,6 +280,12 @@ class Explanation:
     exchanges: Sequence[Exchange]
     left_out: Sequence[str]
     held_out: int
+    likeness: Likeness | None = None
+
+    @property
+    def familiar(self) -> str:
+        """How like the pictures that the network learned from it is, or that this is not known."""
+        return UNKNOWN if self.likeness is None else self.likeness.words
 
     def answer(self, network: str) -> str:
         """The network's answer."""
@@ -339,4 +347,5 @@ class Explanation:
             "exchanges": [one.record() for one in self.exchanges],
             "left_out": list(self.left_out),
             "held_out": self.held_out,
+            "likeness": None if self.likeness is None else self.likeness.record(),
         }

@@ -16,7 +16,7 @@ from conceptnet_ml.adaptation.curves import Adapter
 from conceptnet_ml.concepts.model import GeneralizedModel
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.files import read_image
+from conceptnet_ml.data.files import picture_files, read_image
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, unlabelled
 from conceptnet_ml.data.sampling import split_holdout
@@ -48,6 +48,9 @@ from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Learned
 from conceptnet_ml.storage.run_folder import Run
+
+READ_AT_ONCE = 256
+"""Image files of a folder that are in memory together."""
 
 REFERENCE_STEP = "album/real"
 """Where a run keeps held-out images to compare its dreams with, without loading the data again."""
@@ -300,28 +303,33 @@ class LearnedRun:
         return AdaptedModel(self.model, record["layer"], record["state"]).to(self.device).eval()
 
     def predict(self, paths: Sequence[str | Path], adapted: str | None = None) -> list[dict[str, Any]]:
-        """What the learned network, or the ``adapted`` model of this name, sees in image files: class, probability, and
-        the ordinary network's class. Raises DataError where a file is not there or not an image, or there is no such
-        adapted model.
+        """What the learned network, or the ``adapted`` model of this name, sees in image files, and in all of a folder:
+        class, probability, and the ordinary network's class. Raises DataError where a file is not there or not an
+        image, a folder has none, or there is no such adapted model.
         """
+        paths = picture_files(paths)
         model = self.model if adapted is None else self.adapted(adapted)
-        images = to_float(self._read(paths), self.device)
-        learned = predict_logits(model.to(self.device), images, self.dtype).softmax(1)
-        ordinary = predict_logits(self.ordinary.to(self.device), images, self.dtype).softmax(1)
-        return [
-            {
-                "file": str(path),
-                "class": self.classes[int(mine.argmax())],
-                "probability": float(mine.max()),
-                "ordinary": self.classes[int(other.argmax())],
-                "ordinary_probability": float(other.max()),
-            }
-            for path, mine, other in zip(paths, learned, ordinary, strict=True)
-        ]
+        networks, found = (model.to(self.device), self.ordinary.to(self.device)), list[dict[str, Any]]()
+        for start in range(0, len(paths), READ_AT_ONCE):
+            part = paths[start : start + READ_AT_ONCE]
+            images = to_float(self._read(part), self.device)
+            learned, ordinary = (predict_logits(one, images, self.dtype).softmax(1) for one in networks)
+            found += [
+                {
+                    "file": str(path),
+                    "class": self.classes[int(mine.argmax())],
+                    "probability": float(mine.max()),
+                    "ordinary": self.classes[int(other.argmax())],
+                    "ordinary_probability": float(other.max()),
+                }
+                for path, mine, other in zip(part, learned, ordinary, strict=True)
+            ]
+        return found
 
     def explain(self, paths: Sequence[str | Path]) -> list[Explanation]:
         """Why image files are answered as they are, see :func:`conceptnet_ml.results.explain.explain`. Raises as that,
         and as :meth:`predict`."""
+        paths = picture_files(paths)
         return explain(self, [str(path) for path in paths], self._read(paths))
 
     def compare(self, other: LearnedRun, answer: bool = False) -> Comparison:

@@ -23,6 +23,7 @@ PAIRS = 4
 _LEGEND = {
     "kept": "This is exchanged in training.",
     "leaf": "Refused: so the probe exchanged it, and the decision was not to train on it.",
+    "waits": "Not decided here: another network is asked first, in the next round.",
     "undone": "Refused: a network was trained on this, and undone.",
 }
 """What became of a round's swap, by its decision."""
@@ -48,9 +49,12 @@ def _draw(ctx: Context, round: Round) -> list[str]:
     )
     codec = ctx.codec(probed.measured.representation, round.readout)
     outside = round.swap is not None and round.swap.outside
-    decided = "refused" if round.decision == "leaf" else round.decision
+    decided = "waits" if round.waits else "refused" if round.decision == "leaf" else round.decision
     title = f"{round.name}: {codec.name}{' outside the gates' if outside else ''}, {decided}"
-    words = [_LEGEND[round.decision], "Image, donor of another class, the image with the donor's material."]
+    words = [
+        _LEGEND["waits" if round.waits else round.decision],
+        "Image, donor of another class, the image with the donor's material.",
+    ]
     if codec.gate == "place":
         words.append("Gate: where it comes in, within the red line, and its share of the image.")
     words.append("Below stands what the network sees, red where that is not the image's class.")

@@ -14,10 +14,12 @@ from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_
 
 LEGEND = (
     "φ: share of the answers that a swap with another class changes. ι: how much more often it does than one within "
-    "the class. r: accuracy on held-out images: before, without this exchange → after, with it. leaf: nothing was "
-    "kept: the object itself, or not told. sure, likely, close call: had other images been held out, would the same be "
-    "decided? In so many of 100 draws it is (sure from 95, likely from 80). Whether it is right, or what another seed "
-    "decides, this does not say; the pictures of the rounds show what was exchanged. More: docs/concepts.md"
+    "the class; less errors: ten times the share of wrong answers is taken off, so it may fall far below zero. r: "
+    "accuracy on held-out images: before, without this exchange → after, with it. leaf: nothing was kept: the object "
+    "itself, or not told. waits: another network is asked first, in the next round. sure, likely, close call: had "
+    "other images been held out, would the same be decided? In so many of 100 draws it is (sure from 95, likely from "
+    "80). Whether it is right, or what another seed decides, this does not say; the pictures of the rounds show what "
+    "was exchanged. More: docs/concepts.md"
 )
 """Below the rounds."""
 
@@ -40,8 +42,12 @@ MUCH = 0.05
 """A loss of accuracy on a plain test set that asks for a warning."""
 
 
+BRIEF = "The representation that decided each round; summary.txt in the run folder has all that were tried."
+"""Below the rounds of a terminal."""
+
+
 def to_text(summary: dict[str, Any], width: int = 110) -> str:
-    """The summary as plain text, for a terminal and for summary.txt."""
+    """The summary as plain text, for summary.txt."""
     console = Console(file=io.StringIO(), width=width, highlight=False, no_color=True)
     for part in tables(summary):
         console.print(part, markup=False)  # names and notes are the user's, brackets and all
@@ -64,9 +70,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def tables(summary: dict[str, Any]) -> list[Any]:
-    """The summary as rich renderables: rounds, test sets, families, notes."""
-    parts: list[Any] = [_rounds(summary), _test_sets(summary)]
+def tables(summary: dict[str, Any], brief: bool = False) -> list[Any]:
+    """The summary as rich renderables: test sets, families, what was decided, rounds, notes. ``brief``: of each round
+    the representation alone that decided it."""
+    parts: list[Any] = [_test_sets(summary)]
     if summary["families"]:
         parts.append(_families(summary))
     cost = summary["cost"]
@@ -96,7 +103,7 @@ def tables(summary: dict[str, Any]) -> list[Any]:
     if not kept:
         lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.{few_words(summary)}")
     notes = [f"Note: {note}" for note in summary["notes"]]
-    return [*parts, *lines, *notes, *filter(None, [loss_words(summary)])]
+    return [*parts, *lines, _rounds(summary, brief), *notes, *filter(None, [loss_words(summary)])]
 
 
 def loss_words(summary: dict[str, Any]) -> str:
@@ -165,16 +172,32 @@ def why_nothing(rounds: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _rounds(summary: dict[str, Any]) -> Table:
+def waits(entry: dict[str, Any]) -> bool:
+    """Whether nothing is decided of what a round probed last until another network was asked, in the next round."""
+    return bool(entry.get("waits"))
+
+
+def shown_probe(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """The representation whose swap the round's picture shows where none was chosen."""
+    probes = entry["representations"]
+    return max(probes, key=lambda one: (one["gate"] == "place", one["phi"])) if probes else None
+
+
+def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
     table = _table("Rounds", ("round", "representation", "φ", "ι", "r", "decision", "why"), right=("φ", "ι", "r"))
     for entry in summary["rounds"]:
         probes = entry["representations"]
+        if brief and probes:
+            chosen = (one for one in probes if one["representation"] == entry["chosen"])
+            probes = [next(chosen, shown_probe(entry) or probes[-1])]
         if not probes:
             table.add_row(entry["name"], "", "", "", "", entry["decision"], entry["reason"], end_section=True)
         for place, probe in enumerate(probes, 1):
             used = probe["representation"] == entry["chosen"]
             residual = f"{entry['r_before']:.2f} → {entry['r_after']:.2f}" if used and "r_after" in entry else ""
             verdict = entry["decision"] if used or entry["chosen"] is None else "refused"
+            if waits(entry):
+                verdict = "waits" if probe is entry["representations"][-1] else "refused"
             table.add_row(
                 entry["name"] if place == 1 else "",
                 probe["representation"] + (f", {entry['exchanged']}" if used and "exchanged" in entry else ""),
@@ -185,7 +208,7 @@ def _rounds(summary: dict[str, Any]) -> Table:
                 probe["reason"] + _sure(probe) + (_after(entry) if used else ""),
                 end_section=place == len(probes),
             )
-    table.caption = LEGEND
+    table.caption = f"{BRIEF}\n{LEGEND}" if brief else LEGEND
     table.caption_justify = "left"
     return table
 

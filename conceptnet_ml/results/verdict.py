@@ -18,6 +18,7 @@ from conceptnet_ml.results.summary import (
     loss_words,
     shown_methods,
     tells_worst_group,
+    waits,
     why_nothing,
 )
 from conceptnet_ml.steps.ordinary import wilson
@@ -190,9 +191,9 @@ def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 
 def _not_kept(rounds: Sequence[Entry], more: str) -> str:
     """``3 more rounds were refused; 1 more round was undone.``: what became of the others."""
-    parts = []
+    parts, judged = [], [entry for entry in rounds if not waits(entry)]
     for decision, word in (("leaf", "refused"), ("undone", "undone")):
-        count = sum(entry["decision"] == decision for entry in rounds)
+        count = sum(entry["decision"] == decision for entry in judged)
         parts += [f"{count}{more} {'round was' if count == 1 else 'rounds were'} {word}"] if count else []
     return f"{'; '.join(parts)}." if parts else ""
 

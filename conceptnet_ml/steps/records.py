@@ -273,6 +273,7 @@ class Round:
         probed: Step 2: the probe and decision of every representation tried, cheapest first, up to the one kept.
         decision: ``kept``, ``undone`` (after training), or ``leaf`` (nothing to exchange: this is the object).
         reason: Why, in words with numbers.
+        waits: Whether nothing is decided of what was probed last until another network was asked, in the next round.
         chosen, swap, trained: Step 3: the representation trained last, its swap, and the network after it.
         closures: What fresh networks found in the views, one check after each training.
         refit: Below the top stage, the readout's family after the round.
@@ -289,6 +290,7 @@ class Round:
     probed: list[ProbeResult] = field(default_factory=list)
     decision: str = "leaf"
     reason: str = ""
+    waits: bool = False
     channels: ChannelProbe | None = None
     chosen: ProbeResult | None = None
     swap: Swap | None = None

@@ -86,9 +86,10 @@ def interval_words(record: dict[str, Any]) -> str:
 
 
 def with_interval(record: dict[str, Any]) -> str:
-    """``0.51 [0.46, 0.56]``."""
-    value, low, high = (f"{round(record[name], 2) + 0.0:.2f}" for name in ("value", "low", "high"))  # no −0.00
-    return f"{value} [{low}, {high}]"
+    """``0.51 [0.46, 0.56]``. A figure less errors has no least: below -1 it says no more than that it is far off."""
+    found = (record["value"], record["low"], record["high"])
+    value, low, high = ("below -1" if one < -1 else f"{round(one, 2) + 0.0:.2f}" for one in found)  # no −0.00
+    return f"{value} [{low}, {high}]" if high != "below -1" else value
 
 
 def hundredths(agree: float) -> int:

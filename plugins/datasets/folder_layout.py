@@ -154,11 +154,13 @@ def find_parts(root: Path, test_alone: bool, labels: str = FIRST) -> Parts:
             return Parts(root, {}, [])
         if not test_alone:
             raise DataError(f"{root} has '{part.name}' but no 'train' folder.", _LAYOUT)
+    empty = [name for name, folder in folders.items() if TRAIN in folders and name in TESTS and _is_empty(folder)]
+    doubts = [f"{folders.pop(name).name} is empty, and as good as not there" for name in empty]
     tests, used = _test_folders(root, folders)
     held, doubt = (None, []) if test_alone else _held_out(folders, used, labels)
     used |= {held} if held is not None else set()
     unused = sorted(folder.name for name, folder in folders.items() if name != TRAIN and name not in used)
-    notes = [f"folders left unused: {', '.join(unused)}"] if unused else []
+    notes = [*doubts, *([f"folders left unused: {', '.join(unused)}"] if unused else [])]
     return Parts(folders.get(TRAIN), tests, [*notes, *doubt], None if held is None else folders[held])
 
 
@@ -252,6 +254,10 @@ def _test_folders(root: Path, folders: Mapping[str, Path]) -> tuple[dict[str, Pa
             raise DataError(f"{root}: two test sets are called '{name}': {twice} and {folder}.", "Rename one of them.")
         tests[name] = folder
     return dict(sorted(tests.items(), key=lambda item: item[0] != "test")), used
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(not _is_system(path.name) for path in folder.iterdir())
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -71,6 +71,13 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_folder_without_its_flag_is_answered_with_the_flag() -> None:
+    for words in (["learn", "photos"], ["evaluate", "runs/it", "photos"]):
+        done = call(*words)
+        assert done.returncode == 2
+        assert f"Pictures are given by a flag: {words[0]} --data photos" in " ".join(done.stderr.split())
+
+
 def test_help_lists_every_command_and_examples() -> None:
     done = run("--help")
     assert done.returncode == 0

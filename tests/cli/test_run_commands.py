@@ -104,6 +104,16 @@ def test_predict(folder: Path, learned: Path) -> None:
         assert 0.5 <= row["probability"] <= 1
         assert row["ordinary"] in ("blue", "red")
     assert str(pictures[0].name) in call("predict", learned, *pictures).stdout
+    some = json.loads(call("predict", learned, pictures[0], folder / "photos" / "blue", "--json").stdout)
+    assert len(some["images"]) == 61
+    assert sum(some["classes"].values()) == 61
+    assert some["differ"] == sum(one["class"] != one["ordinary"] for one in some["images"])
+    said = call("predict", learned, folder / "photos").stdout
+    assert "120 pictures: " in said
+    assert "The ordinary network answers " in said
+    empty = folder / "empty"
+    empty.mkdir()
+    assert "holds no pictures" in call("predict", learned, empty).stderr
     absent = call("predict", learned, "absent.png")
     assert absent.returncode == 3
     assert "absent.png" in absent.stderr
@@ -121,8 +131,10 @@ def test_predict_explains(folder: Path, learned: Path, tmp_path: Path) -> None:
     assert first["probabilities"] == second["probabilities"]
     assert {*first["probabilities"]["ordinary"]} == {"blue", "red"}
     assert first["concepts"]
+    assert first["likeness"] is None, "15 held-out images"
     page = (out / "0.html").read_text(encoding="utf-8")
     assert all(word in page for word in ("The concepts in it", "photos/red/0.png", first["concepts"][0]["title"]))
+    assert "How like the pictures it learned from this one is, is not known" in page
     shown = " ".join(call("predict", learned, picture, "--explain").stdout.split())
     assert "the learned one" in shown
     assert "strength" in shown

@@ -136,6 +136,19 @@ def test_sets_that_cannot_be_used_are_named(folder: Path) -> None:
     refused(folder, "two test sets are called 'test'", folder / "tests" / "test")
 
 
+@pytest.mark.parametrize("empty", ["test", "val"])
+def test_an_empty_part_is_as_good_as_none(tmp_path: Path, empty: str) -> None:
+    pictures(tmp_path / "train" / "cat", 20, 12)
+    pictures(tmp_path / "train" / "dog", 60, 12)
+    (tmp_path / empty).mkdir()
+    data = load(tmp_path)
+    assert f"{empty} is empty, and as good as not there" in data.notes
+    assert any(note.startswith("no test folder") for note in data.notes)
+    (tmp_path / "train" / "dog").rename(tmp_path / "dog")
+    pictures(tmp_path / "train" / "dog", 60, 1)
+    refused(tmp_path, "'dog' has 1; each class needs at least 8")
+
+
 def test_a_folder_for_many_sets_must_have_one(folder: Path) -> None:
     for path in sorted((folder / "tests").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()

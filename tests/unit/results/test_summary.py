@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from made_run import summary
+from rich.table import Table
 
+from conceptnet_ml.results.badges import decided
 from conceptnet_ml.results.summary import (
     LEGEND,
     _rounds,
@@ -15,10 +17,12 @@ from conceptnet_ml.results.summary import (
     few_words,
     loss_words,
     other_word,
+    tables,
     to_text,
     why_nothing,
 )
 from conceptnet_ml.results.verdict import _not_kept, verdict
+from conceptnet_ml.swap.sureness import with_interval
 
 FOUND = {"name": "block3/classes/1", "decision": "undone", "chosen": "pixels", "r_before": 1.0, "r_after": 0.56}
 
@@ -80,6 +84,37 @@ def test_the_table_of_rounds_says_how_sure() -> None:
         "so (close call, 70 of 100 draws: 0.51 [0.46, 0.56]); its training (sure, 100 of 100 draws: r 0.51 "
         "[0.46, 0.56], 0.53 asked)"
     )
+
+
+def test_a_round_that_waits_is_not_called_a_leaf_and_not_counted_as_refused() -> None:
+    colour = {"representation": "colour", "gate": "whole", "phi": 0.0, "iota": 0.0, "keep": False, "reason": "few"}
+    pixels = {**colour, "representation": "pixels", "gate": "place", "reason": "asked first"}
+    entry = {"name": "block3/classes/1", "decision": "leaf", "reason": "", "chosen": None, "waits": True}
+    entry |= {"representations": [colour, pixels]}
+    *_, decisions, _ = (list(column.cells) for column in _rounds({"rounds": [entry]}).columns)
+    assert decisions == ["refused", "waits"]
+    assert decided(entry) == "not decided yet: another network is asked first, in the next round"
+    assert _not_kept([entry], "") == ""
+    assert "waits: another network is asked first" in LEGEND
+
+
+def test_a_terminal_gets_accuracy_first_and_a_line_a_round() -> None:
+    found = summary()
+    found["rounds"][0]["representations"].append({**found["rounds"][0]["representations"][0], "representation": "more"})
+    parts = [part for part in tables(found, brief=True) if isinstance(part, Table)]
+    assert (parts[0].title, parts[-1].title) == ("Accuracy, %", "Rounds")
+    assert len(parts[-1].rows) == len(found["rounds"])
+    whole = next(part for part in tables(found) if isinstance(part, Table) and part.title == "Rounds")
+    assert len(whole.rows) == len(found["rounds"]) + 1
+    assert "summary.txt in the run folder has all" in str(parts[-1].caption)
+    assert "more" in to_text(found)
+
+
+def test_a_figure_that_errors_pull_far_below_zero_is_not_told_to_two_digits() -> None:
+    far = {"value": -2.4, "low": -3.1, "high": 0.62}
+    assert with_interval(far) == "below -1 [below -1, 0.62]"
+    assert with_interval({**far, "high": -1.5}) == "below -1"
+    assert with_interval({"value": -0.4, "low": -1.0, "high": -0.001}) == "-0.40 [-1.00, 0.00]"
 
 
 @pytest.mark.parametrize(
