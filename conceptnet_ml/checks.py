@@ -6,6 +6,7 @@ paths of :mod:`conceptnet_ml.api`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
@@ -24,8 +25,10 @@ from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
 from conceptnet_ml.errors import DataError, PluginError, SettingsError
 from conceptnet_ml.evaluation.baselines import baseline_of, check_baselines
+from conceptnet_ml.network.answers import TRIED, doubtful_answers
 from conceptnet_ml.network.build import build_network, fetch_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
+from conceptnet_ml.network.training import to_float
 from conceptnet_ml.plugins import BUILT_IN, Plugins, load_plugins
 from conceptnet_ml.records import Record, Representation, Trap
 from conceptnet_ml.runtime import devices
@@ -97,11 +100,8 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     check_baselines(settings.plugins.controls, session.plugins, images, settings.data.target)
     channels, height, width = images.shape
     network = build_network(settings, images.classes, (height, width), session.plugins, channels=channels)
-    if network.training_error and not finished:
-        raise SettingsError(
-            f"network.backbone '{settings.network.backbone}' cannot be trained: {network.training_error}",
-            "It answers in evaluation mode only; give a network that returns logits in training mode, too.",
-        )
+    if not finished:
+        _check_trainable(settings.network.backbone, network)
     new_world = ""
     if not finished:
         two = images.train.take(torch.arange(2)).float() / 255
@@ -127,10 +127,30 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
             for doubt in doubts:
                 session.progress.say(f"warning: {doubt}")
     notes = _about_stages(settings, network, finished)
+    if not finished:
+        few = images.train.take(torch.arange(min(TRIED, len(images.train))))
+        notes += doubtful_answers(network, to_float(few, network.mean.device))
     for note in notes:
         session.progress.say(f"note: {note}")
     images = replace(images, notes=(*images.notes, *notes))
     return Checked(settings, images, network, device, dtype, new_world)
+
+
+def _check_trainable(backbone: str, network: StagedNetwork) -> None:
+    """Raises SettingsError where the network cannot be trained, or copied: rounds and controls train copies of it."""
+    if network.training_error:
+        raise SettingsError(
+            f"network.backbone '{backbone}' cannot be trained: {network.training_error}",
+            "Give a network that returns logits in training mode, too, and whose weights may change; what is to stay "
+            "as it is, network.freeze names.",
+        )
+    try:
+        copy.deepcopy(network)
+    except Exception as error:  # a user's network may hold anything
+        raise SettingsError(
+            f"network.backbone '{backbone}' cannot be copied: {type(error).__name__}: {error}",
+            "Keep locks, open files, generators and the like out of the module, or let it define __deepcopy__.",
+        ) from error
 
 
 def _about_stages(settings: Settings, network: StagedNetwork, finished: bool) -> list[str]:

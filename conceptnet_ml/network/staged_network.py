@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.network.answers import steady_answers
 from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.hook_route import HookRoute, hooked
 from conceptnet_ml.network.modes import eval_mode, versioned
@@ -115,6 +116,8 @@ class StagedNetwork(nn.Module):
         self.training_error = self._try_training(example)
         """Why it cannot be run in training mode, in a line; empty where it can."""
         self._route, cuts = self._find_route(example)
+        if not choose_stages(cuts, self.image_size):
+            steady_answers(self, example)  # else nothing it passes through seems to be what its answer comes from
         self.stages = self._stages(cuts, stages)
         self._overwritten = frozenset(stage.name for stage in self.stages if self._overwrites(example, stage.name))
 
@@ -280,8 +283,9 @@ class StagedNetwork(nn.Module):
                     output = self(example)
             if not isinstance(output, Tensor):
                 return f"it returns {type(output).__name__}"
-            asked = any(value.requires_grad for value in self.parameters())
-            return "its answers have no gradient" if asked and not output.requires_grad else ""
+            if not any(value.requires_grad for value in self.parameters()):
+                return "none of its weights asks for a gradient (requires_grad)"
+            return "" if output.requires_grad else "its answers have no gradient"
         except Exception as error:  # a user's network may raise anything
             return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         finally:

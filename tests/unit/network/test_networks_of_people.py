@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import threading
 import types
 
 import pytest
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptnet_ml import learn
+from conceptnet_ml.checks import Session, check_plan
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.galleries.sources import open_network
+from conceptnet_ml.network.answers import doubtful_answers
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.network.fx_route import FxRoute
 from conceptnet_ml.network.hook_route import HookRoute
@@ -287,3 +290,105 @@ def test_networks_that_answer_nothing_that_can_be_learned_from() -> None:
     with pytest.raises(SettingsError, match="on the device meta"):
         StagedNetwork(Net().to("meta"), SIZE)
     assert StagedNetwork(WithoutGradient(), SIZE).training_error == "its answers have no gradient"
+    asks = StagedNetwork(Net().requires_grad_(False), SIZE).training_error
+    assert asks == "none of its weights asks for a gradient (requires_grad)"
+
+
+def test_a_network_that_cannot_be_copied_is_refused_before_it_is_trained(module: None) -> None:
+    class Locked(Net):
+        def __init__(self, num_classes: int = 2) -> None:
+            super().__init__(num_classes)
+            self.lock = threading.Lock()
+
+    sys.modules["networks_of_people"].__dict__["Locked"] = Locked
+    chosen = settings(network={"backbone": "networks_of_people:Locked"})
+    with pytest.raises(SettingsError, match=r"cannot be copied: TypeError: cannot pickle '_thread\.lock'") as caught:
+        check_plan(chosen, Session(PLUGINS), planted_data(count=16))
+    assert "open files" in caught.value.mend
+
+
+class Ended(Net):
+    """Ends in a function of its logits."""
+
+    end = nn.Softmax(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(super().forward(x))
+
+
+class Squashed(Net):
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        self.head = nn.Sequential(self.head, nn.Sigmoid())  # type: ignore[assignment]
+
+
+class SoftInside(Net):
+    """A softmax, and a sigmoid, that are not the answer; nor is the logarithm of one squashed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return (logits.softmax(1) * logits.sigmoid()).log_softmax(1)
+
+
+class Drops(Net):
+    """Forgets that functional.dropout is in training mode unless it is told."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.dropout(x))
+
+
+class Counts(Net):
+    """Answers by how often it was asked."""
+
+    asked = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked += 1
+        return super().forward(x) + self.asked
+
+
+class ByTheBatch(Net):
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        self.body[1] = nn.BatchNorm2d(8, track_running_stats=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Net, []),
+        (SoftInside, []),
+        (Ended, ["the network answers with probabilities"]),
+        (Squashed, ["the network ends in Sigmoid"]),
+        (ByTheBatch, ["the network's answer to a picture depends on the others in its batch"]),
+    ],
+)
+def test_answers_that_are_trained_poorly_are_said(kind: type[Net], said: list[str]) -> None:
+    found = doubtful_answers(StagedNetwork(kind(), SIZE), torch.rand(12, 3, *SIZE))
+    assert [note[: len(words)] for note, words in zip(found, said, strict=True)] == said
+
+
+class Rounds(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x * 255).to(torch.uint8).float())
+
+
+def test_a_network_that_cannot_be_differentiated_by_its_images_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no gradient leads from the network's answers back to the image"):
+        doubtful_answers(StagedNetwork(Rounds(), SIZE), torch.rand(12, 3, *SIZE))
+
+
+@pytest.mark.parametrize("kind", [Drops, Counts])
+def test_a_network_that_answers_at_random_is_refused(kind: type[Net]) -> None:
+    with pytest.raises(SettingsError, match="the network answers at random: the same") as caught:
+        doubtful_answers(StagedNetwork(kind(), SIZE), torch.rand(12, 3, *SIZE))
+    assert "training=self.training" in caught.value.mend
+
+
+def test_what_a_network_answers_is_tried_before_it_is_trained(module: None) -> None:
+    sys.modules["networks_of_people"].__dict__.update({"Drops": Drops, "Ended": Ended})
+    drops, ended = (settings(network={"backbone": f"networks_of_people:{name}"}) for name in ("Drops", "Ended"))
+    with pytest.raises(SettingsError, match="answers at random"):
+        check_plan(drops, Session(PLUGINS), planted_data(count=16))
+    checked = check_plan(ended, Session(PLUGINS), planted_data(count=16))
+    assert any("answers with probabilities" in note for note in checked.data.notes)
