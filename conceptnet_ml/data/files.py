@@ -10,7 +10,7 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -92,15 +92,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _flat(image)
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """As :func:`to_rgb`, as it lies."""
+def _flat(image: Image.Image, unit: bool | None = None) -> Image.Image:
+    """As :func:`to_rgb`, as it lies; of a part of a picture of floats ``unit`` says whether all of it is in [0, 1]."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         values = np.nan_to_num(np.asarray(image).astype(np.float64))
         if image.mode != "F":
             values = values / 257.0
-        elif np.max(values, initial=0.0) <= 1.0:
+        elif np.max(values, initial=0.0) <= 1.0 if unit is None else unit:
             values = values * 255.0
         return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -241,21 +241,28 @@ if hasattr(os, "register_at_fork"):  # a thread that held a share does not live 
 
 def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """A large picture averaged over whole blocks of pixels, to at least twice the size (H, W) in px: the copies that
-    are made of it then cost a fraction of it. What cannot be averaged as it is, palettes and 16 bits, becomes RGB in
-    bands. Floats stay: how they are scaled hangs on all of them.
+    are made of it then cost a fraction of it. What cannot be averaged as it is, palettes, 16 bits and floats, becomes
+    RGB in bands, as all but RGB does that is too narrow to be averaged.
     """
-    factor = min(image.height // (2 * size[0]), image.width // (2 * size[1]))
-    if image.width * image.height < LARGE or factor < 2 or image.mode == "F":
+    if image.width * image.height < LARGE:
         return image
-    orientation = image.getexif().get(0x0112, 1)
-    if image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
+    factor = max(1, min(image.height // (2 * size[0]), image.width // (2 * size[1])))
+    orientation, plain = image.getexif().get(0x0112, 1), "transparency" not in image.info
+    if plain and factor == 1 and image.mode == "RGB":
+        return image
+    if plain and factor > 1 and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
         small = image.reduce(factor)
     else:
         small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
         rows = factor * max(1, LARGE // 16 // (image.width * factor))
-        for top in range(0, image.height, rows):
-            band = image.crop((0, top, image.width, min(top + rows, image.height)))
-            small.paste(_flat(band).reduce(factor), (0, top // factor))
+        tops = range(0, image.height, rows)
+        bands = {top: (0, top, image.width, min(top + rows, image.height)) for top in tops}
+        # how floats are scaled hangs on all of them
+        unit = image.mode == "F" and all(
+            np.nan_to_num(np.asarray(image.crop(box))).max() <= 1.0 for box in bands.values()
+        )
+        for top, box in bands.items():
+            small.paste(_flat(image.crop(box), unit).reduce(factor), (0, top // factor))
     small.getexif()[0x0112] = orientation
     return small
 
@@ -351,6 +358,20 @@ def count_known(files: Sequence[Path], known: Sequence[Path]) -> int:
     own, others = ([file for file in part if lengths[file] in common] for part in (files, known))
     digests = {*in_threads(_digest, others)}
     return sum(one in digests for one in in_threads(_digest, own))
+
+
+def in_two_classes(labels: Mapping[Path, str]) -> list[list[Path]]:
+    """Files that are the same to the byte and have different labels, those of one content together. Only files are read
+    whose length occurs under more than one label.
+    """
+    lengths: dict[int, list[Path]] = {}
+    for file in labels:
+        lengths.setdefault(file.stat().st_size, []).append(file)
+    doubtful = [file for group in lengths.values() if len({labels[file] for file in group}) > 1 for file in group]
+    contents: dict[str, list[Path]] = {}
+    for file, digest in zip(doubtful, in_threads(_digest, doubtful), strict=True):
+        contents.setdefault(digest, []).append(file)
+    return [group for group in contents.values() if len({labels[file] for file in group}) > 1]
 
 
 def _digest(file: Path) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from conceptnet_ml import Data
 from conceptnet_ml.config.settings import DataSettings
+from conceptnet_ml.data.files import SUFFIXES
 from conceptnet_ml.errors import DataError, SettingsError
 
 from .folder_groups import FOLDERS, NONE, read_groups
-from .folder_layout import FIRST, Listing, find_parts, read_listings
+from .folder_layout import FIRST, Listing, Listings, find_parts, read_listings
 from .picture_files import check_listings, read_files
 
 _DEEPER = "If each of these is a class by itself: data.labels=deepest"
@@ -52,8 +53,21 @@ def load(argument: str, settings: DataSettings, seed: int) -> Data:
             f"{error.message} {deeper}.", f"{_DEEPER}; data.labels=path where some are called so."
         ) from None
     group_of = read_groups(settings.groups, root, known, found.train, found.tests)
-    notes = [*parts.notes, *([f"{deeper}. {_DEEPER}"] if deeper and settings.groups == NONE else [])]
+    notes = [*parts.notes, *_loose(found), *([f"{deeper}. {_DEEPER}"] if deeper and settings.groups == NONE else [])]
     return read_files(f"folder:{argument}", root, found, settings, seed, notes, group_of)
+
+
+def _loose(found: Listings) -> list[str]:
+    """A note on pictures that lie beside the folders of classes."""
+    loose = [path.name for one in found.all() for path in sorted(one.folder.iterdir()) if _is_picture(path)]
+    if not loose:
+        return []
+    lie = f"{len(loose)} pictures lie" if len(loose) > 1 else "1 picture lies"
+    return [f"{lie} beside the class folders, in no class, and left out: {', '.join(loose[:3])}"]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
 
 
 def _deeper(part: Listing) -> str:

@@ -19,6 +19,7 @@ from conceptnet_ml.data.files import (
     common_size,
     count_known,
     in_threads,
+    in_two_classes,
     read_image,
 )
 from conceptnet_ml.data.images import PictureFiles, StreamedImages
@@ -88,6 +89,7 @@ def read_files(
     if train is not None and found.held is not None:
         notes.append(f"held out for the decisions: the {len(found.held.files)} images of {found.held.folder.name}")
     if train is not None and settings.minimum:
+        notes += _contradicting(train, root)
         notes += _seen_in_training(train, {**({} if found.held is None else {HELD: found.held}), **tests})
     counts = {name: len(one.files) for name, one in tests.items()}
     others = sum(count for name, count in counts.items() if name != "test")
@@ -223,6 +225,17 @@ def _seen_in_training(train: Listing, tests: Mapping[str, Listing]) -> list[str]
         for name, count in counts.items()
         if count
     ]
+
+
+def _contradicting(train: Listing, root: Path) -> list[str]:
+    """A note where training images that are the same to the byte are in different classes."""
+    labels = zip(train.files, train.labels.tolist(), strict=True)
+    groups = in_two_classes({file: train.classes[label] for file, label in labels if isinstance(file, Path)})
+    if not groups:
+        return []
+    shown = " and ".join(_called(file, root) for file in groups[0][:2])
+    count = f"{len(groups)} training picture{'s are' if len(groups) > 1 else ' is'}"
+    return [f"{count} in more than one class, the same to the byte, as {shown}: none of these can be right in all"]
 
 
 def _part(name: str) -> str:
