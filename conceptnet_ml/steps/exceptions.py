@@ -28,7 +28,7 @@ TURNS = 3
 """Networks that are trained to read the cue, each by what the one before says."""
 
 WEIGHT = 4.0
-"""Of the errors on held-out images against certainty."""
+"""Of the errors against certainty."""
 
 SURE = 0.95
 """Share of the answer from which a network is sure of it."""
@@ -204,10 +204,9 @@ class _Readers:
     def _by_what_is_first(self) -> _Read:
         """By a fresh network after a short training: what is learned first is easy, as cues are more often than not."""
         ctx, at = self.ctx, f"{self.name}/first"
-        epochs, rate = ctx.settings.round.fresh, ctx.settings.training.rate
-        return self._judged(
-            ctx.train(f"{at}/train", ctx.network(), self.fit, epochs, rate, "probing"), at, self.fit, self.held
-        )
+        epochs, rate = ctx.epochs(ctx.settings.round.fresh, STEPS // 2), ctx.settings.training.rate
+        fresh = ctx.train(f"{at}/train", ctx.network(), self.fit, epochs, rate, "probing")
+        return self._judged(fresh, at, self.fit, self.held)
 
     def _enough(self, read: _Read) -> bool:
         return read.tells >= self.ctx.settings.round.reads and read.count >= FEWEST
