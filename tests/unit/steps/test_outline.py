@@ -78,7 +78,16 @@ def told(one: RunOutline, steps: list[tuple[str, float]], speed: float = 1.0) ->
     return found
 
 
-@pytest.mark.parametrize("name", [*dict(STEPS), "control/jtt", "block3 directions", "block3/classes/1/side/rest"])
+READERS = [
+    f"block3/classes/1/{part}/train"
+    for part in ("reader/rest", "reader/first", "reader/places-1", "reader/2", "left", "left-1", "closure-1/left")
+]
+"""Trainings that look for images which contradict a cue, and for what is left of it."""
+
+
+@pytest.mark.parametrize(
+    "name", [*dict(STEPS), *READERS, "control/jtt", "block3 directions", "block3/classes/1/side/rest"]
+)
 def test_every_step_is_said_in_plain_words(name: str) -> None:
     kind, words = _read(name)
     assert kind
