@@ -16,7 +16,8 @@ from conceptnet_ml.network.training import enough_epochs, steps_per_epoch
 from conceptnet_ml.runtime.progress import Task
 
 _ROUND = re.compile(
-    r"(?P<stage>[^ ]+)/(?P<readout>(?!reader/)[^/ ]+)/(?P<number>\d+)(?P<part>/(?:cue|closure)-\d+|/side|/refused|/reader)?[ /]"
+    r"(?P<stage>[^ ]+)/(?P<readout>(?!reader/)[^/ ]+)/(?P<number>\d+)"
+    r"(?P<part>/(?:cue|closure)-\d+|/side|/refused|/reader)?[ /]"
 )
 """How the name of a step of a round begins; after it comes what is done."""
 
