@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -189,20 +189,13 @@ def _check_ranks(checked: Checked, plugins: Plugins) -> None:
     they have not; costs nothing in a process by itself."""
     if (count := ranks.size()) == 1:
         return
-    batch, settings = checked.settings.training.batch, checked.settings
-    fit = len(split_holdout(checked.data.train, settings.data.holdout, 0)[0])
-    if batch % count:
-        fitting = ", ".join(str(one) for one in range(2, batch + 1) if batch % one == 0 and one <= 64)
-        mend = f"Start as many as divide it ({fitting}), or give another --set training.batch=…."
-        raise SettingsError(f"training.batch {batch} cannot be cut into {count} equal parts, one a rank", mend)
-    if fit < 2 * count:
-        raise SettingsError(f"{fit} images are too few for {count} ranks", "Start fewer, or one process alone.")
-    check_norms(checked.network)
+    settings = checked.settings
+    ranks.agreed(lambda: _check_parts(checked, count))
     files = plugins.packages()
     ranks.check_alike(
         {
             "code": f"{sources(files)}, torch {torch.__version__}",
-            "plugins": ", ".join(files) or "none",
+            "plugins": ", ".join(PurePath(file).name for file in files) or "none",
             "settings": sha256(settings.model_dump_json(exclude={"device"}), 12),
             "data": " ".join(checked.data.digests().values()),
             "precision": str(checked.dtype),
@@ -215,6 +208,19 @@ def _check_ranks(checked: Checked, plugins: Plugins) -> None:
             "precision": "Say which: --set training.precision=fp32.",
         },
     )
+
+
+def _check_parts(checked: Checked, count: int) -> None:
+    """A batch and the network can be shared by so many ranks, or SettingsError."""
+    batch, share = checked.settings.training.batch, checked.settings.data.holdout
+    fit = len(split_holdout(checked.data.train, share, 0)[0])
+    if batch % count:
+        fitting = ", ".join(str(one) for one in range(2, min(batch, 64) + 1) if batch % one == 0)
+        mend = f"Start as many as divide it ({fitting}), or give another --set training.batch=…."
+        raise SettingsError(f"training.batch {batch} cannot be cut into {count} equal parts, one a rank", mend)
+    if fit < 2 * count:
+        raise SettingsError(f"{fit} images are too few for {count} ranks", "Start fewer, or one process alone.")
+    check_norms(checked.network)
 
 
 def plan(settings: Settings, plugins: Plugins | None = None) -> list[tuple[str, str]]:

@@ -83,11 +83,14 @@ def read(run: Path, name: str) -> Any:
 
 def assert_same_run(one: Path, two: Path) -> None:
     """The same decisions, on figures that are the same to rounding; the same nodes and edges of the graph."""
-    for mine, other in zip(read(one, "summary.json")["rounds"], read(two, "summary.json")["rounds"], strict=True):
+    summaries = [read(run, "summary.json") for run in (one, two)]
+    for mine, other in zip(*(summary["rounds"] for summary in summaries), strict=True):
         assert (mine["name"], mine["decision"], mine["chosen"]) == (other["name"], other["decision"], other["chosen"])
-        for left, right in zip(mine["probes"], other["probes"], strict=True):
-            assert left["phi"] == pytest.approx(right["phi"], abs=0.1)
-            assert left["iota"] == pytest.approx(right["iota"], abs=0.1)
+        assert mine["r_after"] == pytest.approx(other["r_after"], abs=0.1)
+    for name, row in summaries[0]["test_sets"].items():
+        for network in ("ordinary", "learned"):
+            same = summaries[1]["test_sets"][name][network]["accuracy"]
+            assert row[network]["accuracy"] == pytest.approx(same, abs=0.03), (name, network)
     graphs = [read(run, "graph.json") for run in (one, two)]
     nodes = [{(node["id"], node["kind"], node["label"]) for node in graph["nodes"]} for graph in graphs]
     edges = [{(edge["source"], edge["target"], edge["kind"]) for edge in graph["edges"]} for graph in graphs]
