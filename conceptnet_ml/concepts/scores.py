@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptnet_ml.config.settings import ConceptSettings
+from conceptnet_ml.data.sampling import by_class
 from conceptnet_ml.network.basis import Network, direction_count
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import seeding
@@ -190,7 +191,7 @@ def auroc(scores: Tensor, positive: Tensor) -> Tensor:
 def balanced_sample(labels: Tensor, pool: Tensor, most: int, seed: int) -> Tensor:
     """At most ``most`` image numbers of a pool, the same number of every class, shuffled by the seed."""
     order = pool[torch.randperm(len(pool), generator=seeding.generator(seed))]
-    groups = [order[labels[order] == c] for c in labels[order].unique()]
+    groups = by_class(order, labels)
     count = min(min(len(group) for group in groups), max(1, most // len(groups)))
     return torch.stack([group[:count] for group in groups], 1).flatten()
 

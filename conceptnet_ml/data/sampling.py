@@ -113,6 +113,14 @@ def _split_off(count: int, share: float) -> int:
     return max(1, round(share * count))
 
 
+def by_class(numbers: Tensor, labels: Tensor) -> list[Tensor]:
+    """These image numbers, (N,), in a part for each class that occurs, ascending; their order stays. ``labels`` are
+    those of all images. Cost: a sort, however many classes there are."""
+    own = labels[numbers]
+    counts = torch.unique(own, return_counts=True)[1]
+    return list(numbers[own.argsort(stable=True)].split(counts.tolist()))
+
+
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Image numbers to train on and to hold out, in random order: ``share`` of each class, at least two, held out, or
     those that the set says."""
@@ -121,8 +129,7 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[Tensor, Te
     if images.held is not None:
         return order[~images.held[order]], order[images.held[order]]
     fit, held = [], []
-    for label in labels.unique():
-        own = order[labels[order] == label]
+    for own in by_class(order, labels):
         count = max(2, round(share * len(own)))
         held.append(own[:count])
         fit.append(own[count:])

@@ -21,16 +21,18 @@ class Donors:
 
     def __init__(self, labels: Tensor, pool: Tensor, classes: int, partners: Tensor | None = None) -> None:
         self.labels, self.classes, self.partners = labels, classes, partners
-        self._members = [pool[labels[pool] == c] for c in range(classes)]
+        own = labels[pool]
+        self._by_class = pool[own.argsort(stable=True)]  # once for all: a pass over the images for each class is slow
+        self._counts = torch.bincount(own, minlength=classes)
+        self._begins = self._counts.cumsum(0) - self._counts
 
     def of(self, classes: Tensor, generator: torch.Generator) -> Tensor:
         """One random image of each of the given classes, (B,) image numbers."""
         drawn = torch.rand(len(classes), generator=generator, dtype=torch.float64)
-        picked = torch.empty_like(classes)
-        for c, members in enumerate(self._members):
-            own = classes == c
-            picked[own] = members[(drawn[own] * len(members)).long()]
-        return picked
+        counts = self._counts[classes]
+        if not counts.all():
+            raise IndexError("a class without images in the pool gives no donor")
+        return self._by_class[self._begins[classes] + (drawn * counts).long()]
 
     def uniform(self, count: int, generator: torch.Generator) -> Tensor:
         """Images of classes drawn uniformly from all. The host's own class is among them: otherwise what the donor

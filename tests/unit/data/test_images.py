@@ -18,7 +18,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import fit_to_size, read_image, to_rgb
 from conceptnet_ml.data.images import ImageSet, StreamedImages
 from conceptnet_ml.data.load import load_data, trap_arguments
-from conceptnet_ml.data.sampling import limit_per_class, split_by_class
+from conceptnet_ml.data.sampling import by_class, limit_per_class, split_by_class
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.plugins import load_plugins
 
@@ -396,3 +396,8 @@ def test_torchvision_refusals(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--root"):
         load("torchvision:MNIST")
     assert not any(tmp_path.rglob("*.gz")), "nothing is downloaded unasked"
+
+
+def test_numbers_are_parted_by_class_in_their_order() -> None:
+    labels, numbers = torch.tensor([3, 0, 3, 5, 0, 3]), torch.tensor([5, 4, 0, 1, 2])
+    assert [part.tolist() for part in by_class(numbers, labels)] == [[4, 1], [5, 0, 2]]

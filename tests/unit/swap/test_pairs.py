@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.runtime import seeding
-from conceptnet_ml.swap.pairs import hosts_and_donors, pairs
+from conceptnet_ml.swap.pairs import Donors, hosts_and_donors, pairs
 from conceptnet_ml.swap.views import Views
 
 LABELS = torch.arange(30) % 3
@@ -50,3 +51,16 @@ def test_batches_do_not_depend_on_each_other() -> None:
     last = list(pairs(grey_views(), POOL, 10, generator_for))[-1]
     (alone,) = pairs(grey_views(), POOL[20:], 10, lambda batch: generator_for(batch + 2))
     assert torch.equal(alone.donors, last.donors)
+
+
+def test_donors_are_drawn_as_class_by_class() -> None:
+    """By the definition: the k-th image of its class in the pool's order, k the draw times how many there are."""
+    pool, classes = POOL.flip(0), torch.tensor([2, 0, 1, 1, 2, 0])
+    found = Donors(LABELS, pool, 3).of(classes, generator_for(0))
+    drawn = torch.rand(len(classes), generator=generator_for(0), dtype=torch.float64)
+    members = [pool[LABELS[pool] == c] for c in range(3)]
+    assert found.tolist() == [
+        int(members[c][int(draw * len(members[c]))]) for c, draw in zip(classes.tolist(), drawn.tolist(), strict=True)
+    ]
+    with pytest.raises(IndexError, match="without images"):
+        Donors(LABELS, pool[LABELS[pool] != 1], 3).of(classes, generator_for(0))
