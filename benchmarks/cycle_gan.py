@@ -14,6 +14,7 @@ such exchanges and accuracies printed.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,8 +32,6 @@ from conceptnet_plugins.baselines import cycle_gan, dream_datasets
 from conceptnet_plugins.baselines.dreamed import as_bytes
 from conceptnet_plugins.dreamers import deepdream, pixels, swap, turn
 
-SHOWN = 256
-"""Test images."""
 PULLED = tuple(step / 16 for step in range(16, 0, -1))
 """Strengths of a pixel dream."""
 
@@ -42,6 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hide", action="store_true", help="no noise before the way back")
     parser.add_argument("--brief", action="store_true", help="no pixel dreams, no exchanges")
+    parser.add_argument("--shown", type=int, default=256, help="test images")
+    parser.add_argument("--dreams", nargs="+", choices=DREAMS, default=list(DREAMS), help="which pixel dreams")
     parser.add_argument("--weights", type=Path, help="where the translator is kept, and read from if it is there")
     parser.add_argument("--picture", type=Path, help="PNG of images and translations")
     parser.add_argument("--train", nargs="*", default=[], help="methods to train beside it")
@@ -62,9 +63,10 @@ def main() -> None:
         if options.weights:
             torch.save(translator.state_dict(), options.weights)
         print(f"translator: {sum(s for n, (_, s) in ctx.timings.items() if 'translator' in n):.0f} s", flush=True)
-        fakes = judge(ctx, context, translator, noise)
+        known, unseen = shown_and_rest(ctx, options.shown)
+        fakes = judge(context, known, translator, noise)
         if not options.brief:
-            beside_dreams(ctx, context, fakes, options.picture)
+            beside_dreams(context, (known, unseen), fakes, options.dreams, options.picture)
         networks = {"ordinary": context.ordinary}
         for method in options.train:
             own = BaselineContext(ctx, baseline_of(method, ctx.plugins)[0], context.ordinary, context.epochs)
@@ -75,18 +77,18 @@ def main() -> None:
                 print(f"  accuracy, {tests}: {right}", flush=True)
 
 
-def shown_and_rest(ctx: Context) -> tuple[ImageSet, ImageSet]:
+def shown_and_rest(ctx: Context, count: int) -> tuple[ImageSet, ImageSet]:
     """Test images to translate, and the others."""
     tests = ctx.data.tests["aligned" if "aligned" in ctx.data.tests else "test"]
     order = torch.randperm(len(tests), generator=torch.Generator().manual_seed(0))
-    return tests.subset(order[:SHOWN]), tests.subset(order[SHOWN:])
+    return tests.subset(order[:count]), tests.subset(order[count:])
 
 
-def judge(ctx: Context, context: BaselineContext, translator: nn.Module, noise: float) -> Tensor:
+def judge(context: BaselineContext, images: ImageSet, translator: nn.Module, noise: float) -> Tensor:
     """Print how translations are read, and what comes back; return them, uint8."""
-    images, witness = shown_and_rest(ctx)[0], context.witness()
+    witness = context.witness()
     targets = (images.labels + 1) % context.classes
-    floats = images.take(torch.arange(SHOWN)).to(ctx.device).float() / 255
+    floats = images.take(torch.arange(len(images))).to(context.device).float() / 255
     with torch.no_grad():
         there = translator(floats, images.labels, targets)
         drawn = noise * torch.randn(there.shape, generator=torch.Generator().manual_seed(1))
@@ -100,16 +102,22 @@ def judge(ctx: Context, context: BaselineContext, translator: nn.Module, noise: 
     return fakes
 
 
-def beside_dreams(ctx: Context, context: BaselineContext, fakes: Tensor, picture: Path | None) -> None:
+def beside_dreams(
+    context: BaselineContext,
+    tests: tuple[ImageSet, ImageSet],
+    fakes: Tensor,
+    names: Sequence[str],
+    picture: Path | None,
+) -> None:
     """Print Fréchet distances of translations and of pixel dreams read as often, and what exchanges do."""
-    known, unseen = shown_and_rest(ctx)
-    images, labels, witness = known.take(torch.arange(SHOWN)).cpu(), known.labels, context.witness()
+    known, unseen = tests
+    images, labels, witness = known.take(torch.arange(len(known))).cpu(), known.labels, context.witness()
     targets = (labels + 1) % context.classes
     others = unseen.take(torch.arange(len(unseen)))
     real = {label: features(witness.network, others[unseen.labels == label]) for label in range(context.classes)}
     rows, read = {"translations": fakes, "images among themselves": images}, reads(witness, fakes, targets)
-    for name, recipe in {"deepdream": deepdream.recipe(), "turn": turn.recipe(), "pixels": free()}.items():
-        pulled = whole = dreams(context, images, targets, recipe)
+    for name in names:
+        pulled = whole = dreams(context, images, targets, DREAMS[name]())
         for far in PULLED:
             nearer = as_bytes((images.float() / 255).lerp(whole.float() / 255, far))
             if reads(witness, nearer, targets) < read:
@@ -200,6 +208,7 @@ def beside_translations(context: BaselineContext, translator: cycle_gan.Translat
     return cycle_gan.literal(context)
 
 
+DREAMS = {"deepdream": deepdream.recipe, "turn": turn.recipe, "pixels": free}
 FITS = {
     "cycle-gan": beside_exchanges,
     "cycle-gan-literal": beside_translations,

@@ -119,26 +119,6 @@ def test_the_pool_gives_some_of_before_for_half_of_what_comes_once_it_is_full() 
     assert float(both.pool.mean()) > 0.5
 
 
-@pytest.mark.slow
-def test_translations_into_a_class_take_its_look_and_keep_the_rest() -> None:
-    """Class 0 has lying stripes, class 1 standing ones, at a random lightness: stripes are turned, lightness stays."""
-    light, labels = torch.rand(256, 1, 1, generator=draw()), torch.arange(256) % 2
-    lying = (torch.arange(8) % 4 < 2).float()[:, None].expand(8, 8)
-    stripes = torch.where(labels[:, None, None] == 0, lying, lying.T)
-    images = (0.2 + 0.4 * light + 0.2 * stripes)[:, None].expand(-1, 3, -1, -1)
-    images = (images + 0.02 * torch.randn(images.shape, generator=draw(1))).clamp(0, 1)
-    both = translator(images=20 * 256)
-    for epoch in range(20):
-        for part in torch.randperm(256, generator=draw(epoch)).split(32):
-            cycle_gan.learning(both, images[part], labels[part])
-    with torch.no_grad():
-        found = both(images, labels, 1 - labels).mean(1)
-    rows, columns = found.mean(2).var(1), found.mean(1).var(1)
-    seen = (columns > rows).long()
-    assert float((seen == 1 - labels).double().mean()) > 0.9
-    assert torch.corrcoef(torch.stack([found.mean((1, 2)), light.flatten()]))[0, 1] > 0.8
-
-
 def test_a_stopped_training_ends_as_one_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = state(cycle_gan.translator_of(context_of(small_context(tmp_path / "whole", PLUGINS))))
     ctx = small_context(tmp_path / "stopped", PLUGINS)
