@@ -191,3 +191,15 @@ def test_what_an_image_exchanges_with_its_translation_lies_between_the_two(
     ends = images.int(), 255 - images.int()
     assert ((found >= torch.minimum(*ends) - 1) & (found <= torch.maximum(*ends) + 1)).all()
     assert bool((found[changed] == ends[1][changed]).all()) == whole
+
+
+def test_every_training_image_is_translated_into_its_target(tmp_path: Path) -> None:
+    context = context_of(small_context(tmp_path, PLUGINS))
+    both, labels = cycle_gan.untrained(context, 1), context.plain.images.labels[context.plain.pool]
+    found = cycle_gan.translated(context, both, 1 - labels)
+    images = context.plain.raw(context.plain.pool)
+    with torch.no_grad():
+        wanted = both.generator(images[5:6], labels[5:6], 1 - labels[5:6])
+    assert found.shape == images.shape
+    assert found.dtype == torch.uint8
+    assert ((wanted * 255).round() - found[5:6].float()).abs().max() <= 1
