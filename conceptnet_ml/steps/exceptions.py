@@ -152,7 +152,7 @@ class _Readers:
 
     def read(self, network: StagedNetwork) -> _Read | None:
         """By what the places take over, what they leave, and what is learned first: the last of ``TURNS`` readers, each
-        by what the one before says; None where one does not read enough.
+        by what the one before says; None where one does not read enough. The surest first reader is followed first.
 
         Args:
             network: Trained so far, to be trained on.
@@ -160,21 +160,21 @@ class _Readers:
         places, rest = self._by_places(), self._by_the_rest(network)
         starts = {"places": (places, rest), "rest": (rest, places), "first": (self._by_what_is_first(), None)}
         firsts = [
-            (self._taught(one, other, f"{self.name}/{name}-1"), other)
+            (name, self._taught(one, other, f"{self.name}/{name}-1"), other)
             for name, (one, other) in starts.items()
             if one is not None and self._enough(one)
         ]
-        if not firsts:
-            return None
-        read, other = max(firsts, key=lambda first: first[0].score)
-        told = read.tells
-        for turn in range(2, TURNS + 1):
-            if read.score <= 0 or not self._enough(read):
-                return None
-            read = self._taught(read, other, f"{self.name}/{turn}")
-            told = min(told, read.tells)
-        certain = self._enough(read) and read.score >= self.ctx.settings.round.certain
-        return replace(read, told=told) if certain else None
+        for name, read, other in sorted(firsts, key=lambda first: first[1].score, reverse=True):
+            told = read.tells
+            for turn in range(2, TURNS + 1):
+                if read.score <= 0 or not self._enough(read):
+                    break
+                read = self._taught(read, other, f"{self.name}/{name}-{turn}")
+                told = min(told, read.tells)
+            else:
+                if self._enough(read) and read.score >= self.ctx.settings.round.certain:
+                    return replace(read, told=told)
+        return None
 
     def says(self, read: _Read) -> Tensor:
         """What it says of every image (N,)."""

@@ -16,8 +16,7 @@ from conceptnet_ml.network.training import enough_epochs, steps_per_epoch
 from conceptnet_ml.runtime.progress import Task
 
 _ROUND = re.compile(
-    r"(?P<stage>[^ ]+)/(?P<readout>(?!reader/)[^/ ]+)/(?P<number>\d+)"
-    r"(?P<part>/(?:cue|closure)-\d+|/side|/refused|/reader)?[ /]"
+    r"(?P<stage>[^ ]+)/(?P<readout>[^/ ]+)/(?P<number>\d+)(?P<part>/(?:cue|closure)-\d+|/side|/refused|/reader)?[ /]"
 )
 """How the name of a step of a round begins; after it comes what is done."""
 
@@ -31,7 +30,7 @@ _IN_ROUND = (
     ("side", r"side\|.*", "train a test network on what lies in the places, or around them"),
     ("side", r"reader\|rest/train", "train a test network on what the places leave"),
     ("fresh", r"reader\|first/train", "train a test network for a short while"),
-    ("cue", r"reader\|(?:\w+-)?\d+/train", "train a test network to read what contradicting pictures show"),
+    ("cue", r"reader\|\w+-\d+/train", "train a test network to read what contradicting pictures show"),
     ("cue", r".*\|left(?:-\d+)?/train", "train a test network on what is left of the cue"),
     ("find", r".*\|find", "find the features that answers hang on"),
     ("places", r".*\|own places", "find where in each picture it shows"),

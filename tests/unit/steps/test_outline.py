@@ -80,7 +80,7 @@ def told(one: RunOutline, steps: list[tuple[str, float]], speed: float = 1.0) ->
 
 READERS = [
     f"block3/classes/1/{part}/train"
-    for part in ("reader/rest", "reader/first", "reader/places-1", "reader/2", "left", "left-1", "closure-1/left")
+    for part in ("reader/rest", "reader/first", "reader/places-1", "left", "left-1", "closure-1/left")
 ]
 """Trainings that look for images which contradict a cue, and for what is left of it."""
 
