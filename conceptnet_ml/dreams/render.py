@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from conceptnet_ml.dreams.transforms import resize_images
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.network.basis import BasisNetwork, Network, without_basis
 from conceptnet_ml.runtime import devices, ranks, seeding
-from conceptnet_ml.runtime.progress import Progress
+from conceptnet_ml.runtime.progress import Progress, Task
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.storage.hashing import digest
 
@@ -66,6 +67,7 @@ class RenderSession:
         progress: Where it is shown; default: nowhere.
         stopper: Asked between steps; dreams that ended before a stop are stored.
         label: Of the progress.
+        task: Of which these dreams are a part, for one display of several calls; default: one of their own.
         on_done: Called with a dream's position among the requests and the dream, as soon as it is found or made.
     """
 
@@ -73,6 +75,7 @@ class RenderSession:
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     stopper: Stopper = field(default_factory=Stopper)
     label: str = "dream"
+    task: Task | None = None
     on_done: Callable[[int, Dream], None] = lambda number, dream: None
 
 
@@ -117,13 +120,16 @@ def dream(
         if session.cache is not None and not done.cached:
             session.cache.save(keys[number], done)
         found[number] = done
+        if session.task is not None and done.cached:
+            session.task.advance(recipe.steps * recipe.octaves)
         session.on_done(number, done)
 
     for number, key in enumerate(keys):
         if session.cache is not None and (stored := session.cache.load(key, wanted[number])) is not None:
             finish(number, stored)
     if left := len(wanted) - len(found):
-        with session.progress.task(session.label, total=left * recipe.steps * recipe.octaves) as task:
+        own = session.progress.task(session.label, total=left * recipe.steps * recipe.octaves)
+        with own if session.task is None else nullcontext(session.task) as task:
             for members, renderer in groups:
                 missing = {number: wanted[number] for number in members if number not in found}
                 if missing:

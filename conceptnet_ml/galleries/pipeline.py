@@ -45,7 +45,8 @@ def render_all(
     session: RenderSession,
     on_done: Callable[[PlannedDream, Dream], None],
 ) -> None:
-    """Dream all plans, those of one network, recipe and size together; each is reported as soon as it is found or made.
+    """Dream all plans, those of one network, recipe and size together, as one piece of work for who watches; each is
+    reported as soon as it is found or made.
 
     The recipes are by the dreamers' names; the settings' size is that of dreams from noise.
     """
@@ -54,14 +55,21 @@ def render_all(
         start = plan.request.start
         size = settings.size if start is None else (int(start.shape[1]), int(start.shape[2]))
         groups.setdefault((size, id(plan.target.network), plan.dreamer), []).append(plan)
-    for (size, _, dreamer), members in groups.items():
+    if not groups:
+        return
+    with session.progress.task(session.label, total=sum(_steps(recipes[plan.dreamer]) for plan in plans)) as task:
+        for (size, _, dreamer), members in groups.items():
 
-        def report(place: int, done: Dream, members: list[PlannedDream] = members) -> None:
-            on_done(members[place], done)
+            def report(place: int, done: Dream, members: list[PlannedDream] = members) -> None:
+                on_done(members[place], done)
 
-        requests = [plan.request for plan in members]
-        own = replace(session, on_done=report)
-        dream(members[0].target.network, requests, recipes[dreamer], replace(settings, size=size), own)
+            requests = [plan.request for plan in members]
+            own = replace(session, task=task, on_done=report)
+            dream(members[0].target.network, requests, recipes[dreamer], replace(settings, size=size), own)
+
+
+def _steps(recipe: Recipe) -> int:
+    return recipe.steps * recipe.octaves
 
 
 def compare_dreams(

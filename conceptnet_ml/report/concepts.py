@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,13 @@ SHOWN, UNITS = 3, 12
 
 _FREE, _PAIR, _SIDE, _BESIDE, _SMALL = 224, 176, 128, 106, 96
 _UNLIKE = "unlike the data"
+
+_SAID = (
+    (r"^seed (\d+) · (.+)$", r"answer \2, seed \1"),
+    (r"^(above .*|.*best) of ([\d,]+ )(images?)\b", r"\1 of \2real \3"),
+    (r"^seen: ", "another network sees: "),
+)
+"""What stands below dreams in a sheet, and on the page."""
 
 PAIR = "The same dream before and after its round"
 """Above a feature's dreams in both networks."""
@@ -176,8 +184,12 @@ def _seed(cutting: Cutting) -> tuple[Caption, ...]:
 
 
 def _plain(caption: Sequence[Caption]) -> tuple[Caption, ...]:
-    """Lines in which nothing is red that is as usual: hardly any dream is like a real image."""
-    return tuple(Caption(one.text) if one.text.startswith(_UNLIKE) else one for one in caption)
+    """Lines for who reads nothing but this page. Nothing is red that is as usual: hardly any dream is like a real
+    image."""
+    plain = [Caption(one.text) if one.text.startswith(_UNLIKE) else one for one in caption]
+    for line, words in _SAID:
+        plain = [replace(one, text=re.sub(line, words, one.text)) for one in plain]
+    return tuple(plain)
 
 
 def _facts(graph: ConceptGraph, node: Node) -> list[str]:

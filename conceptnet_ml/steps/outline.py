@@ -83,7 +83,7 @@ _WEIGHTS = {
     "evaluate": 18.0,
     "graph": 1.0,
     "compare": 120.0,
-    "dreams": 320.0,
+    "dreams": 640.0,
     "album": 55.0,
     "write": 2.0,
     "report": 18.0,
@@ -209,7 +209,7 @@ class RunOutline:
 
     def _last_steps(self) -> list[str]:
         plugins = self._settings.plugins
-        dreams = () if plugins.dreamer == "none" else ("witness", "compare", "dreams", "dreams")
+        dreams = () if plugins.dreamer == "none" else ("witness", "compare", "dreams")
         return [*["control"] * len(plugins.controls), *_LAST[1:4], *dreams, *_LAST[4:]]
 
     def _to_come(self) -> list[str]:

@@ -117,6 +117,16 @@ def test_nothing_is_red_but_what_is_wrong_and_every_dream_says_its_seed(run: Pat
     assert text.count('<span class="plain">seed 7</span>') == 1, "below a small one, too"
 
 
+def test_what_stands_below_a_dream_reads_without_the_fold(run: Path) -> None:
+    node = concept_graph().nodes("generalized")[0]
+    lines = ["seed 7 · 0.1 → 5", "3.0 × the best of 100 images", "seen: car 98 %", "within the data: p = .40"]
+    strip = node_strip("x", free=Card(picture(), lines=lines), examples=[Example("car", picture())] * 4)
+    (run / f"pictures/nodes/{node.id}.jpg").write_bytes(to_jpeg(strip))
+    text = write_page(run).read_text(encoding="utf-8")
+    said = ("answer 0.1 → 5, seed 7", "3.0 × the best of 100 real images", "another network sees: car 98 %")
+    assert all(f'<span class="plain">{one}</span>' in text for one in said)
+
+
 def test_masks_are_said_in_plain_words_and_in_figures(tmp_path: Path) -> None:
     found = summary()
     detector, unit = {"coverage": [0.82, 0.56], "overlap": 0.5}, {"coverage": [0.97, 0.0], "overlap": 0.2}
