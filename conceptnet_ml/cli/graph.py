@@ -101,11 +101,15 @@ def export(
 @app.command()
 def check(source: Source) -> None:
     """Check every invariant of the graph, and whose network it is; exit code 3 where one is broken."""
+    from conceptnet_ml.editing.history import EditHistory
     from conceptnet_ml.storage.run_folder import Run
 
-    graph = _read(source)
+    def read() -> tuple[ConceptGraph, str | None]:
+        return _read(source), Run.open(source).learned_network if source.is_dir() else None
+
+    graph, learned = EditHistory(Run.open(source)).read(read) if source.is_dir() else read()
     problems = graph.check()
-    if source.is_dir() and (learned := Run.open(source).learned_network) not in (None, graph.header.network):
+    if learned not in (None, graph.header.network):
         problems.append(f"it is the graph of the network {graph.header.network}, model.json has {learned}")
     if problems:
         listing = "\n".join(f"  - {problem}" for problem in problems)
@@ -202,8 +206,8 @@ def _read(source: Path) -> ConceptGraph:
     from conceptnet_ml.storage.run_folder import Run
 
     if source.is_dir():
-        EditHistory(Run.open(source)).mend()
-    elif source.suffix != ".json":
+        return EditHistory(Run.open(source)).read(lambda: ConceptGraph.read(source))
+    if source.suffix != ".json":
         for record in options.load(None, False, quiet=True).all("exporter"):
             if isinstance(record, Exporter) and record.parse is not None and record.suffix == source.suffix:
                 return ConceptGraph.read(source, record.function("parse"))

@@ -147,8 +147,7 @@ def _edit(run: Path, nodes: list[str], edit: Callable[[Editor], dict[str, Any]],
     from conceptnet_ml.editing.plan import find_node
     from conceptnet_ml.graph.concept_graph import ConceptGraph
 
-    _history(run).mend()
-    graph = ConceptGraph.read(run)
+    graph = _history(run).read(lambda: ConceptGraph.read(run))
     for node in nodes:
         find_node(graph, node)
     from conceptnet_ml import Editor, open_run

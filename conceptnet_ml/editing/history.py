@@ -15,12 +15,12 @@ copied, where the disk can: every file of a run is replaced as a whole and never
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conceptnet_ml.config.overrides import Override, parse_override, parse_overrides
 from conceptnet_ml.editing.delta import Delta
@@ -59,6 +59,11 @@ ENTRY: dict[str, Any] = {
     "delta": dict,
 }
 """Fields of an edit in the log, and their types."""
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds that a reader waits for an edit to be written; what takes longer, its computing, is done before."""
 
 STAY = "adapted-stay"
 """Beside the results before an edit that is being undone: adapted models stay as they are."""
@@ -149,6 +154,8 @@ class EditHistory:
         self.repair()
         number = len(self.log()) + 1
         before, unfinished = self._before(number), self.path / f".{number:04}.tmp"
+        if before.exists():
+            raise DataError(f"{before} was not made by an edit of this run", "Take it out of the run folder.")
         with disk_errors(before, "write"):
             try:
                 unfinished.mkdir(parents=True)
@@ -179,18 +186,61 @@ class EditHistory:
             self._restore(unfinished[0])
 
     def mend(self) -> None:
-        """As :meth:`repair`, for who only reads: where another process is at work on the run, or the disk cannot be
-        written, everything stays as it is.
+        """As :meth:`repair`, for who only reads: an edit that another process is writing is waited for, a little while.
+        Raises DataError where it goes on, or where what was cut short cannot be taken back: then results of before the
+        edit and of after it lie side by side.
         """
-        if self._unfinished():
-            with contextlib.suppress(DataError), self.run:
-                self.run.lock()
-                self.repair()
+        if self.run.locked:  # who writes may read what he has written
+            return
+        end = time.monotonic() + PATIENCE
+        while self._unfinished():
+            try:
+                with self.run:
+                    self.run.lock()
+                    self.repair()
+            except DataError as error:
+                if time.monotonic() > end:
+                    mend = "Try again in a moment; where no edit is being made, open the run where it can be written."
+                    raise DataError(f"{self.run.path} is in the middle of an edit: {error.message}", mend) from error
+                time.sleep(PATIENCE / 20)
+
+    def read(self, read: Callable[[], T]) -> T:
+        """What ``read()`` returns, which reads files of the run that belong together: all of before an edit of another
+        process, or all of after it. Raises DataError as :meth:`mend`, and what ``read()`` raises where it is not due to
+        such an edit.
+        """
+        if self.run.locked:
+            return read()
+        end = time.monotonic() + PATIENCE
+        while True:
+            self.mend()
+            before = self._versions()
+            try:
+                found = read()
+            except ConceptNetError:
+                if before == self._versions() and not self._unfinished():
+                    raise
+            else:
+                if before == self._versions() and not self._unfinished():
+                    return found
+            if time.monotonic() > end:
+                raise DataError(f"{self.run.path} is being changed by another process", "Try again in a moment.")
+
+    def _versions(self) -> list[tuple[int, ...]]:
+        """What tells each of the results and the log from what takes its place: a file of its own."""
+        files = [self.run.path / name for name in RESULTS] + [self.path / "log.json"]
+        stats = [file.stat() if file.exists() else None for file in files]
+        return [() if stat is None else (stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
 
     def _unfinished(self) -> list[int]:
-        """Edits that have a folder and no entry, the last first."""
-        folders = [int(path.name) for path in self.path.glob("[0-9]" * 4)]
+        """Edits that have a folder and no entry, the last first. A folder that lacks what the run has was made, or cut
+        down, by something else: to restore it would delete results.
+        """
+        folders = [int(path.name) for path in self.path.glob("[0-9]" * 4) if self._is_whole(path)]
         return sorted((number for number in folders if number > len(self.log())), reverse=True) if folders else []
+
+    def _is_whole(self, before: Path) -> bool:
+        return all((before / name).is_file() for name in (*RESULTS, "DONE") if (self.run.path / name).exists())
 
     def undo(self, count: int = 1) -> list[dict[str, Any]]:
         """Take the last edits back; the run's results are bit for bit what they were before the first of them.

@@ -55,13 +55,14 @@ def write_page(run: LearnedRun | Run | str | Path, out: str | Path | None = None
     folder = opened if isinstance(opened, Run) else Run.open(opened)
     if out is not None and Path(out).is_dir():
         raise DataError(f"{out} is a folder", "Name a file: --out page.html.")
-    EditHistory(folder).mend()
-    text = _render(folder)
+    history = EditHistory(folder)
     if out is not None:
-        write_atomic(Path(out), text)
+        write_atomic(Path(out), history.read(lambda: _render(folder)))
         return Path(out)
+    history.mend()
     with folder:
-        return folder.save_page(text)
+        folder.lock()  # no edit comes between what it says and where it says it
+        return folder.save_page(_render(folder))
 
 
 def served_page(path: Path, flags: Sequence[str], ended: int) -> str:
@@ -77,11 +78,14 @@ def served_page(path: Path, flags: Sequence[str], ended: int) -> str:
     """
     run = Run.open(path)
     history = EditHistory(run)
-    history.mend()
-    bar = bar_content(ended)
-    bar |= {"path": path, "flags": flags, "last": ["", *history.descriptions()][-1], "pending": history.pending()}
-    bar["rounds"] = {entry["name"]: round_orders(entry) for entry in run.summary()["rounds"]}
-    return _render(run, bar)
+
+    def render() -> str:
+        bar = bar_content(ended)
+        bar |= {"path": path, "flags": flags, "last": ["", *history.descriptions()][-1], "pending": history.pending()}
+        bar["rounds"] = {entry["name"]: round_orders(entry) for entry in run.summary()["rounds"]}
+        return _render(run, bar)
+
+    return history.read(render)
 
 
 def bar_content(ended: int) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class LearnedRun:
     @property
     def graph(self) -> ConceptGraph:
         """The concept graph."""
-        return ConceptGraph.read(self.path)
+        return EditHistory(self.folder).read(lambda: ConceptGraph.read(self.path))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -138,7 +138,7 @@ class LearnedRun:
 
     def summary(self) -> dict[str, Any]:
         """The run's summary, as it was printed."""
-        return self.folder.summary()
+        return EditHistory(self.folder).read(self.folder.summary)
 
     def card(self) -> str:
         """The run's model card in Markdown, see :func:`conceptnet_ml.results.card.model_card`."""
@@ -424,7 +424,7 @@ class LearnedRun:
 
     @cached_property
     def _saved(self) -> SavedModel:
-        saved = self.folder.load_model()
+        saved = EditHistory(self.folder).read(self.folder.load_model)
         if missing := sorted({"classes", "image_size", "networks", "families"} - saved[1].keys()):
             mend = f"Delete it and resume: learn --resume {quoted(self.path)}"
             raise DataError(f"{self.path / 'model.json'} is damaged: it has no '{missing[0]}'", mend)

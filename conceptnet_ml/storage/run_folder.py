@@ -202,6 +202,11 @@ class Run:
             for name in ("metrics.jsonl", WRITTEN):
                 drop_torn_line(self.path / name)
 
+    @property
+    def locked(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock.held
+
     def close(self) -> None:
         """Give the lock back. A later write takes it again."""
         self._lock.release()
