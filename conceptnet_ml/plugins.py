@@ -7,8 +7,10 @@ a rule is skipped with a warning and kept in ``Plugins.broken``; it is an error 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -173,7 +175,9 @@ def load_plugins(
     plugins = Plugins()
     sources = [*_entry_points(use_entry_points), *_files(plugins_dir)]
     for source, load in sources:
-        if error := plugins._add(source, load):
+        with _undisturbed(lambda what, source=source: warn(f"plugin {source} changes {what}, which is set back")):  # type: ignore[misc]
+            error = plugins._add(source, load)
+        if error:
             warn(f"plugin skipped: {source}: {error}")
     for (kind, name), found in sorted(plugins._found.items()):
         if len(found) > 1:
@@ -185,6 +189,32 @@ def load_plugins(
             plugins.broken.append((" and ".join(dict.fromkeys(sources_of)), error))
             warn(f"{error}: they keep their defaults")
     return plugins
+
+
+@contextlib.contextmanager
+def _undisturbed(say: Callable[[str], None]) -> Iterator[None]:
+    """Foreign code may not change what holds for the whole program, and what it prints is no part of our output."""
+    here = _working_directory()
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+    if here and _working_directory() != here:
+        os.chdir(here)
+        say("the working directory")
+    if (torch := sys.modules.get("torch")) is not None:
+        if not torch.is_grad_enabled():
+            torch.set_grad_enabled(True)
+            say("torch.set_grad_enabled")
+        if torch.get_default_dtype() != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            say("torch.set_default_dtype")
+
+
+def _working_directory() -> str:
+    """Empty where it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _entry_points(others: bool) -> Iterator[_Source]:
@@ -210,7 +240,8 @@ def _files(path: Path | None) -> Iterator[_Source]:
         return
     if not path.exists():
         raise SettingsError(f"--plugins-dir: '{path}' does not exist.", "Give a folder of .py files, or one .py file.")
-    files = [path] if path.is_file() else sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
+    # a pipe would be waited for without end
+    files = [path] if path.is_file() else sorted(file for file in path.glob("[!_]*.py") if file.is_file())
     if not files:
         raise SettingsError(f"--plugins-dir: there is no plugin in '{path}'.", "Give a folder of .py files.")
     for file in files:

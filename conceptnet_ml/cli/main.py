@@ -58,11 +58,15 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         options.began.clear()
+        _open_streams()
         for stream in (sys.stdout, sys.stderr):  # output never fails for its letters
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            result = super().invoke(ctx)
+            try:
+                result = super().invoke(ctx)
+            finally:
+                options.give_output_back()
             sys.stdout.flush()  # a full device says so here, not after the end
             return result
         except Interrupted as stop:  # no error
@@ -121,6 +125,17 @@ class Commands(TyperGroup):
                 options.warn(f"left out: {error}")
         found = typer.main.get_group(ours).commands if records else {}
         return {name: command for name, command in found.items() if name not in self.commands}
+
+
+def _open_streams() -> None:
+    """Open what a shell has closed, as by ``>&-``: else a file of ours takes its number, and gets what goes there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115  # to the end of the program
 
 
 def _drop_output() -> None:

@@ -70,7 +70,8 @@ PluginAssignments = Annotated[
 ]
 PluginsDir = Annotated[Path | None, option("--plugins-dir", "PATH", PLUGINS, "folder of plugin files, or one file")]
 NoPlugins = Annotated[bool, option("--no-plugins", None, PLUGINS, "leave installed plugins out: built-ins alone")]
-Json = Annotated[bool, option("--json", None, OUTPUT, "print one JSON object, and nothing else")]
+JSON_HELP = "print one JSON object, and nothing else"
+Json = Annotated[bool, option("--json", None, OUTPUT, JSON_HELP, callback=lambda asked: _keep_output(asked))]
 RunFolder = Annotated[Path, argument("RUN", "folder that 'learn' wrote")]
 RunDevice = Annotated[str | None, option("--device", "DEVICE", None, "auto, cpu, cuda or cuda:N; default: the run's")]
 TRUST_HELP = "import the network that the run names as module:callable, though you never named it yourself"
@@ -159,9 +160,29 @@ def escaped(text: str) -> str:
 def print_json(value: Mapping[str, Any]) -> None:
     """One object on stdout; what steers a terminal, or its encoding lacks, is escaped as JSON has it."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    stream = _kept_output[-1] if _kept_output else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     lacking = "".join(sorted({letter for letter in text if not letter.isascii() and not _encodes(letter, encoding)}))
-    typer.echo(re.sub(f"[\x7f-\x9f\u2028-\u202e\u2066-\u2069{lacking}]", lambda one: json.dumps(one[0])[1:-1], text))
+    text = re.sub(f"[\x7f-\x9f\u2028-\u202e\u2066-\u2069{lacking}]", lambda one: json.dumps(one[0])[1:-1], text)
+    typer.echo(text, file=stream)
+    stream.flush()
+
+
+_kept_output: list[Any] = []
+
+
+def _keep_output(asked: bool) -> bool:
+    """Where one JSON object is asked for, what plugins and networks print goes to stderr."""
+    if asked and not _kept_output:
+        _kept_output.append(sys.stdout)
+        sys.stdout = sys.stderr
+    return asked
+
+
+def give_output_back() -> None:
+    """The end of what ``--json`` began."""
+    while _kept_output:
+        sys.stdout = _kept_output.pop()
 
 
 def _encodes(letter: str, encoding: str) -> bool:

@@ -178,7 +178,7 @@ def read_names(path: str | Path, outputs: int) -> list[str]:
         names = [one[-1] if isinstance(one, list) and one else one for one in listed]
     else:
         with disk_errors(path, "read"):
-            names = [line.strip() for line in path.read_text("utf-8", errors="replace").strip().splitlines()]
+            names = [line.strip() for line in path.read_text("utf-8-sig", errors="replace").strip().splitlines()]
     if len(names) != outputs or not all(isinstance(name, str) and name for name in names):
         raise SettingsError(
             f"--names: {path} holds {len(names)} names, the network has {outputs} outputs",

@@ -196,7 +196,7 @@ class ConceptGraph(GraphStore):
             if not path.exists():
                 raise DataError(f"{run} has no concept graph yet", f"Finish the run: learn --resume {quoted(run)}")
         try:
-            return cls.from_plain(parse(path.read_text(encoding="utf-8")))
+            return cls.from_plain(parse(path.read_text(encoding="utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror or "" if isinstance(error, OSError) else "not a text file"
             raise DataError(f"cannot read {path}: {reason.lower()}", "Name a run folder or a graph file.") from error

@@ -303,6 +303,15 @@ def test_a_full_output_is_no_bug(run: Path, words: tuple[str, ...]) -> None:
     assert done.stderr.decode().split("\n") == ["error: cannot write the output: no space left on device", ""]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_a_shell_has_closed_are_no_bug(run: Path, closed: str) -> None:
+    words = " ".join(f"'{word}'" for word in command("graph", "show", run))
+    done = subprocess.run(["sh", "-c", f"{words} {closed}"], cwd=ROOT, env=surroundings(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bool(done.stdout) is (closed == "2>&-")
+
+
 def test_what_an_edit_names_is_looked_up_before_torch_is_loaded(run: Path) -> None:
     code = (
         "import sys\nfrom conceptnet_ml.cli.main import app\n"
@@ -323,6 +332,22 @@ def test_a_worker_of_a_bench_takes_no_library_from_the_folder_it_is_started_in(t
     done = subprocess.run(words, cwd=tmp_path, env=where, input="", capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert "JSONDecodeError" in done.stderr, "it began to read its order"
+
+
+def test_what_networks_print_is_no_part_of_the_json(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from conceptnet_ml.results.learned_run import LearnedRun
+
+    evaluate = LearnedRun.evaluate
+
+    def chatty(opened: LearnedRun, *given: Any, **more: Any) -> dict[str, Any]:
+        print("forward")
+        return evaluate(opened, *given, **more)
+
+    monkeypatch.setattr(LearnedRun, "evaluate", chatty)
+    done = call("evaluate", run, "--json")
+    assert json.loads(done.stdout)["run"] == str(run)
+    assert "forward" in done.stderr
+    assert "forward" in call("evaluate", run).stdout
 
 
 def test_advice_after_a_bug_goes_on_with_the_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

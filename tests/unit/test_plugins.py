@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from conceptnet_ml.errors import PluginError, SettingsError
 from conceptnet_ml.plugins import Plugins, load_plugins
@@ -257,3 +259,39 @@ def test_what_a_plugins_function_returned_is_its_own_too() -> None:
 def test_a_gate_that_is_none_is_refused_when_the_plugin_is_loaded(gate: str) -> None:
     with pytest.raises(PluginError, match="is none of place, channel, whole"):
         Representation(name="mine", api="1", encode=str, decode=str, gate=gate)
+
+
+DISTURBING = """
+import os, sys, torch
+print("printed by a plugin")
+os.chdir("/")
+sys.stdout = None
+torch.set_default_dtype(torch.float64)
+torch.set_grad_enabled(False)
+"""
+
+
+def test_a_plugin_does_not_change_what_holds_for_the_whole_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "disturbing.py", DISTURBING + GOOD)
+    here, out = Path.cwd(), sys.stdout
+    plugins, warnings = load(tmp_path)
+    assert "dots" in traps(plugins)
+    assert (Path.cwd(), sys.stdout) == (here, out)
+    assert torch.tensor([1.0], requires_grad=True).sum().requires_grad
+    assert torch.tensor(1.0).dtype == torch.float32
+    changed = ("the working directory", "torch.set_grad_enabled", "torch.set_default_dtype")
+    said = [f"plugin {tmp_path / 'disturbing.py'} changes {what}, which is set back" for what in changed]
+    assert warnings == said
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_among_plugins_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "folder.py").mkdir()
+    write(tmp_path, "dots.py")
+    assert "dots" in traps(load(tmp_path)[0])
+    with pytest.raises(SettingsError, match="there is no plugin"):
+        load(tmp_path / "pipe.py")

@@ -288,6 +288,13 @@ def test_what_networkx_writes_is_read(small, tmp_path):
         assert ConceptGraph.read(tmp_path / f"{name}.graphml", parse) == small.graph
 
 
+def test_a_graph_that_an_editor_of_windows_has_saved_is_read(small, tmp_path):
+    for name, text in (("a.json", small.graph.to_json()), ("a.graphml", to_graphml(small.graph))):
+        (tmp_path / name).write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert ConceptGraph.read(tmp_path / "a.json") == small.graph
+    assert ConceptGraph.read(tmp_path / "a.graphml", parse) == small.graph
+
+
 def test_to_networkx_has_plain_attributes(small):
     copy = small.graph.to_networkx()
     assert isinstance(copy, nx.MultiDiGraph)
