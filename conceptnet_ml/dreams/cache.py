@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from pathlib import Path
 
 from torch import Tensor
@@ -12,6 +14,9 @@ from conceptnet_ml.storage.files import MALFORMED, write_atomic
 from conceptnet_ml.storage.hashing import digest
 
 FIELDS = ("before", "reached", "steps", "outcome")
+
+LONG_AGO = 3600.0
+"""Seconds after which a half-written dream is nobody's any more."""
 
 
 class DreamCache:
@@ -54,6 +59,14 @@ class DreamCache:
         image = dream.image.contiguous()
         about = {"dream": json.dumps(fields), "sha256": _checksum(key, fields, image)}
         write_atomic(self._file(key), save({"image": image}, about))
+        self._sweep(self._file(key).parent)
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what a killed program left half-written long ago; what is newer another one may be writing."""
+        for path in folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > LONG_AGO:
+                    path.unlink()
 
     def _file(self, key: str) -> Path:
         return self.path / key[:2] / f"{key[2:]}.safetensors"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from conceptnet_ml.dreams.cache import FIELDS, DreamCache
+from conceptnet_ml.dreams.cache import FIELDS, LONG_AGO, DreamCache
 from conceptnet_ml.storage.hashing import digest
 
 KEY = "ab" + "0" * 62
@@ -62,3 +64,12 @@ def test_what_is_signed_and_no_dream_is_none(tmp_path: Path, fields: object, sha
     about = {"dream": json.dumps(fields), "sha256": digest(KEY, json.dumps(fields), image)}
     file.write_bytes(save({"image": image}, about))
     assert cache.load(KEY, request) is None
+
+
+def test_what_a_killed_program_left_half_written_goes_after_a_while(tmp_path: Path) -> None:
+    _, _, file = stored(tmp_path)
+    for name, age in ((".old.safetensors.77.tmp", 2 * LONG_AGO), (".new.safetensors.78.tmp", 1.0)):
+        (file.parent / name).touch()
+        os.utime(file.parent / name, (time.time() - age,) * 2)
+    stored(tmp_path)
+    assert sorted(path.name for path in file.parent.iterdir()) == [".new.safetensors.78.tmp", file.name]
