@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from planted import COARSE, PLUGINS, QUICK, planted_data, settings
-from torture import FAILED, KILLED, count_writes, forked
+from torture import FAILED, KILLED, WAYS, count_writes, forked
 
 from conceptnet_ml import Editor, LearnedRun, learn
 from conceptnet_ml.data.dataset import Data
@@ -268,7 +268,7 @@ def state(path: Path) -> dict[str, str]:
     return {name: sum for name, sum in files(path).items() if not name.startswith(parts)}
 
 
-def tortured(opened: LearnedRun, tmp_path: Path, work: Callable[[Path], object], full: bool, every: int = 1) -> None:
+def tortured(opened: LearnedRun, tmp_path: Path, work: Callable[[Path], object], way: str, every: int = 1) -> None:
     """Let work on copies of a run be cut short at every one of its writes, or at each so many. Afterwards every copy is
     as before the work or as after it, opens, and takes the same work again.
     """
@@ -283,7 +283,7 @@ def tortured(opened: LearnedRun, tmp_path: Path, work: Callable[[Path], object],
     after = state(copy)
     assert writes > 20
     for at in range(1, writes + 1, every):
-        code = forked(lambda: work(copy), fresh(), at, full)
+        code = forked(lambda: work(copy), fresh(), at, way)
         found = state(copy)
         assert found in (before, after), f"write {at}"
         if code in (KILLED, FAILED) and found == before:
@@ -294,25 +294,25 @@ def tortured(opened: LearnedRun, tmp_path: Path, work: Callable[[Path], object],
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(("full", "every"), [(False, 11), (True, 13)], ids=["killed", "full disk"])
+@pytest.mark.parametrize(("way", "every"), [("killed", 11), ("full", 13), ("fails", 12)])
 def test_a_name_cut_short_at_any_write_is_there_or_not(
-    opened: LearnedRun, tmp_path: Path, full: bool, every: int, monkeypatch: pytest.MonkeyPatch
+    opened: LearnedRun, tmp_path: Path, way: str, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1.0)
     feature = opened.graph.nodes("feature")[0].id
     opened.folder.adapted("kept").save({"of": "the network as it is"})
     opened.folder.close()
-    tortured(opened, tmp_path, lambda run: Editor(run, PLUGINS).rename(feature, "stripes"), full, every)
+    tortured(opened, tmp_path, lambda run: Editor(run, PLUGINS).rename(feature, "stripes"), way, every)
     Editor(opened, PLUGINS).rename(feature, "stripes")
-    tortured(opened, tmp_path, lambda run: EditHistory(Run.open(run)).undo(), full, every)
+    tortured(opened, tmp_path, lambda run: EditHistory(Run.open(run)).undo(), way, every)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("full", [False, True], ids=["killed", "full disk"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("verb", ["merge", "split", "forget"])
 def test_an_edit_cut_short_at_any_write_is_done_or_not(
-    opened: LearnedRun, data: Data, tmp_path: Path, full: bool, verb: str, monkeypatch: pytest.MonkeyPatch
+    opened: LearnedRun, data: Data, tmp_path: Path, way: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1.0)
     top = opened.graph.stages[-1]
@@ -323,9 +323,9 @@ def test_an_edit_cut_short_at_any_write_is_done_or_not(
     def edit(run: Path) -> None:
         getattr(Editor(LearnedRun(Run.open(run), PLUGINS, data), PLUGINS), verb)(*nodes)
 
-    tortured(opened, tmp_path, edit, full)
+    tortured(opened, tmp_path, edit, way)
     edit(opened.path)
-    tortured(opened, tmp_path, lambda run: EditHistory(Run.open(run)).undo(), full)
+    tortured(opened, tmp_path, lambda run: EditHistory(Run.open(run)).undo(), way)
 
 
 @pytest.mark.parametrize("leftover", ["folder", "file", "full folder"])
