@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
@@ -48,9 +49,11 @@ def kills(
         Counts: ``writes``, ``kinds`` of them, ``cuts`` of each way, ``codes`` that they ended with, ``seconds``, and
         ``lost``, a line for each cut after which it did not come to that.
     """
-    shorten()
     draw, lost, done, codes = random.Random(seed), list[str](), Counter[str](), Counter[str]()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as ends:
+        ends.callback(patch.stopall)
+        shorten()
+        folder = ends.enter_context(tempfile.TemporaryDirectory())
         work, cut = WORK[what](Path(folder)), Path(folder, "cut")
         work.fresh(cut)
         began = time.monotonic()
