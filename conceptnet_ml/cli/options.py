@@ -71,7 +71,25 @@ PluginAssignments = Annotated[
 PluginsDir = Annotated[Path | None, option("--plugins-dir", "PATH", PLUGINS, "folder of plugin files, or one file")]
 NoPlugins = Annotated[bool, option("--no-plugins", None, PLUGINS, "leave installed plugins out: built-ins alone")]
 JSON_HELP = "print one JSON object, and nothing else"
-Json = Annotated[bool, option("--json", None, OUTPUT, JSON_HELP, callback=lambda asked: _keep_output(asked))]
+_kept_output: list[Any] = []
+
+
+def _keep_output(ctx: typer.Context, asked: bool) -> bool:
+    """Where one JSON object is asked for, what plugins and networks print goes to stderr, until the command ends."""
+    if asked and not _kept_output:
+        _kept_output.append(sys.stdout)
+        sys.stdout = sys.stderr
+        ctx.call_on_close(give_output_back)
+    return asked
+
+
+def give_output_back() -> None:
+    """The end of what ``--json`` began."""
+    while _kept_output:
+        sys.stdout = _kept_output.pop()
+
+
+Json = Annotated[bool, option("--json", None, OUTPUT, JSON_HELP, callback=_keep_output)]
 RunFolder = Annotated[Path, argument("RUN", "folder that 'learn' wrote")]
 RunDevice = Annotated[str | None, option("--device", "DEVICE", None, "auto, cpu, cuda or cuda:N; default: the run's")]
 TRUST_HELP = "import the network that the run names as module:callable, though you never named it yourself"
@@ -166,23 +184,6 @@ def print_json(value: Mapping[str, Any]) -> None:
     text = re.sub(f"[\x7f-\x9f\u2028-\u202e\u2066-\u2069{lacking}]", lambda one: json.dumps(one[0])[1:-1], text)
     typer.echo(text, file=stream)
     stream.flush()
-
-
-_kept_output: list[Any] = []
-
-
-def _keep_output(asked: bool) -> bool:
-    """Where one JSON object is asked for, what plugins and networks print goes to stderr."""
-    if asked and not _kept_output:
-        _kept_output.append(sys.stdout)
-        sys.stdout = sys.stderr
-    return asked
-
-
-def give_output_back() -> None:
-    """The end of what ``--json`` began."""
-    while _kept_output:
-        sys.stdout = _kept_output.pop()
 
 
 def _encodes(letter: str, encoding: str) -> bool:

@@ -4,7 +4,7 @@ report          run_summary, round_record: rounds, families, costs and notes as 
 graph_builder   build_graph: from the rounds to the concept graph
 round_pictures  draw_rounds: what was exchanged in each round, as a picture
 answers         compare_answers: where the ordinary and the learned network answer differently
-badges          decided, shown_probe, without_numbers: what was decided of a round, in the words of its badge
+badges          decided, without_numbers: what was decided of a round, in the words of its badge
 verdict         verdict, headline, accuracy_table, remarks: the answers in short, every figure beside its controls
 card            model_card, run_html: a run in short, to be published, and in a notebook
 summary         to_text, tables, cost_words, why_nothing, ...: the summary as it is printed
@@ -13,6 +13,7 @@ model_files     save_model, load_model, read_size, replace_network: what model.s
 learned_run     LearnedRun: a finished run, opened
 looks           looks_of, looks_words: where what is exchanged lies, and how it looks, in words
 explain         explain, OpenedRun: why pictures are answered as they are, from what a run keeps
+familiarity     Familiarity, familiarity: how like the images that a network learned from a picture is
 explanation     Explanation, ConceptAnswer, Exchange, DonorTrial: what is said of a picture
 compare         compare_runs: two runs side by side
 compare_states  compare_states, run_states, RunState: two states of one run side by side

@@ -10,7 +10,7 @@
 4. For each kept round, the picture through its exchange as ι is measured: a gate is dreamt with one donor of another
    class, then further donors' material comes in through this gate joined with their own, and as a control that of
    class-mates; a mate's own gate is dreamt with the donor of the other class. Both networks answer each time.
-5. How like the held-out images the picture is in the learned network (:mod:`~conceptnet_ml.results.likeness`).
+5. How like the held-out images the picture is in the learned network (:mod:`~conceptnet_ml.results.familiarity`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from conceptnet_ml.network.training import predict_logits, to_float
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.concept_targets import ConceptTarget, ConceptTargets, activation_maps
 from conceptnet_ml.results.explanation import NETWORKS, ConceptAnswer, DonorTrial, Exchange, Explanation
-from conceptnet_ml.results.likeness import likeness
+from conceptnet_ml.results.familiarity import familiarity
 from conceptnet_ml.results.verdict import Entry, kept, probe_of, what
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.storage.run_folder import Run
@@ -99,7 +99,7 @@ def explain(run: OpenedRun, files: Sequence[str], pictures: Tensor) -> list[Expl
     shares = [predict_logits(one, images, run.dtype).softmax(1).tolist() for one in networks]
     concepts, exchanges = _Concepts(run, graph, held, images), _Exchanges(run, held)
     answers = concepts.answers()
-    alike = likeness(run.model.network, held, pictures, run.device, run.dtype)
+    alike = familiarity(run.model.network, held, pictures, run.device, run.dtype)
     rows = [list(exchanges.of(images[place : place + 1])) for place in range(len(images))]
     left_out = tuple(dict.fromkeys([*concepts.left_out, *exchanges.left_out]))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from conceptnet_ml.drawing.masks import active
 from conceptnet_ml.graph.naming import called, listed
 from conceptnet_ml.graph.schema import Node
-from conceptnet_ml.results.likeness import UNKNOWN, Likeness
+from conceptnet_ml.results.familiarity import UNKNOWN, Familiarity
 from conceptnet_ml.results.verdict import percent
 
 NETWORKS = ("ordinary", "learned")
@@ -280,7 +280,7 @@ class Explanation:
     exchanges: Sequence[Exchange]
     left_out: Sequence[str]
     held_out: int
-    likeness: Likeness | None = None
+    likeness: Familiarity | None = None
 
     @property
     def familiar(self) -> str:

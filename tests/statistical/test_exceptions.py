@@ -215,11 +215,11 @@ def test_the_next_round_asks_the_reader_and_says_so(tmp_path: Path) -> None:
         concepts=COARSE,
         plugins={"representations": ["colour", "pixels"]},
         probe={"dreamt": 0},
-        round={"epochs": 8, "limit": 2, "places": 9.0, "interchangeable": 2.0},  # the rule alone keeps nothing
+        round={"epochs": 16, "limit": 2, "places": 9.0, "interchangeable": 2.0},  # the rule alone keeps nothing
     )
     learned = run_learner(ctx)
     first, second = learned.rounds
-    assert (first.decision, second.decision) == ("leaf", "kept")
+    assert (first.decision, second.decision) == ("leaf", "kept"), second.reason
     assert first.readout.told is None
     assert second.readout.told is not None
     assert second.swap is not None

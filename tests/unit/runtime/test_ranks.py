@@ -88,7 +88,7 @@ def test_what_ranks_tell_each_other(tmp_path: Path) -> None:
         return ranks.with_help(divmod, [(7, 2)], lambda: print("own"))
     print(ranks.first(helped), ranks.helpers())
     try: ranks.first(lambda: ranks.with_help(divmod, [(1, 0)], lambda: None))
-    except ZeroDivisionError as error: print(error)
+    except ZeroDivisionError as error: print(type(error).__name__)
     try: ranks.first(lambda: ranks.with_help(divmod, [(1, 1)], fails))
     except SettingsError as error: print(error.message)
     ranks.check_alike({"data": "a"}, {"data": ""})
@@ -109,7 +109,7 @@ def test_what_ranks_tell_each_other(tmp_path: Path) -> None:
         "1 1",
         "own",
         "[(3, 1)] 0",
-        "division by zero",
+        "ZeroDivisionError",
         "only here",
         "rank 1 has other data than rank 0: 1, not 0",
         "  mend",

@@ -11,7 +11,7 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.network.build import build_network
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.results.explanation import Explanation
-from conceptnet_ml.results.likeness import FEWEST, UNKNOWN, Likeness, likeness
+from conceptnet_ml.results.familiarity import FEWEST, UNKNOWN, Familiarity, familiarity
 
 CPU = torch.device("cpu")
 
@@ -25,18 +25,18 @@ def test_pictures_of_the_same_kind_are_as_far_as_held_out_ones_and_noise_is_furt
     network = build_network(Settings(), ("a", "b"), (32, 32), load_plugins(use_entry_points=False))
     held = ImageSet(soft(120, 0), torch.arange(120) % 2)
     noise = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    alike, strange = likeness(network, held, soft(20, 500), CPU, None), likeness(network, held, noise, CPU, None)
+    alike, strange = familiarity(network, held, soft(20, 500), CPU, None), familiarity(network, held, noise, CPU, None)
     assert all(one is not None and one.nearer == 1.0 and one.times > 3 for one in strange)
     assert sum(one is not None and one.nearer < 0.95 for one in alike) >= 15
     assert sum(one is not None and one.times > 2 for one in alike) == 0
     few = ImageSet(soft(2 * FEWEST - 1, 0), torch.arange(2 * FEWEST - 1) % 2)
-    assert likeness(network, few, noise, CPU, None) == [None] * 4
+    assert familiarity(network, few, noise, CPU, None) == [None] * 4
 
 
 @pytest.mark.parametrize(
     ("nearer", "times", "words"),
     [
-        (0.5, 0.0, "no further from what the network learned from than others of its kind (further than 50 %"),
+        (0.5, 0.0, "no further from those the network learned from than others of their kind (further than 50 %"),
         (0.97, 1.2, "is unusual among those the network learned from (further than 97 % of 150 held-out pictures, at"),
         (
             1.0,
@@ -46,7 +46,7 @@ def test_pictures_of_the_same_kind_are_as_far_as_held_out_ones_and_noise_is_furt
     ],
 )
 def test_words(nearer: float, times: float, words: str) -> None:
-    found = Likeness(nearer, times, "block3", 150)
+    found = Familiarity(nearer, times, "block3", 150)
     assert words in found.words
     assert ("do not rest on the answer" in found.words) is (times == 4.0)
     assert found.record()["words"] == found.words

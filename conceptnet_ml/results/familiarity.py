@@ -32,7 +32,7 @@ UNUSUAL, FAR = 0.95, 2.0
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Familiarity:
     """How far a picture is from the images that a network learned from.
 
     Args:
@@ -75,9 +75,9 @@ UNKNOWN = (
 """Said where nothing can be measured."""
 
 
-def likeness(
+def familiarity(
     network: StagedNetwork, held: ImageSet, pictures: Tensor, device: torch.device, dtype: torch.dtype | None
-) -> list[Likeness | None]:
+) -> list[Familiarity | None]:
     """Of each picture, uint8 (N, C, H, W), how far it is from what the network learned; None where there are fewer than
     twice :data:`FEWEST` held-out images to tell by. Held-out images and pictures are of one size."""
     half = len(held) // 2
@@ -91,4 +91,4 @@ def likeness(
     median, end = usual.quantile(torch.tensor([0.5, UNUSUAL], dtype=usual.dtype)).tolist()
     nearer = [float((usual < one).double().mean()) for one in found]
     times = ((found - median) / max(end - median, 1e-2)).tolist()
-    return [Likeness(*each, len(usual)) for each in zip(nearer, times, stages, strict=True)]
+    return [Familiarity(*each, len(usual)) for each in zip(nearer, times, stages, strict=True)]
