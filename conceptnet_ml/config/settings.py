@@ -246,9 +246,9 @@ class RoundSettings(SettingsGroup):
         "must tell, to be asked where the rule keeps nothing or errors keep it from deciding; above 1 for never",
     )
     certain: float = Field(
-        0.45,
-        description="share of the images that contradict it of which it must be sure, by .95 of its answer, less four "
-        "times its errors",
+        0.65,
+        description="share of the images that contradict it of which it must be sure, by .95 of its answer, less its "
+        "errors",
     )
     read: float = Field(
         0.35, description="ι of places, or flip-rate contrast, from which what changes its answers is exchanged"

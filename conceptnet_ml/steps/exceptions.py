@@ -27,9 +27,6 @@ FEWEST = 8
 TURNS = 3
 """Networks that are trained to read the cue, each by what the one before says."""
 
-WEIGHT = 4.0
-"""Of the errors against certainty."""
-
 SURE = 0.95
 """Share of the answer from which a network is sure of it."""
 
@@ -49,14 +46,14 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
        same all classes are as frequent; of images that contradict it, the half of each class that does so most surely.
        The object is of no use to it: it reads what the contradicting images show, too. The one is taken that is surest
-       of these, less ``WEIGHT`` times its errors.
-    3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is surer than it
-       errs.
+       of these, less its errors.
+    3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is half as sure
+       as is asked. Where that comes to nothing the next first one is followed.
 
     It is a cue with exceptions if each tells ``round.reads`` of the images, those held out among them, above chance,
-    and the last is sure of what contradicts it, less ``WEIGHT`` times its errors (``round.certain``): a part of an
-    object tells less, as soon as the rest of the object is of no use, and of what contradicts it nobody is ever as
-    sure.
+    and the last is sure of what contradicts it, less its errors (``round.certain``): a part of an object tells less, as
+    soon as the rest of the object is of no use, and of what contradicts it nobody is ever as sure; nor of a cue that is
+    read with an object.
 
     Only at the top stage, where the network errs at all, and where the user has not decided.
 
@@ -134,7 +131,7 @@ class _Read:
     @property
     def score(self) -> float:
         """How much it is like a network that reads a cue alone."""
-        return self.certainty - WEIGHT * (1 - self.tells) * (1 - 1 / self.answers.shape[1])
+        return self.certainty - (1 - self.tells) * (1 - 1 / self.answers.shape[1])
 
 
 class _Readers:
@@ -157,6 +154,7 @@ class _Readers:
         Args:
             network: Trained so far, to be trained on.
         """
+        certain = self.ctx.settings.round.certain
         places, rest = self._by_places(), self._by_the_rest(network)
         starts = {"places": (places, rest), "rest": (rest, places), "first": (self._by_what_is_first(), None)}
         firsts = [
@@ -167,12 +165,12 @@ class _Readers:
         for name, read, other in sorted(firsts, key=lambda first: first[1].score, reverse=True):
             told = read.tells
             for turn in range(2, TURNS + 1):
-                if read.score <= 0 or not self._enough(read):
+                if read.score < certain / 2 or not self._enough(read):
                     break
                 read = self._taught(read, other, f"{self.name}/{name}-{turn}")
                 told = min(told, read.tells)
             else:
-                if self._enough(read) and read.score >= self.ctx.settings.round.certain:
+                if self._enough(read) and read.score >= certain:
                     return replace(read, told=told)
         return None
 
