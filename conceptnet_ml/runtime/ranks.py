@@ -8,6 +8,7 @@ are, each of these is what it would be without ranks, and ``torch.distributed`` 
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,7 +95,9 @@ def united() -> Iterator[None]:
     _joined = _now = _World(distributed.get_rank(), distributed.get_world_size(), local)
     try:
         yield
-        distributed.destroy_process_group()  # not after an error: the others may not come to it
+        distributed.barrier()  # none goes while another still talks to it; not after an error: it may not come to it
+        distributed.destroy_process_group()
+        gc.collect()  # ends the threads of what still holds the group, before the interpreter does
     finally:
         _joined = _now = _ALONE
 
