@@ -44,9 +44,10 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
        since a cue is often learned first. What these answer is taken for what the cue says. Where it is what the object
        says, nobody learns from it to be sure.
     2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
-       same all classes are as frequent; of images that contradict it, the half of each class that does so most surely.
-       The object is of no use to it: it reads what the contradicting images show, too. The one is taken that is surest
-       of these, less its errors.
+       same all classes are as frequent; of images that contradict it, the half of each class that does so most surely
+       and of which the other side of the places tells the class: one that is hard neither side tells. The object is of
+       no use to it: it reads what the contradicting images show, too. The one is taken that is surest of these, less
+       its errors.
     3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is half as sure
        as is asked. Where that comes to nothing the next first one is followed.
 
