@@ -16,7 +16,7 @@ from conceptnet_ml.learner import run_learner
 from conceptnet_ml.steps import generalize
 from conceptnet_ml.steps.closure import close
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.exceptions import _Readers, clearest, read_exceptions, read_views
+from conceptnet_ml.steps.exceptions import _Read, _Readers, clearest, read_exceptions, read_views
 from conceptnet_ml.steps.gates import gates
 from conceptnet_ml.steps.purify import purify, rests_outside
 from conceptnet_ml.steps.records import Learned, Outcome, ProbeResult, Site
@@ -89,6 +89,53 @@ def test_an_object_is_no_cue(seed: int, contrast: float, tmp_path: Path, monkeyp
     data = planted_data("none", 480, seed, contrast)
     for side in SIDES:
         assert not read_by(tmp_path / side, data, side, monkeypatch)
+
+
+@pytest.mark.parametrize(("last", "found"), [(0.9, True), (0.6, False)])
+def test_where_the_surest_first_reader_comes_to_nothing_the_next_is_followed(
+    last: float, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that is not half as sure as is asked is not."""
+    ctx = bench(tmp_path, planted_data("own", 80))
+    network, taught = ctx.network(), list[str]()
+    readers = _Readers(ctx, Site("", Readout("classes", network), "round"), None)
+    sure = {"places-1": 0.6, "places-2": 0.7, "places-3": 0.6, "rest-1": 0.5, "rest-2": 0.6, "rest-3": last}
+
+    def read(certainty: float) -> _Read:
+        return _Read(network, torch.zeros(80, 2), 1.0, certainty, 20)
+
+    def by(before: _Read, other: _Read | None, at: str) -> _Read:
+        taught.append(at.rpartition("/")[2])
+        return read(sure.get(taught[-1], 0.1))
+
+    for start in ("_by_places", "_by_the_rest", "_by_what_is_first"):
+        monkeypatch.setattr(readers, start, lambda *_: read(0.0))
+    monkeypatch.setattr(readers, "_taught", by)
+    assert (readers.read(network) is not None) is found
+    assert taught == ["places-1", "rest-1", "first-1", "places-2", "places-3", "rest-2", "rest-3"]
+    ctx.run.close()
+
+
+def test_a_reader_is_not_taught_what_both_sides_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = bench(tmp_path, planted_data("own", 80))
+    network, seen = ctx.network(), list[DrawnViews]()
+    readers = _Readers(ctx, Site("", Readout("classes", network), "round"), None)
+
+    def says(classes: torch.Tensor) -> _Read:
+        return _Read(network, (0.01 + 0.98 * torch.nn.functional.one_hot(classes, 2)).log(), 1.0, 1.0, 20)
+
+    def train(name: str, network: object, views: DrawnViews, *rest: object) -> object:
+        seen.append(views)
+        return network
+
+    monkeypatch.setattr(ctx, "train", train)
+    monkeypatch.setattr(readers, "_judged", lambda *_: None)
+    wrong = readers.labels.clone()
+    wrong[0] = 1 - wrong[0]
+    for other in (says(readers.labels), says(wrong), None):
+        readers._taught(says(wrong), other, "at")
+    assert [bool(views.weights[0] > 0) for views in seen] == [True, False, True]
+    ctx.run.close()
 
 
 def test_nobody_is_asked_where_it_would_not_help(tmp_path: Path) -> None:
