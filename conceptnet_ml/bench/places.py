@@ -59,7 +59,9 @@ class ProcessPlace(Protocol):
     def has_room(self, need: float) -> bool:
         """Whether one more may start, of ``need`` GiB, beside others."""
 
-    def start(self, order: dict[str, Any], threads: int) -> CellProcess: ...
+    def start(self, order: dict[str, Any], threads: int) -> CellProcess:
+        """Start a process that carries out this order, on so many threads."""
+        ...
 
 
 START = """
