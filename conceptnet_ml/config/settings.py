@@ -235,11 +235,6 @@ class RoundSettings(SettingsGroup):
         0.2,
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
     )
-    alone: float = Field(
-        0.84,
-        description="share above chance of held-out images that what place gates take over must tell by itself, to be "
-        "kept where only the errors speak against it; above 1 nothing is asked",
-    )
     reads: float = Field(
         0.75,
         description="share above chance of the images that a network trained to read a cue with exceptions alone "
@@ -418,8 +413,8 @@ class Settings(SettingsGroup):
     @classmethod
     def of_run(cls, stored: Mapping[str, Any], path: object = "settings.json") -> Settings:
         """The settings that a run folder holds. What the version that wrote them did not do yet is off, so that the
-        run's finished steps go on fitting to each other. Raises DataError, which names the file ``path``, where they
-        are not those of a run.
+        run's finished steps go on fitting to each other; what is no longer asked for is left out. Raises DataError,
+        which names the file ``path``, where they are not those of a run.
         """
         before: dict[str, dict[str, float]] = {
             "round": {
@@ -429,7 +424,6 @@ class Settings(SettingsGroup):
                 "places": 9.0,
                 "outside": False,
                 "partly": 1.0,
-                "alone": 9.0,
                 "later": 0,
                 "first": 2.0,
                 "fills": 1.0,
@@ -438,10 +432,14 @@ class Settings(SettingsGroup):
             },
             "training": {"least_steps": 0, "clip": 0, "above_chance": False},
         }
+        gone = {"round": {"alone"}}
         groups = {name: stored.get(name, {}) for name in before}
         try:
             filled = {
-                name: {**before[name], **given} if isinstance(given, dict) else given for name, given in groups.items()
+                name: {**before[name], **{one: value for one, value in given.items() if one not in gone.get(name, ())}}
+                if isinstance(given, dict)
+                else given
+                for name, given in groups.items()
             }
             return cls.model_validate({**stored, **filled})
         except ValidationError as error:

@@ -87,13 +87,6 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
         else "So this alone decides much of the answer, whatever else the picture shows."
     )
     found = [f"Another class's material changes the answer {lead:.0f} points more often than a class-mate's. {goes}"]
-    if (alone := probe.get("alone")) is not None:
-        classes = len(summary["classes"])
-        found.append(
-            "The network errs more often than one that rests on a cue does as a rule. So networks were shown nothing "
-            f"but what is exchanged, and still told the class of {percent(1 / classes + alone * (1 - 1 / classes))} of "
-            "held-out images and more: a cue with exceptions. A part of an object tells less."
-        )
     if (told := probe.get("told")) is not None:
         classes = len(summary["classes"])
         found.append(

@@ -11,7 +11,6 @@ _REFUSED = {
     "below the top it must decide alone": "left alone: it decides only in part of the answers",
     "this is the object": "left alone: it is the object",
     "it errs too often to tell": "not decided: too many errors to tell",
-    "a part of the object does no more": "left alone: by itself it tells no more than a part of the object",
     "no cheap gate changes the answer": "left alone: no small exchange changes the answer",
     "exchanging it changes few answers": "left alone: exchanging it changes few answers",
     "it does not decide by itself": "left alone: it does not decide the answer by itself",

@@ -52,7 +52,7 @@ def probe_channels(ctx: Context, site: Site) -> ChannelProbe | None:
 
     with ctx.progress.task(f"{site.name} channels"):
         done = ctx.once(f"{site.name}/channels", work, "probing")
-    found = ChannelProbe(SwapMeasurement(**done["measured"]), done["gate"], done["moves"])
+    found = ChannelProbe(SwapMeasurement.restored(done["measured"]), done["gate"], done["moves"])
     ctx.run.log(event="channels", name=site.name, open=found.units, moves=found.moves, **found.measured.record())
     return found
 

@@ -40,15 +40,14 @@ def close(
         The swap and what each check found.
     """
     checks: list[Closure] = []
-    classes, alone = probed.decision.classes, probed.measured.alone
-    exceptions = 0.0 if alone is None else (1 - alone) * (1 - 1 / ctx.classes)
+    classes = probed.decision.classes
     if site.at_top and site.readout.says is not None:
         return _close_told(ctx, site, swaps, swap, site.readout.says)
     if not site.at_top or swap.codec.gate != "place" or probed.measured.told is not None:
         return swap, ()
     for turn in range(1, ctx.settings.round.closures + 1):
         at = replace(site, name=f"{site.name}/closure-{turn}")
-        checks.append(check_closure(ctx, at, [*swaps, swap], classes, exceptions))
+        checks.append(check_closure(ctx, at, [*swaps, swap], classes))
         if checks[-1].closed:
             break
         wider = _widened(ctx, replace(at, readout=checks[-1].readout), swap)
@@ -90,9 +89,7 @@ def named(site: Site, swap: Swap) -> str:
     return f"{site.name}/closure-{swap.widened}" if swap.widened else site.name
 
 
-def check_closure(
-    ctx: Context, site: Site, swaps: list[Swap], classes: tuple[int, ...] | None = None, exceptions: float = 0.0
-) -> Closure:
+def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[int, ...] | None = None) -> Closure:
     """Train a fresh network for a few epochs on the views and probe it.
 
     What is left of a feature outside its gates is the first thing a fresh network learns, since it fits every label,
@@ -101,7 +98,6 @@ def check_closure(
 
     Args:
         swaps: Of the views, the newest last; its representation is probed.
-        exceptions: Share of the images in which the cue is known to err: so many errors do not count.
 
     Cost: ``round.fresh`` epochs and one probe of the held-out images.
     """
@@ -113,8 +109,7 @@ def check_closure(
     measured, least = probed.measured, settings.round.closed
 
     def score_of(one: SwapMeasurement) -> float:
-        score = one.iota_less_errors(WEIGHT) if classes is None else one.within(classes, WEIGHT)[1]
-        return score + WEIGHT * min(exceptions, 1 - one.answered)
+        return one.iota_less_errors(WEIGHT) if classes is None else one.within(classes, WEIGHT)[1]
 
     score = score_of(measured)
     closed = score < least or measured.phi < settings.round.flips

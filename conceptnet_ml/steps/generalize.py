@@ -22,7 +22,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.exceptions import read_views
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
-from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn, weigh_alone
+from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn
 from conceptnet_ml.steps.records import Closure, Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.steps.target import weigh_target
@@ -39,7 +39,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         findings: The features of the round, to be merged.
         probed: The representation to use; nothing is done where its decision is not to keep it.
     """
-    probed = weigh_target(ctx, site, weigh_alone(ctx, site, probed))
+    probed = weigh_target(ctx, site, probed)
     reason = f"{probed.measured.representation}: {probed.decision.reason}"
     if not probed.decision.keep:
         return Outcome(probed, False, reason)

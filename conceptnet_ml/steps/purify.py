@@ -14,12 +14,12 @@ from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits
 from conceptnet_ml.steps.context import Context
-from conceptnet_ml.steps.gates import decide, gates, swap_of
+from conceptnet_ml.steps.gates import gates, swap_of
 from conceptnet_ml.steps.records import ProbeResult, Site, Trained
 from conceptnet_ml.steps.signs import iota_of, mean_of, sure_of_places, weigh_sides
 from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.representation import open_cells
-from conceptnet_ml.swap.stop_rule import USER, residual_hits
+from conceptnet_ml.swap.stop_rule import residual_hits
 from conceptnet_ml.swap.sureness import Sureness, sure_words
 from conceptnet_ml.swap.views import DonatedViews, PartViews, Swap, Views
 
@@ -73,66 +73,18 @@ def purify(ctx: Context, site: Site, swap: Swap, probed: ProbeResult) -> Swap:
 
     Cost: each time ``round.cue`` epochs, the gates of all images and ``DRAWS`` passes over the held-out ones.
     """
-    return _purified(ctx, site, swap, probed)[0]
-
-
-def weigh_alone(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
-    """The probe judged once more, where the rule is undecided, by how well what is exchanged tells the class alone.
-
-    A network errs where a cue has exceptions, and where an object is hard to learn. Networks that are shown nothing
-    but what the gates take over, as they are trained to purify them (see :func:`purify`), tell these apart: with a cue
-    they err on its exceptions only and go on so, since it lies inside the purified gates, too; a part of an object
-    tells less of the class, and less again once the gates are purified (docs/decisions/0039-alone.md).
-
-    Nothing is done for a swap that is not purified, where places were exchanged before, since the object is what is
-    left then, or where the user has decided. What is trained is read back by the round where the swap is kept.
-
-    Cost: that of purifying; where the first network already tells too little, ``round.cue`` epochs.
-    """
-    decision = probed.decision
-    if not decision.undecided or decision.evidence == USER or not _can_purify(site, probed):
-        return probed
-    least = ctx.settings.round.alone
-    if least > 1 or any(swap.codec.gate == "place" for swap in site.readout.swaps):
-        return probed
-    _, learned = _purified(ctx, site, swap_of(ctx, site, probed), probed, least)
-    if not learned:
-        return probed
-    hits, alone = probed.measured.hits, above_chance(min(map(mean_of, learned)), ctx.classes)
-    hits = None if hits is None else replace(hits, alone=torch.stack(learned, 1))
-    judged = decide(ctx, replace(probed.measured, alone=alone, hits=hits))
-    ctx.run.log(event="alone", name=site.name, **judged.record())
-    return replace(probed, measured=judged.measured, decision=judged.decision)
-
-
-def _can_purify(site: Site, probed: ProbeResult) -> bool:
     pure = site.readout.told is not None  # what is probed reads the cue alone
-    return site.at_top and not pure and probed.measured.gate != "whole" and probed.decision.classes is None
-
-
-def _purified(
-    ctx: Context, site: Site, swap: Swap, probed: ProbeResult, least: float = 0.0
-) -> tuple[Swap, list[Tensor]]:
-    """The swap as :func:`purify` returns it; and what each network that it asks has learned, as :func:`train_cue` says
-    it: what lies in the gates tells by itself what the one that learned least does.
-
-    Args:
-        least: No further network is asked where one learned less than this, as a share above chance.
-    """
-    learned: list[Tensor] = []
-    if not (_can_purify(site, probed) and ctx.settings.round.purify):
-        return swap, learned
-    before, read = swap, _read(ctx, site, swap)
+    shared = probed.measured.gate != "whole" and probed.decision.classes is None
+    if pure or not (site.at_top and shared and ctx.settings.round.purify):
+        return swap
+    before, read, told = swap, _read(ctx, site, swap), 0.0
     for turn in range(1, ctx.settings.round.purify + 1):
         at = replace(site, name=f"{site.name}/cue-{turn}")
         cue, hits = train_cue(ctx, at, swap)
-        right = mean_of(hits)
-        lost = bool(learned) and right < mean_of(learned[-1]) - LOST
-        learned.append(hits)
-        if lost:
-            swap = before
-            break
-        if cue is None or above_chance(right, ctx.classes) < least:
+        was_told, told = told, mean_of(hits)
+        if told < was_told - LOST:
+            return before
+        if cue is None:
             break
         found = swap_of(ctx, replace(at, readout=Readout("classes", cue, swaps=site.readout.swaps)), probed)
         if _open_share(found) < _open_share(swap) / 2:
@@ -141,7 +93,7 @@ def _purified(
         if read < was - ctx.settings.round.unread:
             break
         before, swap = swap, replace(found, name=swap.name)
-    return swap, learned
+    return swap
 
 
 def _read(ctx: Context, site: Site, swap: Swap) -> float:
@@ -171,8 +123,8 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
       first two signs as well, but is inside the widened gates.
 
     Asked with ``round.outside``, and where the stop rule itself keeps the swap: it refuses what errs, so each side fits
-    nearly all labels. Not asked where it keeps the swap for what it tells alone (see :func:`weigh_alone`): that errs as
-    a cue with exceptions does. Outside is the object then, and an easy object is learned as soon as such a cue.
+    nearly all labels. Not asked of a cue with exceptions: outside is the object then, and an easy object is learned as
+    soon as such a cue.
 
     Args:
         swap: Before it was widened, purified.
@@ -185,8 +137,7 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     ``DRAWS`` passes more.
     """
     top = site.at_top and swap.codec.gate == "place" and probed.decision.classes is None
-    exceptions = probed.measured.alone is not None or probed.measured.told is not None
-    settled = exceptions or ctx.override_rule.has_overruled(site.name, probed)
+    settled = probed.measured.told is not None or ctx.override_rule.has_overruled(site.name, probed)
     if settled or not (top and ctx.settings.round.outside):
         return False, ""
     name, network = f"{site.name}/side", site.readout.network

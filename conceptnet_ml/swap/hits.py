@@ -23,8 +23,6 @@ class Hits:
         flips: (N,) whether the donor's swap changes the answer.
         donors, fellows: (N, D) further donors of other classes and class-mates, by their places among the images.
         others, mates: (N, D) whether their swaps do.
-        alone: (N, M) in what share of its views each of M networks tells the image's class from what is exchanged
-            alone; None where none was asked.
     """
 
     labels: Tensor
@@ -34,7 +32,6 @@ class Hits:
     fellows: Tensor
     others: Tensor
     mates: Tensor
-    alone: Tensor | None = None
 
     def pairs(self, classes: int) -> Met:
         """How often swaps with ``donors`` were tried and changed the answer, by class."""

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -53,8 +53,6 @@ class SwapMeasurement:
         asked: Held-out images per class, right or wrong; empty where they were not counted.
         met: Per pair of classes: host, donor, how many swaps with ``others`` were tried, and how many changed the
             answer.
-        alone: How well what is exchanged tells the class by itself, to networks that see nothing else of an image:
-            the share of held-out images above chance. None where none was asked.
         entire: Whether the representation's channels hold the image as a whole.
         in_part: Whether a swap of the whole image may be kept where it decides in part: where the representation has a
             ``measure``, by which what nature gives two classes rises little.
@@ -74,7 +72,6 @@ class SwapMeasurement:
     answered: float = 1.0
     asked: tuple[int, ...] = ()
     met: tuple[tuple[int, int, int, int], ...] = ()
-    alone: float | None = None
     entire: bool = False
     in_part: bool = True
     later: bool = False
@@ -131,9 +128,9 @@ class SwapMeasurement:
 
     @classmethod
     def restored(cls, stored: dict[str, Any]) -> SwapMeasurement:
-        """From what :meth:`stored` gave; steps of before have no ``hits``."""
+        """From what :meth:`stored` gave; steps of before have no ``hits``, or what is no longer counted."""
         hits = stored.get("hits")
-        return cls(**{**stored, "hits": None if hits is None else Hits(**hits)})
+        return cls(**_own(cls, {**stored, "hits": None if hits is None else Hits(**_own(Hits, hits))}))
 
     def redrawn(self) -> Iterator[SwapMeasurement]:
         """What would have been found, had other images been held out: see :mod:`conceptnet_ml.swap.sureness`.
@@ -153,10 +150,6 @@ class SwapMeasurement:
             ),
         ]
         right = (images.sum(1) / len(hits.labels)).tolist()
-        alone: list[float | None] = [self.alone] * len(right)
-        if hits.alone is not None:
-            told = (draws.totals(hits.alone).sum(1) / len(hits.labels)).amin(1).tolist()
-            alone = [above_chance(one, classes) for one in told]
         met = hits.pairs_again(draws, self.met)
         for draw, counted in enumerate(images.long().tolist()):
             flipped, others, mates = (tuple(one[draw]) for one in rates)
@@ -168,9 +161,14 @@ class SwapMeasurement:
                 mates=mates,
                 answered=right[draw],
                 met=tuple((host, donor, tried[draw], hit[draw]) for host, donor, tried, hit in met),
-                alone=alone[draw],
                 hits=None,
             )
+
+
+def _own(kind: type, stored: dict[str, Any]) -> dict[str, Any]:
+    """What is stored of this data class's fields."""
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in stored.items() if name in names}
 
 
 def above_chance(right: float, classes: int) -> float:

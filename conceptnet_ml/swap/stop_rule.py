@@ -53,7 +53,8 @@ class Decision:
         score: How near the rule was to keeping it, more is nearer: where the user keeps a round of which the rule kept
             nothing, the highest is taken. None where the rule does not say; the built-in rule's figures count then.
         last: Whether to keep it only where no swap of places is kept in the round.
-        undecided: Refused for want of evidence: the rule is asked once more, with ``SwapMeasurement.alone``.
+        undecided: Refused for want of evidence: what contradicting images show is asked first, before another swap is
+            kept (``round.reads``).
         compared: What the rule compared, if it says so. It is asked then what it would have decided on other draws of
             the held-out images.
         sureness: How sure it is, as far as the choice of these images goes; None where that is not known.
@@ -79,8 +80,8 @@ def how_sure(
 ) -> Sureness | None:
     """How sure a rule's decision is: what it decides on other draws of the held-out images.
 
-    None where the rule does not say what it compared, or the measurement not what it counted. A draw in which the rule
-    is undecided, and would ask on, counts as a refusal. With more than ``MANY`` classes the threshold alone is asked.
+    None where the rule does not say what it compared, or the measurement not what it counted. With more than ``MANY``
+    classes the threshold alone is asked.
     """
     compared = decision.compared
     if compared is None or measured.hits is None:

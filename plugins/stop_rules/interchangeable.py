@@ -46,17 +46,7 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
             found = f"ι {measured.iota:.3f} < {least:.3f}, and − {wrong:.2f} for errors"
         return decision(False, f"{found} < {least:.2f}: it cannot be exchanged, this is the object")
     # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
-    if measured.alone is None:
-        return decision(False, f"{found} < {least:.2f}: it errs too often to tell", undecided=True)
-    alone = f"what is exchanged tells {measured.alone:.2f} of the classes by itself, above chance"
-    told = Compared("told by itself", settings.alone, lambda one: one.alone or 0.0)
-    keep = measured.alone >= settings.alone
-    reason = (
-        f"but {alone} ≥ {settings.alone:.2f}: a cue with exceptions"
-        if keep
-        else f"and {alone} < {settings.alone:.2f}: a part of the object does no more"
-    )
-    return Decision(keep, f"{found} < {least:.2f}, {reason}", compared=told)
+    return decision(False, f"{found} < {least:.2f}: it errs too often to tell", undecided=True)
 
 
 def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSettings) -> Decision:

@@ -22,11 +22,11 @@ from conceptnet_ml.steps import purify as purify_step
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import probe_representation
 from conceptnet_ml.steps.generalize import generalize, train_views
-from conceptnet_ml.steps.purify import _read, purify, rests_outside, turn, weigh_alone
+from conceptnet_ml.steps.purify import _read, purify, rests_outside, turn
 from conceptnet_ml.steps.records import Learned, ProbeResult, Round, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.representation import open_cells
-from conceptnet_ml.swap.stop_rule import USER, Decision
+from conceptnet_ml.swap.stop_rule import Decision
 from conceptnet_ml.swap.views import Swap
 
 CONTRAST = 0.14
@@ -140,57 +140,6 @@ def test_gates_by_which_the_probed_network_no_longer_answers_are_not_taken(
     ctx.run.close()
 
 
-UNDECIDED = replace(
-    KEPT, measured=replace(KEPT.measured, answered=0.93), decision=Decision(False, "it errs", undecided=True)
-)
-"""A swap that can be exchanged by a network that errs in seven of a hundred held-out images."""
-
-
-@pytest.mark.parametrize(
-    ("learned", "asked", "keep"), [((0.95, 0.94), 2, True), ((0.97, 0.9), 2, False), ((0.9,), 1, False)]
-)
-def test_what_is_exchanged_must_tell_the_class_before_and_after_it_is_purified(
-    learned: tuple[float, ...], asked: int, keep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 2}))
-    site, steps = Site("", Readout("classes", ctx.network()), "round"), iter(learned)
-    monkeypatch.setattr(purify_step, "train_cue", lambda *args: (ctx.network(), told(next(steps))))
-    monkeypatch.setattr(purify_step, "swap_of", lambda *args: Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4)))
-    judged = weigh_alone(ctx, site, UNDECIDED)
-    assert not list(steps), f"{asked} networks are asked"
-    assert judged.decision.keep == keep
-    assert judged.measured.alone == pytest.approx(2 * min(learned) - 1)
-    after = replace(site, readout=replace(site.readout, swaps=[Swap(ctx.codec("pixels"), torch.ones(80, 1, 4, 4))]))
-    assert weigh_alone(ctx, after, UNDECIDED) is UNDECIDED, "what is left once places were exchanged is the object"
-    for other in (KEPT, replace(UNDECIDED, decision=replace(UNDECIDED.decision, evidence=USER))):
-        assert weigh_alone(ctx, site, other) is other
-    ctx.run.close()
-
-
-def test_a_patch_with_exceptions_tells_the_class_by_itself_and_a_part_of_an_object_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, other, without = (
-        planted_data(cue, 320, contrast=by) for cue, by in (("own", 0.06), ("other", 0.06), ("own", 0))
-    )
-    exceptions = torch.arange(320) % 29 == 0
-    images = torch.where(exceptions[:, None, None, None], other.train.images, data.train.images)
-    bar = (data.train.images.int() - without.train.images.int()).abs().amax(1) > 3
-    data = replace(data, train=ImageSet(images, data.train.labels, data.train.masks))
-    places = {"patch": data.train.masks["patch"].bool(), "bar": upper_half(bar)}
-    chosen = settings(network=QUICK, training={"batch": 32, "rate": 0.05}, round={"purify": 1})
-    alone = {}
-    for name, place in places.items():
-        ctx = workbench(tmp_path / name, data, chosen)
-        swap = Swap(ctx.codec("pixels"), functional.adaptive_max_pool2d(place[:, None].float(), 16), name=name)
-        monkeypatch.setattr(purify_step, "swap_of", lambda *args, swap=swap: swap)
-        judged = weigh_alone(ctx, Site("", Readout("classes", ctx.network()), "round"), UNDECIDED)
-        alone[name] = judged.measured.alone
-        assert judged.decision.keep == (name == "patch"), (name, judged.decision.reason)
-        ctx.run.close()
-    assert alone["patch"] > alone["bar"] + 0.1
-
-
 def on_coloured_grounds(count: int, seed: int, turned: bool = False) -> ImageSet:
     """Bars in noise of which the ground, but not the bar, has a colour that tells the class, or the other one."""
     bare, without = (images_with("none", count, seed, contrast) for contrast in (CONTRAST, 0.0))
@@ -240,7 +189,7 @@ def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Pat
     half = patch * (torch.arange(patch[0].numel()).view(16, 16) % 2)  # the other half of the cue is outside
     part = Swap(ctx.codec("pixels"), half)
     assert rests_outside(ctx, site, part, part, KEPT)[0]
-    told = replace(KEPT, measured=replace(KEPT.measured, alone=0.9))
+    told = replace(KEPT, measured=replace(KEPT.measured, told=0.9))
     assert rests_outside(ctx, site, part, part, told) == (False, ""), "it errs as a cue with exceptions does"
     outside, reason = rests_outside(ctx, site, part, swap, KEPT)
     assert not outside

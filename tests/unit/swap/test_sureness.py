@@ -96,20 +96,10 @@ def test_a_measurement_is_drawn_again_with_all_that_it_counts() -> None:
     assert mean["answered"] == pytest.approx(one.answered, abs=0.01)
     assert mean["iota"] == pytest.approx(one.iota, abs=0.06), "of two classes the lower"
     for each in again[:9]:
-        assert (each.asked, each.price, each.hits, each.alone) == (one.asked, one.price, None, None)
+        assert (each.asked, each.price, each.hits) == (one.asked, one.price, None)
         assert all(isinstance(count, int) for count in each.images)
         assert [pair[:2] for pair in each.met] == [(0, 1), (1, 0)]
         assert each.within((0, 1), 0.0)[1] == pytest.approx(each.iota, abs=0.03)
-
-
-def test_how_much_is_told_alone_is_the_least_of_the_networks() -> None:
-    one = measured()
-    assert one.hits is not None
-    alone = torch.stack([first(190, 200), first(180, 200)], 1).double()
-    again = replace(one, alone=0.8, hits=replace(one.hits, alone=alone)).redrawn()
-    told = [each.alone for each in again if each.alone is not None]
-    assert sum(told) / DRAWS == pytest.approx(0.8, abs=0.02)  # 90 % right of two classes
-    assert len(told) == DRAWS
 
 
 def test_what_nobody_counted_is_not_drawn_again() -> None:
