@@ -232,7 +232,7 @@ class RoundSettings(SettingsGroup):
         description="most of a channel gate that may be open where the channels hold the image as a whole",
     )
     partly: float = Field(
-        0.2,
+        0.35,
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
     )
     reads: float = Field(
@@ -277,8 +277,8 @@ class RoundSettings(SettingsGroup):
     places: float = Field(
         0.08,
         ge=0,
-        description="ι of the places that images have in common, for the round's network, less what r fell: from here "
-        "on a part of the cue is left there, and all of them are opened; over 1 for never",
+        description="ι of the places that images have in common, for the round's network, less twice what r fell: from "
+        "here on a part of the cue is left there, and all of them are opened; over 1 for never",
     )
     fills: float = Field(
         0.5,

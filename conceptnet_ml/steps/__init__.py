@@ -13,7 +13,7 @@ closure        close, check_closure: part of step 3, does a fresh network still 
 target         weigh_target: part of step 3, what unlabelled pictures of the new world say of a refused swap
 purify         purify, rests_outside, turn, fixed_places, train_cue: part of step 3, gates that hold the cue alone, all
                of it, and which side of them is exchanged
-signs          weigh_sides, sure_of_places: what parts of step 3 go by, image by image, and how sure it is
+signs          weigh_sides, places_score, sure_of_places: what parts of step 3 go by, image by image, and how sure it is
 analogies      find_analogies, translate, unit_moves: part of step 3, which unit plays the part of which
 specialize     specialize: step 4, one variant per class
 descend        descend, leaf, edges_to: step 5, what a readout is built from, one stage down

@@ -16,7 +16,7 @@ from conceptnet_ml.network.training import predict_logits
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import gates, swap_of
 from conceptnet_ml.steps.records import ProbeResult, Site, Trained
-from conceptnet_ml.steps.signs import iota_of, mean_of, sure_of_places, weigh_sides
+from conceptnet_ml.steps.signs import iota_of, mean_of, places_score, sure_of_places, weigh_sides
 from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.representation import open_cells
 from conceptnet_ml.swap.stop_rule import residual_hits
@@ -225,8 +225,8 @@ def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple
     the round learns with the object, and the short training of a closure check may not tell the two apart. A network
     that has been trained on the views can be asked: at the places that images have in common another class's image
     changes its answer more often than a class-mate's does, by ι. So it does where a part of the object lies there; but
-    then the cue as a whole is gone, and r fell. So ι counts less what r fell. Places that hold no more of the class
-    than the gates do already are not opened: something of the object would go with them.
+    then the cue as a whole is gone, and r fell: ι counts less twice that (:func:`places_score`). Places that hold no
+    more of the class than the gates do already are not opened: something of the object would go with them.
 
     Args:
         trained: On the views of the swap.
@@ -243,7 +243,7 @@ def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple
     none, iota, sure = torch.zeros_like(swap.gates[:1]), 0.0, None
     if _standing(_common(swap, swap.gates)) < MOVING:
         return none, iota, sure
-    fell, least = max(0.0, trained.r_before - trained.r_after), ctx.settings.round.places
+    least, rs = ctx.settings.round.places, (trained.r_before, trained.r_after)
 
     def asked(places: Tensor, turn: int) -> bool:
         nonlocal iota, sure
@@ -251,8 +251,8 @@ def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple
         iota = iota_of(*counts.sum(1).tolist())
         sure = sure_of_places(counts / DRAWS, trained, enough, ctx.labels[ctx.held], ctx.classes)
         told = {} if sure is None else {"sureness": sure.record()}
-        ctx.run.log(event="places left", name=site.name, turn=turn, iota=iota, fell=fell, **told)
-        return iota - fell >= enough
+        ctx.run.log(event="places left", name=site.name, turn=turn, iota=iota, fell=rs[0] - rs[1], **told)
+        return places_score(iota, *rs) >= enough
 
     at = replace(site, name=f"{site.name}/places")
     return fixed_places(ctx, at, swap, torch.zeros_like(swap.gates), asked), iota, sure

@@ -55,9 +55,15 @@ def iota_of(right: float, others: float, mates: float) -> float:
     return (others - mates) / (right or 1)
 
 
+def places_score(iota: float, before: float, after: float) -> float:
+    """How much of a cue is left at some places: their ι, less what r fell in the training. A part of the object that
+    lies there changes the answer, too, but then the cue as a whole is gone, and r fell for that and for the part of the
+    object that went with it: so twice (docs/decisions/0073-no-harm.md)."""
+    return iota - 2 * max(0.0, before - after)
+
+
 def sure_of_places(views: Tensor, trained: Trained, least: float, labels: Tensor, classes: int) -> Sureness | None:
-    """How sure it is that ι of some places, less what r fell, reaches this or not. None where nobody kept who is behind
-    r.
+    """How sure it is that :func:`places_score` reaches this or not. None where nobody kept who is behind r.
 
     Args:
         views: (3, N) what :func:`iota_of` takes, as shares of each image's views.
@@ -69,10 +75,10 @@ def sure_of_places(views: Tensor, trained: Trained, least: float, labels: Tensor
         return None
 
     def figure(right: float, others: float, mates: float, before: float, after: float) -> float:
-        return iota_of(right, others, mates) - max(0.0, before - after)
+        return places_score(iota_of(right, others, mates), before, after)
 
     hits = [*views.double(), *(one.double() for one in trained.hits)]
     value = figure(*map(mean_of, hits))
     again = [figure(*one) for one in redrawn_shares(hits, labels, classes)]
     same = [None] * len(again)  # the figure alone
-    return sureness("ι of the places − what r fell", least, value, again, same, len(labels))
+    return sureness("ι of the places − 2 × what r fell", least, value, again, same, len(labels))

@@ -267,5 +267,5 @@ def test_a_run_of_an_older_version_does_not_begin_to_do_what_that_version_did_no
     assert Settings().round.purify > 0 < Settings().round.again
     del stored["plugins"]["stop_rule"]
     assert Settings.of_run(stored).plugins.stop_rule == "interchangeable"
-    stored["round"]["alone"] = 0.84  # asked until readers were (docs/decisions/0073-readers-alone.md)
+    stored["round"]["alone"] = 0.84  # asked until readers were (docs/decisions/0073-no-harm.md)
     assert Settings.of_run(stored).round.purify == 0

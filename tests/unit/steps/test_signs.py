@@ -52,7 +52,7 @@ def test_how_sure_it_is_that_places_are_left(others: float, fell: float, grade: 
     views = torch.stack([share(1.0), share(others), share(0.0)])
     sure = sure_of_places(views, trained, 0.08, LABELS, 2)
     assert sure is not None
-    assert sure.value == pytest.approx(others - fell)
+    assert sure.value == pytest.approx(others - 2 * fell)
     assert sure.grade == grade
     assert (
         sure_of_places(views, Trained(trained.network, trained.decision, 1.0, 1 - fell, 1.0), 0.08, LABELS, 2) is None
