@@ -22,7 +22,7 @@ start from the same ordinary network, and nothing is computed twice.
     worker     the process that measures the cells of one case and seed
     measure    measure_cell: the network of a method and its figures
     intervals  summarize, overlap, spread: means over seeds with their ranges or intervals
-    results    collect_results, values_of, rooms, gaps: all cells, recovery, targets and comparisons in one record
+    results    collect_results, join_results, values_of, rooms, gaps: all cells, recovery, targets, in one record
     report     write_report: the record as Markdown, JSON and a plot
     plots      draw_results
     plan       plan_bench: what is left to measure, and how long it takes

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 COLOURS = {"conflict": "#D55E00", "random": "#0072B2", "aligned": "#009E73", "test": "#444444", "absent": "#CC79A7"}
 _SPARE = ("#E69F00", "#56B4E9", "#8C6BB1", "#A6761D", "#999999", "#66A61E")
 _TRAPS = ("conflict", "random", "aligned")
+SPACE = 0.35
+"""Between groups of cells, in cells."""
+
 _INK, _BAND = "#222222", "#FBEFD9"
 _STYLE = Path(__file__).with_suffix(".mplstyle")
 
@@ -106,9 +109,9 @@ def _heat_map(results: dict[str, Any]) -> Figure:
     cells = {tuple(case["place"].values()): case for case in results["cases"] if case["place"]}
     parts = zip(*cells, strict=True)
     along = dict(zip(("trap", "exceptions", "data", "backbone"), map(list, map(dict.fromkeys, parts)), strict=True))
-    traps, shares = [trap for trap in along["trap"] if trap != NONE], along["exceptions"]
-    rows = _spaced(traps, shares, 0.4)
-    columns = _spaced(along["backbone"], along["data"], 0.3)
+    along["exceptions"].sort(key=float)
+    rows = _spaced(along["trap"], along["exceptions"], {(place[0], place[1]) for place in cells if place[0] != NONE})
+    columns = _spaced(along["backbone"], along["data"], {(place[3], place[2]) for place in cells})
     tall = max(24, *rows.values()) + 1  # a small matrix has cells as large as a large one's
     figure = Figure(figsize=(8, 0.19 * tall + 1.3), layout="constrained")
     title = "Recovery: 1, nothing is left of the cue; 0, nothing was done"
@@ -146,10 +149,17 @@ def _heat_map(results: dict[str, Any]) -> Figure:
     return figure
 
 
-def _spaced(groups: Sequence[str], members: Sequence[str], space: float) -> dict[tuple[str, str], float]:
-    """Where each member of each group begins, with some space between the groups."""
-    width = len(members) + space
-    return {(group, one): at * width + place for at, group in enumerate(groups) for place, one in enumerate(members)}
+def _spaced(groups: Sequence[str], members: Sequence[str], there: set[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """Where each member of each group that is there begins, with some space between the groups."""
+    found: dict[tuple[str, str], float] = {}
+    at = 0.0
+    for group in groups:
+        for one in members:
+            if (group, one) in there:
+                found[group, one] = at
+                at += 1
+        at += SPACE * any(name == group for name, _ in found)
+    return found
 
 
 def _tile(axes: Axes, at: tuple[float, float], found: Any, scale: ScalarMappable, meaningless: bool) -> None:

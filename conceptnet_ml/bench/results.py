@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from conceptnet_ml.bench import origin
@@ -13,9 +14,10 @@ from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellStore
 from conceptnet_ml.bench.intervals import overlap, sign_flips, spread, summarize
 from conceptnet_ml.config.values import show_value
 from conceptnet_ml.data.traps import ALONE
+from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.results.summary import in_order
-from conceptnet_ml.storage.files import damaged, finite
+from conceptnet_ml.storage.files import damaged, finite, read_json
 
 SCHEMA, SCHEMA_VERSION = "conceptnet_ml.bench", 1
 REMEASURE = "A cell in it was changed: remove its file, and the same command measures it again."
@@ -40,6 +42,52 @@ def collect_results(
     with damaged(store.out / "cells", REMEASURE):
         what = _what(suite, cells) | how
     return finite({"schema": SCHEMA, "version": SCHEMA_VERSION, "what": what, "told": told, "cases": cases})
+
+
+def join_results(files: Sequence[Path]) -> dict[str, Any]:
+    """Cases that were measured in several folders, by several machines or versions, as one record; of a case that is in
+    several files the last one counts. What was measured with what stays with every cell.
+
+    Args:
+        files: ``results.json`` of benches.
+
+    Raises:
+        DataError: No such file, or not of a bench of this version.
+        SettingsError: They have other settings of all cases, shots or draws, so that their figures do not compare.
+    """
+    parts = {path: _read_results(path) for path in files}
+    first, *others = parts
+    joined = dict(parts[first]["what"])
+    for path in others:
+        what = parts[path]["what"]
+        for name in ("settings", "ks", "draws"):
+            if what[name] != joined[name]:
+                raise SettingsError(
+                    f"{path} has {name} {what[name]}, {first} {joined[name]}.", "Join what was measured alike."
+                )
+        joined |= {
+            name: list(dict.fromkeys([*joined[name], *own])) for name, own in what.items() if isinstance(own, list)
+        }
+    dates = sorted(date for part in parts.values() for date in part["what"]["measured"])
+    joined |= {
+        "seeds": sorted(joined["seeds"]),
+        "measured": dates[:1] + dates[-1:],
+        "command": f"conceptnet-ml bench {' '.join('--join results.json' for _ in parts)}",
+        "written_by": {"commit": origin.commit(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+    }
+    cases = {case["name"]: case for part in parts.values() for case in part["cases"]}
+    told = sorted({name for part in parts.values() for name in part["told"]})
+    return {**parts[first], "what": joined, "told": told, "cases": list(cases.values())}
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """A ``results.json``; with :func:`damaged`, which names the file."""
+    with damaged(path, "Give a results.json that a bench has written."):
+        found: dict[str, Any] = read_json(path)
+        if (found["schema"], found["version"]) != (SCHEMA, SCHEMA_VERSION):
+            raise DataError(f"{path} is not of a bench of this version.", "Give a results.json that bench has written.")
+        counts(found)
+        return found
 
 
 def headline_of(case: Case, cells: Sequence[dict[str, Any]]) -> str:

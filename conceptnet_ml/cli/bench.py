@@ -40,6 +40,7 @@ FOLDER_HELP = "what {NAME} stands for; repeatable"
 JOBS_HELP = "processes side by side; default: by cores and memory"
 ON_HELP = "local: this machine; ray or ray:HOST:PORT: the machines of a Ray cluster"
 DRY_RUN_HELP = "say what is left to measure and how long, and stop"
+JOIN_HELP = "measure nothing; one table and picture of results.json that were measured apart; repeatable"
 REPORT_HELP = "measure nothing; write what is finished into the tables"
 SET_HELP = "a setting of all cases; repeatable"
 
@@ -73,6 +74,7 @@ def bench(
     list_: Annotated[bool, option("--list", None, HOW, "list cases and methods, and stop")] = False,
     dry_run: Annotated[bool, option("--dry-run", None, HOW, DRY_RUN_HELP)] = False,
     only_report: Annotated[bool, option("--report", None, HOW, REPORT_HELP)] = False,
+    join: Annotated[list[Path] | None, option("--join", "RESULTS.json", HOW, JOIN_HELP)] = None,
     assignments: Annotated[list[str] | None, option("--set", "NAME=VALUE", SETTINGS, SET_HELP)] = None,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
@@ -83,6 +85,10 @@ def bench(
     Ctrl-C and tries failed cells again. A case whose pictures are not given
     is left out.
     """
+    if join:
+        chosen = {"CASES.toml": cases, "--matrix": matrix, "--case": case, "--method": method, "--set": assignments}
+        _join(join, [name for name, given in chosen.items() if given], out or Path("runs", "joined"), plot, json)
+        return
     folders = {"pictures": pictures, "cifar": cifar, "mnist": mnist, **_folders(folder or [])}
     given = [*(assignments or []), *([f"device={device}"] if device else [])]
     plugins = options.load(plugins_dir, no_plugins)
@@ -108,6 +114,16 @@ def bench(
     else:
         results = _measure(suite, out, 0 if only_report else _place(on, jobs), plugins_dir, no_plugins)
         _show(results, out, plot, json)
+
+
+def _join(files: list[Path], chosen: list[str], out: Path, plot: bool, json: bool) -> None:
+    from conceptnet_ml.bench.results import join_results
+
+    if chosen:
+        raise SettingsError(f"--join takes all that is in the files: leave out {', '.join(chosen)}.")
+    results = join_results(files)
+    out.mkdir(parents=True, exist_ok=True)
+    _show(results, out, plot, json)
 
 
 def _place(on: str, jobs: int | None) -> int | ProcessPlace | None:

@@ -17,9 +17,9 @@ from conceptnet_ml.bench import plots, report, worker
 from conceptnet_ml.bench.cases import LEARNED, MATRIX, ORDINARY, BenchTarget, Suite, read_suite
 from conceptnet_ml.bench.cells import DONE, CellStore, cell_path
 from conceptnet_ml.bench.intervals import spread, summarize
-from conceptnet_ml.bench.results import collect_results, gaps, rooms, values_of
+from conceptnet_ml.bench.results import collect_results, gaps, join_results, rooms, values_of
 from conceptnet_ml.bench.runner import check_suite
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.storage.files import pretty, write_atomic
 
 PLUGINS = load_plugins(use_entry_points=False)
@@ -198,6 +198,37 @@ def test_the_score_stands_first_and_the_picture_tells_three_kinds_of_cells(tmp_p
     svg = files["svg"].read_text()
     assert svg == plots.draw_results(json.loads(files["json"].read_text()))["svg"].decode()
     assert "<pattern id=" in svg, "what has no meaning is hatched"
+
+
+def test_what_was_measured_apart_is_one_picture(tmp_path: Path) -> None:
+    suite, files = suite_of(tmp_path), []
+    for name, accuracy in (("first", 0.6), ("again", 0.7)):
+        store = CellStore(tmp_path / name)
+        stored(suite, store, "wheels", 0, LEARNED, test=0.9, conflict=accuracy)
+        if name == "first":
+            stored(suite, store, "none", 0, LEARNED, test=0.9)
+        chosen = suite.only(["*/0/signs/small"] if name == "first" else ["wheels/0/signs/small"])
+        results = collect_results(chosen, store, (LEARNED,), PLUGINS, {})
+        files.append(report.write_report(results, tmp_path / name, plot=False)["json"])
+    joined = join_results(files)
+    cases = {case["name"]: case for case in joined["cases"]}
+    assert cases["wheels/0/signs/small"]["table"][LEARNED]["conflict"]["mean"] == 70, "the last one counts"
+    assert cases["none/0/signs/small"]["table"][LEARNED]["test"]["mean"] == 90
+    assert (joined["what"]["commits"], joined["what"]["measured"]) == (["x"], ["2020", "2020"])
+    assert len(report.write_report(joined, tmp_path / "joined")) == 4
+    there = {("tint", "0.05"), ("wheels", "0"), ("wheels", "0.05")}
+    rows = plots._spaced(["tint", "wheels"], ["0", "0.05"], there)
+    space = plots.SPACE
+    assert rows == {("tint", "0.05"): 0, ("wheels", "0"): 1 + space, ("wheels", "0.05"): 2 + space}, "no empty rows"
+    found = json.loads(files[1].read_text())
+    for changes, message in (({"draws": 3}, "has draws 3"), ({"settings": {"depth": "2"}}, "has settings")):
+        files[1].write_text(json.dumps({**found, "what": {**found["what"], **changes}}))
+        with pytest.raises(SettingsError, match=message):
+            join_results(files)
+    for text, message in (("{}", "is damaged"), (json.dumps({**found, "schema": "other"}), "not of a bench")):
+        files[1].write_text(text)
+        with pytest.raises(DataError, match=message):
+            join_results(files)
 
 
 def test_a_tiny_matrix_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
