@@ -274,3 +274,24 @@ def test_the_next_round_asks_the_reader_and_says_so(tmp_path: Path) -> None:
     assert "contradicting images" in second.reason
     assert accuracy(learned.network, ctx.data)["conflict"] > accuracy(learned.ordinary, ctx.data)["conflict"] + 0.2
     ctx.run.close()
+
+
+def test_wrong_labels_are_no_cue(tmp_path: Path) -> None:
+    """One label in twenty is wrong: the object tells the others, and whoever reads it is sure of what contradicts it.
+    It may be taken for a cue with exceptions then, but no network is left without it."""
+    data = planted_data("none", 480, contrast=0.5)
+    labels = data.train.labels.clone()
+    labels[::40] = 1 - labels[::40]
+    labels[21::40] = 1 - labels[21::40]
+    ctx = bench(
+        tmp_path,
+        replace(data, train=ImageSet(data.train.images, labels, data.train.masks)),
+        concepts=COARSE,
+        plugins={"representations": ["colour", "pixels"]},
+        probe={"dreamt": 0},
+        round={"epochs": 16, "limit": 2},
+    )
+    learned = run_learner(ctx)
+    assert not any(one.decision == "kept" for one in learned.rounds), [one.reason for one in learned.rounds]
+    assert accuracy(learned.network, ctx.data)["absent"] > 0.9
+    ctx.run.close()
