@@ -277,8 +277,8 @@ class RoundSettings(SettingsGroup):
     places: float = Field(
         0.08,
         ge=0,
-        description="ι of the places that images have in common, for the round's network, less twice what r fell: from "
-        "here on a part of the cue is left there, and all of them are opened; over 1 for never",
+        description="ι of the places that images have in common, for the round's network, less four times what r fell: "
+        "from here on a part of the cue is left there, and all of them are opened; over 1 for never",
     )
     fills: float = Field(
         0.5,

@@ -225,8 +225,8 @@ def places_left(ctx: Context, site: Site, swap: Swap, trained: Trained) -> tuple
     the round learns with the object, and the short training of a closure check may not tell the two apart. A network
     that has been trained on the views can be asked: at the places that images have in common another class's image
     changes its answer more often than a class-mate's does, by ι. So it does where a part of the object lies there; but
-    then the cue as a whole is gone, and r fell: ι counts less twice that (:func:`places_score`). Places that hold no
-    more of the class than the gates do already are not opened: something of the object would go with them.
+    then the cue as a whole is gone, and r fell: ι counts less four times that (:func:`places_score`). Places that hold
+    no more of the class than the gates do already are not opened: something of the object would go with them.
 
     Args:
         trained: On the views of the swap.

@@ -8,6 +8,9 @@ from conceptnet_ml.steps.records import Trained
 from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.sureness import Sureness, redrawn_shares, sureness
 
+FALL = 4
+"""Of what r fell in a training, against the ι of places where a part of a cue may be left."""
+
 
 def mean_of(hits: Tensor) -> float:
     """Of (N,) shares."""
@@ -57,9 +60,9 @@ def iota_of(right: float, others: float, mates: float) -> float:
 
 def places_score(iota: float, before: float, after: float) -> float:
     """How much of a cue is left at some places: their ι, less what r fell in the training. A part of the object that
-    lies there changes the answer, too, but then the cue as a whole is gone, and r fell for that and for the part of the
-    object that went with it: so twice (docs/decisions/0073-no-harm.md)."""
-    return iota - 2 * max(0.0, before - after)
+    lies there changes the answer, too, but then the cue as a whole is gone, and a part of the object with it. Where a
+    part of the cue is left r hardly falls, so ``FALL`` times that (docs/decisions/0073-no-harm.md)."""
+    return iota - FALL * max(0.0, before - after)
 
 
 def sure_of_places(views: Tensor, trained: Trained, least: float, labels: Tensor, classes: int) -> Sureness | None:
@@ -81,4 +84,4 @@ def sure_of_places(views: Tensor, trained: Trained, least: float, labels: Tensor
     value = figure(*map(mean_of, hits))
     again = [figure(*one) for one in redrawn_shares(hits, labels, classes)]
     same = [None] * len(again)  # the figure alone
-    return sureness("ι of the places − 2 × what r fell", least, value, again, same, len(labels))
+    return sureness(f"ι of the places − {FALL} × what r fell", least, value, again, same, len(labels))

@@ -43,7 +43,7 @@ def test_which_side_is_exchanged_and_how_sure_it_is(
 
 
 @pytest.mark.parametrize(
-    ("others", "fell", "grade"), [(0.4, 0.02, "sure"), (0.11, 0.02, "close call"), (0.02, 0.0, "sure")]
+    ("others", "fell", "grade"), [(0.4, 0.02, "sure"), (0.15, 0.02, "close call"), (0.02, 0.0, "sure")]
 )
 def test_how_sure_it_is_that_places_are_left(others: float, fell: float, grade: str) -> None:
     right = torch.ones(200, dtype=torch.bool)
@@ -52,7 +52,7 @@ def test_how_sure_it_is_that_places_are_left(others: float, fell: float, grade: 
     views = torch.stack([share(1.0), share(others), share(0.0)])
     sure = sure_of_places(views, trained, 0.08, LABELS, 2)
     assert sure is not None
-    assert sure.value == pytest.approx(others - 2 * fell)
+    assert sure.value == pytest.approx(others - 4 * fell)
     assert sure.grade == grade
     assert (
         sure_of_places(views, Trained(trained.network, trained.decision, 1.0, 1 - fell, 1.0), 0.08, LABELS, 2) is None
