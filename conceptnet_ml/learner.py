@@ -20,6 +20,7 @@ from conceptnet_ml.steps.probe import choose_partners, probe, probe_channels
 from conceptnet_ml.steps.records import ChannelProbe, Descent, Learned, Outcome, Round, Site, Specialized
 from conceptnet_ml.steps.specialize import specialize
 from conceptnet_ml.steps.stage_basis import describe
+from conceptnet_ml.steps.target import weigh_target
 
 
 def run_learner(ctx: Context) -> Learned:
@@ -77,7 +78,7 @@ def _exchange(
     ctx: Context, learned: Learned, site: Site, findings: list[Finding], channels: ChannelProbe | None, ask: bool
 ) -> tuple[list[Outcome], Readout | None]:
     """Probe one representation after the other, φ, ι and the decision, and generalize: closure, views and merge, until
-    a round is kept.
+    a round is kept. Where none is, and nobody reads a cue with exceptions, pictures of the new world are asked.
 
     Args:
         ask: Whether to look for images that contradict a cue: before places are exchanged, which may hold the object,
@@ -101,7 +102,14 @@ def _exchange(
         outcomes.append(generalize(ctx, learned, site, findings, probed))
         if outcomes[-1].keep:
             return outcomes, None
-    return outcomes, read_exceptions(ctx, learned, site, outcomes) if ask else None
+    reader = read_exceptions(ctx, learned, site, outcomes) if ask else None
+    for place, refused in enumerate(outcomes if reader is None else ()):
+        probed = weigh_target(ctx, site, refused.probed)
+        if probed is not refused.probed:
+            outcomes[place] = judged = generalize(ctx, learned, site, findings, probed)
+            if judged.keep:
+                return [*outcomes[:place], *outcomes[place + 1 :], judged], None
+    return outcomes, reader
 
 
 def _train_edited(ctx: Context, learned: Learned, number: int) -> Readout:

@@ -25,7 +25,6 @@ from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn
 from conceptnet_ml.steps.records import Closure, Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
-from conceptnet_ml.steps.target import weigh_target
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
 from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_hits, share, sure_of_round
 from conceptnet_ml.swap.views import DrawnViews, Swap
@@ -39,7 +38,6 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         findings: The features of the round, to be merged.
         probed: The representation to use; nothing is done where its decision is not to keep it.
     """
-    probed = weigh_target(ctx, site, probed)
     reason = f"{probed.measured.representation}: {probed.decision.reason}"
     if not probed.decision.keep:
         return Outcome(probed, False, reason)

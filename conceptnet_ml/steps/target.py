@@ -26,6 +26,9 @@ SURE = 3.0
 LEAST = 0.05
 """Share of the pictures by which it must fall, however many there are."""
 
+STEADY = 0.025
+"""By how much that of the control may fall at most."""
+
 MANY = 1000
 """Pictures of the new world beyond which more do not help."""
 
@@ -65,8 +68,9 @@ class Agreement:
 
     @property
     def broken(self) -> bool:
-        """Whether what the swap exchanges goes its own way in the new world."""
-        return self.fall >= LEAST and self.errors >= SURE
+        """Whether what the swap exchanges goes its own way in the new world, and not the rest: networks of the rest
+        that come apart there read something of the cue, each as much as it learned of it."""
+        return self.fall >= LEAST and self.errors >= SURE and self.rest_old - self.rest_new <= STEADY
 
     def __str__(self) -> str:
         return (
@@ -95,14 +99,17 @@ def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     and DivDis, arXiv 2202.03418; there it is trained for, here it is measured.)
 
     Nothing is done without ``data.target``, for a swap that changes too few answers, one that not all classes share,
-    below the top stage, or where the user has decided. No label of the pictures is used.
+    below the top stage, where the user has decided, or of a network that reads a cue alone. Asked last, where those
+    found nothing: that two networks come apart does not say which of them reads the cue. No label of the pictures is
+    used.
 
     Cost: purifying, ``round.cue`` and twice ``round.fresh`` epochs, and a pass over the pictures with three networks.
     """
     settings, decision = ctx.settings, probed.decision
     if settings.data.target is None or decision.keep or decision.evidence == USER or decision.classes is not None:
         return probed
-    if site.readout.family is not None or probed.measured.phi < settings.round.flips:
+    readout = site.readout
+    if readout.family is not None or readout.told is not None or probed.measured.phi < settings.round.flips:
         return probed
     found = _agreement(ctx, site, probed, settings.data.target)
     if found is None:

@@ -19,6 +19,7 @@ def test_an_agreement_is_broken_where_it_falls_further_than_that_of_the_control(
     far, near = (900, 900), (40, 40)
     assert Agreement(0.9, 0.6, 0.9, 0.88, far).broken
     assert not Agreement(0.9, 0.6, 0.9, 0.62, far).broken  # the pictures are harder, that is all
+    assert not Agreement(0.9, 0.6, 0.9, 0.87, far).broken  # or it is the rest that holds the cue
     assert not Agreement(0.9, 0.8, 0.9, 0.9, near).broken  # too few to tell
     # from 1 to ½ in three standard errors: (¼/n + 1/n²) + 2/held² ≤ 1/36
     assert (fewest_pictures(300, 2), fewest_pictures(9, 2), fewest_pictures(8, 2)) == (13, 85, None)

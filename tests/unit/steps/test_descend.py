@@ -54,13 +54,18 @@ KEPT = replace(PROBED, decision=Decision(True, "it is"))
 
 
 def stages(
-    monkeypatch: pytest.MonkeyPatch, keeps: set[str], reader: Readout | None = None, probed: Any = PROBED
+    monkeypatch: pytest.MonkeyPatch,
+    keeps: set[str],
+    reader: Readout | None = None,
+    probed: Any = PROBED,
+    world: Any = lambda site, probed: probed,
 ) -> Any:
     """The rounds of two stages in order, by whom they asked, where these are kept; what went down; and the rounds in
     which places came too late.
 
     Args:
         reader: Whom the first round that keeps nothing says to ask, or that does not decide.
+        world: What pictures of the new world say of what was refused.
     """
     asked: list[tuple[str, Any]] = []
     went: list[tuple[str, Readout]] = []
@@ -88,6 +93,7 @@ def stages(
         "read_exceptions": lambda ctx, learned, site, outcomes: readers.pop() if readers and site.at_top else None,
         "generalize": generalize,
         "specialize": lambda *_: SimpleNamespace(readout=FAMILY),
+        "weigh_target": lambda ctx, site, probed: world(site, probed),
         "descend": descend,
         "_end_round": lambda *_: None,
         "train_refused": lambda *_: None,
@@ -131,6 +137,23 @@ def test_where_nothing_it_reads_is_exchanged_places_have_waited(
     assert told == ([0.9, None] if again else [None, 0.9])
     top = [readout for name, readout in went if name.startswith("block3")]
     assert [(readout.key, readout.told) for readout in top] == [("block3.leaf", None)]
+
+
+@pytest.mark.parametrize("reader", [None, replace(CLASSES, told=0.9)])
+def test_pictures_of_the_new_world_are_asked_where_nobody_reads_a_cue(
+    reader: Readout | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That two networks come apart there does not say which of them reads the cue; what contradicts it does."""
+    judged: list[str] = []
+
+    def world(site: Site, probed: ProbeResult) -> ProbeResult:
+        judged.append(site.name)
+        return KEPT if site.number == 1 else probed
+
+    asked, *_ = stages(monkeypatch, set(), reader, world=world)
+    assert judged[0] == ("block3/classes/1" if reader is None else "block3/classes/2")
+    first = [name for name, _ in asked if name == "block3/classes/1"]
+    assert len(first) == (2 if reader is None else 1), "what they keep is generalized"
 
 
 def test_once_a_cue_with_exceptions_was_exchanged_no_places_are_but_by_a_reader() -> None:

@@ -131,7 +131,6 @@ def test_a_swap_gives_way_to_the_one_that_waits(
     checks = (SimpleNamespace(closed=closed, reason="a fresh network was asked"),)
     for name, result in {"swap_of": None, "purify": None, "turn": None, "rests_outside": (outside, "")}.items():
         monkeypatch.setattr(generalize, name, lambda *_, result=result: result)
-    monkeypatch.setattr(generalize, "weigh_target", lambda ctx, site, probed: probed)
     monkeypatch.setattr(generalize, "close", lambda *_: (None, checks))
 
     def train(*_: object) -> None:
