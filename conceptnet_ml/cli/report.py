@@ -72,7 +72,7 @@ def _serve(run: Path, port: int, flags: list[str], json: bool) -> None:
         else:
             options.say(f"{address}\nWhoever has this address can steer the run. Ctrl-C ends it.")
             if not (run / "summary.json").exists():
-                options.say(f"{run} is not finished: the page says what is missing, and has a button that goes on.")
+                options.say(f"{run} is not finished: the page says what is missing, and how to go on.")
         sys.stdout.flush()
 
     with Stopper("stopping, and the command that is at work… (Ctrl-C again: at once)") as stopper:

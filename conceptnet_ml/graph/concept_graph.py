@@ -14,11 +14,12 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest, quoted
+from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, nearest
 from conceptnet_ml.graph import invariants, queries
 from conceptnet_ml.graph.diff import diff_graphs
 from conceptnet_ml.graph.schema import EDGES, NODES, READABLE, SCHEMA, SCHEMA_VERSION, Edge, Header, Node, node_id
 from conceptnet_ml.graph.store import GraphStore
+from conceptnet_ml.storage.run_folder import unfinished
 
 RULES = "docs/concepts.md says what must hold in a concept graph."
 
@@ -194,7 +195,7 @@ class ConceptGraph(GraphStore):
         if path.is_dir():
             run, path = path, path / "graph.json"
             if not path.exists():
-                raise DataError(f"{run} has no concept graph yet", f"Finish the run: learn --resume {quoted(run)}")
+                raise unfinished(run, "concept graph")
         try:
             return cls.from_plain(parse(path.read_text(encoding="utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:

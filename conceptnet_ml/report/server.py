@@ -33,6 +33,7 @@ from conceptnet_ml.report.page import bar_content, served_page, write_page
 from conceptnet_ml.report.steering import Order, parse_order
 from conceptnet_ml.report.templates import templates
 from conceptnet_ml.runtime.signals import Stopper
+from conceptnet_ml.storage.lock import writer
 from conceptnet_ml.storage.run_folder import PAGE, RESULTS, Run
 
 HOST, TOKEN_HEADER = "127.0.0.1", "X-Conceptnet-Token"
@@ -161,6 +162,7 @@ class PageServer:
             run=self.path.name,
             message=error.message,
             mend=error.mend,
+            running=writer(self.path) is not None,
             command=Order("go-on").command(self.path, self.flags),
             steering=bar_content(self.commands.ended),
         )  # fmt: skip

@@ -39,12 +39,8 @@ class FolderLock:
         try:
             self._lock.acquire()
         except filelock.Timeout as error:
-            process = ""
-            with contextlib.suppress(OSError):
-                process = self._owner.read_text(encoding="utf-8").strip()
             raise DataError(
-                f"{self.folder} is in use by process {process or 'unknown'}",
-                "Wait for it to end, or stop it.",
+                f"{self.folder} is in use by process {_owner(self.folder)}", "Wait for it to end, or stop it."
             ) from error
         except NotImplementedError:
             return
@@ -56,3 +52,26 @@ class FolderLock:
             with contextlib.suppress(OSError):
                 self._owner.unlink()
         self._lock.release()
+
+
+def writer(folder: Path) -> str | None:
+    """The process that writes in a folder, ``unknown`` where it did not say; None where none does, or none can be seen:
+    on a disk without locks, or one that cannot be written to. Holds the lock for as long as it takes to ask.
+    """
+    if not (folder / LOCK_FILES[0]).is_file():
+        return None
+    lock = filelock.FileLock(folder / LOCK_FILES[0], timeout=0, thread_local=False)
+    try:
+        with lock:
+            return None
+    except filelock.Timeout:
+        return _owner(folder)
+    except (OSError, NotImplementedError):
+        return None
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return (folder / LOCK_FILES[1]).read_text(encoding="utf-8").strip() or "unknown"
+    except OSError:
+        return "unknown"

@@ -53,7 +53,7 @@ from conceptnet_ml.storage.files import (
     write_atomic,
 )
 from conceptnet_ml.storage.hashing import sha256
-from conceptnet_ml.storage.lock import LOCK_FILES, FolderLock
+from conceptnet_ml.storage.lock import LOCK_FILES, FolderLock, writer
 from conceptnet_ml.storage.tensors import Checkpoint, load_tree, own_copies, pack, save_tree, unpack
 
 if TYPE_CHECKING:
@@ -78,6 +78,16 @@ T = TypeVar("T")
 def round_picture(name: str) -> str:
     """The name of the picture of a round, as :meth:`Run.save_picture` takes it."""
     return f"{name.replace('/', '-')}-swaps.png"
+
+
+def unfinished(path: Path, what: str) -> DataError:
+    """The error that a run has no ``what`` yet: it is still running, and what can be looked at, or was stopped, and how
+    to finish it."""
+    if (process := writer(path)) is None:
+        return DataError(f"{path} has no {what} yet", f"Finish the run: learn --resume {quoted(path)}")
+    drawn = f", {path / 'pictures'} the first pictures" if (path / "pictures").is_dir() else ""
+    mend = f"That comes at its end; {path / 'metrics.jsonl'} has what was measured and decided so far{drawn}."
+    return DataError(f"{path} is running, in process {process}, and has no {what} yet", mend)
 
 
 class Watcher(Protocol):
@@ -354,7 +364,7 @@ class Run:
         path = self.path / "model.safetensors"
         described = self.path / "model.json"
         if not described.exists() or not path.exists():
-            raise DataError(f"{self.path} has no model yet", f"Finish the run: learn --resume {quoted(self.path)}")
+            raise unfinished(self.path, "model")
         mend = f"Delete it and resume: learn --resume {quoted(self.path)}"
         description, data = read_json(described), read_file(path)
         with damaged(described, mend):
@@ -403,7 +413,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """summary.json. Raises DataError where there is none yet."""
         if not (self.path / "summary.json").exists():
-            raise DataError(f"{self.path} has no results yet", f"Finish the run: learn --resume {quoted(self.path)}")
+            raise unfinished(self.path, "results")
         return read_json(self.path / "summary.json")
 
     def save_summary(self, summary: Mapping[str, Any], text: str) -> None:

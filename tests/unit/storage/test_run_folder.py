@@ -475,9 +475,19 @@ def test_two_processes_cannot_write_to_one_run_and_a_killed_one_leaves_it_free(r
         with pytest.raises(DataError, match="in use"):
             reader.log(loss=1)
         assert reader.metrics() == []
+        with pytest.raises(DataError, match=f"is running, in process {other.pid}, and has no results yet") as error:
+            reader.summary()
+        assert str(run.path / "metrics.jsonl") in error.value.mend
+        assert "resume" not in error.value.mend
+        with pytest.raises(DataError, match="is running"):
+            reader.load_model()
+        with pytest.raises(DataError, match="is running"):
+            ConceptGraph.read(run.path)
     finally:
         other.send_signal(signal.SIGKILL)
         other.wait()
+    with pytest.raises(DataError, match="has no results yet\n  Finish the run: learn --resume"):
+        reader.summary()
     with Run.open(run.path, write=True) as mine:
         mine.log(loss=1)
         with pytest.raises(DataError, match=f"in use by process {os.getpid()}"):
