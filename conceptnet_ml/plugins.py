@@ -62,7 +62,7 @@ class Plugins:
         if (kind, name) in self._refused:
             source, error = self._refused[kind, name]
             raise PluginError(f"{kind} '{name}' comes from a plugin that cannot be used: {source}: {error}")
-        mend = nearest(name, (record.name for record in self.all(kind)), cutoff=NEAR)
+        mend = nearest(name, (record.name for record in self.all(kind)), f"plugins list --kind {kind}", NEAR)
         if not self.all(kind):
             mend = "None is installed: after an update, run 'pip install -e .' again in the project's folder."
         if kind == "dataset" and Path(name).is_dir():

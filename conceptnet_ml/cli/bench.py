@@ -103,17 +103,18 @@ def bench(
     words += map(flag_of, suite.folders)  # without where this machine keeps them
     suite = replace(suite, command=" ".join(words))
     out = out or Path("runs") / ("matrix" if matrix else "bench")
-    if not (list_ or dry_run) and plot:
+    if list_:
+        _list(suite, plugins, json)
+        return
+    place = 0 if only_report and not dry_run else _place(on, jobs)  # before the plot: what measures is missed first
+    if dry_run:
+        _show_plan(suite, out, place, plugins, json)
+        return
+    if plot:
         from conceptnet_ml.bench import plots
 
         plots.require()
-    if list_:
-        _list(suite, plugins, json)
-    elif dry_run:
-        _show_plan(suite, out, _place(on, jobs), plugins, json)
-    else:
-        results = _measure(suite, out, 0 if only_report else _place(on, jobs), plugins_dir, no_plugins)
-        _show(results, out, plot, json)
+    _show(_measure(suite, out, place, plugins_dir, no_plugins), out, plot, json)
 
 
 def _join(files: list[Path], chosen: list[str], out: Path, plot: bool, json: bool) -> None:

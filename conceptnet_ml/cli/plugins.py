@@ -108,7 +108,7 @@ def show_plugin(
         options.say(f"{one['kind']} {one['name']} ({one['origin']}): {one['summary']}")
         options.say(f"  chosen by   {options.program()} {one['chosen_by']}")
         for field, value in one["fields"].items():
-            options.say(f"  {field.ljust(11)} {value}")
+            options.say(f"  {field.ljust(11)} {show_value(value)}")
         for field, fact in one["settings"].items():
             options.say(f"  --set plugin.{one['name']}.{field}={show_value(fact['default'])}")
             options.say(f"    {fact['description']}: {fact['allowed']}")
@@ -157,14 +157,15 @@ def _mend(name: str, every: Sequence[Record], plugins_dir: Path | None) -> str:
     file = Path(f"{name.replace('-', '_')}.py")
     if plugins_dir is None and file.is_file():
         return f"Is it in {visible(str(file))}? Then give --plugins-dir {quoted(file)}."
-    return nearest(name, {one.name for one in every}, "plugins list", NEAR)
+    listing = "plugins list" if len({one.kind for one in every}) > 1 else f"plugins list --kind {every[0].kind}"
+    return nearest(name, {one.name for one in every}, listing, NEAR)
 
 
 def _fields(record: Record) -> dict[str, Any]:
     """What it says of itself beside its name and functions."""
     left_out = {"name", "api", "summary", "settings", "own", *record.functions()}
     given = {name: value for name, value in vars(record).items() if name not in left_out and value is not None}
-    return {name: value for name, value in given.items() if value != ""}
+    return {name: value for name, value in given.items() if value not in ("", ())}
 
 
 def _settings(record: Record) -> dict[str, dict[str, Any]]:

@@ -135,7 +135,7 @@ def find_parts(root: Path, test_alone: bool, labels: str = FIRST) -> Parts:
     if not root.exists():
         raise DataError(
             f"{root}: no such folder.",
-            "Check the path after folder:. A run's pictures that were moved: --resume RUN --data folder:PATH.",
+            "Check the path. A run's pictures that were moved: --resume RUN --data folder:PATH.",
         )
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder.", _LAYOUT)

@@ -156,3 +156,15 @@ def test_without_ray_the_line_that_installs_it_is_given(folder: Path, monkeypatc
     assert done.returncode == 2
     assert "pip install 'conceptnet_ml[ray]'" in done.stderr
     assert os.listdir(folder).count("nowhere") == 0
+
+
+def test_without_ray_and_without_what_draws_ray_is_missed_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = call("bench", "cases.toml", "--on", "ray", "--out", "nowhere", at=folder)
+    assert done.returncode == 2
+    assert "pip install 'conceptnet_ml[ray]'" in done.stderr
+    assert "matplotlib" not in done.stderr
+    done = call("bench", "cases.toml", "--out", "nowhere", at=folder)
+    assert "pip install 'conceptnet_ml[bench]'" in done.stderr
+    assert os.listdir(folder).count("nowhere") == 0

@@ -48,6 +48,15 @@ def test_lists_ones_own_and_broken_files_without_failing(tmp_path: Path) -> None
     assert [entry["source"] for entry in found["broken"]] == [str(tmp_path / "wrong.py")]
 
 
+def test_what_is_shown_of_a_plugin_has_no_empty_fields() -> None:
+    done = call("plugins", "show", "random-box")
+    assert done.returncode == 0
+    assert "chosen by" in done.stdout
+    assert "needs" not in done.stdout, "it needs nothing"
+    assert "needs       unlabelled\n" in call("plugins", "show", "divdis").stdout
+    assert "'plugins list --kind baseline' lists all" in call("plugins", "show", "zz", "--kind", "baseline").stderr
+
+
 def test_imports_neither_torch_nor_networkx() -> None:
     code = (
         "import sys\nfrom conceptnet_ml.cli.main import app\n"

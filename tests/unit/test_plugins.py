@@ -133,6 +133,11 @@ def test_unknown_name_says_the_nearest() -> None:
         load(None)[0].get("trap", "wheelz")
 
 
+def test_a_name_that_is_like_none_says_where_the_names_are_listed() -> None:
+    with pytest.raises(SettingsError, match=r"'plugins list --kind baseline' lists all \d+\.$"):
+        load(None)[0].get("baseline", "zzzz")
+
+
 def test_a_data_set_that_is_no_name_may_have_been_meant_for_a_folder(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"there is none named photoz here"):
         load(None)[0].get("dataset", "photoz")
