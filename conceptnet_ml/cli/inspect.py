@@ -47,10 +47,11 @@ def inspect(
 ) -> None:
     """Say what could be a shortcut in pictures, before anything is trained.
 
-    Measures brightness, colour, sharpness, border, places, compression and facts of
-    the files, and how far each gets [bold]alone[/] in telling the classes of held-out images,
-    beside chance and shuffled labels. Lists near-duplicates across classes and
-    sets, uneven classes and broken files. About a minute for some thousand pictures.
+    Measures brightness, colour, sharpness, border, places, compression and
+    facts of the files, and how far each gets [bold]alone[/] in telling the classes of
+    held-out images, beside chance and shuffled labels. Lists near-duplicates
+    across classes and sets, uneven classes and broken files. About a minute
+    for some thousand pictures.
     """
     from conceptnet_ml import inspect_data, write_inspection
     from conceptnet_ml.runtime.progress import Progress
@@ -74,24 +75,30 @@ def inspect(
 def _show(found: Inspection) -> None:
     from rich.text import Text
 
+    from conceptnet_ml.inspect.inspection_page import learn_command
+
     console = options.console()
     narrow = console.width < WIDE
+    console.print(Text(found.verdict, style="bold"))
     console.print(_properties(found, narrow))
     for column, words in _columns(found, narrow):
         console.print(f"{column}: {words}", markup=False, style="dim")
     console.print()
     for one in found.findings:
-        console.print(Text.assemble((f"{one.level}: ", "bold yellow"), one.text))
+        what = "look at" if one.result is None else "could be a shortcut"
+        console.print(Text.assemble((f"{what} ({one.level}): ", "bold yellow"), one.text))
         console.print(f"    {' '.join(one.follows)}", markup=False, style="dim")
     for pair in found.pairs()[:PAIRS_SHOWN]:
         console.print(f"    alike: {pair[0]} and {pair[1]}", markup=False)
     if len(found.pairs()) > PAIRS_SHOWN:
         console.print("    --json lists more pairs.", style="dim")
-    if found.nothing:
-        console.print(found.nothing, markup=False)
+    if nearest := found.nothing.partition(". ")[2]:  # after what the verdict says
+        console.print(nearest, markup=False)
+    for note in found.data.notes:
+        console.print(f"note: {note}", markup=False, style="dim")
     console.print(
-        "A finding could be a shortcut, or belong to the thing itself: 'learn' shows what a network rests on. "
-        f"Chance is {1 / len(found.data.classes):.0%}; {found.seconds:.0f} s.",
+        "What could be a shortcut could as well belong to the thing itself. What a network rests on shows: "
+        f"{learn_command(found, options.program())}",
         markup=False,
     )
 
@@ -110,7 +117,7 @@ def _columns(found: Inspection, narrow: bool) -> list[tuple[str, str]]:
         (tests, "the same rule on a test set: where it fails, accuracy there would show a shortcut"),
         ("strength, tells", "how well it tells the class it tells best from the others: 0 is chance, 1 is always"),
         ("control", f"strength of what holds the object as well: {rest}"),
-        ("could be", f"a shortcut, by the lower end of the strength above its control: {least}"),
+        ("could be", f"a shortcut, by the lower end of strength above control, which orders the rows: {least}"),
     ]
     if narrow:
         left_out = ", ".join(("shuffled labels", *_tests(found), "control", "what differs"))

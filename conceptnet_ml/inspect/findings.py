@@ -38,6 +38,29 @@ class ShortcutFinding:
     result: PropertyResult | None = None
 
 
+NOTHING = "Nothing that was measured tells the classes far enough to be a shortcut by itself"
+
+
+def verdict(findings: Sequence[ShortcutFinding], classes: Sequence[str]) -> str:
+    """All of it in a sentence: which property could be a shortcut first of all, and how far it gets; what else is to be
+    looked at.
+
+    Args:
+        findings: The strongest first.
+        classes: Their names.
+    """
+    properties = [one for one in findings if one.result is not None]
+    others = list(dict.fromkeys(one.about for one in findings if one.result is None))
+    said = f"{NOTHING}."
+    if properties and (first := properties[0].result) is not None:
+        name, count = first.about.name, len(properties)
+        more = "" if count == 1 else f", and {count - 1} more propert{'ies' if count > 2 else 'y'}"
+        share, chance = _percent(first.score.accuracy), _percent(1 / len(classes))
+        said = f"{name[0].upper()}{name[1:]} could be a shortcut{more}: alone, {name} names {share} % of held-out "
+        said += f"images rightly, where chance names {chance} %."
+    return said + (f" Look also at: {', '.join(others)}." if others else "")
+
+
 def why_no_property(results: Sequence[PropertyResult], classes: Sequence[str]) -> str:
     """Where no property could be a shortcut: which comes nearest, how far it gets, and what is asked. Else empty.
 
@@ -47,15 +70,14 @@ def why_no_property(results: Sequence[PropertyResult], classes: Sequence[str]) -
     """
     if any(one.level != "none" for one in results):
         return ""
-    said = "Nothing that was measured tells the classes far enough to be a shortcut by itself"
     if not results:
-        return f"{said}: all of it is the same in all images."
+        return f"{NOTHING}: all of it is the same in all images."
     best, asked = results[0], min(LEVELS.values())
     name, score, control = best.about.name, best.score, "" if best.control is None else ", above its control"
     return (
-        f"{said}. {name[0].upper()}{name[1:]} comes nearest: alone it names {_percent(score.accuracy)} % of held-out "
-        f"images rightly ({_percent(score.low)}–{_percent(score.high)}; chance {_percent(1 / len(classes))}). It tells "
-        f"{classes[score.told]} with strength {score.strength:.2f}, at the lower end of its interval{control} "
+        f"{NOTHING}. {name[0].upper()}{name[1:]} comes nearest: alone it names {_percent(score.accuracy)} % of "
+        f"held-out images rightly ({_percent(score.low)}–{_percent(score.high)}; chance {_percent(1 / len(classes))}). "
+        f"It tells {classes[score.told]} with strength {score.strength:.2f}, at the lower end of its interval{control} "
         f"{best.beyond:.2f}, and {asked:.2f} is asked (0 is chance, 1 is always)."
     )
 
@@ -87,6 +109,8 @@ def _of_property(one: PropertyResult, classes: Sequence[str]) -> ShortcutFinding
         text += f"; it tells {told} with strength {score.strength:.2f}, {_CONTROL[about.name]} with {one.control:.2f}"
     if about.name == TINT:
         text += f". Beside the mean of the classes {one.differs}"
+    elif about.name != PLACE and one.differs:
+        text += f". Medians: {one.differs}" if about.unit else f". Most often: {one.differs}"
     text += f". It could be a shortcut: a network might answer {told} to {about.cue}."
     return ShortcutFinding(about.name, one.level, text + _in_test(one, chance), _sentences(about.follows), one)
 
@@ -98,9 +122,9 @@ def _in_test(one: PropertyResult, chance: float) -> str:
     share = one.tests.get("test")
     if share is None:
         return ""
-    kept = share - chance >= (one.score.accuracy - chance) / 2
-    says = "accuracy there does not show it" if kept else "there it would show"
-    return f" On the test set the rule names {_percent(share)} %: {says}."
+    if share - chance >= (one.score.accuracy - chance) / 2:
+        return f" The test set has it, too (the rule names {_percent(share)} %): accuracy there would not show that."
+    return f" Of the test set the rule names {_percent(share)} %: accuracy there would show that."
 
 
 def _of_duplicates(found: NearDuplicates, counts: Mapping[str, Mapping[str, int]]) -> list[ShortcutFinding]:

@@ -28,7 +28,7 @@ from conceptnet_ml.data.load import load_data, trap_arguments
 from conceptnet_ml.data.traps import cues_of_sets
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.inspect.file_facts import file_facts
-from conceptnet_ml.inspect.findings import ShortcutFinding, class_counts, list_findings, why_no_property
+from conceptnet_ml.inspect.findings import ShortcutFinding, class_counts, list_findings, verdict, why_no_property
 from conceptnet_ml.inspect.near_duplicates import Hashed, NearDuplicates, find_duplicates
 from conceptnet_ml.inspect.pixel_measures import pixel_measures, thumbnails
 from conceptnet_ml.inspect.property_results import TRAIN, Facts, PropertyResult, ScoredSets, file_results, pixel_results
@@ -74,6 +74,11 @@ class Inspection:
     seconds: float
 
     @property
+    def verdict(self) -> str:
+        """All of it in a sentence."""
+        return verdict(self.findings, self.data.classes)
+
+    @property
     def nothing(self) -> str:
         """Why no property could be a shortcut, by the figures of the one that comes nearest; empty where one could."""
         return why_no_property(self.results, self.data.classes)
@@ -99,6 +104,7 @@ class Inspection:
             "classes": list(self.data.classes),
             "size": list(self.data.shape[1:]),
             "images": {name: dict(counts) for name, counts in self.counts.items()},
+            "verdict": self.verdict,
             "findings": [
                 {"about": one.about, "level": one.level, "text": one.text, "follows": list(one.follows)}
                 for one in self.findings

@@ -37,7 +37,7 @@ def write_inspection(inspection: Inspection, out: str | Path) -> Path:
         "copies": [*_copies(inspection, figures)],
         "tests": [name for name in inspection.counts if name != TRAIN][:3],
         "chance": 1 / len(inspection.data.classes),
-        "command": _learn(inspection),
+        "command": learn_command(inspection),
         "version": __version__,
         "dropped": figures.dropped,
     }
@@ -45,13 +45,14 @@ def write_inspection(inspection: Inspection, out: str | Path) -> Path:
     return Path(out)
 
 
-def _learn(inspection: Inspection) -> str:
-    """The command that shows what a network rests on; of data that came from Python there is none."""
+def learn_command(inspection: Inspection, program: str = PROGRAM) -> str:
+    """The command that shows what a network rests on; of data that came from Python, in general words."""
     settings = inspection.settings
     if settings.data.source != inspection.data.name:
-        return f"{PROGRAM} learn --data folder:PATH"
+        return f"{program} learn --data folder:PATH"
     skip = settings.data.skip_bad or bool(inspection.data.unreadable)
-    return command(settings.model_copy(update={"data": settings.data.model_copy(update={"skip_bad": skip})}))
+    chosen = settings.model_copy(update={"data": settings.data.model_copy(update={"skip_bad": skip})})
+    return command(chosen).replace(PROGRAM, program, 1)
 
 
 def _card(inspection: Inspection, number: int, figures: Figures) -> dict[str, Any]:

@@ -41,6 +41,10 @@ _SHAPE = (
 _STORE = ("store all pictures anew in the same way; what earlier compression left in the pixels stays",)
 
 
+LOG = "on a log scale"
+"""The unit of what is the logarithm of a ratio."""
+
+
 @dataclass(frozen=True)
 class Property:
     """What is said of a property.
@@ -67,14 +71,14 @@ PROPERTIES = (
     Property("contrast", PIXELS, "how far light and dark lie apart", "whatever is as rich or flat", _COLOUR, "of 255"),
     Property(TINT, PIXELS, "the mean hue", "whatever has that tint", _COLOUR),
     Property("saturation", PIXELS, "how colourful it is", "whatever is as colourful or grey", _COLOUR, "of 255"),
-    Property("sharpness", PIXELS, "fine against coarse detail", "whatever is as sharp or blurred", _WAVES, "(log)"),
+    Property("sharpness", PIXELS, "fine against coarse detail", "whatever is as sharp or blurred", _WAVES, LOG),
     Property("pattern", PIXELS, "peaks of spatial frequencies", "whatever has such lines or grid", _WAVES),
-    Property("blocks", PIXELS, "steps at blocks of 8 px, as JPEG's", "whatever was stored so", _WAVES, "(log)"),
+    Property("blocks", PIXELS, "steps at blocks of 8 px, as JPEG's", "whatever was stored so", _WAVES, LOG),
     Property("border", PIXELS, "colour and steps of the outer pixels", "whatever has that edge or frame", _PLACES),
     Property(PLACE, PIXELS, "one place of the image", "whatever shows that in this place", _PLACES),
     Property("width", FILES, "the width", "how sharp such pictures are once resized", _SIZE, "px"),
     Property("height", FILES, "the height", "how sharp such pictures are once resized", _SIZE, "px"),
-    Property("aspect", FILES, "log of width over height", "what is left of such pictures once cut", _SHAPE, "(log)"),
+    Property("aspect", FILES, "log of width over height", "what is left of such pictures once cut", _SHAPE, LOG),
     Property("format", FILES, "the file format", "what that format leaves in the pixels", _STORE),
     Property("mode", FILES, "grey, colour, palette, transparent", "grey pictures, or what white replaces", _STORE),
     Property("JPEG quality", FILES, "how well it was kept", "what compression leaves in the pixels", _STORE, "of 100"),
