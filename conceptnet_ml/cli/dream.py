@@ -70,7 +70,7 @@ def dream(
     witness_weights: Annotated[Path | None, option("--witness-weights", "FILE", WHOSE, WITNESS_WEIGHTS_HELP)] = None,
     device: Annotated[str, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = "auto",
     precision: Annotated[str, option("--precision", "NAME", HOW, "auto, fp32, bf16 or fp16")] = "auto",
-    out: Annotated[Path, option("--out", "DIR", OUTPUT, "a new or empty folder", show_default=False)],
+    out: Annotated[Path, option("--out", "DIR", None, "a new or empty folder", show_default=False)],
     cache: Annotated[Path | None, option("--cache", "DIR", OUTPUT, "earlier dreams; default: your own folder")] = None,
     no_cache: Annotated[bool, option("--no-cache", None, OUTPUT, "dream anew, and keep nothing for later")] = False,
     json: options.Json = False,

@@ -27,6 +27,7 @@ DIFF_EXAMPLES = options.examples(
 )
 MIN_WEIGHT_HELP = "with an edge of at least this weight or score, of either sign"
 FOLDER = "Name one, as in graph.json; for a folder of tables: --format csv."
+TOLERANCE_HELP = "numbers that differ by no more are the same"
 TEXT_HELP = "whose id, label, name, note or reason contains it, or what the page calls it"
 
 app = typer.Typer(
@@ -40,7 +41,7 @@ def show(
     source: Source,
     every: Annotated[bool, option("--all", None, None, "all of it as a tree, with the evidence for each")] = False,
     table: Annotated[bool, option("--table", None, None, "one line per node")] = False,
-    class_: Annotated[str | None, option("--class", None, None, "only what speaks for this class")] = None,
+    class_: Annotated[str | None, option("--class", "NAME", None, "only what speaks for this class")] = None,
     json: Annotated[bool, option("--json", None, None, "print the graph itself as JSON")] = False,
 ) -> None:
     """Print the strongest concepts: what each is, of which class, where, what feeds it and what it feeds.
@@ -76,8 +77,8 @@ def show(
 @app.command()
 def export(
     source: Source,
-    out: Annotated[Path, option("--out", None, None, "file to write; csv also takes a folder")],
-    format: Annotated[str | None, option("--format", None, None, "exporter; default: by the file's ending")] = None,
+    out: Annotated[Path, option("--out", "PATH", None, "file to write; csv also takes a folder")],
+    format: Annotated[str | None, option("--format", "NAME", None, "exporter; default: by the file's ending")] = None,
     assignments: options.PluginAssignments = None,
     plugins_dir: options.PluginsDir = None,
     no_plugins: options.NoPlugins = False,
@@ -121,12 +122,12 @@ def check(source: Source) -> None:
 @app.command(epilog=QUERY_EXAMPLES)
 def query(
     source: Source,
-    kind: Annotated[str | None, option("--kind", None, None, "kind of node; with --edges, of edge")] = None,
-    stage: Annotated[str | None, option("--stage", None, None, "at this stage")] = None,
-    class_: Annotated[str | None, option("--class", None, None, "that speaks for this class")] = None,
-    min_weight: Annotated[float | None, option("--min-weight", None, None, MIN_WEIGHT_HELP)] = None,
-    text: Annotated[str | None, option("--text", None, None, TEXT_HELP)] = None,
-    state: Annotated[str | None, option("--state", None, None, "current, merged, split or forgotten")] = None,
+    kind: Annotated[str | None, option("--kind", "KIND", None, "kind of node; with --edges, of edge")] = None,
+    stage: Annotated[str | None, option("--stage", "STAGE", None, "at this stage")] = None,
+    class_: Annotated[str | None, option("--class", "NAME", None, "that speaks for this class")] = None,
+    min_weight: Annotated[float | None, option("--min-weight", "NUMBER", None, MIN_WEIGHT_HELP)] = None,
+    text: Annotated[str | None, option("--text", "TEXT", None, TEXT_HELP)] = None,
+    state: Annotated[str | None, option("--state", "STATE", None, "current, merged, split or forgotten")] = None,
     edges: Annotated[bool, option("--edges", None, None, "edges one of whose ends meets the conditions")] = False,
     json: options.Json = False,
 ) -> None:
@@ -155,7 +156,7 @@ def query(
 def path(
     source: Source,
     class_name: Annotated[str, options.argument("CLASS", "class to start from")],
-    count: Annotated[int, option("--count", None, None, "how many chains", min=1)] = 1,
+    count: Annotated[int, option("--count", "COUNT", None, "how many chains", min=1)] = 1,
     json: options.Json = False,
 ) -> None:
     """Print the strongest chains from a class down: what it is built from, and what that is built from.
@@ -180,7 +181,7 @@ def path(
 def diff(
     source: Annotated[Path, typer.Argument(metavar="RUN", help="run folder or graph file: the old one")],
     other: Annotated[Path, typer.Argument(metavar="OTHER", help="run folder or graph file: the new one")],
-    tolerance: Annotated[float, option("--tolerance", None, None, "numbers that differ by no more are the same")] = 0.0,
+    tolerance: Annotated[float, option("--tolerance", "NUMBER", None, TOLERANCE_HELP)] = 0.0,
     json: options.Json = False,
 ) -> None:
     """Print what is different in the second graph: header, nodes and edges, with old and new values."""

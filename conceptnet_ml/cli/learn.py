@@ -33,7 +33,8 @@ EXAMPLES = options.examples(
     ("learn --resume runs/NAME --undo block3/classes/2", "decide otherwise"),
 )
 FIRST, DECIDING = None, "Decide rounds yourself"
-"""Panels of the help: what everyone needs first stands with --help, at the top; then what a run's page offers."""
+"""Panels of the help: what everyone needs first stands with --help, at the top; what a run's page offers after what a
+run begins with."""
 RESUME_HELP = "go on with a run, under its own settings"
 DRY_RUN_HELP = "check everything, say what would be done, and stop"
 
@@ -50,8 +51,6 @@ def learn(
     out: Annotated[Path | None, option("--out", "FOLDER", FIRST, "new run folder; default: runs/DATA-TIME")] = None,
     resumed: Annotated[Path | None, option("--resume", "RUN", FIRST, RESUME_HELP)] = None,
     dry_run: Annotated[bool, option("--dry-run", None, FIRST, DRY_RUN_HELP)] = False,
-    keep: Annotated[list[str] | None, setting("round.keep", DECIDING, "ROUND")] = None,
-    undo: Annotated[list[str] | None, setting("round.undo", DECIDING, "ROUND")] = None,
     trap: Annotated[str | None, setting("data.trap", DATA, "NAME[:ARGUMENT][+…]")] = None,
     skip_bad: Annotated[bool | None, setting("data.skip_bad", DATA)] = None,
     root: Annotated[str | None, setting("data.root", DATA, "FOLDER")] = None,
@@ -61,6 +60,8 @@ def learn(
     control: Annotated[list[str] | None, setting("plugins.controls", NETWORK, "NAME")] = None,
     seed: Annotated[str | None, setting("seed", NETWORK, "NUMBER")] = None,
     device: Annotated[str | None, setting("device", NETWORK, "DEVICE")] = None,
+    keep: Annotated[list[str] | None, setting("round.keep", DECIDING, "ROUND")] = None,
+    undo: Annotated[list[str] | None, setting("round.undo", DECIDING, "ROUND")] = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
     json: options.Json = False,

@@ -50,6 +50,10 @@ LIBRARIES = {"torch", "torchvision", "numpy", "PIL", "networkx", "pydantic"}
 class Commands(TyperGroup):
     """Our commands and those of installed plugins, which are loaded only when they are listed or asked for."""
 
+    def get_params(self, ctx: Any) -> Any:
+        _hide_types_of_switches(self, ctx)
+        return super().get_params(ctx)
+
     def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), *self._plugin_commands]
 
@@ -125,6 +129,16 @@ class Commands(TyperGroup):
                 options.warn(f"left out: {error}")
         found = typer.main.get_group(ours).commands if records else {}
         return {name: command for name, command in found.items() if name not in self.commands}
+
+
+def _hide_types_of_switches(command: Any, ctx: Any) -> None:
+    """Of this command and those below it: newer releases of Typer write ``<bool>`` behind a switch in a help text, as
+    if it took a value."""
+    for one in (*command.params, command.get_help_option(ctx)):
+        if getattr(one, "is_flag", False) and one.metavar is None:
+            one.metavar = " "
+    for below in getattr(command, "commands", {}).values():
+        _hide_types_of_switches(below, ctx)
 
 
 def _open_streams() -> None:

@@ -114,6 +114,21 @@ def test_every_flag_of_learn_is_explained() -> None:
     assert "[default: cars-and-poodles]" in " ".join(text.replace("│", " ").split())
 
 
+def test_at_80_columns_switches_take_no_value_and_what_is_needed_comes_first() -> None:
+    graph = ("show", "export", "check", "query", "path", "diff", "merge", "split", "forget", "undo", "log")
+    lines = {}
+    for words in ("", *COMMANDS, *(f"graph {word}" for word in graph), "plugins show", "config show"):
+        text = call(*words.split(), "--help", COLUMNS="80").stdout
+        assert not {"<bool>", "<float>"} & {*text.split()}, words
+        lines[words] = text.splitlines()
+        prose = lines[words][: next(n for n, line in enumerate(lines[words]) if line.startswith("╭"))]
+        assert not [line for line in prose if 0 < len(line.split()) < 3 and not line.rstrip().endswith(".")], words
+    panels = [line.split("─ ")[1].split(" ─")[0] for line in lines["learn"] if line.startswith("╭")]
+    assert panels[:4] == ["Options", "Images", "Learning", "Decide rounds yourself"]
+    needed = next(n for n, line in enumerate(lines["dream"]) if "--out " in line)
+    assert needed < next(n for n, line in enumerate(lines["dream"]) if "What to dream of" in line)
+
+
 def test_version() -> None:
     assert run("--version").stdout == f"conceptnet-ml {__version__}\n"
 
