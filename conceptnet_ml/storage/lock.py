@@ -55,8 +55,8 @@ class FolderLock:
 
 
 def writer(folder: Path) -> str | None:
-    """The process that writes in a folder, ``unknown`` where it did not say; None where none does, or none can be seen:
-    on a disk without locks, or one that cannot be written to. Holds the lock for as long as it takes to ask.
+    """The other process that writes in a folder, ``unknown`` where it did not say; None where none does, or none can be
+    seen: on a disk without locks, or one that cannot be written to. Holds the lock for as long as it takes to ask.
     """
     if not (folder / LOCK_FILES[0]).is_file():
         return None
@@ -65,7 +65,8 @@ def writer(folder: Path) -> str | None:
         with lock:
             return None
     except filelock.Timeout:
-        return _owner(folder)
+        owner = _owner(folder)
+        return None if owner == str(os.getpid()) else owner
     except (OSError, NotImplementedError):
         return None
 
