@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.badges import decided, without_numbers
@@ -43,7 +46,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "kept": is_kept,
         "decision": entry["decision"],
         "decided": decided(entry),
-        "asked": "the classes' own answers" if "." not in readout else below_what(readout),
+        "asked": "what the classes' answers hang on" if "." not in readout else f"what lies {below_what(readout)}",
         "stage": entry["stage"],
         "what": what(entry, probe) if probe else "",
         "classes": sharing(entry, summary["classes"]) if is_kept else "",
@@ -164,18 +167,24 @@ def _in_draws(check: Entry) -> str:
 
 
 def _how_sure(entry: Entry) -> dict[str, Any] | None:
-    """The grade of a round, what it means, and of a close call the word that decides otherwise; None where nobody
-    knows."""
+    """The grade of a round, what it means, in brief and in figures, and of a close call the word that decides
+    otherwise; None where nobody knows."""
     sure = entry.get("sureness")
     if sure is None:
         return None
-    words, by_hand = close_words(entry).removeprefix("a close call: "), ""
-    if words:
-        by_hand = other_word(entry)
+    close = close_words(entry)
+    share, would = hundredths(sure["agree"]), "the same"
+    if close:
+        share, would = 100 - share, "otherwise"
+        words = close.removeprefix("a close call: ")
     else:
-        draws = f"{hundredths(sure['agree'])} of 100 draws of other held-out images decide the same"
-        words = f"{draws} ({sure['of']}: {interval_words(sure)})"
-    return {"grade": grade(sure["agree"]).capitalize(), "words": f"{words}.", "by_hand": by_hand}
+        words = f"{share} of 100 draws of other held-out images decide the same ({sure['of']}: {interval_words(sure)})"
+    return {
+        "grade": grade(sure["agree"]).capitalize(),
+        "brief": f"with other held-out images it would have been decided {would} in {share} of 100 draws.",
+        "words": f"{words}.",
+        "by_hand": other_word(entry) if close else "",
+    }
 
 
 def _family(entry: Entry) -> str:
@@ -194,7 +203,7 @@ def _refused(entry: Entry) -> list[str]:
     """For each representation what spoke against it, without its numbers."""
     found = []
     for probe in entry["representations"]:
-        words = without_numbers(probe["reason"])
+        words = without_numbers(probe["reason"]).partition("; moves the carrying channels")[0]
         undone = ", and undone after its training" if entry["chosen"] == probe["representation"] else ""
         if waits(entry) and probe is entry["representations"][-1]:
             words = "nothing is decided of it before a network was asked that reads what contradicting pictures show"
@@ -259,4 +268,9 @@ def _rows(entry: Entry, most: int, figures: Figures) -> list[list[Figure | None]
     step = max(1.0, len(every) / most)
     chosen = [every[int(place * step)] for place in range(min(most, len(every)))]
     side = _SIDE if len(sheet.cuttings) > 1 else 1400
-    return [[figures.cut(one, side) for one in row] for row in chosen]
+    return [[figures.cut(one, side, tuple(map(_plain, one.caption))) for one in row] for row in chosen]
+
+
+def _plain(line: Caption) -> Caption:
+    """``13% open``, as sheets have it of a gate, for who reads nothing but the page."""
+    return replace(line, text=re.sub(r"^(\d+)% open$", "\\1\u00a0% of it", line.text))

@@ -159,9 +159,11 @@ def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     for entry in summary["rounds"]:
         probe = probe_of(entry)
         if entry in found and probe is not None:
+            thing = what(entry).removesuffix(f" ({probe['representation']})")
+            these = "these are" if probe["gate"] == "place" and "exchanged" not in entry else "that is"
             parts.append(
-                f"{capital(at(entry))}: {what(entry)}, in {sharing(entry, summary['classes'])}. Where another class's "
-                f"material comes in there, {percent(probe['phi'])} of the answers change."
+                f"{capital(thing)}, in {sharing(entry, summary['classes'])}. Once {these} taken from a picture "
+                f"of another class, {percent(probe['phi'])} of the answers change ({at(entry)})."
             )
     return " ".join(parts)
 
@@ -181,11 +183,12 @@ def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if not found:
         return f"Nothing. {left}".strip()
     after = sorted(entry["r_after"] for entry in found if "r_after" in entry)
-    rests = "The same: it is exchanged at random in training"
+    rests = "The same: in training it is exchanged at random, so that it says nothing of the class"
     if after:
         shares = " to ".join(dict.fromkeys(percent(one) for one in (after[0], after[-1])))
         rests += f", and {shares} of held-out images with it exchanged are answered rightly "
         rests += f"(guessing: {percent(1 / len(summary['classes']))})"
+    left += " Nothing was taken away there." if left else ""
     return f"{rests}. {left}".strip()
 
 
@@ -213,7 +216,7 @@ def _believe(summary: dict[str, Any], found: Sequence[Entry]) -> str:
         return f"{word}No test set shows a gain.{speak}"
     controls = [one for one in shown_methods(sets) if one not in ("ordinary", "learned")]
     beside = [f"{one} {percent(row[one]['accuracy'])}" for one in controls]
-    control = f" Controls, trained as long: {', '.join(beside)}." if beside else ""
+    control = f" Controls, trained as long in another way: {', '.join(beside)}." if beside else ""
     chance = 1 / len(summary["classes"])
     if wilson(round(row["learned"]["accuracy"] * row["images"]), row["images"])[0] <= chance:
         control += f" That is no better than guessing ({percent(chance)}): it proves little."
@@ -253,11 +256,25 @@ def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if warning := loss_words(summary):
         return warning
     if not found:
-        return "Look at the pictures of the rounds. If you know a cue there, keep its round; commands are below."
+        return (
+            "Look at the pictures of the rounds: they show what was tried. If one of it is a cue, keep its round; the "
+            "commands are under 'Repeat it, and go on'. Pictures from where the network is to work tell whether it "
+            "needs any of this."
+        )
+    undo = "undo the round" if len(found) == 1 else "undo its round"
+    if any(probe["gate"] == "place" for entry in found if (probe := probe_of(entry))):
+        undo += ", or exchange the other side"
+    signs = {name: _sign(summary, name) for name in summary["test_sets"]}
+    if min(signs.values()) < 0 and max(signs.values()) <= 0:
+        lost = listed([f"'{name}'" for name, sign in signs.items() if sign < 0])
+        return (
+            f"No test set speaks for the learned network, and {lost} against it: {undo}, unless you know that what was "
+            "exchanged is a cue which fails where the network is to work. Pictures from there would tell."
+        )
     return (
-        "Look at the pictures of the rounds: do the gates lie on a cue, or on the thing itself? If they are right, use "
-        "the learned network, and measure it on pictures of your own. If not, undo the round, or exchange the other "
-        "side."
+        "Look at the pictures of the rounds: was a cue exchanged, such as a background or a mark, or the thing itself? "
+        "If a cue, use the learned network, and measure it on pictures of your own. If the thing itself, "
+        f"{undo}: the commands are under 'Repeat it, and go on'."
     )
 
 

@@ -30,7 +30,7 @@ from conceptnet_ml.graph.queries import strength
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import again, again_notes, changed_settings
-from conceptnet_ml.report.rounds import _telling, round_cards
+from conceptnet_ml.report.rounds import _plain, _telling, round_cards
 from conceptnet_ml.results.badges import _REFUSED, _UNDONE, decided
 from conceptnet_ml.results.verdict import _beyond_chance, headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
@@ -302,6 +302,50 @@ def test_the_verdict_is_honest(change: Callable[[dict[str, Any]], None], words: 
     said = " ".join([headline(found), *(answer for _, answer in verdict(found)), *remarks(found)])
     for one in words:
         assert one in said
+
+
+def test_the_verdict_says_in_plain_words_what_it_hung_on_and_what_to_do() -> None:
+    found = summary()
+    said = dict(verdict(found))
+    assert re.match(r"Places that cover \d+\u00a0% of an image, in ", said["What the network hung on"])
+    assert "Once these are taken from a picture of another class, " in said["What the network hung on"]
+    assert "Nothing was taken away there." in said["What it let go of"]
+    worse(found)
+    found["test_sets"]["test"]["learned"]["accuracy"] = 0.95
+    found["answers"]["sets"] = {"test": {"won": 0, "lost": 8}}
+    said = dict(verdict(found))
+    assert said["What to do next"].startswith(
+        "No test set speaks for the learned network, and 'test' against it: undo the round, or exchange the other side"
+    )
+    probe = found["rounds"][0]["representations"][0]
+    found["rounds"][0]["chosen"] = probe["representation"] = "colour"
+    probe |= {"gate": "whole", "price": 1.0}
+    said = dict(verdict(found))
+    assert said["What the network hung on"].startswith("Colour, of the whole image, in ")
+    assert "the other side" not in said["What to do next"], "the whole image has none"
+
+
+def test_what_only_experts_read_is_behind_a_fold(run: Path) -> None:
+    found = summary()
+    for entry in found["rounds"]:
+        entry["sureness"] = sure(1.0)
+        entry["representations"][0]["reason"] += "; moves the carrying channels with AUROC 0.71"
+    (run / "summary.json").write_text(json.dumps(found))
+    text = write_page(run).read_text(encoding="utf-8")
+    shown = re.sub(
+        r"<details>.*?</details>", "", text[text.index('id="rounds"') : text.index('id="concepts"')], flags=re.S
+    )
+    assert "with other held-out images it would have been decided the same in 100 of 100 draws" in shown
+    for words in ("ι less errors", "AUROC", "mean over real images"):
+        assert words in text
+        assert words not in shown, words
+    assert "<i>Answer</i>: how strongly" in text[: text.index('id="accuracy"')], "beside the first dreams"
+    assert "Below a dream: how strongly" in text[text.index('id="concepts"') :]
+
+
+def test_a_gates_share_is_said_in_plain_words() -> None:
+    assert _plain(Caption("13% open")).text == "13\u00a0% of it"
+    assert _plain(Caption("seen: car", "right")) == Caption("seen: car", "right")
 
 
 def sure(agree: float, **changes: Any) -> dict[str, Any]:
