@@ -41,7 +41,7 @@ class ShortcutFinding:
 NOTHING = "Nothing that was measured tells the classes far enough to be a shortcut by itself"
 
 
-def verdict(findings: Sequence[ShortcutFinding], classes: Sequence[str]) -> str:
+def verdict_sentence(findings: Sequence[ShortcutFinding], classes: Sequence[str]) -> str:
     """All of it in a sentence: which property could be a shortcut first of all, and how far it gets; what else is to be
     looked at.
 

@@ -28,7 +28,13 @@ from conceptnet_ml.data.load import load_data, trap_arguments
 from conceptnet_ml.data.traps import cues_of_sets
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.inspect.file_facts import file_facts
-from conceptnet_ml.inspect.findings import ShortcutFinding, class_counts, list_findings, verdict, why_no_property
+from conceptnet_ml.inspect.findings import (
+    ShortcutFinding,
+    class_counts,
+    list_findings,
+    verdict_sentence,
+    why_no_property,
+)
 from conceptnet_ml.inspect.near_duplicates import Hashed, NearDuplicates, find_duplicates
 from conceptnet_ml.inspect.pixel_measures import pixel_measures, thumbnails
 from conceptnet_ml.inspect.property_results import TRAIN, Facts, PropertyResult, ScoredSets, file_results, pixel_results
@@ -76,7 +82,7 @@ class Inspection:
     @property
     def verdict(self) -> str:
         """All of it in a sentence."""
-        return verdict(self.findings, self.data.classes)
+        return verdict_sentence(self.findings, self.data.classes)
 
     @property
     def nothing(self) -> str:
