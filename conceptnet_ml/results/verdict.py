@@ -26,8 +26,8 @@ from conceptnet_ml.steps.ordinary import wilson
 Entry = dict[str, Any]
 """A round of the summary."""
 
-POINT, FAR = 0.01, 0.2
-"""Accuracy that counts as better or worse; a gap between test sets that no chance makes."""
+POINT, FAR, ERRS = 0.01, 0.2, 0.1
+"""Accuracy that counts as better or worse; a gap between test sets that no chance makes; errors that may hide a cue."""
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -169,12 +169,17 @@ def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 
 
 def _fails(sets: dict[str, Any]) -> str:
-    """Where the network answers far worse than on the plain test set: there is something it hangs on."""
+    """Where the network answers far worse than on the plain test set, there is something it hangs on; where it errs
+    often on that, errors may hide it."""
     plain = next((name for name in PLAIN if name in sets), None)
-    worst = min(sets, key=lambda name: sets[name]["ordinary"]["accuracy"])
-    if plain is None or sets[plain]["ordinary"]["accuracy"] - sets[worst]["ordinary"]["accuracy"] < FAR:
+    if plain is None:
         return ""
-    here, there = (percent(sets[name]["ordinary"]["accuracy"]) for name in (plain, worst))
+    worst = min(sets, key=lambda name: sets[name]["ordinary"]["accuracy"])
+    right, least = (sets[name]["ordinary"]["accuracy"] for name in (plain, worst))
+    if right - least < FAR:
+        errs = f" Here errors may: {percent(1 - right)} of the answers on '{plain}' are wrong, and errors count against"
+        return f"{errs} an exchange." if 1 - right > ERRS else ""
+    here, there = percent(right), percent(least)
     return f" Here there may well be one: {here} are right on '{plain}', {there} on '{worst}'."
 
 
@@ -257,7 +262,7 @@ def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
         return warning
     if not found:
         return (
-            "Look at the pictures of the rounds: they show what was tried. If one of it is a cue, keep its round; the "
+            "Look at the pictures of the rounds: they show what was tried. If that is a cue, keep the round; the "
             "commands are under 'Repeat it, and go on'. Pictures from where the network is to work tell whether it "
             "needs any of this."
         )

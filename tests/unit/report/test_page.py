@@ -325,6 +325,21 @@ def test_the_verdict_says_in_plain_words_what_it_hung_on_and_what_to_do() -> Non
     assert "the other side" not in said["What to do next"], "the whole image has none"
 
 
+def test_where_nothing_is_kept_the_page_says_why_and_what_errors_may_hide(run: Path) -> None:
+    found = summary()
+    nothing_kept(found)
+    found["test_sets"] = {"test": found["test_sets"]["test"]}
+    assert "Here errors may" not in dict(verdict(found))["What the network hung on"], "one answer in a hundred is wrong"
+    found["test_sets"]["test"]["ordinary"]["accuracy"] = found["test_sets"]["test"]["learned"]["accuracy"] = 0.65
+    found["rounds"][0]["sureness"] = sure(1.0)
+    (run / "summary.json").write_text(json.dumps(found))
+    text = " ".join(Page(write_page(run)).text.split())
+    assert "Here errors may: 35 % of the answers on 'test' are wrong, and errors count against an exchange." in text
+    top = text[: text.index("Accuracy on every test set")]
+    assert f"Round 2, top: {decided(found['rounds'][0])} (the rule's words; sure, had other images" in top
+    assert "Rounds: what was tried" in text
+
+
 def test_what_only_experts_read_is_behind_a_fold(run: Path) -> None:
     found = summary()
     for entry in found["rounds"]:
