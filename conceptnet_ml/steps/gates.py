@@ -122,8 +122,7 @@ def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) ->
 
     def work() -> dict[str, Tensor]:
         settings = ctx.settings.probe
-        usual = settings.view_price if site.readout.told is None else settings.price
-        prober = ctx.prober(site.readout, codec, usual if price is None else price, settings.view_steps)
+        prober = ctx.prober(site.readout, codec, settings.view_price if price is None else price, settings.view_steps)
         most = min(settings.dreamt * ctx.classes, MOST)
         examples = balanced_sample(ctx.labels, ctx.fit, most, ctx.seed(site.name, "dreamt"))
         alike = codec.gate == "place" and not codec.needs_regions
