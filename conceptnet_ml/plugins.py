@@ -33,6 +33,34 @@ NEAR = 0.75
 """How alike the name of a plugin must be to be suggested: one that only shares letters helps nobody."""
 _PACKAGE = "conceptnet_plugins"
 _KIND_OF_HOOK = {f"conceptnet_{kind}s": kind for kind in KINDS}
+_OF_TORCH: dict[str, tuple[Callable[[Any], object], Callable[[Any, Any], object], object]] = {
+    "use_deterministic_algorithms": (
+        lambda torch: torch.get_deterministic_debug_mode(),
+        lambda torch, mode: torch.set_deterministic_debug_mode(mode),
+        0,
+    ),
+    "set_default_device": (
+        lambda torch: str(torch.get_default_device()),
+        lambda torch, name: torch.set_default_device(None if name == "cpu" else name),  # "cpu" would cost every call
+        "cpu",
+    ),
+    "autograd.set_detect_anomaly": (
+        lambda torch: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda torch, both: torch.set_anomaly_enabled(*both),
+        (False, True),
+    ),
+    "backends.cudnn.deterministic": (
+        lambda torch: torch.backends.cudnn.deterministic,
+        lambda torch, value: setattr(torch.backends.cudnn, "deterministic", value),
+        False,
+    ),
+    "backends.cudnn.benchmark": (
+        lambda torch: torch.backends.cudnn.benchmark,
+        lambda torch, value: setattr(torch.backends.cudnn, "benchmark", value),
+        False,
+    ),
+}
+"""What torch does for the whole program: how it is asked, how it is told, and what holds when torch is loaded."""
 _LOG = logging.getLogger(hookspecs.PROJECT)
 _Key = tuple[str, str]
 _Source = tuple[str, Callable[[], object]]
@@ -194,7 +222,7 @@ def load_plugins(
 @contextlib.contextmanager
 def _undisturbed(say: Callable[[str], None]) -> Iterator[None]:
     """Foreign code may not change what holds for the whole program, and what it prints is no part of our output."""
-    here = _working_directory()
+    here, before = _working_directory(), _settings_of_torch()
     with contextlib.redirect_stdout(sys.stderr):
         yield
     if here and _working_directory() != here:
@@ -207,6 +235,16 @@ def _undisturbed(say: Callable[[str], None]) -> Iterator[None]:
         if torch.get_default_dtype() != torch.float32:
             torch.set_default_dtype(torch.float32)
             say("torch.set_default_dtype")
+    for name, value in _settings_of_torch().items():
+        if value != before[name]:
+            _OF_TORCH[name][1](torch, before[name])
+            say(f"torch.{name}")
+
+
+def _settings_of_torch() -> dict[str, object]:
+    """What holds for the whole program, as the caller may have chosen it; as at the start where torch is not loaded."""
+    torch = sys.modules.get("torch")
+    return {name: at_start if torch is None else get(torch) for name, (get, _, at_start) in _OF_TORCH.items()}
 
 
 def _working_directory() -> str:

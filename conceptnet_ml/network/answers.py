@@ -1,4 +1,6 @@
-"""What a network answers, tried before it is trained: at random, by the others of its batch, or squashed already."""
+"""What a network answers, tried before it is trained: at random, always the same, by the others of its batch, or
+squashed already.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,12 @@ BATCH, TRIED = 4, 12
 APART = 1e-3
 """Of the spread of the answers, from which two are not the same but for the order of sums."""
 
+EQUAL = 1e-6
+"""Of the largest answer, up to which answers are the same but for rounding."""
+
+CHANGE = 0.1
+"""Standard deviation of what is added to each weight, about what a fresh layer of a hundred inputs has."""
+
 SQUASHING = (nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Hardtanh, nn.ReLU)
 """Layers after which an answer has no room: not last in a network that is trained by cross entropy."""
 
@@ -24,7 +32,8 @@ def steady_answers(network: nn.Module, images: Tensor) -> Tensor:
 
     Raises:
         SettingsError: It answers at random, or from a state of its own: the same images twice have other answers.
-            Stages, probes and figures are of no use then.
+            Stages, probes and figures are of no use then. Or its answers do not depend on the image, and training
+            cannot change that.
 
     Cost: two passes. The random state is left alone.
     """
@@ -37,6 +46,13 @@ def steady_answers(network: nn.Module, images: Tensor) -> Tensor:
             f"differ by up to {apart:.2g}, where answers spread by {_spread(first):.2g}",
             "Let what it draws or counts depend on self.training, as nn.Dropout does: "
             "functional.dropout(x, training=self.training).",
+        )
+    if _same(first) and _is_constant(network, images):
+        raise SettingsError(
+            f"the network's answers do not depend on the image: {len(first)} images, and as many of noise, have the "
+            "same, also with its weights changed at random, so that training cannot help",
+            "Look for what loses the image on the way, in evaluation mode: features that are multiplied by 0 or never "
+            "used, a stored tensor that is returned, a layer that lets nothing pass.",
         )
     return first
 
@@ -78,6 +94,36 @@ def doubtful_answers(network: nn.Module, images: Tensor) -> list[str]:
 
 def _spread(answers: Tensor) -> float:
     return float(answers.std()) + 1e-6
+
+
+def _same(answers: Tensor) -> bool:
+    """Whether all images have the same answers; NaN is not the same."""
+    return bool((answers - answers[:1]).abs().max() <= EQUAL * answers.abs().max())
+
+
+def _is_constant(network: nn.Module, images: Tensor) -> bool:
+    """Whether noise has the same answers, too, and all still do with other weights: a fresh network whose last layer
+    begins with zeros answers all images alike and can be trained. Weights and random state are left as they were.
+    Cost: two passes of twice the images, and a copy of the trained weights.
+    """
+    drawn = torch.Generator().manual_seed(0)
+    trial = torch.cat([images, torch.rand(images.shape, generator=drawn).to(images)])
+    trained = [value for value in network.parameters() if value.requires_grad]
+    kept = [value.detach().clone() for value in trained]
+
+    def same() -> bool:
+        return _same(torch.cat([network(batch).detach() for batch in trial.split(BATCH)]))
+
+    with eval_mode(network):
+        if not same():
+            return False
+        try:
+            for value in trained:
+                value.add_(torch.randn(value.shape, generator=drawn).to(value), alpha=CHANGE)
+            return same()
+        finally:
+            for value, before in zip(trained, kept, strict=True):
+                value.copy_(before)
 
 
 def _has_slope(network: nn.Module, images: Tensor) -> bool:

@@ -273,6 +273,10 @@ os.chdir("/")
 sys.stdout = None
 torch.set_default_dtype(torch.float64)
 torch.set_grad_enabled(False)
+torch.use_deterministic_algorithms(True)
+torch.set_default_device("meta")
+torch.autograd.set_detect_anomaly(True)
+torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = True
 """
 
 
@@ -286,10 +290,30 @@ def test_a_plugin_does_not_change_what_holds_for_the_whole_program(
     assert (Path.cwd(), sys.stdout) == (here, out)
     assert torch.tensor([1.0], requires_grad=True).sum().requires_grad
     assert torch.tensor(1.0).dtype == torch.float32
-    changed = ("the working directory", "torch.set_grad_enabled", "torch.set_default_dtype")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_anomaly_enabled()
+    assert not torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+    assert torch.tensor(1.0).device.type == "cpu"
+    calls = ("set_grad_enabled", "set_default_dtype", "use_deterministic_algorithms", "set_default_device")
+    more = ("autograd.set_detect_anomaly", "backends.cudnn.deterministic", "backends.cudnn.benchmark")
+    changed = ("the working directory", *(f"torch.{name}" for name in (*calls, *more)))
     said = [f"plugin {tmp_path / 'disturbing.py'} changes {what}, which is set back" for what in changed]
     assert warnings == said
     assert capsys.readouterr().out == ""
+
+
+def test_what_the_caller_asks_of_torch_stays(tmp_path: Path) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        write(tmp_path, "dots.py")
+        assert load(tmp_path)[1] == []
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        write(tmp_path, "disturbing.py", "import torch\ntorch.use_deterministic_algorithms(False)\n" + GOOD)
+        assert any("torch.use_deterministic_algorithms, which is set back" in warning for warning in load(tmp_path)[1])
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")

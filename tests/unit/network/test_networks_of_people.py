@@ -385,9 +385,83 @@ def test_a_network_that_answers_at_random_is_refused(kind: type[Net]) -> None:
     assert "training=self.training" in caught.value.mend
 
 
+class Nought(Net):
+    """Multiplies its features by 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)) * 0)
+
+
+class Stored(Net):
+    """Returns a stored tensor in place of what it computed."""
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("answer", torch.randn(num_classes))
+        self.prior = nn.Parameter(torch.zeros(num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.answer + self.prior).expand(len(self.body(x)), -1)
+
+
+class Dead(Net):
+    """A layer of rectifiers that nothing gets past."""
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        nn.init.constant_(self.body[4].bias, -100.0)
+
+
+class OnlyInTraining(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        answers = super().forward(x)
+        return answers if self.training else answers.new_ones(answers.shape) + 0 * answers
+
+
+@pytest.mark.parametrize("kind", [Nought, Stored, Dead, OnlyInTraining])
+def test_a_network_whose_answers_are_always_the_same_is_refused(kind: type[Net]) -> None:
+    with pytest.raises(SettingsError, match="answers do not depend on the image: 12 images, and as many") as caught:
+        doubtful_answers(StagedNetwork(kind(), SIZE), torch.rand(12, 3, *SIZE))
+    assert "multiplied by 0" in caught.value.mend
+
+
+class ZeroLast(Net):
+    """Begins as many do: with a last layer of zeros."""
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+
+class ZeroTwice(ZeroLast):
+    """And the norm below it, too: no gradient at the first step but that of the last bias."""
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__(num_classes)
+        nn.init.zeros_(self.body[4].weight)
+
+
+@pytest.mark.parametrize("kind", [Net, ZeroLast, ZeroTwice])
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_network_that_begins_with_zeros_is_taken(kind: type[Net], alike: bool) -> None:
+    network = StagedNetwork(kind(), SIZE)
+    before = copy.deepcopy(network.state_dict())
+    images = torch.rand(12, 3, *SIZE)
+    images = images[:1].expand_as(images) if alike else images
+    random = torch.get_rng_state()
+    assert doubtful_answers(network, images) == []
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_what_a_network_answers_is_tried_before_it_is_trained(module: None) -> None:
-    sys.modules["networks_of_people"].__dict__.update({"Drops": Drops, "Ended": Ended})
-    drops, ended = (settings(network={"backbone": f"networks_of_people:{name}"}) for name in ("Drops", "Ended"))
+    sys.modules["networks_of_people"].__dict__.update({"Drops": Drops, "Ended": Ended, "Nought": Nought})
+    drops, ended, nought = (
+        settings(network={"backbone": f"networks_of_people:{name}"}) for name in ("Drops", "Ended", "Nought")
+    )
+    with pytest.raises(SettingsError, match="answers do not depend on the image"):
+        check_plan(nought, Session(PLUGINS), planted_data(count=16))
     with pytest.raises(SettingsError, match="answers at random"):
         check_plan(drops, Session(PLUGINS), planted_data(count=16))
     checked = check_plan(ended, Session(PLUGINS), planted_data(count=16))
