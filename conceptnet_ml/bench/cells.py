@@ -26,7 +26,15 @@ from conceptnet_ml.config.plugin_settings import PREFIX
 from conceptnet_ml.config.sources import MOVABLE
 from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import DataError, SettingsError
-from conceptnet_ml.storage.files import MOST_JSON, disk_errors, finite, pretty, read_file, write_atomic
+from conceptnet_ml.storage.files import (
+    MOST_JSON,
+    disk_errors,
+    finite,
+    pretty,
+    read_file,
+    remove_leftovers,
+    write_atomic,
+)
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.lock import FolderLock
 
@@ -56,14 +64,17 @@ class CellStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and keep other processes from measuring into it. Raises DataError where it cannot be written,
-        or another process measures into it.
+        """Make the folder, keep other processes from measuring into it, and remove what a killed one left half-written.
+        Raises DataError where it cannot be written, or another process measures into it.
         """
         lock = FolderLock(self.out)
         with disk_errors(self.out, "write"):
             self.out.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         try:
+            with disk_errors(self.out, "write"):
+                for folder in (self.out, *self.out.glob("cells/*/*")):
+                    remove_leftovers(folder, below=False)  # a run has a lock of its own, and is cleared under that
             yield
         finally:
             lock.release()

@@ -171,8 +171,10 @@ def damaged(path: Path, mend: str = "Restore the file, or start a new run.") -> 
         raise DataError(f"{path} is damaged: {what}", mend) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half-written below a folder: files and folders. Raises OSError."""
+def remove_leftovers(folder: Path, below: bool = True) -> None:
+    """Remove what a killed process left half-written in a folder, and in those below it: files and folders. Raises
+    OSError.
+    """
     for place, folders, names in os.walk(folder):
         for name in [name for name in folders if LEFTOVER.fullmatch(name)]:
             folders.remove(name)
@@ -180,6 +182,8 @@ def remove_leftovers(folder: Path) -> None:
         for name in names:
             if LEFTOVER.fullmatch(name):
                 Path(place, name).unlink(missing_ok=True)
+        if not below:
+            return
 
 
 def remove_folder(path: Path) -> None:

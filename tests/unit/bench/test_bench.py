@@ -351,6 +351,17 @@ def test_two_processes_do_not_measure_into_one_folder(measured: tuple[Suite, Cel
         pass
 
 
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    store, cell = CellStore(tmp_path), tmp_path / "cells" / "wheels" / "0"
+    (cell / "run").mkdir(parents=True)
+    left = [tmp_path / ".results.md.12.tmp", cell / ".case.json.12.tmp", cell / ".learned.cell.json.7.tmp"]
+    stays = [tmp_path / ".notes.txt", cell / "case.json", cell / "run" / ".model.json.12.tmp"]  # another one's, maybe
+    for path in (*left, *stays):
+        path.write_text("half")
+    with store.locked():
+        assert [path for path in (*left, *stays) if path.exists()] == stays
+
+
 def test_the_report_has_tables_json_and_pictures(measured: tuple[Suite, CellStore], tmp_path: Path) -> None:
     suite, store = measured
     results = collect_results(suite, store, METHODS, load_plugins(), {})
