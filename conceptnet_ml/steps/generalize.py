@@ -29,6 +29,9 @@ from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
 from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_hits, share, sure_of_round
 from conceptnet_ml.swap.views import DrawnViews, Swap
 
+OPEN = 0.5
+"""How much of what a reader says, above chance, may be told by the views of its swap."""
+
 
 def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Finding], probed: ProbeResult) -> Outcome:
     """Close the swap, train on its views, and, where the round stands, merge its feature into a generalized one.
@@ -52,14 +55,15 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     if outside:
         first = swap = turn(first)
     elif (why := _gives_way(probed, closures)) and probed.decision.evidence != USER:
-        reason += f"; {why}: {probed.rival} is exchanged instead"
-        said = reason.removeprefix(f"{probed.measured.representation}: ")
-        return Outcome(replace(probed, decision=probed.decision.instead(False, said)), False, reason)
-    trained = _train(ctx, learned, site, swap, probed)
-    if swap is not first and not _spares(ctx, trained):
+        return _given_up(probed, f"{reason}; {why}: {probed.rival} is exchanged instead")
+    while True:
+        if why := _still_read(ctx, learned, site, swap, probed):
+            return _given_up(probed, f"{reason}; {why}")
+        trained = _train(ctx, learned, site, swap, probed)
+        if swap is first or _spares(ctx, trained):
+            break
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
         swap = first
-        trained = _train(ctx, learned, site, swap, probed)
     if asked is None and trained.decision.keep:
         swap, trained, left = _open_places(ctx, learned, site, swap, probed, trained)
         reason += left
@@ -82,11 +86,27 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     return replace(ended, keep=keep, reason=reason, refit=fitted, merged=merged, next_readout=readout if keep else None)
 
 
+def _given_up(probed: ProbeResult, reason: str) -> Outcome:
+    """Of a swap that is not taken, though its probe would have it."""
+    said = reason.removeprefix(f"{probed.measured.representation}: ")
+    return Outcome(replace(probed, decision=probed.decision.instead(False, said)), False, reason)
+
+
 def _gives_way(probed: ProbeResult, closures: Sequence[Closure]) -> str:
     """Why a swap of places gives way to the representation that waits; empty where it does not."""
     if probed.rival and closures and not closures[-1].closed:
         return "it stays open"
     return f"any donor's {probed.rival} serves, too" if probed.gives_way else ""
+
+
+def _still_read(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: ProbeResult) -> str:
+    """Of a network that reads a cue with exceptions: why its swap is not taken, where a fresh one still reads what it
+    says of the views. It is something else than what is exchanged then: on few images a reader of the object learns
+    those that contradict it by heart, and is sure of them. Empty where nothing speaks against it."""
+    if site.readout.says is None or probed.decision.evidence == USER:
+        return ""
+    _, left = read_views(ctx, f"{named(site, swap)}/left", [*learned.swaps, swap], site.readout.says)
+    return f"of the views {left:.2f} of it is still read, above chance: it is something else" if left >= OPEN else ""
 
 
 def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork | None:
