@@ -29,7 +29,7 @@ from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
 from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_hits, share, sure_of_round
 from conceptnet_ml.swap.views import DrawnViews, Swap
 
-OPEN = 0.5
+OPEN = 0.55
 """How much of what a reader says, above chance, may be told by the views of its swap."""
 
 

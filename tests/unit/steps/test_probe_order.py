@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import RoundSettings
@@ -17,9 +18,9 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.steps.records import ChannelProbe, Learned, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
-from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, Decision
 
-SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=SimpleNamespace(told=None)))
+SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=SimpleNamespace(told=None, says=None)))
 
 
 def decisions(
@@ -147,6 +148,38 @@ def test_a_swap_gives_way_to_the_one_that_waits(
     assert not outcome.probed.decision.keep
     assert outcome.reason == f"pixels: yes; a fresh network was asked; {why}: colour is exchanged instead"
     assert outcome.reason == f"pixels: {outcome.probed.decision.reason}"
+
+
+@pytest.mark.parametrize(
+    ("left", "evidence", "trained"), [(0.6, HELD_OUT, False), (0.4, HELD_OUT, True), (0.6, USER, True)]
+)
+def test_a_readers_swap_is_not_taken_where_the_views_still_tell_what_it_says(
+    left: float, evidence: str, trained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 1, told=0.9)
+    probed = ProbeResult(measured, replace(KEEP, evidence=evidence))
+    swap = SimpleNamespace(widened=0)
+    for name in ("swap_of", "purify"):
+        monkeypatch.setattr(generalize, name, lambda *_: swap)
+    monkeypatch.setattr(generalize, "close", lambda *_: (swap, ()))
+    monkeypatch.setattr(generalize, "rests_outside", lambda *_: (False, ""))
+    monkeypatch.setattr(generalize, "read_views", lambda *_: (None, left))
+
+    def train(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(generalize, "_train", train)
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
+    readout = SimpleNamespace(says=torch.zeros(9), told=0.9)
+    site = cast(Site, SimpleNamespace(name=SITE.name, readout=readout))
+    learned = cast(Learned, SimpleNamespace(swaps=[]))
+    if trained:
+        with pytest.raises(InterruptedError):
+            generalize.generalize(ctx, learned, site, [], probed)
+    else:
+        outcome = generalize.generalize(ctx, learned, site, [], probed)
+        assert not outcome.keep
+        assert "of the views 0.60 of it is still read" in outcome.probed.decision.reason
 
 
 @pytest.mark.parametrize(("family", "swaps"), [(True, 1), (False, 0), (False, 1)])
