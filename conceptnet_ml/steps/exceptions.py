@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.data.sampling import balancing
+from conceptnet_ml.data.sampling import FEW, balancing
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import predict_logits
@@ -56,7 +56,8 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     soon as the rest of the object is of no use, and of what contradicts it nobody is ever as sure; nor of a cue that is
     read with an object.
 
-    Only at the top stage, where the network errs at all, and where the user has not decided.
+    Only at the top stage, where the network errs at all, where the user has not decided, and of ``FEW`` held-out images
+    or more: of few images a network learns by heart what contradicts it, and is sure of that.
 
     Args:
         learned: The network trained so far.
@@ -67,7 +68,8 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     """
     settings, swaps, refused = ctx.settings.round, site.readout.swaps, [one.probed for one in outcomes]
     asked = settings.reads <= 1 and site.number < settings.limit and site.at_top and site.readout.told is None
-    if not asked or any(swap.outside for swap in swaps) or any(one.decision.evidence == USER for one in refused):
+    asked = asked and len(ctx.held) >= FEW and not any(swap.outside for swap in swaps)
+    if not asked or any(one.decision.evidence == USER for one in refused):
         return None
     if all(one.measured.answered == 1 for one in refused):
         return None

@@ -257,7 +257,7 @@ def test_a_reader_is_neither_purified_nor_closed_by_the_rule_and_its_gates_are_a
 def test_the_next_round_asks_the_reader_and_says_so(tmp_path: Path) -> None:
     ctx = bench(
         tmp_path,
-        with_exceptions(),
+        with_exceptions(960),
         concepts=COARSE,
         plugins={"representations": ["colour", "pixels"]},
         probe={"dreamt": 0},
@@ -278,7 +278,7 @@ def test_the_next_round_asks_the_reader_and_says_so(tmp_path: Path) -> None:
 def test_wrong_labels_are_no_cue(tmp_path: Path) -> None:
     """One label in twenty is wrong: the object tells the others, and whoever reads it is sure of what contradicts it.
     It may be taken for a cue with exceptions then, but no network is left without it."""
-    data = planted_data("none", 480, contrast=0.5)
+    data = planted_data("none", 960, contrast=0.5)
     labels = data.train.labels.clone()
     labels[::40] = 1 - labels[::40]
     labels[21::40] = 1 - labels[21::40]
