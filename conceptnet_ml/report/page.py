@@ -24,7 +24,7 @@ from conceptnet_ml.report.steering import round_orders
 from conceptnet_ml.report.templates import templates
 from conceptnet_ml.results import verdict
 from conceptnet_ml.results.learned_run import LearnedRun
-from conceptnet_ml.results.summary import in_order
+from conceptnet_ml.results.summary import failing_words, in_order
 from conceptnet_ml.storage.files import MALFORMED, write_atomic
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.storage.run_folder import Run
@@ -132,6 +132,7 @@ def _content(run: Run, summary: dict[str, Any], graph: ConceptGraph, figures: Fi
         "version": __version__,
         "summary": {"edits": [], **summary},
         "headline": verdict.headline(summary),
+        "failing": failing_words(summary),
         "verdict": verdict.verdict(summary),
         "table": verdict.accuracy_table(summary),
         "remarks": verdict.remarks(summary),

@@ -15,6 +15,7 @@ from conceptnet_ml.drawing.cutting import opened_sheet
 from conceptnet_ml.drawing.notebook import picture_html, table_html
 from conceptnet_ml.errors import ConceptNetError, DataError, visible
 from conceptnet_ml.graph.naming import listed
+from conceptnet_ml.results.summary import failing_words
 from conceptnet_ml.results.verdict import accuracy_table, headline, kept, percent, remarks, verdict
 from conceptnet_ml.storage.files import MALFORMED
 from conceptnet_ml.storage.run_folder import Run, round_picture
@@ -129,7 +130,9 @@ def _body(run: Run, summary: dict[str, Any], settings: Settings) -> Iterator[str
         "trained it to do without what can be exchanged" if kept(summary) else "kept no round: it is that network still"
     )
     notes = [f"- {_words(note)}" for note in summary["notes"]]
-    yield from ("", f"# {_words(run.path.name)}", "", _words(headline(summary)), "", "## What it is", "")
+    fails = failing_words(summary)
+    warned = [_words(fails), ""] if fails else []
+    yield from ("", f"# {_words(run.path.name)}", "", _words(headline(summary)), "", *warned, "## What it is", "")
     yield (
         f"A classifier of images into {len(summary['classes'])} classes ({_words(listed(summary['classes'], 12))}), "
         f"backbone {_words(settings.network.backbone)}. conceptnet_ml trained an ordinary network, looked for what its "

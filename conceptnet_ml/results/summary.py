@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from conceptnet_ml.data.sampling import FEW
+from conceptnet_ml.graph.naming import listed
+from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_words, with_interval
 
 LEGEND = (
@@ -39,7 +41,7 @@ PLAIN = ("test", "aligned")
 """Test sets with the same cues as the training images, as a rule."""
 
 MUCH = 0.05
-"""A loss of accuracy on a plain test set that asks for a warning."""
+"""A loss of accuracy on a plain test set, or a gap between it and another, that asks for a warning."""
 
 
 BRIEF = "The representation that decided each round; summary.txt in the run folder has all that were tried."
@@ -103,7 +105,13 @@ def tables(summary: dict[str, Any], brief: bool = False) -> list[Any]:
     if not kept:
         lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.{few_words(summary)}")
     notes = [f"Note: {note}" for note in summary["notes"]]
-    return [*parts, *lines, _rounds(summary, brief), *notes, *filter(None, [loss_words(summary)])]
+    return [
+        *parts,
+        *lines,
+        _rounds(summary, brief),
+        *notes,
+        *filter(None, [loss_words(summary), failing_words(summary)]),
+    ]
 
 
 def loss_words(summary: dict[str, Any]) -> str:
@@ -117,6 +125,52 @@ def loss_words(summary: dict[str, Any]) -> str:
     return (
         f"Be careful: the learned network lost {100 * lost[worst]:.0f} points on '{worst}'. Look at the pictures of "
         "the rounds, the last one first: where the gates lie on the thing itself, undo the round."
+    )
+
+
+def failing(summary: dict[str, Any]) -> list[str]:
+    """The test sets, worst first, that both networks answer clearly worse than the ordinary one does the plain set:
+    the 95 % intervals lie apart, by five points or more, and the learned network's no clearly better."""
+    sets = summary["test_sets"]
+    plain = next((name for name in PLAIN if name in sets), None)
+    if plain is None:
+        return []
+    shares = {name: sets[name]["ordinary"]["accuracy"] for name in sets}
+    usual = _interval(sets[plain], "ordinary")[0]
+
+    def fails(row: dict[str, Any]) -> bool:
+        before, after = (_interval(row, network) for network in ("ordinary", "learned"))
+        return max(before[1], after[1]) < usual and after[0] <= before[1]
+
+    named = (name for name in sets if name not in PLAIN and shares[plain] - shares[name] >= MUCH and fails(sets[name]))
+    return sorted(named, key=shares.__getitem__)
+
+
+def _interval(row: dict[str, Any], network: str) -> tuple[float, float]:
+    return wilson(round(row[network]["accuracy"] * row["images"]), row["images"]) if row["images"] else (0.0, 1.0)
+
+
+def failing_words(summary: dict[str, Any]) -> str:
+    """What to say where test sets are answered clearly worse than the plain one and nothing mends it; else empty."""
+    names, sets = failing(summary), summary["test_sets"]
+    if not names:
+        return ""
+    worst = sets[names[0]]
+    plain = next(name for name in PLAIN if name in sets)
+    before, after, usual = (
+        f"{100 * row[network]['accuracy']:.0f}\u00a0%"
+        for row, network in ((worst, "ordinary"), (worst, "learned"), (sets[plain], "ordinary"))
+    )
+    if before == after:
+        says = f"both networks answer {before} rightly where they answer"
+    else:
+        says = f"the ordinary network answers {before} rightly and the learned one {after}, where the ordinary answers"
+    others = [f"'{name}'" for name in names[1:]]
+    also = f" (as on {listed(others, 4)})" if others else ""
+    mends = "mends it" if any(entry["decision"] == "kept" for entry in summary["rounds"]) else "found it"
+    return (
+        f"On '{names[0]}'{also} {says} {usual} on '{plain}': something that '{plain}' has is missing or turned round "
+        f"there, unless its pictures are only harder, and no round {mends}."
     )
 
 

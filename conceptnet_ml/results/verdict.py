@@ -13,6 +13,7 @@ from conceptnet_ml.results.summary import (
     close_words,
     cost_words,
     disagreement_words,
+    failing,
     few_words,
     in_order,
     loss_words,
@@ -153,7 +154,7 @@ def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
         return (
             f"{why_nothing(summary['rounds'])}. That is no proof that there is no shortcut: one that no exchange of "
             f"colours, textures or places shows, or one that errors hide, is not seen."
-            f"{_fails(summary['test_sets'])}{few_words(summary)}"
+            f"{_fails(summary)}{few_words(summary)}"
         )
     parts = []
     for entry in summary["rounds"]:
@@ -168,15 +169,16 @@ def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     return " ".join(parts)
 
 
-def _fails(sets: dict[str, Any]) -> str:
+def _fails(summary: dict[str, Any]) -> str:
     """Where the network answers far worse than on the plain test set, there is something it hangs on; where it errs
     often on that, errors may hide it."""
+    sets = summary["test_sets"]
     plain = next((name for name in PLAIN if name in sets), None)
     if plain is None:
         return ""
     worst = min(sets, key=lambda name: sets[name]["ordinary"]["accuracy"])
     right, least = (sets[name]["ordinary"]["accuracy"] for name in (plain, worst))
-    if right - least < FAR:
+    if right - least < FAR and not failing(summary):
         errs = f" Here errors may: {percent(1 - right)} of the answers on '{plain}' are wrong, and errors count against"
         return f"{errs} an exchange." if 1 - right > ERRS else ""
     here, there = percent(right), percent(least)
@@ -260,6 +262,9 @@ def _cost(summary: dict[str, Any], found: Sequence[Entry]) -> str:
 def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if warning := loss_words(summary):
         return warning
+    fails = failing(summary)
+    if fails and not found:
+        return f"{_look(fails)} The commands are under 'Repeat it, and go on'."
     if not found:
         return (
             "Look at the pictures of the rounds: they show what was tried. If that is a cue, keep the round; the "
@@ -274,12 +279,22 @@ def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
         lost = listed([f"'{name}'" for name, sign in signs.items() if sign < 0])
         return (
             f"No test set speaks for the learned network, and {lost} against it: {undo}, unless you know that what was "
-            "exchanged is a cue which fails where the network is to work. Pictures from there would tell."
+            "exchanged is a cue which fails where the network is to work. "
+            + (_look(fails) if fails else "Pictures from there would tell.")
         )
     return (
         "Look at the pictures of the rounds: was a cue exchanged, such as a background or a mark, or the thing itself? "
         "If a cue, use the learned network, and measure it on pictures of your own. If the thing itself, "
-        f"{undo}: the commands are under 'Repeat it, and go on'."
+        f"{undo}: the commands are under 'Repeat it, and go on'." + (f" {_look(fails)}" if fails else "")
+    )
+
+
+def _look(fails: Sequence[str]) -> str:
+    """What to do where test sets already show that something fails."""
+    return (
+        f"'{fails[0]}' already shows that something fails: look with 'inspect' at what the classes differ by, label "
+        f"some pictures such as those of '{fails[0]}' and let the network learn from them ('adapt', or training with "
+        "them), or decide a round by hand."
     )
 
 

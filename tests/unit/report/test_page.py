@@ -32,6 +32,7 @@ from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import again, again_notes, changed_settings
 from conceptnet_ml.report.rounds import _plain, _telling, round_cards
 from conceptnet_ml.results.badges import _REFUSED, _UNDONE, decided
+from conceptnet_ml.results.summary import failing_words, tables
 from conceptnet_ml.results.verdict import _beyond_chance, headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
 from conceptnet_ml.swap.stop_rule import USER
@@ -602,3 +603,30 @@ def test_the_sign_test_is_exact_and_as_fast_for_a_test_set_of_any_size() -> None
             tail = sum(math.comb(n, count) for count in range(k + 1)) / 2**n
             assert _beyond_chance({}, {}, {"won": k, "lost": n - k}) == (2 * tail < 0.05)
     assert _beyond_chance({}, {}, {"won": 10**8, "lost": 2 * 10**8})
+
+
+def test_a_test_set_that_nothing_mends_is_said_at_the_top_and_last_in_the_terminal(run: Path) -> None:
+    found = summary()
+    nothing_kept(found)
+    shares = {"ordinary": {"accuracy": 0.78}, "learned": {"accuracy": 0.78}}
+    found["test_sets"] = {"test": {"images": 120, **shares}, "field": {"images": 120, **shares}}
+    found["test_sets"]["test"] = {"images": 120, **{key: {"accuracy": 0.98} for key in shares}}
+    (run / "summary.json").write_text(json.dumps(found))
+    said = "On 'field' both networks answer 78 % rightly where they answer 98 % on 'test': something that 'test' has is"
+    text = " ".join(Page(write_page(run)).text.replace("\u00a0", " ").split())
+    assert said in text[: text.index("What the network hung on")]
+    assert tables(found, brief=True)[-1].replace("\u00a0", " ").startswith(said)
+    told = dict(verdict(found))["What to do next"]
+    assert "would tell" not in told
+    assert "tell whether it needs" not in told
+    for word in ("'inspect'", "'adapt'", "decide a round by hand"):
+        assert word in told
+    found["test_sets"]["field"] = {"images": 120, **{key: {"accuracy": 0.95} for key in shares}}
+    assert not failing_words(found), "the intervals overlap"
+    found["test_sets"]["field"] = {"images": 120, **shares, "learned": {"accuracy": 0.95}}
+    assert not failing_words(found), "the learned network mends it"
+    found = summary()
+    found["test_sets"] = {"test": found["test_sets"]["test"], "field": {"images": 200, **shares}}
+    found["test_sets"]["field"]["learned"] = {"accuracy": 0.8}
+    assert "answers 78\u00a0% rightly and the learned one 80\u00a0%" in failing_words(found)
+    assert failing_words(found).endswith("no round mends it.")
