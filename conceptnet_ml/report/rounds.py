@@ -11,7 +11,7 @@ from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.badges import decided, without_numbers
-from conceptnet_ml.results.summary import close_words, masks_words, other_word, shown_probe, waits
+from conceptnet_ml.results.summary import TOO_FEW, close_words, few_held, masks_words, other_word, shown_probe, waits
 from conceptnet_ml.results.verdict import Entry, at, capital, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
@@ -53,7 +53,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "sentences": _kept(entry, probe, summary) if is_kept and probe else _refused(entry),
         "bars": _bars(probe) if probe else [],
         "overruled": entry.get("overruled", ()),
-        "sure": _how_sure(entry),
+        "sure": _how_sure(entry, few_held(summary)),
         "rows": rows,
         **_telling(rows),
         "numbers": [*_numbers(entry), *_family_numbers(entry, summary)],
@@ -166,9 +166,9 @@ def _in_draws(check: Entry) -> str:
     return f" ({grade(sure['agree'])}, {hundredths(sure['agree'])} of 100 draws)" if sure else ""
 
 
-def _how_sure(entry: Entry) -> dict[str, Any] | None:
+def _how_sure(entry: Entry, few: int = 0) -> dict[str, Any] | None:
     """The grade of a round, what it means, in brief and in figures, and of a close call the word that decides
-    otherwise; None where nobody knows."""
+    otherwise; None where nobody knows. Where ``few`` images decided, that in place of a grade."""
     sure = entry.get("sureness")
     if sure is None:
         return None
@@ -179,11 +179,18 @@ def _how_sure(entry: Entry) -> dict[str, Any] | None:
         words = close.removeprefix("a close call: ")
     else:
         words = f"{share} of 100 draws of other held-out images decide the same ({sure['of']}: {interval_words(sure)})"
+    by_hand = other_word(entry) if close else ""
+    if few:
+        brief = (
+            f"only {few} held-out images decided; {share} of 100 draws of these few decide {would}, which says little."
+        )
+        return {"grade": TOO_FEW, "brief": brief, "short": TOO_FEW.lower(), "words": f"{words}.", "by_hand": by_hand}
     return {
         "grade": grade(sure["agree"]).capitalize(),
+        "short": f"{grade(sure['agree'])}, had other images been held out",
         "brief": f"with other held-out images it would have been decided {would} in {share} of 100 draws.",
         "words": f"{words}.",
-        "by_hand": other_word(entry) if close else "",
+        "by_hand": by_hand,
     }
 
 

@@ -34,6 +34,9 @@ NO_PROOF = (
 ORDER = ("test", "aligned", "conflict", "random", "absent")
 
 
+TOO_FEW = "Too few to be sure"
+"""In place of a grade where few held-out images decided: draws of the same few agree, whatever others would say."""
+
 TRAINING = "its training"
 """What the least sure decision of a round is about, where it is about no representation's probe."""
 
@@ -103,7 +106,7 @@ def tables(summary: dict[str, Any], brief: bool = False) -> list[Any]:
         if (words := close_words(entry))
     ]
     if not kept:
-        lines.insert(0, f"{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.{few_words(summary)}")
+        lines.insert(0, f"{few_words(summary)}{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.")
     notes = [f"Note: {note}" for note in summary["notes"]]
     return [
         *parts,
@@ -175,14 +178,22 @@ def failing_words(summary: dict[str, Any]) -> str:
 
 
 def few_words(summary: dict[str, Any]) -> str:
-    """What to say where nothing is kept and few images decided so, after a full stop; empty where there were enough."""
-    held = summary["images"]["held_out"]
-    if held >= FEW or any(entry["decision"] == "kept" for entry in summary["rounds"]):
+    """What to say first where nothing is kept and few images decided so, as sentences with a space behind them; empty
+    where there were enough."""
+    held = few_held(summary)
+    if not held or any(entry["decision"] == "kept" for entry in summary["rounds"]):
         return ""
     return (
-        f" Only {held} held-out images decided: with so few, a cue beside which the network errs now and then is taken "
-        "for the object. More pictures, or some of the new world (--target), may decide otherwise."
+        f"{TOO_FEW}. Only {held} held-out images decided: with so few, a cue beside which the network errs "
+        "now and then is taken for the object. More pictures, or some of the new world (--target), may decide "
+        "otherwise. "
     )
+
+
+def few_held(summary: dict[str, Any]) -> int:
+    """How many held-out images decided, where they are too few to be sure of anything; else 0."""
+    held: int = summary.get("images", {}).get("held_out", FEW)
+    return held if held < FEW else 0
 
 
 def close_words(entry: dict[str, Any]) -> str:
@@ -239,6 +250,7 @@ def shown_probe(entry: dict[str, Any]) -> dict[str, Any] | None:
 
 def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
     table = _table("Rounds", ("round", "representation", "φ", "ι", "r", "decision", "why"), right=("φ", "ι", "r"))
+    few = few_held(summary) > 0
     for entry in summary["rounds"]:
         probes = entry["representations"]
         if brief and probes:
@@ -259,7 +271,7 @@ def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
                 f"{probe['iota']:.2f}",
                 residual,
                 "not chosen" if probe["keep"] and not used else verdict,
-                probe["reason"] + _sure(probe) + (_after(entry) if used else ""),
+                probe["reason"] + _sure(probe, few) + (_after(entry, few) if used else ""),
                 end_section=place == len(probes),
             )
     table.caption = f"{BRIEF}\n{LEGEND}" if brief else LEGEND
@@ -267,20 +279,23 @@ def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
     return table
 
 
-def _sure(one: dict[str, Any]) -> str:
-    """`` (sure, 98 of 100 draws: 0.85 [0.81, 0.89])``: the reason before it names the figure and what is asked."""
+def _sure(one: dict[str, Any], few: bool) -> str:
+    """`` (sure, 98 of 100 draws: 0.85 [0.81, 0.89])``: the reason before it names the figure and what is asked. No
+    grade where ``few`` images decided."""
     sure = one.get("sureness")
     if sure is None:
         return ""
-    draws = f"{grade(sure['agree'])}, {hundredths(sure['agree'])} of 100 draws"
+    draws = f"{TOO_FEW.lower() if few else grade(sure['agree'])}, {hundredths(sure['agree'])} of 100 draws"
     return f" ({draws}: {with_interval(sure)})"
 
 
-def _after(entry: dict[str, Any]) -> str:
+def _after(entry: dict[str, Any], few: bool) -> str:
     """What the training of a round says of it, beyond the reason of its probe."""
     words = "; undone after its training" if _undone(entry) else ""
     if "r_sureness" in entry:
-        words = f"{words or '; its training'} ({sure_words(entry['r_sureness'])})"
+        sure = sure_words(entry["r_sureness"])
+        sure = f"{TOO_FEW.lower()}, {sure.partition(', ')[2]}" if few else sure
+        words = f"{words or '; its training'} ({sure})"
     return words
 
 

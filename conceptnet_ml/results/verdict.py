@@ -152,9 +152,9 @@ def _lead(row: Entry) -> float:
 def _hung_on(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if not found:
         return (
-            f"{why_nothing(summary['rounds'])}. That is no proof that there is no shortcut: one that no exchange of "
-            f"colours, textures or places shows, or one that errors hide, is not seen."
-            f"{_fails(summary)}{few_words(summary)}"
+            f"{few_words(summary)}{why_nothing(summary['rounds'])}. That is no proof that there is no shortcut: one "
+            "that no exchange of colours, textures or places shows, or one that errors hide, is not seen."
+            f"{_fails(summary)}"
         )
     parts = []
     for entry in summary["rounds"]:

@@ -32,7 +32,7 @@ from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import again, again_notes, changed_settings
 from conceptnet_ml.report.rounds import _plain, _telling, round_cards
 from conceptnet_ml.results.badges import _REFUSED, _UNDONE, decided
-from conceptnet_ml.results.summary import failing_words, tables
+from conceptnet_ml.results.summary import failing_words, tables, to_text
 from conceptnet_ml.results.verdict import _beyond_chance, headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
 from conceptnet_ml.swap.stop_rule import USER
@@ -333,6 +333,7 @@ def test_where_nothing_is_kept_the_page_says_why_and_what_errors_may_hide(run: P
     assert "Here errors may" not in dict(verdict(found))["What the network hung on"], "one answer in a hundred is wrong"
     found["test_sets"]["test"]["ordinary"]["accuracy"] = found["test_sets"]["test"]["learned"]["accuracy"] = 0.65
     found["rounds"][0]["sureness"] = sure(1.0)
+    found["images"]["held_out"] = 200
     (run / "summary.json").write_text(json.dumps(found))
     text = " ".join(Page(write_page(run)).text.split())
     assert "Here errors may: 35 % of the answers on 'test' are wrong, and errors count against an exchange." in text
@@ -343,6 +344,7 @@ def test_where_nothing_is_kept_the_page_says_why_and_what_errors_may_hide(run: P
 
 def test_what_only_experts_read_is_behind_a_fold(run: Path) -> None:
     found = summary()
+    found["images"]["held_out"] = 200
     for entry in found["rounds"]:
         entry["sureness"] = sure(1.0)
         entry["representations"][0]["reason"] += "; moves the carrying channels with AUROC 0.71"
@@ -383,6 +385,7 @@ def sure(agree: float, **changes: Any) -> dict[str, Any]:
 )
 def test_a_round_says_how_sure_it_is(agree: float, words: str, run: Path) -> None:
     found = summary()
+    found["images"]["held_out"] = 200
     for entry in found["rounds"]:
         entry["sureness"] = entry["representations"][0]["sureness"] = sure(agree)
     found["rounds"][0]["r_sureness"] = sure(1.0, figure="r")
@@ -630,3 +633,21 @@ def test_a_test_set_that_nothing_mends_is_said_at_the_top_and_last_in_the_termin
     found["test_sets"]["field"]["learned"] = {"accuracy": 0.8}
     assert "answers 78\u00a0% rightly and the learned one 80\u00a0%" in failing_words(found)
     assert failing_words(found).endswith("no round mends it.")
+
+
+def test_where_few_images_decide_nothing_is_called_sure(run: Path) -> None:
+    found = summary()
+    nothing_kept(found)
+    found["rounds"][0]["sureness"] = found["rounds"][0]["representations"][0]["sureness"] = sure(0.98)
+    found["rounds"][0]["r_sureness"] = sure(1.0, figure="r")
+    (run / "summary.json").write_text(json.dumps(found))
+    text = " ".join(Page(write_page(run)).text.split())
+    shown = text.partition("after training:")[0]
+    assert dict(verdict(found))["What the network hung on"].startswith("Too few to be sure. Only 20 held-out images")
+    assert "Too few to be sure. Only 20 held-out images decided" in shown
+    assert "(the rule's words; too few to be sure)" in shown
+    assert "Too few to be sure: only 20 held-out images decided; 98 of 100 draws of these few decide the same" in shown
+    assert "Sure: with" not in text
+    assert "Sure: 98" not in text
+    assert "too few to be sure, 98 of 100 draws" in " ".join(to_text(found, width=1000).split())
+    assert "(sure," not in to_text(found, width=1000)
