@@ -19,7 +19,8 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
     if measured.phi < settings.flips:
         found = "no cheap gate changes the answer" if measured.gate == "place" else "exchanging it changes few answers"
         compared = Compared("φ", settings.flips, lambda one: one.phi)
-        return Decision(False, f"φ {measured.phi:.2f} < {settings.flips:.2f}: {found}", compared=compared)
+        phi, least_phi = unlike(measured.phi, settings.flips)
+        return Decision(False, f"φ {phi} < {least_phi}: {found}", compared=compared)
     if measured.told is not None:
         return _decide_told(measured, measured.told, settings)
     wrong = settings.imperfection * (1 - measured.answered)
@@ -42,8 +43,9 @@ def decide(measured: SwapMeasurement, settings: RoundSettings) -> Decision:
         )
         return Decision(True, f"{found} < {least:.2f}, {some}: one thing among others in these", few, compared=rest)
     if measured.iota < least:
-        if f"{measured.iota:.2f}" == f"{least:.2f}":  # rounded it would look as if the errors alone refused it
-            found = f"ι {measured.iota:.3f} < {least:.3f}, and − {wrong:.2f} for errors"
+        below, asked = unlike(measured.iota, least)
+        if len(asked) > len(f"{least:.2f}"):  # rounded it would look as if the errors alone refused it
+            found = f"ι {below} < {asked}, and − {wrong:.2f} for errors"
         return decision(False, f"{found} < {least:.2f}: it cannot be exchanged, this is the object")
     # Without its errors it would be kept: a cue with exceptions, or an object that is hard to learn.
     return decision(False, f"{found} < {least:.2f}: it errs too often to tell", undecided=True)
@@ -70,7 +72,8 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
     if contrast >= decisive:
         return decision(True, f"contrast {contrast:.2f} ≥ {decisive:.2f}: it decides by itself")
     if measured.gate == "channel" or not measured.in_part:
-        return decision(False, f"contrast {contrast:.2f} < {decisive:.2f}: it does not decide by itself")
+        below, asked = unlike(contrast, decisive)
+        return decision(False, f"contrast {below} < {asked}: it does not decide by itself")
     found = f"contrast {contrast:.2f} − {wrong:.2f} for errors"
     less = Compared(
         "contrast less errors", partly, lambda one: one.contrast - settings.imperfection * (1 - one.answered)
@@ -91,9 +94,16 @@ def _decide_told(measured: SwapMeasurement, told: float, settings: RoundSettings
     keep = score >= least and not wide
     what = f"it changes the answers of a network that reads what contradicting images show, {told:.2f} above chance"
     through = f" through {measured.price:.2f} of the channels" if measured.entire else ""
-    found = f"{what}: {sign} {score:.2f} {'≥' if score >= least else '<'} {least:.2f}{through}"
+    shown, asked = unlike(score, least) if score < least else (f"{score:.2f}", f"{least:.2f}")
+    found = f"{what}: {sign} {shown} {'≥' if score >= least else '<'} {asked}{through}"
     said = "a cue with exceptions" if keep else "an object takes as many" if score >= least else "not enough"
     return Decision(keep, f"{found}, {said}", last=keep and not place, compared=compared)
+
+
+def unlike(value: float, least: float) -> tuple[str, str]:
+    """Both with two decimals, or with three where they would read the same: ``0.20 < 0.20`` reads as false."""
+    digits = 3 if f"{value:.2f}" == f"{least:.2f}" else 2
+    return f"{value:.{digits}f}", f"{least:.{digits}f}"
 
 
 def strict(settings: RoundSettings) -> float:

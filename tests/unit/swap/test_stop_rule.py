@@ -530,3 +530,17 @@ def test_what_changes_the_answers_of_a_network_that_reads_a_cue_alone_is_the_cue
 def test_waves_that_hold_the_whole_image_must_be_narrow_for_a_reader_too(price: float, keep: bool) -> None:
     measured = SwapMeasurement("waves", "channel", (90, 90), (0.9,) * 2, (0.9,) * 2, (0.0,) * 2, price, told=0.85)
     assert decide(replace(measured, entire=True), RoundSettings()).keep is keep
+
+
+def test_what_rounds_to_the_threshold_is_shown_with_three_decimals() -> None:
+    """``0.20 < 0.20`` would read as false."""
+    settings = RoundSettings()
+    shares = {"images": (17, 18), "others": (0.0, 0.0), "mates": (0.0, 0.0), "price": 1.0, "answered": 1.0}
+    few = SwapMeasurement("blocks", "whole", flips=(0.1176, 0.2778), **shares)
+    assert decide(few, settings).reason.startswith("φ 0.198 < 0.200: ")
+    fewer = replace(few, flips=(0.1, 0.1))
+    assert decide(fewer, settings).reason.startswith("φ 0.10 < 0.20: ")
+    almost = replace(few, flips=(0.798, 0.798), others=(0.798, 0.798), gate="channel")
+    assert decide(almost, settings).reason.startswith("contrast 0.798 < 0.800: ")
+    told = replace(almost, gate="place", others=(settings.read - 0.002,) * 2, told=0.9)
+    assert f"ι {settings.read - 0.002:.3f} < {settings.read:.3f}" in decide(told, settings).reason
