@@ -39,7 +39,7 @@ def write_explanation(explanation: Explanation, out: str | Path, run: str = "") 
         "name": Path(one.file).name,
         "run": run,
         "picture": _embed(one.image, one.file, figures, _SIDE),
-        "answers": [(name, [*one.probabilities[name].items()][:ANSWERS]) for name in NETWORKS],
+        "answers": [(name, [*one.probabilities[name].items()][:ANSWERS]) for name in one.networks],
         "exchanges": [
             (each, [(_words(trial), _row(one, trial, figures)) for trial in each.trials]) for each in one.exchanges
         ],

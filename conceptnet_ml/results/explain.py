@@ -100,6 +100,7 @@ def explain(run: OpenedRun, files: Sequence[str], pictures: Tensor) -> list[Expl
     concepts, exchanges = _Concepts(run, graph, held, images), _Exchanges(run, held)
     answers = concepts.answers()
     alike = familiarity(run.model.network, held, pictures, run.device, run.dtype)
+    is_one = same_weights(run.ordinary, run.model.network)
     rows = [list(exchanges.of(images[place : place + 1])) for place in range(len(images))]
     left_out = tuple(dict.fromkeys([*concepts.left_out, *exchanges.left_out]))
 
@@ -109,10 +110,24 @@ def explain(run: OpenedRun, files: Sequence[str], pictures: Tensor) -> list[Expl
 
     return [
         Explanation(
-            file, pictures[place].cpu(), ranked(place), answers[place], rows[place], left_out, len(held), alike[place]
+            file,
+            pictures[place].cpu(),
+            ranked(place),
+            answers[place],
+            rows[place],
+            left_out,
+            len(held),
+            alike[place],
+            is_one,
         )
         for place, file in enumerate(files)
     ]
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same parameters and buffers."""
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
 @dataclass(eq=False)

@@ -271,6 +271,7 @@ class Explanation:
         left_out: What could not be computed from what the run keeps, and why.
         held_out: With how many held-out images it is compared.
         likeness: How like them it is; None where they are too few to tell by.
+        is_one: Whether the learned network is the ordinary one, since nothing was kept.
     """
 
     file: str
@@ -281,6 +282,12 @@ class Explanation:
     left_out: Sequence[str]
     held_out: int
     likeness: Familiarity | None = None
+    is_one: bool = False
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those that differ: ``ordinary`` alone where the learned one is the same."""
+        return NETWORKS[:1] if self.is_one else NETWORKS
 
     @property
     def familiar(self) -> str:
@@ -301,7 +308,7 @@ class Explanation:
     @property
     def why(self) -> list[str]:
         """For each network, on what its answer leans most, and what becomes of it where that is exchanged."""
-        return [self._leans(network) for network in NETWORKS]
+        return [self._leans(network) for network in self.networks]
 
     def _leans(self, network: str) -> str:
         answer = self.answer(network)
@@ -333,6 +340,8 @@ class Explanation:
     def headline(self) -> str:
         """Both answers in one line."""
         one, two = ((name := self.answer(which), percent(self.probabilities[which][name])) for which in NETWORKS)
+        if self.is_one:
+            return f"Nothing was kept, so there is one network; it says {one[0]} with {one[1]}."
         if one[0] == two[0]:
             return f"Both networks say {one[0]}: the ordinary one with {one[1]}, the learned one with {two[1]}."
         return f"The ordinary network says {one[0]} ({one[1]}), the learned one {two[0]} ({two[1]})."

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from made_run import concept_graph
+from torch import nn
 
 from conceptnet_ml import DataError, write_explanation
 from conceptnet_ml.errors import visible
+from conceptnet_ml.results.explain import same_weights
 from conceptnet_ml.results.explanation import ConceptAnswer, DonorTrial, Exchange, Explanation
 
 EVIL = '<b onclick="x()">🐩 & "cat"</b>\u202e'
@@ -177,3 +179,18 @@ def test_the_page_needs_nothing_and_names_stay_text(tmp_path: Path) -> None:
     assert len(page) < 200_000
     with pytest.raises(DataError, match="is a folder"):
         write_explanation(explanation(), tmp_path)
+
+
+def test_where_nothing_was_kept_one_network_is_told_of() -> None:
+    shares = {"ordinary": {"car": 0.99, EVIL: 0.01}, "learned": {"car": 0.99, EVIL: 0.01}}
+    about = replace(answer({}, contribution=5.2), network="the ordinary network")
+    found = replace(explanation(), probabilities=shares, concepts=[about], exchanges=[], is_one=True)
+    assert found.headline.replace("\u00a0", " ") == (
+        "Nothing was kept, so there is one network; it says car with 99 %."
+    )
+    assert len(found.why) == 1
+    assert "could be looked at" not in found.why[0]
+    one, other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    assert same_weights(one, other)
+    other.running_mean += 1
+    assert not same_weights(one, other)
