@@ -57,7 +57,7 @@ def verdict_sentence(findings: Sequence[ShortcutFinding], classes: Sequence[str]
         more = "" if count == 1 else f", and {count - 1} more propert{'ies' if count > 2 else 'y'}"
         share, chance = _percent(first.score.accuracy), _percent(1 / len(classes))
         said = f"{name[0].upper()}{name[1:]} could be a shortcut{more}: alone, {name} names {share} % of held-out "
-        said += f"images rightly, where chance names {chance} %."
+        said += f"images rightly, where chance names {chance} %.{_turned(first, 1 / len(classes))}"
     return said + (f" Look also at: {', '.join(others)}." if others else "")
 
 
@@ -111,8 +111,10 @@ def _of_property(one: PropertyResult, classes: Sequence[str]) -> ShortcutFinding
         text += f". Beside the mean of the classes {one.differs}"
     elif about.name != PLACE and one.differs:
         text += f". Medians: {one.differs}" if about.unit else f". Most often: {one.differs}"
-    text += f". It could be a shortcut: a network might answer {told} to {about.cue}."
-    return ShortcutFinding(about.name, one.level, text + _in_test(one, chance), _sentences(about.follows), one)
+    others = classes[1 - score.told] if len(classes) == 2 else "the others"
+    text += f". It could be a shortcut: a network might tell {told} from {others} by {about.cue}."
+    text += _in_test(one, chance) + _turned(one, chance)
+    return ShortcutFinding(about.name, one.level, text, _sentences(about.follows), one)
 
 
 _CONTROL = {"border": "a ring further in", PLACE: "the middle one of all places"}
@@ -125,6 +127,17 @@ def _in_test(one: PropertyResult, chance: float) -> str:
     if share - chance >= (one.score.accuracy - chance) / 2:
         return f" The test set has it, too (the rule names {_percent(share)} %): accuracy there would not show that."
     return f" Of the test set the rule names {_percent(share)} %: accuracy there would show that."
+
+
+def _turned(one: PropertyResult, chance: float) -> str:
+    """The test set on which the rule is right far less often than by chance, after a full stop; else empty."""
+    name = min(one.tests, key=one.tests.__getitem__, default="")
+    if not name or one.tests[name] > chance / 2:
+        return ""
+    return (
+        f" On '{name}' the same rule names {_percent(one.tests[name])} %, far below chance: there it goes with other "
+        "classes, and a network that goes by it fails."
+    )
 
 
 def _of_duplicates(found: NearDuplicates, counts: Mapping[str, Mapping[str, int]]) -> list[ShortcutFinding]:

@@ -53,7 +53,7 @@ class Property:
         name: As measures and facts name it.
         where: :data:`PIXELS` or :data:`FILES`.
         what: What it is.
-        cue: What a network might go by, after "answer CLASS to".
+        cue: What a network might go by, after "tell CLASS from the others by".
         follows: What may be done, as sentences without a full stop.
         unit: Of its one number, in which medians are told; None where it is several or no number.
     """
@@ -67,15 +67,15 @@ class Property:
 
 
 PROPERTIES = (
-    Property("brightness", PIXELS, "the mean lightness", "whatever is as light or dark", _COLOUR, "of 255"),
-    Property("contrast", PIXELS, "how far light and dark lie apart", "whatever is as rich or flat", _COLOUR, "of 255"),
-    Property(TINT, PIXELS, "the mean hue", "whatever has that tint", _COLOUR),
-    Property("saturation", PIXELS, "how colourful it is", "whatever is as colourful or grey", _COLOUR, "of 255"),
-    Property("sharpness", PIXELS, "fine against coarse detail", "whatever is as sharp or blurred", _WAVES, LOG),
-    Property("pattern", PIXELS, "peaks of spatial frequencies", "whatever has such lines or grid", _WAVES),
-    Property("blocks", PIXELS, "steps at blocks of 8 px, as JPEG's", "whatever was stored so", _WAVES, LOG),
-    Property("border", PIXELS, "colour and steps of the outer pixels", "whatever has that edge or frame", _PLACES),
-    Property(PLACE, PIXELS, "one place of the image", "whatever shows that in this place", _PLACES),
+    Property("brightness", PIXELS, "the mean lightness", "how light or dark they are", _COLOUR, "of 255"),
+    Property("contrast", PIXELS, "how far light and dark lie apart", "how rich or flat they are", _COLOUR, "of 255"),
+    Property(TINT, PIXELS, "the mean hue", "their tint", _COLOUR),
+    Property("saturation", PIXELS, "how colourful it is", "how colourful or grey they are", _COLOUR, "of 255"),
+    Property("sharpness", PIXELS, "fine against coarse detail", "how sharp or blurred they are", _WAVES, LOG),
+    Property("pattern", PIXELS, "peaks of spatial frequencies", "such lines or grid", _WAVES),
+    Property("blocks", PIXELS, "steps at blocks of 8 px, as JPEG's", "how they were stored", _WAVES, LOG),
+    Property("border", PIXELS, "colour and steps of the outer pixels", "their edge or frame", _PLACES),
+    Property(PLACE, PIXELS, "one place of the image", "what is there, or is missing there", _PLACES),
     Property("width", FILES, "the width", "how sharp such pictures are once resized", _SIZE, "px"),
     Property("height", FILES, "the height", "how sharp such pictures are once resized", _SIZE, "px"),
     Property("aspect", FILES, "log of width over height", "what is left of such pictures once cut", _SHAPE, LOG),
