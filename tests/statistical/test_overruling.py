@@ -302,7 +302,10 @@ def test_disagreement_on_the_new_world(
     assert outcome(run.path)["model"] == outcome(made(ANYTHING))["model"]
     before, after = files(made(ANYTHING) / "steps"), files(run.path / "steps")
     assert {name: after[name] for name in before} == before
-    assert any("target" in name for name in after.keys() - before.keys())  # they were asked
+    refused = NOTHING.model_copy(update={"data": chosen.data})
+    before, after = (files(one / "steps") for one in (made(NOTHING), again(made(NOTHING), settings=refused).path))
+    assert {name: after[name] for name in before} == before
+    assert any("target" in name for name in after.keys() - before.keys())  # where nothing is kept they were asked
 
     (pictures / "7.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"7\.png"):
