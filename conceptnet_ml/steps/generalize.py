@@ -60,7 +60,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         if why := _still_read(ctx, learned, site, swap, probed):
             return _given_up(probed, f"{reason}; {why}")
         trained = _train(ctx, learned, site, swap, probed)
-        if swap is first or _spares(ctx, trained):
+        if swap is first or site.readout.told is not None or _spares(ctx, trained):  # a reader finds no object
             break
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
         swap = first

@@ -182,6 +182,33 @@ def test_a_readers_swap_is_not_taken_where_the_views_still_tell_what_it_says(
         assert "of the views 0.60 of it is still read" in outcome.probed.decision.reason
 
 
+@pytest.mark.parametrize(("told", "trainings"), [(0.9, 1), (None, 2)])
+def test_what_a_reader_widens_is_not_dropped_for_what_it_leaves(
+    told: float | None, trainings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The object is of no use to it: what falls is the cue's, and a hard object is all that is left."""
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1, told=told)
+    swap, wider = SimpleNamespace(widened=0), SimpleNamespace(widened=1)
+    trained: list[object] = []
+    for name in ("swap_of", "purify"):
+        monkeypatch.setattr(generalize, name, lambda *_: swap)
+    monkeypatch.setattr(generalize, "close", lambda *_: (wider, ()))
+    monkeypatch.setattr(generalize, "rests_outside", lambda *_: (False, ""))
+    monkeypatch.setattr(generalize, "_spares", lambda *_: False)
+    kept = SimpleNamespace(r_after=0.7, decision=SimpleNamespace(keep=True))
+    monkeypatch.setattr(generalize, "_train", lambda ctx, learned, site, swap, probed: trained.append(swap) or kept)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(generalize, "_open_places", stop)
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
+    site = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(says=None, told=told)))
+    with pytest.raises(InterruptedError):
+        generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), site, [], ProbeResult(measured, KEEP))
+    assert trained == [wider, swap][:trainings]
+
+
 @pytest.mark.parametrize(("family", "swaps"), [(True, 1), (False, 0), (False, 1)])
 @pytest.mark.parametrize(("decision", "moves", "keep"), [(KEEP, 0.9, True), (KEEP, 0.4, False), (LAST, 0.9, False)])
 def test_below_the_top_a_swap_decides_alone_and_moves_the_channels(
