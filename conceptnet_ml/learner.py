@@ -59,7 +59,7 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
                     answers, next_readout, left = family.readout, kept.next_readout, None
                 elif reader is not None:  # asked in the next round
                     next_readout, left = describe(ctx, learned, stage, reader), (site, outcomes)
-                elif left is not None and left[1][-1].waits and number < ctx.settings.round.limit:
+                elif left is not None and _asks_on(ctx, left[1]) and number < ctx.settings.round.limit:
                     next_readout, left, ask = left[0].readout, None, False
                 else:
                     answers = leaf(ctx, *(left or (site, outcomes)))
@@ -72,6 +72,11 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
                     break
                 readout = next_readout
         readouts = readouts_below
+
+
+def _asks_on(ctx: Context, refused: list[Outcome]) -> bool:
+    """Whether what was refused before a reader was asked, in vain, is judged once more."""
+    return refused[-1].waits or ctx.settings.data.target is not None
 
 
 def _exchange(

@@ -73,7 +73,7 @@ def join_results(files: Sequence[Path]) -> dict[str, Any]:
         "seeds": sorted(joined["seeds"]),
         "measured": dates[:1] + dates[-1:],
         "command": f"conceptnet-ml bench {' '.join('--join results.json' for _ in parts)}",
-        "written_by": {"commit": origin.commit(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+        "written_by": _written_by(),
     }
     cases = {case["name"]: case for part in parts.values() for case in part["cases"]}
     told = sorted({name for part in parts.values() for name in part["told"]})
@@ -180,6 +180,10 @@ def counts(results: dict[str, Any]) -> dict[str, int]:
     return found
 
 
+def _written_by() -> dict[str, Any]:
+    return {"commit": origin.commit(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+
+
 def _what(suite: Suite, cells: list[dict[str, Any]]) -> dict[str, Any]:
     """What was measured, with which program and on which machine."""
     measured = [cell for cell in cells if "origin" in cell]
@@ -191,7 +195,7 @@ def _what(suite: Suite, cells: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "commits": all_of("commit"),
         "sources": all_of("sources"),
-        "written_by": {"commit": origin.commit(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+        "written_by": _written_by(),
         "package": all_of("package"),
         "torch": all_of("torch"),
         "python": all_of("python"),

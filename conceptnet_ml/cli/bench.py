@@ -86,7 +86,8 @@ def bench(
     is left out.
     """
     if join:
-        chosen = {"CASES.toml": cases, "--matrix": matrix, "--case": case, "--method": method, "--set": assignments}
+        chosen: dict[str, Any] = {"CASES.toml": cases, "--matrix": matrix, "--case": case, "--method": method}
+        chosen |= {"--backbone": backbone, "--seeds": seeds, "--set": assignments}
         _join(join, [name for name, given in chosen.items() if given], out or Path("runs", "joined"), plot, json)
         return
     folders = {"pictures": pictures, "cifar": cifar, "mnist": mnist, **_folders(folder or [])}
@@ -119,11 +120,13 @@ def bench(
 
 def _join(files: list[Path], chosen: list[str], out: Path, plot: bool, json: bool) -> None:
     from conceptnet_ml.bench.results import join_results
+    from conceptnet_ml.storage.files import disk_errors
 
     if chosen:
         raise SettingsError(f"--join takes all that is in the files: leave out {', '.join(chosen)}.")
     results = join_results(files)
-    out.mkdir(parents=True, exist_ok=True)
+    with disk_errors(out, "write"):
+        out.mkdir(parents=True, exist_ok=True)
     _show(results, out, plot, json)
 
 

@@ -263,3 +263,14 @@ def test_mistakes_are_named_before_anything_is_measured(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_joined_is_not_chosen_from(tmp_path: Path) -> None:
+    absent = tmp_path / "results.json"
+    for words, code, said in (
+        (("--seeds", "2", "--case", "wheels"), 2, "leave out --case, --seeds"),
+        ((), 3, "results.json: no such file"),
+    ):
+        done = call("bench", "--join", absent, "--out", tmp_path / "joined", *words)
+        assert (done.returncode, said in " ".join(done.stderr.split())) == (code, True), done.stderr
+    assert not (tmp_path / "joined").exists()
