@@ -49,7 +49,7 @@ def plan_bench(
     else:
         jobs, threads = jobs.width(groups)
     with damaged(store.out / "cells", REMEASURE):
-        seconds = _seconds_left(suite, store, groups, methods, jobs) if groups else 0.0
+        seconds = _seconds_left(suite, store, groups, methods, jobs, threads) if groups else 0.0
     return {
         "methods": list(methods),
         "cells": cell_states(suite, store, methods),
@@ -72,7 +72,7 @@ def cell_states(suite: Suite, store: CellStore, methods: tuple[str, ...]) -> lis
 
 
 def _seconds_left(
-    suite: Suite, store: CellStore, groups: list[CellGroup], methods: tuple[str, ...], jobs: int
+    suite: Suite, store: CellStore, groups: list[CellGroup], methods: tuple[str, ...], jobs: int, threads: int
 ) -> float:
     """Seconds that the workers need for these groups: by finished cells of the same network, else by a few steps."""
     cells = [
@@ -83,7 +83,7 @@ def _seconds_left(
         own = [cell for network, cell in cells if network.backbone == settings.network.backbone]
         runs = [cell["run_seconds"] for cell in own if cell.get("run_seconds")]
         rivals = [cell["seconds"] for cell in own if "seconds" in cell]
-        ordinary = 0.0 if runs and rivals else _ordinary_seconds(settings)
+        ordinary = 0.0 if runs and rivals else _ordinary_seconds(settings, threads)
         guess = START + (1 + LOOP) * ordinary, RIVAL * ordinary
         pace[settings.network.backbone] = guess if ordinary else (statistics.mean(runs), statistics.mean(rivals))
     lengths = []
@@ -94,8 +94,9 @@ def _seconds_left(
     return max([sum(lengths) / jobs, *lengths])
 
 
-def _ordinary_seconds(settings: Settings) -> float:
-    """Seconds of ordinary training of these settings' network on pictures of 64 px, from a few steps."""
+def _ordinary_seconds(settings: Settings, threads: int) -> float:
+    """Seconds of ordinary training of these settings' network on pictures of 64 px, from a few steps by as many threads
+    as a worker has: more of them beside other work wait for each other, up to a hundred times as long."""
     import torch
 
     from conceptnet_ml.network.build import build_network
@@ -116,5 +117,11 @@ def _ordinary_seconds(settings: Settings) -> float:
         train(network, lambda numbers, generator: (images[: len(numbers)], labels[: len(numbers)]), job)
         return time.monotonic() - start
 
-    seconds(1)  # the first is slower than the rest
-    return seconds(4) / 4 * settings.training.epochs * math.ceil(IMAGES / batch)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seconds(1)  # the first is slower than the rest
+        step = seconds(4) / 4
+    finally:
+        torch.set_num_threads(before)
+    return step * settings.training.epochs * math.ceil(IMAGES / batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import itertools
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from conceptnet_ml import load_plugins
@@ -19,7 +21,7 @@ from conceptnet_ml.bench.cases import LEARNED, ORDINARY, SHIPPED, Suite, parse_s
 from conceptnet_ml.bench.cells import DONE, FAILED, LEFT_OUT, TO_DO, CellGroup, CellStore, cell_path, save_cell
 from conceptnet_ml.bench.intervals import interval, overlap, sign_flips, summarize
 from conceptnet_ml.bench.places import threads_for
-from conceptnet_ml.bench.plan import cell_states
+from conceptnet_ml.bench.plan import cell_states, plan_bench
 from conceptnet_ml.bench.report import to_markdown
 from conceptnet_ml.bench.results import collect_results, counts
 from conceptnet_ml.bench.runner import check_suite
@@ -244,6 +246,25 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ results
+
+
+def test_how_long_it_takes_is_tried_with_as_many_threads_as_a_worker_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = suite_of(tmp_path, '[cases.drawings]\ndata.source = "cars-and-poodles"\n')
+    trained = importlib.import_module("conceptnet_ml.network.training").train
+    seen: list[int] = []
+
+    def noting(*words: Any, **options: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return trained(*words, **options)
+
+    monkeypatch.setattr("conceptnet_ml.network.training.train", noting)
+    monkeypatch.setattr("conceptnet_ml.bench.plan.threads_for", lambda jobs: 3)
+    before = torch.get_num_threads()
+    assert plan_bench(suite, tmp_path / "out", load_plugins(), jobs=1)["threads"] == 3
+    assert set(seen) == {3}
+    assert torch.get_num_threads() == before
 
 
 def test_results_judge_targets_and_say_who_matches_the_learner(measured: tuple[Suite, CellStore]) -> None:
