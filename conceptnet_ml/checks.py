@@ -7,7 +7,7 @@ paths of :mod:`conceptnet_ml.api`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -36,7 +36,7 @@ from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.target import fewest_pictures
 from conceptnet_ml.storage.hashing import tensor_digest
-from conceptnet_ml.swap.representation import fitting
+from conceptnet_ml.swap.representation import box_cells, fitting, open_cells, place_gate
 
 FAR = 0.02
 """Most that ``decode(encode(x))`` may differ from x, of values in [0, 1]: five grey levels."""
@@ -67,6 +67,7 @@ class Checked:
         network: A network as the settings build it, to look at.
         device, dtype: Where and in which autocast type networks run.
         new_world: What ``data.target`` holds, in words; empty where it is not set, or a finished run needs it no more.
+        exchanged: What ``round.exchange`` names, in words; likewise.
     """
 
     settings: Settings
@@ -75,6 +76,7 @@ class Checked:
     device: torch.device
     dtype: torch.dtype | None
     new_world: str = ""
+    exchanged: str = ""
 
 
 def check_plan(settings: Settings, session: Session, data: Data | None = None, finished: bool = False) -> Checked:
@@ -102,7 +104,7 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     network = build_network(settings, images.classes, (height, width), session.plugins, channels=channels)
     if not finished:
         _check_trainable(settings.network.backbone, network)
-    new_world = ""
+    new_world = exchanged = ""
     if not finished:
         two = images.train.take(torch.arange(2)).float() / 255
         named = settings.plugins.representations
@@ -119,6 +121,8 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
                 try_step(step)
         places = [one.name for one in tried if isinstance(one, Representation) and one.gate == "place"]
         overrides.check_overrides(settings, network.stage_names, places)
+        if exchanged := _check_exchange(settings, (height, width), places):
+            session.progress.say(f"exchanged first: {exchanged}")
         if count := len(prints := _check_target(settings, images.read_size, channels)):
             height, width = images.read_size
             new_world = f"{count} unlabelled pictures of {settings.data.target}, read at {width}×{height} px"
@@ -133,7 +137,44 @@ def check_plan(settings: Settings, session: Session, data: Data | None = None, f
     for note in notes:
         session.progress.say(f"note: {note}")
     images = replace(images, notes=(*images.notes, *notes))
-    return Checked(settings, images, network, device, dtype, new_world)
+    return Checked(settings, images, network, device, dtype, new_world, exchanged)
+
+
+def _check_exchange(settings: Settings, size: tuple[int, int], places: Sequence[str]) -> str:
+    """What ``round.exchange`` names in images of this height and width, in words; empty where it names nothing. Raises
+    SettingsError where that cannot be exchanged.
+
+    Args:
+        places: The representations whose gates are of places.
+    """
+    named, probe, (height, width) = settings.round.exchange, settings.probe, size
+    if named is None:
+        return ""
+    if settings.round.limit == 0:
+        raise SettingsError(f"round.exchange: {named} takes a round, and round.limit is 0", "Raise round.limit.")
+    if not places:
+        known = ", ".join(settings.plugins.representations)
+        raise SettingsError(
+            f"round.exchange: of the representations {known} none has gates of places",
+            "Name one that has, as in --set plugins.representations=colour,pixels.",
+        )
+    gate, grow = place_gate(named, size, probe.cells), round(probe.grow * max(size))
+    share = float(open_cells(gate, size, probe.threshold, grow).mean())
+    if share in (0, 1):
+        wrong = "is the whole image: nothing would be left" if share else "opens not one pixel"
+        mend = f"Name {'less' if share else 'more'} of the image, which is {width}×{height} px."
+        raise SettingsError(f"round.exchange: {named} {wrong}", mend)
+    grid = (gate.shape[2], gate.shape[3])
+    down, across = height / grid[0], width / grid[1]
+    parts = []
+    for name, boxes in overrides.parse_places(named).items():
+        spans = []
+        for rows, columns in (box_cells(box, grid) for box in boxes):
+            ends = (across * columns.start, across * columns.stop, down * rows.start, down * rows.stop)
+            spans.append("x {:g} to {:g}, y {:g} to {:g}".format(*ends))
+        parts.append(f"{name} ({'; '.join(spans)} px)")
+    cell, all_of_it = f"{across:.3g}×{down:.3g} px", f"{100 * share:.0f} % of an image of {width}×{height} px"
+    return f"{', '.join(parts)}, in whole cells of {cell}, with {grow} px around them {all_of_it}, by the user's word"
 
 
 def _check_trainable(backbone: str, network: StagedNetwork) -> None:
@@ -276,6 +317,7 @@ def with_own_settings(settings: Settings, session: Session, also: Collection[str
 
 def check_names(settings: Settings, plugins: Plugins) -> None:
     """Every plugin the settings name is there and loads, there is something to train, traps suit what is known."""
+    overrides.parse_places(settings.round.exchange)
     if settings.data.minimum == 0:
         raise SettingsError("data.minimum 0 leaves nothing to train on", "Give at least 1; 0 is for evaluating.")
     freeze, idle = settings.network.freeze, ""

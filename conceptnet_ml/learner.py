@@ -28,7 +28,7 @@ def run_learner(ctx: Context) -> Learned:
     ordinary = train_ordinary(ctx)
     ctx.partners = choose_partners(ctx, ordinary)
     learned = Learned(ordinary, ordinary)
-    learn_stages(ctx, learned, Readout("classes", ordinary))
+    learn_stages(ctx, learned, Readout("classes", ordinary, given=ctx.settings.round.exchange or ""))
     for number in ctx.history.adopted():
         learn_stages(ctx, learned, _train_edited(ctx, learned, number))
     return learned
@@ -39,7 +39,8 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
 
     A readout is whose answer the rounds of a stage are about: the classes at the top, below it the variants of what was
     found above. Each round generalizes one feature. Rounds end where nothing is left that can be exchanged. ``learned``
-    gathers the network, the kept swaps and the rounds, ``top`` is the readout of the top stage.
+    gathers the network, the kept swaps and the rounds, ``top`` is the readout of the top stage. In its first round the
+    places that the user named are exchanged, if any.
     """
     stages = [*reversed(learned.ordinary.stage_names)]
     readouts = [top]

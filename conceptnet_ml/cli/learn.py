@@ -31,6 +31,7 @@ EXAMPLES = options.examples(
     ("learn --depth 2 --dry-run", "say what, do nothing"),
     ("learn --resume runs/NAME", "go on after Ctrl-C"),
     ("learn --resume runs/NAME --undo block3/classes/2", "decide otherwise"),
+    ("learn --data folder:photos --exchange bottom,right", "you know the place"),
 )
 FIRST, DECIDING = None, "Decide rounds yourself"
 """Panels of the help: what everyone needs first stands with --help, at the top; what a run's page offers after what a
@@ -62,6 +63,7 @@ def learn(
     device: Annotated[str | None, setting("device", NETWORK, "DEVICE")] = None,
     keep: Annotated[list[str] | None, setting("round.keep", DECIDING, "ROUND")] = None,
     undo: Annotated[list[str] | None, setting("round.undo", DECIDING, "ROUND")] = None,
+    exchange: Annotated[list[str] | None, setting("round.exchange", DECIDING, "PLACE[+…]")] = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
     json: options.Json = False,
@@ -76,6 +78,7 @@ def learn(
     """
     given = {name: ctx.params[flag.removeprefix("--").replace("-", "_")] for name, flag in FLAGS.items()}
     flags = {name: list(value) or None if isinstance(value, list | tuple) else value for name, value in given.items()}
+    flags["round.exchange"] = "+".join(exchange) if exchange else None
     plugins = options.load(plugins_dir, no_plugins)
     if data is not None and data not in {record.name for record in plugins.all("dataset")}:
         flags["data.source"] = source_of(data)  # a folder's path is one

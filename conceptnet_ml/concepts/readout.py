@@ -29,6 +29,8 @@ class Readout:
         told: Of a network that reads a cue with exceptions alone: the share of held-out images, above chance, whose
             class it tells, see :func:`conceptnet_ml.steps.exceptions.read_exceptions`. None of any other.
         says: What such a network says of every training image, held-out ones among them, (N,); else None.
+        given: The places that are exchanged by the user's word, as ``round.exchange`` names them; empty for what the
+            probe finds.
     """
 
     key: str
@@ -40,6 +42,7 @@ class Readout:
     candidates: tuple[int, ...] = ()
     told: float | None = None
     says: Tensor | None = None
+    given: str = ""
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the answers (B, K)."""

@@ -1,7 +1,8 @@
-"""The user's overrides of the rule's decisions: names of rounds, like ``block3/classes/2``, to keep or to undo.
+"""The user's overrides of the rule's decisions: names of rounds, like ``block3/classes/2``, to keep or to undo, and of
+places of the image, like ``bottom,right``, to exchange.
 
-They come from the settings ``round.keep`` and ``round.undo``, from the flags ``--keep`` and ``--undo``, and from
-decisions that were changed by hand in a run's graph.json. Nothing here needs torch.
+They come from the settings ``round.keep``, ``round.undo`` and ``round.exchange``, from the flags ``--keep``, ``--undo``
+and ``--exchange``, and from decisions that were changed by hand in a run's graph.json. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,32 @@ from conceptnet_ml.errors import SettingsError, nearest
 _EXAMPLE = "Write STAGE/READOUT/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
 _VERBS = {True: "keep", False: "undo"}
 _SIDES = {True: "outside", False: "inside"}
+
+PlaceBox = tuple[float, float, float, float]
+"""Left, top, right and bottom, in shares of an image's width and height."""
+
+ROWS = ("top", "top of the middle", "bottom of the middle", "bottom")
+COLUMNS = ("left", "left of the middle", "right of the middle", "right")
+"""Words for the quarters of an image's height and width; their crossings are its regions."""
+
+BORDER, RIM = "border", 1 / 32
+"""The word for the outermost pixels, and how thick they are, as a share of height and width."""
+
+_NAMED: dict[str, tuple[PlaceBox, ...]] = {
+    **{row: ((0, y / 4, 1, (y + 1) / 4),) for y, row in enumerate(ROWS)},
+    **{column: ((x / 4, 0, (x + 1) / 4, 1),) for x, column in enumerate(COLUMNS)},
+    **{
+        f"{row},{column}": ((x / 4, y / 4, (x + 1) / 4, (y + 1) / 4),)
+        for y, row in enumerate(ROWS)
+        for x, column in enumerate(COLUMNS)
+    },
+    BORDER: ((0, 0, 1, RIM), (0, 1 - RIM, 1, 1), (0, 0, RIM, 1), (1 - RIM, 0, 1, 1)),
+}
+
+_PLACE = (
+    "Write a place as 'inspect' names it, as in bottom,right, or bottom, or border; or a box LEFT,TOP,RIGHT,BOTTOM in "
+    "shares of width and height from 0 to 1, as in 0.7,0.85,1,1."
+)
 
 
 @dataclass(frozen=True)
@@ -144,3 +171,31 @@ def _check_readout(one: Override, order: list[str], place: int) -> None:
     if not re.search(rf"(^|\.){re.escape(above)}\.(\d+|leaf)$", one.readout):
         mend = f"Write {one.stage}/{above}.1/{one.number}, or {above}.leaf where nothing was kept there."
         raise SettingsError(f"{one}: at stage {one.stage} rounds are about what was found at {above}", mend)
+
+
+def parse_places(text: str | None) -> dict[str, tuple[PlaceBox, ...]]:
+    """What ``round.exchange`` names: for each place its boxes. Raises SettingsError where one is no place, is empty or
+    reaches beyond the image.
+    """
+    return {} if text is None else {name: _boxes(name) for name in map(_tidy, text.split("+"))}
+
+
+def _tidy(place: str) -> str:
+    return ",".join(" ".join(part.split()) for part in place.casefold().split(","))
+
+
+def _boxes(name: str) -> tuple[PlaceBox, ...]:
+    if name in _NAMED:
+        return _NAMED[name]
+    try:
+        left, top, right, bottom = map(float, name.split(","))
+    except ValueError as error:
+        raise SettingsError(f"round.exchange: '{name}' names no place", _PLACE) from error
+    if not all(0 <= end <= 1 for end in (left, top, right, bottom)):
+        mend = f"{_PLACE} Pixels become shares when they are divided by the image's width and height."
+        raise SettingsError(f"round.exchange: {name} reaches beyond the image", mend)
+    if not (left < right and top < bottom):
+        raise SettingsError(
+            f"round.exchange: {name} is empty: left is not below right, or top not below bottom", _PLACE
+        )
+    return ((left, top, right, bottom),)

@@ -304,9 +304,20 @@ class RoundSettings(SettingsGroup):
     undo: tuple[str, ...] = Field(
         (), description="rounds, or representations of rounds, to undo whatever the rule says"
     )
+    exchange: str | None = Field(
+        None,
+        description="place of the image to exchange in the first round, whatever the rule says: as inspect names it, "
+        "bottom,right or border, or a box LEFT,TOP,RIGHT,BOTTOM in shares of width and height, as in 0.7,0.85,1,1; "
+        "several joined by +",
+    )
     show_refused: bool = Field(
         False, description="train the first refused round all the same and show its figures, too"
     )
+
+    @field_validator("exchange")
+    @classmethod
+    def _no_place(cls, exchange: str | None) -> str | None:
+        return None if exchange == "none" else exchange
 
 
 class ConceptSettings(SettingsGroup):

@@ -62,6 +62,7 @@ FLAGS: dict[str, str] = {
     "plugins.controls": "--control",
     "round.keep": "--keep",
     "round.undo": "--undo",
+    "round.exchange": "--exchange",
 }
 """Settings that have a flag of their own."""
 
@@ -77,8 +78,9 @@ MOVABLE = (
 """Settings that may change when a run is resumed: where it is computed and logged, with what it is compared, whether it
 stops. So may ``data.source``, where the same pictures lie there: the run knows them by their fingerprint."""
 
-OVERRULING = ("round.keep", "round.undo")
-"""The user's overrides, which may change, too: a flag adds to them, ``--set`` and a file replace them."""
+OVERRULING = ("round.keep", "round.undo", "round.exchange")
+"""The user's overrides, which may change, too: a flag adds to the rounds that are kept or undone, ``--set`` and a file
+replace them; a place is replaced."""
 
 
 @dataclass(frozen=True)
@@ -162,17 +164,18 @@ def resume_settings(
     return Resolved(_validated(values, {}, models), result)
 
 
-def _overrides(stored: Settings, given: Resolved) -> dict[str, tuple[str, ...]]:
+def _overrides(stored: Settings, given: Resolved) -> dict[str, tuple[str, ...] | str | None]:
     """The user's overrides after those given now, by dotted name."""
     old, new = {}, {}
-    for name in OVERRULING:
+    place = stored if given.origins.get("round.exchange", DEFAULT) == DEFAULT else given.settings
+    for name in ("round.keep", "round.undo"):
         before, now = flatten(stored)[name], flatten(given.settings)[name]
         origin = given.origins.get(name, DEFAULT)
         old[name] = before if origin in (DEFAULT, FLAGS[name]) else now
         new[name] = now if origin == FLAGS[name] else ()
     rounds = stored.round.model_copy(update={name.rpartition(".")[2]: value for name, value in old.items()})
     keep, undo = add_overrides(rounds, new["round.keep"], new["round.undo"])
-    return {"round.keep": keep, "round.undo": undo}
+    return {"round.keep": keep, "round.undo": undo, "round.exchange": place.round.exchange}
 
 
 def fixed_digest(stored: Mapping[str, Any]) -> str:

@@ -12,10 +12,11 @@ from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.badges import decided, without_numbers
 from conceptnet_ml.results.summary import TOO_FEW, close_words, few_held, masks_words, other_word, shown_probe, waits
-from conceptnet_ml.results.verdict import Entry, at, capital, percent, probe_of, sharing, what
+from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
 from conceptnet_ml.storage.run_folder import round_picture
+from conceptnet_ml.swap.stop_rule import USER
 from conceptnet_ml.swap.sureness import grade, hundredths, interval_words, sure_words
 
 PAIRS, REFUSED_PAIRS = 8, 2
@@ -24,6 +25,9 @@ PAIRS, REFUSED_PAIRS = 8, 2
 STAYS = 0.02
 """By how much fewer held-out images are answered rightly, at least, where all that was exchanged is gone: less may mean
 that a part is left (docs/results.md, cases that nothing was settled on)."""
+
+LITTLE = 0.1
+"""By how much more often, at most, another class's material changes an answer that does not go by it."""
 
 _SIDE = 128
 
@@ -85,11 +89,18 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
     chance = percent(1 / len(summary["classes"]))
     lead = 100 * (_mean(probe["others"]) - _mean(probe["mates"]))
     goes = (
-        "So the answer goes with this thing, whoever brings it: one thing among others, and no part of the object."
+        "That is little: the network hardly goes by it."
+        if lead < 100 * LITTLE
+        else "So the answer goes with it at times; that it is a cue, and no part of the object, is the user's word."
+        if is_forced(entry)
+        else "So the answer goes with this thing, whoever brings it: one thing among others, and no part of the object."
         if probe["gate"] == "place"
         else "So this alone decides much of the answer, whatever else the picture shows."
     )
-    found = [f"Another class's material changes the answer {lead:.0f} points more often than a class-mate's. {goes}"]
+    named = "The user named this place: it is exchanged whatever the probes say of it. " if "place" in entry else ""
+    found = [
+        f"{named}Another class's material changes the answer {lead:.0f} points more often than a class-mate's. {goes}"
+    ]
     if (told := probe.get("told")) is not None:
         classes = len(summary["classes"])
         found.append(
@@ -134,8 +145,9 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
     ]
     images = sum(probe["images"])
     wrong = 1 - probe["answered"]
+    them = "of the held-out images" if probe["evidence"] == USER else "of them"
     found.append(
-        f"Evidence: {probe['evidence']}. {images} of them were asked, those that the network answered rightly; it "
+        f"Evidence: {probe['evidence']}. {images} {them} were asked, those that the network answered rightly; it "
         f"erred in {percent(wrong, 1)}. " + ("An object is seldom that easy; a cue is." if wrong < 0.01 else "")
     )
     return found

@@ -46,7 +46,7 @@ from conceptnet_ml.results.verdict import Entry, kept, probe_of, what
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.probe import Prober
-from conceptnet_ml.swap.representation import Codec, open_cells
+from conceptnet_ml.swap.representation import Codec, open_cells, place_gate
 
 DONORS, OTHERS = 8, 3
 """Held-out images of each class whose material comes in, and the most other classes that give some."""
@@ -267,7 +267,10 @@ class _Exchanges:
         return "too few held-out images" if int((counts > 1).sum()) < 2 else ""
 
     def _codec(self, entry: Entry) -> Codec:
-        return Codec(self.run.plugins.get("representation", entry["chosen"]))  # type: ignore[arg-type]
+        given = None
+        if "place" in entry:
+            given = place_gate(entry["place"], self.held.shape[1:], self.run.settings.probe.cells)
+        return Codec(self.run.plugins.get("representation", entry["chosen"]), given)  # type: ignore[arg-type]
 
     def _shared_gate(self, entry: Entry) -> Tensor | None:
         """(1, C) of a round whose gate is on channels, one for all images."""

@@ -92,6 +92,8 @@ def round_record(round: Round, overruled: Sequence[str] = ()) -> dict[str, Any]:
         "chosen": None if round.chosen is None else round.chosen.measured.representation,
         "features": [{"class": found.parent, "units": found.units, "auc": found.auc} for found in round.findings],
     }
+    if round.readout.given:
+        record["place"] = round.readout.given
     if round.waits:
         record["waits"] = True
     if overruled:

@@ -50,7 +50,9 @@ def _draw(ctx: Context, round: Round) -> list[str]:
     codec = ctx.codec(probed.measured.representation, round.readout)
     outside = round.swap is not None and round.swap.outside
     decided = "waits" if round.waits else "refused" if round.decision == "leaf" else round.decision
-    title = f"{round.name}: {codec.name}{' outside the gates' if outside else ''}, {decided}"
+    where = " outside the gates" if outside else ""
+    where += f" at {round.readout.given}" if round.readout.given else ""
+    title = f"{round.name}: {codec.name}{where}, {decided}"
     words = [
         _LEGEND["waits" if round.waits else round.decision],
         "Image, donor of another class, the image with the donor's material.",

@@ -37,6 +37,12 @@ ORDER = ("test", "aligned", "conflict", "random", "absent")
 TOO_FEW = "Too few to be sure"
 """In place of a grade where few held-out images decided: draws of the same few agree, whatever others would say."""
 
+BY_WORD = (
+    "A place that you know to be no part of the thing, as a stamp in a corner, is exchanged by your word: learn "
+    "--exchange PLACE; 'inspect' names such places."
+)
+"""Said where nothing is kept."""
+
 TRAINING = "its training"
 """What the least sure decision of a round is about, where it is about no representation's probe."""
 
@@ -106,7 +112,8 @@ def tables(summary: dict[str, Any], brief: bool = False) -> list[Any]:
         if (words := close_words(entry))
     ]
     if not kept:
-        lines.insert(0, f"{few_words(summary)}{why_nothing(summary['rounds'])}: 'learned' is the ordinary network.")
+        nothing = f"{few_words(summary)}{why_nothing(summary['rounds'])}: 'learned' is the ordinary network."
+        lines[:0] = [nothing, BY_WORD]
     notes = [f"Note: {note}" for note in summary["notes"]]
     return [
         *parts,

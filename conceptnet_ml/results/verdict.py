@@ -8,6 +8,7 @@ from typing import Any
 from conceptnet_ml.graph.naming import listed, round_called
 from conceptnet_ml.results.looks import looks_words
 from conceptnet_ml.results.summary import (
+    BY_WORD,
     NO_PROOF,
     PLAIN,
     close_words,
@@ -74,7 +75,8 @@ def what(entry: Entry, probe: Entry | None = None) -> str:
     if probe["gate"] == "place" and "exchanged" in entry:
         return f"the surroundings: all but the places that cover {share} of an image ({name})"
     if probe["gate"] == "place":
-        return f"places that cover {share} of an image ({name})"
+        named = f", at {entry['place']}" if "place" in entry else ""
+        return f"places that cover {share} of an image{named} ({name})"
     if probe["gate"] == "channel" or name in _PATTERNS:
         pattern = _PATTERNS.get(name, name)
         return f"{pattern}, {share} of them ({name})" if probe["price"] < 1 else f"{pattern} ({name})"
@@ -264,12 +266,12 @@ def _next(summary: dict[str, Any], found: Sequence[Entry]) -> str:
         return warning
     fails = failing(summary)
     if fails and not found:
-        return f"{_look(fails)} The commands are under 'Repeat it, and go on'."
+        return f"{_look(fails)} The commands are under 'Repeat it, and go on'. {BY_WORD}"
     if not found:
         return (
             "Look at the pictures of the rounds: they show what was tried. If that is a cue, keep the round; the "
             "commands are under 'Repeat it, and go on'. Pictures from where the network is to work tell whether it "
-            "needs any of this."
+            f"needs any of this. {BY_WORD}"
         )
     undo = "undo the round" if len(found) == 1 else "undo its round"
     if any(probe["gate"] == "place" for entry in found if (probe := probe_of(entry))):

@@ -34,7 +34,7 @@ from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.resize import load_state
 from conceptnet_ml.swap.probe import Prober
-from conceptnet_ml.swap.representation import Codec, RegionalCodec, fitting
+from conceptnet_ml.swap.representation import Codec, RegionalCodec, fitting, place_gate
 from conceptnet_ml.swap.views import Swap, Views
 
 Net = TypeVar("Net", bound=torch.nn.Module)
@@ -146,9 +146,12 @@ class Context:
         return fitting(self.settings.plugins.representations, self.plugins, self.data.shape[0])
 
     def codec(self, name: str, readout: Readout | None = None) -> Codec:
-        """A representation by name; below a feature a regional one works in places only."""
+        """A representation by name; below a feature a regional one works in places only, and where the user named
+        places, one with gates of places has these."""
         record = self.plugins.get("representation", name)
         assert isinstance(record, Representation)
+        if readout is not None and readout.given and record.gate == "place":
+            return Codec(record, place_gate(readout.given, self.size, self.settings.probe.cells))
         regional = readout is not None and readout.elementary is not None and record.regional
         return RegionalCodec(record) if regional else Codec(record)
 

@@ -32,13 +32,15 @@ def codecs(ctx: Context, readout: Readout) -> list[Codec]:
 
     Below a feature only more elementary ones than its own: a transplant of the same place is that feature's own swap.
     Where all that lies outside some gates is exchanged, no transplant: what is left inside them counts as the object.
+    Where the user named places, the cheapest transplant alone.
     """
     found = [ctx.codec(name, readout) for name in ctx.representations]
     if readout.elementary is not None:
         found = [codec for codec in found if codec.record.cost < readout.elementary and codec.record.regional]
     if any(swap.outside for swap in readout.swaps):
         found = [codec for codec in found if codec.gate != "place" or not codec.joins]
-    return sorted(found, key=lambda codec: codec.record.cost)
+    found = sorted(found, key=lambda codec: codec.record.cost)
+    return [codec for codec in found if codec.given is not None][:1] if readout.given else found
 
 
 def probe_representation(ctx: Context, site: Site, codec: Codec) -> ProbeResult:
@@ -108,7 +110,8 @@ def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
 
 
 def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) -> Tensor | None:
-    """The gates of all training images, held-out ones too, (N, …); None for a swap without gates.
+    """The gates of all training images, held-out ones too, (N, …); None for a swap without gates. Those that the codec
+    has, if it has any.
 
     Each image, as a view under the readout's swaps, meets the view of one random donor of another class. Place gates
     are dreamt for ``probe.dreamt`` images of each class and predicted from these for all: a dreamt gate holds what
@@ -119,6 +122,8 @@ def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) ->
     """
     if codec.gate == "whole":
         return None
+    if codec.given is not None:
+        return codec.given.expand(len(ctx.labels), -1, -1, -1)
 
     def work() -> dict[str, Tensor]:
         settings = ctx.settings.probe

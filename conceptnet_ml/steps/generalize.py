@@ -36,6 +36,8 @@ OPEN = 0.55
 def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Finding], probed: ProbeResult) -> Outcome:
     """Close the swap, train on its views, and, where the round stands, merge its feature into a generalized one.
 
+    Places that the user named are exchanged as they are: their gate is not purified, closed or widened.
+
     Args:
         learned: The network trained so far and the kept swaps.
         findings: The features of the round, to be merged.
@@ -44,10 +46,14 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     reason = f"{probed.measured.representation}: {probed.decision.reason}"
     if not probed.decision.keep:
         return Outcome(probed, False, reason)
-    first = purify(ctx, site, swap_of(ctx, site, probed), probed)
+    first, given = swap_of(ctx, site, probed), bool(site.readout.given)
+    if not given:
+        first = purify(ctx, site, first, probed)
     asked = ctx.override_rule.side(site.name, probed)
-    swap, closures = (first, ()) if asked else close(ctx, site, learned.swaps, first, probed)
-    if asked is None:
+    swap, closures = (first, ()) if asked or given else close(ctx, site, learned.swaps, first, probed)
+    if given and asked is None:
+        outside, side = False, ""
+    elif asked is None:
         outside, side = rests_outside(ctx, site, first, swap, probed)
     else:
         outside, side = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
@@ -64,7 +70,7 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
             break
         reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
         swap = first
-    if asked is None and trained.decision.keep:
+    if asked is None and not given and trained.decision.keep:
         swap, trained, left = _open_places(ctx, learned, site, swap, probed, trained)
         reason += left
     trained = ctx.override_rule.after_training(site.name, swap.codec.name, trained)
@@ -75,9 +81,8 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     under = [*site.readout.swaps, swap]
     if site.readout.family is None:  # at the top: the network itself, as it was trained
         fitted, keep = None, True
-        readout = describe(
-            ctx, learned, site.stage, replace(site.readout, network=trained.network, swaps=under, told=None, says=None)
-        )
+        after = replace(site.readout, network=trained.network, swaps=under, told=None, says=None, given="")
+        readout = describe(ctx, learned, site.stage, after)
     else:
         fitted = ctx.override_rule.after_training(site.name, swap.codec.name, refit(ctx, site, swap))
         keep, readout = fitted.decision.keep, replace(fitted.readout, swaps=under)
@@ -317,7 +322,8 @@ def _evidence(ctx: Context, site: Site, swap: Swap) -> tuple[Tensor, Tensor, Ten
     """Numbers, maps and targets of the probe set.
 
     The target is where the image's own feature is, as the share of each cell of the stage: found by a probe with the
-    blurred image as the donor, since the gate of a real donor also marks where the donor's feature comes in.
+    blurred image as the donor, since the gate of a real donor also marks where the donor's feature comes in. Where the
+    user named places, it is there.
     """
     numbers = ctx.probe_set[: ctx.settings.concepts.merge_images]
     readout, name = site.readout, site.name
@@ -334,7 +340,10 @@ def _evidence(ctx: Context, site: Site, swap: Swap) -> tuple[Tensor, Tensor, Ten
             if swap.codec.gate != "place":
                 places = torch.ones(len(part), 1, *ctx.size, device=ctx.device)
             else:
-                soft = prober.own_gates(images, ctx.labels[part].to(ctx.device), price)
+                if (given := swap.codec.given) is None:
+                    soft = prober.own_gates(images, ctx.labels[part].to(ctx.device), price)
+                else:
+                    soft = given.to(ctx.device).expand(len(part), -1, -1, -1)
                 places = open_cells(soft, ctx.size, ctx.settings.probe.threshold, 0)
             targets.append(open_shares(places, (maps[-1].shape[2], maps[-1].shape[3])))
     return numbers, torch.cat(maps), torch.cat(targets)

@@ -36,6 +36,7 @@ class OverrideRule:
     def __post_init__(self) -> None:
         self._words = parse_overrides(self.settings.keep, self.settings.undo)
         self._insisted: set[tuple[str, str]] = set()
+        self._given: dict[str, str] = {}
         self._changed: list[tuple[str, str, str, bool]] = []
 
     @property
@@ -49,6 +50,11 @@ class OverrideRule:
             return ""
         return sha256(json.dumps(self._changed), 16)
 
+    def exchange(self, name: str, places: str) -> None:
+        """Places that the user named are exchanged in this round: what is computed from here on rests on them."""
+        self._given[name] = places
+        self._changed.append((name, places, "exchange", True))
+
     def before_training(self, name: str, judged: ProbeResult, tried: Sequence[str]) -> ProbeResult:
         """A representation's probe, with the user's decision in place of the rule's before training.
 
@@ -61,6 +67,8 @@ class OverrideRule:
         named = [word.representation for word in self._about(name, True) if word.representation in tried]
         if any(word.representation in (None, representation) for word in self._about(name, False)):
             decision = self._decide(name, representation, judged.decision, False, "undo it")
+        elif places := self._given.get(name):
+            decision = self._exchanged(name, representation, judged.decision, places)
         elif representation in named:
             decision = self._decide(name, representation, judged.decision, True, "keep it")
         elif named and judged.decision.keep:
@@ -121,7 +129,8 @@ class OverrideRule:
 
     def after_training(self, name: str, representation: str, trial: Trial) -> Trial:
         """A trained round, or a family taught anew, with the user's decision in place of the rule's."""
-        asked = any(word.representation == representation for word in self._about(name, True))
+        asked = name in self._given
+        asked = asked or any(word.representation == representation for word in self._about(name, True))
         if trial.decision.keep or not (asked or (name, representation) in self._insisted):
             return trial
         decision = self._decide(
@@ -162,6 +171,13 @@ class OverrideRule:
         would = "keep it" if rule.keep else "undo it" if when else "refuse it"
         reason = f"the user decided to {what}; the rule would {would}: {rule.reason}"
         return self._overrule(name, representation, when, rule.instead(keep, reason, USER))
+
+    def _exchanged(self, name: str, representation: str, rule: Decision, places: str) -> Decision:
+        """In all classes, whichever share it by the rule."""
+        rule = replace(rule, classes=None)
+        if not rule.keep:
+            return self._decide(name, representation, rule, True, f"exchange {places}")
+        return rule.instead(True, f"the user decided to exchange {places}; so would the rule: {rule.reason}", USER)
 
     def _overrule(self, name: str, representation: str, when: str, decision: Decision) -> Decision:
         self._changed.append((name, representation, when, decision.keep))

@@ -35,9 +35,14 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     of: any of the whole image waits for places, and comes first where it is about as easily exchanged, since places of
     a coloured thing hold its colour and more.
 
+    Where the user named places these are probed alone, through the gate that they are, and exchanged whatever the rule
+    says of them.
+
     Args:
         channels: Below the top stage, the probe of its channels: a swap that does not move them is refused.
     """
+    if site.readout.given:
+        ctx.override_rule.exchange(site.name, site.readout.given)
     tried, pure = codecs(ctx, site.readout), site.readout.told is not None
     results: list[ProbeResult] = []
     waiting: list[ProbeResult] = []

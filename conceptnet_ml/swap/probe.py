@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from conceptnet_ml.config.settings import ProbeSettings
 from conceptnet_ml.runtime import devices, layout
-from conceptnet_ml.swap.representation import Codec, Regions, open_cells
+from conceptnet_ml.swap.representation import Codec, Regions, gate_grid, open_cells
 
 ENOUGH = 0.9
 """Of the answers that the whole swap changes, the share that a gate on channels must change."""
@@ -60,9 +60,10 @@ class Prober:
 
         Returns:
             Soft gates: (B, 1, cells, cells) for a place gate; (B, C) for a channel gate, the same for all images; None
-            where there is no gate.
+            where there is no gate; the codec's own where it has one.
         """
-
+        if self.codec.given is not None:
+            return self.codec.given.to(images.device).expand(len(images), -1, -1, -1)
         loss = partial(functional.cross_entropy, reduction="sum")
         price = self.settings.price
         gates = self._minimise(images, donors, targets, loss, price, where)
@@ -192,10 +193,7 @@ class Prober:
     def _initial_logits(self, images: Tensor) -> Tensor | None:
         cells = self.settings.cells
         if self.codec.gate == "place":
-            height, width = images.shape[-2:]
-            side = max(height, width)
-            grid = (max(2, round(cells * height / side)), max(2, round(cells * width / side)))
-            return images.new_zeros(len(images), 1, *grid)
+            return images.new_zeros(len(images), 1, *gate_grid((images.shape[-2], images.shape[-1]), cells))
         if self.codec.gate == "channel":
             return images.new_zeros(1, self.codec.channels(images))
         return None

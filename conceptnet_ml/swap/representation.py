@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from conceptnet_ml.config.overrides import PlaceBox, parse_places
 from conceptnet_ml.errors import SettingsError
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import API, Representation
@@ -27,6 +29,9 @@ IMAGE = Representation(name="image", api=API, encode=_identity, decode=_identity
 
 Encoding = Tensor | tuple[Tensor, Any]
 """What a representation makes of images: a tensor, or a pair of which only the first part is swapped."""
+
+_HAIR = 1e-6
+"""Of a cell: what a box reaches into by less is rounding."""
 
 Regions = tuple[Tensor, Tensor]
 """The places a swap may use, of the images and of the donors, (B, 1, H, W) in [0, 1] each."""
@@ -55,13 +60,15 @@ class Codec:
         joins: Whether, in views, the gate of an image is its own joined with the donor's: places of a transplant mean
             the same in both.
         needs_regions: Whether a swap needs to know where the feature is, in the images and in the donors.
+        given: (1, 1, h, w) the gate of all images, where it is not the probe's to find; None where it is.
     """
 
     joins = True
     needs_regions = False
 
-    def __init__(self, record: Representation) -> None:
+    def __init__(self, record: Representation, given: Tensor | None = None) -> None:
         self.record = record
+        self.given = given
         self.name = record.name
         self.gate = record.gate
         self._encode = record.function("encode")
@@ -176,6 +183,40 @@ def _in_shape_of(gate: Tensor | None, encoding: Tensor) -> Tensor | float:
     if gate.shape[-2:] == encoding.shape[-2:]:
         return gate
     return upsample(gate, (encoding.shape[-2], encoding.shape[-1]))
+
+
+def gate_grid(size: tuple[int, int], cells: int) -> tuple[int, int]:
+    """Rows and columns of a place gate on images of this height and width, with so many cells along the longer side."""
+    return max(2, round(cells * size[0] / max(size))), max(2, round(cells * size[1] / max(size)))
+
+
+def box_cells(box: PlaceBox, grid: tuple[int, int]) -> tuple[slice, slice]:
+    """The rows and columns of a grid that a box reaches into, be it in part."""
+
+    def line(first: float, last: float, count: int) -> slice:
+        begin = min(int(first * count + _HAIR), count - 1)
+        return slice(begin, max(begin + 1, math.ceil(last * count - _HAIR)))
+
+    left, top, right, bottom = box
+    return line(top, bottom, grid[0]), line(left, right, grid[1])
+
+
+def place_gate(places: str, size: tuple[int, int], cells: int) -> Tensor:
+    """The gate (1, 1, h, w), 0 or 1, that is open at the places that ``round.exchange`` names.
+
+    Args:
+        size: Height and width of the images, in px.
+        cells: Of the gate along the longer side.
+
+    Raises:
+        SettingsError: As :func:`parse_places`.
+    """
+    gate = torch.zeros(1, 1, *gate_grid(size, cells))
+    for boxes in parse_places(places).values():
+        for box in boxes:
+            rows, columns = box_cells(box, (gate.shape[2], gate.shape[3]))
+            gate[:, :, rows, columns] = 1
+    return gate
 
 
 def open_cells(gates: Tensor, size: tuple[int, int], threshold: float, grow: int) -> Tensor:

@@ -1,13 +1,15 @@
-"""``learn --keep``, ``--undo`` and ``--target``, the real command on a folder of small pictures."""
+"""``learn --keep``, ``--undo``, ``--exchange`` and ``--target``, the real command on a folder of small pictures."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import COARSE, call, noise_pictures
+from PIL import Image
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -65,6 +67,14 @@ def learned(folder: Path, start: list[str | Path]) -> Path:
         (["--keep", "block3/classes/1/colour"], 2, "no representation 'colour'", "Known: pixels"),
         (["--keep", "block3/classes/1", "--undo", "block3/classes/1"], 2, "contradict each other", "Leave one"),
         (["--target", "absent"], 3, "absent: no such folder", "Give a folder of pictures"),
+        (["--exchange", "corner"], 2, "round.exchange: 'corner' names no place", "as in bottom,right"),
+        (["--exchange", "0,0,1,1"], 2, "round.exchange: 0,0,1,1 is the whole image", "Name less of the image"),
+        (
+            ["--set", "round.exchange=9,9,16,16"],
+            2,
+            "9,9,16,16 reaches beyond the image",
+            "divided by the image's width",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_begun(
@@ -108,6 +118,54 @@ def test_a_finished_run_is_opened_again_and_taken_back(folder: Path, learned: Pa
     assert done.returncode == 0, done.stderr
     assert "target" not in json.loads(done.stdout)
     assert json.loads((learned / "graph.json").read_text()) == before
+
+
+def test_the_places_are_in_the_plan(folder: Path, start: list[str | Path]) -> None:
+    places = ["--exchange", "bottom,right", "--exchange", "0,0,0.1,0.1"]
+    done = call(*start, "--out", folder / "never", *places, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["plan"]["exchanged first"].startswith("bottom,right (x 12 to 16, y 12 to 16 px), 0,0,0.1,0.1 (x 0 to 2")
+    assert plan["settings"]["round"]["exchange"] == "bottom,right+0,0,0.1,0.1"
+
+
+def test_a_finished_run_exchanges_a_place_and_takes_it_back(folder: Path, learned: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(learned, run)
+    before = json.loads((run / "graph.json").read_text())
+    done = call("learn", "--resume", run, "--exchange", "bottom,right")
+    assert done.returncode == 0, done.stderr
+    assert "exchanged first: bottom,right (x 12 to 16, y 12 to 16 px)" in " ".join(done.stderr.split())
+    assert "the user decided to exchange bottom,right; the rule would refuse it" in " ".join(done.stdout.split())
+    assert json.loads((run / "summary.json").read_text())["rounds"][0]["decision"] == "kept"
+    stored = json.loads((run / "settings.json").read_text())
+    assert (stored["settings"]["round"]["exchange"], stored["origins"]["round.exchange"]) == (
+        "bottom,right",
+        "--exchange",
+    )
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "The user named this place" in page
+    assert "at bottom,right" in page
+    assert "--exchange bottom,right" in page, "the command that makes the run once more"
+
+    done = call("learn", "--resume", run, "--exchange", "none", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "graph.json").read_text()) == before
+
+
+def test_a_place_of_pictures_that_are_not_square_under_a_trap(folder: Path, tmp_path: Path) -> None:
+    noise_pictures(tmp_path / "wide", {"blue": (60, 60, 160), "red": (160, 60, 60)}, 24, np.random.default_rng(0), 24)
+    for path in (tmp_path / "wide").rglob("*.png"):
+        with Image.open(path) as image:
+            image.crop((0, 0, 24, 16)).save(path)
+    words = ["learn", "--config", folder / "small.toml", "--data", f"folder:{tmp_path / 'wide'}", "--device", "cpu"]
+    done = call(*words, "--trap", "border", "--exchange", "border", "--out", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads(done.stdout)["rounds"]
+    assert (entry["decision"], entry["place"]) == ("kept", "border")
+    said = call("predict", tmp_path / "run", next((tmp_path / "wide").rglob("*.png")), "--explain")
+    assert said.returncode == 0, said.stderr
+    assert "at border" in " ".join(said.stdout.split())
 
 
 def test_a_graph_edited_by_hand(learned: Path) -> None:

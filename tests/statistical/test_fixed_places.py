@@ -8,12 +8,13 @@ from typing import cast
 
 import pytest
 import torch
-from planted import QUICK, SIDE, images_with, planted_data, settings, workbench
+from planted import COARSE, QUICK, SIDE, accuracy, images_with, planted_data, settings, workbench
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.learner import run_learner
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps import closure, generalize, purify
 from conceptnet_ml.steps.closure import close
@@ -224,3 +225,25 @@ def test_a_closure_check_counts_errors_twice(
     assert found.closed == closed
     assert found.score == pytest.approx(0.35 - 2 * (1 - answered))
     ctx.run.close()
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_a_network_does_without_the_place_that_the_user_names_and_the_rule_would_leave(
+    seed: int, tmp_path: Path, hasty_merges: None
+) -> None:
+    data = planted_data("own", seed=seed, contrast=0.2)
+    named = {"exchange": "0.66,0.66,1,1", "limit": 1, "interchangeable": 9.0}
+    ctx = workbench(tmp_path, data, settings(seed=seed, network=QUICK, concepts=COARSE, round=named))
+    with ctx.run:
+        learned = run_learner(ctx)
+    (ended,), (swap,) = learned.rounds, learned.swaps
+    assert ended.decision == "kept"
+    assert ended.reason.startswith("pixels: the user decided to exchange 0.66,0.66,1,1; the rule would refuse it: ι ")
+    assert ended.merged is not None
+    opened = swap.open_gate(torch.arange(len(data.train)), ctx.size, ctx.device)
+    assert opened is not None
+    assert not (data.train.masks["patch"][:, None].bool() & ~opened).any(), "all of the patch"
+    assert 0.12 < float(opened.double().mean()) < 0.18, "and little else"
+    before, after = accuracy(learned.ordinary, data), accuracy(learned.network, data)
+    assert before["conflict"] < 0.1
+    assert min(after["conflict"], after["absent"]) > 0.85

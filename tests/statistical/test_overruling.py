@@ -193,6 +193,57 @@ def test_keeping_what_was_undone_after_training_trains_nothing_again(
     assert files(first / "steps")[name] == files(run.path / "steps")[name]
 
 
+CORNER = "0.66,0.66,1,1"
+"""Where the patch is, and up to a pixel around it."""
+
+
+def test_a_place_named_later_is_exchanged_as_from_the_start_and_taken_back(
+    made: Callable[..., Path], again: Callable[..., LearnedRun]
+) -> None:
+    """In the first round, whatever the rule says; after it the rule goes on."""
+    first, named = made(NOTHING), made(small(interchangeable=9.0, limit=3, exchange=CORNER))
+    assert decisions(first) == {ONE: "leaf"}
+    assert decisions(named) == {ONE: "kept", TWO: "leaf"}
+    entry = json.loads((named / "summary.json").read_text())["rounds"][0]
+    assert (entry["place"], [one["representation"] for one in entry["representations"]]) == (CORNER, ["pixels"])
+    assert entry["representations"][0]["price"] == pytest.approx((6 / 16) ** 2)
+    assert entry["representations"][0]["evidence"] == "the user"
+    assert f"the user decided to exchange {CORNER}; the rule would refuse it: " in entry["reason"]
+    assert "closures" not in entry
+    run = again(first, settings=small(interchangeable=9.0, limit=3, exchange=CORNER))
+    assert outcome(run.path) == outcome(named)
+    before, after = files(first / "steps"), files(run.path / "steps")
+    for name in ("ordinary.json", f"{ONE}/find.json", f"{ONE}/probe-colour.json"):
+        assert before[name] == after[name], f"{name} was computed again"
+    assert outcome(again(run.path, settings=NOTHING).path) == outcome(first)
+
+
+def test_a_place_can_be_exchanged_all_round_or_undone_by_a_word(
+    made: Callable[..., Path], again: Callable[..., LearnedRun]
+) -> None:
+    named = made(small(interchangeable=9.0, limit=3, exchange=CORNER))
+    run = again(named, undo=[ONE])
+    assert decisions(run.path) == {ONE: "leaf"}, "as the rule has it"
+    assert outcome(run.path)["model"] == outcome(made(NOTHING))["model"]
+    outside = again(named, keep=[f"{ONE}/pixels:outside"])
+    assert outside.summary()["rounds"][0]["exchanged"] == "outside the gates"
+
+
+def test_a_run_of_a_place_that_is_stopped_goes_on(data: Data, made: Callable[..., Path], tmp_path: Path) -> None:
+    chosen = small(interchangeable=9.0, limit=3, exchange=CORNER)
+    with pytest.raises(Interrupted):
+        learn(data, settings=chosen, out=tmp_path / "run", plugins=PLUGINS, stopper=Impatient(25))
+    stops = 0
+    while True:
+        try:
+            learn(data, resume=tmp_path / "run", plugins=PLUGINS, stopper=Impatient(25))
+            break
+        except Interrupted:
+            stops += 1
+            assert stops < 50
+    assert outcome(tmp_path / "run") == outcome(made(chosen))
+
+
 def test_an_edited_graph_is_a_word(made: Callable[..., Path], again: Callable[..., LearnedRun], tmp_path: Path) -> None:
     shutil.copytree(made(ANYTHING), tmp_path / "undo")
     edit(tmp_path / "undo", f"what is exchanged in {TWO}", "generalized", decision="leaf")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from conceptnet_ml.checks import Session, check_plan, check_settings
+from conceptnet_ml.checks import Checked, Session, check_plan, check_settings
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import resolve_settings
 from conceptnet_ml.data.dataset import Data
@@ -49,6 +49,14 @@ def test_settings_that_cannot_be_met(
         assert isinstance(caught.value, ConceptNetError)
         assert words.format(tmp_path) in caught.value.message
         assert mend in caught.value.mend
+
+
+def test_a_word_that_names_no_place_is_refused_before_images_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conceptnet_ml.checks.load_data", lambda *_: pytest.fail("images were read"))
+    settings = Settings.model_validate({"round": {"exchange": "corner"}})
+    for check in (lambda: check_settings(settings, PLUGINS), lambda: check_plan(settings, Session(PLUGINS))):
+        with pytest.raises(SettingsError, match="'corner' names no place"):
+            check()
 
 
 @pytest.mark.parametrize("group", [{"training": {"epochs": 0}}, {"network": {"freeze": "block1"}}])
@@ -294,3 +302,61 @@ def test_a_depth_beyond_the_stages_is_said_to_be_all_of_them() -> None:
     assert note == f"depth 99: small has {len(stages)} stages, all are worked through: {', '.join(stages)}"
     assert note in " ".join(said.getvalue().split())
     assert not check_plan(Settings(depth=len(stages)), Session(PLUGINS), data).data.notes
+
+
+def a_plan(height: int, width: int, **groups: dict[str, object]) -> Checked:
+    """A plan of black images of so many px."""
+    images = ImageSet(torch.zeros(8, 3, height, width, dtype=torch.uint8), torch.arange(8) % 2)
+    settings = Settings.model_validate({"device": "cpu", **groups})
+    return check_plan(settings, Session(PLUGINS), Data("black", ("a", "b"), images, {}))
+
+
+@pytest.mark.parametrize(
+    ("size", "place", "said"),
+    [
+        (
+            (32, 32),
+            "bottom,right",
+            "bottom,right (x 24 to 32, y 24 to 32 px), in whole cells of 2×2 px, with 1 px around",
+        ),
+        (
+            (24, 48),
+            "bottom,right",
+            "bottom,right (x 36 to 48, y 18 to 24 px), in whole cells of 3×3 px, with 2 px around",
+        ),
+        ((32, 32), "0.01,0.01,0.02,0.02", "0.01,0.01,0.02,0.02 (x 0 to 2, y 0 to 2 px)"),
+        (
+            (32, 32),
+            "Top , left + 0.5,0.5,0.6,0.6",
+            "top,left (x 0 to 8, y 0 to 8 px), 0.5,0.5,0.6,0.6 (x 16 to 20, y 16 to 20",
+        ),
+    ],
+)
+def test_a_plan_says_to_what_a_named_place_is_rounded(size: tuple[int, int], place: str, said: str) -> None:
+    assert a_plan(*size, round={"exchange": place}).exchanged.startswith(said)
+    assert not a_plan(*size).exchanged
+    assert not a_plan(*size, round={"exchange": "none"}).exchanged
+
+
+@pytest.mark.parametrize(
+    ("groups", "words", "mend"),
+    [
+        (
+            {"round": {"exchange": "0,0,1,1"}},
+            "round.exchange: 0,0,1,1 is the whole image",
+            "less of the image, which is 32",
+        ),
+        ({"round": {"exchange": "top+0,0.2,1,1"}}, "is the whole image", "less"),
+        ({"round": {"exchange": "0.5,0.5,0.51,0.51"}, "probe": {"cells": 128}}, "opens not one pixel", "Name more"),
+        ({"round": {"exchange": "bottom", "limit": 0}}, "round.limit is 0", "Raise round.limit"),
+        (
+            {"round": {"exchange": "bottom"}, "plugins": {"representations": ["colour"]}},
+            "of the representations colour none has gates of places",
+            "plugins.representations=colour,pixels",
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_exchanged(groups: dict[str, dict[str, object]], words: str, mend: str) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        a_plan(32, 32, **groups)
+    assert mend in caught.value.mend

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from conceptnet_ml.results.badges import decided
 from conceptnet_ml.results.summary import (
+    BY_WORD,
     LEGEND,
     _rounds,
     close_words,
@@ -158,3 +159,13 @@ def test_costs_are_told_in_times_and_in_minutes() -> None:
     assert cost_words(cost, 1) == "25.7 × ordinary training (6 min beside 14 s)"
     assert cost_words(cost, 2) == "25.7 × ordinary training (12.9 × for each; 6 min beside 14 s)"
     assert cost_words(cost | {"times_ordinary": None}, 0) == "360 s, without ordinary training"
+
+
+def test_a_run_that_keeps_nothing_says_in_a_line_that_a_known_place_can_be_exchanged() -> None:
+    found = summary()
+    assert BY_WORD not in " ".join(to_text(found).split())
+    assert BY_WORD not in dict(verdict(found))["What to do next"]
+    found["rounds"] = found["rounds"][1:]
+    assert BY_WORD in " ".join(to_text(found).split())
+    assert BY_WORD in dict(verdict(found))["What to do next"]
+    assert "--exchange PLACE" in BY_WORD

@@ -9,13 +9,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from conceptnet_ml.config.overrides import Override, add_overrides, check_overrides, parse_override, parse_overrides
+from conceptnet_ml.config.overrides import (
+    Override,
+    PlaceBox,
+    add_overrides,
+    check_overrides,
+    parse_override,
+    parse_overrides,
+    parse_places,
+)
 from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.editing.history import decisions_by_hand
 from conceptnet_ml.errors import ConceptNetError, DataError, GraphError, SettingsError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
 from conceptnet_ml.steps.override_rule import OverrideRule
-from conceptnet_ml.steps.records import ProbeResult
+from conceptnet_ml.steps.records import ProbeResult, Trained
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
@@ -139,6 +147,54 @@ def test_new_words_silence_old_ones_about_the_same() -> None:
         add_overrides(stored, ["a/b/9"], ["a/b/9"])
 
 
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        (None, {}),
+        ("bottom,right", {"bottom,right": ((0.75, 0.75, 1.0, 1.0),)}),
+        (" Bottom,  Right", {"bottom,right": ((0.75, 0.75, 1.0, 1.0),)}),
+        ("top of the middle,left", {"top of the middle,left": ((0.0, 0.25, 0.25, 0.5),)}),
+        ("bottom", {"bottom": ((0.0, 0.75, 1.0, 1.0),)}),
+        ("right of the middle", {"right of the middle": ((0.5, 0.0, 0.75, 1.0),)}),
+        ("0.7,.85, 1,1", {"0.7,.85,1,1": ((0.7, 0.85, 1.0, 1.0),)}),
+        ("top,left+0,0,1,0.1", {"top,left": ((0.0, 0.0, 0.25, 0.25),), "0,0,1,0.1": ((0.0, 0.0, 1.0, 0.1),)}),
+    ],
+)
+def test_a_place_is_named_as_inspect_prints_it_or_by_a_box(
+    text: str | None, places: dict[str, tuple[PlaceBox, ...]]
+) -> None:
+    assert parse_places(text) == places
+
+
+def test_a_border_is_named_by_four_boxes_along_the_edges() -> None:
+    (boxes,) = parse_places("border").values()
+    assert len(boxes) == 4
+    assert all(left in (0, 31 / 32) and top in (0, 31 / 32) for left, top, _, _ in boxes)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "names no place"),
+        ("botom,right", "'botom,right' names no place"),
+        ("right,bottom", "names no place"),
+        ("0.1,0.2,0.3", "names no place"),
+        ("bottom,right+", "'' names no place"),
+        ("45,54,64,64", "45,54,64,64 reaches beyond the image"),
+        ("-0.1,0,1,1", "reaches beyond the image"),
+        ("nan,0,1,1", "reaches beyond the image"),
+        ("0.5,0.5,0.5,1", "is empty"),
+        ("0.5,0.8,1,0.7", "is empty"),
+    ],
+)
+def test_what_names_no_place_is_refused_with_the_form(text: str, found: str) -> None:
+    with pytest.raises(SettingsError, match=found) as error:
+        parse_places(text)
+    assert error.value.message.startswith("round.exchange: ")
+    assert "as in bottom,right" in error.value.mend
+    assert "LEFT,TOP,RIGHT,BOTTOM" in error.value.mend
+
+
 # ------------------------------------------------------------------------------------------------ decisions
 
 
@@ -227,8 +283,6 @@ def test_a_round_the_rule_undid_after_training_is_kept_without_another_before() 
     ruler = told(keep=(NAME,))
     passed = ruler.before_training(NAME, judged("pixels", True), TRIED)
     assert passed.decision.reason == "the rule's reason; the user says so too"
-    from conceptnet_ml.steps.records import Trained
-
     trained = Trained(None, Decision(False, "r 1.00 → 0.45"), 1.0, 0.45, 0.9)  # type: ignore[arg-type]
     assert ruler.after_training(NAME, "pixels", trained) is trained  # others are tried first
     assert ruler.basis == ""
@@ -258,6 +312,30 @@ def test_the_side_a_user_names_is_taken_and_what_rests_on_it_is_computed_anew() 
     assert "outside its gates" in ruler.overruled[NAME][-1]
     assert ruler.undone_by_user(NAME, [judged("pixels", True)]) is None
     assert told(keep=(NAME,)).side(NAME, judged("pixels", True)) is None
+
+
+def test_a_place_the_user_names_is_exchanged_in_all_classes_whatever_the_rule_says() -> None:
+    ruler = told()
+    ruler.exchange(NAME, "bottom,right")
+    assert len(ruler.basis) == 16
+    refused = ruler.before_training(NAME, judged("pixels", False), ("pixels",)).decision
+    assert (refused.keep, refused.classes, refused.evidence) == (True, None, "the user")
+    assert refused.reason == "the user decided to exchange bottom,right; the rule would refuse it: the rule's reason"
+    assert ruler.overruled == {NAME: [f"pixels: {refused.reason}"]}
+    some = replace(judged("pixels", True), decision=Decision(True, "the rule's reason", (0,)))
+    agreed = ruler.before_training(NAME, some, ("pixels",)).decision
+    assert (agreed.keep, agreed.classes, agreed.evidence) == (True, None, "the user")
+    assert agreed.reason == "the user decided to exchange bottom,right; so would the rule: the rule's reason"
+    trained = Trained(None, Decision(False, "r 1.00 → 0.45"), 1.0, 0.45, 0.9)  # type: ignore[arg-type]
+    assert ruler.after_training(NAME, "pixels", trained).decision.keep
+    elsewhere = ruler.before_training("block3/classes/2", judged("pixels", False), TRIED)
+    assert elsewhere.decision == Decision(False, "the rule's reason")
+
+
+def test_undoing_the_round_of_a_place_takes_it_back() -> None:
+    ruler = told(undo=(NAME,))
+    ruler.exchange(NAME, "bottom,right")
+    assert not ruler.before_training(NAME, judged("pixels", True), ("pixels",)).decision.keep
 
 
 def test_what_was_overruled_is_known_by_its_representation() -> None:

@@ -20,7 +20,7 @@ from conceptnet_ml.steps.records import ChannelProbe, Learned, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, Decision
 
-SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=SimpleNamespace(told=None, says=None)))
+SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=SimpleNamespace(told=None, says=None, given="")))
 
 
 def decisions(
@@ -94,7 +94,7 @@ def test_what_a_reader_reads_is_exchanged_by_what_it_is_most_easily_exchanged_by
 ) -> None:
     monkeypatch.setitem(IOTA, "pixels", iota)
     monkeypatch.setitem(IOTA, "waves", 0.8)
-    reader = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(told=0.9)))
+    reader = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(told=0.9, given="")))
     found, _ = decisions(monkeypatch, {"colour": LAST, "waves": LAST, "pixels": KEEP}, reader)
     assert [name for name, keep in found if keep] == order
 
@@ -170,7 +170,7 @@ def test_a_readers_swap_is_not_taken_where_the_views_still_tell_what_it_says(
 
     monkeypatch.setattr(generalize, "_train", train)
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
-    readout = SimpleNamespace(says=torch.zeros(9), told=0.9)
+    readout = SimpleNamespace(says=torch.zeros(9), told=0.9, given="")
     site = cast(Site, SimpleNamespace(name=SITE.name, readout=readout))
     learned = cast(Learned, SimpleNamespace(swaps=[]))
     if trained:
@@ -203,7 +203,7 @@ def test_what_a_reader_widens_is_not_dropped_for_what_it_leaves(
 
     monkeypatch.setattr(generalize, "_open_places", stop)
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
-    site = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(says=None, told=told)))
+    site = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(says=None, told=told, given="")))
     with pytest.raises(InterruptedError):
         generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), site, [], ProbeResult(measured, KEEP))
     assert trained == [wider, swap][:trainings]

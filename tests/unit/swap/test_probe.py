@@ -13,7 +13,7 @@ from conceptnet_ml.config.settings import ProbeSettings
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.records import Representation
 from conceptnet_ml.swap.probe import Prober
-from conceptnet_ml.swap.representation import Codec
+from conceptnet_ml.swap.representation import Codec, box_cells, gate_grid, place_gate
 
 
 def same(images: Tensor) -> Tensor:
@@ -229,3 +229,44 @@ def test_the_first_gradient_leads_where_the_feature_is() -> None:
     assert torch.allclose(alone, gradient[:1], atol=1e-5)
     level = prober().first_gradient(hosts, hosts, targets)  # nothing to bring in: no direction, and no NaN
     assert torch.equal(level, torch.zeros_like(level))
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ((0.75, 0.75, 1.0, 1.0), (6, 8), (9, 12)),
+        ((0.7, 0.85, 1.0, 1.0), (6, 8), (8, 12)),
+        ((0.01, 0.01, 0.02, 0.02), (0, 1), (0, 1)),
+        ((0.99, 0.0, 1.0, 1.0), (0, 8), (11, 12)),
+        ((1 / 3, 0.125, 2 / 3, 0.25), (1, 2), (4, 8)),  # the edges of cells, as floats have them
+        ((1 - 1e-9, 1 - 1e-9, 1.0, 1.0), (7, 8), (11, 12)),
+    ],
+)
+def test_a_box_opens_every_cell_that_it_reaches_into(
+    box: tuple[float, float, float, float], rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    assert box_cells(box, (8, 12)) == (slice(*rows), slice(*columns))
+
+
+def test_the_gate_of_a_place_has_the_grid_of_the_probe_on_any_shape() -> None:
+    for size in ((32, 32), (24, 48), (50, 20)):
+        hosts = torch.rand(2, 3, *size)
+        found = Prober(nn.Flatten(), PLACE, ProbeSettings(cells=12, steps=1)).first_gradient(
+            hosts, hosts, torch.ones(2).long()
+        )
+        gate = place_gate("bottom,right+top,left", size, 12)
+        rows, columns = gate_grid(size, 12)
+        assert gate.shape[2:] == found.shape[2:] == (rows, columns)
+        assert gate[0, 0, -1, -1] == gate[0, 0, 0, 0] == 1
+        assert gate[0, 0, -1, 0] == gate[0, 0, 0, -1] == 0
+    border = place_gate("border", (24, 48), 12)
+    assert border[0, 0, 1:-1, 1:-1].sum() == 0
+    assert border.sum() == 2 * 12 + 2 * 4
+
+
+def test_a_gate_that_is_given_is_no_probes_to_find() -> None:
+    hosts, donors, targets = pairs()
+    gate = place_gate("bottom,right", (SIDE, SIDE), CELLS)
+    found = prober(Codec(PLACE.record, gate)).gates(hosts, donors, targets)
+    assert found is not None
+    assert torch.equal(found, gate.expand(len(hosts), -1, -1, -1))
