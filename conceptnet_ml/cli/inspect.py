@@ -75,8 +75,6 @@ def inspect(
 def _show(found: Inspection) -> None:
     from rich.text import Text
 
-    from conceptnet_ml.inspect.inspection_page import learn_command
-
     console = options.console()
     narrow = console.width < WIDE
     console.print(Text(found.verdict, style="bold"))
@@ -88,6 +86,8 @@ def _show(found: Inspection) -> None:
         what = "look at" if one.result is None else "could be a shortcut"
         console.print(Text.assemble((f"{what} ({one.level}): ", "bold yellow"), one.text))
         console.print(f"    {' '.join(one.follows)}", markup=False, style="dim")
+        if one.places:
+            console.print(f"    {found.learn_command(options.program(), one.places)}", markup=False, soft_wrap=True)
     for pair in found.pairs()[:PAIRS_SHOWN]:
         console.print(f"    alike: {pair[0]} and {pair[1]}", markup=False)
     if len(found.pairs()) > PAIRS_SHOWN:
@@ -98,7 +98,7 @@ def _show(found: Inspection) -> None:
         console.print(f"note: {note}", markup=False, style="dim")
     console.print(
         "What could be a shortcut could as well belong to the thing itself. What a network rests on shows: "
-        f"{learn_command(found, options.program())}",
+        f"{found.learn_command(options.program())}",
         markup=False,
     )
 

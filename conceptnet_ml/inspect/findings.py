@@ -37,6 +37,11 @@ class ShortcutFinding:
     follows: tuple[str, ...]
     result: PropertyResult | None = None
 
+    @property
+    def places(self) -> str:
+        """Where it stands, as ``round.exchange`` names it; empty for what stands in no place of its own."""
+        return "" if self.result is None else self.result.places
+
 
 NOTHING = "Nothing that was measured tells the classes far enough to be a shortcut by itself"
 

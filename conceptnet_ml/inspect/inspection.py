@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from conceptnet_ml.config.settings import Settings
-from conceptnet_ml.config.sources import source_of
+from conceptnet_ml.config.sources import PROGRAM, command, source_of
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import load_data, trap_arguments
@@ -94,6 +94,17 @@ class Inspection:
         images = self.data.train if found_in == TRAIN else self.data.tests[found_in]
         return f"{found_in}:{place}" if images.files is None else images.files[place]
 
+    def learn_command(self, program: str = PROGRAM, places: str = "") -> str:
+        """The command that shows what a network rests on; of data that came from Python, in general words. With
+        ``places`` the one that has these exchanged."""
+        settings, data = self.settings, self.settings.data
+        if data.source != self.data.name:
+            settings, data = Settings(), data.model_copy(update={"source": "folder:PATH"})
+        data = data.model_copy(update={"skip_bad": data.skip_bad or bool(self.data.unreadable)})
+        rounds = settings.round.model_copy(update={"exchange": places or None})
+        chosen = settings.model_copy(update={"data": data, "round": rounds})
+        return command(chosen).replace(PROGRAM, program, 1)
+
     def pairs(self) -> list[tuple[str, str]]:
         """The names of near-duplicates that are of two classes or of two sets, at most a thousand."""
         labels = self.data.train.labels
@@ -113,6 +124,7 @@ class Inspection:
             "verdict": self.verdict,
             "findings": [
                 {"about": one.about, "level": one.level, "text": one.text, "follows": list(one.follows)}
+                | ({"command": self.learn_command(places=one.places)} if one.places else {})
                 for one in self.findings
             ],
             "nothing": self.nothing,

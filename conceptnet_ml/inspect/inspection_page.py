@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from conceptnet_ml.config.sources import PROGRAM, command
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.pictures import enlarge, to_image
 from conceptnet_ml.errors import DataError
@@ -37,7 +36,7 @@ def write_inspection(inspection: Inspection, out: str | Path) -> Path:
         "copies": [*_copies(inspection, figures)],
         "tests": [name for name in inspection.counts if name != TRAIN][:3],
         "chance": 1 / len(inspection.data.classes),
-        "command": learn_command(inspection),
+        "command": inspection.learn_command(),
         "version": __version__,
         "dropped": figures.dropped,
     }
@@ -45,21 +44,12 @@ def write_inspection(inspection: Inspection, out: str | Path) -> Path:
     return Path(out)
 
 
-def learn_command(inspection: Inspection, program: str = PROGRAM) -> str:
-    """The command that shows what a network rests on; of data that came from Python, in general words."""
-    settings = inspection.settings
-    if settings.data.source != inspection.data.name:
-        return f"{program} learn --data folder:PATH"
-    skip = settings.data.skip_bad or bool(inspection.data.unreadable)
-    chosen = settings.model_copy(update={"data": settings.data.model_copy(update={"skip_bad": skip})})
-    return command(chosen).replace(PROGRAM, program, 1)
-
-
 def _card(inspection: Inspection, number: int, figures: Figures) -> dict[str, Any]:
     one = inspection.findings[number]
     rows = [] if one.result is None else [*_rows(inspection, one.result, figures)]
     bars = [] if one.result is None else _bars(one.result, len(inspection.data.classes))
-    return {"finding": one, "rows": [row for row in rows if row[1]], "bars": bars}
+    by_hand = inspection.learn_command(places=one.places) if one.places else ""
+    return {"finding": one, "by_hand": by_hand, "rows": [row for row in rows if row[1]], "bars": bars}
 
 
 def _bars(one: PropertyResult, classes: int) -> list[tuple[str, float]]:

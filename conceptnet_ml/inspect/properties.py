@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptnet_ml.config.overrides import COLUMNS, ROWS
 from conceptnet_ml.inspect.pixel_measures import RINGS
 from conceptnet_ml.inspect.property_rule import Labels, Numbers
 
@@ -31,6 +32,7 @@ _PLACES = (
     "'learn' exchanges it between the classes by the representation pixels, if its network rests on it; look at the "
     "round's picture, and say --keep or --undo",
     "or cut it off, or cover it, in all pictures",
+    "or have 'learn' exchange it by your word, whatever its rule says, with --exchange",
 )
 _SIZE = ("bring all pictures to one size before training: large ones down, never small ones up",)
 _SHAPE = (
@@ -89,15 +91,10 @@ CONTROLS = {RINGS[0]: RINGS[1]}
 """Properties that must tell more than another one, which holds as much of the object."""
 
 
-def place_words(region: str, regions: int) -> str:
-    """``region 3,0`` of four a side as ``bottom, left``; the inner ones by their numbers, too."""
+def place_words(region: str) -> str:
+    """``region 3,0`` as ``bottom, left``."""
     row, column = (int(part) for part in region.split()[1].split(","))
-    return f"{_side(row, regions, 'top', 'bottom')}, {_side(column, regions, 'left', 'right')}"
-
-
-def _side(number: int, count: int, first: str, last: str) -> str:
-    ends = {0: first, count - 1: last}
-    return ends.get(number, f"{first if number < count / 2 else last} of the middle")
+    return f"{ROWS[row]}, {COLUMNS[column]}"
 
 
 def differ_words(one: Property, values: Sequence[object], labels: Labels, classes: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from conceptnet_ml.config.overrides import BORDER
 from conceptnet_ml.inspect.file_facts import Fact
 from conceptnet_ml.inspect.pixel_measures import REGIONS
 from conceptnet_ml.inspect.properties import (
@@ -66,6 +67,8 @@ class PropertyResult:
         tests: Its balanced accuracy on each test set, by the rule of the training images.
         differs: How the classes differ in it, in words; may be empty.
         values: (n, D) of the fitted images.
+        places: Where it stands, as ``round.exchange`` names it: of a place the region and those beside it that tell the
+            same class; empty for what stands in no place of its own.
     """
 
     about: Property
@@ -74,6 +77,7 @@ class PropertyResult:
     tests: Mapping[str, float]
     differs: str
     values: Numbers = field(repr=False)
+    places: str = ""
 
     @property
     def beyond(self) -> float:
@@ -100,7 +104,7 @@ def pixel_results(measures: Measures, sets: ScoredSets) -> Iterator[PropertyResu
     for one in PROPERTIES:
         if one.where != PIXELS or (one.name != PLACE and one.name not in measures[TRAIN]):
             continue
-        name, control, shown = one.name, None, ""
+        name, control, shown, places = one.name, None, "", BORDER if one.name == BORDER else ""
         if one.name in CONTROLS:
             control = _strengths({CONTROLS[one.name]: measures[TRAIN][CONTROLS[one.name]]}, labels, sets)
         elif one.name == PLACE:
@@ -108,12 +112,14 @@ def pixel_results(measures: Measures, sets: ScoredSets) -> Iterator[PropertyResu
             found = _strengths(regions, labels, sets)
             place = int(found.max(1).argmax())
             name, control = list(regions)[place], np.median(found, 0, keepdims=True)
-            shown = f"the region {place_words(name, REGIONS)}"
+            shown = f"the region {place_words(name)}"
+            alike = [name, *(list(regions)[other] for other in _beside(found, place))]
+            places = "+".join(place_words(region).replace(", ", ",") for region in alike)
         columns = {key: of_set[name] for key, of_set in measures.items()}
         if one.unit is not None:
             values = columns[TRAIN][:, 0]
             shown = differ_words(one, values.tolist(), sets.labels[TRAIN], sets.classes)
-        result = _result(one, columns, sets, control, shown)
+        result = replace(_result(one, columns, sets, control, shown), places=places)
         if name == TINT:
             tints = tint_words(columns[TRAIN], sets.labels[TRAIN], sets.classes, result.score.told)
             result = replace(result, differs=tints)
@@ -131,6 +137,20 @@ def file_results(facts: Facts, sets: ScoredSets) -> Iterator[PropertyResult]:
         ends = np.cumsum([len(part) for part in parts.values()])[:-1]
         columns = dict(zip(parts, np.split(stacked, ends), strict=True))
         yield _result(one, columns, sets, None, differ_words(one, rows, sets.labels[TRAIN], sets.classes))
+
+
+def _beside(found: Numbers, place: int) -> list[int]:
+    """The regions that share a side with this one and tell the class that it tells best, by the strengths (regions, K):
+    above what the middle one of all does, *some* and half as much as this one, at least. What stands in a corner seldom
+    ends where a region does; the object reaches into others, and is told by less."""
+    told = int(found[place].argmax())
+    control, row, column = float(np.median(found[:, told])), *divmod(place, REGIONS)
+    beyond = [above(float(strength), control) for strength in found[:, told]]
+    least = max(min(LEVELS.values()), beyond[place] / 2)
+    near = (abs(other // REGIONS - row) + abs(other % REGIONS - column) == 1 for other in range(len(beyond)))
+    return [
+        other for other, (is_near, share) in enumerate(zip(near, beyond, strict=True)) if is_near and share >= least
+    ]
 
 
 def _strengths(places: Mapping[str, Numbers], labels: Labels, sets: ScoredSets) -> Numbers:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import call, noise_pictures
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,27 @@ def test_where_there_is_nothing_it_says_what_comes_nearest(tmp_path: Path) -> No
     assert " comes nearest: alone it names " in said
     assert "and 0.25 is asked" in said
     assert " comes nearest: alone it names " in page.read_text(encoding="utf-8")
+
+
+def test_where_a_place_tells_the_classes_the_command_that_exchanges_it_is_printed(tmp_path: Path) -> None:
+    photos, page = tmp_path / "photos", tmp_path / "page.html"
+    noise_pictures(photos, {"bare": 120.0, "stamped": 120.0}, 30, np.random.default_rng(0), side=32)
+    for path in (photos / "stamped").iterdir():
+        with Image.open(path) as image:
+            image.paste((250, 250, 250), (25, 25, 31, 31))
+            image.save(path)
+    said = call("inspect", photos, "--out", page).stdout
+    ready = f"learn --data folder:{photos} --exchange bottom,right"
+    assert f"    python cli.py {ready}\n" in said
+    assert f"<pre>conceptnet-ml {ready}</pre>" in page.read_text(encoding="utf-8")
+    found = json.loads(call("inspect", photos, "--json").stdout)["findings"]
+    commands = {one["about"]: one.get("command") for one in found}
+    assert commands.pop("place") == f"conceptnet-ml {ready}"
+    assert commands.pop("border", None) in (None, f"conceptnet-ml learn --data folder:{photos} --exchange border")
+    assert not any(commands.values()), "what stands in no place has none"
+    done = call(*ready.split(), "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["plan"]["exchanged first"].startswith("bottom,right (x 24 to 32, y 24 to 32 px)")
 
 
 def test_json_alone(photos: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from conceptnet_ml.inspect.findings import _of_property, verdict_sentence
 from conceptnet_ml.inspect.properties import PLACE, PROPERTIES
-from conceptnet_ml.inspect.property_results import PropertyResult
+from conceptnet_ml.inspect.property_results import PropertyResult, _beside
 from conceptnet_ml.inspect.property_rule import fit_rule
 from conceptnet_ml.inspect.property_score import PropertyScore
 
@@ -41,3 +41,15 @@ def test_a_test_set_on_which_the_rule_is_far_below_chance_is_in_the_verdict(shar
     assert (words in finding.text) == said
     assert (words in verdict_sentence([finding], CLASSES)) == said
     assert "far below" not in _of_property(replace(place(), tests={}), CLASSES).text
+
+
+def test_a_place_is_named_with_the_regions_beside_it_that_tell_the_same_class() -> None:
+    found = np.full((16, 2), 0.4)
+    found[15] = 0.5, 0.95  # bottom, right
+    found[14] = 0.9, 0.7  # beside it; tells the other class, and this one by half of what is left to tell
+    found[11] = 0.9, 0.6  # above it; by a third, as much as a part of the object
+    found[13] = 0.4, 0.9  # not beside it
+    assert _beside(found, 15) == [14]
+    found[15, 1] = 0.55  # a quarter; so little is told by chance
+    found[14, 1] = found[11, 1] = 0.5
+    assert _beside(found, 15) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from conceptnet_ml.config.overrides import parse_places
 from conceptnet_ml.inspect.file_facts import file_facts
 from conceptnet_ml.inspect.near_duplicates import find_duplicates
-from conceptnet_ml.inspect.pixel_measures import pixel_measures, thumbnails
+from conceptnet_ml.inspect.pixel_measures import REGIONS, pixel_measures, thumbnails
 from conceptnet_ml.inspect.properties import PROPERTIES, number_columns, place_words
 from conceptnet_ml.inspect.property_rule import fit_rule, stratified_folds
 from conceptnet_ml.inspect.property_score import above, balanced_accuracy, score_property, strengths
@@ -55,8 +57,12 @@ def test_a_stamp_is_in_its_region_alone() -> None:
     found = pixel_measures(images)
     changed = [name for name, values in found.items() if name.startswith("region") and (values[0] != values[1]).any()]
     assert changed == ["region 3,0"]
-    assert place_words("region 3,0", 4) == "bottom, left"
-    assert place_words("region 1,2", 4) == "top of the middle, right of the middle"
+    assert place_words("region 3,0") == "bottom, left"
+    assert place_words("region 1,2") == "top of the middle, right of the middle"
+    for row, column in itertools.product(range(REGIONS), repeat=2):
+        words = place_words(f"region {row},{column}")
+        box = tuple(place / REGIONS for place in (column, row, column + 1, row + 1))
+        assert parse_places(words) == {words.replace(", ", ","): (box,)}, "learn --exchange takes what inspect prints"
 
 
 def test_blur_lowers_sharpness_and_contrast_does_not() -> None:
