@@ -12,7 +12,7 @@ from torch import Tensor
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Merged, MergeEvidence, Translation
 from conceptnet_ml.concepts.model import Trunk
 from conceptnet_ml.concepts.scores import Finding, map_quality, open_shares, spectrum, unit_scores
-from conceptnet_ml.data.sampling import balancing
+from conceptnet_ml.data.sampling import FEW, balancing
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import ViewMaker
@@ -58,6 +58,10 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     else:
         outside, side = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
     reason += "".join(f"; {what}" for what in (*(check.reason for check in closures), side) if what)
+    if outside and asked is None and len(ctx.held) < FEW:
+        return _given_up(
+            probed, f"{reason}; but of {len(ctx.held)} held-out images, too few to tell which side is meant"
+        )
     if outside:
         first = swap = turn(first)
     elif (why := _gives_way(probed, closures)) and probed.decision.evidence != USER:

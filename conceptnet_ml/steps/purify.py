@@ -124,7 +124,8 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
 
     Asked with ``round.outside``, and where the stop rule itself keeps the swap: it refuses what errs, so each side fits
     nearly all labels. Not asked of a cue with exceptions: outside is the object then, and an easy object is learned as
-    soon as such a cue.
+    soon as such a cue. Of fewer than ``FEW`` held-out images nothing outside is exchanged: the exceptions of so few are
+    learned by heart, so that nothing errs, and the sides tie.
 
     Args:
         swap: Before it was widened, purified.

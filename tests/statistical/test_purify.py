@@ -197,6 +197,21 @@ def test_where_the_class_hangs_on_what_is_inside_nothing_is_turned(tmp_path: Pat
     ctx.run.close()
 
 
+def test_of_few_held_out_images_a_round_whose_class_hangs_on_the_outside_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = settings(network=QUICK, round={"purify": 0, "epochs": 1}, probe={"dreamt": 0})
+    ctx = workbench(tmp_path, planted_data("own", 80), few)
+    network = ctx.network()
+    monkeypatch.setattr(generalize_step, "close", lambda ctx, site, swaps, swap, probed: (swap, ()))
+    monkeypatch.setattr(generalize_step, "rests_outside", lambda *_: (True, "the signs"))
+    site = Site("block3", Readout("classes", network), "block3/classes/1")
+    ended = generalize(ctx, Learned(network, network), site, [], KEPT)
+    assert (ended.keep, ended.trained, ended.probed.decision.keep) == (False, None, False)
+    assert f"of {len(ctx.held)} held-out images, too few to tell which side is meant" in ended.reason
+    ctx.run.close()
+
+
 @pytest.mark.parametrize(
     ("side", "found", "outside"),
     [("outside", False, True), ("inside", True, False), ("", True, True), ("", False, False)],
@@ -219,6 +234,7 @@ def test_the_side_is_the_users_or_the_one_that_was_found(
 
     monkeypatch.setattr(generalize_step, "close", close)
     monkeypatch.setattr(generalize_step, "rests_outside", lambda *_: (found, "the signs"))
+    monkeypatch.setattr(generalize_step, "FEW", 0)  # of fewer held-out images than that nothing outside is exchanged
     monkeypatch.setattr(generalize_step, "_spares", lambda *_: True)
     monkeypatch.setattr(
         generalize_step,

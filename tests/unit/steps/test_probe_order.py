@@ -138,7 +138,7 @@ def test_a_swap_gives_way_to_the_one_that_waits(
         raise InterruptedError
 
     monkeypatch.setattr(generalize, "_train", train)
-    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings()), held=range(100)))
     if not why:
         with pytest.raises(InterruptedError):
             generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), SITE, [], probed)
@@ -169,7 +169,7 @@ def test_a_readers_swap_is_not_taken_where_the_views_still_tell_what_it_says(
         raise InterruptedError
 
     monkeypatch.setattr(generalize, "_train", train)
-    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings()), held=range(100)))
     readout = SimpleNamespace(says=torch.zeros(9), told=0.9, given="")
     site = cast(Site, SimpleNamespace(name=SITE.name, readout=readout))
     learned = cast(Learned, SimpleNamespace(swaps=[]))
@@ -202,7 +202,7 @@ def test_what_a_reader_widens_is_not_dropped_for_what_it_leaves(
         raise InterruptedError
 
     monkeypatch.setattr(generalize, "_open_places", stop)
-    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings())))
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings()), held=range(100)))
     site = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(says=None, told=told, given="")))
     with pytest.raises(InterruptedError):
         generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), site, [], ProbeResult(measured, KEEP))
