@@ -10,33 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from commands import COARSE, call, noise_pictures
+from commands import call, noise_runs
 from torture import CHANGES
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-SMALL = f"""
-[training]
-least_steps = 0
-batch = 16
-epochs = 1
-[probe]
-cells = 8
-steps = 2
-[round]
-limit = 1
-epochs = 1
-purify = 0
-closures = 0
-[dreams]
-witness = false
-megapixels = 0
-[plugins]
-controls = []
-representations = ["colour"]
-{COARSE}"""
 CASES = '[cases.mine]\ndata = { source = "folder:{mine}", trap = "tint" }\n'
 
 READ = {
@@ -74,13 +53,8 @@ WRITE = {
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures, a run, and one that was edited."""
     root = tmp_path_factory.mktemp("disk")
-    noise_pictures(root / "photos", {"bright": 150, "dark": 100}, 20, np.random.default_rng(0))
-    (root / "small.toml").write_text(SMALL)
+    noise_runs(root, "run", "edited")
     (root / "cases.toml").write_text(CASES)
-    words = ("learn", "--data", f"folder:{root / 'photos'}", "--config", root / "small.toml", "--out")
-    for name in ("run", "edited"):
-        done = call(*words, root / name)
-        assert done.returncode == 0, done.stderr
     assert call("graph", "rename", root / "edited", "dark", "x").returncode == 0
     return root
 

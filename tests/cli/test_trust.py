@@ -14,40 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import COARSE, ROOT, call, command, noise_pictures, surroundings
+from commands import ROOT, call, command, noise_pictures, noise_runs, surroundings
 
 from conceptnet_ml.runtime.signals import Stopper
-
-SMALL = f"""
-[training]
-least_steps = 0
-batch = 16
-epochs = 2
-[probe]
-cells = 8
-steps = 4
-[round]
-limit = 1
-epochs = 1
-purify = 0
-closures = 0
-[dreams]
-witness = false
-megapixels = 0.02
-steps = 2
-[plugins]
-controls = []
-representations = ["colour"]
-{COARSE}"""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trust")
-    noise_pictures(root / "photos", {"bright": 150, "dark": 100}, 20, np.random.default_rng(0))
-    (root / "small.toml").write_text(SMALL)
-    done = call("learn", "--data", f"folder:{root / 'photos'}", "--config", root / "small.toml", "--out", root / "run")
-    assert done.returncode == 0, done.stderr
+    noise_runs(root, "run")
     return root / "run"
 
 

@@ -30,6 +30,29 @@ edge_groups = 1
 """
 """Settings for runs whose detectors and edges are not judged."""
 
+TINY = f"""
+[training]
+least_steps = 0
+batch = 16
+epochs = 2
+[probe]
+cells = 8
+steps = 4
+[round]
+limit = 1
+epochs = 1
+purify = 0
+closures = 0
+[dreams]
+witness = false
+megapixels = 0.02
+steps = 2
+[plugins]
+controls = []
+representations = ["colour"]
+{COARSE}"""
+"""Settings for runs of a second, of which nothing is asked but that they are whole: a round, a few dreams."""
+
 
 def command(*words: str | Path) -> list[str]:
     return [sys.executable, "cli.py", *map(str, words)]
@@ -90,3 +113,13 @@ def noise_pictures(
         for index in range(count):
             pixels = np.clip(noise.normal(level, 40, (side, side, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+def noise_runs(root: Path, *names: str) -> None:
+    """Pictures of two classes of noise in ``root/photos``, and finished runs on them in ``root/NAME``."""
+    noise_pictures(root / "photos", {"bright": 150, "dark": 100}, 20, np.random.default_rng(0))
+    (root / "tiny.toml").write_text(TINY)
+    words = ("learn", "--data", f"folder:{root / 'photos'}", "--config", root / "tiny.toml", "--out")
+    for name in names:
+        done = call(*words, root / name)
+        assert done.returncode == 0, done.stderr
