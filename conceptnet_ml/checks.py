@@ -16,10 +16,11 @@ from torch import Tensor
 from conceptnet_ml.config import overrides
 from conceptnet_ml.config.plugin_settings import with_plugin_defaults
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.values import trap_arguments
 from conceptnet_ml.contract.step_kinds import CALLS, try_step
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.load import load_data, trap_arguments, unlabelled, wrong_labels
+from conceptnet_ml.data.load import load_data, unlabelled, wrong_labels
 from conceptnet_ml.data.sampling import check_class_names, split_holdout
 from conceptnet_ml.data.traps import check_traps
 from conceptnet_ml.dreams.recipe import recipe_of
@@ -310,7 +311,7 @@ def with_own_settings(settings: Settings, session: Session, also: Collection[str
     """
     plugins = session.plugins
     check_names(settings, plugins)
-    used = {name for _, name in chosen_records(settings, plugins)}
+    used = {name for _, name in plugins.chosen(settings)}
     whole = with_plugin_defaults(settings, plugins.models, used.union(also))
     return whole, replace(session, plugins=plugins.with_settings(whole.plugin))
 
@@ -336,7 +337,9 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         wanted = getattr(chosen, setting)
         if twice := next((name for name in wanted if wanted.count(name) > 1), None):
             raise SettingsError(f"plugins.{setting} names '{twice}' twice", "Name each once.")
-    for kind, name in chosen_records(settings, plugins):
+    for name in chosen.controls:
+        baseline_of(name, plugins)
+    for kind, name in plugins.chosen(settings):
         if kind in ("dataset", "backbone"):
             continue
         record = plugins.get(kind, name)
@@ -351,22 +354,3 @@ def check_names(settings: Settings, plugins: Plugins) -> None:
         raise SettingsError("plugins.representations is empty", "Name at least one, as in colour,pixels.")
     traps = [plugins.get("trap", name) for name in arguments]
     check_traps([trap for trap in traps if isinstance(trap, Trap)], arguments, settings.data)
-
-
-def chosen_records(settings: Settings, plugins: Plugins) -> list[tuple[str, str]]:
-    """Kind and name of every record that the settings choose; of data sets and networks what may be one."""
-    chosen = settings.plugins
-    names = {
-        "dataset": (settings.data.source.partition(":")[0],),
-        "backbone": (settings.network.backbone.partition(":")[0],),
-        "trap": tuple(trap_arguments(settings.data.trap)),
-        "representation": chosen.representations,
-        "discoverer": (chosen.discoverer,),
-        "stop_rule": (chosen.stop_rule,),
-        "generalizer": (chosen.generalizer,),
-        "specializer": (chosen.specializer,),
-        "dreamer": () if chosen.dreamer == "none" else (chosen.dreamer,),
-        "baseline": tuple(baseline_of(name, plugins)[0].name for name in chosen.controls),
-        "logger": chosen.loggers,
-    }
-    return [(kind, name) for kind, wanted in names.items() for name in wanted]

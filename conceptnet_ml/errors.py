@@ -6,6 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ConceptNetError(Exception):
@@ -78,8 +79,8 @@ class NothingLearned(ConceptNetError):
 
 _HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
-FEW, SHOWN = 20, 8
-"""Names that are all listed; of more only so many, the nearest."""
+FEW, SHOWN, MOST = 20, 8, 40
+"""Names that are all listed; of more only so many, the nearest; and how many are all listed where none is near."""
 
 
 def nearest(name: str, known: Iterable[str], listing: str = "", cutoff: float = 0.5, things: str = "") -> str:
@@ -102,10 +103,29 @@ def nearest(name: str, known: Iterable[str], listing: str = "", cutoff: float = 
         alike = difflib.get_close_matches(name, known, n=SHOWN, cutoff=cutoff - 0.05)
         some = [*dict.fromkeys([*alike, *inside])][:SHOWN]
         which = f"Nearest: {', '.join(some)}. " if some else ""
+        if not some and len(known) <= MOST:
+            which = f"Known: {', '.join(known)}. "
         return (
             hint + which + (f"'{listing}' lists all {things or len(known)}." if listing else f"There are {len(known)}.")
         )
     return f"{hint}Known: {', '.join(known) or 'none'}."
+
+
+def meant_path(path: str | Path, file: bool = False) -> str:
+    """What may have been meant where there is nothing at a path: ``Did you mean 'pics/photos'? ``, a folder, or a
+    ``file``, that is called nearly so. Empty where there is none.
+    """
+    path = Path(path)
+    try:
+        missing = next((one for one in (*reversed(path.parents), path) if not one.exists()), path)
+        rest = path.relative_to(missing)
+        names = {one.name.casefold(): one for one in missing.parent.iterdir()}
+        close = difflib.get_close_matches(missing.name.casefold(), names, n=3, cutoff=0.7)
+        found = [names[name] / rest for name in close]
+        meant = next((one for one in found if (one.is_file() if file else one.is_dir())), None)
+    except (OSError, ValueError):  # a folder that cannot be read, a name that none can have
+        return ""
+    return "" if meant is None else f"Did you mean '{meant}'? "
 
 
 def visible(text: str) -> str:

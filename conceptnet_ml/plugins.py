@@ -24,7 +24,9 @@ import pluggy
 
 from conceptnet_ml import hookspecs
 from conceptnet_ml.config.plugin_settings import PluginModels, checked_plugin, wrong_model
-from conceptnet_ml.errors import PluginError, SettingsError, nearest, visible
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.values import trap_arguments
+from conceptnet_ml.errors import PluginError, SettingsError, meant_path, nearest, visible
 from conceptnet_ml.records import API, FILE_MODULE, KINDS, Record
 from conceptnet_ml.storage.hashing import sha256
 
@@ -98,16 +100,36 @@ class Plugins:
         elif kind == "dataset" and Path(name).suffix.lower() == ".csv" and Path(name).is_file():
             mend = f"It is a CSV file: write csv:{name}."
         elif kind == "dataset" and any(mark in name for mark in "/\\"):
-            mend = f"A folder of pictures is written folder:PATH, and there is no folder {name}."
+            mend = f"{meant_path(name)}A folder of pictures is written folder:PATH, and there is no folder {name}."
         elif kind == "dataset" and self.all(kind):
-            mend += f" A folder of pictures would do, too, but there is none named {name} here."
-        if kind == "backbone":
+            mend = f"{meant_path(name)}{mend} A folder of pictures would do, too, but there is none named {name} here."
+        if kind == "backbone" and mend.startswith("Known:"):
+            mend = f"Did you mean torchvision:{name}, or timm:{name}? {mend} A network of your own is module:callable."
+        elif kind == "backbone":
             mend += " Others: torchvision:MODEL, timm:MODEL, or module:callable."
         for file in self._lacking:
             mend += f"\n  The run was made with the plugin file {visible(file)}: give --plugins-dir PATH."
         for source, error in self.broken:
             mend += f"\n  It may be in a plugin that could not be loaded: {source}: {error}"
         raise SettingsError(f"There is no {kind} named '{name}'.", mend)
+
+    def chosen(self, settings: Settings) -> list[tuple[str, str]]:
+        """Kind and name of every record that the settings choose; of data sets and networks what may be one."""
+        chosen = settings.plugins
+        names = {
+            "dataset": (settings.data.source.partition(":")[0],),
+            "backbone": (settings.network.backbone.partition(":")[0],),
+            "trap": tuple(trap_arguments(settings.data.trap)),
+            "representation": chosen.representations,
+            "discoverer": (chosen.discoverer,),
+            "stop_rule": (chosen.stop_rule,),
+            "generalizer": (chosen.generalizer,),
+            "specializer": (chosen.specializer,),
+            "dreamer": () if chosen.dreamer == "none" else (chosen.dreamer,),
+            "baseline": tuple(name.partition(":")[0] for name in chosen.controls),
+            "logger": chosen.loggers,
+        }
+        return [(kind, name) for kind, wanted in names.items() for name in wanted]
 
     def all(self, kind: str) -> list[Record]:
         """Every usable record of this kind, by name, without names that two plugins have."""

@@ -81,7 +81,6 @@ def _finished_run(order: dict[str, Any], stopper: Stopper, progress: Progress) -
     """The run that the cells share: begun, resumed or only read."""
     from conceptnet_ml import api
     from conceptnet_ml.bench.measure import FinishedRun
-    from conceptnet_ml.checks import chosen_records
     from conceptnet_ml.config.settings import Settings
     from conceptnet_ml.network.build import name_backbone
     from conceptnet_ml.plugins import load_plugins
@@ -96,7 +95,7 @@ def _finished_run(order: dict[str, Any], stopper: Stopper, progress: Progress) -
     begun = (path / "settings.json").exists()
     settings = Settings.model_validate(order["settings"])
     plugins = plugins.with_settings(settings.plugin)  # of the methods, too, which the run does not choose
-    chosen = {name for _, name in chosen_records(settings, plugins)}
+    chosen = {name for _, name in plugins.chosen(settings)}
     kept = {name: own for name, own in settings.plugin.items() if name in chosen}
     settings = settings.model_copy(update={"plugin": kept})
     name_backbone(settings, plugins)

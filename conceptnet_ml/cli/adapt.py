@@ -42,6 +42,7 @@ def adapt(
     in the old one, beside the ordinary network fitted to the same pictures, and
     saves the model of the first draw in the run folder for [bold]--adapted[/].
     """
+    options.check_run(run)
     from conceptnet_ml import open_run
     from conceptnet_ml.runtime.progress import Progress
 

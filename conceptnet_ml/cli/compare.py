@@ -52,6 +52,8 @@ def compare(
     each still has, and what its answers owe to them; the data of a state between
     the ordinary and the learned network is read. Nothing is trained.
     """
+    for one in (run, other):
+        options.check_run(_split(one)[0])
     from conceptnet_ml import write_comparison
 
     found = _compared(run, other, options.load(plugins_dir, no_plugins), device, answer, trust)

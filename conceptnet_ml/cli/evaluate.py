@@ -44,6 +44,7 @@ def evaluate(
     own class, [bold]conflict[/] another class's, [bold]random[/] any, [bold]absent[/] none.
     Below a set with groups stands the accuracy of each network's worst group.
     """
+    options.check_run(run)
     from conceptnet_ml import open_run
     from conceptnet_ml.runtime.progress import Progress
 

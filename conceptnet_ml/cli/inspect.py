@@ -53,14 +53,15 @@ def inspect(
     across classes and sets, uneven classes and broken files. About a minute
     for some thousand pictures.
     """
-    from conceptnet_ml import inspect_data, write_inspection
-    from conceptnet_ml.runtime.progress import Progress
-
     names = {"data.trap", "data.root", "data.download", "seed"}
     flags = {name: ctx.params[FLAGS[name].removeprefix("--")] for name in names}
     plugins = options.load(plugins_dir, no_plugins)
     flags["data.source"] = source_of(source)
     resolved = resolve_settings(config, assignments or (), flags, plugins.models)
+    options.check_given(resolved.settings, plugins, ("dataset", "trap"))
+    from conceptnet_ml import inspect_data, write_inspection
+    from conceptnet_ml.runtime.progress import Progress
+
     with Progress() as progress:
         found = inspect_data(resolved.settings, plugins=plugins, progress=progress)
     page = None if out is None else write_inspection(found, out)

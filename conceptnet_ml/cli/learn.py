@@ -88,6 +88,8 @@ def learn(
             from conceptnet_ml.storage.run_folder import Run
 
             Run.check_free(out)
+        if not _of_several():
+            options.check_given(resolved.settings, plugins)
     else:
         resolved = _resolve_resumed(resumed, out, config, assignments or [], flags, plugins)
     if dry_run:

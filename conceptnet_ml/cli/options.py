@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from conceptnet_ml.config.settings import Settings
     from conceptnet_ml.plugins import Plugins
 
 
@@ -126,6 +127,31 @@ def load_set(plugins_dir: Path | None, no_plugins: bool, assignments: Iterable[s
     if wrong := next((one for one in given if not one.strip().startswith(PREFIX)), None):
         raise SettingsError(f"--set '{wrong}': here only plugins are set.", f"Write {PREFIX}NAME.SETTING=VALUE.")
     return plugins.with_settings(resolve_settings(None, given, models=plugins.models).settings.plugin)
+
+
+def check_run(path: Path) -> None:
+    """Refuse a folder that no run is in, before torch is loaded, which takes seconds; what opens it does so, too."""
+    from conceptnet_ml.storage.run_folder import Run
+
+    Run.open(path)
+
+
+def check_given(settings: Settings, plugins: Plugins, kinds: Container[str] | None = None) -> None:
+    """Refuse names that no plugin has, and files and folders that are not there, before torch is loaded; what uses them
+    does so, too.
+
+    Args:
+        kinds: Of the plugins that are looked up; default: all that the settings choose.
+    """
+    from conceptnet_ml.config.overrides import parse_overrides
+    from conceptnet_ml.config.sources import check_paths
+
+    for kind, name in plugins.chosen(settings):
+        is_code = kind == "backbone" and ":" in settings.network.backbone
+        if not is_code and (kinds is None or kind in kinds):
+            plugins.get(kind, name)
+    parse_overrides(settings.round.keep, settings.round.undo)
+    check_paths(settings)
 
 
 def warn(text: str) -> None:

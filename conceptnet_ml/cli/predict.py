@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from conceptnet_ml.cli import options
 from conceptnet_ml.cli.options import OUTPUT, option
-from conceptnet_ml.errors import SettingsError
+from conceptnet_ml.errors import DataError, SettingsError, meant_path
 
 if TYPE_CHECKING:
     from conceptnet_ml import Explanation, LearnedRun
@@ -43,8 +43,6 @@ def predict(
 
     Of a folder all pictures in it are taken, at any depth.
     """
-    from conceptnet_ml import open_run
-
     if out is not None and not explain:
         raise SettingsError("--out is for explanations", "Add --explain.")
     if explain and adapted is not None:
@@ -53,6 +51,12 @@ def predict(
         )
     if out is not None and out.exists() and not out.is_dir():
         raise SettingsError(f"--out {out} is a file", "Name a folder for the pages.")
+    options.check_run(run)
+    for path in images:
+        if not path.exists():
+            raise DataError(f"{path}: no such file.", f"{meant_path(path, file=True)}Check the path.")
+    from conceptnet_ml import open_run
+
     opened = open_run(run, options.load(plugins_dir, no_plugins))
     if explain:
         _explain(opened, images, out, json)

@@ -38,6 +38,7 @@ def report(
     It needs no network, no script and no other file. 'learn' writes it, too;
     after an edit of the graph this command writes it anew.
     """
+    options.check_run(run)
     if serve:
         if out is not None or card is not None:
             raise SettingsError("--serve writes report.html alone", "Write --out or --card without it.")

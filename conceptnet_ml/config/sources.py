@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shlex
 import sys
@@ -35,7 +36,7 @@ from conceptnet_ml.config.plugin_settings import (
 )
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.values import is_mistaken, parse_value, show_value
-from conceptnet_ml.errors import SettingsError, nearest
+from conceptnet_ml.errors import DataError, SettingsError, meant_path, nearest
 from conceptnet_ml.storage.hashing import sha256
 
 if sys.version_info >= (3, 11):
@@ -218,6 +219,24 @@ def source_of(data: str | Path) -> str:
         return f"csv:{data}"
     is_path = isinstance(data, Path) or Path(data).is_dir() or (":" not in data and bool({"/", "\\"} & {*data}))
     return f"folder:{data}" if is_path else str(data)
+
+
+def check_paths(settings: Settings) -> None:
+    """Refuse files and folders that are not there: pictures, those of the new world, weights. What reads them does so,
+    too, but needs torch, which takes seconds to load. Raises DataError or SettingsError.
+    """
+    kind, _, argument = settings.data.source.partition(":")
+    target, weights = settings.data.target, settings.network.weights_file
+    is_file, path = kind == "csv", Path(os.path.expanduser(argument))
+    if kind in ("folder", "csv") and argument and not os.path.exists(path):
+        what = "file" if is_file else "folder"
+        raise DataError(f"{path}: no such {what}.", f"{meant_path(path, is_file)}Check the path.")
+    if target is not None and not os.path.exists(path := Path(os.path.expanduser(target.removeprefix("folder:")))):
+        mend = "Give a folder of pictures of the world the network is meant for; or none, to go without."
+        raise DataError(f"data.target: {path}: no such folder", f"{meant_path(path)}{mend}")
+    if weights is not None and not os.path.exists(weights):
+        mend = f"{meant_path(weights, True)}Give a file with a state dict."
+        raise SettingsError(f"network.weights: '{weights}' does not exist", mend)
 
 
 def default_folder(settings: Settings) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+
+from conceptnet_ml.errors import SettingsError
 
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}
 
@@ -34,6 +37,24 @@ def parse_value(text: str, info: FieldInfo) -> Any:
         text = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
         return tuple(_unquoted(item.strip()) for item in text.split(",") if item.strip())
     return _unquoted(text)
+
+
+def trap_arguments(text: str) -> dict[str, str]:
+    """``"none"`` → {}, ``"A+B:c"`` → {"A": "", "B": "c"}; within an argument a plus is written ``++``.
+
+    Raises:
+        SettingsError: An empty name, or one name twice.
+    """
+    if text in ("", "none"):
+        return {}
+    parts = [part.replace("++", "+").strip() for part in re.split(r"(?<!\+)\+(?!\+)", text)]
+    named = [(name.strip(), argument.strip()) for name, _, argument in (part.partition(":") for part in parts)]
+    names = [name for name, _ in named]
+    if "" in names or len(set(names)) < len(names):
+        raise SettingsError(
+            f"data.trap '{text}': each part needs a name of its own.", "Write NAME or A+B, as in wheels+tint."
+        )
+    return dict(named)
 
 
 def is_mistaken(value: Any, info: FieldInfo) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import cast
 import torch
 
 from conceptnet_ml.config.settings import DataSettings, Settings
+from conceptnet_ml.config.values import trap_arguments
 from conceptnet_ml.data.class_subset import select_classes
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import MEGAPIXELS, channels_of, pictures_in
 from conceptnet_ml.data.images import ImageSet, PictureFiles, StreamedImages
 from conceptnet_ml.data.sampling import check_counts, limit_per_class
 from conceptnet_ml.data.traps import Exceptions, check_traps, lay_traps
-from conceptnet_ml.errors import DataError, PluginError, SettingsError
+from conceptnet_ml.errors import DataError, PluginError, SettingsError, meant_path
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.records import Trap
 
@@ -83,24 +83,6 @@ def wrong_labels(data: Data) -> str:
     return ""
 
 
-def trap_arguments(text: str) -> dict[str, str]:
-    """``"none"`` → {}, ``"A+B:c"`` → {"A": "", "B": "c"}; within an argument a plus is written ``++``.
-
-    Raises:
-        SettingsError: An empty name, or one name twice.
-    """
-    if text in ("", "none"):
-        return {}
-    parts = [part.replace("++", "+").strip() for part in re.split(r"(?<!\+)\+(?!\+)", text)]
-    named = [(name.strip(), argument.strip()) for name, _, argument in (part.partition(":") for part in parts)]
-    names = [name for name, _ in named]
-    if "" in names or len(set(names)) < len(names):
-        raise SettingsError(
-            f"data.trap '{text}': each part needs a name of its own.", "Write NAME or A+B, as in wheels+tint."
-        )
-    return dict(named)
-
-
 def unlabelled(
     folder: str | Path, size: tuple[int, int], most: float = MEGAPIXELS, channels: int | None = None
 ) -> ImageSet:
@@ -117,7 +99,8 @@ def unlabelled(
     """
     root = Path(os.path.expanduser(str(folder).removeprefix("folder:")))
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder", "Give a folder of pictures; they need no labels.")
+        mend = f"{meant_path(root)}Give a folder of pictures; they need no labels."
+        raise DataError(f"{root}: no such folder", mend)
     files = pictures_in(root)
     items, own = torch.arange(len(files)), channels_of(files)
     if channels not in (None, own):

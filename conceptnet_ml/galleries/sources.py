@@ -16,7 +16,7 @@ from conceptnet_ml.data.files import both_sides
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.data.sampling import split_holdout
-from conceptnet_ml.errors import DataError, SettingsError, nearest
+from conceptnet_ml.errors import DataError, SettingsError, meant_path, nearest
 from conceptnet_ml.network.build import load_users_module, load_weights, read_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
@@ -135,10 +135,8 @@ def open_network(
     name, colon, argument = source.partition(":")
     backbones = {record.name for record in plugins.all("backbone")}
     if name not in backbones and not colon:
-        raise SettingsError(
-            f"'{source}' is neither a run folder nor a network",
-            "Give a folder that 'learn' wrote, a backbone as in torchvision:resnet18, or module:callable.",
-        )
+        mend = "Give a folder that 'learn' wrote, a backbone as in torchvision:resnet18, or module:callable."
+        raise SettingsError(f"'{source}' is neither a run folder nor a network", f"{meant_path(source)}{mend}")
     state = None if weights is None else read_weights(weights, "--weights")
     notes: list[str] = []
     if name in backbones:

@@ -22,9 +22,10 @@ import torch
 
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.config.sources import PROGRAM, command, source_of
+from conceptnet_ml.config.values import trap_arguments
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.load import load_data, trap_arguments
+from conceptnet_ml.data.load import load_data
 from conceptnet_ml.data.traps import cues_of_sets
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.inspect.file_facts import file_facts

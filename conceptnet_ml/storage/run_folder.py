@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from conceptnet_ml.errors import DataError, quoted
+from conceptnet_ml.errors import DataError, meant_path, quoted
 from conceptnet_ml.storage.files import (
     LEFTOVER,
     MOST_JSON,
@@ -181,7 +181,8 @@ class Run:
         """
         path = Path(path)
         if not path.is_dir():
-            raise DataError(f"there is no run folder {path}", "Check the path; 'learn --out FOLDER' makes a run.")
+            mend = f"{meant_path(path)}Check the path; 'learn --out FOLDER' makes a run."
+            raise DataError(f"there is no run folder {path}", mend)
         if not (path / "settings.json").is_file():
             raise DataError(f"{path} is not a run folder: it has no settings.json", "Name the folder 'learn' wrote to.")
         _refuse_foreign(path)

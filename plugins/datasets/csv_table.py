@@ -16,7 +16,7 @@ from conceptnet_ml import Data
 from conceptnet_ml.config.settings import DataSettings
 from conceptnet_ml.data.class_subset import class_numbers
 from conceptnet_ml.data.files import SUFFIXES
-from conceptnet_ml.errors import DataError, SettingsError, nearest
+from conceptnet_ml.errors import DataError, SettingsError, meant_path, nearest
 
 from .columns import HELD, LABELS, SPLITS, TRAIN, names_of_tests, parts_of
 from .folder_layout import Listing, Listings
@@ -98,7 +98,9 @@ def _lines(table: Path) -> list[tuple[int, list[str]]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DataError(f"{table}: no such file.", "Check the path after csv:.") from None
+        raise DataError(
+            f"{table}: no such file.", f"{meant_path(table, file=True)}Check the path after csv:."
+        ) from None
     except IsADirectoryError:
         raise DataError(f"{table} is a folder.", "Name a CSV file; a folder of images is folder:PATH.") from None
     except UnicodeDecodeError as error:

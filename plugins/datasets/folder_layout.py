@@ -19,7 +19,7 @@ from torch import Tensor
 
 from conceptnet_ml.data.class_subset import class_numbers
 from conceptnet_ml.data.files import SUFFIXES, Picture
-from conceptnet_ml.errors import DataError, nearest
+from conceptnet_ml.errors import DataError, meant_path, nearest
 
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")
 FIRST, DEEPEST = "first", "deepest"
@@ -135,7 +135,7 @@ def find_parts(root: Path, test_alone: bool, labels: str = FIRST) -> Parts:
     if not root.exists():
         raise DataError(
             f"{root}: no such folder.",
-            "Check the path. A run's pictures that were moved: --resume RUN --data folder:PATH.",
+            f"{meant_path(root)}Check the path. A run's pictures that were moved: --resume RUN --data folder:PATH.",
         )
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder.", _LAYOUT)

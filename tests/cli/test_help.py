@@ -104,6 +104,51 @@ assert "typer" in sys.modules
     assert done.returncode == 0, done.stderr
 
 
+SLIPS = {
+    "learn --data folder:photo": "Did you mean 'photos'?",
+    "learn --data folder:phots/train": "Did you mean 'photos/train'?",
+    "learn --data photo": "Did you mean 'photos'?",
+    "learn --data photos --dry-run --target fotos": "data.target: fotos: no such folder",
+    "learn --data csv:photos/lables.csv": "Did you mean 'photos/labels.csv'?",
+    "learn --data photos --backbone resnet18": "Did you mean torchvision:resnet18, or timm:resnet18?",
+    "learn --data photos --backbone smal": "Did you mean 'small'?",
+    "learn --data photos --set network.weights=photos/net.pt": "'photos/net.pt' does not exist",
+    "learn --data photos --trap wheelz": "Did you mean 'wheels'?",
+    "learn --data photos --control zzzz": "Known: amplify-ungated, ",
+    "learn --data photos --set plugins.dreamer=zzzz": "Known: deepdream, ",
+    "learn --data photos --keep block3": "not the name of a round",
+    "learn --resume runs/frist": "Did you mean 'runs/first'?",
+    "inspect photo": "Did you mean 'photos'?",
+    "inspect photos --trap wheelz": "Did you mean 'wheels'?",
+    "predict runs/frist photo.jpg": "Did you mean 'runs/first'?",
+    "evaluate runs/frist": "Did you mean 'runs/first'?",
+    "adapt runs/frist": "Did you mean 'runs/first'?",
+    "report runs/frist": "Did you mean 'runs/first'?",
+    "compare runs/frist@1 runs/first": "Did you mean 'runs/first'?",
+    "graph undo runs/frist": "Did you mean 'runs/first'?",
+}
+"""Words that are wrong, and what is said of them."""
+
+
+def test_wrong_names_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """It takes seconds. All in one process, which starts as the program does."""
+    for folder in ("photos/train", "runs/first"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "photos" / "labels.csv").touch()
+    code = f"""
+import contextlib, io, sys
+from conceptnet_ml.cli.main import app
+for command, said in {SLIPS}.items():
+    with contextlib.redirect_stderr(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        app(command.split(), prog_name="cli.py")
+    assert said in text.getvalue(), (command, text.getvalue())
+    heavy = {{"torch", "torchvision"}} & set(sys.modules)
+    assert not heavy, f"{{command}} imports {{heavy}}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_flag_of_learn_is_explained() -> None:
     text = call("learn", "--help").stdout
     flags = (

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.values import trap_arguments
 from conceptnet_ml.data.class_subset import class_numbers, select_classes
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.files import fit_to_size, read_image, to_rgb
 from conceptnet_ml.data.images import ImageSet, StreamedImages
-from conceptnet_ml.data.load import load_data, trap_arguments
+from conceptnet_ml.data.load import load_data
 from conceptnet_ml.data.sampling import by_class, limit_per_class, split_by_class
 from conceptnet_ml.errors import DataError, SettingsError
 from conceptnet_ml.plugins import load_plugins

@@ -15,9 +15,10 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.values import trap_arguments
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet, StreamedImages
-from conceptnet_ml.data.load import load_data, trap_arguments
+from conceptnet_ml.data.load import load_data
 from conceptnet_ml.data.traps import TRAP_SETS, TrapGround, labels_with_exceptions, lay_traps
 from conceptnet_ml.drawing.pictures import to_png
 from conceptnet_ml.errors import DataError, PluginError, SettingsError

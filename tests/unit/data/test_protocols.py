@@ -15,9 +15,10 @@ from torch import Tensor
 
 from conceptnet_ml.bench.cases import read_suite
 from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.values import trap_arguments
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
-from conceptnet_ml.data.load import load_data, trap_arguments
+from conceptnet_ml.data.load import load_data
 from conceptnet_ml.data.traps import Exceptions, counted_exceptions, lay_traps
 from conceptnet_ml.errors import ConceptNetError, DataError, SettingsError
 from conceptnet_ml.plugins import load_plugins
