@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conceptnet_ml.data.sampling import FEW
 from conceptnet_ml.results.summary import shown_probe, waits
 from conceptnet_ml.results.verdict import Entry, is_forced
 
@@ -38,12 +39,21 @@ def decided(entry: Entry) -> str:
         return f"kept{' by hand' if is_forced(entry) else ''}: it is exchanged in training"
     if kind == "undone":
         last = entry["reason"].rpartition("; r ")[2] if "r_after" in entry else ""
-        return _first(_UNDONE, last) or "undone by hand"
+        return _unless_few(_first(_UNDONE, last), entry.get("r_sureness")) or "undone by hand"
     if waits(entry):
         return "not decided yet: another network is asked first, in the next round"
     if probe is None:
         return "not tried: nothing more elementary is left"
-    return _first(_REFUSED, probe["reason"]) or f"left alone: {without_numbers(probe['reason'])}"
+    badge = _first(_REFUSED, probe["reason"]) or f"left alone: {without_numbers(probe['reason'])}"
+    return _unless_few(badge, probe.get("sureness"))
+
+
+def _unless_few(badge: str, sure: Entry | None) -> str:
+    """The badge; where it takes a thing for the object by too few held-out images, that in its place."""
+    what, _, thing = badge.partition(": ")
+    if sure is None or sure["images"] >= FEW or not thing.endswith("the object"):
+        return badge
+    return f"{what}: {sure['images']} held-out images are too few to tell whether {thing}"
 
 
 def _first(says: dict[str, str], reason: str) -> str:

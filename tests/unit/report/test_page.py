@@ -483,6 +483,21 @@ def test_a_badge_of_a_round_that_was_trained() -> None:
     assert decided({name: value for name, value in undone.items() if name != "r_after"}) == "undone by hand"
 
 
+@pytest.mark.parametrize(("images", "said"), [(76, True), (100, False), (None, False)])
+def test_a_badge_takes_nothing_for_the_object_by_few_images(images: int | None, said: bool) -> None:
+    trained, left = summary()["rounds"]
+    reason = "r 0.98 → 0.9, but 0.2 where nothing is exchanged: it was the object itself"
+    undone = trained | {"decision": "undone", "reason": f"pixels: ι 0.7; {reason}"}
+    left["representations"][0]["reason"] = "ι 0.15 − 3.16 for errors < 0.53: it cannot be exchanged, this is the object"
+    if images is not None:  # which runs of before do not say
+        left["representations"][0]["sureness"] = undone["r_sureness"] = sure(1.0, images=images)
+    few = "76 held-out images are too few to tell whether "
+    assert decided(left) == f"left alone: {few if said else ''}it is the object"
+    assert decided(undone) == f"undone after training: {few if said else ''}it was the object"
+    left["representations"][0]["reason"] = "φ 0.00 < 0.20: no cheap gate changes the answer"
+    assert decided(left) == "left alone: no small exchange changes the answer"
+
+
 def test_badges_know_what_the_rules_say() -> None:
     rules = ("plugins/stop_rules/interchangeable.py", *(f"conceptnet_ml/{name}.py" for name in DECIDING))
     said = " ".join(re.sub(r'"\s+f?"', "", (ROOT / rule).read_text()) for rule in rules)
