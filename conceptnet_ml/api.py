@@ -30,8 +30,10 @@ from conceptnet_ml.network.joint_norms import check_norms
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs
 from conceptnet_ml.plugins import Plugins, load_plugins
+from conceptnet_ml.results.badges import decision_line
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.results.loggers import open_loggers
+from conceptnet_ml.results.report import round_record
 from conceptnet_ml.runtime import devices, ranks
 from conceptnet_ml.runtime.code import sources
 from conceptnet_ml.runtime.progress import Progress
@@ -170,6 +172,9 @@ def execute(checked: Checked, run: Run, session: Session) -> LearnedRun:
         if ranks.size() > 1:
             stopper = ranks.RankStopper(stopper)
         ctx = Context(checked.settings, plugins, checked.data, run, progress, stopper, checked.device, checked.dtype)
+        ctx.on_round = lambda round: progress.say(
+            decision_line(round_record(round, ctx.override_rule.overruled.get(round.name, ())), checked.data.classes)
+        )
         stages = min(checked.settings.depth, len(checked.network.stage_names))
         progress.outline = RunOutline(checked.settings.model_copy(update={"depth": stages}), len(ctx.fit))
         try:

@@ -68,6 +68,7 @@ def learn_stages(ctx: Context, learned: Learned, top: Readout) -> None:
                 readouts_below += descent.readouts
                 ended = _end_round(ctx, site, (findings, channels), outcomes, family, descent)
                 learned.add(ended, ctx.epochs(ctx.settings.round.epochs))
+                ctx.on_round(ended)
                 if next_readout is None:
                     learned.refused = learned.refused or train_refused(ctx, learned, ended)
                     break

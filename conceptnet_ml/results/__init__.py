@@ -4,7 +4,7 @@ report          run_summary, round_record: rounds, families, costs and notes as 
 graph_builder   build_graph: from the rounds to the concept graph
 round_pictures  draw_rounds: what was exchanged in each round, as a picture
 answers         compare_answers: where the ordinary and the learned network answer differently
-badges          decided, without_numbers: what was decided of a round, in the words of its badge
+badges          decided, decision_line: what was decided of a round, in the words of its badge
 verdict         verdict, headline, accuracy_table, remarks: the answers in short, every figure beside its controls
 card            model_card, run_html: a run in short, to be published, and in a notebook
 summary         to_text, tables, cost_words, why_nothing, ...: the summary as it is printed

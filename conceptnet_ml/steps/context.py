@@ -31,6 +31,7 @@ from conceptnet_ml.runtime import layout, ranks, seeding
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.runtime.signals import Stopper
 from conceptnet_ml.steps.override_rule import OverrideRule
+from conceptnet_ml.steps.records import Round
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.resize import load_state
 from conceptnet_ml.swap.probe import Prober
@@ -58,6 +59,7 @@ class Context:
         override_rule: What the user decides whatever the rule says.
         history: What the user edited.
         edited: Fingerprint of the edits that what is computed now rests on, empty where there are none.
+        on_round: Called with each round when it has ended.
     """
 
     settings: Settings
@@ -75,6 +77,7 @@ class Context:
     override_rule: OverrideRule = field(init=False)
     history: EditHistory = field(init=False)
     edited: str = field(init=False)
+    on_round: Callable[[Round], None] = lambda round: None
 
     def __post_init__(self) -> None:
         self.override_rule = OverrideRule(self.settings.round)

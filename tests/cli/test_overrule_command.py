@@ -56,6 +56,10 @@ def learned(folder: Path, start: list[str | Path]) -> Path:
     done = call(*start, "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     assert [entry["decision"] for entry in json.loads(done.stdout)["rounds"]] == ["leaf"]
+    decision = "Round 1, block3: left alone for blue and red"
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith(decision)]
+    order = [done.stderr.index(words) for words in ("find the features", told, "draw what the rounds exchanged")]
+    assert order == sorted(order), "the decision is told when it falls"
     return out
 
 
@@ -105,6 +109,7 @@ def test_a_finished_run_is_opened_again_and_taken_back(folder: Path, learned: Pa
     done = call("learn", "--resume", learned, *words)
     assert done.returncode == 0, done.stderr
     assert "block3/classes/1: pixels: the user decided to keep it; the rule would refuse it" in done.stderr
+    assert "Round 1, block3: kept by hand for blue and red: it is exchanged in training." in done.stderr
     assert "disagree in" in done.stdout
     summary = json.loads((learned / "summary.json").read_text())
     assert summary["rounds"][0]["decision"] == "kept"

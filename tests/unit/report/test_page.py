@@ -31,7 +31,7 @@ from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.report.graph_view import GraphView
 from conceptnet_ml.report.records import again, again_notes, changed_settings
 from conceptnet_ml.report.rounds import _plain, _telling, round_cards
-from conceptnet_ml.results.badges import _REFUSED, _UNDONE, decided
+from conceptnet_ml.results.badges import _REFUSED, _UNDONE, decided, decision_line
 from conceptnet_ml.results.summary import failing_words, tables, to_text
 from conceptnet_ml.results.verdict import _beyond_chance, headline, remarks, verdict
 from conceptnet_ml.storage.run_folder import round_picture
@@ -496,6 +496,21 @@ def test_a_badge_takes_nothing_for_the_object_by_few_images(images: int | None, 
     assert decided(undone) == f"undone after training: {few if said else ''}it was the object"
     left["representations"][0]["reason"] = "φ 0.00 < 0.20: no cheap gate changes the answer"
     assert decided(left) == "left alone: no small exchange changes the answer"
+
+
+def test_a_decision_is_told_in_a_line() -> None:
+    kept, left = summary()["rounds"]
+    left["representations"][0]["reason"] = "contrast 0.10 < 0.80: it does not decide by itself"
+    said = [decision_line(entry, ("car", "dog")).replace("\u00a0", " ") for entry in (kept, left)]
+    assert said == [
+        "Round 1, top: kept for car and dog: it is exchanged in training. Places that cover 15 % of an image (pixels): "
+        "with another class's 90 % of the answers change.",
+        "Round 2, top: left alone for car and dog: it does not decide the answer by itself. Colour, in places that "
+        "cover 15 % of an image: with another class's 90 % of the answers change.",
+    ]
+    left["representations"] = []
+    said = [decision_line(left, "abcdefghij")]
+    assert said == ["Round 2, top: not tried for all 10 classes: nothing more elementary is left."]
 
 
 def test_badges_know_what_the_rules_say() -> None:
