@@ -23,7 +23,7 @@ _ROUND = re.compile(
 _IN_ROUND = (
     ("gates", r"cue.*\|dream gates", "find again the places to exchange in every picture"),
     ("cue", r"cue.*\|train", "train a test network on what would be exchanged"),
-    ("check", r"closure.*\|probe (.+)", "check whether the fresh network still finds it ({0})"),
+    ("check", r"closure.*\|probe (.+)", "check whether that test network still finds it in {0}"),
     ("cue", r".*\|.*parts-\d+/train", "train a test network on parts of what would be exchanged"),
     ("gates", r".*\|.*parts-\d+ dream gates", "find again the places to exchange in every picture"),
     ("control", r"refused\|train-.*", "train the control 'refused round'"),
@@ -32,36 +32,44 @@ _IN_ROUND = (
     ("fresh", r"reader\|first/train", "train a test network for a short while"),
     ("cue", r"reader\|\w+-\d+/train", "train a test network to read what contradicting pictures show"),
     ("cue", r".*\|left(?:-\d+)?/train", "train a test network on what is left of the cue"),
-    ("find", r".*\|find", "find the features that answers hang on"),
-    ("places", r".*\|own places", "find where in each picture it shows"),
+    ("find", r".*\|find", "find the features that the answers hang on"),
+    ("places", r".*\|own places", "find where in each picture the feature from above shows"),
     ("channels", r".*\|channels", "find the channels that carry the answer"),
-    ("probe", r".*\|probe (.+)", "try what exchanging {0} changes"),
+    ("probe", r".*\|probe (.+)", "test whether exchanging {0} changes the answers"),
     ("gates", r".*\|dream gates", "find the places to exchange in every picture"),
-    ("fresh", r".*\|fresh", "train a fresh network on exchanged pictures, as a check"),
+    ("fresh", r".*\|fresh", "train a test network on pictures with this exchanged"),
     ("train", r".*\|train-(.+?)-\d+(?:-outside)?", "train the network with {0} exchanged"),
-    ("side", r".*\|rest-\d+", "train a network on what is left of the pictures"),
+    ("side", r".*\|rest-\d+", "train a test network on what is left of the pictures"),
     ("probe", r".*\|new world", "compare with the pictures of the new world"),
     ("merge", r".*\|merge", "generalize: one detector for all classes"),
     ("specialize", r".*\|specialize", "specialize: a variant for each class"),
-    ("descend", r".*\|descend to (.+)", "find what it is built from in {0}"),
+    ("descend", r".*\|descend to (.+)", "find the units of {0} that the answers are built from"),
 )
 """Kinds of steps of a round; what a name is after the round's, the part of the round first; what that is in words."""
 
 _ELSE = (
     ("ordinary", r"ordinary", "train the ordinary network"),
-    ("directions", r"(.+) directions", "describe the maps of {0} by directions"),
+    ("directions", r"(.+) directions", "learn directions that describe the maps of {0}"),
     ("train", r"(edit\d+/train)", "train the network as it was edited ({0})"),
     ("control", r"control/(.+)", "train the control {0}"),
     ("pictures", r"draw pictures", "draw what the rounds exchanged"),
-    ("evaluate", r"evaluate", "answer all test pictures"),
+    ("evaluate", r"evaluate", "measure the accuracy on all test sets"),
     ("graph", r"draw graph", "build the concept graph"),
-    ("witness", r"witness/network", "train the witness, which judges dreams"),
-    ("compare", r"compare the witness with real images", "compare the witness with real images"),
+    ("witness", r"witness/network", "train the witness, a second network that judges dreams"),
+    ("compare", r"compare the witness with real images", "show the witness real images, to compare dreams with"),
     ("dreams", r"dream of every node", "dream of every concept"),
     ("album", r"draw the album", "draw the pictures of every concept"),
     ("write", r"write graph and model", "write graph and model"),
     ("report", r"write report", "write the report page"),
 )
+
+_EXCHANGED = {
+    "fourier": "the strength of repeating patterns (fourier)",
+    "waves": "repeating patterns (waves)",
+    "blocks": "grain and sharpness (blocks)",
+    "pixels": "places (pixels)",
+}
+"""What the built-in representations exchange, where their names do not say it."""
 
 _KEPT = ("gates", "cue", "gates", "cue", "gates", "fresh", "check", "train", "merge", "specialize")
 """What a round does that exchanges something, beyond probing."""
@@ -224,7 +232,7 @@ def _read(name: str) -> tuple[str, str]:
     text = name if found is None else f"{(found['part'] or '').lstrip('/')}|{name[found.end() :]}"
     for kind, pattern, words in _ELSE if found is None else _IN_ROUND:
         if (match := re.fullmatch(pattern, text)) is not None:
-            said = words.format(*match.groups())
+            said = words.format(*(_EXCHANGED.get(one, one) for one in match.groups()))
             if found is None:
                 return kind, said
             whole = f"{found['stage']}/{found['readout']}/{found['number']}"
