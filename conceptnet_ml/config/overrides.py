@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.errors import SettingsError, nearest
 
-_EXAMPLE = "Write STAGE/READOUT/NUMBER as the summary prints it, as in block3/classes/2 or block3/classes/2/pixels."
+_EXAMPLE = "Write the round as the summary prints it and its representation, as in block3/classes/2/pixels."
 _VERBS = {True: "keep", False: "undo"}
 _SIDES = {True: "outside", False: "inside"}
 

@@ -298,11 +298,11 @@ class RoundSettings(SettingsGroup):
     )
     keep: tuple[str, ...] = Field(
         (),
-        description="rounds to keep whatever the rule says, as in block3/classes/2 or block3/classes/2/pixels; with "
-        ":outside or :inside behind it, that side of the gates is exchanged",
+        description="what to exchange whatever the rule says, ROUND/REPRESENTATION: block3/classes/2/pixels; one side "
+        "of its gates: block3/classes/2/pixels:outside, or :inside",
     )
     undo: tuple[str, ...] = Field(
-        (), description="rounds, or representations of rounds, to undo whatever the rule says"
+        (), description="rounds to undo whatever the rule says: block3/classes/2; a part: block3/classes/2/pixels"
     )
     exchange: str | None = Field(
         None,

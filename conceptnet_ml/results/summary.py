@@ -221,7 +221,7 @@ def other_word(entry: dict[str, Any]) -> str:
     if entry["decision"] == "kept":
         return f"--undo {entry['name']}"
     of = entry["sureness"]["of"]
-    return f"--keep {entry['name']}" + (f"/{of}" if of != TRAINING else "")
+    return f"--keep {entry['name']}/{entry['chosen'] if of == TRAINING else of}"
 
 
 def _undone(entry: dict[str, Any]) -> bool:

@@ -156,7 +156,11 @@ def test_every_flag_of_learn_is_explained() -> None:
     )
     for flag in [*flags.split(), "plugins-dir", "no-plugins"]:
         assert f"--{flag} " in text, flag
-    assert "[default: cars-and-poodles]" in " ".join(text.replace("│", " ").split())
+    said = " ".join(text.replace("│", " ").split())
+    assert "[default: cars-and-poodles]" in said
+    keep, undo = said[said.index("--keep") :].split("--undo")[:2]
+    assert re.findall(r"block3/\S+[\w]", keep) == ["block3/classes/2/pixels", "block3/classes/2/pixels:outside"]
+    assert re.findall(r"block3/\S+[\w]", undo) == ["block3/classes/2", "block3/classes/2/pixels"]
 
 
 def test_at_80_columns_switches_take_no_value_and_what_is_needed_comes_first() -> None:

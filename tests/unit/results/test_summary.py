@@ -61,11 +61,12 @@ SURE = {"figure": "ι less errors", "value": 0.51, "low": 0.46, "high": 0.56, "l
     [
         ("kept", "pixels", "--undo block3/classes/1"),
         ("leaf", "pixels", "--keep block3/classes/1/pixels"),
-        ("undone", "its training", "--keep block3/classes/1"),
+        ("undone", "its training", "--keep block3/classes/1/pixels"),
     ],
 )
 def test_a_close_call_says_how_often_and_what_to_type(decision: str, of: str, word: str) -> None:
-    entry = {"name": "block3/classes/1", "decision": decision, "sureness": {**SURE, "of": of, "agree": 0.7}}
+    entry = {"name": "block3/classes/1", "decision": decision, "chosen": "pixels"}
+    entry["sureness"] = {**SURE, "of": of, "agree": 0.7}
     assert close_words(entry) == (
         f"a close call: other held-out images would have decided otherwise in 30 of 100 draws ({of}: ι less errors "
         "0.51 [0.46, 0.56], 0.53 asked)"
