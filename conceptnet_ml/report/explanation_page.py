@@ -43,6 +43,7 @@ def write_explanation(explanation: Explanation, out: str | Path, run: str = "") 
         "exchanges": [
             (each, [(_words(trial), _row(one, trial, figures)) for trial in each.trials]) for each in one.exchanges
         ],
+        "placed": any(each.placed for each in one.exchanges),
         "concepts": [
             (
                 called(each.node),
@@ -59,7 +60,7 @@ def write_explanation(explanation: Explanation, out: str | Path, run: str = "") 
 
 
 def _words(trial: DonorTrial) -> str:
-    return f"With material of {trial.name}: image, donor, the image with the donor's material, where it came in"
+    return f"With material of {trial.name}: image, donor, the image with the donor's material, and where that came in"
 
 
 def _row(one: Explanation, trial: DonorTrial, figures: Figures) -> list[Figure | None]:

@@ -29,6 +29,10 @@ FAILED, LARGE = 0.25, 0.2
 on material may cover the object."""
 
 
+APART = 0.2
+"""The least part of the places where a concept is strongest that is told of by itself."""
+
+
 @dataclass(frozen=True, eq=False)
 class ConceptAnswer:
     """How a concept answers in a picture.
@@ -106,16 +110,23 @@ class ConceptAnswer:
         return f"{self.contribution or 0.0:+.1f}".replace("-", "−")
 
     @property
+    def places(self) -> list[str]:
+        """Where its strongest tenth lies, as it is outlined: ``["bottom left", "middle"]``, the middle of each region
+        that has a part of it, the largest first. Empty where no place is stronger than others."""
+        from scipy.ndimage import label  # takes a while to load
+
+        regions, count = label(active(self.unit_map, self.cutoff, self.size))
+        found = [(regions == number).nonzero() for number in range(1, count + 1)]
+        least = APART * sum(len(rows) for rows, _ in found)
+        large = sorted((one for one in found if len(one[0]) >= least), key=lambda one: -len(one[0]))
+        return list(dict.fromkeys(_third(one, self.size) for one in large))
+
+    @property
     def place(self) -> str:
-        """Where the middle of its strongest tenth lies: ``bottom left``; and where that is unusually weak for its own
-        classes, that it is."""
-        inside = active(self.unit_map, self.cutoff, self.size)
-        if not inside.any():
-            return "nowhere more than elsewhere"
-        thirds = [int(3 * (place.mean() + 0.5) / side) for place, side in zip(inside.nonzero(), self.size, strict=True)]
-        words = (("top", "", "bottom")[thirds[0]], ("left", "", "right")[thirds[1]])
-        place = " ".join(filter(None, words)) or "middle"
-        weak = all(self.by_class.get(name, 1.0) < TYPICAL for name in self.node.classes)
+        """The same in words, ``bottom left and middle``; where that is unusually weak for its own classes, that it
+        is."""
+        place = listed(self.places) or "nowhere more than elsewhere"
+        weak = self.places and all(self.by_class.get(name, 1.0) < TYPICAL for name in self.node.classes)
         return f"weak here; most {place}" if weak else place
 
     def record(self) -> dict[str, Any]:
@@ -125,6 +136,13 @@ class ConceptAnswer:
         words = {"words": self.strength, "network": self.network, "place": self.place}
         answers = {"contribution": self.contribution, "excess": self.excess, "answer": self.answer, "says": self.says}
         return {**node, **strength, **words, **answers}
+
+
+def _third(places: Sequence[Any], size: tuple[int, int]) -> str:
+    """In which third of the picture, across and down, the middle of these places (rows, columns) lies."""
+    thirds = [int(3 * (place.mean() + 0.5) / side) for place, side in zip(places, size, strict=True)]
+    words = (("top", "", "bottom")[thirds[0]], ("left", "", "right")[thirds[1]])
+    return " ".join(filter(None, words)) or "middle"
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +228,7 @@ class Exchange:
         words, before = [], ""
         for network in NETWORKS:
             names, opened = [one.name for one in self._trials(network, False)], self.counted(network, False)[2]
-            where = f" in {percent(opened)} of the picture" if self._placed else ""
+            where = f" in {percent(opened)} of the picture" if self.placed else ""
             material = f"With material of {listed(names, 4)}{where}, as round {self.number} exchanges it, "
             head = "The " if material == before else f"{material}the "
             words.append(f"{head}{network} network {self._outcome(network)}.")
@@ -218,7 +236,8 @@ class Exchange:
         return " ".join(words)
 
     @property
-    def _placed(self) -> bool:
+    def placed(self) -> bool:
+        """Whether material comes in through gates on places, and not into the whole picture."""
         return any(trial.gate is not None for trial in self.trials)
 
     def _outcome(self, network: str) -> str:
@@ -237,9 +256,9 @@ class Exchange:
         if mates >= FAILED:
             needs = "what comes in there covers what it needs, which need not be a cue"
             return f"{said}, but material of its own class changes it, too, in {left} of {kin}: {needs}"
-        control = f"material of {own}{f' in {percent(theirs)}' if self._placed else ''} changes it in {left} of {kin}"
+        control = f"material of {own}{f' in {percent(theirs)}' if self.placed else ''} changes it in {left} of {kin}"
         control = control if kin else f"no material of {own} was tried beside it"
-        much = "; so much material may cover the object, too" if self._placed and opened >= LARGE else ""
+        much = "; so much material may cover the object, too" if self.placed and opened >= LARGE else ""
         return f"{said}; {control}{much}"
 
     @property
@@ -325,15 +344,14 @@ class Explanation:
         if most.node.kind == "feature" and most.excess <= 0:
             words = f"{whose} leans most on {title} being weaker than on average ({most.logits})"
         else:
-            where = most.place.removeprefix("weak here; most ")
-            lies = (
-                "" if where.startswith("nowhere") else f", which lies {'in' if where == 'middle' else 'at'} the {where}"
-            )
+            where = listed([f"{'in' if one == 'middle' else 'at'} the {one}" for one in most.places])
+            lies = f", which is strongest {where}" if where else ""
             words = f"{whose} leans most on {title} ({most.logits}){lies}"
         exchange = next((one for one in self.exchanges if one.round == most.node.found_in), None)
         if most.node.kind == "generalized" and exchange is not None:
             one, two = (exchange.turns(name) for name in NETWORKS)
-            words += f"; where it is exchanged, the ordinary network turns {one}, the learned one {two}"
+            words += "; with other material, as its round exchanges it, "
+            words += f"the ordinary network turns {one}, the learned one {two}"
         return f"{words}."
 
     @property

@@ -108,7 +108,8 @@ def test_why_is_said_of_what_lends_most_to_each_network() -> None:
     swaps = replace(found.exchanges[0], round=node.found_in)
     said = replace(found, exchanges=[swaps]).why
     assert said[0].endswith(
-        "(+3.4), which lies at the bottom left; where it is exchanged, the ordinary network turns in 7 of 8, the "
+        "(+3.4), which is strongest at the bottom left; with other material, as its round exchanges it, "
+        "the ordinary network turns in 7 of 8, the "
         "learned one in 2 of 8."
     )
     assert said[0].startswith("The ordinary network's car leans most on \u201cWhat ")
@@ -136,6 +137,16 @@ def test_place_and_effect_in_words() -> None:
     assert answer({}).place == answer({"car": 0.05}).place == "bottom left"
     assert answer({"car": 0.04, "dog": 0.9}).place == "weak here; most bottom left"
     assert replace(answer({}), unit_map=torch.zeros(6, 8)).place == "nowhere more than elsewhere"
+    apart = torch.zeros(6, 8)
+    apart[:2, 6:] = torch.tensor([[3.0, 3.0], [2.0, 2.0]])
+    apart[5, 3:5] = 3.0
+    found = replace(answer({}), unit_map=apart)
+    assert found.place == "top right and bottom", "as it is outlined, and not the middle between both"
+    said = replace(explanation(), concepts=[found], exchanges=[]).why[0]
+    assert said.endswith("(+2.2), which is strongest at the top right and at the bottom.")
+    speck = apart.clone()
+    speck[5, 3:5] = torch.tensor([2.0, 0.0])
+    assert replace(found, unit_map=speck).place == "top right", "what is hardly outlined is not told of"
     assert answer({}).effect == "+2.2 for car, being stronger than on average"
     assert answer({}, 0.2, -1.5, excess=-1.0).effect == "−1.5 for car, being weaker than on average"
     between = answer({"car": 0.0, "dog": 1.0}, 0.5, 5.2, "dog", -0.3)
@@ -155,6 +166,14 @@ def test_it_becomes_json() -> None:
 def test_the_page_needs_nothing_and_names_stay_text(tmp_path: Path) -> None:
     page = write_explanation(explanation(), tmp_path / "why" / "page.html", EVIL).read_text(encoding="utf-8")
     assert page.count("<dt>Lends</dt>") == 2
+    lines = (
+        "Within the yellow line: where the concept answers most",
+        "what a round exchanges lies\nwithin the red line",
+    )
+    assert all(one in page for one in lines), "two outlines, of two things"
+    whole = [replace(one, trials=[replace(each, gate=None) for each in one.trials]) for one in explanation().exchanges]
+    everywhere = write_explanation(replace(explanation(), exchanges=whole), tmp_path / "whole.html")
+    assert "red line" not in everywhere.read_text(encoding="utf-8")
     unknown = replace(explanation(), concepts=[answer({"car": 0.5}, contribution=None)])
     assert "<dt>Lends</dt>" not in write_explanation(unknown, tmp_path / "unknown.html").read_text(encoding="utf-8")
     tags: list[tuple[str, dict[str, str | None]]] = []
