@@ -12,7 +12,7 @@ from typing import Any
 from conceptnet_ml.config.sources import PROGRAM
 from conceptnet_ml.errors import SettingsError, nearest, quoted, visible
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.results.summary import close_words, other_word
+from conceptnet_ml.results.summary import close_words, other_word, shown_probe
 from conceptnet_ml.results.verdict import Entry, kept
 
 LONGEST = {"rename": 200, "annotate": 2000}
@@ -136,13 +136,15 @@ def suggested_orders(summary: dict[str, Any]) -> list[tuple[Order, str]]:
     """The decisions that a reader is most likely to change, and what each is for."""
     found = kept(summary)
     orders = [(Order("undo", entry["name"]), "take this round back: it is a part of the object") for entry in found]
-    if not found and summary["rounds"]:
-        first = Order("keep", summary["rounds"][0]["name"])
-        orders.append((first, "exchange it all the same: you know that it is a cue"))
+    first = None if found else next(iter(summary["rounds"]), None)
+    if first is not None and (shown := shown_probe(first)) is not None:
+        order = Order("keep", first["name"], shown["representation"])
+        orders.append((order, "exchange it all the same: you know that it is a cue"))
     for entry in (one for one in summary["rounds"] if one not in found and close_words(one)):
         _, _, representation = other_word(entry).partition(f"{entry['name']}/")
         close = Order("keep", entry["name"], representation)
-        orders.append((close, "exchange this, too: that it was refused is a close call"))
+        if close not in dict(orders):
+            orders.append((close, "exchange this, too: that it was refused is a close call"))
     return orders + [
         (side, f"exchange what lies {side.side} the gates instead: the picture shows the wrong side")
         for side in map(_other_side, found)

@@ -92,6 +92,19 @@ def test_what_is_offered_is_what_the_page_names_and_is_taken() -> None:
     assert [order.representation for order, _ in round_orders(told["rounds"][1])] == ["colour"]
 
 
+def test_where_nothing_is_kept_what_the_picture_shows_is_offered_once() -> None:
+    told = summary()
+    told["rounds"] = told["rounds"][1:]
+    figures = {"figure": "contrast", "value": 0.3, "low": 0.2, "high": 0.4, "least": 0.35, "images": 300}
+    told["rounds"][0]["sureness"] = {**figures, "agree": 0.7, "of": "colour"}
+    assert [order.command("r") for order, _ in suggested_orders(told)] == [
+        "conceptnet-ml learn --resume r --keep top/classes/2/colour"
+    ]
+    told["rounds"][0]["representations"] = []
+    del told["rounds"][0]["sureness"]
+    assert suggested_orders(told) == []
+
+
 def test_below_the_top_stage_gates_have_no_sides() -> None:
     entry = summary()["rounds"][0] | {"name": "low/top.1/1", "stage": "low"}
     assert [order.side for order, _ in round_orders(entry)] == [""]
