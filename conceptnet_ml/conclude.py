@@ -28,7 +28,7 @@ def conclude(ctx: Context, learned: Learned) -> None:
     """Write everything a run leaves behind and mark it as done. Several ranks train its baselines and its witness
     together; what is left is the first one's."""
     baselines = train_baselines(ctx, learned)
-    if ranks.size() > 1 and ctx.settings.plugins.dreamer != "none" and ctx.settings.dreams.witness:
+    if ranks.size() > 1 and learned.swaps and ctx.settings.plugins.dreamer != "none" and ctx.settings.dreams.witness:
         witness_of(ctx)
     ranks.first(lambda: _write(ctx, learned, baselines))
 
@@ -42,7 +42,8 @@ def _write(ctx: Context, learned: Learned, baselines: dict[str, StagedNetwork]) 
     answers = compare_answers(ctx, learned)
     with ctx.progress.task("draw graph"):
         graph = ctx.history.apply(build_graph(learned, ctx.settings, ctx.data.classes, round_pictures))
-    node_pictures = album(ctx, graph, GeneralizedModel(learned.network, families), networks_before(learned))
+    model, before = GeneralizedModel(learned.network, families), networks_before(learned)
+    node_pictures = album(ctx, graph, model, before, brief=not learned.swaps)
     drawn = [answers["picture"]] if answers.get("picture") else []
     ctx.run.keep_pictures([*node_pictures, *chain(*round_pictures.values()), *drawn])
     with ctx.progress.task("write graph and model"):

@@ -351,7 +351,9 @@ class DreamSettings(SettingsGroup):
     """Pictures of what the network sees."""
 
     witness: bool = Field(
-        True, description="judge dreams by a second network, trained like the ordinary one from other weights"
+        True,
+        description="where a round is kept, judge dreams by a second network, trained like the ordinary one from other "
+        "weights",
     )
     steps: int | None = Field(None, ge=1, description="most steps of each dream of a node; default: the dreamer's own")
     megapixels: float = Field(

@@ -46,7 +46,13 @@ STARTS = 4
 ORDER = ("class", "generalized", "variant", "feature", "unit")
 
 
-def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, before: Mapping[str, StagedNetwork]) -> list[str]:
+def album(
+    ctx: Context,
+    graph: ConceptGraph,
+    model: GeneralizedModel,
+    before: Mapping[str, StagedNetwork],
+    brief: bool = False,
+) -> list[str]:
     """Draw every node of the graph, write into it its picture's name and those of the real images that are shown as its
     best, and record every dream.
 
@@ -57,6 +63,8 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, before: Ma
 
     Args:
         before: The network that each round started from, by the round's name.
+        brief: Whether no round was kept: then classes and features alone are dreamed of, and no witness is trained to
+            judge these. Both took most of such a run's time, and say nothing of a decision.
 
     Returns:
         All pictures drawn, as :meth:`Run.save_picture` names them.
@@ -69,15 +77,17 @@ def album(ctx: Context, graph: ConceptGraph, model: GeneralizedModel, before: Ma
     settings = ctx.settings  # on these, the network and the nodes the album rests
     parts = [VERSION, graph.header.network, *sorted(node.id for node in graph.nodes()), settings.plugins.dreamer]
     name = sha256("\n".join([*parts, settings.dreams.model_dump_json()]), 16)
-    drawn = ctx.once(f"album/{name}", functools.partial(_draw, ctx, ConceptTargets(graph, model, before)), "album")
+    drawn = ctx.once(
+        f"album/{name}", functools.partial(_draw, ctx, ConceptTargets(graph, model, before), brief), "album"
+    )
     for node, picture in drawn["nodes"].items():
         pictures = [picture, *graph.node(node).pictures]
         graph.update_node(node, pictures=pictures, examples=drawn["examples"][node])
     return [*drawn["nodes"].values(), *drawn["sheets"]]
 
 
-def _draw(ctx: Context, targets: ConceptTargets) -> dict[str, Any]:
-    witness = witness_of(ctx) if ctx.settings.dreams.witness else None
+def _draw(ctx: Context, targets: ConceptTargets, brief: bool) -> dict[str, Any]:
+    witness = witness_of(ctx) if ctx.settings.dreams.witness and not brief else None
     real = draw_reference_images(ctx)
     held = real.held
     dreamer = ctx.settings.plugins.dreamer
@@ -85,7 +95,8 @@ def _draw(ctx: Context, targets: ConceptTargets) -> dict[str, Any]:
     recipe = replace(recipe, steps=ctx.settings.dreams.steps or recipe.steps)
     plans = _plan(ctx, targets, held, recipe)
     settings = RenderSettings(ctx.size, device=ctx.device, dtype=ctx.dtype)
-    dreams = _render(ctx, plans, {dreamer: recipe}, settings)
+    wanted = [plan for plan in plans if not (brief and plan.node is not None and plan.node.kind == "unit")]
+    dreams = _render(ctx, wanted, {dreamer: recipe}, settings)
     results = join_starts(compare_dreams(plans, dreams, held.images, witness, settings))
     nodes: dict[str, str] = {}
     examples: dict[str, list[str]] = {}

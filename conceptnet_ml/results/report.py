@@ -71,6 +71,11 @@ def _remarks(ctx: Context, learned: Learned) -> list[str]:
             f"uneven classes: {int(counts.max())} training images of {most}, {int(counts.min())} of {fewest}; accuracy "
             "may be that of the most frequent class, see the worst one"
         )
+    if ctx.settings.plugins.dreamer != "none" and not learned.swaps:
+        notes.append(
+            "no round was kept, so there are dreams of classes and of what makes them alone, and no witness judges "
+            "them; 'dream' makes any other"
+        )
     if ctx.settings.plugins.controls and not learned.epochs:
         controls = ", ".join(ctx.settings.plugins.controls)
         notes.append(

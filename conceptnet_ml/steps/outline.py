@@ -28,7 +28,7 @@ _IN_ROUND = (
     ("gates", r".*\|.*parts-\d+ dream gates", "find again the places to exchange in every picture"),
     ("control", r"refused\|train-.*", "train the control 'refused round'"),
     ("side", r"side\|.*", "train a test network on what lies in the places, or around them"),
-    ("side", r"reader\|rest/train", "train a test network on what the places leave"),
+    ("side", r"reader\|rest/train", "train a test network on what lies outside the places"),
     ("fresh", r"reader\|first/train", "train a test network for a short while"),
     ("cue", r"reader\|\w+-\d+/train", "train a test network to read what contradicting pictures show"),
     ("cue", r".*\|left(?:-\d+)?/train", "train a test network on what is left of the cue"),
@@ -101,6 +101,9 @@ _WEIGHTS = {
 _WEIGHTS_PER_IMAGE = {"places": 0.11, "gates": 0.07}
 """Of what is done for every image that is trained on."""
 
+_BRIEF = 0.15
+"""Of the weight of dreams where no round was kept."""
+
 _CUE = 64
 """Least steps of a test network's training."""
 
@@ -128,7 +131,7 @@ class RunOutline:
         self._step, self._kind = 0, ""
         self._stages: list[str] = []
         self._round: tuple[str, ...] | None = None
-        self._kept = self._ended = False
+        self._kept = self._found = self._ended = False
         deeper = [depth for depth in range(1, settings.depth) for _ in range(2)]
         self._rounds = [*([0] if round.limit > 1 else []), *deeper]  # how far below the top each round to come is
         self._ahead = ["ordinary", *self._steps_of(0, kept=True)]  # kinds of steps to come before those rounds
@@ -145,6 +148,8 @@ class RunOutline:
             self._in_round((found["stage"], found["readout"], found["number"]))
         elif self._kind in _LAST and not self._ended:
             self._ended, self._ahead, self._rounds = True, self._last_steps(), []
+            self._weights["dreams"] *= 1 if self._found else _BRIEF
+        self._found = self._found or self._kind == "merge"
         if self._kind in self._ahead:
             self._ahead = self._ahead[self._ahead.index(self._kind) + 1 :]
         return f"step {self._step} of about {self._step + len(self._to_come())}: {words}"
@@ -217,7 +222,8 @@ class RunOutline:
 
     def _last_steps(self) -> list[str]:
         plugins = self._settings.plugins
-        dreams = () if plugins.dreamer == "none" else ("witness", "compare", "dreams")
+        judged = ("witness", "compare") if self._found or "merge" in self._ahead else ()
+        dreams = () if plugins.dreamer == "none" else (*judged, "dreams")
         return [*["control"] * len(plugins.controls), *_LAST[1:4], *dreams, *_LAST[4:]]
 
     def _to_come(self) -> list[str]:

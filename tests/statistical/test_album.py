@@ -157,3 +157,18 @@ def test_a_budget_leaves_units_out_first(tmp_path: Path) -> None:
         "real images are shown all the same"
     )
     assert torch.isfinite(torch.tensor([one["reached"] for one in made])).all()
+
+
+def test_a_run_that_keeps_nothing_dreams_of_classes_and_features_alone(tmp_path: Path) -> None:
+    """And trains nobody to judge that: it would take most of its time."""
+    small = chosen(QUICK, steps=4)
+    small = small.model_copy(update={"round": small.round.model_copy(update={"undo": ("block3/classes/1",)})})
+    run = learn(planted_data(count=200), settings=small, out=tmp_path / "run", plugins=PLUGINS)
+    assert [entry["decision"] for entry in run.summary()["rounds"]] == ["undone"]
+    nodes, made = run.graph.nodes(), records(run)
+    assert {node.kind for node in nodes} == {"class", "feature", "unit"}
+    assert {one["node"] for one in made} == {node.id for node in nodes if node.kind != "unit"}
+    assert {one["start"] for one in made} == {None, *run.classes}
+    assert all(one["judgement"] is None for one in made)
+    assert not run.has_witness
+    assert all((run.path / node.pictures[0]).exists() for node in nodes), "real images are shown all the same"

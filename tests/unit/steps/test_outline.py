@@ -180,6 +180,19 @@ def test_a_round_that_is_kept_after_all_adds_steps() -> None:
     assert told(one, [("block3/classes/3 find", 3.0)])[0][1] == found[-1][1]
 
 
+def test_where_nothing_is_kept_no_witness_is_foreseen() -> None:
+    one, kept = outline(depth=1), outline(depth=1)
+    refused = [step for step in STEPS if step[0].startswith(("ordinary", "block3/classes/2"))]
+    told(one, [(name.replace("classes/2", "classes/1"), seconds) for name, seconds in refused])
+    told(kept, [step for step in STEPS if step[0].startswith(("ordinary", "block3"))])
+    last = [("draw pictures", 2.0), ("evaluate", 2.0), ("draw graph", 0.0)]
+    (*_, (at, few, short)), (*_, (then, all_, long)) = told(one, last), told(kept, last)
+    assert (all_ - then) - (few - at) == 2, "the witness, and its look at real images"
+    assert short is not None
+    assert long is not None
+    assert short < long / 3
+
+
 def test_a_run_without_dreams_and_controls_ends_earlier() -> None:
     bare = outline(dreamer="none", controls=())
     assert int(outline().begin("ordinary").split()[4][:-1]) - int(bare.begin("ordinary").split()[4][:-1]) == 4
