@@ -56,10 +56,11 @@ def dream_card(dream: Any, *lines: str | Caption, rank: Any = None, judgement: A
         seen: What the witness sees in this and other starts of the dream; default: in this one.
     """
     words: list[str | Caption] = [f"seed {dream.seed} · {three_digits(dream.before)} → {three_digits(dream.reached)}"]
-    if dream.outcome in NEVER_ROSE:
-        words.append(Caption(dream.outcome, "wrong"))
+    fell = dream.outcome in NEVER_ROSE
+    if fell:
+        words.append(Caption(dream.outcome if rank is None else rank.phrase, "wrong"))
     words += lines
-    if rank is not None and dream.outcome not in NEVER_ROSE:  # its value is that of what it began with
+    if rank is not None and not fell:
         words.append(rank.phrase)
     if judgement is not None:
         tone = {True: "right", False: "wrong", None: "plain"}[judgement.recognised]

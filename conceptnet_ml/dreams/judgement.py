@@ -271,13 +271,14 @@ class ActivationRank:
     """The value a dream reached among the values of the same objective on real images.
 
     Args:
-        reached: The value.
+        reached: The value; of a dream that fell, that of its start.
         images: How many real images it is compared with.
         percentile: Share of them that it is above, 0 to 1.
         median, best: Of them.
         ratio: ``reached / best``; None where the best is not above zero.
         reach: ``(reached − median) / (best − median)``, which unlike the ratio does not depend on where zero lies, as a
             logit's does. None where the best is the median.
+        fell: How a dream ended that shows nothing of its target, as ``never rose``; empty for others.
     """
 
     reached: float
@@ -287,10 +288,18 @@ class ActivationRank:
     best: float
     ratio: float | None
     reach: float | None
+    fell: str = ""
 
     @property
     def phrase(self) -> str:
-        """``4.1 × the best of 512 images``, ``above 93 % of 512 images``, for a caption."""
+        """``4.1 × the best of 512 images``, ``above 93 % of 512 images``, for a caption; of a dream that fell ``never
+        rose: its start is above the best of 512 images``, since by itself that would read as what it reached."""
+        if self.fell:
+            return f"{self.fell}: its start is {self._words}" if math.isfinite(self.reached) else self.fell
+        return self._words
+
+    @property
+    def _words(self) -> str:
         of = f"{self.images} image{'' if self.images == 1 else 's'}"
         if not math.isfinite(self.reached):
             return "reached no number"
@@ -305,8 +314,9 @@ class ActivationRank:
         return f"above {_percent(self.percentile)} of {of}"
 
 
-def activation_rank(reached: float, real: Tensor) -> ActivationRank:
-    """Compare an objective's value with those on real images, (n,); of these only finite ones count.
+def activation_rank(reached: float, real: Tensor, fell: str = "") -> ActivationRank:
+    """Compare an objective's value with those on real images, (n,); of these only finite ones count. ``fell`` as in
+    :class:`ActivationRank`.
 
     Raises:
         ValueError: None of the real images' values is finite.
@@ -326,6 +336,7 @@ def activation_rank(reached: float, real: Tensor) -> ActivationRank:
         best=best,
         ratio=value / best if finite and best > 0 else None,
         reach=(value - median) / spread if finite and spread > small else None,
+        fell=fell,
     )
 
 

@@ -17,7 +17,7 @@ from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.drawing.masks import SHARE, threshold
 from conceptnet_ml.drawing.node_sheet import AFTER, BEFORE, MEANS, Example, node_strip
-from conceptnet_ml.drawing.sheets import Card, dream_card, three_digits
+from conceptnet_ml.drawing.sheets import NEVER_ROSE, Card, dream_card, three_digits
 from conceptnet_ml.dreams.judgement import ActivationRank, Judgement, Witness, activation_rank, seen_words
 from conceptnet_ml.dreams.recipe import Recipe
 from conceptnet_ml.dreams.render import RenderSession, RenderSettings, dream, scores
@@ -139,7 +139,9 @@ def _ranks(
         for plan in plans:
             values = columns[plan.request.objective.key]
             if bool(values.isfinite().any()):
-                found[plan] = activation_rank(dreams[plan].reached, values)
+                one = dreams[plan]
+                shown = (one.before, one.outcome) if one.outcome in NEVER_ROSE else (one.reached, "")
+                found[plan] = activation_rank(shown[0], values, shown[1])
     return found
 
 

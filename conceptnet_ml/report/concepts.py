@@ -26,7 +26,7 @@ _UNLIKE = "unlike the data"
 
 _SAID = (
     (r"^seed (\d+) · (.+)$", r"answer \2, seed \1"),
-    (r"^(above .*|.*best) of ([\d,]+ )(images?)\b", r"\1 of \2real \3"),
+    (r"^(.*above .*|.*best) of ([\d,]+)(?= images?\b|$)", r"\1 of \2 real"),  # a long line goes on in the next
     (r"^seen: ", "another network sees: "),
 )
 """What stands below dreams in a sheet, and on the page."""

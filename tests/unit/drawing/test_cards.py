@@ -17,6 +17,7 @@ from conceptnet_ml.drawing.masks import active, crop_active, masked, threshold
 from conceptnet_ml.drawing.node_sheet import Example, node_strip
 from conceptnet_ml.drawing.pictures import PAPER, to_image, to_png
 from conceptnet_ml.drawing.sheets import Card, card_sheet, dream_card, sprite, three_digits
+from conceptnet_ml.dreams.judgement import activation_rank
 from conceptnet_ml.errors import SettingsError
 
 
@@ -94,10 +95,15 @@ def test_what_a_dream_began_with_stands_below_it():
 
 
 @pytest.mark.parametrize("outcome", ["never rose", "all steps"])
-def test_a_dream_that_never_rose_is_not_compared_with_real_images(outcome):
-    """What it began with is, and that may well be the best of them."""
-    lines = dream_card(a_dream(outcome=outcome), rank=SimpleNamespace(phrase="above the best")).lines
-    assert ("above the best" in lines) == (outcome == "all steps")
+def test_what_real_images_say_of_a_dream_that_never_rose_is_of_its_start(outcome):
+    """Which may well be above the best of them: a sentence of its own would say that of the dream."""
+    fell = "" if outcome == "all steps" else outcome
+    rank = activation_rank(5.0, torch.arange(4.0), fell)
+    (line,) = dream_card(a_dream(outcome=outcome), rank=rank).lines[1:]
+    if fell:
+        assert line == Caption("never rose: its start is 1.7 × the best of 4 images", "wrong")
+    else:
+        assert line == "1.7 × the best of 4 images"
 
 
 def test_a_card_says_what_was_reached():

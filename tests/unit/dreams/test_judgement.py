@@ -356,6 +356,17 @@ def test_activation_rank(
         assert value is None if wanted is None else value == pytest.approx(wanted, rel=1e-3)
 
 
+def test_a_dream_that_never_rose_is_compared_by_its_start_and_says_so() -> None:
+    found = [activation_rank(value, REAL, "never rose").phrase for value in (16.4, 4.04, 3.5, 1.0, math.nan)]
+    assert found == [
+        "never rose: its start is 4.1 × the best of 4 images",
+        "never rose: its start is above the best of 4 images",
+        "never rose: its start is above 75 % of 4 images",
+        "never rose: its start is above none of 4 images",
+        "never rose",
+    ]
+
+
 def test_there_must_be_something_to_stand_against() -> None:
     with pytest.raises(ValueError, match="no real image"):
         activation_rank(1.0, torch.tensor([math.nan]))

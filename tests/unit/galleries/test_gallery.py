@@ -21,12 +21,12 @@ from conceptnet_ml.concepts.scores import unit_scores
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.drawing.sheets import three_digits
 from conceptnet_ml.dreams.judgement import Judgement
-from conceptnet_ml.dreams.render import scores
+from conceptnet_ml.dreams.render import RenderSettings, scores
 from conceptnet_ml.dreams.request import Dream, DreamRequest
 from conceptnet_ml.errors import ConceptNetError, DataError, Interrupted, SettingsError
 from conceptnet_ml.galleries.album import target_of
 from conceptnet_ml.galleries.gallery import _Folder, gallery
-from conceptnet_ml.galleries.pipeline import draw_nodes, join_starts, result_card
+from conceptnet_ml.galleries.pipeline import compare_dreams, draw_nodes, join_starts, result_card, verdict_record
 from conceptnet_ml.galleries.requests import (
     DreamResult,
     GalleryRequest,
@@ -568,6 +568,23 @@ def test_further_starts_stand_at_the_first_and_on_no_picture(model: GeneralizedM
     assert lines == ["seed 0 · 0 → 1", "seen: dog in 3 of 4 starts, car in 1", "within the data: p = .40"]
     unlike = replace(free, judgement=replace(judged("car"), distance_p=0.001))
     assert "unlike the data: p < .01" in result_card(unlike).lines, "nothing is wrong with that"
+
+
+def test_what_never_rose_is_compared_by_its_start_wherever_it_is_told(
+    model: GeneralizedModel, graph: ConceptGraph
+) -> None:
+    (node,) = graph.nodes("feature")
+    target = ConceptTargets(graph, model).target(node)
+    dreams = {}
+    for outcome in ("never rose", "all steps"):
+        plan = PlannedDream(DreamRequest(target.objective), target, "fourier", "x", node=node)
+        dreams[plan] = Dream(target.objective, 0, IMAGES[0], 1e6, -1e6, 1, outcome)
+    fell, rose = compare_dreams([*dreams], dreams, IMAGES, None, RenderSettings((16, 16)))
+    said = [(verdict_record(one.rank) or {})["words"] for one in (fell, rose)]
+    assert said[0].startswith("never rose: its start is ")
+    assert said[0].endswith("the best of 5 images")
+    assert said[1] == "above none of 5 images"
+    assert said[0] in fell._repr_html_()
 
 
 def judged(seen: str) -> Judgement:

@@ -126,6 +126,12 @@ def test_what_stands_below_a_dream_reads_without_the_fold(run: Path) -> None:
     text = write_page(run).read_text(encoding="utf-8")
     said = ("answer 0.1 → 5, seed 7", "3.0 × the best of 100 real images", "another network sees: car 98 %")
     assert all(f'<span class="plain">{one}</span>' in text for one in said)
+    fell = ["seed 7 · 5 → 5", Caption("never rose: its start is above 40 % of 100 images", "wrong")]
+    strip = node_strip("x", free=Card(picture(), lines=fell), examples=[Example("car", picture())] * 4)
+    (run / f"pictures/nodes/{node.id}.jpg").write_bytes(to_jpeg(strip))
+    text = write_page(run).read_text(encoding="utf-8")
+    said = re.sub(r'</span><span class="\w+">', " ", text)
+    assert "never rose: its start is above 40 % of 100 real images" in said
 
 
 def test_masks_are_said_in_plain_words_and_in_figures(tmp_path: Path) -> None:
