@@ -104,7 +104,8 @@ def stages(
         monkeypatch.setattr(learner, name, fake)
     data = SimpleNamespace(target="new" if target else None)
     settings = SimpleNamespace(depth=2, round=SimpleNamespace(limit=3, epochs=1), data=data)
-    ctx = cast(Context, SimpleNamespace(settings=settings, epochs=lambda count: count, codec=CTX.codec))
+    given = {"settings": settings, "epochs": lambda count: count, "codec": CTX.codec, "on_round": lambda _: None}
+    ctx = cast(Context, SimpleNamespace(**given))
     ordinary = SimpleNamespace(stage_names=("block1", "block2", "block3"))
     said: list[Any] = []
     learned = cast(Learned, SimpleNamespace(ordinary=ordinary, refused=None, add=lambda *_: None, says=said))
