@@ -241,9 +241,8 @@ class RoundSettings(SettingsGroup):
         "must tell, to be asked where the rule keeps nothing or errors keep it from deciding; above 1 for never",
     )
     certain: float = Field(
-        0.65,
-        description="share of the images that contradict it of which it must be sure, by .95 of its answer, less its "
-        "errors",
+        0.7,
+        description="share of the images that contradict it of which it must be sure, by .95 of its answer",
     )
     read: float = Field(
         0.35, description="ι of places, or flip-rate contrast, from which what changes its answers is exchanged"
@@ -262,7 +261,7 @@ class RoundSettings(SettingsGroup):
     )
     fresh: int = Field(3, ge=1, description="epochs of the fresh network that checks whether a feature is generalized")
     spares: float = Field(
-        0.5, ge=0, le=1, description="share of r above chance that a widened swap must leave, else it is dropped"
+        0.5, ge=0, le=1, description="share of r above chance a widened swap must leave, else its round is given up"
     )
     closed: float = Field(0.5, description="ι less twice the errors of the fresh network, from which a swap is widened")
     purify: int = Field(2, ge=0, description="how often place gates are purified of the object; 0 for never")

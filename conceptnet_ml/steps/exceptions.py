@@ -46,15 +46,14 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
     2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
        same all classes are as frequent; of images that contradict it, the half of each class that does so most surely
        and of which the other side of the places tells the class: one that is hard neither side tells. The object is of
-       no use to it: it reads what the contradicting images show, too. The one is taken that is surest of these, less
-       its errors.
+       no use to it: it reads what the contradicting images show, too. The one is taken that is surest of these.
     3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is half as sure
        as is asked. Where that comes to nothing the next first one is followed.
 
     It is a cue with exceptions if each tells ``round.reads`` of the images, those held out among them, above chance,
-    and the last is sure of what contradicts it, less its errors (``round.certain``): a part of an object tells less, as
-    soon as the rest of the object is of no use, and of what contradicts it nobody is ever as sure; nor of a cue that is
-    read with an object.
+    and the last is sure of what contradicts it (``round.certain``): a part of an object tells less, as soon as the rest
+    of the object is of no use, and of what contradicts it nobody is ever as sure; nor of a cue that is read with an
+    object. Errors are not taken off: where a tenth of the images are exceptions, a tenth is never told.
 
     Only at the top stage, where the network errs at all, where the user has not decided, and of ``FEW`` held-out images
     or more: of few images a network learns by heart what contradicts it, and is sure of that.
@@ -131,11 +130,6 @@ class _Read:
     count: int
     told: float = 1.0
 
-    @property
-    def score(self) -> float:
-        """How much it is like a network that reads a cue alone."""
-        return self.certainty - (1 - self.tells) * (1 - 1 / self.answers.shape[1])
-
 
 class _Readers:
     """Networks that are trained to read a cue with exceptions, of images under the swaps kept so far.
@@ -165,15 +159,15 @@ class _Readers:
             for name, (one, other) in starts.items()
             if one is not None and self._enough(one)
         ]
-        for name, read, other in sorted(firsts, key=lambda first: first[1].score, reverse=True):
+        for name, read, other in sorted(firsts, key=lambda first: first[1].certainty, reverse=True):
             told = read.tells
             for turn in range(2, TURNS + 1):
-                if read.score < certain / 2 or not self._enough(read):
+                if read.certainty < certain / 2 or not self._enough(read):
                     break
                 read = self._taught(read, other, f"{self.name}/{name}-{turn}")
                 told = min(told, read.tells)
             else:
-                if self._enough(read) and read.score >= certain:
+                if self._enough(read) and read.certainty >= certain:
                     return replace(read, told=told)
         return None
 

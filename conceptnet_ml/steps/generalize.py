@@ -26,8 +26,13 @@ from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn
 from conceptnet_ml.steps.records import Closure, Learned, Outcome, ProbeResult, Round, Site, Trained
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
-from conceptnet_ml.swap.stop_rule import USER, decide_round, residual_hits, share, sure_of_round
+from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, decide_round, residual_hits, share, sure_of_round
 from conceptnet_ml.swap.views import DrawnViews, Swap
+
+WHOLE = "what was exchanged is a part of it"
+"""Said where all that can be exchanged is all that there is. Where a cue stands beside an object, what is still found
+in the views is the rest of the cue, and the object is left when that is exchanged, too. Two strokes of a digit each
+tell it and are exchanged as easily, and with both nothing is left: they are the object."""
 
 OPEN = 0.55
 """How much of what a reader says, above chance, may be told by the views of its swap."""
@@ -72,11 +77,17 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         trained = _train(ctx, learned, site, swap, probed)
         if swap is first or site.readout.told is not None or _spares(ctx, trained):  # a reader finds no object
             break
-        reason += f", but that leaves too little, r {trained.r_after:.2f}: it is dropped"
+        reason += f", but that leaves too little, r {trained.r_after:.2f}"
+        if probed.decision.evidence == HELD_OUT:
+            return _given_up(probed, f"{reason}: {WHOLE}")
+        reason += ": it is dropped"
         swap = first
     if asked is None and not given and trained.decision.keep:
-        swap, trained, left = _open_places(ctx, learned, site, swap, probed, trained)
+        swap, opened, left = _open_places(ctx, learned, site, swap, probed, trained)
         reason += left
+        if opened is None:
+            return _given_up(probed, reason)
+        trained = opened
     trained = ctx.override_rule.after_training(site.name, swap.codec.name, trained)
     reason += f"; {trained.decision.reason}"
     ended = Outcome(probed, False, reason, swap, closures, trained)
@@ -136,9 +147,9 @@ def _train(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: Probe
 
 def _open_places(
     ctx: Context, learned: Learned, site: Site, swap: Swap, probed: ProbeResult, trained: Trained
-) -> tuple[Swap, Trained, str]:
+) -> tuple[Swap, Trained | None, str]:
     """The round, trained once more with all places opened that images have in common, where a part of the cue is left
-    there; else, or where that leaves too little, as it was. And what to say of it."""
+    there; else as it was. None where that leaves too little: see :data:`WHOLE`. And what to say of it."""
     settings = ctx.settings.round
     top = site.at_top and swap.codec.gate == "place" and probed.decision.classes is None
     if not top or swap.outside or not settings.purify or settings.places > 1:
@@ -151,7 +162,10 @@ def _open_places(
     again = _train(ctx, learned, site, wider, probed)
     found = f"; places that images have in common still change the answer (ι {iota:.2f})"
     if not _spares(ctx, again):
-        return swap, trained, f"{found}, but to open them leaves too little, r {again.r_after:.2f}"
+        found += f", but to open them leaves too little, r {again.r_after:.2f}"
+        if probed.decision.evidence == HELD_OUT:
+            return swap, None, f"{found}: {WHOLE}"
+        return swap, trained, found
     return (
         wider,
         replace(again, left=iota, asked=sure),

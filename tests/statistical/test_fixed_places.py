@@ -22,7 +22,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.purify import fixed_places, places_left
 from conceptnet_ml.steps.records import Closure, Learned, ProbeResult, Site, Trained
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
-from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, Decision
 from conceptnet_ml.swap.views import Swap
 
 CELLS = 16
@@ -156,21 +156,22 @@ def test_nobody_is_asked_for_the_places_of_a_cue_that_moves(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("after", "wide", "said"),
+    ("after", "evidence", "wide", "said"),
     [
-        (0.8, True, "they are opened, r 0.95 → 0.80"),
-        (0.7, False, "but to open them leaves too little, r 0.70"),
+        (0.8, HELD_OUT, True, "they are opened, r 0.95 → 0.80"),
+        (0.7, HELD_OUT, False, f"but to open them leaves too little, r 0.70: {generalize.WHOLE}"),
+        (0.7, USER, False, "but to open them leaves too little, r 0.70"),
     ],
 )
 def test_a_round_is_trained_again_with_the_places_that_were_left(
-    after: float, wide: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: float, evidence: str, wide: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = workbench(tmp_path, planted_data("own", 80), settings(round={"purify": 1}))
     held, places = torch.zeros(2, 80, 1, 4, 4)
     held[..., 3, :], places[..., 0, :] = 1, 1
     swap = Swap(ctx.codec("pixels"), held)
     site = Site("block3", Readout("classes", ctx.network()), "round")
-    kept = Decision(True, "")
+    kept = Decision(True, "", evidence=evidence)
     first, again = (Trained(ctx.network(), kept, 1.0, r, r) for r in (0.95, after))
     measured = SwapMeasurement("pixels", "place", (9, 9), (1, 1), (1, 1), (0, 0), 0.1)
     monkeypatch.setattr(generalize, "places_left", lambda *_: (places[:1], 0.25, None))
@@ -180,8 +181,8 @@ def test_a_round_is_trained_again_with_the_places_that_were_left(
     found, trained, reason = opened(ctx, learned, site, swap, ProbeResult(measured, kept), first)
     assert found.gates is not None
     assert torch.equal(found.gates, held + places if wide else held)
-    assert trained == (replace(again, left=0.25) if wide else first)
-    assert said in reason
+    assert trained == (replace(again, left=0.25) if wide else first if evidence == USER else None)
+    assert reason.endswith(said)
     assert "0.25" in reason
     for other in (
         replace(swap, outside=True),

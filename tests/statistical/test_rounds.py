@@ -297,8 +297,11 @@ def test_the_learner_widens_before_it_trains(closures: int, tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("hasty_merges")
-def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all that is asked of the object remains is more than there was, the swap as it was found is trained on."""
+@pytest.mark.parametrize("kept", [False, True])
+def test_where_a_widening_leaves_too_little_the_round_is_given_up(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is asked of the object is more than there was. Where the user keeps it, the widening is dropped."""
     whole_swap, narrow = generalize_step.swap_of, []
 
     def left(*args: object) -> Swap:
@@ -306,7 +309,8 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
         return narrow[-1]
 
     monkeypatch.setattr(generalize_step, "swap_of", left)
-    rounds = {"limit": 1, "epochs": 6, "closures": 1, "spares": 1.0, "closed": 0.3}
+    keep = ("block3/classes/1/pixels",) if kept else ()
+    rounds = {"keep": keep, "limit": 1, "epochs": 6, "closures": 1, "spares": 1.0, "closed": 0.3}
     plugins = {"representations": ("colour", "pixels")}  # the patch's stripes are a grating
     chosen = settings(
         network=QUICK,
@@ -321,10 +325,13 @@ def test_a_widening_that_leaves_too_little_is_dropped(tmp_path: Path, monkeypatc
     (story,) = found.rounds
     assert "still finds it, so it is widened" in story.reason
     assert "but that leaves too little" in story.reason
-    assert "it is dropped" in story.reason
-    assert story.swap is narrow[0]
-    assert not story.swap.widened
-    assert found.swaps == ([story.swap] if story.decision == "kept" else [])
+    assert ("it is dropped" in story.reason) == kept
+    assert (generalize_step.WHOLE in story.reason) != kept
+    if kept:
+        assert story.swap is narrow[0]
+        assert not story.swap.widened
+    assert story.decision == ("kept" if kept else "leaf")
+    assert found.swaps == ([story.swap] if kept else [])
     ctx.run.close()
 
 
