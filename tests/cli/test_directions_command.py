@@ -46,7 +46,7 @@ def test_learning_with_directions_goes_on_after_a_stop(tmp_path: Path) -> None:
     told = ""
     for line in process.stderr:
         told += line
-        if "directions: done" in line:
+        if "maps of block3: done" in line:
             process.send_signal(signal.SIGINT)
     assert process.wait() == 130, told
     assert not (out / "DONE").exists()

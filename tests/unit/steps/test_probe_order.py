@@ -182,11 +182,12 @@ def test_a_readers_swap_is_not_taken_where_the_views_still_tell_what_it_says(
         assert "of the views 0.60 of it is still read" in outcome.probed.decision.reason
 
 
-@pytest.mark.parametrize(("told", "trainings"), [(0.9, 1), (None, 2)])
+@pytest.mark.parametrize(("told", "evidence", "trainings"), [(0.9, HELD_OUT, 1), (None, HELD_OUT, 1), (None, USER, 2)])
 def test_what_a_reader_widens_is_not_dropped_for_what_it_leaves(
-    told: float | None, trainings: int, monkeypatch: pytest.MonkeyPatch
+    told: float | None, evidence: str, trainings: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The object is of no use to it: what falls is the cue's, and a hard object is all that is left."""
+    """The object is of no use to it: what falls is the cue's, and a hard object is all that is left. What another one
+    widens is the object then, and the round is given up, but where the user keeps it."""
     measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1, told=told)
     swap, wider = SimpleNamespace(widened=0), SimpleNamespace(widened=1)
     trained: list[object] = []
@@ -204,8 +205,14 @@ def test_what_a_reader_widens_is_not_dropped_for_what_it_leaves(
     monkeypatch.setattr(generalize, "_open_places", stop)
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(RoundSettings()), held=range(100)))
     site = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(says=None, told=told, given="")))
-    with pytest.raises(InterruptedError):
-        generalize.generalize(ctx, cast(Learned, SimpleNamespace(swaps=[])), site, [], ProbeResult(measured, KEEP))
+    probed, learned = ProbeResult(measured, replace(KEEP, evidence=evidence)), cast(Learned, SimpleNamespace(swaps=[]))
+    if told is None and evidence == HELD_OUT:
+        outcome = generalize.generalize(ctx, learned, site, [], probed)
+        assert not outcome.probed.decision.keep
+        assert outcome.reason == f"pixels: yes, but that leaves too little, r 0.70: {generalize.WHOLE}"
+    else:
+        with pytest.raises(InterruptedError):
+            generalize.generalize(ctx, learned, site, [], probed)
     assert trained == [wider, swap][:trainings]
 
 
