@@ -27,6 +27,7 @@ from conceptnet_ml.steps.records import Closure, Learned, Outcome, ProbeResult, 
 from conceptnet_ml.steps.stage_basis import describe
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
 from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, decide_round, residual_hits, share, sure_of_round
+from conceptnet_ml.swap.sureness import LIKELY, sure_words
 from conceptnet_ml.swap.views import DrawnViews, Swap
 
 WHOLE = "what was exchanged is a part of it"
@@ -41,7 +42,9 @@ OPEN = 0.55
 def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Finding], probed: ProbeResult) -> Outcome:
     """Close the swap, train on its views, and, where the round stands, merge its feature into a generalized one.
 
-    Places that the user named are exchanged as they are: their gate is not purified, closed or widened.
+    Places that the user named are exchanged as they are: their gate is not purified, closed or widened. Once something
+    was exchanged at the top, a close call is given up: what an ordinary network hung on first is gone, and what is left
+    is the object sooner than not.
 
     Args:
         learned: The network trained so far and the kept swaps.
@@ -51,6 +54,10 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     reason = f"{probed.measured.representation}: {probed.decision.reason}"
     if not probed.decision.keep:
         return Outcome(probed, False, reason)
+    sure = probed.decision.sureness
+    if learned.swaps and site.at_top and probed.decision.evidence == HELD_OUT and sure and sure.agree < LIKELY:
+        called = sure_words(sure.record())
+        return _given_up(probed, f"{reason}; but once something was exchanged no more is by so little ({called})")
     first, given = swap_of(ctx, site, probed), bool(site.readout.given)
     if not given:
         first = purify(ctx, site, first, probed)

@@ -19,6 +19,7 @@ from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.steps.records import ChannelProbe, Learned, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, Decision
+from conceptnet_ml.swap.sureness import Sureness
 
 SITE = cast(Site, SimpleNamespace(name="block3/classes/1", readout=SimpleNamespace(told=None, says=None, given="")))
 
@@ -148,6 +149,38 @@ def test_a_swap_gives_way_to_the_one_that_waits(
     assert not outcome.probed.decision.keep
     assert outcome.reason == f"pixels: yes; a fresh network was asked; {why}: colour is exchanged instead"
     assert outcome.reason == f"pixels: {outcome.probed.decision.reason}"
+
+
+@pytest.mark.parametrize(
+    ("agree", "swaps", "evidence", "trained"),
+    [
+        (0.57, 1, HELD_OUT, False),
+        (0.57, 0, HELD_OUT, True),
+        (0.81, 1, HELD_OUT, True),
+        (0.57, 1, USER, True),
+    ],
+)
+def test_once_something_was_exchanged_no_more_is_by_a_close_call(
+    agree: float, swaps: int, evidence: str, trained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+    sure = Sureness("ι less errors", 0.66, 0.5, 0.8, 0.65, agree, 300)
+    probed = ProbeResult(measured, replace(KEEP, evidence=evidence, sureness=sure))
+
+    def begin(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(generalize, "swap_of", begin)
+    learned, site = SimpleNamespace(swaps=[object()] * swaps), SimpleNamespace(readout=SITE.readout, at_top=True)
+    words = (cast(Context, None), cast(Learned, learned), cast(Site, site), [], probed)
+    if trained:
+        with pytest.raises(InterruptedError):
+            generalize.generalize(*words)
+        return
+    outcome = generalize.generalize(*words)
+    assert not outcome.probed.decision.keep
+    called = "close call, 57 of 100 draws: ι less errors 0.66 [0.50, 0.80], 0.65 asked"
+    assert outcome.reason.endswith(f"no more is by so little ({called})")
 
 
 @pytest.mark.parametrize(
