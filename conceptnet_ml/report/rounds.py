@@ -269,9 +269,14 @@ def _numbers(entry: Entry) -> list[str]:
 
 def _telling(rows: list[list[Figure | None]]) -> dict[str, Any]:
     """``telling``: the first and last row in which the donor's material ``changed`` the answer, if it did in any."""
-    changed = [row for row in rows if any(one and any(line.tone == "wrong" for line in one.caption) for one in row)]
+    changed = [row for row in rows if len(set(_seen(row))) > 1]
     found = changed or rows
     return {"telling": [found[0], found[-1]] if len(found) > 1 else found, "changed": bool(changed)}
+
+
+def _seen(row: list[Figure | None]) -> list[str]:
+    """What the network sees in the image and in the view, as it stands below them."""
+    return [line.text for one in row if one for line in one.caption if line.text.startswith("seen: ")]
 
 
 def _rows(entry: Entry, most: int, figures: Figures) -> list[list[Figure | None]]:

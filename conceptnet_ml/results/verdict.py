@@ -126,6 +126,10 @@ def headline(summary: dict[str, Any]) -> str:
     tested = f"{' and '.join(parts)} of {len(signs)} test sets" if parts else f"any difference on {every} may be chance"
     if parts and rest:
         tested += f"; on {rest} it may be chance"
+    if named := [entry["place"] for entry in found if "place" in entry]:
+        more = len(found) - len(named)
+        also = f", and {'one thing' if more == 1 else f'{more} things'} by the rule" if more else ""
+        return f"By the user's word {listed(named)} is exchanged{also}: {tested}."
     return f"The network hung on {things} that can be exchanged, and learned to do without: {tested}."
 
 

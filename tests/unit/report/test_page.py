@@ -270,6 +270,13 @@ def by_both(found: dict[str, Any]) -> None:
     found["rounds"][0]["overruled"] = ["colour: the user decided to undo it"]
 
 
+def by_place(found: dict[str, Any]) -> None:
+    """The kept round is of a place that the user named; that the network hung on it nobody said."""
+    for entry in found["rounds"]:
+        if entry["decision"] == "kept":
+            entry["place"] = "bottom,right"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -300,6 +307,7 @@ def by_both(found: dict[str, Any]) -> None:
             ],
         ),
         (one_by_chance, ["better on 1 of 2 test sets; on 1 it may be chance."]),
+        (by_place, ["By the user's word bottom,right is exchanged: "]),
         (lambda found: None, ["any difference on all 2 test sets may be chance."]),
     ],
 )
@@ -419,10 +427,11 @@ def test_who_says_what_the_rule_says_overrules_nothing() -> None:
 
 
 def test_the_verdict_shows_swaps_that_changed_the_answer() -> None:
-    def row(number: int, tone: str) -> list[Figure | None]:
-        return [Figure(str(number), 1, 1, "", (Caption("seen: car", tone),)), None]
+    def row(number: int, before: str, after: str) -> list[Figure | None]:
+        seen = [Figure(str(number), 1, 1, "", (Caption(f"seen: {one}", "wrong"),)) for one in (before, after)]
+        return [seen[0], Figure("donor", 1, 1, "", (Caption("dog"),)), seen[1], None]
 
-    same, first, again = row(0, "right"), row(1, "wrong"), row(2, "wrong")
+    same, first, again = row(0, "car", "car"), row(1, "car", "dog"), row(2, "dog", "car")
     assert _telling([same, first, same, again, same]) == {"telling": [first, again], "changed": True}
     assert _telling([same, first]) == {"telling": [first], "changed": True}
     assert _telling([same, same]) == {"telling": [same, same], "changed": False}
