@@ -30,7 +30,7 @@ from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, decide_round, residual_
 from conceptnet_ml.swap.sureness import LIKELY, sure_words
 from conceptnet_ml.swap.views import DrawnViews, Swap
 
-WHOLE = "what was exchanged is a part of it"
+WHOLE = "what was exchanged is a part of the object"
 """Said where all that can be exchanged is all that there is. Where a cue stands beside an object, what is still found
 in the views is the rest of the cue, and the object is left when that is exchanged, too. Two strokes of a digit each
 tell it and are exchanged as easily, and with both nothing is left: they are the object."""
