@@ -143,7 +143,7 @@ def check_given(settings: Settings, plugins: Plugins, kinds: Container[str] | No
     Args:
         kinds: Of the plugins that are looked up; default: all that the settings choose.
     """
-    from conceptnet_ml.config.overrides import parse_overrides
+    from conceptnet_ml.config.overrides import parse_overrides, parse_places
     from conceptnet_ml.config.sources import check_paths
 
     for kind, name in plugins.chosen(settings):
@@ -151,6 +151,7 @@ def check_given(settings: Settings, plugins: Plugins, kinds: Container[str] | No
         if not is_code and (kinds is None or kind in kinds):
             plugins.get(kind, name)
     parse_overrides(settings.round.keep, settings.round.undo)
+    parse_places(settings.round.exchange)
     check_paths(settings)
 
 

@@ -117,6 +117,7 @@ SLIPS = {
     "learn --data photos --control zzzz": "Known: amplify-ungated, ",
     "learn --data photos --set plugins.dreamer=zzzz": "Known: deepdream, ",
     "learn --data photos --keep block3": "not the name of a round",
+    "learn --data photos --exchange cellar": "'cellar' names no place",
     "learn --resume runs/frist": "Did you mean 'runs/first'?",
     "inspect photo": "Did you mean 'photos'?",
     "inspect photos --trap wheelz": "Did you mean 'wheels'?",
