@@ -193,6 +193,8 @@ class Representation(Record):
             less of their own than views do; default: as in views.
         entire: The channels hold the image as a whole: where all are exchanged, hardly anything of it is left. What
             tells the classes apart then may be the object itself, so the rule asks for a narrow gate.
+        technical: What is exchanged says how a picture was taken and stored, not what is on it: as it is measured,
+            nature gives two classes hardly any of it. It may decide in part only, and is a cue all the same.
         redundant: The encoding says the same of an image more than once, so that no image has just any encoding: after
             a swap the image's own encoding need not be the one it was made of.
         channels: How many channels images must have: of others the representation is left out, which a note says; None
@@ -208,6 +210,7 @@ class Representation(Record):
     cost: int = 10
     regional: bool = False
     entire: bool = False
+    technical: bool = False
     redundant: bool = False
     channels: int | None = None
 

@@ -235,6 +235,10 @@ class RoundSettings(SettingsGroup):
         0.35,
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
     )
+    technical: float = Field(
+        0.2,
+        description="contrast from which a swap of how pictures were taken and stored is kept all the same",
+    )
     reads: float = Field(
         0.75,
         description="share above chance of the images that a network trained to read a cue with exceptions alone "
@@ -366,7 +370,7 @@ class PluginSettings(SettingsGroup):
     """Which plugin supplies which step."""
 
     representations: tuple[str, ...] = Field(
-        ("colour", "fourier", "blocks", "waves", "pixels"),
+        ("colour", "exposure", "fourier", "blocks", "waves", "pixels"),
         description="representations that the learner may choose from",
     )
     discoverer: str = Field("units", description="the find step")
@@ -436,6 +440,7 @@ class Settings(SettingsGroup):
                 "places": 9.0,
                 "outside": False,
                 "partly": 1.0,
+                "technical": 9.0,
                 "later": 0,
                 "first": 2.0,
                 "fills": 1.0,

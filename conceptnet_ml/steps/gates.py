@@ -32,9 +32,11 @@ def codecs(ctx: Context, readout: Readout) -> list[Codec]:
 
     Below a feature only more elementary ones than its own: a transplant of the same place is that feature's own swap.
     Where all that lies outside some gates is exchanged, no transplant: what is left inside them counts as the object.
-    Where the user named places, the cheapest transplant alone.
+    Where the user named places, the cheapest transplant alone. What was exchanged whole in every view is not once more.
     """
+    whole = {swap.codec.name for swap in readout.swaps if swap.codec.gate == "whole"}
     found = [ctx.codec(name, readout) for name in ctx.representations]
+    found = [codec for codec in found if codec.gate != "whole" or codec.name not in whole]
     if readout.elementary is not None:
         found = [codec for codec in found if codec.record.cost < readout.elementary and codec.record.regional]
     if any(swap.outside for swap in readout.swaps):
@@ -80,6 +82,8 @@ def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], No
     decisive = decisive if codec.record.entire else decisive / 2
     if site.readout.told is not None:
         decisive = ctx.settings.round.read
+    elif codec.record.technical:
+        decisive = min(decisive, ctx.settings.round.technical)
     with frozen(*site.readout.modules()):
         measured = measure_swap(
             ctx.prober(site.readout, codec),

@@ -66,6 +66,7 @@ _ELSE = (
 _EXCHANGED = {
     "fourier": "the strength of repeating patterns (fourier)",
     "waves": "repeating patterns (waves)",
+    "exposure": "light and contrast (exposure)",
     "blocks": "grain and sharpness (blocks)",
     "pixels": "places (pixels)",
 }

@@ -63,13 +63,13 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
             if before.measured.iota > result.measured.iota + (-AHEAD if pure else AHEAD):
                 waiting.remove(before)
                 yield before
-        rival = next((one for one in waiting if one.measured.gate == "whole"), None)
+        rival = next((one for one in waiting if one.measured.gate == "whole" and not one.measured.technical), None)
         if rival is None:
             yield results[-1]
             continue
         sure = rival.measured.iota_less_errors(ctx.settings.round.imperfection) >= ctx.settings.round.first
         yield replace(results[-1], rival=rival.measured.representation, gives_way=sure)
-    yield from waiting
+    yield from sorted(waiting, key=lambda one: not one.measured.technical)  # of that nature gives hardly anything
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:
         yield replace(insisted, insisted=True)

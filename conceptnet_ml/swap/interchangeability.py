@@ -55,7 +55,8 @@ class SwapMeasurement:
             answer.
         entire: Whether the representation's channels hold the image as a whole.
         in_part: Whether a swap of the whole image may be kept where it decides in part: where the representation has a
-            ``measure``, by which what nature gives two classes rises little.
+            ``measure``, by which what nature gives two classes rises little, or is technical.
+        technical: Whether what is exchanged says how a picture was taken, not what is on it.
         later: Whether anything was exchanged before at the top stage: what is left is the object sooner than a cue.
         told: Of a network that was trained to read a cue with exceptions alone: the share of held-out images, above
             chance, whose class it tells. None of any other network.
@@ -74,6 +75,7 @@ class SwapMeasurement:
     met: tuple[tuple[int, int, int, int], ...] = ()
     entire: bool = False
     in_part: bool = True
+    technical: bool = False
     later: bool = False
     told: float | None = None
     hits: Hits | None = field(default=None, compare=False, repr=False)
@@ -280,14 +282,14 @@ class _HeldImages:
         Args:
             pairs: Whether the pairs of classes are counted, too.
         """
-        hits = Hits(self.labels, self.answered, flips, *met)
+        hits, record = Hits(self.labels, self.answered, flips, *met), self.prober.codec.record
         images = self.per_class(self.places, self.answered)
         seen, draws = images.clamp_min(1), hits.others.shape[1]
         others, mates = (self.per_class(self.places, one.sum(1)) / seen / draws for one in (hits.others, hits.mates))
         opened = None if self.gates is None else (self.gates > self.prober.settings.threshold).float()
         return SwapMeasurement(
-            self.prober.codec.name,
-            self.prober.codec.record.gate,
+            record.name,
+            record.gate,
             tuple(int(n) for n in images),
             tuple((self.per_class(self.places, flips) / seen).tolist()),
             tuple(others.tolist()),
@@ -296,8 +298,9 @@ class _HeldImages:
             float(images.sum()) / len(self.labels),
             tuple(torch.bincount(self.labels, minlength=self.classes).tolist()),
             hits.pairs(self.classes) if pairs else (),
-            entire=self.prober.codec.record.entire,
-            in_part=self.prober.codec.record.measure is not None,
+            entire=record.entire,
+            in_part=record.measure is not None or record.technical,
+            technical=record.technical,
             hits=hits,
         )
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from . import exposure
+
 SIDE = 8
 """Of a block in px, that of JPEG."""
 
@@ -18,6 +20,9 @@ GRIDS = (4, 0)
 
 EVEN = 1e-5
 """Of values in [0, 1]: a smaller coefficient is rounding, and is taken for zero."""
+
+LEVELS = 255
+"""Of a value: a picture whose values differ by less than one is even."""
 
 AXES = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (1.0, 1.0, -2.0))
 """Light, red against green, both against blue: pictures hardly have fine hues, but noise has."""
@@ -61,6 +66,20 @@ def masks(encoding: tuple[Tensor, Tensor]) -> Tensor:
     inside = encoding[0].new_ones(1, 1, 1, encoding[0].shape[3], 1)
     inside[:, :, :, 0] = 0
     return inside
+
+
+def measure(images: Tensor, donors: Tensor) -> Tensor:
+    """Images with the sizes of donors that were given as much contrast as they have; (B, 3, H, W) in [0, 1].
+
+    Nature gives two classes more or less contrast, and with it larger or smaller waves; in what is left they hardly
+    differ. The images keep their own exposure, which larger waves would change, too. Cost: the same and sorting once.
+    """
+    least = 1 / LEVELS
+    spread, wanted = (one.std((1, 2, 3), keepdim=True, correction=0).clamp_min(least) for one in (donors, images))
+    mean = donors.mean((1, 2, 3), keepdim=True)
+    alike = (mean + (donors - mean) * (wanted / spread)).clamp(0, 1)
+    swapped = decode((encode(alike)[0], images)).clamp(0, 1)
+    return exposure.decode((exposure.encode(images)[0], swapped))
 
 
 def _padded(images: Tensor) -> Tensor:

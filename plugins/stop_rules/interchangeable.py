@@ -57,6 +57,9 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
     Waves hold the whole object: they must decide alone through a narrow gate, and a swap of places comes first where it
     is as interchangeable (docs/decisions/0040-waves.md).
 
+    How a picture was taken and stored may decide in part only, whatever the errors: nature gives classes hardly any of
+    it (docs/decisions/0076-how-it-was-taken.md). Once something was exchanged more is asked, as of places.
+
     Colour, which is judged by a measure of its own, may decide in part only, and is a cue all the same where the
     network hardly errs: what nature gives two classes of colour is never so sure. It comes last then, since a coloured
     thing changes an image's colours, too (docs/decisions/0036-in-part.md). Nothing says so of other whole images.
@@ -74,6 +77,14 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
     if measured.gate == "channel" or not measured.in_part:
         below, asked = unlike(contrast, decisive)
         return decision(False, f"contrast {below} < {asked}: it does not decide by itself")
+    if measured.technical:
+        least = settings.technical + (settings.later if measured.later else 0)
+        below, asked = unlike(contrast, least)
+        compared = Compared("contrast", least, lambda one: one.contrast)
+        if contrast >= least:
+            reason = f"contrast {contrast:.2f} ≥ {least:.2f}: more than nature gives classes of it"
+            return Decision(True, reason, last=True, compared=compared)
+        return Decision(False, f"contrast {below} < {asked}: nature gives classes as much of it", compared=compared)
     found = f"contrast {contrast:.2f} − {wrong:.2f} for errors"
     less = Compared(
         "contrast less errors", partly, lambda one: one.contrast - settings.imperfection * (1 - one.answered)

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_plugins.representations import blocks, colour, fourier, pixels
+from conceptnet_plugins.representations import blocks, colour, exposure, fourier, pixels
 from conceptnet_plugins.traps import quality
 
 PLUGINS = load_plugins(use_entry_points=False)
 FOURIER = Codec(PLUGINS.get("representation", "fourier"))  # type: ignore[arg-type]
 BLOCKS = Codec(PLUGINS.get("representation", "blocks"))  # type: ignore[arg-type]
+EXPOSURE = Codec(PLUGINS.get("representation", "exposure"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -442,3 +443,50 @@ def test_a_round_trip_of_blocks_is_exact(height: int, width: int) -> None:
     encoding = blocks.encode(images)
     assert encoding[0].shape[2:4] == (3, 36)
     torch.testing.assert_close(blocks.decode(encoding), images, atol=1e-5, rtol=0)
+
+
+def exposed(factor: float, count: int = 6, seed: int = 0) -> Tensor:
+    """Pictures that reach from black to white, brighter or darker by a factor, as 8 bits hold them."""
+    images = pictures(count, 32, seed)
+    least, most = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (factor * (images - least) / (most - least)).clamp(0, 1).mul(255).round().div(255)
+
+
+def cut_off(images: Tensor) -> Tensor:
+    """The share of an image's values at its lightest."""
+    return (images >= images.amax((1, 2, 3), keepdim=True) - exposure.STEP).float().mean((1, 2, 3))
+
+
+def test_exposure_reaches_as_far_as_the_donors_and_is_cut_off_as_often() -> None:
+    dark, bright = exposed(0.7), exposed(1.5, seed=1)
+    brightened, darkened = EXPOSURE.swap(dark, bright), EXPOSURE.swap(bright, dark)
+    torch.testing.assert_close(brightened.amax((1, 2, 3)), bright.amax((1, 2, 3)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(cut_off(brightened), cut_off(bright), atol=0.02, rtol=0)  # stretched, more come near
+    torch.testing.assert_close(darkened.amax((1, 2, 3)), dark.amax((1, 2, 3)), atol=1e-6, rtol=0)
+    assert (cut_off(bright) > 0.02).all(), "else there is nothing to take over"
+    assert torch.equal(EXPOSURE.swap(bright, bright), bright)
+
+
+def test_exposure_leaves_what_is_lighter_than_what() -> None:
+    dark, bright = exposed(0.7), exposed(1.5, seed=1)
+    swapped = EXPOSURE.swap(dark, bright)
+    for before, after in zip(dark.flatten(1), swapped.flatten(1), strict=True):
+        assert (after[before.argsort()].diff() >= -1e-6).all()
+
+
+def test_a_picture_of_one_tone_is_not_stretched_by_exposure() -> None:
+    even = torch.full((1, 3, 16, 16), 0.4)
+    even[..., 0] += 1 / 255
+    swapped = EXPOSURE.swap(even, exposed(1.0, 1))
+    assert float(swapped.amax() - swapped.amin()) < 0.1
+
+
+def test_blocks_are_judged_by_donors_of_as_much_contrast() -> None:
+    """Softer ones of the same pictures give nothing; of noise is as much told as in views."""
+    images, donors = pictures(6, 32), pictures(6, 32, seed=1)
+    donors = donors - donors.mean((1, 2, 3), keepdim=True) + 0.5
+    faint = 0.5 + 0.5 * (donors - 0.5)
+    torch.testing.assert_close(BLOCKS.measured(images, faint), BLOCKS.measured(images, donors), atol=1e-4, rtol=0)
+    assert (BLOCKS.swap(images, faint) - BLOCKS.swap(images, donors)).abs().mean() > 0.01
+    even = torch.full_like(images, 0.5)
+    assert torch.isfinite(BLOCKS.measured(images, even)).all()

@@ -32,11 +32,11 @@ def decisions(
 
     def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
         iota = (IOTA.get(codec.name, 0.9),) * 2
-        waves = codec.name == "waves"
-        measured = SwapMeasurement(codec.name, codec.gate, (9, 9), (1.0, 1.0), iota, (0.0, 0.0), 0.1, entire=waves)
+        measured = SwapMeasurement(codec.name, codec.gate, (9, 9), (1.0, 1.0), iota, (0.0, 0.0), 0.1)
+        measured = replace(measured, entire=codec.name == "waves", technical=codec.name == "blocks")
         return ProbeResult(measured, rule[codec.name])
 
-    gates = {"colour": "whole", "fourier": "channel", "waves": "channel", "pixels": "place"}
+    gates = {"colour": "whole", "fourier": "channel", "blocks": "whole", "waves": "channel", "pixels": "place"}
     codecs = [SimpleNamespace(name=name, gate=gates[name]) for name in rule]
     monkeypatch.setattr(step, "codecs", lambda ctx, readout: codecs)
     monkeypatch.setattr(step, "probe_representation", judged)
@@ -74,6 +74,16 @@ def test_a_spectrum_does_not_come_before_colour_that_waits(monkeypatch: pytest.M
     found, _ = decisions(monkeypatch, {"colour": LAST, "fourier": KEEP, "pixels": REFUSE})
     assert found == [("colour", False), ("fourier", False), ("pixels", False), ("colour", True), ("fourier", True)]
     assert decisions(monkeypatch, {"colour": REFUSE, "fourier": KEEP})[0] == [("colour", False), ("fourier", True)]
+
+
+def test_how_pictures_were_taken_comes_before_colour_and_places_do_not_give_way_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, rivals = decisions(monkeypatch, {"colour": LAST, "blocks": LAST, "pixels": REFUSE})
+    assert [name for name, keep in found if keep] == ["blocks", "colour"]
+    found, rivals = decisions(monkeypatch, {"blocks": LAST, "pixels": KEEP})
+    assert found == [("blocks", False), ("pixels", True), ("blocks", True)]
+    assert not any(rivals)
 
 
 @pytest.mark.parametrize(("iota", "first"), [(0.7, "waves"), (0.88, "pixels"), (1.0, "pixels")])
