@@ -193,8 +193,9 @@ class Representation(Record):
             less of their own than views do; default: as in views.
         entire: The channels hold the image as a whole: where all are exchanged, hardly anything of it is left. What
             tells the classes apart then may be the object itself, so the rule asks for a narrow gate.
-        technical: What is exchanged says how a picture was taken and stored, not what is on it: as it is measured,
-            nature gives two classes hardly any of it. It may decide in part only, and is a cue all the same.
+        nature: The most contrast that nature gives two classes, as measured, where that is hardly any: what is
+            exchanged says how a picture was taken and stored, not what is on it. It may then decide in part only, and
+            be a cue all the same. None where nature gives them much, or nobody knows.
         redundant: The encoding says the same of an image more than once, so that no image has just any encoding: after
             a swap the image's own encoding need not be the one it was made of.
         channels: How many channels images must have: of others the representation is left out, which a note says; None
@@ -210,13 +211,15 @@ class Representation(Record):
     cost: int = 10
     regional: bool = False
     entire: bool = False
-    technical: bool = False
+    nature: float | None = None
     redundant: bool = False
     channels: int | None = None
 
     def __post_init__(self) -> None:
         if self.gate not in GATES:
             raise PluginError(f"representation '{self.name}': the gate '{self.gate}' is none of {', '.join(GATES)}")
+        if self.nature is not None and not 0 <= self.nature < 1:
+            raise PluginError(f"representation '{self.name}': nature is {self.nature}, and must be from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -236,8 +236,9 @@ class RoundSettings(SettingsGroup):
         description="contrast less imperfection × errors, from which a swap of the whole image is kept all the same",
     )
     technical: float = Field(
-        0.2,
-        description="contrast from which a swap of how pictures were taken and stored is kept all the same",
+        0.1,
+        description="by how much contrast must exceed what nature gives two classes, for a swap of how pictures were "
+        "taken and stored to be kept",
     )
     reads: float = Field(
         0.75,
@@ -370,7 +371,7 @@ class PluginSettings(SettingsGroup):
     """Which plugin supplies which step."""
 
     representations: tuple[str, ...] = Field(
-        ("colour", "exposure", "fourier", "blocks", "waves", "pixels"),
+        ("colour", "exposure", "sharpness", "fourier", "blocks", "waves", "pixels"),
         description="representations that the learner may choose from",
     )
     discoverer: str = Field("units", description="the find step")

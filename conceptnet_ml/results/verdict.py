@@ -62,7 +62,8 @@ _PATTERNS = {
     "fourier": "the strength of patterns that repeat all over an image",
     "waves": "patterns that repeat all over an image",
     "exposure": "how light and how rich in contrast an image is",
-    "blocks": "how grainy, sharp or compressed an image is",
+    "sharpness": "how sharp or blurred an image is",
+    "blocks": "how grainy or compressed an image is",
 }
 """What the built-in representations exchange of the whole image, in words."""
 

@@ -34,7 +34,7 @@ def codecs(ctx: Context, readout: Readout) -> list[Codec]:
     Where all that lies outside some gates is exchanged, no transplant: what is left inside them counts as the object.
     Where the user named places, the cheapest transplant alone. What was exchanged whole in every view is not once more.
     """
-    whole = {swap.codec.name for swap in readout.swaps if swap.codec.gate == "whole"}
+    whole = {codec.name for swap in readout.swaps for codec in swap.codecs if codec.gate == "whole"}
     found = [ctx.codec(name, readout) for name in ctx.representations]
     found = [codec for codec in found if codec.gate != "whole" or codec.name not in whole]
     if readout.elementary is not None:
@@ -82,8 +82,8 @@ def _measure(ctx: Context, site: Site, codec: Codec, advance: Callable[[int], No
     decisive = decisive if codec.record.entire else decisive / 2
     if site.readout.told is not None:
         decisive = ctx.settings.round.read
-    elif codec.record.technical:
-        decisive = min(decisive, ctx.settings.round.technical)
+    elif codec.record.nature is not None:
+        decisive = min(decisive, codec.record.nature + ctx.settings.round.technical)
     with frozen(*site.readout.modules()):
         measured = measure_swap(
             ctx.prober(site.readout, codec),
@@ -102,15 +102,24 @@ def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
 
     Where only some classes share the feature, the gates of all other images are closed: they receive what a donor's
     gate opens, and as donors give only what they have at the places where the host's own feature is taken out.
+
+    How pictures were taken and stored is exchanged in every representation there is of it: each leaves traces in the
+    others, which would tell the class as before, and nature gives classes hardly any of them.
     """
     codec = ctx.codec(probed.measured.representation, site.readout)
+    along: list[Codec] = []
+    if codec.record.nature is not None:
+        along = [one for name in ctx.representations if (one := ctx.codec(name)).record.nature is not None]
+        along.sort(key=lambda one: -one.record.cost)  # blocks change how sharp an image is, and both its exposure
     found = gates(ctx, site, codec)
     if found is not None and probed.decision.classes is not None:
         shares = torch.isin(ctx.labels, torch.tensor(probed.decision.classes))
         found = found * shares.view(-1, *[1] * (found.ndim - 1))
     places = own_places(ctx, site) if codec.needs_regions else None
     settings, name = ctx.settings, f"{site.name} {codec.name}"
-    return Swap(codec, found, settings.probe.threshold, ctx.grow, places, name, again=settings.round.again)
+    return Swap(
+        codec, found, settings.probe.threshold, ctx.grow, places, name, again=settings.round.again, along=tuple(along)
+    )
 
 
 def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) -> Tensor | None:

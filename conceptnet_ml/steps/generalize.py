@@ -55,9 +55,10 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     if not probed.decision.keep:
         return Outcome(probed, False, reason)
     sure = probed.decision.sureness
-    if learned.swaps and site.at_top and probed.decision.evidence == HELD_OUT and sure and sure.agree < LIKELY:
-        called = sure_words(sure.record())
-        return _given_up(probed, f"{reason}; but once something was exchanged no more is by so little ({called})")
+    close_call = sure is not None and sure.agree < LIKELY and probed.decision.evidence == HELD_OUT
+    if sure and close_call and (learned.swaps or probed.measured.nature is not None) and site.at_top:
+        when = "once something was exchanged no more is" if learned.swaps else "what decides in part is not exchanged"
+        return _given_up(probed, f"{reason}; but {when} by so little ({sure_words(sure.record())})")
     first, given = swap_of(ctx, site, probed), bool(site.readout.given)
     if not given:
         first = purify(ctx, site, first, probed)
@@ -69,6 +70,8 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         outside, side = rests_outside(ctx, site, first, swap, probed)
     else:
         outside, side = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
+    if more := [codec.name for codec in swap.along if codec.name != swap.codec.name]:
+        reason += f"; with it {' and '.join(more)}, where it leaves traces"
     reason += "".join(f"; {what}" for what in (*(check.reason for check in closures), side) if what)
     if outside and asked is None and len(ctx.held) < FEW:
         return _given_up(

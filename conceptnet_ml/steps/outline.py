@@ -67,7 +67,7 @@ _EXCHANGED = {
     "fourier": "the strength of repeating patterns (fourier)",
     "waves": "repeating patterns (waves)",
     "exposure": "light and contrast (exposure)",
-    "blocks": "grain and sharpness (blocks)",
+    "blocks": "grain and compression (blocks)",
     "pixels": "places (pixels)",
 }
 """What the built-in representations exchange, where their names do not say it."""

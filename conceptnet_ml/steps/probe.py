@@ -14,6 +14,7 @@ from conceptnet_ml.steps.channel_probe import moves_channels, probe_channels
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import codecs, probe_representation
 from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import USER
 
 __all__ = ["choose_partners", "probe", "probe_channels"]
@@ -27,9 +28,9 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
 
     The decision is the rule's unless the user named the round. One that is to come last is refused at first, and comes
     once more, kept, where all were asked for, or before a swap of places whose ι is lower, where its channels hold the
-    image as a whole: a word in the corner is narrow in the spectrum, too, and is more easily exchanged as places. So
-    does, where the user keeps the round, the best of them, as the one the user insists on. A swap of places says which
-    swap of the whole image waits behind it, and whether it gives way to that one.
+    image as a whole or it says how that was taken: a word in the corner is narrow in the spectrum, too, and is more
+    easily exchanged as places. So does, where the user keeps the round, the best of them, as the one the user insists
+    on. A swap of places says which swap of the whole image waits behind it, and whether it gives way to that one.
 
     A network that reads a cue alone (:func:`conceptnet_ml.steps.exceptions.read_exceptions`) is asked what it is made
     of: any of the whole image waits for places, and comes first where it is about as easily exchanged, since places of
@@ -58,21 +59,29 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
             waiting.append(results[-1])
             yield _refused_at_first(results[-1])
             continue
-        waiting = sorted(waiting, key=lambda one: -one.measured.iota) if pure else waiting
-        for before in [one for one in waiting if (one.measured.entire or pure) and codec.gate == "place"]:
-            if before.measured.iota > result.measured.iota + (-AHEAD if pure else AHEAD):
-                waiting.remove(before)
-                yield before
-        rival = next((one for one in waiting if one.measured.gate == "whole" and not one.measured.technical), None)
+        waiting = sorted(waiting, key=lambda one: -one.measured.iota if pure else _surest(one.measured))
+        early = [one for one in waiting if one.measured.entire or one.measured.nature is not None or pure]
+        least = result.measured.iota + (-AHEAD if pure else AHEAD)
+        ahead = [place for place, one in enumerate(early) if codec.gate == "place" and one.measured.iota > least]
+        for before in early[: ahead[-1] + 1 if ahead else 0]:  # with what is surer, be that less interchangeable
+            waiting.remove(before)
+            yield before
+        colours = [one for one in waiting if one.measured.gate == "whole" and one.measured.nature is None]
+        rival = next(iter(colours), None)
         if rival is None:
             yield results[-1]
             continue
         sure = rival.measured.iota_less_errors(ctx.settings.round.imperfection) >= ctx.settings.round.first
         yield replace(results[-1], rival=rival.measured.representation, gives_way=sure)
-    yield from sorted(waiting, key=lambda one: not one.measured.technical)  # of that nature gives hardly anything
+    yield from waiting
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:
         yield replace(insisted, insisted=True)
+
+
+def _surest(measured: SwapMeasurement) -> float:
+    """Of what nature gives classes least comes first; all that it gives them much of, in the order they were tried."""
+    return 1.0 if measured.nature is None else measured.nature
 
 
 def _refused_at_first(result: ProbeResult) -> ProbeResult:

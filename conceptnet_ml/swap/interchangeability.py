@@ -55,8 +55,9 @@ class SwapMeasurement:
             answer.
         entire: Whether the representation's channels hold the image as a whole.
         in_part: Whether a swap of the whole image may be kept where it decides in part: where the representation has a
-            ``measure``, by which what nature gives two classes rises little, or is technical.
-        technical: Whether what is exchanged says how a picture was taken, not what is on it.
+            ``measure``, by which what nature gives two classes rises little, or little anyway.
+        nature: The most contrast that nature gives two classes, where what is exchanged says how a picture was taken,
+            not what is on it; else None.
         later: Whether anything was exchanged before at the top stage: what is left is the object sooner than a cue.
         told: Of a network that was trained to read a cue with exceptions alone: the share of held-out images, above
             chance, whose class it tells. None of any other network.
@@ -75,7 +76,7 @@ class SwapMeasurement:
     met: tuple[tuple[int, int, int, int], ...] = ()
     entire: bool = False
     in_part: bool = True
-    technical: bool = False
+    nature: float | None = None
     later: bool = False
     told: float | None = None
     hits: Hits | None = field(default=None, compare=False, repr=False)
@@ -299,8 +300,8 @@ class _HeldImages:
             tuple(torch.bincount(self.labels, minlength=self.classes).tolist()),
             hits.pairs(self.classes) if pairs else (),
             entire=record.entire,
-            in_part=record.measure is not None or record.technical,
-            technical=record.technical,
+            in_part=record.measure is not None or record.nature is not None,
+            nature=record.nature,
             hits=hits,
         )
 

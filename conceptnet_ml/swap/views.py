@@ -37,6 +37,8 @@ class Swap:
         widened: How often gates of fresh networks were joined to its own.
         again: Share of views in which a second donor gives what it has, too; of a transplant at places of its own.
         outside: Whether all that lies outside the gates is exchanged in place of what lies inside. For place gates.
+        along: Of a swap of the whole image, all representations that are exchanged with one donor, one after the other,
+            its own among them; empty for its own alone.
     """
 
     codec: Codec
@@ -48,7 +50,13 @@ class Swap:
     widened: int = 0
     again: float = 0.0
     outside: bool = False
+    along: tuple[Codec, ...] = ()
     _open: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """All that are exchanged."""
+        return self.along or (self.codec,)
 
     def open_gate(self, numbers: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
         """The open gate of these images: (B, 1, H, W) booleans at image resolution, or (B, C) for a channel gate."""
@@ -70,6 +78,10 @@ class Swap:
         leaves and the donor's comes in. A regional swap changes the image's own region, too: its gate opens as little
         of it as flips the answer.
         """
+        if self.along:
+            for codec in self.along:
+                images = codec.swap(images, donors)
+            return images
         if self.outside:  # the donor receives what is inside the image's gate
             assert isinstance(donors, Tensor)
             images, donors, numbers, donor_numbers = donors, images, donor_numbers, numbers
@@ -163,7 +175,12 @@ class Views:
         donors = self.donors.uniform(len(numbers), generator)
         images = self._after(count - 1, numbers, generator)
         material: Encoding
-        if count == 1 and swap.codec.gate == "whole" and (kept := self._kept_statistics(swap)) is not None:
+        if (
+            count == 1
+            and swap.codec.gate == "whole"
+            and not swap.along
+            and (kept := self._kept_statistics(swap)) is not None
+        ):
             material = (kept[donors.to(kept.device)], kept[:0])
         else:
             material = self._after(count - 1, donors, generator)

@@ -58,7 +58,7 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
     is as interchangeable (docs/decisions/0040-waves.md).
 
     How a picture was taken and stored may decide in part only, whatever the errors: nature gives classes hardly any of
-    it (docs/decisions/0076-how-it-was-taken.md). Once something was exchanged more is asked, as of places.
+    it (docs/decisions/0076-how-it-was-taken.md). Once something was exchanged as much more is asked as of colour.
 
     Colour, which is judged by a measure of its own, may decide in part only, and is a cue all the same where the
     network hardly errs: what nature gives two classes of colour is never so sure. It comes last then, since a coloured
@@ -77,8 +77,8 @@ def _decide_global(measured: SwapMeasurement, wrong: float, settings: RoundSetti
     if measured.gate == "channel" or not measured.in_part:
         below, asked = unlike(contrast, decisive)
         return decision(False, f"contrast {below} < {asked}: it does not decide by itself")
-    if measured.technical:
-        least = settings.technical + (settings.later if measured.later else 0)
+    if measured.nature is not None:
+        least = measured.nature + (settings.partly if measured.later else settings.technical)
         below, asked = unlike(contrast, least)
         compared = Compared("contrast", least, lambda one: one.contrast)
         if contrast >= least:

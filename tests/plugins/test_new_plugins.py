@@ -122,7 +122,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 def test_how_a_plugin_is_chosen() -> None:
     assert usage("trap", "dots", "--plugins-dir dots.py") == "learn --plugins-dir dots.py --trap dots"
     assert usage("exporter", "my-csv") == "graph export RUN --format my-csv --out graph.my_csv"
-    usual = "learn --set plugins.representations=colour,exposure,fourier,blocks,waves,pixels"
+    usual = "learn --set plugins.representations=colour,exposure,sharpness,fourier,blocks,waves,pixels"
     assert usage("representation", "mine") == f"{usual},mine", "the default ones stay"
     assert usage("representation", "colour") == usual
 

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from conceptnet_ml.plugins import load_plugins
 from conceptnet_ml.swap.representation import Codec
-from conceptnet_plugins.representations import blocks, colour, exposure, fourier, pixels
+from conceptnet_plugins.representations import blocks, colour, exposure, fourier, pixels, sharpness
 from conceptnet_plugins.traps import quality
 
 PLUGINS = load_plugins(use_entry_points=False)
 FOURIER = Codec(PLUGINS.get("representation", "fourier"))  # type: ignore[arg-type]
 BLOCKS = Codec(PLUGINS.get("representation", "blocks"))  # type: ignore[arg-type]
+SHARPNESS = Codec(PLUGINS.get("representation", "sharpness"))  # type: ignore[arg-type]
 EXPOSURE = Codec(PLUGINS.get("representation", "exposure"))  # type: ignore[arg-type]
 
 
@@ -490,3 +491,37 @@ def test_blocks_are_judged_by_donors_of_as_much_contrast() -> None:
     assert (BLOCKS.swap(images, faint) - BLOCKS.swap(images, donors)).abs().mean() > 0.01
     even = torch.full_like(images, 0.5)
     assert torch.isfinite(BLOCKS.measured(images, even)).all()
+
+
+def textured(count: int = 6, seed: int = 0) -> Tensor:
+    """Pictures with as much that is fine as photographs have: amplitudes that fall as one over the frequency."""
+    draw = torch.Generator().manual_seed(seed)
+    waves = torch.fft.rfft2(torch.randn(count, 3, 32, 32, generator=draw))
+    radius = (torch.fft.fftfreq(32)[:, None].square() + torch.fft.rfftfreq(32).square()).sqrt().clamp_min(1 / 32)
+    images = torch.fft.irfft2(waves / radius, s=(32, 32))
+    return (0.5 + 0.12 * images / images.std((1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def blurred(images: Tensor) -> Tensor:
+    return (
+        quality.blur((images * 255).round().to(torch.uint8), torch.zeros(len(images)), torch.arange(len(images))) / 255
+    )
+
+
+def test_sharpness_exchanges_blur_and_leaves_how_strong_what_is_coarse_is() -> None:
+    images, donors = textured(), textured(seed=1)
+    soft = SHARPNESS.swap(images, blurred(donors))
+    again = SHARPNESS.swap(blurred(images), donors)
+    falls = [sharpness.encode(one)[0][:, -1].mean() for one in (images, blurred(images), soft, again)]
+    assert falls[1] < falls[0] - 1, "else nothing is blurred"
+    torch.testing.assert_close(falls[2], falls[1], atol=0.3, rtol=0)
+    assert falls[3] > falls[1] + 0.7 * (falls[0] - falls[1]), "but for the greatest factor"
+
+
+def test_sharpness_knows_no_contrast_light_or_hue() -> None:
+    images, donors = textured(), textured(seed=1)
+    fainter = 0.4 + 0.5 * (donors - 0.5)
+    torch.testing.assert_close(SHARPNESS.swap(images, fainter), SHARPNESS.swap(images, donors), atol=0.02, rtol=0)
+    swapped = SHARPNESS.swap(images, blurred(donors))
+    torch.testing.assert_close(swapped.mean((2, 3)), images.mean((2, 3)), atol=0.01, rtol=0)
+    assert torch.isfinite(SHARPNESS.swap(torch.full_like(images, 0.5), donors)).all()

@@ -15,6 +15,7 @@ ordinary	28
 block3/classes/1 find	3
 block3/classes/1 probe colour	1
 block3/classes/1 probe exposure	1
+block3/classes/1 probe sharpness	1
 block3/classes/1 probe fourier	1
 block3/classes/1 probe blocks	3
 block3/classes/1 probe waves	6
@@ -33,6 +34,7 @@ block3/classes/1 descend to block2	8
 block3/classes/2 find	3
 block3/classes/2 probe colour	1
 block3/classes/2 probe exposure	1
+block3/classes/2 probe sharpness	1
 block3/classes/2 probe fourier	1
 block3/classes/2 probe blocks	3
 block3/classes/2 probe waves	0
@@ -156,7 +158,8 @@ def test_a_first_round_that_is_refused_takes_what_was_to_follow_off_the_plan() -
     one.end(28)
     before = one.left()
     probes = [
-        f"block3/classes/1 probe {name}" for name in ("colour", "exposure", "fourier", "blocks", "waves", "pixels")
+        f"block3/classes/1 probe {name}"
+        for name in ("colour", "exposure", "sharpness", "fourier", "blocks", "waves", "pixels")
     ]
     steps = [
         ("block3/classes/1 find", 3.0),

@@ -33,10 +33,17 @@ def decisions(
     def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
         iota = (IOTA.get(codec.name, 0.9),) * 2
         measured = SwapMeasurement(codec.name, codec.gate, (9, 9), (1.0, 1.0), iota, (0.0, 0.0), 0.1)
-        measured = replace(measured, entire=codec.name == "waves", technical=codec.name == "blocks")
+        measured = replace(measured, entire=codec.name == "waves", nature=NATURE.get(codec.name))
         return ProbeResult(measured, rule[codec.name])
 
-    gates = {"colour": "whole", "fourier": "channel", "blocks": "whole", "waves": "channel", "pixels": "place"}
+    gates = {
+        "colour": "whole",
+        "sharpness": "whole",
+        "fourier": "channel",
+        "blocks": "whole",
+        "waves": "channel",
+        "pixels": "place",
+    }
     codecs = [SimpleNamespace(name=name, gate=gates[name]) for name in rule]
     monkeypatch.setattr(step, "codecs", lambda ctx, readout: codecs)
     monkeypatch.setattr(step, "probe_representation", judged)
@@ -50,6 +57,8 @@ def decisions(
 
 IOTA: dict[str, float] = {"colour": 0.2}
 """Of representations, where it is not .9; what decides in part is hardly every donor's."""
+
+NATURE = {"sharpness": 0.05, "blocks": 0.15}
 
 KEEP, LAST, REFUSE = Decision(True, "yes"), Decision(True, "in part", last=True), Decision(False, "no")
 
@@ -76,13 +85,21 @@ def test_a_spectrum_does_not_come_before_colour_that_waits(monkeypatch: pytest.M
     assert decisions(monkeypatch, {"colour": REFUSE, "fourier": KEEP})[0] == [("colour", False), ("fourier", True)]
 
 
-def test_how_pictures_were_taken_comes_before_colour_and_places_do_not_give_way_to_it(
+def test_how_pictures_were_taken_comes_first_of_what_waits_and_places_do_not_give_way_to_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found, rivals = decisions(monkeypatch, {"colour": LAST, "blocks": LAST, "pixels": REFUSE})
-    assert [name for name, keep in found if keep] == ["blocks", "colour"]
+    waits = {"colour": LAST, "blocks": LAST, "sharpness": LAST, "waves": LAST}
+    monkeypatch.setitem(IOTA, "pixels", 0.7)
+    found, _ = decisions(monkeypatch, {**waits, "pixels": REFUSE})
+    kept = [name for name, keep in found if keep]
+    assert kept == ["sharpness", "blocks", "waves", "colour"], "what nature gives least of first"
+    monkeypatch.setitem(IOTA, "blocks", 0.6)
+    found, _ = decisions(monkeypatch, {"blocks": LAST, "waves": LAST, "pixels": KEEP})
+    kept = [name for name, keep in found if keep]
+    assert kept == ["blocks", "waves", "pixels"], "places give way to waves, and waves to grain"
+    monkeypatch.setitem(IOTA, "pixels", 1.0)
     found, rivals = decisions(monkeypatch, {"blocks": LAST, "pixels": KEEP})
-    assert found == [("blocks", False), ("pixels", True), ("blocks", True)]
+    assert [name for name, keep in found if keep] == ["pixels", "blocks"]
     assert not any(rivals)
 
 
@@ -162,18 +179,19 @@ def test_a_swap_gives_way_to_the_one_that_waits(
 
 
 @pytest.mark.parametrize(
-    ("agree", "swaps", "evidence", "trained"),
+    ("agree", "swaps", "evidence", "nature", "why"),
     [
-        (0.57, 1, HELD_OUT, False),
-        (0.57, 0, HELD_OUT, True),
-        (0.81, 1, HELD_OUT, True),
-        (0.57, 1, USER, True),
+        (0.57, 1, HELD_OUT, None, "once something was exchanged no more is"),
+        (0.57, 0, HELD_OUT, None, ""),
+        (0.57, 0, HELD_OUT, 0.05, "what decides in part is not exchanged"),
+        (0.81, 1, HELD_OUT, 0.05, ""),
+        (0.57, 1, USER, 0.05, ""),
     ],
 )
-def test_once_something_was_exchanged_no_more_is_by_a_close_call(
-    agree: float, swaps: int, evidence: str, trained: bool, monkeypatch: pytest.MonkeyPatch
+def test_once_something_was_exchanged_no_more_is_by_a_close_call_and_never_how_pictures_were_taken(
+    agree: float, swaps: int, evidence: str, nature: float | None, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+    measured = SwapMeasurement("it", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1, nature=nature)
     sure = Sureness("ι less errors", 0.66, 0.5, 0.8, 0.65, agree, 300)
     probed = ProbeResult(measured, replace(KEEP, evidence=evidence, sureness=sure))
 
@@ -183,14 +201,14 @@ def test_once_something_was_exchanged_no_more_is_by_a_close_call(
     monkeypatch.setattr(generalize, "swap_of", begin)
     learned, site = SimpleNamespace(swaps=[object()] * swaps), SimpleNamespace(readout=SITE.readout, at_top=True)
     words = (cast(Context, None), cast(Learned, learned), cast(Site, site), [], probed)
-    if trained:
+    if not why:
         with pytest.raises(InterruptedError):
             generalize.generalize(*words)
         return
     outcome = generalize.generalize(*words)
     assert not outcome.probed.decision.keep
     called = "close call, 57 of 100 draws: ι less errors 0.66 [0.50, 0.80], 0.65 asked"
-    assert outcome.reason.endswith(f"no more is by so little ({called})")
+    assert outcome.reason.endswith(f"{why} by so little ({called})")
 
 
 @pytest.mark.parametrize(

@@ -466,19 +466,20 @@ def test_colour_that_decides_in_part_is_kept_where_the_network_hardly_errs(
     assert not decide(replace(measured, in_part=False), RoundSettings()).keep, "only what is judged by its own measure"
 
 
-@pytest.mark.parametrize(("more", "keep"), [(0.0, True), (-0.01, False)])
+@pytest.mark.parametrize(("more", "keep"), [(0.01, True), (-0.01, False)])
+@pytest.mark.parametrize("later", [False, True])
 def test_how_pictures_were_taken_is_kept_where_nature_gives_classes_less_whatever_the_errors(
-    more: float, keep: bool
+    more: float, keep: bool, later: bool
 ) -> None:
     settings = RoundSettings()
-    flips = settings.technical + more
-    measured = SwapMeasurement("it", "whole", (9, 9), (flips, flips), (1, 1), (0, 0), 1.0, answered=0.8, technical=True)
+    least = 0.15 + (settings.partly if later else settings.technical)
+    flips = (least + more,) * 2
+    measured = SwapMeasurement("it", "whole", (9, 9), flips, (1, 1), (0, 0), 1.0, 0.8, nature=0.15, later=later)
     decision = decide(measured, settings)
     assert (decision.keep, decision.last) == (keep, keep)
     assert decision.compared is not None
-    assert decision.compared.least == settings.technical
-    assert not decide(replace(measured, later=True), settings).keep, "more is asked once something was exchanged"
-    assert not decide(replace(measured, technical=False), settings).keep, "of colour errors are taken off"
+    assert decision.compared.least == least
+    assert not decide(replace(measured, nature=None), settings).keep, "of colour errors are taken off"
     assert not decide(replace(measured, in_part=False), settings).keep, "only what is judged by its own measure"
 
 

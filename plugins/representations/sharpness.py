@@ -1,0 +1,72 @@
+"""Sharpness: how fast an image's spectrum falls from what is coarse to what is fine."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+RINGS = 8
+"""Of fineness, as wide as one another, between the coarsest waves and two pixels."""
+
+COARSE = 2
+"""Of these, the coarsest, against which all are measured: a picture of strong contrast is not a sharper one."""
+
+MOST = 3.0
+"""Log of the greatest factor a wave is made stronger or fainter by: what is gone does not come back."""
+
+FLOOR = 1e-7
+"""Added to a ring's power (of values in [0, 1], orthonormal transform): rounding."""
+
+Kept = tuple[Tensor, Tensor]
+
+
+def encode(images: Tensor) -> tuple[Tensor, Kept]:
+    """The log amplitudes of an image's rings against the coarsest; and the image with its own.
+
+    A lens, motion or scaling blurs all of a picture alike, so it changes the spectrum by one curve; what is in a
+    picture decides mostly how strong its waves are, and where. Light alone is measured, under a window, so that the
+    edges of the image do not count as something fine.
+
+    Args:
+        images: Floats in [0, 1] (B, C, H, W).
+
+    Returns:
+        (B, 8) log amplitudes; and the images with these. Cost: a Fourier transform an image, another two with
+        :func:`decode`.
+    """
+    height, width = images.shape[-2:]
+    light = images.float().mean(1)
+    window, rings, _ = _layout(height, width, images.device)
+    power = torch.fft.rfft2((light - light.mean((1, 2), keepdim=True)) * window, norm="ortho").abs().square()
+    falls = ((power.flatten(1) @ rings) + FLOOR).log() / 2
+    falls = falls - falls[:, :COARSE].mean(1, keepdim=True)
+    return falls, (images, falls)
+
+
+def decode(encoding: tuple[Tensor, Kept]) -> Tensor:
+    """The image, filtered until its rings fall as wanted, but for ``MOST``; may leave [0, 1]."""
+    wanted, (images, falls) = encoding
+    height, width = images.shape[-2:]
+    curve = _layout(height, width, images.device)[2]
+    factors = ((wanted - falls).clamp(-MOST, MOST) @ curve).exp().view(-1, 1, height, width // 2 + 1)
+    waves = torch.fft.rfft2(images.float(), norm="ortho") * factors
+    return torch.fft.irfft2(waves, s=(height, width), norm="ortho")
+
+
+@lru_cache(maxsize=16)
+def _layout(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The window (H, W); each ring's mean of what lies in it, (H · (W // 2 + 1), 8); and the curve through the rings,
+    straight between their middles, (8, H · (W // 2 + 1)), 0 for the mean of the image."""
+    window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
+    down = torch.fft.fftfreq(height)[:, None].expand(height, width // 2 + 1)
+    radius = (down.square() + torch.fft.rfftfreq(width).square()).sqrt().flatten()
+    least = 1.5 / max(height, width)
+    place = (radius - least) / (0.5 - least) * RINGS
+    inside = (place[:, None].floor() == torch.arange(RINGS)).float()
+    between = (place - 0.5).clamp(0, RINGS - 1)
+    curve = (1 - (between - torch.arange(RINGS)[:, None]).abs()).clamp_min(0)
+    curve[:, 0] = 0
+    rings = inside / inside.sum(0).clamp_min(1)
+    return window.to(device), rings.to(device), curve.to(device)
