@@ -6,6 +6,7 @@ property_rule       PropertyRule, fit_rule, stratified_folds: a tiny classifier 
 property_score      PropertyScore, score_property, score_places: how far a property gets alone, beside shuffled labels
 properties          Property, PROPERTIES: each property in words: what it is, what a network might do, what follows
 property_results    PropertyResult, pixel_results, file_results: every property of a data set, scored
+place_box           with_box, box_of: the box in which the classes differ, where a place tells them
 near_duplicates     NearDuplicates, find_duplicates: copies across classes and sets
 findings            ShortcutFinding, list_findings: what could be a shortcut, in words
 inspection          Inspection, inspect_data: all of it for one data set

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptnet_ml.config.overrides import BORDER
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.inspect.near_duplicates import NearDuplicates
 from conceptnet_ml.inspect.properties import PLACE, TINT
@@ -114,10 +115,12 @@ def _of_property(one: PropertyResult, classes: Sequence[str]) -> ShortcutFinding
         text += f"; it tells {told} with strength {score.strength:.2f}, {_CONTROL[about.name]} with {one.control:.2f}"
     if about.name == TINT:
         text += f". Beside the mean of the classes {one.differs}"
-    elif about.name != PLACE and one.differs:
+    elif about.name not in (PLACE, BORDER) and one.differs:
         text += f". Medians: {one.differs}" if about.unit else f". Most often: {one.differs}"
     others = classes[1 - score.told] if len(classes) == 2 else "the others"
     text += f". It could be a shortcut: a network might tell {told} from {others} by {about.cue}."
+    if about.name == BORDER and one.places != BORDER:
+        text += f" It may be no frame: {one.differs} reaches the edge, and nothing else there tells as much."
     text += _in_test(one, chance) + _turned(one, chance)
     return ShortcutFinding(about.name, one.level, text, _sentences(about.follows), one)
 

@@ -4,7 +4,8 @@
 2. Measure every image once: properties of its pixels, a hash, a thumbnail; facts of its file.
 3. For each property train a tiny classifier of nothing else, and score it on held-out images, on the test sets, and on
    shuffled labels.
-4. Compare all images for near-duplicates. What tells far is a finding: it *could* be a shortcut.
+4. Where a place tells far, look for the box in it that does.
+5. Compare all images for near-duplicates. What tells far is a finding: it *could* be a shortcut.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from conceptnet_ml.inspect.findings import (
 )
 from conceptnet_ml.inspect.near_duplicates import Hashed, NearDuplicates, find_duplicates
 from conceptnet_ml.inspect.pixel_measures import pixel_measures, thumbnails
+from conceptnet_ml.inspect.place_box import with_box
 from conceptnet_ml.inspect.property_results import TRAIN, Facts, PropertyResult, ScoredSets, file_results, pixel_results
 from conceptnet_ml.inspect.property_rule import Labels, Numbers
 from conceptnet_ml.plugins import Plugins, load_plugins
@@ -218,6 +220,7 @@ def inspect_data(
         for one in chain(found, file_results(_facts(chosen, sets), scored)):
             results.append(one)
             task.advance()
+        results = with_box(results, sets, scored)
     results.sort(key=lambda one: -one.beyond)
     counts = {name: class_counts(one, loaded.classes) for name, one in labels.items()}
     findings = tuple(list_findings(loaded, results, duplicates, counts))

@@ -5,11 +5,16 @@ Legend: B images, H × W px, D numbers of a property.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from conceptnet_ml.inspect.property_rule import Numbers
+
+PixelBox = tuple[int, int, int, int]
+"""Left, top, right and bottom, in px."""
 
 REGIONS = 4
 """Regions along each side, each looked at by itself."""
@@ -124,15 +129,41 @@ def _ring_mask(height: int, width: int, inward: int, thick: int) -> Tensor:
     return (depth >= inward) & (depth < inward + thick)
 
 
+def grid_lines(size: tuple[int, int], cells: int) -> tuple[list[int], list[int]]:
+    """The px at which the cells of a grid end, down and across, from 0 on; none is narrower than 2 px but in images of
+    less.
+
+    Args:
+        size: Height and width of the images.
+        cells: Along each side, at most.
+    """
+    down, across = (torch.linspace(0, side, max(1, min(cells, side // 2)) + 1).round().long().tolist() for side in size)
+    return down, across
+
+
+def box_measures(images: Tensor, boxes: Sequence[PixelBox]) -> Tensor:
+    """What stands in each of these boxes, of images (B, 3, H, W): mean colour, deviation, and steps across and down,
+    float (boxes, B, 6)."""
+    pixels = images.float()
+    luma = (pixels * pixels.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1)
+    return torch.stack([_in_box(pixels, luma, box) for box in boxes])
+
+
+def _in_box(pixels: Tensor, luma: Tensor, box: PixelBox) -> Tensor:
+    left, top, right, bottom = box
+    part = luma[:, top:bottom, left:right]
+    steps = [step.abs().mean((1, 2)) for step in _steps(part)]
+    shown = [pixels[:, :, top:bottom, left:right].mean((2, 3)), part.std((1, 2), correction=0)[:, None]]
+    return torch.cat([*shown, torch.stack(steps, 1)], 1)
+
+
 def _regions(pixels: Tensor, luma: Tensor) -> dict[str, Tensor]:
     height, width = luma.shape[1:]
     rows, columns = (torch.linspace(0, side, REGIONS + 1).round().long().tolist() for side in (height, width))
-    found = {}
-    for row in range(REGIONS):
-        for column in range(REGIONS):
-            place = (slice(rows[row], rows[row + 1]), slice(columns[column], columns[column + 1]))
-            part = luma[:, place[0], place[1]]
-            steps = [step.abs().mean((1, 2)) for step in _steps(part)]
-            shown = [pixels[:, :, place[0], place[1]].mean((2, 3)), part.std((1, 2), correction=0)[:, None]]
-            found[f"region {row},{column}"] = torch.cat([*shown, torch.stack(steps, 1)], 1)
-    return found
+    return {
+        f"region {row},{column}": _in_box(
+            pixels, luma, (columns[column], rows[row], columns[column + 1], rows[row + 1])
+        )
+        for row in range(REGIONS)
+        for column in range(REGIONS)
+    }

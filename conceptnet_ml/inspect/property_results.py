@@ -67,8 +67,8 @@ class PropertyResult:
         tests: Its balanced accuracy on each test set, by the rule of the training images.
         differs: How the classes differ in it, in words; may be empty.
         values: (n, D) of the fitted images.
-        places: Where it stands, as ``round.exchange`` names it: of a place the region and those beside it that tell the
-            same class; empty for what stands in no place of its own.
+        places: Where it stands, as ``round.exchange`` names it: of a place the box, or the region and those beside it
+            that tell the same class; empty for what stands in no place of its own.
     """
 
     about: Property
@@ -119,7 +119,7 @@ def pixel_results(measures: Measures, sets: ScoredSets) -> Iterator[PropertyResu
         if one.unit is not None:
             values = columns[TRAIN][:, 0]
             shown = differ_words(one, values.tolist(), sets.labels[TRAIN], sets.classes)
-        result = replace(_result(one, columns, sets, control, shown), places=places)
+        result = replace(property_result(one, columns, sets, control, shown), places=places)
         if name == TINT:
             tints = tint_words(columns[TRAIN], sets.labels[TRAIN], sets.classes, result.score.told)
             result = replace(result, differs=tints)
@@ -136,7 +136,7 @@ def file_results(facts: Facts, sets: ScoredSets) -> Iterator[PropertyResult]:
         stacked = number_columns([value for part in parts.values() for value in part])
         ends = np.cumsum([len(part) for part in parts.values()])[:-1]
         columns = dict(zip(parts, np.split(stacked, ends), strict=True))
-        yield _result(one, columns, sets, None, differ_words(one, rows, sets.labels[TRAIN], sets.classes))
+        yield property_result(one, columns, sets, None, differ_words(one, rows, sets.labels[TRAIN], sets.classes))
 
 
 def _beside(found: Numbers, place: int) -> list[int]:
@@ -159,9 +159,16 @@ def _strengths(places: Mapping[str, Numbers], labels: Labels, sets: ScoredSets) 
     return np.stack([*score_places(fitted, labels, len(sets.classes), sets.seed).values()])
 
 
-def _result(
+def property_result(
     one: Property, columns: Mapping[str, Numbers], sets: ScoredSets, control: Numbers | None, shown: str
 ) -> PropertyResult:
+    """A property scored.
+
+    Args:
+        columns: For each set its values, (N, D).
+        control: (1, K) strengths of its control; None where it has none.
+        shown: How the classes differ in it, in words.
+    """
     classes, values = len(sets.classes), columns[TRAIN][sets.fitted]
     score = score_property(values, sets.labels[TRAIN][sets.fitted], classes, sets.seed)
     tests = {

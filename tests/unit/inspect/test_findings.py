@@ -6,8 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from conceptnet_ml.config.overrides import parse_places
+from conceptnet_ml.data.dataset import Data
+from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.inspect.findings import _of_property, verdict_sentence
+from conceptnet_ml.inspect.inspection import inspect_data
+from conceptnet_ml.inspect.place_box import box_of
 from conceptnet_ml.inspect.properties import PLACE, PROPERTIES
 from conceptnet_ml.inspect.property_results import PropertyResult, _beside
 from conceptnet_ml.inspect.property_rule import fit_rule
@@ -53,3 +59,47 @@ def test_a_place_is_named_with_the_regions_beside_it_that_tell_the_same_class() 
     found[15, 1] = 0.55  # a quarter; so little is told by chance
     found[14, 1] = found[11, 1] = 0.5
     assert _beside(found, 15) == []
+
+
+def test_a_box_spans_what_hangs_together_with_the_strongest_cell_and_nothing_else() -> None:
+    strengths = np.full((16, 16), 0.1)
+    strengths[12, 5:11] = 0.9
+    strengths[13, 6:9:2] = 0.6  # a gap of one cell between letters
+    strengths[2, 2] = 0.8  # a part of the object, elsewhere
+    strengths[11, 5] = 0.4  # above what is said to tell, but less than half as much as the strongest
+    box = box_of(strengths, 0.1)
+    assert box is not None
+    assert (box.rows, box.columns, box.is_edge) == ((12, 14), (5, 11), False)
+    strengths[13:, 10] = 0.9
+    assert (box := box_of(strengths, 0.1)) is not None
+    assert (box.rows, box.is_edge) == ((12, 16), True)
+    strengths[0, :] = 0.9
+    assert (box := box_of(strengths, 0.1)) is not None
+    assert not box.is_edge, "a frame tells elsewhere at the edge, too"
+    assert box_of(np.full((16, 16), 0.3), 0.1) is None, "nowhere is some told"
+    assert box_of(np.full((16, 16), 0.9), 0.1) is None, "all of the image is no place"
+
+
+def test_a_date_across_two_regions_is_named_by_its_box() -> None:
+    draw = torch.Generator().manual_seed(0)
+    grain = torch.randint(0, 256, (80, 3, 64, 64), dtype=torch.uint8, generator=draw)
+    labels = torch.arange(80) % 2
+    grain[labels == 1, :, 50:59, 26:53] = 255
+    found = inspect_data(
+        Data("dates", ("bare", "dated"), ImageSet(grain, labels), {"test": ImageSet(grain[:8], labels[:8])})
+    )
+    (place,) = [one for one in found.results if one.about.name == PLACE]
+    assert place.differs == "the box x 24 to 56, y 48 to 60 px of 64 × 64"
+    assert parse_places(place.places) == {"0.375,0.75,0.875,0.9375": ((0.375, 0.75, 0.875, 0.9375),)}
+    assert place.score.accuracy > 0.99
+    (finding,) = [one for one in found.findings if one.about == PLACE]
+    assert finding.text.startswith("One place, the box x 24 to 56, y 48 to 60 px of 64 × 64, alone names ")
+    assert "--exchange 0.375,0.75,0.875,0.9375" in found.learn_command(places=finding.places)
+
+
+def test_a_border_of_which_a_box_is_all_is_said_to_be_no_frame() -> None:
+    border = replace(place(), about=next(one for one in PROPERTIES if one.name == "border"), differs="the box x 1 to 2")
+    text = _of_property(replace(border, places="0.5,0.5,1,1"), CLASSES).text
+    assert "by their edge or frame. It may be no frame: the box x 1 to 2 reaches the edge" in text
+    assert "Most often" not in text
+    assert "no frame" not in _of_property(replace(border, places="border", differs=""), CLASSES).text
