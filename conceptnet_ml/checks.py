@@ -160,10 +160,10 @@ def _check_exchange(settings: Settings, size: tuple[int, int], places: Sequence[
             "Name one that has, as in --set plugins.representations=colour,pixels.",
         )
     gate, grow = place_gate(named, size, probe.cells), round(probe.grow * max(size))
-    share = float(open_cells(gate, size, probe.threshold, grow).mean())
-    if share in (0, 1):
-        wrong = "is the whole image: nothing would be left" if share else "opens not one pixel"
-        mend = f"Name {'less' if share else 'more'} of the image, which is {width}×{height} px."
+    share, trained = (float(open_cells(gate, size, probe.threshold, around).mean()) for around in (0, grow))
+    if trained in (0, 1):
+        wrong = "is the whole image: nothing would be left" if trained else "opens not one pixel"
+        mend = f"Name {'less' if trained else 'more'} of the image, which is {width}×{height} px."
         raise SettingsError(f"round.exchange: {named} {wrong}", mend)
     grid = (gate.shape[2], gate.shape[3])
     down, across = height / grid[0], width / grid[1]
@@ -174,8 +174,9 @@ def _check_exchange(settings: Settings, size: tuple[int, int], places: Sequence[
             ends = (across * columns.start, across * columns.stop, down * rows.start, down * rows.stop)
             spans.append("x {:g} to {:g}, y {:g} to {:g}".format(*ends))
         parts.append(f"{name} ({'; '.join(spans)} px)")
-    cell, all_of_it = f"{across:.3g}×{down:.3g} px", f"{100 * share:.0f} % of an image of {width}×{height} px"
-    return f"{', '.join(parts)}, in whole cells of {cell}, with {grow} px around them {all_of_it}, by the user's word"
+    wider = f" (in training {100 * trained:.0f} %, with {grow} px around them)" if grow else ""
+    covers = f"{100 * share:.0f} % of an image of {width}×{height} px{wider}"
+    return f"{', '.join(parts)}, in whole cells of {across:.3g}×{down:.3g} px: {covers}, by the user's word"
 
 
 def _check_trainable(backbone: str, network: StagedNetwork) -> None:

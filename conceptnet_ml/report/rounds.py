@@ -111,8 +111,11 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
         )
     if "r_after" in entry:
         fall = entry["r_before"] - entry["r_after"]
+        wider = (
+            ", these places with a little around them" if probe["gate"] == "place" and "exchanged" not in entry else ""
+        )
         found.append(
-            "The network was trained on pictures in which it is exchanged at random. Before, it answered "
+            f"The network was trained on pictures in which it is exchanged at random{wider}. Before, it answered "
             f"{percent(entry['r_before'])} of held-out pictures without this exchange rightly; after, "
             f"{percent(entry['r_after'])} of those with it and {percent(entry['r_without'])} of those without it "
             f"(guessing: {chance}). "

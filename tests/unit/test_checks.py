@@ -317,12 +317,14 @@ def a_plan(height: int, width: int, **groups: dict[str, object]) -> Checked:
         (
             (32, 32),
             "bottom,right",
-            "bottom,right (x 24 to 32, y 24 to 32 px), in whole cells of 2×2 px, with 1 px around",
+            "bottom,right (x 24 to 32, y 24 to 32 px), in whole cells of 2×2 px: 6 % of an image of 32×32 px "
+            "(in training 8 %, with 1 px around them), by the user's word",
         ),
         (
             (24, 48),
             "bottom,right",
-            "bottom,right (x 36 to 48, y 18 to 24 px), in whole cells of 3×3 px, with 2 px around",
+            "bottom,right (x 36 to 48, y 18 to 24 px), in whole cells of 3×3 px: 6 % of an image of 48×24 px "
+            "(in training 10 %, with 2 px around them), by the user's word",
         ),
         ((32, 32), "0.01,0.01,0.02,0.02", "0.01,0.01,0.02,0.02 (x 0 to 2, y 0 to 2 px)"),
         (

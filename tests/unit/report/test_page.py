@@ -442,6 +442,8 @@ def test_the_verdict_shows_swaps_that_changed_the_answer() -> None:
     ("changes", "words"),
     [
         ({"r_after": 0.9}, "So enough is left"),
+        ({"r_after": 0.9}, "at random, these places with a little around them. Before"),
+        ({"representation": "waves", "gate": "channel"}, "it is exchanged at random. Before"),
         (
             {"r_before": 1.0},
             "Before, it answered 100\u00a0% of held-out pictures without this exchange rightly; after, ",
