@@ -11,7 +11,16 @@ from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
 from conceptnet_ml.results.badges import decided, without_numbers
-from conceptnet_ml.results.summary import TOO_FEW, close_words, few_held, masks_words, other_word, shown_probe, waits
+from conceptnet_ml.results.summary import (
+    TOO_FEW,
+    close_words,
+    few_held,
+    masks_words,
+    other_word,
+    reason_words,
+    shown_probe,
+    waits,
+)
 from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
@@ -42,6 +51,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
     is_kept = entry["decision"] == "kept"
     probe = probe_of(entry) or shown_probe(entry)
     readout, _ = _parts(entry)
+    few = few_held(summary)
     rows = _rows(entry, PAIRS if is_kept else REFUSED_PAIRS, figures)
     return {
         "number": number,
@@ -54,15 +64,15 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "stage": entry["stage"],
         "what": what(entry, probe) if probe else "",
         "classes": sharing(entry, summary["classes"]) if is_kept else "",
-        "sentences": _kept(entry, probe, summary) if is_kept and probe else _refused(entry),
+        "sentences": _kept(entry, probe, summary) if is_kept and probe else _refused(entry, few),
         "bars": _bars(probe) if probe else [],
         "overruled": entry.get("overruled", ()),
-        "sure": _how_sure(entry, few_held(summary)),
+        "sure": _how_sure(entry, few),
         "rows": rows,
         **_telling(rows),
         "numbers": [*_numbers(entry), *_family_numbers(entry, summary)],
-        "reason": entry["reason"],
-        "probes": entry["representations"],
+        "reason": reason_words(entry["reason"], few),
+        "probes": [one | {"reason": reason_words(one["reason"], few)} for one in entry["representations"]],
     }
 
 
@@ -221,11 +231,11 @@ def _parts(entry: Entry) -> tuple[str, str]:
     return readout, number
 
 
-def _refused(entry: Entry) -> list[str]:
-    """For each representation what spoke against it, without its numbers."""
+def _refused(entry: Entry, few: int) -> list[str]:
+    """For each representation what spoke against it, without its numbers, or that ``few`` images cannot tell."""
     found = []
     for probe in entry["representations"]:
-        words = without_numbers(probe["reason"]).partition("; moves the carrying channels")[0]
+        words = without_numbers(reason_words(probe["reason"], few)).partition("; moves the carrying channels")[0]
         undone = ", and undone after its training" if entry["chosen"] == probe["representation"] else ""
         if waits(entry) and probe is entry["representations"][-1]:
             words = "nothing is decided of it before a network was asked that reads what contradicting pictures show"
@@ -236,7 +246,7 @@ def _refused(entry: Entry) -> list[str]:
             f"rightly, {percent(entry['r_without'])} of those without it; before, {percent(entry['r_before'])} of "
             "those without it."
         )
-    return found or [entry["reason"]]
+    return found or [reason_words(entry["reason"], few)]
 
 
 def _numbers(entry: Entry) -> list[str]:

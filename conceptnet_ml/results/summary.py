@@ -37,6 +37,9 @@ ORDER = ("test", "aligned", "conflict", "random", "absent")
 TOO_FEW = "Too few to be sure"
 """In place of a grade where few held-out images decided: draws of the same few agree, whatever others would say."""
 
+_OBJECT = {"it cannot be exchanged, this is the object": "this is", "it was the object itself": "it was"}
+"""What the rules say of what they take for the object."""
+
 BY_WORD = (
     "A place that you know to be no part of the thing, as a stamp in a corner, is exchanged by your word: learn "
     "--exchange PLACE; 'inspect' names such places."
@@ -203,6 +206,14 @@ def few_held(summary: dict[str, Any]) -> int:
     return held if held < FEW else 0
 
 
+def reason_words(reason: str, few: int) -> str:
+    """A reason as it is said: where it takes a thing for the object, and only ``few`` held-out images decided (0: there
+    were enough), that they are too few to tell."""
+    for words, it_is in _OBJECT.items() if few else ():
+        reason = reason.replace(words, f"{few} held-out images are too few to tell whether {it_is} the object")
+    return reason
+
+
 def close_words(entry: dict[str, Any]) -> str:
     """Of a round that is a close call: how often other held-out images would have decided otherwise. Empty where it is
     not, or nobody knows."""
@@ -257,14 +268,16 @@ def shown_probe(entry: dict[str, Any]) -> dict[str, Any] | None:
 
 def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
     table = _table("Rounds", ("round", "representation", "φ", "ι", "r", "decision", "why"), right=("φ", "ι", "r"))
-    few = few_held(summary) > 0
+    few = few_held(summary)
     for entry in summary["rounds"]:
         probes = entry["representations"]
         if brief and probes:
             chosen = (one for one in probes if one["representation"] == entry["chosen"])
             probes = [next(chosen, shown_probe(entry) or probes[-1])]
         if not probes:
-            table.add_row(entry["name"], "", "", "", "", entry["decision"], entry["reason"], end_section=True)
+            table.add_row(
+                entry["name"], "", "", "", "", entry["decision"], reason_words(entry["reason"], few), end_section=True
+            )
         for place, probe in enumerate(probes, 1):
             used = probe["representation"] == entry["chosen"]
             residual = f"{entry['r_before']:.2f} → {entry['r_after']:.2f}" if used and "r_after" in entry else ""
@@ -278,7 +291,7 @@ def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
                 f"{probe['iota']:.2f}",
                 residual,
                 "not chosen" if probe["keep"] and not used else verdict,
-                probe["reason"] + _sure(probe, few) + (_after(entry, few) if used else ""),
+                reason_words(probe["reason"], few) + _sure(probe, few) + (_after(entry, few) if used else ""),
                 end_section=place == len(probes),
             )
     table.caption = f"{BRIEF}\n{LEGEND}" if brief else LEGEND
@@ -286,17 +299,17 @@ def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
     return table
 
 
-def _sure(one: dict[str, Any], few: bool) -> str:
+def _sure(one: dict[str, Any], few: int) -> str:
     """`` (sure, 98 of 100 draws: 0.85 [0.81, 0.89])``: the reason before it names the figure and what is asked. No
-    grade where ``few`` images decided."""
+    grade where ``few`` images decided, and nothing where the reason says so."""
     sure = one.get("sureness")
-    if sure is None:
+    if sure is None or reason_words(one["reason"], few) != one["reason"]:
         return ""
     draws = f"{TOO_FEW.lower() if few else grade(sure['agree'])}, {hundredths(sure['agree'])} of 100 draws"
     return f" ({draws}: {with_interval(sure)})"
 
 
-def _after(entry: dict[str, Any], few: bool) -> str:
+def _after(entry: dict[str, Any], few: int) -> str:
     """What the training of a round says of it, beyond the reason of its probe."""
     words = "; undone after its training" if _undone(entry) else ""
     if "r_sureness" in entry:

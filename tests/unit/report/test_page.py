@@ -698,3 +698,22 @@ def test_where_few_images_decide_nothing_is_called_sure(run: Path) -> None:
     assert "Sure: 98" not in text
     assert "too few to be sure, 98 of 100 draws" in " ".join(to_text(found, width=1000).split())
     assert "(sure," not in to_text(found, width=1000)
+
+
+def test_where_few_images_decide_nothing_is_called_the_object(run: Path) -> None:
+    found = summary()
+    nothing_kept(found)
+    for entry in found["rounds"]:
+        entry["representations"][0] |= {
+            "reason": "ι 0.15 − 3.16 for errors < 0.53: it cannot be exchanged, this is the object",
+            "sureness": sure(1.0, images=20),
+        }
+    (run / "summary.json").write_text(json.dumps(found))
+    page, printed = (" ".join(one.split()) for one in (Page(write_page(run)).text, to_text(found, width=1000)))
+    for text in (page, printed):
+        assert "< 0.53: 20 held-out images are too few to tell whether this is the object" in text
+        assert "this is the object (too few" not in text
+        assert "this is the object" not in text.replace("whether this is the object", "")
+    assert "to tell whether it is the object (the rule's words)." in page, "which says it once"
+    found["images"]["held_out"] = 200
+    assert "it cannot be exchanged, this is the object (sure, 100 of 100" in " ".join(to_text(found, 1000).split())
