@@ -24,6 +24,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import few_decide, split_holdout
 from conceptnet_ml.editing.history import EditHistory, decisions_by_hand
 from conceptnet_ml.errors import DataError, Interrupted, SettingsError
+from conceptnet_ml.inspect.inspection import place_note
 from conceptnet_ml.learner import run_learner
 from conceptnet_ml.network.build import check_backbone, name_backbone
 from conceptnet_ml.network.joint_norms import check_norms
@@ -117,6 +118,8 @@ def start_run(
     _check_ranks(checked, session.plugins)
     held = split_holdout(checked.data.train, settings.data.holdout, 0)[1]
     for note in few_decide(len(held), len(checked.data.classes), settings.data.holdout):
+        session.progress.say(f"note: {note}")
+    if ranks.is_first() and (note := place_note(checked.data, settings, data is None)):
         session.progress.say(f"note: {note}")
     folder = ranks.first(lambda: Path(out) if out is not None else default_folder(settings))
     environment = devices.environment(checked.device, checked.dtype, checked.network.narrow)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,8 +58,16 @@ def pixel_measures(images: Tensor) -> dict[str, Numbers]:
         found |= {"blocks": _blocks(luma), "pattern": _pattern(luma)}
     height, width = luma.shape[1:]
     found |= {name: _ring(pixels, luma, round(inward * min(height, width))) for name, inward in _rings()}
-    found |= _regions(pixels, luma)
-    return {name: values.reshape(len(images), -1).double().cpu().numpy() for name, values in found.items()}
+    return {name: _numbers(values) for name, values in found.items()} | region_measures(images)
+
+
+def region_measures(images: Tensor) -> dict[str, Numbers]:
+    """Of these, those of the regions."""
+    rows, columns = (grid_lines(side, REGIONS) for side in images.shape[2:])
+    regions = [(row, column) for row in range(REGIONS) for column in range(REGIONS)]
+    boxes = [(columns[column], rows[row], columns[column + 1], rows[row + 1]) for row, column in regions]
+    measured = box_measures(images, boxes)
+    return {f"region {row},{column}": _numbers(one) for (row, column), one in zip(regions, measured, strict=True)}
 
 
 def thumbnails(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +81,10 @@ def thumbnails(images: Tensor) -> tuple[Tensor, Tensor]:
     grid = F.interpolate(luma, (8, 9), mode="area")[:, 0]
     signs = torch.where(grid[:, :, :-1] > grid[:, :, 1:], 1, -1).to(torch.int8)
     return signs.flatten(1).cpu(), F.interpolate(pixels, (THUMB, THUMB), mode="area").flatten(1).cpu()
+
+
+def _numbers(values: Tensor) -> Numbers:
+    return np.asarray(values.reshape(len(values), -1).double().cpu().numpy())
 
 
 def _rings() -> tuple[tuple[str, float], ...]:
@@ -129,16 +142,10 @@ def _ring_mask(height: int, width: int, inward: int, thick: int) -> Tensor:
     return (depth >= inward) & (depth < inward + thick)
 
 
-def grid_lines(size: tuple[int, int], cells: int) -> tuple[list[int], list[int]]:
-    """The px at which the cells of a grid end, down and across, from 0 on; none is narrower than 2 px but in images of
-    less.
-
-    Args:
-        size: Height and width of the images.
-        cells: Along each side, at most.
-    """
-    down, across = (torch.linspace(0, side, max(1, min(cells, side // 2)) + 1).round().long().tolist() for side in size)
-    return down, across
+def grid_lines(side: int, cells: int) -> list[int]:
+    """The px at which so many cells along a side end, from 0 on."""
+    found: list[int] = torch.linspace(0, side, cells + 1).round().long().tolist()
+    return found
 
 
 def box_measures(images: Tensor, boxes: Sequence[PixelBox]) -> Tensor:
@@ -155,15 +162,3 @@ def _in_box(pixels: Tensor, luma: Tensor, box: PixelBox) -> Tensor:
     steps = [step.abs().mean((1, 2)) for step in _steps(part)]
     shown = [pixels[:, :, top:bottom, left:right].mean((2, 3)), part.std((1, 2), correction=0)[:, None]]
     return torch.cat([*shown, torch.stack(steps, 1)], 1)
-
-
-def _regions(pixels: Tensor, luma: Tensor) -> dict[str, Tensor]:
-    height, width = luma.shape[1:]
-    rows, columns = (torch.linspace(0, side, REGIONS + 1).round().long().tolist() for side in (height, width))
-    return {
-        f"region {row},{column}": _in_box(
-            pixels, luma, (columns[column], rows[row], columns[column + 1], rows[row + 1])
-        )
-        for row in range(REGIONS)
-        for column in range(REGIONS)
-    }

@@ -15,7 +15,6 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import binary_dilation, label
 
 from conceptnet_ml.config.overrides import BORDER
 from conceptnet_ml.data.images import ImageSet
@@ -26,7 +25,7 @@ from conceptnet_ml.inspect.property_rule import Labels, Numbers
 from conceptnet_ml.inspect.property_score import above, score_places
 
 CELLS, SEARCHED = 16, 2000
-"""Cells along each side, and the most images by which they are scored."""
+"""Cells along each side, none narrower than 2 px, and the most images by which they are scored."""
 
 _BATCH = 256
 _NEAR = np.ones((3, 3), bool)
@@ -62,7 +61,7 @@ def with_box(
     if place is None:
         return [*results]
     height, width = images[TRAIN].shape[1:]
-    lines = grid_lines((height, width), CELLS)
+    lines = grid_lines(height, min(CELLS, height // 2)), grid_lines(width, min(CELLS, width // 2))
     box = box_of(_cell_strengths(images[TRAIN], lines, place.score.told, sets), place.control or 0.0)
     if box is None:
         return [*results]
@@ -96,6 +95,8 @@ def box_of(strengths: Numbers, control: float) -> CellBox | None:
     Returns:
         None where no cell tells *some*, and where the box is more than half of the image, which is no place.
     """
+    from scipy.ndimage import binary_dilation, label  # takes a while to load
+
     beyond = np.vectorize(above)(strengths, control)
     best = np.unravel_index(int(beyond.argmax()), beyond.shape)
     least = max(min(LEVELS.values()), float(beyond[best]) / 2)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from conceptnet_ml import api
 from conceptnet_ml.config.overrides import parse_places
+from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.inspect.findings import _of_property, verdict_sentence
-from conceptnet_ml.inspect.inspection import inspect_data
+from conceptnet_ml.inspect.inspection import inspect_data, place_note, telling_place
 from conceptnet_ml.inspect.place_box import box_of
 from conceptnet_ml.inspect.properties import PLACE, PROPERTIES
 from conceptnet_ml.inspect.property_results import PropertyResult, _beside
 from conceptnet_ml.inspect.property_rule import fit_rule
 from conceptnet_ml.inspect.property_score import PropertyScore
+from conceptnet_ml.runtime.progress import Progress
 
 CLASSES = ("car", "dog")
 
@@ -80,14 +85,18 @@ def test_a_box_spans_what_hangs_together_with_the_strongest_cell_and_nothing_els
     assert box_of(np.full((16, 16), 0.9), 0.1) is None, "all of the image is no place"
 
 
-def test_a_date_across_two_regions_is_named_by_its_box() -> None:
+def dates(dated: bool = True) -> Data:
+    """Grain of 64 px; in one class with a date across two regions."""
     draw = torch.Generator().manual_seed(0)
     grain = torch.randint(0, 256, (80, 3, 64, 64), dtype=torch.uint8, generator=draw)
     labels = torch.arange(80) % 2
-    grain[labels == 1, :, 50:59, 26:53] = 255
-    found = inspect_data(
-        Data("dates", ("bare", "dated"), ImageSet(grain, labels), {"test": ImageSet(grain[:8], labels[:8])})
-    )
+    if dated:
+        grain[labels == 1, :, 50:59, 26:53] = 255
+    return Data("dates", ("bare", "dated"), ImageSet(grain, labels), {"test": ImageSet(grain[:8], labels[:8])})
+
+
+def test_a_date_across_two_regions_is_named_by_its_box() -> None:
+    found = inspect_data(dates())
     (place,) = [one for one in found.results if one.about.name == PLACE]
     assert place.differs == "the box x 24 to 56, y 48 to 60 px of 64 × 64"
     assert parse_places(place.places) == {"0.375,0.75,0.875,0.9375": ((0.375, 0.75, 0.875, 0.9375),)}
@@ -103,3 +112,27 @@ def test_a_border_of_which_a_box_is_all_is_said_to_be_no_frame() -> None:
     assert "by their edge or frame. It may be no frame: the box x 1 to 2 reaches the edge" in text
     assert "Most often" not in text
     assert "no frame" not in _of_property(replace(border, places="border", differs=""), CLASSES).text
+
+
+def test_learn_says_beforehand_where_the_classes_differ_and_how_to_look() -> None:
+    settings = Settings.model_validate({"seed": 3, "data": {"source": "folder:my photos", "train_limit": 40}})
+    note = place_note(dates(), settings)
+    assert note.startswith(
+        "the classes differ in one place, the box x 24 to 56, y 48 to 60 px of 64 × 64: alone it names"
+    )
+    assert "100 % of the training images rightly (chance 50 %)" in note
+    assert "learn --exchange 0.375,0.75,0.875,0.9375. " in note
+    assert note.endswith(": conceptnet-ml inspect 'folder:my photos' --set seed=3 --set data.train_limit=40")
+    assert place_note(dates(), settings, named=False).endswith(": inspect_data"), "which loads nothing by settings"
+    assert not place_note(dates(dated=False), settings)
+    exchanged = settings.model_copy(update={"round": settings.round.model_copy(update={"exchange": "border"})})
+    assert not place_note(dates(), exchanged), "the user has said what to exchange"
+    assert telling_place(replace(dates(), train=dates().train.subset(torch.arange(2))), 0) is None
+
+
+def test_learn_prints_it_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "execute", lambda checked, run, session: run.close())
+    said = io.StringIO()
+    settings = Settings.model_validate({"device": "cpu"})
+    api.learn(dates(), settings=settings, out=tmp_path / "run", progress=Progress(stream=said))
+    assert "note: the classes differ in one place, the box x 24 to 56" in " ".join(said.getvalue().split())
