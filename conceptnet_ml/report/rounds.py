@@ -58,6 +58,7 @@ def _card(number: int, entry: Entry, summary: dict[str, Any], figures: Figures) 
         "name": entry["name"],
         "title": capital(at(entry)),
         "kept": is_kept,
+        "place": entry.get("place", ""),
         "decision": entry["decision"],
         "decided": decided(entry),
         "asked": "what the classes' answers hang on" if "." not in readout else f"what lies {below_what(readout)}",
@@ -156,6 +157,13 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
         + (_true_parts(one["true_masks"]) if "true_masks" in one else "")
         for one in _families(entry, summary)
     ]
+    if "place" in entry:
+        found.append(
+            "The concepts of this round were looked for in the whole picture, not in the place: what makes a class is "
+            "all that the network told it by before this round, of which the place may be a part or none. What the "
+            "classes exchange is one detector built from the same units, fitted to the place: it shows of it what "
+            "these units see."
+        )
     images = sum(probe["images"])
     wrong = 1 - probe["answered"]
     them = "of the held-out images" if probe["evidence"] == USER else "of them"

@@ -416,6 +416,7 @@ def test_a_round_says_how_sure_it_is(agree: float, words: str, run: Path) -> Non
 
 
 def test_a_run_of_before_says_nothing_of_it(page: Page) -> None:
+    assert "of the whole class" not in page.text
     assert "100 draws" not in page.text
     assert "How sure:" not in page.text
 
@@ -698,6 +699,18 @@ def test_where_few_images_decide_nothing_is_called_sure(run: Path) -> None:
     assert "Sure: 98" not in text
     assert "too few to be sure, 98 of 100 draws" in " ".join(to_text(found, width=1000).split())
     assert "(sure," not in to_text(found, width=1000)
+
+
+def test_a_named_place_is_not_taken_for_what_the_concepts_are(run: Path) -> None:
+    found = summary()
+    by_place(found)
+    (run / "summary.json").write_text(json.dumps(found))
+    text = " ".join(Page(write_page(run)).text.split())
+    assert "The concepts of this round were looked for in the whole picture, not in the place: " in text
+    assert "It is of the whole class: the user named the place (bottom,right), and not" in text
+    assert (
+        "Round 1, top exchanged a place that the user named, bottom,right. Its concepts are of the whole class" in text
+    )
 
 
 def test_where_few_images_decide_nothing_is_called_the_object(run: Path) -> None:
