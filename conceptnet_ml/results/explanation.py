@@ -214,25 +214,29 @@ class Exchange:
         fails = f" (with its own class's material in {left} of {kin})" if self.changed(network)[1] >= FAILED else ""
         return f"in {turned} of {donors}{fails}"
 
-    def says(self, trial: DonorTrial) -> str:
-        """What some images' material does to both answers."""
-        where = f"held-out images of {trial.name} in {percent(trial.opened)} of the picture"
-        says = [trial.said(network) for network in NETWORKS]
-        return (
-            f"With material of {trial.donors} {where} the ordinary network says {says[0]}, the learned one {says[1]}."
-        )
+    def says(self, trials: Sequence[DonorTrial]) -> str:
+        """What the material of images of some classes does to both answers, the same for each of these classes."""
+        first, names, each = trials[0], listed([one.name for one in trials], 4), " each" if len(trials) > 1 else ""
+        where = f"held-out images{each} of {names} in {percent(first.opened)} of the picture"
+        one, two = (first.said(network) for network in NETWORKS)
+        say = f"both networks say {one}" if one == two else f"the ordinary network says {one}, the learned one {two}"
+        return f"With material of {first.donors} {where} {say}{each and ', each time'}."
 
     @property
     def conclusion(self) -> str:
         """What becomes of each network's answer, with how often, in how much of the picture, and the control."""
-        words, before = [], ""
+        words, before = [], ("", "")
         for network in NETWORKS:
             names, opened = [one.name for one in self._trials(network, False)], self.counted(network, False)[2]
             where = f" in {percent(opened)} of the picture" if self.placed else ""
             material = f"With material of {listed(names, 4)}{where}, as round {self.number} exchanges it, "
-            head = "The " if material == before else f"{material}the "
-            words.append(f"{head}{network} network {self._outcome(network)}.")
-            before = material
+            said = f"network {self._outcome(network)}"
+            if (material, said) == before:
+                words[-1] = f"{words[-1].removesuffix('.')}; the {network} network likewise."
+                continue
+            head = "The " if material == before[0] else f"{material}the "
+            words.append(f"{head}{network} {said}.")
+            before = material, said
         return " ".join(words)
 
     @property
@@ -263,8 +267,17 @@ class Exchange:
 
     @property
     def sentences(self) -> list[str]:
-        """What each class's material does, and the conclusion."""
-        return [*map(self.says, self.trials), self.conclusion]
+        """What each class's material does, those together that do the same, and the conclusion; where no material
+        changes any answer, that alone."""
+        if not any(one.answers[name].keys() - {self.answers[name]} for one in self.trials for name in NETWORKS):
+            names, count = listed([one.name for one in self.trials], 4), sum(one.donors for one in self.trials)
+            before = listed(list(dict.fromkeys(self.answers.values())))
+            stay = f"both networks answer {before} as before, in {count} of {count}"
+            return [f"Material of {names} changes no answer: {stay}."]
+        groups: dict[tuple[str, ...], list[DonorTrial]] = {}
+        for one in self.trials:
+            groups.setdefault((str(one.donors), percent(one.opened), *map(one.said, NETWORKS)), []).append(one)
+        return [*map(self.says, groups.values()), self.conclusion]
 
     def record(self) -> dict[str, Any]:
         """As plain values."""

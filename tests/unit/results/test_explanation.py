@@ -84,7 +84,7 @@ def test_each_network_has_its_own_counts_and_share() -> None:
     assert "%" not in whole.conclusion
     assert "cover" not in whole.conclusion, "patterns of the whole picture cover nothing"
     alone = replace(found, trials=[poodle], answers={"ordinary": "car", "learned": "car"})
-    assert "no material of car was tried beside it. The learned network says" in alone.conclusion
+    assert "no material of car was tried beside it; the learned network likewise." in alone.conclusion
 
 
 def test_a_control_that_fails_is_said_and_is_no_cue() -> None:
@@ -96,6 +96,26 @@ def test_a_control_that_fails_is_said_and_is_no_cue() -> None:
         "place of car in 8 of 8, but material of its own class changes it, too, in 4 of 8: what comes in there covers "
         "what it needs, which need not be a cue. The learned network says car all the same, in 7 of 8."
     )
+
+
+def test_what_is_the_same_is_said_once() -> None:
+    bird, dog, car = (trial(name, {"car": 8}, {"car": 8}) for name in ("bird", "dog", "car"))
+    both = {"ordinary": "car", "learned": "car"}
+    still = replace(exchange(bird, dog, car), answers=both)
+    assert still.sentences == [
+        "Material of bird, dog and car changes no answer: both networks answer car as before, in 24 of 24."
+    ]
+    other = trial("deer", {"deer": 8}, {"deer": 8})
+    said = " ".join(replace(exchange(other, bird, dog, car), answers=both).sentences).replace("\u00a0", " ")
+    assert said.startswith(
+        "With material of 8 held-out images of deer in 25 % of the picture both networks say deer in 8 of 8. With "
+        "material of 8 held-out images each of bird, dog and car in 25 % of the picture both networks say car in 8 of "
+        "8, each time. With material of deer, bird and dog in 25 % of the picture, as round 1 exchanges it, the "
+        "ordinary network leaves its car at times, in 8 of 24; material of car in 25 % changes it in 0 of 8"
+    )
+    assert said.endswith("; the learned network likewise.")
+    apart = replace(exchange(bird), answers={"ordinary": "car", "learned": "bird"}).sentences
+    assert len(apart) == 2, "the learned one says another thing now"
 
 
 def test_why_is_said_of_what_lends_most_to_each_network() -> None:
