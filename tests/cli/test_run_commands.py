@@ -57,9 +57,10 @@ def learned(folder: Path) -> Path:
     kept = any(entry["decision"] == "kept" for entry in summary["rounds"])
     assert (few[1] in summary["notes"]) == kept, "beside what was exchanged; else the summary says it in other words"
     assert "train the ordinary network: done in" in done.stderr
-    steps = re.findall(r"^step (\d+) of about (\d+): .*: done in", done.stderr, re.MULTILINE)
+    steps = re.findall(r"^step (\d+)(?: of about (\d+))?: .*: done in", done.stderr, re.MULTILINE)
     assert [int(step) for step, _ in steps] == list(range(1, len(steps) + 1))
     assert len({*steps[-1]}) == 1, "at the last step it knows how many there were"
+    assert not steps[0][1], "as long as rounds decide how many there will be, it says none"
     assert "block3/classes" not in done.stderr
     return out
 
