@@ -42,11 +42,13 @@ def adapt(
     in the old one, beside the ordinary network fitted to the same pictures, and
     saves the model of the first draw in the run folder for [bold]--adapted[/].
     """
+    plugins = options.load(plugins_dir, no_plugins)
     options.check_run(run)
+    options.check_pictures(data, plugins)
     from conceptnet_ml import open_run
     from conceptnet_ml.runtime.progress import Progress
 
-    opened = open_run(run, options.load(plugins_dir, no_plugins), device)
+    opened = open_run(run, plugins, device)
     with Progress() as progress, progress.task("adapt"):
         result = opened.adapt(data, shots, turned, draws, out)
     if json:

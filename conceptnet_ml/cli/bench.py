@@ -70,7 +70,7 @@ def bench(
     json: options.Json = False,
     jobs: Annotated[int | None, option("--jobs", "COUNT", HOW, JOBS_HELP, min=1)] = None,
     on: Annotated[str, option("--on", "PLACE", HOW, ON_HELP)] = "local",
-    device: Annotated[str | None, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = None,
+    device: Annotated[str | None, options.device_option(HOW)] = None,
     list_: Annotated[bool, option("--list", None, HOW, "list cases and methods, and stop")] = False,
     dry_run: Annotated[bool, option("--dry-run", None, HOW, DRY_RUN_HELP)] = False,
     only_report: Annotated[bool, option("--report", None, HOW, REPORT_HELP)] = False,

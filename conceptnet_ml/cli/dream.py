@@ -68,7 +68,7 @@ def dream(
     real: Annotated[Path | None, option("--real", "FOLDER", WHOSE, REAL_HELP)] = None,
     witness: Annotated[str | None, option("--witness", "RUN", WHOSE, WITNESS_HELP)] = None,
     witness_weights: Annotated[Path | None, option("--witness-weights", "FILE", WHOSE, WITNESS_WEIGHTS_HELP)] = None,
-    device: Annotated[str, option("--device", "DEVICE", HOW, "auto, cpu, cuda or cuda:N")] = "auto",
+    device: Annotated[str, options.device_option(HOW)] = "auto",
     precision: Annotated[str, option("--precision", "NAME", HOW, "auto, fp32, bf16 or fp16")] = "auto",
     out: Annotated[Path, option("--out", "DIR", None, "a new or empty folder", show_default=False)],
     cache: Annotated[Path | None, option("--cache", "DIR", OUTPUT, "earlier dreams; default: your own folder")] = None,
@@ -86,6 +86,8 @@ def dream(
     strip, frames and film of a zoom, and [bold]dreams.json[/] with every figure.
     Ctrl-C keeps what is done; what was dreamt before is taken from the cache.
     """
+    plugins = options.load_set(plugins_dir, no_plugins, assignments)
+    options.check_network(source, plugins)
     from conceptnet_ml.galleries.gallery import gallery
     from conceptnet_ml.galleries.requests import GalleryRequest
     from conceptnet_ml.runtime.progress import Progress
@@ -101,7 +103,6 @@ def dream(
         asked |= {"units": units[0] if units else None, "film": ".gif" if gif else ".webp"}
         given = {name: value for name, value in asked.items() if value is not None}
         request = GalleryRequest(**given | ({"cache": None} if no_cache else {}))
-        plugins = options.load_set(plugins_dir, no_plugins, assignments)
         found = gallery(source, out, request, plugins=plugins, progress=progress, stopper=stopper)
     if json:
         options.print_json(found)

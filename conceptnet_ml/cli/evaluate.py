@@ -44,11 +44,13 @@ def evaluate(
     own class, [bold]conflict[/] another class's, [bold]random[/] any, [bold]absent[/] none.
     Below a set with groups stands the accuracy of each network's worst group.
     """
+    plugins = options.load(plugins_dir, no_plugins)
     options.check_run(run)
+    options.check_pictures(data, plugins)
     from conceptnet_ml import open_run
     from conceptnet_ml.runtime.progress import Progress
 
-    opened = open_run(run, options.load(plugins_dir, no_plugins), device)
+    opened = open_run(run, plugins, device)
     with Progress() as progress, progress.task("evaluate"):
         disagreement = {} if target is None else {"target": opened.disagreement(target)}
         result = {**opened.evaluate(data, trap, adapted=adapted), **disagreement}

@@ -22,6 +22,7 @@ from conceptnet_ml.config.sources import (
 )
 from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import ConceptNetError, Interrupted, SettingsError, quoted
+from conceptnet_ml.runtime.device_names import check_device_name
 from conceptnet_ml.runtime.signals import Stopper
 
 EXAMPLES = options.examples(
@@ -92,6 +93,7 @@ def learn(
             options.check_given(resolved.settings, plugins)
     else:
         resolved = _resolve_resumed(resumed, out, config, assignments or [], flags, plugins)
+        check_device_name(resolved.settings.device)
     if dry_run:
         if os.environ.get("RANK", "0") == "0" or not _of_several():
             _show_plan(resolved, plugins, json)

@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conceptnet_ml.config.sources import FLAGS, known_settings, resolve_settings
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.sources import (
+    FLAGS,
+    check_network_name,
+    check_paths,
+    known_settings,
+    resolve_settings,
+    source_of,
+)
 from conceptnet_ml.config.values import show_value
 from conceptnet_ml.errors import SettingsError, visible
+from conceptnet_ml.runtime.device_names import check_device_name
 
 HELP_WIDTH = 78
 """What a window of 80 columns leaves of a line of help."""
@@ -27,7 +36,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from conceptnet_ml.config.settings import Settings
     from conceptnet_ml.plugins import Plugins
 
 
@@ -92,7 +100,21 @@ def give_output_back() -> None:
 
 Json = Annotated[bool, option("--json", None, OUTPUT, JSON_HELP, callback=_keep_output)]
 RunFolder = Annotated[Path, argument("RUN", "folder that 'learn' wrote")]
-RunDevice = Annotated[str | None, option("--device", "DEVICE", None, "auto, cpu, cuda or cuda:N; default: the run's")]
+DEVICE_HELP = "auto, cpu, cuda or cuda:N"
+
+
+def device_option(panel: str | None, text: str = DEVICE_HELP) -> Any:
+    """``--device``, whose name is checked before anything is loaded."""
+    return option("--device", "DEVICE", panel, text, callback=_known_device)
+
+
+def _known_device(given: str | None) -> str | None:
+    if given is not None:
+        check_device_name(given)
+    return given
+
+
+RunDevice = Annotated[str | None, device_option(None, f"{DEVICE_HELP}; default: the run's")]
 TRUST_HELP = "import the network that the run names as module:callable, though you never named it yourself"
 Trust = Annotated[bool, option("--trust", None, PLUGINS, TRUST_HELP, callback=lambda given: _trust(given))]
 Adapted = Annotated[str | None, option("--adapted", "NAME", None, "a model that 'adapt' saved in the run, by its name")]
@@ -136,6 +158,21 @@ def check_run(path: Path) -> None:
     Run.open(path)
 
 
+def check_network(source: str, plugins: Plugins) -> None:
+    """Refuse what is neither a run nor a network, likewise."""
+    check_network_name(source, {record.name for record in plugins.all("backbone")})
+    if Path(source).is_dir():
+        check_run(Path(source))
+
+
+def check_pictures(data: str | None, plugins: Plugins) -> None:
+    """Refuse pictures that are not there, likewise; None is a run's own."""
+    if data is not None:
+        settings = Settings()
+        named = settings.data.model_copy(update={"source": source_of(data)})
+        check_given(settings.model_copy(update={"data": named}), plugins, ("dataset",))
+
+
 def check_given(settings: Settings, plugins: Plugins, kinds: Container[str] | None = None) -> None:
     """Refuse names that no plugin has, and files and folders that are not there, before torch is loaded; what uses them
     does so, too.
@@ -144,7 +181,6 @@ def check_given(settings: Settings, plugins: Plugins, kinds: Container[str] | No
         kinds: Of the plugins that are looked up; default: all that the settings choose.
     """
     from conceptnet_ml.config.overrides import parse_overrides, parse_places
-    from conceptnet_ml.config.sources import check_paths
 
     for kind, name in plugins.chosen(settings):
         is_code = kind == "backbone" and ":" in settings.network.backbone
@@ -152,6 +188,7 @@ def check_given(settings: Settings, plugins: Plugins, kinds: Container[str] | No
             plugins.get(kind, name)
     parse_overrides(settings.round.keep, settings.round.undo)
     parse_places(settings.round.exchange)
+    check_device_name(settings.device)
     check_paths(settings)
 
 

@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -237,6 +237,14 @@ def check_paths(settings: Settings) -> None:
     if weights is not None and not os.path.exists(weights):
         mend = f"{meant_path(weights, True)}Give a file with a state dict."
         raise SettingsError(f"network.weights: '{weights}' does not exist", mend)
+
+
+def check_network_name(source: str, backbones: Container[str]) -> None:
+    """Refuse what is neither a folder, a backbone nor ``module:callable``. Raises SettingsError."""
+    name, colon, _ = source.partition(":")
+    if not (colon or name in backbones or Path(source).is_dir()):
+        mend = "Give a folder that 'learn' wrote, a backbone as in torchvision:resnet18, or module:callable."
+        raise SettingsError(f"'{source}' is neither a run folder nor a network", f"{meant_path(source)}{mend}")
 
 
 def default_folder(settings: Settings) -> Path:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.config.settings import NetworkSettings
+from conceptnet_ml.config.sources import check_network_name
 from conceptnet_ml.data.files import both_sides
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.data.load import unlabelled
 from conceptnet_ml.data.sampling import split_holdout
-from conceptnet_ml.errors import DataError, SettingsError, meant_path, nearest
+from conceptnet_ml.errors import DataError, SettingsError, nearest
 from conceptnet_ml.network.build import load_users_module, load_weights, read_weights
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
@@ -132,11 +133,9 @@ def open_network(
             raise SettingsError("--names and a run contradict each other", "A run's classes have names.")
         run = LearnedRun(Run.open(source), plugins, device=str(device))
         return OpenedNetwork(source, run.model.network.to(device).eval(), run.classes, run)
-    name, colon, argument = source.partition(":")
+    name, _, argument = source.partition(":")
     backbones = {record.name for record in plugins.all("backbone")}
-    if name not in backbones and not colon:
-        mend = "Give a folder that 'learn' wrote, a backbone as in torchvision:resnet18, or module:callable."
-        raise SettingsError(f"'{source}' is neither a run folder nor a network", f"{meant_path(source)}{mend}")
+    check_network_name(source, backbones)
     state = None if weights is None else read_weights(weights, "--weights")
     notes: list[str] = []
     if name in backbones:

@@ -18,6 +18,7 @@ import torch
 
 from conceptnet_ml.errors import SettingsError, nearest
 from conceptnet_ml.runtime import layout, ranks
+from conceptnet_ml.runtime.device_names import check_device_name
 
 Result = TypeVar("Result")
 
@@ -37,9 +38,8 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cpu")
     if name == "cpu":
         return torch.device("cpu")
-    kind, colon, index = name.partition(":")
-    if kind != "cuda" or (colon and not index.isdecimal()):
-        raise SettingsError(f"--device '{name}' is unknown", nearest(name, ("auto", "cpu", "cuda", "cuda:0")))
+    check_device_name(name)
+    _, colon, index = name.partition(":")
     if not torch.cuda.is_available():
         why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA card"
         mend = "Use --device cpu or --device auto, or install a CUDA build of torch and its driver."

@@ -13,6 +13,8 @@ import pytest
 from commands import call
 
 from conceptnet_ml import __version__
+from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.storage.run_folder import Run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -124,6 +126,18 @@ SLIPS = {
     "predict runs/frist photo.jpg": "Did you mean 'runs/first'?",
     "evaluate runs/frist": "Did you mean 'runs/first'?",
     "adapt runs/frist": "Did you mean 'runs/first'?",
+    "adapt runs/begun --data folder:photso": "photso: no such folder.\n  Did you mean 'photos'?",
+    "adapt runs/begun --data fodler": "Did you mean 'folder'?",
+    "evaluate runs/begun --data ./photso": "Did you mean 'photos'?",
+    "evaluate runs/begun --device gpu": "--device 'gpu' is unknown\n  Did you mean 'cpu'?",
+    "learn --device gpu": "--device 'gpu' is unknown",
+    "learn --set device=cuda:one": "--device 'cuda:one' is unknown",
+    "learn --resume runs/begun --device gpu": "--device 'gpu' is unknown",
+    "bench --device gpu": "--device 'gpu' is unknown",
+    "dream runs/frist --out new": "Did you mean 'runs/first'?",
+    "dream runs/first --out new": "runs/first",
+    "dream runs/begun --out new --device gpu": "--device 'gpu' is unknown",
+    "dream nope --out new": "'nope' is neither a run folder nor a network",
     "report runs/frist": "Did you mean 'runs/first'?",
     "compare runs/frist@1 runs/first": "Did you mean 'runs/first'?",
     "graph undo runs/frist": "Did you mean 'runs/first'?",
@@ -136,6 +150,7 @@ def test_wrong_names_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
     for folder in ("photos/train", "runs/first"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "photos" / "labels.csv").touch()
+    Run.create(tmp_path / "runs" / "begun", Settings().model_dump(mode="json"), {}, {}, __version__).close()
     code = f"""
 import contextlib, io, sys
 from conceptnet_ml.cli.main import app
