@@ -10,7 +10,7 @@ from typing import Any
 from conceptnet_ml.drawing.layout import Caption
 from conceptnet_ml.graph.naming import below_what, listed
 from conceptnet_ml.report.figures import Figure, Figures
-from conceptnet_ml.results.badges import decided, without_numbers
+from conceptnet_ml.results.badges import decided
 from conceptnet_ml.results.summary import (
     TOO_FEW,
     close_words,
@@ -20,6 +20,7 @@ from conceptnet_ml.results.summary import (
     reason_words,
     shown_probe,
     waits,
+    without_numbers,
 )
 from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson

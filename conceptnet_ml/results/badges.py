@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conceptnet_ml.data.sampling import FEW
-from conceptnet_ml.results.summary import shown_probe, waits
+from conceptnet_ml.results.summary import shown_probe, waits, without_numbers
 from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
 
 _REFUSED = {
@@ -72,8 +72,3 @@ def _unless_few(badge: str, sure: Entry | None) -> str:
 
 def _first(says: dict[str, str], reason: str) -> str:
     return next((badge for words, badge in says.items() if words in reason), "")
-
-
-def without_numbers(reason: str) -> str:
-    """The reasons of a probe, in words alone."""
-    return "; ".join(part.rpartition(": ")[2] for part in reason.split("; "))

@@ -23,7 +23,7 @@ LEGEND = (
     "80). Whether it is right, or what another seed decides, this does not say; the pictures of the rounds show what "
     "was exchanged. More: docs/concepts.md"
 )
-"""Below the rounds."""
+"""Below the rounds, in summary.txt."""
 
 NO_PROOF = (
     "Nothing in the images says which of two perfect cues is the right one. 'learned' rests on what cannot be "
@@ -56,8 +56,17 @@ MUCH = 0.05
 """A loss of accuracy on a plain test set, or a gap between it and another, that asks for a warning."""
 
 
-BRIEF = "The representation that decided each round; summary.txt in the run folder has all that were tried."
+BRIEF = (
+    "answers change: of held-out images, with another class's material in place. right: of held-out images, before, "
+    "without this exchange → after its training, with it. sure, likely, close call: other held-out images would decide "
+    "the same in 95 of 100 draws, in 80, in fewer; of other seeds, and of whether it is right, this says nothing: the "
+    "page shows what was exchanged. summary.txt in the run folder has all that was tried, and the figures (φ, ι, r: "
+    "docs/concepts.md)."
+)
 """Below the rounds of a terminal."""
+
+_SAID = {"leaf": "left alone", "waits": "waits for the next round"}
+"""Decisions in plain words; the others are that already."""
 
 
 def to_text(summary: dict[str, Any], width: int = 110) -> str:
@@ -85,8 +94,8 @@ def _duration(seconds: float) -> str:
 
 
 def tables(summary: dict[str, Any], brief: bool = False) -> list[Any]:
-    """The summary as rich renderables: test sets, families, what was decided, rounds, notes. ``brief``: of each round
-    the representation alone that decided it."""
+    """The summary as rich renderables: test sets, families, what was decided, rounds, notes. ``brief``, for a terminal:
+    of each round the representation alone that decided it, in plain words."""
     parts: list[Any] = [_test_sets(summary)]
     if summary["families"]:
         parts.append(_families(summary))
@@ -121,7 +130,7 @@ def tables(summary: dict[str, Any], brief: bool = False) -> list[Any]:
     return [
         *parts,
         *lines,
-        _rounds(summary, brief),
+        _brief_rounds(summary) if brief else _rounds(summary),
         *notes,
         *filter(None, [loss_words(summary), failing_words(summary)]),
     ]
@@ -266,14 +275,41 @@ def shown_probe(entry: dict[str, Any]) -> dict[str, Any] | None:
     return max(probes, key=lambda one: (one["gate"] == "place", one["phi"])) if probes else None
 
 
-def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
+def without_numbers(reason: str) -> str:
+    """The reasons of a probe, in words alone."""
+    return "; ".join(part.rpartition(": ")[2] for part in reason.split("; "))
+
+
+def _brief_rounds(summary: dict[str, Any]) -> Table:
+    """Of each round the representation that decided it, in words that need no legend of symbols."""
+    table = _table("Rounds", ("round", "exchanged", "answers change", "right", "decision", "why"))
+    few = few_held(summary)
+    for entry in summary["rounds"]:
+        probes = entry["representations"]
+        chosen = (one for one in probes if one["representation"] == entry["chosen"])
+        probe = next(chosen, shown_probe(entry))
+        decision = "waits" if waits(entry) else entry["decision"]
+        what, changes, right = "", "", ""
+        why = without_numbers(reason_words(entry["reason"] if probe is None else probe["reason"], few))
+        if probe is not None:
+            what, changes = probe["representation"], f"{100 * probe['phi']:.0f} %"
+            what += f", {entry['exchanged']}" if entry["chosen"] and "exchanged" in entry else ""
+            sure = probe.get("sureness")
+            why += "" if sure is None or few else f" ({grade(sure['agree'])})"
+        if "r_after" in entry:
+            right = f"{100 * entry['r_before']:.0f} → {100 * entry['r_after']:.0f} %"
+            if _undone(entry):
+                why = without_numbers(reason_words(entry["reason"].rpartition("; r ")[2], few))
+        table.add_row(entry["name"], what, changes, right, _SAID.get(decision, decision), why, end_section=True)
+    table.caption, table.caption_justify = BRIEF, "left"
+    return table
+
+
+def _rounds(summary: dict[str, Any]) -> Table:
     table = _table("Rounds", ("round", "representation", "φ", "ι", "r", "decision", "why"), right=("φ", "ι", "r"))
     few = few_held(summary)
     for entry in summary["rounds"]:
         probes = entry["representations"]
-        if brief and probes:
-            chosen = (one for one in probes if one["representation"] == entry["chosen"])
-            probes = [next(chosen, shown_probe(entry) or probes[-1])]
         if not probes:
             table.add_row(
                 entry["name"], "", "", "", "", entry["decision"], reason_words(entry["reason"], few), end_section=True
@@ -294,7 +330,7 @@ def _rounds(summary: dict[str, Any], brief: bool = False) -> Table:
                 reason_words(probe["reason"], few) + _sure(probe, few) + (_after(entry, few) if used else ""),
                 end_section=place == len(probes),
             )
-    table.caption = f"{BRIEF}\n{LEGEND}" if brief else LEGEND
+    table.caption = LEGEND
     table.caption_justify = "left"
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from rich.table import Table
 
 from conceptnet_ml.results.badges import decided
 from conceptnet_ml.results.summary import (
+    BRIEF,
     BY_WORD,
     LEGEND,
+    _brief_rounds,
     _rounds,
     close_words,
     cost_words,
@@ -109,7 +112,25 @@ def test_a_terminal_gets_accuracy_first_and_a_line_a_round() -> None:
     whole = next(part for part in tables(found) if isinstance(part, Table) and part.title == "Rounds")
     assert len(whole.rows) == len(found["rounds"]) + 1
     assert "summary.txt in the run folder has all" in str(parts[-1].caption)
+    assert len(BRIEF) < len(LEGEND) * 3 / 4
+    heads = [column.header for column in parts[-1].columns]
+    assert heads == ["round", "exchanged", "answers change", "right", "decision", "why"]
+    kept = [next(iter(column.cells)) for column in parts[-1].columns]
+    assert kept[1:5] == ["pixels", "90 %", "98 → 90 %", "kept"]
+    assert not re.search(r"[φι]|\d", kept[5]), "in plain words"
+    assert [*parts[-1].columns[4].cells][1:] == ["left alone"]
     assert "more" in to_text(found)
+
+
+def test_in_a_terminal_a_round_that_was_undone_says_why() -> None:
+    reason = "pixels: ι 0.7; r 0.98 → 0.9, but 0.2 where nothing is exchanged: it was the object itself"
+    undone = summary()["rounds"][0] | {"decision": "undone", "reason": reason}
+
+    def why(held: int) -> list[Any]:
+        return [*_brief_rounds({"rounds": [undone], "images": {"held_out": held}}).columns[-1].cells]
+
+    assert why(200) == ["it was the object itself"]
+    assert why(20) == ["20 held-out images are too few to tell whether it was the object"]
 
 
 def test_a_figure_that_errors_pull_far_below_zero_is_not_told_to_two_digits() -> None:
