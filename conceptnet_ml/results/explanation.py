@@ -225,7 +225,7 @@ class Exchange:
     @property
     def conclusion(self) -> str:
         """What becomes of each network's answer, with how often, in how much of the picture, and the control."""
-        words, before = [], ("", "")
+        words, before = list[str](), ("", "")
         for network in NETWORKS:
             names, opened = [one.name for one in self._trials(network, False)], self.counted(network, False)[2]
             where = f" in {percent(opened)} of the picture" if self.placed else ""
