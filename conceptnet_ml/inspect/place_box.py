@@ -3,7 +3,7 @@ does, and may lie across two.
 
 1. Score each cell of a grid as fine as that of the gates of ``learn`` for the class that the place tells best.
 2. The strongest cell, and those near it that tell at least half as much, span the box.
-3. It is taken where it alone tells no less than the best region; else the regions stay.
+3. It is taken where it alone tells as much as the best region, within its interval; else the regions stay.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def with_box(
         return [*results]
     height, width = images[TRAIN].shape[1:]
     lines = grid_lines(height, min(CELLS, height // 2)), grid_lines(width, min(CELLS, width // 2))
-    box = box_of(_cell_strengths(images[TRAIN], lines, place.score.told, sets), place.control or 0.0)
+    box = box_of(_cell_strengths(images[TRAIN], lines, place.score.told, sets))
     if box is None:
         return [*results]
     (down, across), (rows, columns) = lines, (box.rows, box.columns)
@@ -71,7 +71,7 @@ def with_box(
     words = f"the box x {pixels[0]} to {pixels[2]}, y {pixels[1]} to {pixels[3]} px of {width} × {height}"
     found = property_result(place.about, values, sets, None, words)
     found = replace(found, control=place.control)
-    if found.score.told != place.score.told or found.beyond < place.beyond:
+    if found.score.told != place.score.told or found.score.strength < place.score.strength_low:
         return [*results]
     ends = zip((columns[0], rows[0], columns[1], rows[1]), (len(across), len(down)) * 2, strict=True)
     shares = ",".join(f"{end / (count - 1):.4g}" for end, count in ends)
@@ -85,19 +85,19 @@ def with_box(
     return [changed(one) for one in results]
 
 
-def box_of(strengths: Numbers, control: float) -> CellBox | None:
+def box_of(strengths: Numbers) -> CellBox | None:
     """The box around the strongest cell and those that hang together with it, a gap of one cell counting for none.
 
     Args:
-        strengths: (rows, columns) with which each cell tells the class.
-        control: Strength of the middle one of all regions.
+        strengths: (rows, columns) with which each cell tells the class. What counts is how far they are above the
+            middle one of all, which the object has.
 
     Returns:
         None where no cell tells *some*, and where the box is more than half of the image, which is no place.
     """
     from scipy.ndimage import binary_dilation, label  # takes a while to load
 
-    beyond = np.vectorize(above)(strengths, control)
+    beyond = np.vectorize(above)(strengths, np.median(strengths))
     best = np.unravel_index(int(beyond.argmax()), beyond.shape)
     least = max(min(LEVELS.values()), float(beyond[best]) / 2)
     tells = beyond >= least

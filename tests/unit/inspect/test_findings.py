@@ -72,17 +72,18 @@ def test_a_box_spans_what_hangs_together_with_the_strongest_cell_and_nothing_els
     strengths[13, 6:9:2] = 0.6  # a gap of one cell between letters
     strengths[2, 2] = 0.8  # a part of the object, elsewhere
     strengths[11, 5] = 0.4  # above what is said to tell, but less than half as much as the strongest
-    box = box_of(strengths, 0.1)
+    box = box_of(strengths)
     assert box is not None
     assert (box.rows, box.columns, box.is_edge) == ((12, 14), (5, 11), False)
     strengths[13:, 10] = 0.9
-    assert (box := box_of(strengths, 0.1)) is not None
+    assert (box := box_of(strengths)) is not None
     assert (box.rows, box.is_edge) == ((12, 16), True)
     strengths[0, :] = 0.9
-    assert (box := box_of(strengths, 0.1)) is not None
+    assert (box := box_of(strengths)) is not None
     assert not box.is_edge, "a frame tells elsewhere at the edge, too"
-    assert box_of(np.full((16, 16), 0.3), 0.1) is None, "nowhere is some told"
-    assert box_of(np.full((16, 16), 0.9), 0.1) is None, "all of the image is no place"
+    assert box_of(np.full((16, 16), 0.9)) is None, "no cell tells more than the others"
+    strengths[:, [0, -1]] = strengths[-1] = 0.9
+    assert box_of(strengths) is None, "what goes all around is no place"
 
 
 def dates(dated: bool = True) -> Data:

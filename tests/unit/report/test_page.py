@@ -707,7 +707,7 @@ def test_a_named_place_is_not_taken_for_what_the_concepts_are(run: Path) -> None
     (run / "summary.json").write_text(json.dumps(found))
     text = " ".join(Page(write_page(run)).text.split())
     assert "The concepts of this round were looked for in the whole picture, not in the place: " in text
-    assert "It is of the whole class: the user named the place (bottom,right), and not" in text
+    assert "Both dreams are of the whole class: the user named the place (bottom,right), and not" in text
     assert (
         "Round 1, top exchanged a place that the user named, bottom,right. Its concepts are of the whole class" in text
     )
