@@ -12,6 +12,7 @@ _REFUSED = {
     "is exchanged instead": "left alone: another thing is exchanged instead",
     "still goes with the rest of an image": "left alone: in the new world it goes with the rest of the image",
     "below the top it must decide alone": "left alone: it decides only in part of the answers",
+    "what was exchanged is a part of the object": "left alone: it is a part of the object",
     "this is the object": "left alone: it is the object",
     "it errs too often to tell": "not decided: too many errors to tell",
     "no cheap gate changes the answer": "left alone: no small exchange changes the answer",

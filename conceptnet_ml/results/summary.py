@@ -37,8 +37,12 @@ ORDER = ("test", "aligned", "conflict", "random", "absent")
 TOO_FEW = "Too few to be sure"
 """In place of a grade where few held-out images decided: draws of the same few agree, whatever others would say."""
 
-_OBJECT = {"it cannot be exchanged, this is the object": "this is", "it was the object itself": "it was"}
-"""What the rules say of what they take for the object."""
+_OBJECT = {
+    "it cannot be exchanged, this is the object": "this is the object",
+    "it was the object itself": "it was the object",
+    "what was exchanged is a part of the object": "what was exchanged is a part of the object",
+}
+"""What the rules say of what they take for the object, and what of it few images cannot tell."""
 
 BY_WORD = (
     "A place that you know to be no part of the thing, as a stamp in a corner, is exchanged by your word: learn "
@@ -218,8 +222,8 @@ def few_held(summary: dict[str, Any]) -> int:
 def reason_words(reason: str, few: int) -> str:
     """A reason as it is said: where it takes a thing for the object, and only ``few`` held-out images decided (0: there
     were enough), that they are too few to tell."""
-    for words, it_is in _OBJECT.items() if few else ():
-        reason = reason.replace(words, f"{few} held-out images are too few to tell whether {it_is} the object")
+    for words, doubt in _OBJECT.items() if few else ():
+        reason = reason.replace(words, f"{few} held-out images are too few to tell whether {doubt}")
     return reason
 
 

@@ -469,6 +469,10 @@ def test_a_kept_round_says_what_its_figures_mean(changes: dict[str, Any], words:
 REASONS = [
     ("ι 0.52 − 0.40 for errors < 0.53: it cannot be exchanged, this is the object", "left alone: it is the object"),
     ("ι 0.83 − 0.33 for errors < 0.70: it errs too often to tell", "not decided: too many errors to tell"),
+    (
+        "ι 0.90 ≥ 0.53: one thing among others, it can be exchanged; what was exchanged is a part of the object",
+        "left alone: it is a part of the object",
+    ),
     ("φ 0.07 < 0.20: no cheap gate changes the answer", "left alone: no small exchange changes the answer"),
     (
         "contrast 0.51 ≥ 0.20: it decides in part, and surer than an object's own would; below the top it must decide "
@@ -730,3 +734,8 @@ def test_where_few_images_decide_nothing_is_called_the_object(run: Path) -> None
     assert "to tell whether it is the object (the rule's words)." in page, "which says it once"
     found["images"]["held_out"] = 200
     assert "it cannot be exchanged, this is the object (sure, 100 of 100" in " ".join(to_text(found, 1000).split())
+    found["images"]["held_out"] = 20
+    found["rounds"][0]["representations"][0]["reason"] = "ι 0.9 ≥ 0.5: so; what was exchanged is a part of the object"
+    assert "; 20 held-out images are too few to tell whether what was exchanged is a part of the object" in " ".join(
+        to_text(found, width=1000).split()
+    )
