@@ -196,6 +196,8 @@ class Representation(Record):
         nature: The most contrast that nature gives two classes, as measured, where that is hardly any: what is
             exchanged says how a picture was taken and stored, not what is on it. It may then decide in part only, and
             be a cue all the same. None where nature gives them much, or nobody knows.
+        along: Of the gate ``"whole"``: names of other such representations, exchanged with the same donor before it,
+            where this one leaves traces that they hold.
         redundant: The encoding says the same of an image more than once, so that no image has just any encoding: after
             a swap the image's own encoding need not be the one it was made of.
         channels: How many channels images must have: of others the representation is left out, which a note says; None
@@ -212,6 +214,7 @@ class Representation(Record):
     regional: bool = False
     entire: bool = False
     nature: float | None = None
+    along: tuple[str, ...] = ()
     redundant: bool = False
     channels: int | None = None
 

@@ -103,23 +103,17 @@ def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
     Where only some classes share the feature, the gates of all other images are closed: they receive what a donor's
     gate opens, and as donors give only what they have at the places where the host's own feature is taken out.
 
-    How pictures were taken and stored is exchanged in every representation there is of it: each leaves traces in the
-    others, which would tell the class as before, and nature gives classes hardly any of them.
+    Other representations go along where the record says so and the learner may choose from them.
     """
     codec = ctx.codec(probed.measured.representation, site.readout)
-    along: list[Codec] = []
-    if codec.record.nature is not None:
-        along = [one for name in ctx.representations if (one := ctx.codec(name)).record.nature is not None]
-        along.sort(key=lambda one: -one.record.cost)  # blocks change how sharp an image is, and both its exposure
+    along = tuple(ctx.codec(name) for name in codec.record.along if name in ctx.representations)
     found = gates(ctx, site, codec)
     if found is not None and probed.decision.classes is not None:
         shares = torch.isin(ctx.labels, torch.tensor(probed.decision.classes))
         found = found * shares.view(-1, *[1] * (found.ndim - 1))
     places = own_places(ctx, site) if codec.needs_regions else None
     settings, name = ctx.settings, f"{site.name} {codec.name}"
-    return Swap(
-        codec, found, settings.probe.threshold, ctx.grow, places, name, again=settings.round.again, along=tuple(along)
-    )
+    return Swap(codec, found, settings.probe.threshold, ctx.grow, places, name, again=settings.round.again, along=along)
 
 
 def gates(ctx: Context, site: Site, codec: Codec, price: float | None = None) -> Tensor | None:

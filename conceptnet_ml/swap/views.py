@@ -37,8 +37,7 @@ class Swap:
         widened: How often gates of fresh networks were joined to its own.
         again: Share of views in which a second donor gives what it has, too; of a transplant at places of its own.
         outside: Whether all that lies outside the gates is exchanged in place of what lies inside. For place gates.
-        along: Of a swap of the whole image, all representations that are exchanged with one donor, one after the other,
-            its own among them; empty for its own alone.
+        along: Of a swap of the whole image, what is exchanged with the same donor before it.
     """
 
     codec: Codec
@@ -55,8 +54,8 @@ class Swap:
 
     @property
     def codecs(self) -> tuple[Codec, ...]:
-        """All that are exchanged."""
-        return self.along or (self.codec,)
+        """All that are exchanged, in order."""
+        return (*self.along, self.codec)
 
     def open_gate(self, numbers: Tensor, size: tuple[int, int], device: torch.device) -> Tensor | None:
         """The open gate of these images: (B, 1, H, W) booleans at image resolution, or (B, C) for a channel gate."""
@@ -78,10 +77,8 @@ class Swap:
         leaves and the donor's comes in. A regional swap changes the image's own region, too: its gate opens as little
         of it as flips the answer.
         """
-        if self.along:
-            for codec in self.along:
-                images = codec.swap(images, donors)
-            return images
+        for codec in self.along:
+            images = codec.swap(images, donors)
         if self.outside:  # the donor receives what is inside the image's gate
             assert isinstance(donors, Tensor)
             images, donors, numbers, donor_numbers = donors, images, donor_numbers, numbers

@@ -41,6 +41,7 @@ def conceptnet_representations() -> list[Representation]:
             gate="whole",
             cost=2,
             nature=0.05,
+            along=("blocks",),
             redundant=True,
             summary="how fast the spectrum falls to what is fine: blur",
         ),

@@ -149,6 +149,23 @@ def test_grain_makes_the_learner_choose_blocks(tmp_path: Path) -> None:
     ctx.run.close()
 
 
+@pytest.mark.usefixtures("hasty_merges")
+def test_blur_makes_the_learner_choose_sharpness_and_blocks_go_along(tmp_path: Path) -> None:
+    """Without exposure: sharpened at the same variance, drawings reach further into light and dark, too. How far they
+    are mended is not asked: of two tones, they have no fine waves of their own to be told by."""
+    plugins = {"representations": ("sharpness", "blocks", "waves")}
+    blurred = partial(sharpened, amount=1.0)
+    ctx, found = learned(tmp_path, blurred, 0, contrast=0.14, network=QUICK, plugins=plugins, limit=2)
+    first, *later = found.rounds
+    assert first.decision == "kept"
+    assert first.chosen.measured.representation == "sharpness", first.reason
+    assert [codec.name for codec in found.swaps[0].codecs] == ["blocks", "sharpness"]
+    assert "with it blocks" in first.reason
+    probed = [one.measured.representation for story in later for one in story.probed]
+    assert probed == ["waves"], "what was exchanged whole is not probed again"
+    ctx.run.close()
+
+
 def test_waves_see_a_grating_and_not_a_patch_that_has_a_place(tmp_path: Path) -> None:
     """Of a period that does not fit the image. A patch tells its class by its stripes, but only where it stands."""
     sets = {

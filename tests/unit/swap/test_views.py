@@ -294,6 +294,34 @@ def test_views_of_a_whole_swap_have_the_brightness_of_any_classs_donor(ruler: Im
         assert 0.38 < float(mine.double().mean()) < 0.62  # one half expected, 256 draws
 
 
+def test_what_is_exchanged_along_is_the_same_donors() -> None:
+    """Its mean and its spread: of a donor's own pair, whatever else the images have."""
+
+    def spread_and_rest(images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, spread = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
+        return spread, (images - mean) / spread
+
+    def spread_again(encoding: tuple[Tensor, Tensor]) -> Tensor:
+        return encoding[0] * encoding[1] + 0.5
+
+    spread = Codec(Representation(name="spread", api="1", encode=spread_and_rest, decode=spread_again, gate="whole"))
+    draw = torch.Generator().manual_seed(0)
+    deviations = torch.linspace(0.01, 0.05, 8).view(-1, 1, 1, 1)
+    images = 0.5 + deviations * torch.randn(8, 3, 16, 16, generator=draw)
+    shift = torch.linspace(-0.2, 0.2, 8).view(-1, 1, 1, 1)
+    pool = ImageSet(((images + shift) * 255).round().to(torch.uint8), torch.arange(8) % 2)
+    swap = Swap(WHOLE, None, along=(spread,))
+    views = Views(pool, torch.arange(8), [swap], 2, CPU)
+    assert swap.codecs == (spread, WHOLE)
+    found = views.of(torch.arange(8), torch.Generator().manual_seed(1))
+    raw = views.raw(torch.arange(8))
+    means, spreads = found.mean((1, 2, 3)), found.std((1, 2, 3))
+    nearest = (means[:, None] - raw.mean((1, 2, 3))).abs().argmin(1)
+    assert len(nearest.unique()) > 2
+    torch.testing.assert_close(spreads, raw.std((1, 2, 3))[nearest], atol=0.003, rtol=0)
+    assert Swap(WHOLE, None).codecs == (WHOLE,)
+
+
 def test_views_of_a_colour_swap_have_their_donors_statistics() -> None:
     draw = torch.Generator().manual_seed(0)
     tints = 0.4 + 0.2 * torch.rand(12, 3, 1, 1, generator=draw)
