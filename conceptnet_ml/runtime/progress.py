@@ -5,7 +5,6 @@ All of it goes to stderr; stdout is for results.
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from rich.table import Column
 from conceptnet_ml.errors import visible
 
 _WIDE = 130  # columns of a terminal that hold a bar beside a line of words
-_OF_ABOUT = re.compile(r"(?<=\d) of about \d+(?=:)")
 _REDRAW = 0.1  # seconds; below it an update costs more than it shows
 
 
@@ -148,7 +146,7 @@ class Progress:
         """
         outline = self.outline
         if outline is not None:
-            name = outline.words(name) if self._open else self._counted(outline, name)
+            name = outline.words(name) if self._open else outline.begin(name)
         task = Task(name, total, len(self._open), self._update)
         self._open.append(task)
         task.bar = self._bars.add_task(task.line(name), total=total, counts="", figures="")
@@ -167,13 +165,6 @@ class Progress:
         finally:
             self._bars.remove_task(task.bar)
             self._open.remove(task)
-
-    @staticmethod
-    def _counted(outline: Outline, name: str) -> str:
-        """A step begins: its number, its words, and of how many once that is known. Before, rounds that are kept or
-        refused add ten steps or take them away, and a number would jump: of 35, of 24, of 33."""
-        said = outline.begin(name)
-        return _OF_ABOUT.sub("", said, count=1) if outline.is_open else said
 
     def say(self, text: str) -> None:
         """Write a line above the bars."""

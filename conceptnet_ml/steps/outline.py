@@ -142,7 +142,11 @@ class RunOutline:
         return _read(name)[1]
 
     def begin(self, name: str) -> str:
-        """Count a step of this name: ``step 3 of about 41: train the ordinary network``."""
+        """Count a step of this name: ``step 31 of about 41: draw what the rounds exchanged``.
+
+        While there may be more rounds or fewer, without a total: one that is kept adds ten steps, one that is refused
+        takes them away, and the total would jump.
+        """
         self._step += 1
         self._kind, words = _read(name)
         if found := _ROUND.match(name):
@@ -153,7 +157,12 @@ class RunOutline:
         self._found = self._found or self._kind == "merge"
         if self._kind in self._ahead:
             self._ahead = self._ahead[self._ahead.index(self._kind) + 1 :]
-        return f"step {self._step} of about {self._step + len(self._to_come())}: {words}"
+        return f"step {self._step}{'' if self.is_open else f' of about {self.planned}'}: {words}"
+
+    @property
+    def planned(self) -> int:
+        """How many steps there are, with those to come."""
+        return self._step + len(self._to_come())
 
     @property
     def is_open(self) -> bool:
