@@ -70,8 +70,8 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         outside, side = rests_outside(ctx, site, first, swap, probed)
     else:
         outside, side = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
-    if swap.along:
-        reason += f"; with it {' and '.join(codec.name for codec in swap.along)}, where it leaves traces"
+    if first.along:
+        reason += f"; with it {' and '.join(codec.name for codec in first.along)}, where it leaves traces"
     reason += "".join(f"; {what}" for what in (*(check.reason for check in closures), side) if what)
     if outside and asked is None and len(ctx.held) < FEW:
         return _given_up(

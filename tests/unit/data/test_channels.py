@@ -154,7 +154,7 @@ def test_channels_are_kept_and_what_takes_three_is_said(bands: Path, memory: flo
     assert data.train.take(torch.arange(3)).shape == (3, 5, SIDE, SIDE)
     assert "images of 5 channels" in data.notes
     rows = dict(plan(settings_of(bands).model_copy(update={"plugins": chosen()}), PLUGINS))
-    assert rows["representations"] == "fourier, waves, pixels"
+    assert rows["representations"] == "exposure, sharpness, fourier, waves, pixels"
     assert rows["note"] == "left out, as they take three channels: the representations colour, blocks"
 
 

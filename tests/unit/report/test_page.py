@@ -452,7 +452,7 @@ def test_the_verdict_shows_swaps_that_changed_the_answer() -> None:
         ({"r_after": 0.8}, "Much went with it"),
         ({"r_after": 0.97}, "perhaps a part of it is left"),
         ({"representation": "waves", "gate": "channel"}, "patterns that repeat all over an image, 15\u00a0% of them"),
-        ({"representation": "blocks", "gate": "whole", "price": 1.0}, "sharp or compressed an image is (blocks)"),
+        ({"representation": "blocks", "gate": "whole", "price": 1.0}, "how grainy or compressed an image is (blocks)"),
         ({"places_left": 0.19}, "changed its answer 19 points more often than a class-mate"),
     ],
 )

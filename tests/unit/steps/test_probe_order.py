@@ -158,7 +158,12 @@ def test_a_swap_gives_way_to_the_one_that_waits(
     measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
     probed = ProbeResult(measured, KEEP, rival=rival, gives_way=serves)
     checks = (SimpleNamespace(closed=closed, reason="a fresh network was asked"),)
-    for name, result in {"swap_of": None, "purify": None, "turn": None, "rests_outside": (outside, "")}.items():
+    for name, result in {
+        "swap_of": SimpleNamespace(along=()),
+        "purify": SimpleNamespace(along=()),
+        "turn": None,
+        "rests_outside": (outside, ""),
+    }.items():
         monkeypatch.setattr(generalize, name, lambda *_, result=result: result)
     monkeypatch.setattr(generalize, "close", lambda *_: (None, checks))
 
@@ -219,7 +224,7 @@ def test_a_readers_swap_is_not_taken_where_the_views_still_tell_what_it_says(
 ) -> None:
     measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 1, told=0.9)
     probed = ProbeResult(measured, replace(KEEP, evidence=evidence))
-    swap = SimpleNamespace(widened=0)
+    swap = SimpleNamespace(widened=0, along=())
     for name in ("swap_of", "purify"):
         monkeypatch.setattr(generalize, name, lambda *_: swap)
     monkeypatch.setattr(generalize, "close", lambda *_: (swap, ()))
@@ -250,7 +255,7 @@ def test_what_a_reader_widens_is_not_dropped_for_what_it_leaves(
     """The object is of no use to it: what falls is the cue's, and a hard object is all that is left. What another one
     widens is the object then, and the round is given up, but where the user keeps it."""
     measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1, told=told)
-    swap, wider = SimpleNamespace(widened=0), SimpleNamespace(widened=1)
+    swap, wider = SimpleNamespace(widened=0, along=()), SimpleNamespace(widened=1, along=())
     trained: list[object] = []
     for name in ("swap_of", "purify"):
         monkeypatch.setattr(generalize, name, lambda *_: swap)
