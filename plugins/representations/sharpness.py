@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 RINGS = 8
 """Of fineness, as wide as one another, between the coarsest waves and two pixels."""
@@ -15,6 +16,10 @@ COARSE = 2
 
 MOST = 3.0
 """Log of the greatest factor a wave is made stronger or fainter by: what is gone does not come back."""
+
+MARGIN = 8
+"""Px that an image is mirrored by at each edge before it is filtered: its opposite edges do not fit each other, which
+made sharper is seen as lines all over it."""
 
 FLOOR = 1e-7
 """Added to a ring's power (of values in [0, 1], orthonormal transform): rounding."""
@@ -38,7 +43,7 @@ def encode(images: Tensor) -> tuple[Tensor, Kept]:
     """
     height, width = images.shape[-2:]
     light = images.float().mean(1)
-    window, rings, _ = _layout(height, width, images.device)
+    window, rings = _rings(height, width, images.device)
     power = torch.fft.rfft2((light - light.mean((1, 2), keepdim=True)) * window, norm="ortho").abs().square()
     falls = ((power.flatten(1) @ rings) + FLOOR).log() / 2
     falls = falls - falls[:, :COARSE].mean(1, keepdim=True)
@@ -48,25 +53,35 @@ def encode(images: Tensor) -> tuple[Tensor, Kept]:
 def decode(encoding: tuple[Tensor, Kept]) -> Tensor:
     """The image, filtered until its rings fall as wanted, but for ``MOST``; may leave [0, 1]."""
     wanted, (images, falls) = encoding
-    height, width = images.shape[-2:]
-    curve = _layout(height, width, images.device)[2]
+    margin = min(MARGIN, images.shape[-2] - 1, images.shape[-1] - 1)
+    mirrored = functional.pad(images.float(), [margin] * 4, mode="reflect")
+    height, width = mirrored.shape[-2:]
+    curve = _curve(height, width, 1.5 / max(images.shape[-2:]), images.device)
     factors = ((wanted - falls).clamp(-MOST, MOST) @ curve).exp().view(-1, 1, height, width // 2 + 1)
-    waves = torch.fft.rfft2(images.float(), norm="ortho") * factors
-    return torch.fft.irfft2(waves, s=(height, width), norm="ortho")
+    made = torch.fft.irfft2(torch.fft.rfft2(mirrored) * factors, s=(height, width))
+    return made[..., margin : height - margin, margin : width - margin]
 
 
 @lru_cache(maxsize=16)
-def _layout(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The window (H, W); each ring's mean of what lies in it, (H · (W // 2 + 1), 8); and the curve through the rings,
-    straight between their middles, (8, H · (W // 2 + 1)), 0 for the mean of the image."""
+def _rings(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The window (H, W), and each ring's mean of what lies in it, (H · (W // 2 + 1), 8)."""
     window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
-    down = torch.fft.fftfreq(height)[:, None].expand(height, width // 2 + 1)
-    radius = (down.square() + torch.fft.rfftfreq(width).square()).sqrt().flatten()
-    least = 1.5 / max(height, width)
-    place = (radius - least) / (0.5 - least) * RINGS
+    place = _place(height, width, 1.5 / max(height, width))
     inside = (place[:, None].floor() == torch.arange(RINGS)).float()
-    between = (place - 0.5).clamp(0, RINGS - 1)
+    return window.to(device), (inside / inside.sum(0).clamp_min(1)).to(device)
+
+
+@lru_cache(maxsize=16)
+def _curve(height: int, width: int, least: float, device: torch.device) -> Tensor:
+    """The curve through the rings of an image's waves, straight between their middles, (8, H · (W // 2 + 1)); 0 for the
+    mean of the image."""
+    between = (_place(height, width, least) - 0.5).clamp(0, RINGS - 1)
     curve = (1 - (between - torch.arange(RINGS)[:, None]).abs()).clamp_min(0)
     curve[:, 0] = 0
-    rings = inside / inside.sum(0).clamp_min(1)
-    return window.to(device), rings.to(device), curve.to(device)
+    return curve.to(device)
+
+
+def _place(height: int, width: int, least: float) -> Tensor:
+    """(H · (W // 2 + 1),) how many rings each wave lies above the coarsest, which begin at ``least`` waves a px."""
+    radius = (torch.fft.fftfreq(height)[:, None].square() + torch.fft.rfftfreq(width).square()).sqrt().flatten()
+    return (radius - least) / (0.5 - least) * RINGS
