@@ -149,8 +149,10 @@ def loss_words(summary: dict[str, Any]) -> str:
     if not lost or lost[worst] <= MUCH or all(entry["decision"] != "kept" for entry in summary["rounds"]):
         return ""
     return (
-        f"Be careful: the learned network lost {100 * lost[worst]:.0f} points on '{worst}'. Look at the pictures of "
-        "the rounds, the last one first: where the gates lie on the thing itself, undo the round."
+        f"Be careful: the learned network lost {100 * lost[worst]:.0f} points on '{worst}'. Where its pictures show "
+        "what was exchanged as the training images do, it had helped there, and this is what doing without costs. Else "
+        "look at the pictures of the rounds, the last one first: where the gates lie on the thing itself, undo the "
+        "round."
     )
 
 

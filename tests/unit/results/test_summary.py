@@ -162,6 +162,7 @@ def test_a_loss_is_told_in_the_terminal_as_on_the_page() -> None:
     found = summary()
     warning = "Be careful: the learned network lost 9 points on 'test'."
     assert loss_words(found).startswith(warning)
+    assert "show what was exchanged as the training images do" in loss_words(found), "a stamp in the test set, too"
     assert dict(verdict(found))["What to do next"] == loss_words(found)
     assert " ".join(to_text(found).split()).endswith(loss_words(found)), "the last words"
     found["test_sets"]["test"]["learned"]["accuracy"] = 0.95
