@@ -38,6 +38,7 @@ def conceptnet_representations() -> list[Representation]:
             api="1",
             encode="conceptnet_plugins.representations.sharpness:encode",
             decode="conceptnet_plugins.representations.sharpness:decode",
+            measure="conceptnet_plugins.representations.sharpness:measure",
             gate="whole",
             cost=2,
             nature=0.05,

@@ -525,3 +525,13 @@ def test_sharpness_knows_no_contrast_light_or_hue() -> None:
     swapped = SHARPNESS.swap(images, blurred(donors))
     torch.testing.assert_close(swapped.mean((2, 3)), images.mean((2, 3)), atol=0.01, rtol=0)
     assert torch.isfinite(SHARPNESS.swap(torch.full_like(images, 0.5), donors)).all()
+
+
+def test_made_sharper_in_views_an_image_has_no_lines_of_its_opposite_edges() -> None:
+    """Which it has as it is judged: half of it dark and half light, its edges do not fit each other."""
+    step = torch.full((1, 3, 32, 32), 0.3)
+    step[..., 16:] = 0.7
+    soft, sharp = blurred(step), textured(1)
+    seen, judged = SHARPNESS.swap(soft, sharp), SHARPNESS.measured(soft, sharp)
+    assert (seen[..., :4] - 0.3).abs().max() < 0.1
+    assert (judged[..., :4] - 0.3).abs().max() > 0.2
