@@ -24,6 +24,18 @@ _COLOUR = (
     "'learn' exchanges it between the classes by the representation colour, if its network rests on it",
     "or even it out first",
 )
+_LIGHT = (
+    "'learn' exchanges it between the classes by the representations exposure and colour, if its network rests on it",
+    "or even it out first",
+)
+_BLUR = (
+    "'learn' exchanges it between the classes by the representation sharpness, if its network rests on it",
+    "or bring all pictures to the same sharpness first: from one resolution, or the sharper ones blurred a little",
+)
+_STORED = (
+    "'learn' exchanges it between the classes by the representation blocks, if its network rests on it",
+    "or bring all pictures to the same resolution and compression first",
+)
 _WAVES = (
     "'learn' exchanges it between the classes by the representations fourier and waves, if its network rests on it",
     "or bring all pictures to the same resolution and compression first",
@@ -69,13 +81,13 @@ class Property:
 
 
 PROPERTIES = (
-    Property("brightness", PIXELS, "the mean lightness", "how light or dark they are", _COLOUR, "of 255"),
-    Property("contrast", PIXELS, "how far light and dark lie apart", "how rich or flat they are", _COLOUR, "of 255"),
+    Property("brightness", PIXELS, "the mean lightness", "how light or dark they are", _LIGHT, "of 255"),
+    Property("contrast", PIXELS, "how far light and dark lie apart", "how rich or flat they are", _LIGHT, "of 255"),
     Property(TINT, PIXELS, "the mean hue", "their tint", _COLOUR),
     Property("saturation", PIXELS, "how colourful it is", "how colourful or grey they are", _COLOUR, "of 255"),
-    Property("sharpness", PIXELS, "fine against coarse detail", "how sharp or blurred they are", _WAVES, LOG),
+    Property("sharpness", PIXELS, "fine against coarse detail", "how sharp or blurred they are", _BLUR, LOG),
     Property("pattern", PIXELS, "peaks of spatial frequencies", "such lines or grid", _WAVES),
-    Property("blocks", PIXELS, "steps at blocks of 8 px, as JPEG's", "how they were stored", _WAVES, LOG),
+    Property("blocks", PIXELS, "steps at blocks of 8 px, as JPEG's", "how they were stored", _STORED, LOG),
     Property("border", PIXELS, "colour and steps of the outer pixels", "their edge or frame", _PLACES),
     Property(PLACE, PIXELS, "one place of the image", "what is there, or is missing there", _PLACES),
     Property("width", FILES, "the width", "how sharp such pictures are once resized", _SIZE, "px"),

@@ -132,7 +132,11 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
             f"{percent(entry['r_after'])} of those with it and {percent(entry['r_without'])} of those without it "
             f"(guessing: {chance}). "
             + (
-                "Much went with it: look whether the gates took a part of the object, too."
+                (
+                    "Much went with it: look whether the gates took a part of the object, too."
+                    if probe["gate"] == "place"
+                    else "Much went with it: so much hung on it, and what is left is harder to learn."
+                )
                 if fall > 0.1
                 else "With it that is hardly less: perhaps a part of it is left, or something else tells the class as "
                 "surely."

@@ -375,8 +375,8 @@ def remarks(summary: dict[str, Any]) -> list[str]:
         found += [f"On '{row['name']}' {'; '.join(words)}."] if words else []
     if len(summary["test_sets"]) == 1:
         found.append(
-            "There is one test set, with the cues of the training images: it cannot show what letting go of one is "
-            "worth. Pictures from elsewhere can: evaluate --data."
+            "There is one test set: if its pictures show what the training images do, it cannot show what letting go "
+            "of it is worth. Pictures from elsewhere can: evaluate --data."
         )
     found += [NO_PROOF] if changed else []
     if "target" in summary:

@@ -100,6 +100,9 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
         trained = opened
     trained = ctx.override_rule.after_training(site.name, swap.codec.name, trained)
     reason += f"; {trained.decision.reason}"
+    if not trained.decision.keep:  # where another is kept after it, this is all that is said of it
+        said = f"{probed.decision.reason}; trained, and undone: {trained.decision.reason}"
+        probed = replace(probed, decision=replace(probed.decision, reason=said))
     ended = Outcome(probed, False, reason, swap, closures, trained)
     if not trained.decision.keep:
         return ended
@@ -206,7 +209,8 @@ def train_views(
     to learn, and if the new network answers the views *better* than the same images without the swap. A network that
     uses the evidence that is left scores alike on both. One that learned the opposite of the swapped cue, since that
     was the object itself, scores worse without the swap. Where only some classes share the feature, only their images
-    count.
+    count. How pictures were taken takes nothing of an object away: of one that is hard little was left to begin with,
+    and a round stands whatever is.
 
     Args:
         name: Of the step.
@@ -216,6 +220,8 @@ def train_views(
         says: What cues with exceptions say of every image, (N,) each, see :func:`round_views`.
     """
     settings = ctx.settings.round
+    if swap.codec.record.nature is not None:  # it holds hardly anything of the object, which may be hard
+        settings = settings.model_copy(update={"remains": 0.0})
     seed = ctx.seed(name, "r")
     before, after = (ctx.views(ctx.held, kept) for kept in (learned.swaps, [*learned.swaps, swap]))
     numbers = ctx.held

@@ -78,6 +78,7 @@ def test_one_that_is_undone_makes_way_for_the_next_and_says_why(tmp_path: Path) 
     (story,) = found.rounds
     assert [one.measured.representation for one in story.probed] == ["colour", "fourier"]
     assert [one.decision.keep for one in story.probed] == [True, False]
+    assert "; trained, and undone: r " in story.probed[0].decision.reason, "all that is said where another is kept"
     assert story.decision == "undone"
     assert story.chosen is story.probed[0]
     assert story.reason.startswith("colour: ")
@@ -146,6 +147,24 @@ def test_grain_makes_the_learner_choose_blocks(tmp_path: Path) -> None:
     assert least is not None
     assert again.measured.contrast < least.least < story.chosen.measured.contrast / 2, "judged without its contrast"
     assert accuracy(found.network, ctx.data)["conflict"] > 0.8
+    ctx.run.close()
+
+
+@pytest.mark.usefixtures("hasty_merges")
+def test_a_round_that_takes_nothing_of_the_object_stands_however_little_is_left(tmp_path: Path) -> None:
+    """Of grain; of a cast of colour, trained as shortly, see the test of the one that is undone."""
+    chosen = settings(
+        network=QUICK,
+        training={"batch": 32, "epochs": 8},
+        round={"limit": 1, "epochs": 1, "remains": 1.0},
+        concepts=COARSE,
+        plugins={"representations": ("blocks",)},
+    )
+    ctx = workbench(tmp_path, cued_data(grainy, 320, 0, 0.14), chosen)
+    (story,) = run_learner(ctx).rounds
+    assert story.trained is not None
+    assert story.trained.r_after < story.trained.r_before
+    assert story.decision == "kept"
     ctx.run.close()
 
 
