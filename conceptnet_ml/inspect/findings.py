@@ -134,7 +134,10 @@ def _in_test(one: PropertyResult, chance: float) -> str:
         return ""
     if share - chance >= (one.score.accuracy - chance) / 2:
         return f" The test set has it, too (the rule names {_percent(share)} %): accuracy there would not show that."
-    return f" Of the test set the rule names {_percent(share)} %: accuracy there would show that."
+    return (
+        f" The test set has little of it or nothing (the rule names {_percent(share)} %): a network that rests on it "
+        "fails there, so accuracy there would show that."
+    )
 
 
 def _turned(one: PropertyResult, chance: float) -> str:

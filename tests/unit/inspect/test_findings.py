@@ -45,6 +45,12 @@ def test_it_says_which_classes_are_told_apart_and_not_what_a_mark_is_answered() 
     assert "from the others by" in _of_property(place(test=0.95), (*CLASSES, "cat")).text
 
 
+def test_it_says_whether_accuracy_on_the_test_set_would_show_it() -> None:
+    assert "The test set has it, too (the rule names 95 %)" in _of_property(place(test=0.95), CLASSES).text
+    without = _of_property(place(test=0.5), CLASSES).text
+    assert "little of it or nothing (the rule names 50 %): a network that rests on it fails there" in without
+
+
 @pytest.mark.parametrize(("share", "said"), [(0.08, True), (0.5, False), (0.95, False)])
 def test_a_test_set_on_which_the_rule_is_far_below_chance_is_in_the_verdict(share: float, said: bool) -> None:
     finding = _of_property(place(test=0.95, field=share), CLASSES)
