@@ -192,6 +192,7 @@ class Context:
         rate: float,
         timed_as: str = "rounds",
         objective: LossFn | None = None,
+        images: int | None = None,
     ) -> Net:
         """A trained copy of the network, in evaluation mode; a finished training is read back.
 
@@ -200,12 +201,13 @@ class Context:
             views: Numbered by the images that are not held out.
             timed_as: What its time counts as.
             objective: The loss of a batch; None for cross entropy.
+            images: How many the views are numbered by; None for all that are not held out.
         """
         network = copy.deepcopy(network)
 
         def work() -> dict[str, Any]:
             job = TrainingJob(
-                len(self.fit),
+                len(self.fit) if images is None else images,
                 epochs,
                 rate,
                 self.seed(name),

@@ -12,7 +12,7 @@ from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.data.sampling import FEW, balancing
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
-from conceptnet_ml.network.training import predict_logits
+from conceptnet_ml.network.training import predict_logits, steps_per_epoch
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import swap_of
 from conceptnet_ml.steps.purify import DRAWS, STEPS, donated, train_cue
@@ -23,6 +23,9 @@ from conceptnet_ml.swap.views import DrawnViews, Swap, Views
 
 FEWEST = 8
 """Training images that must contradict what is taken for the cue: from fewer no network learns what they show."""
+
+EARLY = 64
+"""Steps after which the network of what is learned first is asked first, and again after twice as many, and so on."""
 
 TURNS = 3
 """Networks that are trained to read the cue, each by what the one before says."""
@@ -40,9 +43,9 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
 
     1. Either the places that wait hold more of the cue than the network rests on, or more of the object. One network
        sees of each image only what they would take over; one is the network itself, trained on with them exchanged, for
-       half of ordinary training, so that it leans on what is left; and one is a fresh one after ``round.fresh`` epochs,
-       since a cue is often learned first. What these answer is taken for what the cue says. Where it is what the object
-       says, nobody learns from it to be sure.
+       half of ordinary training, so that it leans on what is left; and one is a fresh one as soon as it tells enough,
+       after ``round.fresh`` epochs at most, since a cue is often learned first. What these answer is taken for what the
+       cue says. Where it is what the object says, nobody learns from it to be sure.
     2. By each, a fresh network is trained to say that, of images drawn so that among those of which the cue says the
        same all classes are as frequent; of images that contradict it, the half of each class that does so most surely
        and of which the other side of the places tells the class: one that is hard neither side tells. The object is of
@@ -197,9 +200,23 @@ class _Readers:
         return self._judged(rest, at, fit, held, DRAWS)
 
     def _by_what_is_first(self) -> _Read:
-        """By a fresh network after a short training: what is learned first is easy, as cues are more often than not."""
+        """By a fresh network after a short training: what is learned first is easy, as cues are more often than not.
+
+        It is as short as it tells enough: of many images ``round.fresh`` epochs are long enough to learn the object,
+        too (docs/decisions/0077-early.md).
+        """
         ctx, at = self.ctx, f"{self.name}/first"
-        epochs, rate = ctx.epochs(ctx.settings.round.fresh, STEPS // 2), ctx.settings.training.rate
+        rate, settings = ctx.settings.training.rate, ctx.settings.training
+        epochs, steps = ctx.epochs(ctx.settings.round.fresh, STEPS // 2), EARLY
+        shuffled = ctx.fit[torch.randperm(len(ctx.fit), generator=ctx.generator(at, "early"))]
+        while steps < epochs * steps_per_epoch(len(ctx.fit), settings):
+            some = ctx.views(shuffled[: steps * settings.batch], self.swaps)
+            passes = round(steps / steps_per_epoch(len(some), settings))
+            early = ctx.train(f"{at}/train-{steps}", ctx.network(), some, passes, rate, "probing", images=len(some))
+            read = self._judged(early, at, self.fit, self.held)
+            if read.tells >= ctx.settings.round.reads:
+                return read
+            steps *= 2
         fresh = ctx.train(f"{at}/train", ctx.network(), self.fit, epochs, rate, "probing")
         return self._judged(fresh, at, self.fit, self.held)
 

@@ -29,7 +29,7 @@ _IN_ROUND = (
     ("control", r"refused\|train-.*", "train the control 'refused round'"),
     ("side", r"side\|.*", "train a test network on what lies in the places, or around them"),
     ("side", r"reader\|rest/train", "train a test network on what lies outside the places"),
-    ("fresh", r"reader\|first/train", "train a test network for a short while"),
+    ("fresh", r"reader\|first/train(?:-\d+)?", "train a test network for a short while"),
     ("cue", r"reader\|\w+-\d+/train", "train a test network to read what contradicting pictures show"),
     ("cue", r".*\|left(?:-\d+)?/train", "train a test network on what is left of the cue"),
     ("find", r".*\|find", "find the features that the answers hang on"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,6 +115,29 @@ def test_where_the_surest_first_reader_comes_to_nothing_the_next_is_followed(
     assert (readers.read(network) is not None) is found
     assert taught == ["places-1", "rest-1", "first-1", "places-2", "places-3", "rest-2", "rest-3"]
     ctx.run.close()
+
+
+@pytest.mark.parametrize(("reads", "trained"), [(0.75, ["train-64"]), (1.0, ["train-64", "train-128", "train"])])
+def test_what_is_learned_first_is_asked_as_soon_as_it_tells_enough(
+    reads: float, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many images three epochs are long enough to learn the object, too: the first network then names few of those
+    that contradict the cue, and its readers are not sure."""
+    data = with_exceptions(2048)
+    ctx = bench(tmp_path, data, round={"reads": reads})
+    readers, names = _Readers(ctx, Site("", Readout("classes", ctx.network()), "round"), None), list[str]()
+    train = ctx.train
+
+    def noted(name: str, *given: Any, **more: Any) -> Any:
+        names.append(name.rpartition("/")[2])
+        return train(name, *given, **more)
+
+    monkeypatch.setattr(ctx, "train", noted)
+    first = readers._by_what_is_first()
+    ctx.run.close()
+    assert names == trained
+    if reads < 1:
+        assert accuracy(first.network, data)["conflict"] < 0.1, "it answers by the patch"
 
 
 def test_a_reader_is_not_taught_what_both_sides_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
