@@ -22,9 +22,12 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.exceptions import read_views
 from conceptnet_ml.steps.family import refit
 from conceptnet_ml.steps.gates import swap_of
-from conceptnet_ml.steps.purify import places_left, purify, rests_outside, turn
+from conceptnet_ml.steps.ordinary import wilson
+from conceptnet_ml.steps.purify import places_left, purify, rests_outside, train_cue, turn
 from conceptnet_ml.steps.records import Closure, Learned, Outcome, ProbeResult, Round, Site, Trained
+from conceptnet_ml.steps.signs import mean_of
 from conceptnet_ml.steps.stage_basis import describe
+from conceptnet_ml.swap.interchangeability import above_chance
 from conceptnet_ml.swap.representation import IMAGE, Codec, open_cells
 from conceptnet_ml.swap.stop_rule import HELD_OUT, USER, decide_round, residual_hits, share, sure_of_round
 from conceptnet_ml.swap.sureness import LIKELY, sure_words
@@ -34,6 +37,9 @@ WHOLE = "what was exchanged is a part of the object"
 """Said where all that can be exchanged is all that there is. Where a cue stands beside an object, what is still found
 in the views is the rest of the cue, and the object is left when that is exchanged, too. Two strokes of a digit each
 tell it and are exchanged as easily, and with both nothing is left: they are the object."""
+
+TELLS = 0.95
+"""What a cue that leaves little of the class must tell by itself, as a share of what the network tells by all."""
 
 OPEN = 0.55
 """How much of what a reader says, above chance, may be told by the views of its swap."""
@@ -92,6 +98,8 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
             return _given_up(probed, f"{reason}: {WHOLE}")
         reason += ": it is dropped"
         swap = first
+    if why := _a_part(ctx, site, probed, trained):
+        return _given_up(probed, f"{reason}; {why}")
     if asked is None and not given and trained.decision.keep:
         swap, opened, left = _open_places(ctx, learned, site, swap, probed, trained)
         reason += left
@@ -140,6 +148,27 @@ def _still_read(ctx: Context, learned: Learned, site: Site, swap: Swap, probed: 
         return ""
     _, left = read_views(ctx, f"{named(site, swap)}/left", [*learned.swaps, swap], site.readout.says)
     return f"of the views {left:.2f} of it is still read, above chance: it is something else" if left >= OPEN else ""
+
+
+def _a_part(ctx: Context, site: Site, probed: ProbeResult, trained: Trained) -> str:
+    """Of places that leave little of the class: why they are given up where a network that sees nothing else tells less
+    than the whole image does (``TELLS``), and so many are held out that it is no chance. Empty where nothing speaks
+    against them.
+
+    Where the object beside a cue is hard little of the class is left, and what the network tells it tells by the cue,
+    which is read by itself as well. Some strokes of a digit tell most digits, and the others few: they are the object.
+    """
+    measured, decision = probed.measured, probed.decision
+    asked = measured.gate == "place" and measured.told is None and decision.classes is None and trained.decision.keep
+    asked = asked and decision.evidence == HELD_OUT and site.at_top and not site.readout.given
+    if not asked or _spares(ctx, trained):
+        return ""
+    _, hits = train_cue(ctx, replace(site, name=f"{site.name}/cue-1"), swap_of(ctx, site, probed))
+    most, whole = wilson(float(hits.sum()), len(hits))[1], trained.r_before
+    if above_chance(most, ctx.classes) >= TELLS * above_chance(whole, ctx.classes):
+        return ""
+    part = f"by itself it tells {mean_of(hits):.2f}, all of the image {whole:.2f}"
+    return f"little is left, r {trained.r_after:.2f}, and {part}: {WHOLE}"
 
 
 def train_refused(ctx: Context, learned: Learned, ended: Round) -> StagedNetwork | None:

@@ -70,7 +70,7 @@ def _check_above_chance(ctx: Context, network: StagedNetwork) -> float:
     return right / count
 
 
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(hits: float, count: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's score interval for a share (1927), 95 % by default: good for few images and for shares near 0 and 1."""
     share = hits / count
     middle = share + z * z / (2 * count)

@@ -282,6 +282,50 @@ def test_what_a_reader_widens_is_not_dropped_for_what_it_leaves(
     assert trained == [wider, swap][:trainings]
 
 
+@pytest.mark.parametrize(
+    ("tells", "held", "r_after", "given_up"),
+    [
+        (0.914, 7500, 0.41, True),  # strokes of digits
+        (0.914, 7500, 0.60, False),  # there is an object beside them
+        (0.990, 7500, 0.41, False),  # it is hard, and the cue is not
+        (0.914, 40, 0.41, False),  # too few to tell
+    ],
+)
+def test_places_that_leave_little_and_do_not_tell_the_class_are_the_object(
+    tells: float, held: int, r_after: float, given_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+    for name in ("swap_of", "purify"):
+        monkeypatch.setattr(generalize, name, lambda *_: SimpleNamespace(widened=0, along=()))
+    monkeypatch.setattr(generalize, "close", lambda ctx, site, swaps, first, probed: (first, ()))
+    monkeypatch.setattr(generalize, "rests_outside", lambda *_: (False, ""))
+    monkeypatch.setattr(generalize, "train_cue", lambda *_: (None, torch.full((held,), tells)))
+    kept = SimpleNamespace(r_before=0.99, r_after=r_after, decision=SimpleNamespace(keep=True))
+    monkeypatch.setattr(generalize, "_train", lambda *_: kept)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(generalize, "_open_places", stop)
+    rounds = RoundSettings()
+    ctx = SimpleNamespace(
+        override_rule=OverrideRule(rounds), settings=SimpleNamespace(round=rounds), held=range(held), classes=10
+    )
+    readout = SimpleNamespace(told=None, says=None, given="", elementary=None)
+    site = Site("block3", cast(Readout, readout), SITE.name)
+    said = cast(Context, ctx), cast(Learned, SimpleNamespace(swaps=[])), site
+    if given_up:
+        outcome = generalize.generalize(*said, [], ProbeResult(measured, KEEP))
+        assert not outcome.probed.decision.keep
+        assert "little is left, r 0.41, and by itself it tells 0.91, all of the image 0.99" in outcome.reason
+    else:
+        with pytest.raises(InterruptedError):
+            generalize.generalize(*said, [], ProbeResult(measured, KEEP))
+    user = replace(KEEP, evidence=USER)
+    with pytest.raises(InterruptedError):
+        generalize.generalize(*said, [], ProbeResult(measured, user))
+
+
 @pytest.mark.parametrize(("family", "swaps"), [(True, 1), (False, 0), (False, 1)])
 @pytest.mark.parametrize(("decision", "moves", "keep"), [(KEEP, 0.9, True), (KEEP, 0.4, False), (LAST, 0.9, False)])
 def test_below_the_top_a_swap_decides_alone_and_moves_the_channels(
