@@ -124,6 +124,11 @@ class NetworkSettings(SettingsGroup):
     freeze: str | None = Field(
         None, description="stage up to which trained weights, and statistics of batch norms, stay as they are"
     )
+    keep_statistics: bool = Field(
+        True,
+        description="batch norms of trained weights keep their running statistics in every training; false: they are "
+        "those of the data, as from fresh weights",
+    )
     normalise: bool = Field(
         True,
         description="images are normalised as ImageNet's are, unless the network brings input_mean and input_std; "
@@ -145,6 +150,11 @@ class TrainingSettings(SettingsGroup):
     """The training loop."""
 
     epochs: int = Field(16, ge=0, description="epochs of ordinary training; 0: trained weights are left as they are")
+    head_epochs: int = Field(
+        4,
+        ge=0,
+        description="epochs of what is past the last stage alone, before trained weights are gone on with; 0: none",
+    )
     least_steps: int = Field(64, ge=0, description="fewest steps of a training or a round; epochs give way to it")
     batch: int = Field(128, ge=2, description="images per step")
     optimizer: Literal["sgd", "adamw"] = Field(
@@ -448,7 +458,8 @@ class Settings(SettingsGroup):
                 "rest": 0.2,
                 "reads": 9.0,
             },
-            "training": {"least_steps": 0, "clip": 0, "above_chance": False},
+            "training": {"least_steps": 0, "clip": 0, "above_chance": False, "head_epochs": 0},
+            "network": {"keep_statistics": False},
         }
         gone = {"round": {"alone"}}
         groups = {name: stored.get(name, {}) for name in before}

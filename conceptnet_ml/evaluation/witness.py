@@ -71,7 +71,7 @@ def fresh_network(
     out, those that a user's module brings are drawn again by each layer's own ``reset_parameters``.
     """
     bare = settings.model_copy(
-        update={"network": settings.network.model_copy(update={"weights": None, "freeze": None})}
+        update={"network": settings.network.model_copy(update={"weights": None, "freeze": None, "pretrained": False})}
     )
     seed = seeding.seed_for(settings.seed, "witness", "weights")
     network = build_network(bare, classes, size, plugins, seed, channels)

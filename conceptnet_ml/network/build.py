@@ -43,6 +43,8 @@ def build_network(
         channels: Of the images. Where they are not three, the first convolution of a backbone is built anew for them; a
             user's own network must take them.
 
+    Batch norms of trained weights keep their statistics (docs/decisions/0079-head-first.md).
+
     Raises:
         SettingsError: No such backbone, stage or weights, or they do not fit the data.
     """
@@ -74,6 +76,8 @@ def build_network(
                 nearest(chosen.freeze, network.stage_names),
             )
         network.freeze(chosen.freeze)
+    if chosen.trained and chosen.keep_statistics:
+        network.keep_statistics()
     return network.for_images(channels)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -90,7 +90,7 @@ class StagedNetwork(nn.Module):
         if any(value.is_meta for value in model.parameters()):
             raise SettingsError("the network's weights are on the device meta: without values", "Give it on the CPU.")
         self.model = model
-        self._settled: tuple[str, ...] = ()  # batch norms of what is frozen
+        self._settled: tuple[str, ...] = ()  # batch norms that stay as they are
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.classes = tuple(classes)
         generator = torch.Generator().manual_seed(0)
@@ -183,11 +183,15 @@ class StagedNetwork(nn.Module):
             slopes = torch.autograd.grad(maps.sum(), parameters, allow_unused=True)
         for parameter, slope in zip(parameters, slopes, strict=True):
             parameter.requires_grad_(slope is None)
-        self._settled = tuple(path for path, module in ran if getattr(module, "track_running_stats", False))
-        self._settle()
+        self._keep(path for path, module in ran if getattr(module, "track_running_stats", False))
+
+    def keep_statistics(self) -> None:
+        """From now on all batch norms stay in evaluation mode, and keep their running statistics, in every training."""
+        parts = self.model.named_modules()
+        self._keep(path for path, module in parts if getattr(module, "track_running_stats", False))
 
     def train(self, mode: bool = True) -> StagedNetwork:
-        """As of any module, but batch norms of what is frozen stay in evaluation mode."""
+        """As of any module, but batch norms that are to stay as they are stay in evaluation mode."""
         super().train(mode)
         self._settle()
         return self
@@ -195,6 +199,10 @@ class StagedNetwork(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As of any module; tensors that come without versions of their modules are taken for those of today."""
         return super().load_state_dict(versioned(self, state_dict), strict, assign)
+
+    def _keep(self, paths: Iterable[str]) -> None:
+        self._settled = tuple(dict.fromkeys((*self._settled, *paths)))
+        self._settle()
 
     def _settle(self) -> None:
         for path in self._settled:

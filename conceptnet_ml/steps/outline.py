@@ -48,6 +48,7 @@ _IN_ROUND = (
 """Kinds of steps of a round; what a name is after the round's, the part of the round first; what that is in words."""
 
 _ELSE = (
+    ("head", r"ordinary/head", "train the last layers of the ordinary network"),
     ("ordinary", r"ordinary", "train the ordinary network"),
     ("directions", r"(.+) directions", "learn directions that describe the maps of {0}"),
     ("train", r"(edit\d+/train)", "train the network as it was edited ({0})"),
@@ -126,6 +127,7 @@ class RunOutline:
         ordinary, train = (enough_epochs(n, images, training) * each for n in (training.epochs, round.epochs))
         trainings = {"ordinary": ordinary, "witness": ordinary, "train": train, "control": train}
         trainings |= {"cue": max(_CUE, round.cue * each), "fresh": round.fresh * each}
+        trainings["head"] = enough_epochs(training.head_epochs, images, training) * each / 2  # there is no way back
         each_image = {kind: weight * images for kind, weight in _WEIGHTS_PER_IMAGE.items()}
         self._weights = {**_WEIGHTS, **each_image, **trainings}
         self._paces: dict[str, list[float]] = {}
@@ -135,7 +137,8 @@ class RunOutline:
         self._kept = self._found = self._ended = False
         deeper = [depth for depth in range(1, settings.depth) for _ in range(2)]
         self._rounds = [*([0] if round.limit > 1 else []), *deeper]  # how far below the top each round to come is
-        self._ahead = ["ordinary", *self._steps_of(0, kept=True)]  # kinds of steps to come before those rounds
+        head = ["head"] if settings.network.trained and training.head_epochs and training.epochs else []
+        self._ahead = [*head, "ordinary", *self._steps_of(0, kept=True)]  # kinds of steps to come before those rounds
 
     def words(self, name: str) -> str:
         """What a step does, in plain words: ``round 1, block3: find the features that answers hang on``."""

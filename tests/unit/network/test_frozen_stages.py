@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,37 @@ def test_by_the_settings(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"network\.freeze: the network has no stage 'blok2'") as caught:
         build("blok2")
     assert "'block2'" in caught.value.mend
+
+
+@pytest.mark.parametrize("given", [{"weights": ""}, {"backbone": "user_net:build", "pretrained": True}])
+def test_trained_weights_keep_the_statistics_of_their_batch_norms(
+    given: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(SmallNet(3, SIZE).state_dict(), tmp_path / "mine.pt")
+    (tmp_path / "user_net.py").write_text(
+        "from conceptnet_plugins.backbones.small import SmallNet\n\n\n"
+        "def build(classes): return SmallNet(classes, (32, 32))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    if "weights" in given:
+        given = given | {"weights": str(tmp_path / "mine.pt")}
+
+    def statistics(network: StagedNetwork) -> dict[str, Tensor]:
+        return {key: one.clone() for key, one in network.state_dict().items() if "running" in key}
+
+    def moves(keep: bool, build: Callable[[Settings], StagedNetwork]) -> bool:
+        settings = Settings.model_validate({"network": {**given, "keep_statistics": keep}})
+        network = build(settings)
+        before, weight = statistics(network), network.model.block1.conv1.weight.detach().clone()
+        trained_a_little(network)
+        assert not torch.equal(network.model.block1.conv1.weight, weight)
+        after = statistics(network)
+        return not all(torch.equal(after[key], before[key]) for key in before)
+
+    plugins = load_plugins()
+    assert not moves(True, lambda settings: build_network(settings, tuple("abc"), SIZE, plugins))
+    assert moves(False, lambda settings: build_network(settings, tuple("abc"), SIZE, plugins))
+    assert moves(True, lambda settings: fresh_network(settings, tuple("abc"), SIZE, plugins)), "a witness begins afresh"
 
 
 def test_a_real_pretrained_network() -> None:

@@ -52,6 +52,30 @@ def test_an_untrained_network_stops_the_run_and_nothing_is_lost(tmp_path: Path) 
     assert [line["name"] for line in ctx.run.metrics() if line["event"] == "trained"] == ["ordinary"]
 
 
+@pytest.mark.parametrize(
+    ("network", "head_epochs", "trained"),
+    [("trained", 4, ["ordinary/head", "ordinary"]), ("trained", 0, ["ordinary"]), ("fresh", 4, ["ordinary"])],
+)
+def test_what_is_past_the_last_stage_of_trained_weights_is_trained_first(
+    network: str, head_epochs: int, trained: list[str], tmp_path: Path
+) -> None:
+    data, plain = planted_data(count=320), workbench(tmp_path / "given", planted_data(count=320), settings())
+    weights = plain.network().model.state_dict()
+    torch.save(weights, file := tmp_path / "given.pt")
+    chosen = settings(
+        training={"head_epochs": head_epochs, "above_chance": False},
+        network={"weights": str(file)} if network == "trained" else {},
+    )
+    ctx = workbench(tmp_path / "run", data, chosen)
+    train_ordinary(ctx)
+    assert [line["name"] for line in ctx.run.metrics() if line["event"] == "trained"] == trained
+    if len(trained) > 1:
+        head = ctx.run.step_value("ordinary/head")
+        moved = {name for name, value in weights.items() if not torch.equal(head[f"model.{name}"], value)}
+        assert moved == {"head.weight", "head.bias"}
+    assert train_ordinary(ctx) is not None, "it is read back"
+
+
 def test_weights_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
     data = planted_data(count=320)
     given = train_ordinary(workbench(tmp_path / "given", data, settings()))
