@@ -275,7 +275,9 @@ def _weights(settings: Settings, network: StagedNetwork) -> str:
     plain = not network.mean.any() and bool((network.std == 1).all())
     seen = "images in [0, 1]" if plain else f"images less {mean}, divided by {std}"
     training = settings.training
-    rates = f"rate {training.rate:g}, in rounds {training.warm_rate:g}" if training.epochs else "never trained itself"
+    head = f"{training.head_epochs} epochs of the head alone first; " if training.head_epochs else ""
+    rates = f"{head}rate {training.rate:g}, in rounds {training.warm_rate:g}"
+    rates = rates if training.epochs else "never trained itself"
     return f" with weights {settings.network.weights or 'of its own'} ({rates}; {seen})"
 
 

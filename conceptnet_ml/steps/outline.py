@@ -127,7 +127,7 @@ class RunOutline:
         ordinary, train = (enough_epochs(n, images, training) * each for n in (training.epochs, round.epochs))
         trainings = {"ordinary": ordinary, "witness": ordinary, "train": train, "control": train}
         trainings |= {"cue": max(_CUE, round.cue * each), "fresh": round.fresh * each}
-        trainings["head"] = enough_epochs(training.head_epochs, images, training) * each / 2  # there is no way back
+        trainings["head"] = enough_epochs(training.head_epochs, images, training) * each // 2  # there is no way back
         each_image = {kind: weight * images for kind, weight in _WEIGHTS_PER_IMAGE.items()}
         self._weights = {**_WEIGHTS, **each_image, **trainings}
         self._paces: dict[str, list[float]] = {}
