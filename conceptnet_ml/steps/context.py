@@ -192,22 +192,20 @@ class Context:
         rate: float,
         timed_as: str = "rounds",
         objective: LossFn | None = None,
-        images: int | None = None,
     ) -> Net:
         """A trained copy of the network, in evaluation mode; a finished training is read back.
 
         Args:
             name: Name of the step.
-            views: Numbered by the images that are not held out.
+            views: Numbered by the images that are not held out; of fewer, :class:`Views` of these.
             timed_as: What its time counts as.
             objective: The loss of a batch; None for cross entropy.
-            images: How many the views are numbered by; None for all that are not held out.
         """
         network = copy.deepcopy(network)
 
         def work() -> dict[str, Any]:
             job = TrainingJob(
-                len(self.fit) if images is None else images,
+                len(views) if isinstance(views, Views) else len(self.fit),
                 epochs,
                 rate,
                 self.seed(name),

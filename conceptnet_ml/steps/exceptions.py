@@ -212,7 +212,7 @@ class _Readers:
         while steps < epochs * steps_per_epoch(len(ctx.fit), settings):
             some = ctx.views(shuffled[: steps * settings.batch], self.swaps)
             passes = round(steps / steps_per_epoch(len(some), settings))
-            early = ctx.train(f"{at}/train-{steps}", ctx.network(), some, passes, rate, "probing", images=len(some))
+            early = ctx.train(f"{at}/train-{steps}", ctx.network(), some, passes, rate, "probing")
             read = self._judged(early, at, self.fit, self.held)
             if read.tells >= ctx.settings.round.reads:
                 return read
