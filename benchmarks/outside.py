@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,6 @@ def pictures(given: argparse.Namespace) -> None:
 
 def spuco(given: argparse.Namespace) -> None:
     """SpuCo's methods with its trainers and its LeNet; fp32."""
-    os.environ["TQDM_DISABLE"] = "1"  # read on import
     from spuco.evaluate import Evaluator
     from spuco.utils import set_seed
 
@@ -184,7 +182,7 @@ def bnnr(given: argparse.Namespace) -> None:
     length = {"m_epochs": given.epochs * (1 if candidates else 3), "max_iterations": 2 if candidates else 0}
     quiet = {"xai_enabled": False, "verbose": False, "save_checkpoints": False, "event_log_enabled": False}
     places = {"checkpoint_dir": given.out / "checkpoints", "report_dir": given.out / "reports"}
-    config = BNNRConfig(device="cpu", seed=given.seed, **length, **quiet, **places)
+    config = BNNRConfig(device="cpu", seed=given.seed, xai_method=given.saliency, **length, **quiet, **places)
     began = time.process_time()
     found = quick_run(model, *loaders, candidates, config, target_layers=layers)
     seconds = time.process_time() - began
@@ -235,6 +233,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
             part.add_argument("--method", action="append", choices=METHODS, help="may be repeated; default: all")
         if run is bnnr:
             part.add_argument("--preset", default="icd", help="none, or one of `bnnr list-presets`")
+            part.add_argument("--saliency", default="opticam", help="gradcam costs a hundredth")
             part.add_argument("--limit", type=int, help="so many training pictures, held-out ones included")
             part.add_argument("--out", type=Path, default=Path("runs/bnnr"))
     return parser.parse_args(words)
