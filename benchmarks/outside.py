@@ -192,6 +192,7 @@ def bnnr(given: argparse.Namespace) -> None:
 
 
 def folder(path: Path) -> Any:
+    """The pictures of a folder of classes, floats in [0, 1]."""
     from torchvision import datasets, transforms
 
     return datasets.ImageFolder(str(path), transforms.ToTensor())
@@ -210,10 +211,12 @@ def by_group(model: nn.Module, images: Any) -> dict[str, float]:
 
 
 def report(**facts: Any) -> None:
+    """A line of JSON."""
     print(json.dumps(facts), flush=True)
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The part to run, and what it is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True)
     for run in (pictures, spuco, trap, bnnr):
