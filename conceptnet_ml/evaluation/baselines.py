@@ -88,7 +88,7 @@ class BaselineContext:
             self._target = "" if folder is None else sha256(folder, 8)
 
     def fresh(self) -> StagedNetwork:
-        """A network with new weights, those the ordinary one began with."""
+        """A network with the weights that the ordinary one began with: new, or trained ones with a head that fits."""
         return self._ctx.network()
 
     def seed(self, *ids: object) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, balanced_sample, gather_evidence
-from conceptnet_ml.config.settings import Settings
+from conceptnet_ml.config.settings import RATES, Settings
 from conceptnet_ml.config.sources import fixed_digest
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import split_holdout
@@ -173,8 +173,27 @@ class Context:
         channels = self.data.shape[0]
         return build_network(self.settings, self.data.classes, self.size, self.plugins, channels=channels)
 
+    @cached_property
+    def _begun(self) -> dict[str, Tensor] | None:
+        """Trained weights, with what is past the network's last stage trained alone, at the rate of fresh weights,
+        which it mostly is; None where weights are fresh, or nothing is trained.
+
+        Else trained weights are first moved by the gradients of a last layer that says nothing yet, and lose what they
+        were trained for: Kumar et al., arXiv 2202.10054 (docs/decisions/0079-head-first.md).
+        """
+        settings = self.settings.training
+        if not (self.settings.network.trained and settings.epochs and settings.head_epochs):
+            return None
+        head = copy.deepcopy(self._fresh)
+        head.freeze(head.stage_names[-1])
+        epochs, rate = self.epochs(settings.head_epochs), RATES[settings.optimizer][0]
+        trained = self.train("ordinary/head", head, self.views(self.fit, []), epochs, rate, "ordinary")
+        return trained.state_dict()
+
     def network(self, state: dict[str, Tensor] | None = None) -> StagedNetwork:
-        """A network with fresh weights, or with these, which may be of one whose units were edited."""
+        """A network with the weights that every training begins with, or with these, which may be of one whose units
+        were edited. To begin with, weights are fresh, or trained ones with a head that fits them."""
+        state = self._begun if state is None else state
         network = copy.deepcopy(self._fresh)
         layout.to_device(network, self.device)
         return (network if state is None else load_state(network, state)).eval()

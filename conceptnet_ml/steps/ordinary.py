@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 
-from conceptnet_ml.config.settings import RATES
 from conceptnet_ml.errors import NothingLearned, quoted
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.network.training import describe_epochs, predict_set
@@ -27,8 +25,6 @@ def train_ordinary(ctx: Context) -> StagedNetwork:
             ctx.progress.say(f"{what}: {describe_epochs(wanted, len(ctx.fit), settings)}")
     views, epochs = ctx.views(ctx.fit, []), ctx.epochs(settings.epochs)
     network = ctx.network()
-    if epochs and ctx.settings.network.trained and settings.head_epochs:
-        network.load_state_dict(_with_trained_head(ctx, network).state_dict())
     if epochs:
         network = ctx.train("ordinary", network, views, epochs, settings.rate, "ordinary")
     else:  # a step all the same: the run goes on with what it began with, whatever becomes of the file
@@ -36,19 +32,6 @@ def train_ordinary(ctx: Context) -> StagedNetwork:
     # A step: who let the run go on once is not asked again whenever it is opened.
     ctx.once("ordinary/held", lambda: _check_above_chance(ctx, network))
     return network
-
-
-def _with_trained_head(ctx: Context, network: StagedNetwork) -> StagedNetwork:
-    """The network with what is past its last stage trained alone, at the rate of fresh weights, which it mostly is.
-
-    Else trained weights are first moved by the gradients of a last layer that says nothing yet, and lose what they were
-    trained for: Kumar et al., arXiv 2202.10054 (docs/decisions/0079-head-first.md).
-    """
-    settings = ctx.settings.training
-    head = copy.deepcopy(network)
-    head.freeze(head.stage_names[-1])
-    rate = RATES[settings.optimizer][0]
-    return ctx.train("ordinary/head", head, ctx.views(ctx.fit, []), ctx.epochs(settings.head_epochs), rate, "ordinary")
 
 
 def _check_above_chance(ctx: Context, network: StagedNetwork) -> float:

@@ -13,6 +13,7 @@ from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import NothingLearned
+from conceptnet_ml.evaluation.baselines import BaselineContext
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps import ordinary
 from conceptnet_ml.steps.context import Context
@@ -67,12 +68,16 @@ def test_what_is_past_the_last_stage_of_trained_weights_is_trained_first(
         network={"weights": str(file)} if network == "trained" else {},
     )
     ctx = workbench(tmp_path / "run", data, chosen)
-    train_ordinary(ctx)
+    trained_on = train_ordinary(ctx)
     assert [line["name"] for line in ctx.run.metrics() if line["event"] == "trained"] == trained
     if len(trained) > 1:
         head = ctx.run.step_value("ordinary/head")
         moved = {name for name, value in weights.items() if not torch.equal(head[f"model.{name}"], value)}
         assert moved == {"head.weight", "head.bias"}
+        for begun in (ctx.network(), BaselineContext(ctx, ctx.plugins.get("baseline", "lff"), trained_on, 1).fresh()):
+            assert all(torch.equal(value, head[name]) for name, value in begun.state_dict().items()), (
+                "for all trainings"
+            )
     assert train_ordinary(ctx) is not None, "it is read back"
 
 
