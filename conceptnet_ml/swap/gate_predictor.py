@@ -48,8 +48,12 @@ class GateFeatures:
         """With the directions that explain most of the stages' maps of these images, (B, 3, H, W)."""
         features = cls(network, prober, {})
         for stage, maps in features._maps(images).items():
-            _, axes = torch.linalg.eigh(maps.transpose(0, 1).flatten(1).cov())
-            features.directions[stage] = axes[:, -DIRECTIONS:].T[:, :, None, None].contiguous()
+            values = maps.transpose(0, 1).flatten(1)
+            covariance = values.cov()
+            if values.shape[1] <= len(values) or not covariance.diagonal().all():
+                covariance = covariance.double()  # singular: in single precision its eigenvalues may not be found
+            axes = torch.linalg.eigh(covariance).eigenvectors[:, -DIRECTIONS:]
+            features.directions[stage] = axes.T[:, :, None, None].to(maps).contiguous()
         return features
 
     def __call__(self, images: Tensor, donors: Tensor, targets: Tensor) -> Tensor:

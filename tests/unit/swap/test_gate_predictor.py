@@ -88,3 +88,19 @@ def test_features_are_the_gradient_and_the_maps_of_both_on_the_gates_grid(networ
     swapped = features_of(donors, images, targets)
     half = sum(widths)
     assert torch.allclose(swapped[:, 1 : 1 + half], found[:, 1 + half :], atol=1e-4)
+
+
+def test_directions_are_found_where_most_channels_are_dead(
+    network: StagedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a wide network that was trained for a short while: in single precision the solver may give up on it."""
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.zeros(100, 256, 2, 2)
+    alive = torch.randperm(256, generator=draw)[:32]
+    maps[:, alive] = torch.randn(100, 32, 2, 2, generator=draw).relu()
+    monkeypatch.setattr(GateFeatures, "_maps", lambda self, images: {"wide": maps})
+    prober = Prober(network, Codec(IMAGE), ProbeSettings(cells=CELLS))
+    directions = GateFeatures.fit(network, prober, maps).directions["wide"].flatten(1)
+    assert directions.dtype == torch.float32
+    torch.testing.assert_close(directions @ directions.T, torch.eye(len(directions)), atol=1e-5, rtol=0)
+    assert float(directions.square().sum(0)[alive].sum()) == pytest.approx(len(directions), abs=1e-4)
