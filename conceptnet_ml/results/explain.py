@@ -29,6 +29,7 @@ from conceptnet_ml.concepts.scores import FindEvidence, gather_evidence, unit_sc
 from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
+from conceptnet_ml.data.sampling import FEW
 from conceptnet_ml.editing.plan import family_of
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.graph.concept_graph import ConceptGraph
@@ -45,7 +46,7 @@ from conceptnet_ml.results.familiarity import familiarity
 from conceptnet_ml.results.verdict import Entry, kept, probe_of, what
 from conceptnet_ml.runtime import seeding
 from conceptnet_ml.storage.run_folder import Run
-from conceptnet_ml.swap.probe import Prober
+from conceptnet_ml.swap.probe import Prober, loudness, softened
 from conceptnet_ml.swap.representation import Codec, open_cells, place_gate
 
 DONORS, OTHERS = 8, 3
@@ -279,7 +280,11 @@ class _Exchanges:
 
     def _exchange(self, image: Tensor, number: int, entry: Entry, network: StagedNetwork) -> Exchange:
         run, codec, classes = self.run, self._codec(entry), self.run.classes
-        prober = Prober(network.to(run.device), codec, run.settings.probe, run.dtype)
+        network.to(run.device)
+        with frozen(network):
+            some = to_float(self.held.take(torch.arange(len(self.held))[:: max(1, len(self.held) // FEW)]), run.device)
+            loud = loudness(network, some, run.dtype)
+        prober = Prober(softened(network, loud), codec, run.settings.probe, run.dtype)
         order = predict_logits(network, image, run.dtype)[0].argsort(descending=True).tolist()
         donors = {number: self._donors(entry, number) for number in order}
         own, *others = (number for number in order if len(donors[number]) > 1)

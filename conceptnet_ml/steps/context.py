@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from conceptnet_ml.concepts.scores import FindEvidence, balanced_sample, gather_
 from conceptnet_ml.config.settings import RATES, Settings
 from conceptnet_ml.config.sources import fixed_digest
 from conceptnet_ml.data.dataset import Data
-from conceptnet_ml.data.sampling import split_holdout
+from conceptnet_ml.data.sampling import FEW, split_holdout
 from conceptnet_ml.editing.history import EditHistory
 from conceptnet_ml.errors import DataError
 from conceptnet_ml.network.batch_norms import settle_batch_norms
@@ -34,7 +35,7 @@ from conceptnet_ml.steps.override_rule import OverrideRule
 from conceptnet_ml.steps.records import Round
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.surgery.resize import load_state
-from conceptnet_ml.swap.probe import Prober
+from conceptnet_ml.swap.probe import Prober, loudness, softened
 from conceptnet_ml.swap.representation import Codec, RegionalCodec, fitting, place_gate
 from conceptnet_ml.swap.views import Swap, Views
 
@@ -82,6 +83,7 @@ class Context:
     def __post_init__(self) -> None:
         self.override_rule = OverrideRule(self.settings.round)
         self._bases: dict[str, str] = {}
+        self._loud: WeakKeyDictionary[torch.nn.Module, float] = WeakKeyDictionary()
         self._settings = fixed_digest(self.run.settings)
         self.history = EditHistory(self.run)
         self.edited = ""
@@ -165,7 +167,20 @@ class Context:
         settings = settings.model_copy(
             update={"price": settings.price if price is None else price, "steps": steps or settings.steps}
         )
-        return Prober(readout.logits, codec, settings, self.dtype)
+        return Prober(softened(readout.logits, self._loudness(readout)), codec, settings, self.dtype)
+
+    def _loudness(self, readout: Readout) -> float:
+        """What its logits are divided by, of some held-out views; 1 where a feature's variants answer."""
+        network = readout.network
+        if readout.family is not None:
+            return 1.0
+        if network not in self._loud:
+            random = self.generator("loudness")
+            numbers = self.held[torch.randperm(len(self.held), generator=random)[:FEW]]
+            with torch.no_grad():
+                images = self.views(self.held, readout.swaps).of(numbers, random)
+            self._loud[network] = loudness(readout.logits, images, self.dtype)
+        return self._loud[network]
 
     @cached_property
     def _fresh(self) -> StagedNetwork:

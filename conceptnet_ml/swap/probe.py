@@ -20,6 +20,10 @@ ENOUGH = 0.9
 PRICES = 6
 """How many prices are tried for it, each half of the one before."""
 
+LEAD = 10.0
+"""Of the first answer's logit over the second's, in the median: more is as sure, and only louder. Networks from fresh
+weights have 1 to 10."""
+
 LogitsFn = Callable[[Tensor], Tensor]
 """Images in [0, 1] (B, 3, H, W) to logits (B, K): the class logits at the top stage, parents' variants below."""
 
@@ -197,6 +201,23 @@ class Prober:
         if self.codec.gate == "channel":
             return images.new_zeros(1, self.codec.channels(images))
         return None
+
+
+def loudness(logits: LogitsFn, images: Tensor, dtype: torch.dtype | None) -> float:
+    """What logits are to be divided by before a price is weighed against them: as much as brings the median lead of the
+    first answer to these images, floats in [0, 1] (B, 3, H, W), to ``LEAD``; 1 where it is lower.
+
+    So a price is weighed against what a network decides, not against how loudly (docs/decisions/0080-softened.md).
+    """
+    with torch.no_grad(), devices.autocast(images.device, dtype):
+        answers = torch.cat([logits(part).float() for part in images.split(64)])
+    first, second = answers.topk(2).values.unbind(1)
+    return max(1.0, float((first - second).median()) / LEAD)
+
+
+def softened(logits: LogitsFn, loud: float) -> LogitsFn:
+    """The logits, divided by what :func:`loudness` says."""
+    return logits if loud == 1 else lambda images: logits(images) / loud
 
 
 def _blur(images: Tensor, share: float = 0.125) -> Tensor:

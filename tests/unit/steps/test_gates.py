@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from planted import planted_data, settings, workbench
+from torch import Tensor, nn
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.config.settings import Settings
@@ -22,6 +23,7 @@ from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.storage.run_folder import Run
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import Decision
+from conceptnet_ml.swap.views import Swap
 
 KEPT = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.0, 0.0), 0.1)
 RULES = """
@@ -68,3 +70,22 @@ def test_a_rule_of_ones_own_sees_the_measurement_and_the_settings(
 def test_a_rule_that_returns_no_decision_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PluginError, match="stop_rule 'terse' must return a Decision, not bool"):
         probed(tmp_path, monkeypatch, stop_rule="terse")
+
+
+@pytest.mark.parametrize(("loud", "softened"), [(1.0, 1.0), (100.0, 10.0)])
+def test_a_price_is_weighed_against_what_a_network_decides_not_against_how_loudly(
+    loud: float, softened: float, tmp_path: Path
+) -> None:
+    """The second network's lead is 100: by its own logits no price of ten would close a gate that helps."""
+
+    class Light(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            mean = images.mean((1, 2, 3))
+            return torch.stack([mean, mean + loud], 1)
+
+    ctx = workbench(tmp_path, planted_data(count=1600), settings())
+    swaps = [Swap(ctx.codec("colour"), None)]  # which draws donors of all classes
+    readout, images = Readout("classes", Light(), swaps=swaps), torch.rand(4, 3, 8, 8)  # type: ignore[arg-type]
+    answers = ctx.prober(readout, ctx.codec("pixels")).logits(images)
+    assert torch.allclose(answers[:, 1] - answers[:, 0], torch.full((4,), softened))
+    ctx.run.close()
