@@ -103,10 +103,12 @@ def swap_of(ctx: Context, site: Site, probed: ProbeResult) -> Swap:
     Where only some classes share the feature, the gates of all other images are closed: they receive what a donor's
     gate opens, and as donors give only what they have at the places where the host's own feature is taken out.
 
-    Other representations go along where the record says so and the learner may choose from them.
+    Other representations go along where they decide as well, or where the record says so and the learner may choose
+    from them.
     """
     codec = ctx.codec(probed.measured.representation, site.readout)
-    along = tuple(ctx.codec(name) for name in codec.record.along if name in ctx.representations)
+    names = dict.fromkeys([*probed.along, *(name for name in codec.record.along if name in ctx.representations)])
+    along = tuple(ctx.codec(name) for name in names)
     found = gates(ctx, site, codec)
     if found is not None and probed.decision.classes is not None:
         shares = torch.isin(ctx.labels, torch.tensor(probed.decision.classes))

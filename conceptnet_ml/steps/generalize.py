@@ -77,7 +77,8 @@ def generalize(ctx: Context, learned: Learned, site: Site, findings: list[Findin
     else:
         outside, side = asked, f"the user decided to exchange what is {'out' if asked else 'in'}side the gates"
     if first.along:
-        reason += f"; with it {' and '.join(codec.name for codec in first.along)}, where it leaves traces"
+        because = "which decides in part, too" if probed.along else "where it leaves traces"
+        reason += f"; with it {' and '.join(codec.name for codec in first.along)}, {because}"
     reason += "".join(f"; {what}" for what in (*(check.reason for check in closures), side) if what)
     if outside and asked is None and len(ctx.held) < FEW:
         return _given_up(
@@ -260,8 +261,10 @@ def train_views(
     views = round_views(ctx, name, [*learned.swaps, swap], says)
     count = ctx.epochs(settings.epochs)
     network, rate, step = learned.network, ctx.settings.training.warm_rate, f"{name}/train-{swap.codec.name}-{count}"
-    if swap.outside:  # the network so far rests on what is exchanged, all over the image: it has little to keep
-        network, rate, step = ctx.network(), ctx.settings.training.rate, f"{step}-outside"
+    several = {codec.name for codec in swap.along} - set(swap.codec.record.along)
+    if swap.outside or several:  # the network rests on what is exchanged, all over the image: it has little to keep
+        how = "outside" if swap.outside else "anew"
+        network, rate, step = ctx.network(), ctx.settings.training.rate, f"{step}-{how}"
     trained = ctx.train(step, network, views, count, rate, timed_as)
     hits_after = residual_hits(trained, after, numbers, seed, ctx.dtype)
     hits_without = residual_hits(trained, before, numbers, seed, ctx.dtype)

@@ -38,7 +38,7 @@ _IN_ROUND = (
     ("probe", r".*\|probe (.+)", "test whether exchanging {0} changes the answers"),
     ("gates", r".*\|dream gates", "find the places to exchange in every picture"),
     ("fresh", r".*\|fresh", "train a test network on pictures with this exchanged"),
-    ("train", r".*\|train-(.+?)-\d+(?:-outside)?", "train the network with {0} exchanged"),
+    ("train", r".*\|train-(.+?)-\d+(?:-outside|-anew)?", "train the network with {0} exchanged"),
     ("side", r".*\|rest-\d+", "train a test network on what is left of the pictures"),
     ("probe", r".*\|new world", "compare with the pictures of the new world"),
     ("merge", r".*\|merge", "generalize: one detector for all classes"),

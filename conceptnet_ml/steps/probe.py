@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,7 @@ from conceptnet_ml.steps.gates import codecs, probe_representation
 from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.stop_rule import USER
+from conceptnet_ml.swap.sureness import LIKELY
 
 __all__ = ["choose_partners", "probe", "probe_channels"]
 
@@ -35,6 +36,8 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     A network that reads a cue alone (:func:`conceptnet_ml.steps.exceptions.read_exceptions`) is asked what it is made
     of: any of the whole image waits for places, and comes first where it is about as easily exchanged, since places of
     a coloured thing hold its colour and more.
+
+    How pictures were taken is seldom one thing: others of it that decide as well, by no close call, go along.
 
     Where the user named places these are probed alone, through the gate that they are, and exchanged whatever the rule
     says of them.
@@ -65,7 +68,7 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
         ahead = [place for place, one in enumerate(early) if codec.gate == "place" and one.measured.iota > least]
         for before in early[: ahead[-1] + 1 if ahead else 0]:  # with what is surer, be that less interchangeable
             waiting.remove(before)
-            yield before
+            yield before if pure else _along(before, waiting)
         colours = [one for one in waiting if one.measured.gate == "whole" and one.measured.nature is None]
         rival = next(iter(colours), None)
         if rival is None:
@@ -73,10 +76,20 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
             continue
         sure = rival.measured.iota_less_errors(ctx.settings.round.imperfection) >= ctx.settings.round.first
         yield replace(results[-1], rival=rival.measured.representation, gives_way=sure)
-    yield from waiting
+    for place, one in enumerate(waiting):
+        yield one if pure else _along(one, waiting[place + 1 :])
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:
         yield replace(insisted, insisted=True)
+
+
+def _along(result: ProbeResult, waiting: Sequence[ProbeResult]) -> ProbeResult:
+    """Of how pictures were taken, with the others that wait, none of them by a close call."""
+    if result.measured.nature is None:
+        return result
+    others = [one for one in waiting if one.measured.nature is not None and one.measured.gate == "whole"]
+    likely = [one for one in others if one.decision.sureness is None or one.decision.sureness.agree >= LIKELY]
+    return replace(result, along=tuple(one.measured.representation for one in likely))
 
 
 def _surest(measured: SwapMeasurement) -> float:

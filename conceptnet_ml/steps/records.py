@@ -105,6 +105,8 @@ class ProbeResult:
         rival: Another representation that is kept if this one is not; empty for none.
         gives_way: Whether it does so to its rival, of which any donor's serves, unless what lies outside its gates is
             exchanged (docs/decisions/0054-colour-first.md).
+        along: Of how pictures were taken, other representations that decide as well: exchanged with the same donor
+            (docs/decisions/0081-along.md).
     """
 
     measured: SwapMeasurement
@@ -112,6 +114,7 @@ class ProbeResult:
     insisted: bool = False
     rival: str = ""
     gives_way: bool = False
+    along: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the log and the graph."""

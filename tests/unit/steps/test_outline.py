@@ -110,6 +110,8 @@ def test_words_say_which_round_and_what_is_done() -> None:
         "the strength of repeating patterns (fourier) changes the answers"
     )
     assert one.words("block3/classes/1 probe colour").endswith("exchanging colour changes the answers")
+    for how in ("", "-outside", "-anew"):
+        assert one.words(f"block3/classes/1/train-fourier-30{how}").endswith("(fourier) exchanged")
     assert one.words("block3/classes/1/closure-1 probe pixels").endswith(
         "that test network still finds it in places (pixels)"
     )

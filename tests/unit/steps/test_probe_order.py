@@ -29,6 +29,16 @@ def decisions(
 ) -> tuple[list[tuple[str, bool]], list[str]]:
     """Representation and decision of all that ``probe`` yields where nothing of it is kept in the end; their rivals,
     with ! where they give way to these."""
+    found = probes(monkeypatch, rule, site, **words)
+    return [(one.measured.representation, one.decision.keep) for one in found], [
+        one.rival + "!" * one.gives_way for one in found
+    ]
+
+
+def probes(
+    monkeypatch: pytest.MonkeyPatch, rule: dict[str, Decision], site: Site = SITE, **words: tuple[str, ...]
+) -> list[ProbeResult]:
+    """All that ``probe`` yields where nothing of it is kept in the end."""
 
     def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
         iota = (IOTA.get(codec.name, 0.9),) * 2
@@ -49,10 +59,7 @@ def decisions(
     monkeypatch.setattr(step, "probe_representation", judged)
     rounds = RoundSettings(**cast(Any, words))
     ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(rounds), settings=SimpleNamespace(round=rounds)))
-    found = list(step.probe(ctx, site, None))
-    return [(one.measured.representation, one.decision.keep) for one in found], [
-        one.rival + "!" * one.gives_way for one in found
-    ]
+    return list(step.probe(ctx, site, None))
 
 
 IOTA: dict[str, float] = {"colour": 0.2}
@@ -101,6 +108,19 @@ def test_how_pictures_were_taken_comes_first_of_what_waits_and_places_do_not_giv
     found, rivals = decisions(monkeypatch, {"blocks": LAST, "pixels": KEEP})
     assert [name for name, keep in found if keep] == ["pixels", "blocks"]
     assert not any(rivals)
+
+
+def test_what_else_of_how_pictures_were_taken_decides_goes_along_but_by_a_close_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = {"colour": LAST, "sharpness": LAST, "blocks": LAST, "waves": LAST, "pixels": REFUSE}
+    found = {one.measured.representation: one.along for one in probes(monkeypatch, waits) if one.decision.keep}
+    assert found == {"sharpness": ("blocks",), "blocks": (), "waves": (), "colour": ()}
+    close = replace(LAST, sureness=Sureness("contrast", 0.26, 0.2, 0.3, 0.25, 0.6, 300))
+    found = {one.measured.representation: one.along for one in probes(monkeypatch, {**waits, "blocks": close})}
+    assert not any(found.values())
+    reader = cast(Site, SimpleNamespace(name=SITE.name, readout=SimpleNamespace(told=0.9, given="")))
+    assert not any(one.along for one in probes(monkeypatch, waits, reader)), "a reader is asked for one"
 
 
 @pytest.mark.parametrize(("iota", "first"), [(0.7, "waves"), (0.88, "pixels"), (1.0, "pixels")])
