@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from conceptnet_ml.config.settings import RATES, Settings
 from conceptnet_ml.dreams.judgement import Witness
-from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.build import build_untrained
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.plugins import Plugins
 from conceptnet_ml.runtime import seeding
@@ -65,30 +65,13 @@ def witness_of(ctx: Context) -> Witness:
 def fresh_network(
     settings: Settings, classes: tuple[str, ...], size: tuple[int, int], plugins: Plugins, channels: int = 3
 ) -> StagedNetwork:
-    """A network as ordinary training starts from, with other fresh weights.
-
-    Pretrained weights would make it a relative of the network it is to judge: those that the settings name are left
-    out, those that a user's module brings are drawn again by each layer's own ``reset_parameters``.
-    """
-    bare = settings.model_copy(
-        update={"network": settings.network.model_copy(update={"weights": None, "freeze": None, "pretrained": False})}
+    """A network as ordinary training starts from, with other fresh weights: pretrained ones would make it a relative of
+    the network it is to judge."""
+    return build_untrained(
+        settings, classes, size, plugins, seeding.seed_for(settings.seed, "witness", "weights"), channels
     )
-    seed = seeding.seed_for(settings.seed, "witness", "weights")
-    network = build_network(bare, classes, size, plugins, seed, channels)
-    other = build_network(bare, classes, size, plugins, seed + 1, channels)
-    if all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True)):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network.apply(_reset)
-    return network
 
 
 def _draw(ctx: Context, what: str, numbers: Tensor) -> Tensor:
     order = torch.randperm(len(numbers), generator=ctx.generator("witness", what))
     return numbers[order[:MOST]]
-
-
-def _reset(module: nn.Module) -> None:
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        reset()

@@ -81,6 +81,36 @@ def build_network(
     return network.for_images(channels)
 
 
+def build_untrained(
+    settings: Settings,
+    classes: Sequence[str],
+    image_size: tuple[int, int],
+    plugins: Plugins,
+    seed: int,
+    channels: int = 3,
+) -> StagedNetwork:
+    """The network of ``settings.network`` with fresh weights whatever it is to begin with: weights that the settings
+    name are left out, those that a user's module brings are drawn again by each layer's own ``reset_parameters``.
+
+    Arguments and errors as of :func:`build_network`. Cost: it is built twice.
+    """
+    bare = settings.model_copy(
+        update={"network": settings.network.model_copy(update={"weights": None, "freeze": None, "pretrained": False})}
+    )
+    network, other = (build_network(bare, classes, image_size, plugins, one, channels) for one in (seed, seed + 1))
+    if all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network.apply(_reset)
+    return network
+
+
+def _reset(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+
+
 def fetch_weights(settings: Settings, plugins: Plugins) -> None:
     """Download weights that are given by a name, unless they are here, before anything else is done.
 

@@ -14,7 +14,7 @@ from conceptnet_ml.concepts.attribution import path_gradients
 from conceptnet_ml.concepts.evidence import Analogy, FeatureAnalogy, Translation
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.network.basis import BasisNetwork, units_of
-from conceptnet_ml.network.build import build_network
+from conceptnet_ml.network.build import build_untrained
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.runtime import layout, seeding
 from conceptnet_ml.steps.context import Context
@@ -140,10 +140,8 @@ def unit_moves(ctx: Context, site: Site, readout: Readout, swap: Swap) -> UnitCh
 def _untrained(ctx: Context, name: str, readout: Readout) -> Readout:
     """The same architecture with fresh weights, whatever weights the settings start from; described as the
     readout's."""
-    bare = ctx.settings.network.model_copy(update={"weights": None})
-    settings = ctx.settings.model_copy(update={"network": bare})
     seed = ctx.seed(name, "analogies", "untrained")
-    network = build_network(settings, ctx.data.classes, ctx.size, ctx.plugins, seed, ctx.data.shape[0])
+    network = build_untrained(ctx.settings, ctx.data.classes, ctx.size, ctx.plugins, seed, ctx.data.shape[0])
     layout.to_device(network, ctx.device)
     bases = readout.network.bases if isinstance(readout.network, BasisNetwork) else {}
     return Readout(readout.key, BasisNetwork(network.eval(), bases) if bases else network.eval())
