@@ -45,6 +45,7 @@ ROWS = (
     Row("SpuCoMNIST, .995, average", 20.0, 80.3, (82.6, "SPARE, chosen by the cue"), 60.7),
     Row("SpuCoMNIST, .995, worst group", 0.0, 38.9, (54.7, "SPARE, chosen by the cue"), 7.7),
     Row("corrupted CIFAR-10, type 0, 0.5 %", 14.6, 40.3, (55.3, "FG-CCDB"), 23.0),
+    Row("BAR, pretrained; refused (9b6b438)", 52.3, 52.3, (63.0, "LfF"), 55.0),
 )
 """As in the tables of field.md."""
 
