@@ -237,6 +237,7 @@ class _Exchanges:
     run: OpenedRun
     held: ImageSet
     left_out: list[str] = field(default_factory=list)
+    _loud: dict[str, float] = field(default_factory=dict)
 
     def of(self, image: Tensor) -> Iterator[Exchange]:
         """Of one picture, floats (1, 3, H, W): an exchange for each round that can be repeated."""
@@ -278,13 +279,19 @@ class _Exchanges:
         step = f"{entry['name']}/shared-gate-{entry['chosen']}"
         return self.run.folder.step_value(step)["gates"][:1] if self.run.folder.has_step(step) else None
 
+    def _loudness(self, entry: Entry, network: StagedNetwork) -> float:
+        """What the logits of a round's network are divided by, as in the round; of all pictures the same."""
+        if entry["name"] not in self._loud:
+            some = torch.arange(len(self.held))[:: max(1, len(self.held) // FEW)]
+            with frozen(network):
+                images = to_float(self.held.take(some), self.run.device)
+                self._loud[entry["name"]] = loudness(network, images, self.run.dtype)
+        return self._loud[entry["name"]]
+
     def _exchange(self, image: Tensor, number: int, entry: Entry, network: StagedNetwork) -> Exchange:
         run, codec, classes = self.run, self._codec(entry), self.run.classes
-        network.to(run.device)
-        with frozen(network):
-            some = to_float(self.held.take(torch.arange(len(self.held))[:: max(1, len(self.held) // FEW)]), run.device)
-            loud = loudness(network, some, run.dtype)
-        prober = Prober(softened(network, loud), codec, run.settings.probe, run.dtype)
+        logits = softened(network.to(run.device), self._loudness(entry, network))
+        prober = Prober(logits, codec, run.settings.probe, run.dtype)
         order = predict_logits(network, image, run.dtype)[0].argsort(descending=True).tolist()
         donors = {number: self._donors(entry, number) for number in order}
         own, *others = (number for number in order if len(donors[number]) > 1)

@@ -20,9 +20,9 @@ ENOUGH = 0.9
 PRICES = 6
 """How many prices are tried for it, each half of the one before."""
 
-LEAD = 10.0
-"""Of the first answer's logit over the second's, in the median: more is as sure, and only louder. Networks from fresh
-weights have 1 to 10."""
+LEAD, LOUD = 10.0, 14.0
+"""Of the first answer's logit over the second's, in the median: what a sure network from fresh weights has, and from
+where one is only louder. The loudest of some hundred from fresh weights, a reader of digits, has 12.8."""
 
 LogitsFn = Callable[[Tensor], Tensor]
 """Images in [0, 1] (B, 3, H, W) to logits (B, K): the class logits at the top stage, parents' variants below."""
@@ -205,14 +205,15 @@ class Prober:
 
 def loudness(logits: LogitsFn, images: Tensor, dtype: torch.dtype | None) -> float:
     """What logits are to be divided by before a price is weighed against them: as much as brings the median lead of the
-    first answer to these images, floats in [0, 1] (B, 3, H, W), to ``LEAD``; 1 where it is lower.
+    first answer to these images, floats in [0, 1] (B, 3, H, W), to ``LEAD``; 1 where it is not above ``LOUD``.
 
     So a price is weighed against what a network decides, not against how loudly (docs/decisions/0080-softened.md).
     """
     with torch.no_grad(), devices.autocast(images.device, dtype):
         answers = torch.cat([logits(part).float() for part in images.split(64)])
     first, second = answers.topk(2).values.unbind(1)
-    return max(1.0, float((first - second).median()) / LEAD)
+    lead = float((first - second).median())
+    return lead / LEAD if lead > LOUD else 1.0
 
 
 def softened(logits: LogitsFn, loud: float) -> LogitsFn:

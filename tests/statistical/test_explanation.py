@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from planted import COARSE, CORNER, PATCH, PLUGINS, SIDE, planted_data, settings
+from torch import Tensor
 
 from conceptnet_ml import DataError, Explanation, learn
 from conceptnet_ml.drawing.masks import active
 from conceptnet_ml.network.training import to_float
+from conceptnet_ml.results import explain as explanations
 from conceptnet_ml.results.explain import DONORS, explain
 from conceptnet_ml.results.learned_run import LearnedRun
 from conceptnet_ml.swap.probe import margin_over_runner_up
@@ -138,6 +140,24 @@ def test_where_surroundings_are_exchanged_the_inside_stays(run: LearnedRun, monk
         assert other.opened == pytest.approx(1 - one.opened)
         kept, donor = (one.swapped == one.donor).all(0), (other.swapped == one.donor).all(0)
         assert (kept ^ donor).float().mean() > 0.95, "each place comes from one side or the other"
+
+
+def test_gates_are_weighed_against_what_a_network_decides(
+    run: LearnedRun, conflict: list[Explanation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that is taken for a million times as loud as it is, nothing is worth the price of a gate."""
+    asked: list[Tensor] = []
+
+    def deafening(logits: object, images: Tensor, dtype: object) -> float:
+        asked.append(images)
+        return 1e6
+
+    monkeypatch.setattr(explanations, "loudness", deafening)
+    again = run.explain([one.file for one in conflict[:2]])
+    for before, one in zip(conflict, again, strict=False):
+        assert all(trial.opened > 0 for trial in before.exchanges[0].trials)
+        assert all(trial.opened == 0 for trial in one.exchanges[0].trials)
+    assert len(asked) == 1, "a network is asked once, for all pictures"
 
 
 def test_a_gate_on_channels_is_the_one_that_the_run_keeps(tmp_path: Path) -> None:

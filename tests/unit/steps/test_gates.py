@@ -91,11 +91,11 @@ def test_what_decides_as_well_is_exchanged_with_the_same_donor(tmp_path: Path) -
     ctx.run.close()
 
 
-@pytest.mark.parametrize(("loud", "softened"), [(1.0, 1.0), (100.0, 10.0)])
+@pytest.mark.parametrize(("loud", "softened"), [(1.0, 1.0), (13.0, 13.0), (100.0, 10.0)])
 def test_a_price_is_weighed_against_what_a_network_decides_not_against_how_loudly(
     loud: float, softened: float, tmp_path: Path
 ) -> None:
-    """The second network's lead is 100: by its own logits no price of ten would close a gate that helps."""
+    """The last network's lead is 100: by its own logits no price of ten would close a gate that helps."""
 
     class Light(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
