@@ -103,7 +103,7 @@ def check_closure(ctx: Context, site: Site, swaps: list[Swap], classes: tuple[in
     """
     settings = ctx.settings
     views = ctx.views(ctx.fit, swaps)
-    fresh = ctx.train(f"{site.name}/fresh", ctx.network(), views, settings.round.fresh, settings.training.rate)
+    fresh = ctx.train_auxiliary(f"{site.name}/fresh", views, settings.round.fresh, "rounds")
     readout = Readout("classes", fresh, swaps=swaps)
     probed = probe_representation(ctx, replace(site, readout=readout), swaps[-1].codec)
     measured, least = probed.measured, settings.round.closed

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import FindEvidence, balanced_sample, gather_evidence
-from conceptnet_ml.config.settings import RATES, Settings
+from conceptnet_ml.config.settings import RATES, NetworkSettings, Settings
 from conceptnet_ml.config.sources import fixed_digest
 from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.sampling import FEW, split_holdout
@@ -267,6 +267,25 @@ class Context:
 
         network.load_state_dict(self.once(name, work, timed_as, shared=True))
         return network.eval()
+
+    def train_auxiliary(self, name: str, views: ViewMaker, epochs: int, timed_as: str = "probing") -> StagedNetwork:
+        """A fresh network trained only to be asked what there is to be learned from these views, see :meth:`train`.
+
+        A cue is what fresh weights learn first. Trained ones have the object before they see a view, and answer by it
+        as soon as by a cue: in their place the default network is asked, from fresh weights, which is cheaper, too
+        (docs/decisions/0082-auxiliary.md).
+        """
+        network, rate = self.network, self.settings.training.rate
+        if self.settings.network.trained:
+            network, rate = self._small, RATES[self.settings.training.optimizer][0]
+        return self.train(name, network(), views, epochs, rate, timed_as)
+
+    def _small(self) -> StagedNetwork:
+        """The default network for these images, with fresh weights."""
+        settings = self.settings.model_copy(update={"network": NetworkSettings()})
+        channels = self.data.shape[0]
+        network = build_network(settings, self.data.classes, self.size, self.plugins, channels=channels)
+        return layout.to_device(network, self.device)
 
     def once(self, name: str, compute: Callable[[], Any], timed_as: str = "", shared: bool = False) -> Any:
         """A step's value, computed once in the life of the run; the place where a wish to stop is heard.

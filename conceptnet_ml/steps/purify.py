@@ -152,9 +152,9 @@ def rests_outside(ctx: Context, site: Site, swap: Swap, wide: Swap, probed: Prob
     with frozen(*site.readout.modules()):
         found = {f"by_{side}": hits(network, kind, swap) for side, kind in (("rest", Views), ("part", DonatedViews))}
     if mean_of(found["by_rest"]) > mean_of(found["by_part"]):
-        epochs, rate = ctx.epochs(ctx.settings.round.fresh, STEPS), ctx.settings.training.rate
+        epochs = ctx.epochs(ctx.settings.round.fresh, STEPS)
         for side, kind in (("rest", Views), ("part", DonatedViews)):
-            fresh = ctx.train(f"{name}/{side}", ctx.network(), views(kind, ctx.fit, swap), epochs, rate, "probing")
+            fresh = ctx.train_auxiliary(f"{name}/{side}", views(kind, ctx.fit, swap), epochs)
             found[side] = hits(fresh, kind, swap)
         with frozen(*site.readout.modules()):
             found["by_wider_rest"] = hits(network, Views, wide)
@@ -297,10 +297,8 @@ def train_cue(
     Args:
         shown: What it learns from; what it has learned is asked of ``DonatedViews``.
     """
-    settings = ctx.settings
     (fit, _), (_, held) = (donated(ctx, site, swap, kind) for kind in (shown, DonatedViews))
-    epochs = ctx.epochs(settings.round.cue, STEPS)
-    cue = ctx.train(f"{site.name}/train", ctx.network(), fit, epochs, settings.training.rate, "probing")
+    cue = ctx.train_auxiliary(f"{site.name}/train", fit, ctx.epochs(ctx.settings.round.cue, STEPS))
     hits = _hits(ctx, cue, held, site.name)
     ctx.run.log(event="cue", name=site.name, accuracy=mean_of(hits))
     return cue if above_chance(mean_of(hits), ctx.classes) >= LEARNED else None, hits

@@ -135,8 +135,8 @@ def _agreement(ctx: Context, site: Site, probed: ProbeResult, folder: str) -> tu
     if cue is None:
         return None
     views = ctx.views(ctx.fit, [*site.readout.swaps, swap])
-    epochs, rate = ctx.settings.round.fresh, ctx.settings.training.rate
-    rest = [ctx.train(f"{name}/rest-{turn}", ctx.network(), views, epochs, rate, "probing") for turn in (1, 2)]
+    epochs = ctx.settings.round.fresh
+    rest = [ctx.train_auxiliary(f"{name}/rest-{turn}", views, epochs) for turn in (1, 2)]
 
     def work() -> dict[str, Any]:
         same = []

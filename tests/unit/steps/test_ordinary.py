@@ -14,6 +14,7 @@ from conceptnet_ml.data.dataset import Data
 from conceptnet_ml.data.images import ImageSet
 from conceptnet_ml.errors import NothingLearned
 from conceptnet_ml.evaluation.baselines import BaselineContext
+from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.runtime.progress import Progress
 from conceptnet_ml.steps import ordinary
 from conceptnet_ml.steps.context import Context
@@ -173,3 +174,25 @@ def test_runs_of_before_know_neither_rule() -> None:
     assert Settings.of_run(stored).training.least_steps == 0
     assert not Settings.of_run(stored).training.above_chance
     assert Settings.of_run(Settings().model_dump(mode="json")) == Settings()
+
+
+@pytest.mark.parametrize(("trained", "width", "rate"), [(True, 1, 0.1), (False, 2, 0.05)])
+def test_who_is_only_asked_about_views_knows_nothing_before(
+    trained: bool, width: int, rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained weights know the object already: the default network is asked in their place, from fresh weights."""
+    asked: list[tuple[StagedNetwork, float]] = []
+    monkeypatch.setattr(
+        Context, "train", lambda _, name, network, views, epochs, rate, *rest: asked.append((network, rate))
+    )
+    wide = workbench(tmp_path / "given", planted_data(count=32), settings(network={"backbone": "small:2"})).network()
+    torch.save(wide.model.state_dict(), file := tmp_path / "given.pt")
+    network = {"backbone": "small:2", **({"weights": str(file)} if trained else {})}
+    data = planted_data(count=32)
+    ctx = workbench(tmp_path / "run", data, settings(network=network, training={"head_epochs": 0, "rate": 0.05}))
+    ctx.train_auxiliary("asked", ctx.views(ctx.fit, []), 1)
+    asked_network, at = asked[0]
+    assert at == rate
+    shapes = [value.shape for value in asked_network.parameters()]
+    fresh = workbench(tmp_path / "fresh", data, settings(network={"backbone": f"small:{width}"})).network()
+    assert shapes == [value.shape for value in fresh.parameters()]
