@@ -51,7 +51,8 @@ def read_exceptions(ctx: Context, learned: Learned, site: Site, outcomes: Sequen
        and of which the other side of the places tells the class: one that is hard neither side tells. The object is of
        no use to it: it reads what the contradicting images show, too. The one is taken that is surest of these.
     3. ``TURNS`` such networks, each by what the one before says of the training images, as long as it is half as sure
-       as is asked. Where that comes to nothing the next first one is followed.
+       as is asked. Where that comes to nothing the next first one is followed. Of a network with trained weights all
+       these are auxiliary ones, and one with its weights is taught last, since the round looks at its stages.
 
     It is a cue with exceptions if each tells ``round.reads`` of the images, those held out among them, above chance,
     and the last is sure of what contradicts it (``round.certain``): a part of an object tells less, as soon as the rest
@@ -101,7 +102,7 @@ def read_views(ctx: Context, name: str, swaps: Sequence[Swap], says: Tensor) -> 
     shown = says[ctx.fit]
     views = DrawnViews(fit, balancing(ctx.labels[ctx.fit], shown), shown)
     epochs = ctx.epochs(ctx.settings.round.cue, STEPS)
-    trained = ctx.train(f"{name}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
+    trained = ctx.train_auxiliary(f"{name}/train", views, epochs)
     said = _answers(ctx, trained, held, name, DRAWS).argmax(1)
     left = max(0.0, above_chance(float((said == says[ctx.held]).double().mean()), ctx.classes))
     ctx.run.log(event="left", name=name, left=left)
@@ -170,8 +171,10 @@ class _Readers:
                 read = self._taught(read, other, f"{self.name}/{name}-{turn}")
                 told = min(told, read.tells)
             else:
-                if self._enough(read) and read.certainty >= certain:
-                    return replace(read, told=told)
+                if self._sure(read) and self.ctx.settings.network.trained:  # a round looks at it stage by stage
+                    read = self._taught(read, other, f"{self.name}/{name}-{TURNS + 1}", self.ctx.network())
+                if self._sure(read):
+                    return replace(read, told=min(told, read.tells))
         return None
 
     def says(self, read: _Read) -> Tensor:
@@ -206,26 +209,29 @@ class _Readers:
         too (docs/decisions/0077-early.md).
         """
         ctx, at = self.ctx, f"{self.name}/first"
-        rate, settings = ctx.settings.training.rate, ctx.settings.training
+        settings = ctx.settings.training
         epochs, steps = ctx.epochs(ctx.settings.round.fresh, STEPS // 2), EARLY
         shuffled = ctx.fit[torch.randperm(len(ctx.fit), generator=ctx.generator(at, "early"))]
         while steps < epochs * steps_per_epoch(len(ctx.fit), settings):
             some = ctx.views(shuffled[: steps * settings.batch], self.swaps)
             passes = round(steps / steps_per_epoch(len(some), settings))
-            early = ctx.train(f"{at}/train-{steps}", ctx.network(), some, passes, rate, "probing")
+            early = ctx.train_auxiliary(f"{at}/train-{steps}", some, passes)
             read = self._judged(early, at, self.fit, self.held)
             if read.tells >= ctx.settings.round.reads:
                 return read
             steps *= 2
-        fresh = ctx.train(f"{at}/train", ctx.network(), self.fit, epochs, rate, "probing")
+        fresh = ctx.train_auxiliary(f"{at}/train", self.fit, epochs)
         return self._judged(fresh, at, self.fit, self.held)
 
     def _enough(self, read: _Read) -> bool:
         return read.tells >= self.ctx.settings.round.reads and read.count >= FEWEST
 
-    def _taught(self, before: _Read, other: _Read | None, at: str) -> _Read:
-        """By a fresh network that is trained to say what the one before says. ``other`` is of the places' other side:
-        of an image that contradicts a cue it tells the class, of one that is hard neither side does."""
+    def _sure(self, read: _Read) -> bool:
+        return self._enough(read) and read.certainty >= self.ctx.settings.round.certain
+
+    def _taught(self, before: _Read, other: _Read | None, at: str, network: StagedNetwork | None = None) -> _Read:
+        """By a fresh network, or this one, that is trained to say what the one before says. ``other`` is of the places'
+        other side: of an image that contradicts a cue it tells the class, of one that is hard neither side does."""
         ctx, labels = self.ctx, self.ctx.labels[self.ctx.fit]
         answers = before.answers[: len(labels)]
         says, clear = answers.argmax(1), clearest(answers, labels)
@@ -234,7 +240,10 @@ class _Readers:
         weights = torch.zeros(len(labels), dtype=torch.float64)
         weights[clear] = balancing(labels[clear], says[clear])
         views, epochs = DrawnViews(self.fit, weights, says), ctx.epochs(ctx.settings.round.cue, STEPS)
-        trained = ctx.train(f"{at}/train", ctx.network(), views, epochs, ctx.settings.training.rate, "probing")
+        if network is None:
+            trained = ctx.train_auxiliary(f"{at}/train", views, epochs)
+        else:
+            trained = ctx.train(f"{at}/train", network, views, epochs, ctx.settings.training.rate, "probing")
         return self._judged(trained, at, self.fit, self.held)
 
     def _judged(self, network: StagedNetwork, at: str, shown: Views, apart: Views, draws: int = 1) -> _Read:
