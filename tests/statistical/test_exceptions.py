@@ -83,6 +83,32 @@ def test_what_contradicting_images_show_is_read_alone(
     assert right["absent"] < 0.6, "and not by the bar"
 
 
+def test_the_last_reader_of_a_network_with_trained_weights_has_its_stages(tmp_path: Path) -> None:
+    """Those before are asked only what they say, and are the default network."""
+    data = with_exceptions(contrast=0.5)
+    given = bench(tmp_path / "given", data)
+    torch.save(given.network().model.state_dict(), file := tmp_path / "given.pt")
+    given.run.close()
+    ctx = workbench(
+        tmp_path / "run",
+        data,
+        settings(
+            network={**QUICK, "weights": str(file), "keep_statistics": False},
+            training={"batch": 32, "head_epochs": 0, "rate": 0.05},
+        ),
+    )
+    places = torch.zeros(len(data.train), 1, 4, 4)
+    places[:, :, -1, -1] = 1
+    readers = _Readers(ctx, Site("", Readout("classes", ctx.network()), "round"), Swap(ctx.codec("pixels"), places))
+    found = readers.read(ctx.network())
+    assert found is not None
+    assert found.network.stage_names == ctx.network().stage_names
+    shapes = [[value.shape for value in net.parameters()] for net in (found.network, ctx.network(), ctx._small())]
+    assert shapes[0] == shapes[1] != shapes[2]
+    assert accuracy(found.network, data)["conflict"] < 0.1, "it answers by the patch"
+    ctx.run.close()
+
+
 @pytest.mark.parametrize("contrast", [CONTRAST, 0.5])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_an_object_is_no_cue(seed: int, contrast: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
