@@ -275,10 +275,10 @@ class Context:
         as soon as by a cue: in their place the default network is asked, from fresh weights, which is cheaper, too
         (docs/decisions/0082-auxiliary.md).
         """
-        network, rate = self.network, self.settings.training.rate
-        if self.settings.network.trained:
-            network, rate = self._small, RATES[self.settings.training.optimizer][0]
-        return self.train(name, network(), views, epochs, rate, timed_as)
+        settings = self.settings.training
+        if not self.settings.network.trained:
+            return self.train(name, self.network(), views, epochs, settings.rate, timed_as)
+        return self.train(name, self._small(), views, epochs, RATES[settings.optimizer][0], timed_as)
 
     def _small(self) -> StagedNetwork:
         """The default network for these images, with fresh weights."""

@@ -32,6 +32,8 @@ _IN_ROUND = (
     ("fresh", r"reader\|first/train(?:-\d+)?", "train a test network for a short while"),
     ("cue", r"reader\|\w+-\d+/train", "train a test network to read what contradicting pictures show"),
     ("cue", r".*\|left(?:-\d+)?/train", "train a test network on what is left of the cue"),
+    ("fresh", r".*\|fresh/train", "train a test network on the same pictures, from fresh weights"),
+    ("check", r".*\|fresh probe (.+)", "test whether exchanging {0} changes that test network's answers"),
     ("find", r".*\|find", "find the features that the answers hang on"),
     ("places", r".*\|own places", "find where in each picture the feature from above shows"),
     ("channels", r".*\|channels", "find the channels that carry the answer"),

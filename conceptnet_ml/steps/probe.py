@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from conceptnet_ml.config.settings import TrainingSettings
 from conceptnet_ml.network.modes import frozen
 from conceptnet_ml.network.staged_network import StagedNetwork
 from conceptnet_ml.steps.channel_probe import moves_channels, probe_channels
@@ -15,6 +16,7 @@ from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.gates import codecs, probe_representation
 from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.representation import Codec
 from conceptnet_ml.swap.stop_rule import USER
 from conceptnet_ml.swap.sureness import LIKELY
 
@@ -37,6 +39,8 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     of: any of the whole image waits for places, and comes first where it is about as easily exchanged, since places of
     a coloured thing hold its colour and more.
 
+    What a network with trained weights hangs on must be what one from fresh weights hangs on.
+
     How pictures were taken is seldom one thing: others of it that decide as well, by no close call, go along.
 
     Where the user named places these are probed alone, through the gate that they are, and exchanged whatever the rule
@@ -51,7 +55,7 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     results: list[ProbeResult] = []
     waiting: list[ProbeResult] = []
     for codec in tried:
-        result = probe_representation(ctx, site, codec)
+        result = _agreed(ctx, site, codec, probe_representation(ctx, site, codec))
         if channels is not None:
             result = moves_channels(result, channels, site.readout)
         results.append(ctx.override_rule.before_training(site.name, result, [codec.name for codec in tried]))
@@ -81,6 +85,33 @@ def probe(ctx: Context, site: Site, channels: ChannelProbe | None) -> Iterator[P
     insisted = ctx.override_rule.kept_by_user(site.name, results)
     if insisted is not None:
         yield replace(insisted, insisted=True)
+
+
+def _agreed(ctx: Context, site: Site, codec: Codec, result: ProbeResult) -> ProbeResult:
+    """The result; refused where the rule would not have what an auxiliary network hangs on exchanged likewise, which is
+    trained as long as the ordinary one, on the same views.
+
+    What errs is the object, says the rule, since no object is as easy as a cue that fits every label. Trained weights
+    err on neither.
+
+    Cost: where a network with trained weights would have something exchanged, ``training.epochs`` of an auxiliary one,
+    once a round, and its probe.
+    """
+    readout = site.readout
+    fresh = not ctx.settings.network.trained or readout.told is not None or readout.family is not None
+    if fresh or readout.given or not result.decision.keep:
+        return result
+    name, views = f"{site.name}/fresh", ctx.views(ctx.fit, readout.swaps)
+    epochs = ctx.epochs(ctx.settings.training.epochs or TrainingSettings().epochs)  # a user's own may be untouched
+    network = ctx.train_auxiliary(f"{name}/train", views, epochs)
+    other = probe_representation(ctx, replace(site, name=name, readout=replace(readout, network=network)), codec)
+    said = f"of a network from fresh weights, trained on the same images, {other.decision.reason}"
+    if other.decision.keep:
+        classes = result.decision.classes if other.decision.classes is None else other.decision.classes
+        decision = replace(result.decision, reason=f"{result.decision.reason}; {said}", classes=classes)
+    else:
+        decision = replace(other.decision, reason=said)
+    return replace(result, decision=decision)
 
 
 def _along(result: ProbeResult, waiting: Sequence[ProbeResult]) -> ProbeResult:

@@ -85,13 +85,21 @@ def told(one: RunOutline, steps: list[tuple[str, float]], speed: float = 1.0) ->
 
 READERS = [
     f"block3/classes/1/{part}/train"
-    for part in ("reader/rest", "reader/first", "reader/places-1", "left", "left-1", "closure-1/left")
+    for part in ("reader/rest", "reader/first", "reader/places-1", "left", "left-1", "closure-1/left", "fresh")
 ]
-"""Trainings that look for images which contradict a cue, and for what is left of it."""
+"""Trainings that look for images which contradict a cue, for what is left of it, and for what fresh weights hang on."""
 
 
 @pytest.mark.parametrize(
-    "name", [*dict(STEPS), *READERS, "control/jtt", "block3 directions", "block3/classes/1/side/rest"]
+    "name",
+    [
+        *dict(STEPS),
+        *READERS,
+        "block3/classes/1/fresh probe pixels",
+        "control/jtt",
+        "block3 directions",
+        "block3/classes/1/side/rest",
+    ],
 )
 def test_every_step_is_said_in_plain_words(name: str) -> None:
     kind, words = _read(name)

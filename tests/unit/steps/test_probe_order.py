@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conceptnet_ml.concepts.readout import Readout
-from conceptnet_ml.config.settings import RoundSettings
+from conceptnet_ml.config.settings import RoundSettings, Settings
 from conceptnet_ml.steps import generalize
 from conceptnet_ml.steps import probe as step
 from conceptnet_ml.steps.channel_probe import moves_channels
@@ -58,7 +58,8 @@ def probes(
     monkeypatch.setattr(step, "codecs", lambda ctx, readout: codecs)
     monkeypatch.setattr(step, "probe_representation", judged)
     rounds = RoundSettings(**cast(Any, words))
-    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(rounds), settings=SimpleNamespace(round=rounds)))
+    settings = SimpleNamespace(round=rounds, network=SimpleNamespace(trained=False))
+    ctx = cast(Context, SimpleNamespace(override_rule=OverrideRule(rounds), settings=settings))
     return list(step.probe(ctx, site, None))
 
 
@@ -364,3 +365,45 @@ def test_the_reason_says_that_the_others_come_first(monkeypatch: pytest.MonkeyPa
     measured = SwapMeasurement("colour", "whole", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
     refused = step._refused_at_first(ProbeResult(measured, LAST))
     assert refused.decision == replace(LAST, keep=False, reason="in part; the others are tried first")
+
+
+@pytest.mark.parametrize(
+    ("own", "fresh", "keep", "asked"),
+    [
+        (KEEP, KEEP, True, 1),
+        (KEEP, REFUSE, False, 1),
+        (REFUSE, KEEP, False, 0),
+        (KEEP, replace(KEEP, classes=(0, 2)), True, 1),
+    ],
+)
+def test_what_trained_weights_hang_on_is_exchanged_where_fresh_ones_hang_on_it_too(
+    own: Decision, fresh: Decision, keep: bool, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained weights err on an object as little as on a cue, so their errors do not tell the two apart."""
+    measured = SwapMeasurement("pixels", "place", (9, 9), (1.0, 1.0), (0.9, 0.9), (0.0, 0.0), 0.1)
+    trained: list[tuple[str, int]] = []
+
+    def judged(ctx: Context, site: Site, codec: Any) -> ProbeResult:
+        return ProbeResult(measured, fresh if site.readout.network == "fresh" else own)
+
+    def train(name: str, views: Any, epochs: int) -> str:
+        trained.append((name, epochs))
+        return "fresh"
+
+    monkeypatch.setattr(step, "codecs", lambda ctx, readout: [SimpleNamespace(name="pixels", gate="place")])
+    monkeypatch.setattr(step, "probe_representation", judged)
+    chosen = Settings.model_validate({"network": {"pretrained": True}, "training": {"epochs": 0}})
+    ctx = SimpleNamespace(
+        settings=chosen,
+        override_rule=OverrideRule(chosen.round),
+        fit=None,
+        views=lambda *_: None,
+        epochs=lambda n: n,
+        train_auxiliary=train,
+    )
+    site = Site.of_round("block3", Readout("classes", cast(Any, "own")), 1)
+    (found,) = step.probe(cast(Context, ctx), site, None)
+    assert (found.decision.keep, found.decision.classes) == (keep, fresh.classes if keep else None)
+    assert trained == [("block3/classes/1/fresh/train", 16)] * asked, "for as long as a network that was left untouched"
+    if asked:
+        assert "of a network from fresh weights, trained on the same images" in found.decision.reason
