@@ -62,7 +62,17 @@ class Attribution:
         return abs(self.weight) > (self.null or 0.0) and self.low * self.high > 0
 
 
-def attribute(evidence: FindEvidence, seed: int, null: float | None = None) -> list[Attribution]:
+def passes(evidence: FindEvidence) -> int:
+    """How many images :func:`attribute` passes on, each once for every group and for every edge."""
+    settings, images = evidence.settings, sum(len(maps) for maps, _ in evidence.batches)
+    return images * (
+        min(settings.edge_groups, len(evidence.mean)) + min(settings.edges, len(evidence.mean[: evidence.width]))
+    )
+
+
+def attribute(
+    evidence: FindEvidence, seed: int, null: float | None = None, advance: Callable[[int], None] = lambda count: None
+) -> list[Attribution]:
     """Edges of every variant to its strongest units; the algorithm is at the head of this module.
 
     One group of all units is the classic path (Sundararajan et al., arXiv 1703.01365), whose weights add up to the
@@ -78,12 +88,13 @@ def attribute(evidence: FindEvidence, seed: int, null: float | None = None) -> l
         seed: Seed of groups and resamples.
         null: What :func:`~conceptnet_ml.concepts.null_models.largest_weight` found in networks with shuffled weights,
             for the edges to carry.
+        advance: Called with how many of its :func:`passes` are done since.
 
     Cost: ``groups · points`` forward and backward passes, ``groups + edges`` forward passes between the stages, and
     :data:`RANKED` forward passes of :data:`RANK_IMAGES` images.
     """
     settings, mean = evidence.settings, evidence.mean
-    weights_of, gaps, right = _integrate(evidence, mean, seed)  # step 1
+    weights_of, gaps, right = _integrate(evidence, mean, seed, advance)  # step 1
     edges = []
     for parent in range(evidence.parents):
         own = right == parent
@@ -93,7 +104,7 @@ def attribute(evidence: FindEvidence, seed: int, null: float | None = None) -> l
         units = weights.abs().topk(min(settings.edges, len(weights))).indices
         interval_seed = seeding.seed_for(seed, "edges", parent)
         low, high = _interval(weights_of[own][:, units], settings.bootstrap, interval_seed)
-        falls = ablate(evidence, mean, parent, units)  # step 3
+        falls = ablate(evidence, mean, parent, units, advance)  # step 3
         agreement = _agreement(evidence, mean, parent, weights_of[own], seed)  # step 4
         columns = (units.tolist(), weights[units].tolist(), low.tolist(), high.tolist(), falls.tolist())
         gap = float(_relative_gap(gaps, own))
@@ -131,7 +142,9 @@ def path_gradients(score: Callable[[Tensor], Tensor], start: Tensor, step: Tenso
         yield gradient
 
 
-def _integrate(evidence: FindEvidence, mean: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def _integrate(
+    evidence: FindEvidence, mean: Tensor, seed: int, advance: Callable[[int], None] = lambda count: None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Per image: weights (N, C), (completeness gap, response explained) (N, 2), right parent (N,)."""
     sizes, points = [len(maps) for maps, _ in evidence.batches], evidence.settings.edge_points
     draw = torch.rand(sum(sizes), len(mean), generator=seeding.generator(seeding.seed_for(seed, "groups")))
@@ -153,6 +166,7 @@ def _integrate(evidence: FindEvidence, mean: Tensor, seed: int) -> tuple[Tensor,
                 weight += (gradient * step).flatten(2).sum(2) / points
             with torch.no_grad():
                 fallen += whole - own(maps - step)
+            advance(len(maps))
         weights.append(weight.cpu())
         gaps.append(torch.stack([fallen - weight.sum(1), fallen], 1).cpu())
     return torch.cat(weights), torch.cat(gaps), torch.cat([parents.cpu() for _, parents in evidence.batches])
@@ -193,7 +207,13 @@ def _interval(values: Tensor, resamples: int, seed: int) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def ablate(evidence: FindEvidence, mean: Tensor, parent: int, units: Tensor) -> Tensor:
+def ablate(
+    evidence: FindEvidence,
+    mean: Tensor,
+    parent: int,
+    units: Tensor,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Tensor:
     """(len(units),): real mean fall of a variant's response on its own images, each unit replaced by its mean map."""
     falls, count = torch.zeros(len(units)), 0
     for maps, parents in evidence.batches:
@@ -206,6 +226,7 @@ def ablate(evidence: FindEvidence, mean: Tensor, parent: int, units: Tensor) -> 
             without = own.clone()
             without[:, unit] = mean[unit]
             falls[place] += (before - evidence.head(without)[:, parent]).sum().cpu()
+            advance(len(own))
     return falls / max(1, count)
 
 

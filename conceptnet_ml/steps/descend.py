@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from conceptnet_ml.concepts import null_models
-from conceptnet_ml.concepts.attribution import Attribution, attribute, margin_over_mean
+from conceptnet_ml.concepts.attribution import Attribution, attribute, margin_over_mean, passes
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import gather_evidence
 from conceptnet_ml.network.modes import frozen
@@ -69,11 +69,17 @@ def edges_to(ctx: Context, site: Site) -> list[Attribution]:
             return []
         seed = ctx.seed(site.name, "null")
         null = null_models.largest_weight(readout, images, stage, ctx.classes, settings, seed)
+        task.total = passes(evidence)
+
+        def advance(count: int) -> None:
+            ctx.stopper.check()
+            task.advance(count)
+
         with frozen(*readout.modules()):
-            edges = attribute(evidence, ctx.seed(site.name, "descend"), null)
+            edges = attribute(evidence, ctx.seed(site.name, "descend"), null, advance)
         return [asdict(edge) for edge in edges]
 
-    with ctx.progress.task(f"{site.name} descend to {stage}"):
+    with ctx.progress.task(f"{site.name} descend to {stage}") as task:
         edges = [Attribution(**edge) for edge in ctx.once(f"{site.name}/descend-{stage}", work)]
     ctx.run.log(
         event="descend",
