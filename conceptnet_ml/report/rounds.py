@@ -22,7 +22,7 @@ from conceptnet_ml.results.summary import (
     waits,
     without_numbers,
 )
-from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, percent, probe_of, sharing, what
+from conceptnet_ml.results.verdict import Entry, at, capital, is_forced, narrowed, percent, probe_of, sharing, what
 from conceptnet_ml.steps.ordinary import wilson
 from conceptnet_ml.storage.files import file_name
 from conceptnet_ml.storage.run_folder import round_picture
@@ -124,7 +124,9 @@ def _kept(entry: Entry, probe: Entry, summary: dict[str, Any]) -> list[str]:
     if "r_after" in entry:
         fall = entry["r_before"] - entry["r_after"]
         wider = (
-            ", these places with a little around them" if probe["gate"] == "place" and "exchanged" not in entry else ""
+            f"{narrowed([entry]) or ', these places'} with a little around them"
+            if probe["gate"] == "place" and "exchanged" not in entry
+            else ""
         )
         found.append(
             f"The network was trained on pictures in which it is exchanged at random{wider}. Before, it answered "

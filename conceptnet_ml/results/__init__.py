@@ -11,7 +11,7 @@ summary         to_text, tables, cost_words, why_nothing, ...: the summary as it
 concept_targets  ConceptTargets, ConceptTarget, activation_maps: what a node of the graph is in which network
 model_files     save_model, load_model, read_size, replace_network: what model.safetensors and model.json hold
 learned_run     LearnedRun: a finished run, opened
-looks           looks_of, looks_words: where what is exchanged lies, and how it looks, in words
+looks           looks_of, share_of, looks_words: where what is exchanged lies, and how it looks, in words
 explain         explain, OpenedRun: why pictures are answered as they are, from what a run keeps
 familiarity     Familiarity, familiarity: how like the images that a network learned from a picture is
 explanation     Explanation, ConceptAnswer, Exchange, DonorTrial: what is said of a picture

@@ -52,6 +52,15 @@ def looks_of(ctx: Context, round: Round) -> list[dict[str, Any]]:
     return found
 
 
+def share_of(round: Round, numbers: Tensor) -> float | None:
+    """The share of these images, by their numbers, that a kept round exchanges at places: of its own gates' cells, once
+    they were purified and widened. None where it is not exchanged inside such gates."""
+    swap = round.swap
+    if round.decision != "kept" or swap is None or swap.gates is None or swap.codec.gate != "place" or swap.outside:
+        return None
+    return float((swap.gates[numbers] > swap.threshold).float().mean())
+
+
 def where_words(gate: Tensor) -> list[str]:
     """Where open gates, booleans (N, 1, H, W), lie: ``["low", "left"]``, ``["along the edge"]``; empty for all over."""
     mass = gate[:, 0].float().mean(0)

@@ -13,7 +13,7 @@ from conceptnet_ml.data.sampling import few_decide
 from conceptnet_ml.evaluation.accuracy import disagreement, uneven
 from conceptnet_ml.evaluation.localization import compare_with_masks
 from conceptnet_ml.graph.concept_graph import ConceptGraph
-from conceptnet_ml.results.looks import looks_of
+from conceptnet_ml.results.looks import looks_of, share_of
 from conceptnet_ml.results.summary import TRAINING
 from conceptnet_ml.runtime import devices
 from conceptnet_ml.steps.context import Context
@@ -58,7 +58,8 @@ def run_summary(ctx: Context, learned: Learned, test_sets: dict[str, Any], graph
 
 def _round(ctx: Context, round: Round) -> dict[str, Any]:
     record = round_record(round, ctx.override_rule.overruled.get(round.name, ()))
-    return {**record, **({"looks": looks} if (looks := looks_of(ctx, round)) else {})}
+    share, looks = share_of(round, ctx.held), looks_of(ctx, round)
+    return {**record, **({} if share is None else {"share": share}), **({"looks": looks} if looks else {})}
 
 
 def _remarks(ctx: Context, learned: Learned) -> list[str]:

@@ -67,8 +67,8 @@ def _draw(ctx: Context, round: Round) -> list[str]:
 
 
 def _examples(ctx: Context, round: Round, codec: Codec) -> list[SwapExample]:
-    """Held-out images with the swap as it was measured: ungrown gates, donors of another class. Where what lies outside
-    the gates is exchanged, with the swap as it was trained on."""
+    """Held-out images with donors of another class. Where a network was trained on it, with the swap of places as that
+    saw it: purified, widened and grown, or all that lies outside; else as it was measured."""
     readout = round.readout
     prober = ctx.prober(readout, codec)
     views = ctx.views(ctx.held, readout.swaps)
@@ -81,9 +81,11 @@ def _examples(ctx: Context, round: Round, codec: Codec) -> list[SwapExample]:
         if codec.needs_regions:
             own = regions(ctx, round.site)
             where = (own(hosts), own(donors))
-        if round.swap is not None and round.swap.gates is not None and round.swap.outside:
-            gates: Tensor | None = round.swap.gates[hosts]
-            swapped = round.swap.apply(images, material, hosts, donors)
+        trained = round.swap
+        gates: Tensor | None
+        if trained is not None and trained.gates is not None and codec.gate == "place":
+            swapped = trained.apply(images, material, hosts, donors)
+            gates = trained.gates[hosts] if trained.outside else trained.opened(hosts, donors, ctx.size, ctx.device)
         else:
             gates = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
             swapped = prober.hard_swap(images, material, gates, where)

@@ -98,6 +98,9 @@ def sharing(entry: Entry, classes: Sequence[str]) -> str:
     return f"{who} ({looks})" if looks else who
 
 
+OTHER = 0.02
+"""From this difference on the share of an image that is exchanged in training is said beside that of the probe."""
+
 CONTROL = "random-box"
 """The control that is trained by default."""
 
@@ -198,13 +201,24 @@ def _let_go(summary: dict[str, Any], found: Sequence[Entry]) -> str:
     if not found:
         return f"Nothing. {left}".strip()
     after = sorted(entry["r_after"] for entry in found if "r_after" in entry)
-    rests = "The same: in training it is exchanged at random, so that it says nothing of the class"
+    rests = f"The same{narrowed(found)}: in training it is exchanged at random, so that it says nothing of the class"
     if after:
         shares = " to ".join(dict.fromkeys(percent(one) for one in (after[0], after[-1])))
         rests += f", and {shares} of held-out images with it exchanged are answered rightly "
         rests += f"(guessing: {percent(1 / len(summary['classes']))})"
     left += " Nothing was taken away there." if left else ""
     return f"{rests}. {left}".strip()
+
+
+def narrowed(found: Sequence[Entry]) -> str:
+    """Of places: to what share of an image they were narrowed down, or widened, for training; empty where that is the
+    probe's, or nearly, and where several things are exchanged."""
+    probe = probe_of(found[0]) if len(found) == 1 else None
+    share = found[0].get("share")
+    if probe is None or share is None or abs(share - probe["price"]) < OTHER:
+        return ""
+    how = "narrowed down" if share < probe["price"] else "widened"
+    return f", {how} to places that cover {percent(share)} of an image"
 
 
 def _not_kept(rounds: Sequence[Entry], more: str) -> str:

@@ -105,12 +105,13 @@ def _agreed(ctx: Context, site: Site, codec: Codec, result: ProbeResult) -> Prob
     epochs = ctx.epochs(ctx.settings.training.epochs or TrainingSettings().epochs)  # a user's own may be untouched
     network = ctx.train_auxiliary(f"{name}/train", views, epochs)
     other = probe_representation(ctx, replace(site, name=name, readout=replace(readout, network=network)), codec)
-    said = f"of a network from fresh weights, trained on the same images, {other.decision.reason}"
+    asked = "a network from fresh weights, trained on the same images,"
     if other.decision.keep:
+        said = f"{asked} hangs on it, too (φ {other.measured.phi:.2f})"
         classes = result.decision.classes if other.decision.classes is None else other.decision.classes
         decision = replace(result.decision, reason=f"{result.decision.reason}; {said}", classes=classes)
     else:
-        decision = replace(other.decision, reason=said)
+        decision = replace(other.decision, reason=f"of {asked} {other.decision.reason}")
     return replace(result, decision=decision)
 
 

@@ -70,6 +70,18 @@ class Swap:
             self._open[size] = torch.cat(list(parts)).to(device)
         return self._open[size].index_select(0, numbers.to(self._open[size].device)).to(device)
 
+    def opened(
+        self, numbers: Tensor, donor_numbers: Tensor, size: tuple[int, int], device: torch.device
+    ) -> Tensor | None:
+        """The open gate of these images with these donors, as :meth:`open_gate`: joined with theirs where the codec
+        joins gates."""
+        gate = self.open_gate(numbers, size, device)
+        if gate is not None and self.codec.joins:
+            other = self.open_gate(donor_numbers, size, device)
+            assert other is not None
+            gate = gate | other
+        return gate
+
     def apply(self, images: Tensor, donors: Encoding, numbers: Tensor, donor_numbers: Tensor) -> Tensor:
         """The swap of views so far, floats in [0, 1] (B, 3, H, W), with the donors' views or encoding.
 
@@ -83,11 +95,7 @@ class Swap:
             assert isinstance(donors, Tensor)
             images, donors, numbers, donor_numbers = donors, images, donor_numbers, numbers
         size, device = (images.shape[-2], images.shape[-1]), images.device
-        gate = self.open_gate(numbers, size, device)
-        if gate is not None and self.codec.joins:
-            other = self.open_gate(donor_numbers, size, device)
-            assert other is not None
-            gate = gate | other
+        gate = self.opened(numbers, donor_numbers, size, device)
         where = None
         if self.codec.needs_regions:
             where = (self._region(numbers, size, device), self._region(donor_numbers, size, device))

@@ -406,4 +406,4 @@ def test_what_trained_weights_hang_on_is_exchanged_where_fresh_ones_hang_on_it_t
     assert (found.decision.keep, found.decision.classes) == (keep, fresh.classes if keep else None)
     assert trained == [("block3/classes/1/fresh/train", 16)] * asked, "for as long as a network that was left untouched"
     if asked:
-        assert "of a network from fresh weights, trained on the same images" in found.decision.reason
+        assert "a network from fresh weights, trained on the same images," in found.decision.reason
