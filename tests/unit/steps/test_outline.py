@@ -85,7 +85,16 @@ def told(one: RunOutline, steps: list[tuple[str, float]], speed: float = 1.0) ->
 
 READERS = [
     f"block3/classes/1/{part}/train"
-    for part in ("reader/rest", "reader/first", "reader/places-1", "left", "left-1", "closure-1/left", "fresh")
+    for part in (
+        "reader/rest",
+        "reader/first",
+        "reader/places-1",
+        "left",
+        "left-1",
+        "closure-1/left",
+        "fresh",
+        "target-fourier/cue",
+    )
 ]
 """Trainings that look for images which contradict a cue, for what is left of it, and for what fresh weights hang on."""
 
@@ -96,6 +105,7 @@ READERS = [
         *dict(STEPS),
         *READERS,
         "block3/classes/1/fresh probe pixels",
+        "block3/classes/1/target-fourier/rest-1",
         "control/jtt",
         "block3 directions",
         "block3/classes/1/side/rest",
