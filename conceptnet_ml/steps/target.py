@@ -99,7 +99,9 @@ def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     and DivDis, arXiv 2202.03418; there it is trained for, here it is measured.)
 
     Nothing is done without ``data.target``, for a swap that changes too few answers, one that not all classes share,
-    below the top stage, where the user has decided, or of a network that reads a cue alone. Asked last, where those
+    below the top stage, where the user has decided, or of a network that reads a cue alone; nor once anything was
+    exchanged: what comes apart then is a remnant of that, which a spectrum or a colour holds beside the object
+    (docs/decisions/0084-target-first.md). Asked last, where those
     found nothing: that two networks come apart does not say which of them reads the cue. No label of the pictures is
     used.
 
@@ -109,7 +111,8 @@ def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     if settings.data.target is None or decision.keep or decision.evidence == USER or decision.classes is not None:
         return probed
     readout = site.readout
-    if readout.family is not None or readout.told is not None or probed.measured.phi < settings.round.flips:
+    other = readout.family is not None or readout.told is not None or readout.swaps
+    if other or probed.measured.phi < settings.round.flips:
         return probed
     found = _agreement(ctx, site, probed, settings.data.target)
     if found is None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from PIL import Image
 from planted import COARSE, accuracy, planted_data, settings, workbench
 
+from conceptnet_ml.concepts.readout import Readout
+from conceptnet_ml.config.settings import Settings
 from conceptnet_ml.learner import run_learner
+from conceptnet_ml.steps import target
+from conceptnet_ml.steps.context import Context
+from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.steps.target import Agreement, fewest_pictures
-from conceptnet_ml.swap.stop_rule import HELD_OUT, NEW_WORLD
+from conceptnet_ml.swap.interchangeability import SwapMeasurement
+from conceptnet_ml.swap.stop_rule import HELD_OUT, NEW_WORLD, Decision
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -28,6 +36,21 @@ def test_an_agreement_is_broken_where_it_falls_further_than_that_of_the_control(
     assert one.fall == pytest.approx(0.3)
     assert one.errors == pytest.approx(0.3 / (0.0009 + 0.0009 + 0.0006 + 0.000225) ** 0.5)
     assert Agreement(1.0, 1.0, 1.0, 1.0, far).errors == 0
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_the_new_world_is_not_asked_once_something_was_exchanged(
+    exchanged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then a remnant of that comes apart, which a spectrum or a colour holds beside the object."""
+    asked: list[str] = []
+    monkeypatch.setattr(target, "_agreement", lambda ctx, site, probed, folder: asked.append(folder))
+    ctx = cast(Context, SimpleNamespace(settings=Settings.model_validate({"data": {"target": "new"}})))
+    measured = SwapMeasurement("fourier", "channel", (9, 9), (1.0, 1.0), (1.0, 1.0), (0.0, 0.0), 1.0)
+    probed = ProbeResult(measured, Decision(False, "it does not decide by itself"))
+    readout = Readout("classes", cast(Any, None), swaps=[cast(Any, "pixels")] * exchanged)
+    assert target.weigh_target(ctx, Site.of_round("block3", readout, 2), probed) is probed
+    assert asked == ["new"] * (not exchanged)
 
 
 @pytest.fixture(scope="module")
