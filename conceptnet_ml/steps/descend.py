@@ -70,13 +70,8 @@ def edges_to(ctx: Context, site: Site) -> list[Attribution]:
         seed = ctx.seed(site.name, "null")
         null = null_models.largest_weight(readout, images, stage, ctx.classes, settings, seed)
         task.total = passes(evidence)
-
-        def advance(count: int) -> None:
-            ctx.stopper.check()
-            task.advance(count)
-
         with frozen(*readout.modules()):
-            edges = attribute(evidence, ctx.seed(site.name, "descend"), null, advance)
+            edges = attribute(evidence, ctx.seed(site.name, "descend"), null, task.advance)
         return [asdict(edge) for edge in edges]
 
     with ctx.progress.task(f"{site.name} descend to {stage}") as task:
