@@ -15,6 +15,7 @@ from torch import Tensor
 from conceptnet_ml.graph.naming import listed
 from conceptnet_ml.steps.context import Context
 from conceptnet_ml.steps.records import Round
+from conceptnet_ml.swap.views import Swap
 
 MOST = 256
 """Held-out images of a class that are looked at, at most."""
@@ -33,10 +34,8 @@ _LUMA = (0.299, 0.587, 0.114)
 def looks_of(ctx: Context, round: Round) -> list[dict[str, Any]]:
     """What a kept round exchanges, for each class: ``{"class": 0, "words": "low, dark", "share": 0.14}``; without the
     classes of which nothing plain can be said. Empty where it is not exchanged by places of coloured images."""
-    swap = round.swap
-    if round.decision != "kept" or swap is None or swap.gates is None or swap.codec.gate != "place":
-        return []
-    if ctx.data.shape[0] != 3 or swap.outside:
+    swap = _inside_places(round)
+    if swap is None or ctx.data.shape[0] != 3:
         return []
     found = []
     for number in range(ctx.classes):
@@ -55,10 +54,17 @@ def looks_of(ctx: Context, round: Round) -> list[dict[str, Any]]:
 def share_of(round: Round, numbers: Tensor) -> float | None:
     """The share of these images, by their numbers, that a kept round exchanges at places: of its own gates' cells, once
     they were purified and widened. None where it is not exchanged inside such gates."""
-    swap = round.swap
-    if round.decision != "kept" or swap is None or swap.gates is None or swap.codec.gate != "place" or swap.outside:
+    swap = _inside_places(round)
+    if swap is None or swap.gates is None:
         return None
     return float((swap.gates[numbers] > swap.threshold).float().mean())
+
+
+def _inside_places(round: Round) -> Swap | None:
+    """The swap of a kept round that exchanges what is inside gates of places; else None."""
+    swap = round.swap
+    inside = swap is not None and swap.gates is not None and swap.codec.gate == "place" and not swap.outside
+    return swap if inside and round.decision == "kept" else None
 
 
 def where_words(gate: Tensor) -> list[str]:

@@ -77,16 +77,16 @@ def _examples(ctx: Context, round: Round, codec: Codec) -> list[SwapExample]:
     donors = views.donors.foreign(hosts, generator)
     images, material = views.of(hosts, generator), views.of(donors, generator)
     with frozen(*readout.modules()):
-        where = None
-        if codec.needs_regions:
-            own = regions(ctx, round.site)
-            where = (own(hosts), own(donors))
         trained = round.swap
         gates: Tensor | None
         if trained is not None and trained.gates is not None and codec.gate == "place":
             swapped = trained.apply(images, material, hosts, donors)
             gates = trained.gates[hosts] if trained.outside else trained.opened(hosts, donors, ctx.size, ctx.device)
         else:
+            where = None
+            if codec.needs_regions:
+                own = regions(ctx, round.site)
+                where = (own(hosts), own(donors))
             gates = prober.gates(images, material, ctx.labels[donors].to(ctx.device), where)
             swapped = prober.hard_swap(images, material, gates, where)
         before = prober.answers(images)

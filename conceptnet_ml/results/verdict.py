@@ -98,7 +98,7 @@ def sharing(entry: Entry, classes: Sequence[str]) -> str:
     return f"{who} ({looks})" if looks else who
 
 
-OTHER = 0.02
+APART = 0.02
 """From this difference on the share of an image that is exchanged in training is said beside that of the probe."""
 
 CONTROL = "random-box"
@@ -215,7 +215,7 @@ def narrowed(found: Sequence[Entry]) -> str:
     probe's, or nearly, and where several things are exchanged."""
     probe = probe_of(found[0]) if len(found) == 1 else None
     share = found[0].get("share")
-    if probe is None or share is None or abs(share - probe["price"]) < OTHER:
+    if probe is None or share is None or abs(share - probe["price"]) < APART:
         return ""
     how = "narrowed down" if share < probe["price"] else "widened"
     return f", {how} to places that cover {percent(share)} of an image"

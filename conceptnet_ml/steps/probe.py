@@ -18,7 +18,7 @@ from conceptnet_ml.steps.records import ChannelProbe, ProbeResult, Site
 from conceptnet_ml.swap.interchangeability import SwapMeasurement
 from conceptnet_ml.swap.representation import Codec
 from conceptnet_ml.swap.stop_rule import USER
-from conceptnet_ml.swap.sureness import LIKELY
+from conceptnet_ml.swap.sureness import LIKELY, less_sure
 
 __all__ = ["choose_partners", "probe", "probe_channels"]
 
@@ -98,8 +98,8 @@ def _agreed(ctx: Context, site: Site, codec: Codec, result: ProbeResult) -> Prob
     once a round, and its probe.
     """
     readout = site.readout
-    fresh = not ctx.settings.network.trained or readout.told is not None or readout.family is not None
-    if fresh or readout.given or not result.decision.keep:
+    only = not ctx.settings.network.trained or readout.told is not None or readout.family is not None
+    if only or readout.given or not result.decision.keep:
         return result
     name, views = f"{site.name}/fresh", ctx.views(ctx.fit, readout.swaps)
     epochs = ctx.epochs(ctx.settings.training.epochs or TrainingSettings().epochs)  # a user's own may be untouched
@@ -109,7 +109,9 @@ def _agreed(ctx: Context, site: Site, codec: Codec, result: ProbeResult) -> Prob
     if other.decision.keep:
         said = f"{asked} hangs on it, too (φ {other.measured.phi:.2f})"
         classes = result.decision.classes if other.decision.classes is None else other.decision.classes
-        decision = replace(result.decision, reason=f"{result.decision.reason}; {said}", classes=classes)
+        sure = less_sure(result.decision.sureness, other.decision.sureness)
+        reason = f"{result.decision.reason}; {said}"
+        decision = replace(result.decision, reason=reason, classes=classes, sureness=sure)
     else:
         decision = replace(other.decision, reason=f"of {asked} {other.decision.reason}")
     return replace(result, decision=decision)

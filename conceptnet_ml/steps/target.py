@@ -18,7 +18,7 @@ from conceptnet_ml.steps.purify import purify, train_cue
 from conceptnet_ml.steps.records import ProbeResult, Site
 from conceptnet_ml.storage.hashing import sha256
 from conceptnet_ml.swap.stop_rule import NEW_WORLD, USER
-from conceptnet_ml.swap.sureness import Sureness, redrawn_shares, sureness
+from conceptnet_ml.swap.sureness import Sureness, less_sure, redrawn_shares, sureness
 
 SURE = 3.0
 """Standard errors by which the agreement must fall; chance alone gets there once in 700 times."""
@@ -101,9 +101,8 @@ def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     Nothing is done without ``data.target``, for a swap that changes too few answers, one that not all classes share,
     below the top stage, where the user has decided, or of a network that reads a cue alone; nor once anything was
     exchanged: what comes apart then is a remnant of that, which a spectrum or a colour holds beside the object
-    (docs/decisions/0084-target-first.md). Asked last, where those
-    found nothing: that two networks come apart does not say which of them reads the cue. No label of the pictures is
-    used.
+    (docs/decisions/0084-target-first.md). Asked last, where those found nothing: that two networks come apart does not
+    say which of them reads the cue. No label of the pictures is used.
 
     Cost: purifying, ``round.cue`` and twice ``round.fresh`` epochs, and a pass over the pictures with three networks.
     """
@@ -120,9 +119,7 @@ def weigh_target(ctx: Context, site: Site, probed: ProbeResult) -> ProbeResult:
     agreement, sure = found
     if not agreement.broken:
         reason = f"{decision.reason}; in the new world it still goes with the rest of an image ({agreement})"
-        both = [one for one in (decision.sureness, sure) if one is not None]  # that either refuses is less sure
-        least = min(both, key=lambda one: one.agree) if len(both) == 2 else None
-        return replace(probed, decision=replace(decision, reason=reason, sureness=least))
+        return replace(probed, decision=replace(decision, reason=reason, sureness=less_sure(decision.sureness, sure)))
     parted = f"a cue: in the new world it no longer goes with the rest of an image ({agreement})"
     reason = f"{parted}; the rule would refuse it: {decision.reason}"
     decision = decision.instead(True, reason, NEW_WORLD, sure)

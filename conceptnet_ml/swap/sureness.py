@@ -116,6 +116,11 @@ def sureness(
     return Sureness(figure, value, min(low, value), max(high, value), least, sum(agreed) / len(agreed), images)
 
 
+def less_sure(one: Sureness | None, other: Sureness | None) -> Sureness | None:
+    """Of a decision that rests on both, since either may refuse; None where one of them is not known."""
+    return None if one is None or other is None else min(one, other, key=lambda each: each.agree)
+
+
 class Redraws:
     """``DRAWS`` times as many images of each class again; the same for the same labels.
 

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from conceptnet_ml.concepts import null_models as nulls
-from conceptnet_ml.concepts.attribution import Attribution, ablate, margin_over_mean, rank_correlation, unit_weights
+from conceptnet_ml.concepts.attribution import (
+    Attribution,
+    ablate,
+    attribute,
+    margin_over_mean,
+    passes,
+    rank_correlation,
+    unit_weights,
+)
 from conceptnet_ml.concepts.readout import Readout
 from conceptnet_ml.concepts.scores import Batches, FindEvidence, gather_evidence
 from conceptnet_ml.config.settings import ConceptSettings, Settings
@@ -120,6 +128,19 @@ def test_groups_of_one_unit_predict_an_ablation_that_the_classic_path_does_not()
     errors = {groups: float((weights - falls).abs().mean()) for groups, weights in ways.items()}
     assert errors[3] < 0.2 * errors[1]
     assert rank_correlation(ways[3][0], falls[0]) == pytest.approx(1.0)
+
+
+def test_progress_ends_where_it_was_said_to_end() -> None:
+    """Also where there are fewer units than groups and edges are asked for, and of uneven parents."""
+    maps = torch.rand(30, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    right = (torch.arange(30) % 3 == 0).long()
+    done: list[int] = []
+    evidence = FindEvidence(
+        [(maps[:20], right[:20]), (maps[20:], right[20:])], lambda maps: maps.mean((2, 3))[:, :2], 2, ConceptSettings()
+    )
+    attribute(evidence, 0, advance=done.append)
+    assert passes(evidence) == sum(done) == 30 * (3 + 3)
+    assert len(done) > 3, "it moves on the way"
 
 
 def test_no_correlation_where_nothing_varies() -> None:

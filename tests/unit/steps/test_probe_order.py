@@ -68,6 +68,8 @@ IOTA: dict[str, float] = {"colour": 0.2}
 
 NATURE = {"sharpness": 0.05, "blocks": 0.15}
 
+SURE, CLOSE = (Sureness("ι less errors", 0.66, 0.5, 0.8, 0.65, agree, 300) for agree in (1.0, 0.6))
+
 KEEP, LAST, REFUSE = Decision(True, "yes"), Decision(True, "in part", last=True), Decision(False, "no")
 
 
@@ -374,6 +376,7 @@ def test_the_reason_says_that_the_others_come_first(monkeypatch: pytest.MonkeyPa
         (KEEP, REFUSE, False, 1),
         (REFUSE, KEEP, False, 0),
         (KEEP, replace(KEEP, classes=(0, 2)), True, 1),
+        (replace(KEEP, sureness=SURE), replace(KEEP, sureness=CLOSE), True, 1),
     ],
 )
 def test_what_trained_weights_hang_on_is_exchanged_where_fresh_ones_hang_on_it_too(
@@ -405,5 +408,7 @@ def test_what_trained_weights_hang_on_is_exchanged_where_fresh_ones_hang_on_it_t
     (found,) = step.probe(cast(Context, ctx), site, None)
     assert (found.decision.keep, found.decision.classes) == (keep, fresh.classes if keep else None)
     assert trained == [("block3/classes/1/fresh/train", 16)] * asked, "for as long as a network that was left untouched"
+    close = None if own.sureness is None or fresh.sureness is None else min(own.sureness.agree, fresh.sureness.agree)
+    assert (found.decision.sureness and found.decision.sureness.agree) == close, "either may refuse"
     if asked:
         assert "a network from fresh weights, trained on the same images," in found.decision.reason
